@@ -1,0 +1,1 @@
+"""Typed parameters: one dataclass per stage, composed and checked by Hydra."""

@@ -1,0 +1,52 @@
+"""Range checks that say field, value, what is allowed and what to do."""
+
+from collections.abc import Collection, Sequence
+
+
+class ConfigError(ValueError):
+    """A parameter is refused; the message is written for the person who set it."""
+
+
+def check_range(
+    field: str,
+    value: float,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    remedy: str = "",
+) -> None:
+    """Refuse `value` outside [low, high].
+
+    Raises:
+        ConfigError: naming the field, its value, what is allowed and what to do.
+    """
+    if (low is not None and value < low) or (high is not None and value > high):
+        allowed = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
+        raise ConfigError(_say(field, value, allowed, remedy))
+
+
+def check_choice(field: str, value: object, choices: Collection[object], remedy: str = "") -> None:
+    """Refuse `value` that is not one of `choices`.
+
+    Raises:
+        ConfigError: listing the choices.
+    """
+    if value not in choices:
+        raise ConfigError(_say(field, value, ", ".join(str(c) for c in choices), remedy))
+
+
+def check_subset(field: str, values: Sequence[str], choices: Sequence[str]) -> None:
+    """Refuse unknown or repeated names in `values`.
+
+    Raises:
+        ConfigError: naming the first offender.
+    """
+    for value in values:
+        check_choice(f"{field} entry", value, choices)
+    if len(set(values)) != len(values):
+        raise ConfigError(_say(field, list(values), "each name at most once", "remove repeats"))
+
+
+def _say(field: str, value: object, allowed: str, remedy: str) -> str:
+    todo = remedy or f"set {field} to an allowed value in params.yaml"
+    return f"{field} = {value!r} is not allowed. Allowed: {allowed}. What to do: {todo}."

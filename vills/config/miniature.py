@@ -1,0 +1,52 @@
+"""Parameters of the miniature stage: the embedded world."""
+
+from dataclasses import dataclass, field
+
+from vills.config.checks import check_range, check_subset
+
+MINIATURE_DATASETS = ("luperson", "kinetics", "market1501", "mars")
+
+
+@dataclass(frozen=True)
+class MiniatureConfig:
+    """What the embedded world renders; an empty `datasets` renders nothing (real data only)."""
+
+    datasets: list[str] = field(default_factory=lambda: list(MINIATURE_DATASETS))
+    """Data sets to write, in their official layouts."""
+    seed: int = 0
+    """Seed of the whole world: people, outfits, cameras, walks, predictions."""
+    num_pretrain_ids: int = 80
+    """People seen only in pre-training (luperson, kinetics)."""
+    num_train_ids: int = 60
+    """People of the training splits of market1501 and mars."""
+    num_test_ids: int = 60
+    """Held-out people of the query and gallery splits."""
+    num_distractors: int = 20
+    """Gallery images of people that no query asks for (pid 0)."""
+    num_cameras: int = 4
+    """Cameras of market1501 and mars: background, colour cast, blur and compression differ."""
+    images_per_camera: int = 3
+    """market1501: images of a person in each camera that sees it."""
+    num_luperson_images: int = 600
+    """luperson: unlabelled person crops."""
+    num_scenes: int = 24
+    """kinetics: mp4 scenes with several walkers."""
+    scene_frames: int = 48
+    """kinetics: frames of a scene."""
+    people_per_scene: int = 3
+    """kinetics: walkers of a scene, at most."""
+    tracklet_frames: int = 12
+    """mars: frames of a tracklet."""
+    image_height: int = 128
+    """Height of a rendered person crop, px; the width is half of it."""
+
+    def __post_init__(self) -> None:
+        check_subset("miniature.datasets", self.datasets, MINIATURE_DATASETS)
+        for name in ("num_pretrain_ids", "num_train_ids", "num_test_ids", "people_per_scene"):
+            check_range(f"miniature.{name}", getattr(self, name), low=2, high=100_000)
+        check_range("miniature.num_cameras", self.num_cameras, low=2, high=6)
+        check_range("miniature.image_height", self.image_height, low=48, high=512)
+        check_range("miniature.tracklet_frames", self.tracklet_frames, low=2, high=999)
+        for name in ("images_per_camera", "num_luperson_images", "num_scenes", "scene_frames"):
+            check_range(f"miniature.{name}", getattr(self, name), low=1)
+        check_range("miniature.num_distractors", self.num_distractors, low=0)

@@ -1,0 +1,73 @@
+"""Parameters of the encoder E, the resampler R and the heads h."""
+
+from dataclasses import dataclass, field
+
+from vills.areas import AREAS
+from vills.config.checks import ConfigError, check_choice, check_range
+
+HEAD_NORMS = ("bn", "none")
+NUM_ROLES = 2 + len(AREAS)
+"""Roles of the first queries: coarse, one per area, temporal."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shared encoder and Perceiver resampler (paper section 3.2)."""
+
+    width: int = 384
+    """Embedding dimension d: 384 for ViT-S, 768 for ViT-B."""
+    depth: int = 12
+    """Transformer blocks of E."""
+    num_heads: int = 6
+    """Attention heads of E."""
+    patch_size: int = 16
+    """Patch side, px."""
+    image_size: list[int] = field(default_factory=lambda: [256, 128])
+    """Height and width whose patch grid the position table has; other sizes resample it."""
+    resampler: bool = True
+    """Whether R exists; off, a video's token is the mean of its frames' tokens (Table 2b)."""
+    resampler_depth: int = 2
+    """Cross-attention layers of R."""
+    num_queries: int = 16
+    """L: coarse, one per area, temporal, and free ones."""
+    max_frames: int = 64
+    """Longest clip that has frame embeddings of its own; longer ones are interpolated."""
+
+    def __post_init__(self) -> None:
+        check_range("model.width", self.width, low=8)
+        if self.width % self.num_heads:
+            raise ConfigError(
+                f"model.num_heads = {self.num_heads} is not allowed. Allowed: a divisor of "
+                f"model.width = {self.width}. What to do: change one of the two."
+            )
+        check_range("model.depth", self.depth, low=1)
+        check_range("model.resampler_depth", self.resampler_depth, low=1)
+        check_range("model.num_queries", self.num_queries, low=NUM_ROLES)
+        check_range("model.max_frames", self.max_frames, low=1)
+        if len(self.image_size) != 2 or any(s % self.patch_size for s in self.image_size):
+            raise ConfigError(
+                f"model.image_size = {list(self.image_size)} is not allowed. Allowed: [height, "
+                f"width], multiples of model.patch_size = {self.patch_size}. "
+                "What to do: change one of the two."
+            )
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Projection heads: MLP with batch norm (supplement 2), weight-normed prototypes."""
+
+    hidden: int = 2048
+    """Width of the MLP."""
+    bottleneck: int = 256
+    """Width before the prototypes, L2-normalised."""
+    feature_prototypes: int = 65536
+    """K of the feature head."""
+    masking_prototypes: int = 8192
+    """K of the masking head."""
+    norm: str = "bn"
+    """Norm between the layers: bn (the paper's, over the global batch) or none (DINO's)."""
+
+    def __post_init__(self) -> None:
+        check_choice("heads.norm", self.norm, HEAD_NORMS)
+        for name in ("hidden", "bottleneck", "feature_prototypes", "masking_prototypes"):
+            check_range(f"heads.{name}", getattr(self, name), low=2)

@@ -1,0 +1,50 @@
+"""All parameters: params.yaml as a typed object."""
+
+from dataclasses import dataclass, field
+
+from vills.config.checks import ConfigError
+from vills.config.curate import CurateConfig
+from vills.config.evaluate import EvaluateConfig
+from vills.config.finetune import FinetuneConfig
+from vills.config.lse import LseConfig
+from vills.config.miniature import MiniatureConfig
+from vills.config.pretrain import PretrainConfig
+from vills.config.report import ReportConfig
+
+
+@dataclass(frozen=True)
+class Params:
+    """One field per stage; finetune and evaluate have one entry per data set."""
+
+    miniature: MiniatureConfig = field(default_factory=MiniatureConfig)
+    """The embedded world."""
+    curate: CurateConfig = field(default_factory=CurateConfig)
+    """Raw data to records, shards and tracklets."""
+    lse: LseConfig = field(default_factory=LseConfig)
+    """Area masks."""
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    """Self-supervised pre-training."""
+    finetune: dict[str, FinetuneConfig] = field(default_factory=dict)
+    """Supervised fine-tuning, by source name."""
+    evaluate: dict[str, EvaluateConfig] = field(default_factory=dict)
+    """Scores, by source name."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """Tables and pictures."""
+
+    def __post_init__(self) -> None:
+        for stage in ("finetune", "evaluate"):
+            for name in getattr(self, stage):
+                self._check_item(stage, name)
+
+    def _check_item(self, stage: str, name: str) -> None:
+        sources = [key for key, source in self.curate.sources.items() if source.role == "reid"]
+        if name not in sources:
+            raise ConfigError(
+                f"{stage}.{name} has no source. Allowed: {', '.join(sources) or 'none yet'}. "
+                f"What to do: add curate.sources.{name} with role reid, or remove {stage}.{name}."
+            )
+        if stage == "evaluate" and name not in self.finetune:
+            raise ConfigError(
+                f"evaluate.{name} has no model. Allowed: {', '.join(self.finetune) or 'none yet'}. "
+                f"What to do: add finetune.{name}, or remove evaluate.{name}."
+            )
