@@ -11,7 +11,7 @@ DETECTORS = ("predictions", "torchvision", "yolox")
 TRACKERS = ("bytetrack", "ocsort")
 
 
-@dataclass(frozen=True)
+@dataclass
 class SourceConfig:
     """One raw data set."""
 
@@ -32,7 +32,7 @@ class SourceConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass
 class CurateConfig:
     """Curation (paper section 4.1): detections -> tracks -> person tracklets, and images."""
 

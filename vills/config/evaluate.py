@@ -11,7 +11,7 @@ QUERY_FRAMES = ("first", "middle", "random")
 BASELINES = ("histogram", "untrained", "pretrained", "onnx")
 
 
-@dataclass(frozen=True)
+@dataclass
 class EvaluateConfig:
     """Retrieval scores of the fine-tuned models, beside baselines."""
 

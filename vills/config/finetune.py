@@ -10,7 +10,7 @@ OPTIMIZERS = ("sgd", "adamw")
 TEACHER_OR_STUDENT = ("teacher", "student")
 
 
-@dataclass(frozen=True)
+@dataclass
 class FinetuneConfig:
     """Teacher's encoder and resampler, BNNeck, cross-entropy and triplet loss."""
 

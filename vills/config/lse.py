@@ -11,7 +11,7 @@ SAM_TYPES = ("vit_b", "vit_l", "vit_h")
 LOW_CONFIDENCE = ("ignore", "negative")
 
 
-@dataclass(frozen=True)
+@dataclass
 class LseConfig:
     """Keypoints prompt a segmenter for every area (eq. 1 to 5); all areas are cached once."""
 

@@ -7,7 +7,7 @@ from vills.config.checks import check_range, check_subset
 MINIATURE_DATASETS = ("luperson", "kinetics", "market1501", "mars")
 
 
-@dataclass(frozen=True)
+@dataclass
 class MiniatureConfig:
     """What the embedded world renders; an empty `datasets` renders nothing (real data only)."""
 

@@ -10,7 +10,7 @@ NUM_ROLES = 2 + len(AREAS)
 """Roles of the first queries: coarse, one per area, temporal."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ModelConfig:
     """Shared encoder and Perceiver resampler (paper section 3.2)."""
 
@@ -52,7 +52,7 @@ class ModelConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass
 class HeadConfig:
     """Projection heads: MLP with batch norm (supplement 2), weight-normed prototypes."""
 

@@ -12,7 +12,7 @@ from vills.config.pretrain import PretrainConfig
 from vills.config.report import ReportConfig
 
 
-@dataclass(frozen=True)
+@dataclass
 class Params:
     """One field per stage; finetune and evaluate have one entry per data set."""
 

@@ -12,7 +12,7 @@ CENTERINGS = ("ema", "sinkhorn")
 PRECISIONS = ("fp32", "bf16")
 
 
-@dataclass(frozen=True)
+@dataclass
 class ViewConfig:
     """Views of a sample: two global ones for both networks, LSE views for the student only."""
 
@@ -58,7 +58,7 @@ class ViewConfig:
             check_range(f"pretrain.views.{name}", getattr(self, name), low=0.0, high=1.0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class MaskConfig:
     """Block masking at patch embedding (BEiT blocks, DINOv2 ratios)."""
 
@@ -75,7 +75,7 @@ class MaskConfig:
         check_range("pretrain.masking.max_ratio", self.max_ratio, low=0.0, high=0.9)
 
 
-@dataclass(frozen=True)
+@dataclass
 class OptimConfig:
     """AdamW and its schedules (DINO and PASS values)."""
 
@@ -103,7 +103,7 @@ class OptimConfig:
             check_range(f"pretrain.optim.{name}", getattr(self, name), low=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PretrainConfig:
     """Self-supervised pre-training on images and videos (eq. 8 to 12)."""
 

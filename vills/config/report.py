@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vills.config.checks import check_range
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReportConfig:
     """What the report shows."""
 

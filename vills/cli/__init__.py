@@ -1,0 +1,6 @@
+"""The `vills` command."""
+
+
+def main() -> int:
+    """Placeholder until the sub-commands stand."""
+    return 0
