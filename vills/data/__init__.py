@@ -1,0 +1,1 @@
+"""Records, shards, data sets, samplers and transforms: how a person crop travels."""
