@@ -1,0 +1,100 @@
+"""mAP, CMC and mINP from the ranks of the true matches.
+
+Legend: Q queries, P true matches of one query, R their 1-based ranks, ascending.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vills.evaluation.ranking import IntArray
+
+AVERAGE_PRECISIONS = ("step", "trapezoid")
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalScores:
+    """Means over the valid queries: those with at least one true match that is not junk.
+
+    The MATLAB packages divide by all queries; `num_queries` and `num_valid` let a reader convert.
+    """
+
+    mean_ap: float
+    cmc: dict[int, float]
+    """Rank k -> share of valid queries with a true match among the first k."""
+    mean_inp: float
+    """mINP: P over the rank of the last true match, i.e. the work to find them all."""
+    num_queries: int
+    num_valid: int
+    num_gallery: int
+
+    def build_row(self) -> dict[str, float | int]:
+        """Plain numbers in the order of a table: mAP, R-k, mINP, counts."""
+        row: dict[str, float | int] = {"mAP": self.mean_ap}
+        row.update({f"R-{rank}": share for rank, share in self.cmc.items()})
+        row["mINP"] = self.mean_inp
+        row["queries"] = self.num_queries
+        row["valid_queries"] = self.num_valid
+        row["gallery"] = self.num_gallery
+        return row
+
+
+def compute_average_precision(hit_ranks: IntArray, *, kind: str = "step") -> float:
+    """Area under the precision-recall curve of one query.
+
+    step (torchreid, fast-reid): mean of i / R_i over the matches i = 1..P. trapezoid (the MATLAB
+    of Market-1501 and MARS): mean of (i / R_i + (i - 1) / (R_i - 1)) / 2, where the precision
+    before rank 1 is 1. So step >= trapezoid for a match behind wrong ones.
+
+    Args:
+        hit_ranks: R, int64 [P], P > 0.
+        kind: step or trapezoid.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    if kind not in AVERAGE_PRECISIONS:
+        raise ValueError(
+            f"average_precision = {kind!r} is not allowed. Allowed: {', '.join(AVERAGE_PRECISIONS)}"
+        )
+    found = np.arange(1, len(hit_ranks) + 1, dtype=np.float64)
+    precision = found / hit_ranks
+    if kind == "trapezoid":
+        before = np.where(hit_ranks > 1, (found - 1) / np.maximum(hit_ranks - 1, 1), 1.0)
+        precision = (precision + before) / 2
+    return float(precision.mean())
+
+
+def compute_scores(
+    hit_ranks: Sequence[IntArray],
+    *,
+    ranks: Sequence[int],
+    num_gallery: int,
+    average_precision: str = "step",
+) -> RetrievalScores:
+    """Mean scores over the valid queries.
+
+    A rank beyond the gallery is the share of queries found at all, 1.0 for valid ones.
+
+    Raises:
+        ValueError: no query is valid, so no score exists.
+    """
+    valid = [hits for hits in hit_ranks if len(hits)]
+    if not valid:
+        raise ValueError(
+            f"none of the {len(hit_ranks)} queries has a true match in the gallery of "
+            f"{num_gallery} (a match by the same camera does not count). Look at the person and "
+            "camera numbers in the file names, and at the query and gallery folders"
+        )
+    first = np.array([hits[0] for hits in valid])
+    return RetrievalScores(
+        mean_ap=float(
+            np.mean([compute_average_precision(hits, kind=average_precision) for hits in valid])
+        ),
+        cmc={int(rank): float(np.mean(first <= rank)) for rank in ranks},
+        mean_inp=float(np.mean([len(hits) / hits[-1] for hits in valid])),
+        num_queries=len(hit_ranks),
+        num_valid=len(valid),
+        num_gallery=num_gallery,
+    )
