@@ -1,6 +1,49 @@
-"""The `vills` command."""
+"""The `vills` command: one file beside this one per group of sub-commands."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import vills
+from vills.cli import configure, data, extract, run, scores, sheets, tracking, weights
+from vills.config.checks import ConfigError
+
+COMMANDS = (
+    *run.COMMANDS,
+    *configure.COMMANDS,
+    *data.COMMANDS,
+    *weights.COMMANDS,
+    *extract.COMMANDS,
+    *scores.COMMANDS,
+    *sheets.COMMANDS,
+    *tracking.COMMANDS,
+)
 
 
-def main() -> int:
-    """Placeholder until the sub-commands stand."""
-    return 0
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `vills` and of all its sub-commands."""
+    parser = argparse.ArgumentParser(
+        prog="vills",
+        description="One encoder for person re-identification from unlabelled images and videos.",
+        epilog="The whole pipeline is `dvc repro`. `vills COMMAND --help` says what a command "
+        "reads, writes and needs.",
+    )
+    parser.add_argument("--version", action="version", version=f"vills {vills.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_to(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command; errors that the user can mend are printed without a traceback."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        status: int = parsed.handler(parsed)
+    except ConfigError as error:
+        print(f"vills: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vills: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+    return status

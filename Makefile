@@ -1,0 +1,42 @@
+# make demo, make test: from a fresh clone, each does all the set-up that it needs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: help setup demo test check ui real
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.complete ## a virtual environment with the pinned packages, in .venv
+
+$(VENV)/.complete: requirements.lock pyproject.toml
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "VILLS needs Python 3.11 or newer")'
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup ## the whole DAG on the embedded world, then its score table (10 minutes, 2 cores)
+	dvc repro
+	@vills scores
+	@echo "report: $(CURDIR)/report/index.html"
+
+test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
+	python -m pytest
+
+check: setup ## style, types, layers, spelling
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	codespell vills tests sweeps slurm README.md CONTRIBUTING.md LOG.md
+
+ui: setup ## the MLflow UI on 127.0.0.1:5000
+	vills ui
+
+real: setup ## the same DAG on real inputs, in a work copy: make real VILLS_REAL_DATA=/path
+	bash tests/real/run.sh

@@ -1,0 +1,145 @@
+"""What a DVC stage is to us. One file beside this one = one stage of dvc.yaml, named alike.
+
+A stage file defines STAGE. The floor above (vills.launch) gives it a run directory, the inputs and
+its own sections of params.yaml, and publishes what it leaves in `context.outs`.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vills.config.checks import ConfigError
+
+# For annotations only: a stage's code digest must not change with another stage's parameters.
+if TYPE_CHECKING:
+    from vills.config.params import Params
+    from vills.tracking.journal import Journal
+
+ARTIFACTS = Path("artifacts")
+INVENTORIES = Path("data/inventories")
+STAGES = ("miniature", "curate", "lse", "pretrain", "finetune", "evaluate", "report")
+
+Progress = Callable[[str, int, int], None]
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage may touch: its parameters, its inputs, its run directory."""
+
+    item: str
+    """Data set of finetune@ and evaluate@, else empty."""
+    sections: Mapping[str, Any]
+    """Its sections of params.yaml, by dotted name with the item left out."""
+    inputs: Mapping[str, Path]
+    """Published outs of earlier stages and files from outside, by name."""
+    work: Path
+    """Kept from attempt to attempt: a stage goes on there where it was."""
+    outs: Mapping[str, Path]
+    """Where to leave what is published, by name."""
+    journal: "Journal"
+    """Metrics by step."""
+    guard: Callable[[], None]
+    """Raises if another attempt has taken this run over; asked before a commit."""
+    progress: Progress
+    """Tells the user (label, done, total)."""
+    fingerprint: str
+    """Of this run; stands beside every number that it reports."""
+
+    def config(self, section: str, kind: type[Config]) -> Config:
+        """The typed parameters of one section."""
+        value = self.sections[section]
+        assert isinstance(value, kind)
+        return value
+
+    def save_metrics(self, values: Mapping[str, Any]) -> None:
+        """Write the stage's metrics file: plain numbers under the run's fingerprint."""
+        content = {"fingerprint": self.fingerprint, **values}
+        path = self.outs["metrics"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the DAG."""
+
+    name: str
+    sections: tuple[str, ...]
+    """Sections of params.yaml that it reads; `{item}` stands for the data set."""
+    inputs: Callable[["Params", str], dict[str, Path]]
+    """What it reads, by name; relative paths are below the project's folder."""
+    outs: Callable[[str], dict[str, Path]]
+    """What it publishes, by name, below the project's folder."""
+    run: Callable[[StageContext], None]
+    summary: str
+    """One line for people."""
+    items: Callable[["Params"], tuple[str, ...]] = lambda _: ("",)
+    """Data sets that it runs for."""
+    distributed: bool = False
+    """Whether several processes may share one run."""
+
+    def resolve_sections(self, params: "Params", item: str) -> dict[str, Any]:
+        """Its sections of `params`, keyed without the item."""
+        resolved = {}
+        for section in self.sections:
+            value: Any = params
+            for part in section.format(item=item).split("."):
+                value = value[part] if isinstance(value, dict) else getattr(value, part)
+            resolved[section.removesuffix(".{item}")] = value
+        return resolved
+
+
+def get_metrics_path(stage: str, item: str = "") -> Path:
+    """Where a stage publishes its numbers."""
+    return ARTIFACTS / "metrics" / f"{stage}{'_' + item if item else ''}.json"
+
+
+def get_plots_path(stage: str, item: str = "") -> Path:
+    """Where a stage publishes its curves."""
+    return ARTIFACTS / "plots" / f"{stage}{'_' + item if item else ''}.csv"
+
+
+def get_data_root() -> Path:
+    """Folder of the real data sets: VILLS_DATA.
+
+    Raises:
+        ConfigError: if it is not set or no folder.
+    """
+    return _get_folder("VILLS_DATA", "the folder that holds your raw data sets")
+
+
+def get_weights_root() -> Path:
+    """Folder of weights files: VILLS_WEIGHTS.
+
+    Raises:
+        ConfigError: if it is not set or no folder.
+    """
+    return _get_folder("VILLS_WEIGHTS", "the folder that holds weights files")
+
+
+def get_weights_path(name: str) -> Path:
+    """A weights file below VILLS_WEIGHTS.
+
+    Raises:
+        ConfigError: if the folder or the file is missing.
+    """
+    path = get_weights_root() / name
+    if not path.is_file():
+        raise ConfigError(
+            f"weights {name!r} are not below VILLS_WEIGHTS. What to do: put the file there, or "
+            "fetch known ones: `vills weights list`."
+        )
+    return path
+
+
+def _get_folder(variable: str, meaning: str) -> Path:
+    value = os.environ.get(variable, "")
+    if not value or not Path(value).is_dir():
+        raise ConfigError(
+            f"{variable} = {value!r} is no folder. What to do: export {variable}=/path to {meaning}."
+        )
+    return Path(value)

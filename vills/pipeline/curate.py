@@ -1,0 +1,66 @@
+"""Stage curate: raw layouts -> records, shards and person tracklets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vills.config.curate import CurateConfig
+from vills.curation.curate import curate_source
+from vills.curation.scoring import score_tracklets
+from vills.pipeline import (
+    ARTIFACTS,
+    INVENTORIES,
+    Stage,
+    StageContext,
+    get_data_root,
+    get_metrics_path,
+    get_weights_path,
+)
+
+if TYPE_CHECKING:
+    from vills.config.params import Params
+
+
+def run(context: StageContext) -> None:
+    """Curate one source after the other; a finished one is kept."""
+    config = context.config("curate", CurateConfig)
+    root = context.inputs["world"] if config.root == "miniature" else get_data_root()
+    metrics: dict[str, Any] = {}
+    for name, source in config.sources.items():
+        report = curate_source(
+            name,
+            source,
+            config,
+            root=root,
+            out=context.outs["curated"] / name,
+            work=context.work / name,
+            weights=context.inputs.get("detector_weights"),
+            progress=context.progress,
+        )
+        metrics[name] = report
+        truth = root / "truth" / f"{name}.parquet"
+        if source.role == "pretrain_videos" and truth.exists():
+            metrics[name]["scores"] = score_tracklets(context.outs["curated"] / name, truth)
+    context.save_metrics(metrics)
+
+
+def _inputs(params: "Params", item: str) -> dict[str, Path]:
+    config = params.curate
+    inputs = {}
+    if config.root == "miniature":
+        inputs["world"] = ARTIFACTS / "miniature"
+    else:
+        for name in config.sources:
+            inputs[f"inventory_{name}"] = INVENTORIES / f"{name}.parquet"
+    if config.detector_weights:
+        inputs["detector_weights"] = get_weights_path(config.detector_weights)
+    return inputs
+
+
+STAGE = Stage(
+    name="curate",
+    sections=("curate",),
+    inputs=_inputs,
+    outs=lambda item: {"curated": ARTIFACTS / "curated", "metrics": get_metrics_path("curate")},
+    run=run,
+    summary="Raw layouts -> records, shards and person tracklets",
+)

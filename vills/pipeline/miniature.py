@@ -1,0 +1,32 @@
+"""Stage miniature: render the embedded world in the official layouts."""
+
+from vills.config.miniature import MiniatureConfig
+from vills.data.inventory import build_inventory, load_inventory, save_inventory
+from vills.miniature.world import render_world
+from vills.pipeline import ARTIFACTS, Stage, StageContext, get_metrics_path
+
+
+def run(context: StageContext) -> None:
+    """Render every data set, and write its inventory as `vills data register` would."""
+    config = context.config("miniature", MiniatureConfig)
+    world = context.outs["world"]
+    world.mkdir(parents=True, exist_ok=True)
+    render_world(config, out=world, progress=context.progress)
+    counts = {}
+    for name in config.datasets:
+        path = world / "inventories" / f"{name}.parquet"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            save_inventory(path, build_inventory(world / name))
+        counts[f"{name}_files"] = load_inventory(path).num_rows
+    context.save_metrics(counts)
+
+
+STAGE = Stage(
+    name="miniature",
+    sections=("miniature",),
+    inputs=lambda params, item: {},
+    outs=lambda item: {"world": ARTIFACTS / "miniature", "metrics": get_metrics_path("miniature")},
+    run=run,
+    summary="Render the embedded world in the official layouts",
+)
