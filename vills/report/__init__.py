@@ -1,0 +1,1 @@
+"""The report: what the DAG found, in one self-contained page and one table of text."""

@@ -1,0 +1,70 @@
+"""Curves as PNG, the same bytes for the same numbers."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""Label -> (x, y)."""
+
+_COLOURS = ("#1f6f8b", "#d1495b", "#66a182", "#edae49", "#7a5195", "#4f4f4f", "#c8553d", "#2d936c")
+
+
+def build_curves(
+    panels: Mapping[str, Series], *, x_label: str, columns: int = 3, smooth: int = 1
+) -> bytes:
+    """PNG with one panel of lines per entry; `smooth` averages over so many points."""
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4.2 * columns, 2.7 * rows), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    for axis, (title, series) in zip(axes.flat, panels.items(), strict=False):
+        for colour, (label, (x, y)) in zip(_cycle(len(series)), series.items(), strict=True):
+            xs, ys = _smooth(x, y, smooth)
+            marker = "o" if len(xs) < 25 else None
+            axis.plot(xs, ys, label=label, color=colour, linewidth=1.6, marker=marker, markersize=3)
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_xlabel(x_label, fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        if len(series) > 1:
+            axis.legend(fontsize=7, frameon=False)
+    return _to_png(figure)
+
+
+def build_data_uri(content: bytes, kind: str = "image/png") -> str:
+    """Bytes as an address that a page can hold."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _cycle(count: int) -> list[str]:
+    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
+
+
+def _smooth(
+    x: Sequence[float], y: Sequence[float], window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if window <= 1 or len(ys) < 4 * window:
+        return xs, ys
+    kernel = np.ones(window) / window
+    return xs[window - 1 :], np.convolve(ys, kernel, mode="valid")
+
+
+def _to_png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # The writer's name and version would make the bytes depend on the installation.
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
