@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from vills.config.checks import ConfigError
+from vills.config.load import list_profiles, load_params, load_profile
+from vills.config.write import has_hand_edits, render_params, save_params
+
+
+@pytest.mark.parametrize("profile", list_profiles())
+def test_every_profile_survives_being_written_and_read(profile: str, tmp_path: Path) -> None:
+    path = save_params(tmp_path, profile=profile)
+    assert load_params(tmp_path) == load_profile(profile)
+    assert not has_hand_edits(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("seed: 0", "sead: 0", ["sead", "not in", "seed", "What to do"]),
+        ("depth: 4", "depth: deep", ["pretrain.model.depth", "deep", "Integer", "What to do"]),
+        ("depth: 4", "depth: 0", ["model.depth = 0", "Allowed: 1 to inf", "What to do"]),
+        ("zero_stage: 1", "zero_stage: 5", ["pretrain.zero_stage = 5", "0, 1, 2, 3"]),
+        ("areas: [upper_body,", "areas: [arms,", ["'arms'", "upper_body, lower_body, head"]),
+        ("num_heads: 4", "num_heads: 5", ["num_heads = 5", "divisor"]),
+        ("defaults: [schema, _self_]", "", ["not checked", "defaults"]),
+    ],
+)
+def test_bad_params_are_refused(old: str, new: str, parts: list[str], tmp_path: Path) -> None:
+    path = save_params(tmp_path, profile="miniature")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load_params(tmp_path)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_without_params_the_error_says_how_to_write_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="vills configure profile=miniature"):
+        load_params(tmp_path)
+
+
+def test_hand_edits_are_kept_without_force(tmp_path: Path) -> None:
+    path = save_params(tmp_path, profile="tiny", overrides=["pretrain.seed=7"])
+    assert load_params(tmp_path).pretrain.seed == 7
+    edited = path.read_text().replace("seed: 7", "seed: 8")
+    path.write_text(edited)
+    with pytest.raises(ConfigError, match="edited by hand"):
+        save_params(tmp_path, profile="tiny")
+    assert path.read_text() == edited
+    save_params(tmp_path, profile="tiny", force=True)
+    assert load_params(tmp_path).pretrain.seed == 0
+
+
+def test_comments_and_spelling_of_numbers_are_no_hand_edits() -> None:
+    text = render_params(load_profile("tiny"), profile="tiny")
+    assert not has_hand_edits(text.replace("# The embedded world.", "# Mine."))
+    assert has_hand_edits(text.replace("image_batch: 6", "image_batch: 4"))
+
+
+def test_alignment_needs_videos() -> None:
+    with pytest.raises(ConfigError, match="alignment_weight"):
+        load_profile("tiny", ["pretrain.modalities=image"])
+    load_profile("tiny", ["pretrain.modalities=image", "pretrain.alignment_weight=0"])
+
+
+def test_a_dataset_without_source_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"finetune\.duke has no source"):
+        load_profile("tiny", ["+finetune.duke={modality: image}"])
