@@ -1,0 +1,17 @@
+"""What can go wrong with a run, in words for the person who started it."""
+
+
+class RunError(RuntimeError):
+    """A run cannot go on; the message says what to do."""
+
+
+class LostRunError(RunError):
+    """Another attempt has taken the run over; this one must not write any more."""
+
+
+class DriftError(RunError):
+    """Parameters, inputs or code changed between the start of a run and its end."""
+
+
+class DamagedError(RunError):
+    """A finished run's outputs are not the bytes that were recorded."""
