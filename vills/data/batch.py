@@ -6,7 +6,7 @@ h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and 
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class PretrainBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The batch on `device`."""
-        tensors = {
+        tensors: dict[str, Any] = {
             field.name: value.to(device, non_blocking=True)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from vills.data.inventory import (
+    InventoryError,
+    build_inventory,
+    check_inventory,
+    load_inventory,
+    save_inventory,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a/c.jpg", "a/d.jpg", ".cache/x"):
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "raw"
+
+
+def test_inventory_lists_all_files_by_path(root: Path, tmp_path: Path) -> None:
+    table = build_inventory(root)
+    save_inventory(tmp_path / "i.parquet", table)
+    save_inventory(tmp_path / "j.parquet", build_inventory(root))
+    assert (tmp_path / "i.parquet").read_bytes() == (tmp_path / "j.parquet").read_bytes()
+    loaded = load_inventory(tmp_path / "i.parquet")
+    assert loaded.equals(table)
+    assert loaded["path"].to_pylist() == ["a/c.jpg", "a/d.jpg", "b.jpg"]
+    assert loaded["size"].to_pylist() == [7, 7, 5]
+    check_inventory(root, loaded, digests=True)
+
+
+def test_drift_is_named(root: Path) -> None:
+    table = build_inventory(root)
+    (root / "a/d.jpg").write_text("a/e.jpg")
+    check_inventory(root, table)
+    with pytest.raises(InventoryError, match=r"a/d\.jpg \(content\)"):
+        check_inventory(root, table, digests=True)
+    (root / "a/d.jpg").write_text("longer than before")
+    (root / "b.jpg").unlink()
+    (root / "new.jpg").touch()
+    message = r"b\.jpg \(missing\), new\.jpg \(not listed\), a/d\.jpg \(18 bytes, listed 7\)"
+    with pytest.raises(InventoryError, match=message):
+        check_inventory(root, table)
+
+
+def test_nothing_to_list(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no file"):
+        build_inventory(tmp_path)
+    with pytest.raises(FileNotFoundError, match="VILLS_DATA"):
+        build_inventory(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="vills data register"):
+        load_inventory(tmp_path / "absent")

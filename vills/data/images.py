@@ -1,0 +1,40 @@
+"""JPEG and PNG bytes to pixels and back."""
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+
+
+class CorruptImageError(ValueError):
+    """Bytes that are no complete image."""
+
+
+def decode_image(data: bytes, *, name: str = "image") -> np.ndarray:
+    """Pixels as uint8 [H, W, 3] RGB.
+
+    PIL, since OpenCV fills the missing part of a truncated JPEG with grey and says nothing.
+
+    Raises:
+        CorruptImageError: naming the image, if it is empty, truncated, or no image.
+    """
+    if not data:
+        raise CorruptImageError(f"{name}: the file is empty")
+    try:
+        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    # PIL reports damage by OSError, SyntaxError (PNG chunks), ValueError or a bomb error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error) if "BytesIO" not in str(error) else "not a known image format"
+        raise CorruptImageError(f"{name}: {reason}") from error
+    return pixels
+
+
+def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
+    """JPEG bytes of uint8 [H, W, 3]; the same pixels give the same bytes."""
+    stream = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()

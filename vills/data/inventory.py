@@ -1,0 +1,94 @@
+"""The inventory of a raw data set: what DVC depends on instead of millions of files."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vills.data.files import save_table
+
+SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("digest", pa.string())])
+_SHOWN = 5
+
+
+class InventoryError(ValueError):
+    """The files are not those of the inventory."""
+
+
+def walk_files(root: Path) -> Iterator[str]:
+    """Paths of all files below `root`, posix and relative; hidden ones are left out."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def build_inventory(root: Path) -> pa.Table:
+    """Path, size and sha256 of every file below `root`, sorted by path.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or it holds no file.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}. What to do: check VILLS_DATA and the path.")
+    paths = sorted(walk_files(root))
+    if not paths:
+        raise FileNotFoundError(f"{root} holds no file. What to do: put the data set there.")
+    sizes = [(root / path).stat().st_size for path in paths]
+    digests = [compute_digest(root / path) for path in paths]
+    return pa.table({"path": paths, "size": sizes, "digest": digests}, schema=SCHEMA)
+
+
+def compute_digest(path: Path) -> str:
+    """Sha256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save_inventory(path: Path, table: pa.Table) -> None:
+    """Write an inventory."""
+    save_table(path, table)
+
+
+def load_inventory(path: Path) -> pa.Table:
+    """Read an inventory.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no inventory at {path}. What to do: `vills data register` writes it."
+        )
+    return pq.read_table(path, schema=SCHEMA)
+
+
+def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> None:
+    """Compare the files below `root` with an inventory: names and sizes, and contents if asked.
+
+    Raises:
+        InventoryError: naming the first paths that differ.
+    """
+    listed = dict(zip(table["path"].to_pylist(), table["size"].to_pylist(), strict=True))
+    found = {path: (root / path).stat().st_size for path in walk_files(root)}
+    wrong = [f"{path} (missing)" for path in sorted(listed.keys() - found.keys())]
+    wrong += [f"{path} (not listed)" for path in sorted(found.keys() - listed.keys())]
+    both = sorted(listed.keys() & found.keys())
+    wrong += [
+        f"{path} ({found[path]} bytes, listed {listed[path]})"
+        for path in both
+        if found[path] != listed[path]
+    ]
+    if digests and not wrong:
+        expected = dict(zip(table["path"].to_pylist(), table["digest"].to_pylist(), strict=True))
+        wrong = [f"{p} (content)" for p in both if compute_digest(root / p) != expected[p]]
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise InventoryError(
+            f"{root} differs from its inventory: {', '.join(wrong[:_SHOWN])}{more}. What to do: "
+            "restore the files, or register the data again if the change is meant."
+        )

@@ -1,0 +1,171 @@
+"""The LSE cache of a source: area masks by record id and frame.
+
+Legend: H x W pixels of a crop. `frame` is the position in the tracklet, 0 for images.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vills.areas import AREAS
+from vills.data.files import save_table
+from vills.data.rle import decode_rle, encode_rle
+
+SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("frame", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("counts", pa.binary()),
+        ("score", pa.float32()),
+        ("x1", pa.int32()),
+        ("y1", pa.int32()),
+        ("x2", pa.int32()),
+        ("y2", pa.int32()),
+    ]
+)
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRow:
+    """Mask of one area of one frame of a record."""
+
+    record_id: str
+    """Record."""
+    frame: int
+    """Position in the tracklet, 0 for images."""
+    height: int
+    """Of the crop, px."""
+    width: int
+    """Of the crop, px."""
+    counts: bytes
+    """COCO compressed run lengths."""
+    score: float
+    """Of the segmenter."""
+    box: tuple[int, int, int, int]
+    """Tight (x1, y1, x2, y2), px; x2 and y2 are outside."""
+
+
+def build_mask_row(mask: np.ndarray, *, record_id: str, frame: int, score: float) -> MaskRow:
+    """A row of bool [H, W].
+
+    Raises:
+        ValueError: if the mask is empty: a missing area has no row.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        raise ValueError(f"the mask of {record_id} frame {frame} is empty")
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    height, width = mask.shape
+    return MaskRow(record_id, frame, height, width, encode_rle(mask), score, box)
+
+
+def mask_path(folder: Path, area: str) -> Path:
+    """File of an area's masks."""
+    return folder / f"masks_{area}.parquet"
+
+
+def build_mask_table(rows: Iterable[MaskRow]) -> pa.Table:
+    """Rows as a table of `SCHEMA`, in the given order."""
+    listed = list(rows)
+    columns = {
+        name: [getattr(row, name) for row in listed]
+        for name in ("record_id", "frame", "height", "width", "counts", "score")
+    }
+    boxes = np.array([row.box for row in listed], dtype=np.int32).reshape(-1, 4)
+    columns |= {name: boxes[:, i].tolist() for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+    return pa.table(columns, schema=SCHEMA)
+
+
+def save_mask_table(path: Path, table: pa.Table) -> None:
+    """Write masks sorted by record id and frame.
+
+    Raises:
+        ValueError: if a frame of a record occurs twice.
+    """
+    table = table.sort_by([("record_id", "ascending"), ("frame", "ascending")]).combine_chunks()
+    ids, frames = table["record_id"].to_numpy(), table["frame"].to_numpy()
+    twice = np.flatnonzero((ids[1:] == ids[:-1]) & (frames[1:] == frames[:-1]))
+    if len(twice):
+        raise ValueError(f"two masks of {ids[twice[0]]} frame {frames[twice[0]]} in {path.name}")
+    save_table(path, table)
+
+
+def save_masks(path: Path, rows: Iterable[MaskRow]) -> None:
+    """Write rows sorted by record id and frame."""
+    save_mask_table(path, build_mask_table(rows))
+
+
+class _AreaMasks:
+    def __init__(self, table: pa.Table) -> None:
+        # fixed-width ids: 4 M records take tens of MB, and a search makes no Python object
+        self.ids = np.array(table["record_id"].to_numpy(), dtype=np.bytes_)
+        self.frames = table["frame"].to_numpy()
+        self.table = table
+
+    def span(self, record_id: str) -> tuple[int, int]:
+        key = record_id.encode()
+        # a key longer than the column is cut by numpy and could match by mistake
+        if len(key) > self.ids.dtype.itemsize:
+            return 0, 0
+        low, high = (self.ids.searchsorted(key, side=side) for side in ("left", "right"))
+        return int(low), int(high)
+
+    def find(self, record_id: str, frame: int) -> int | None:
+        low, high = self.span(record_id)
+        row = low + int(np.searchsorted(self.frames[low:high], frame))
+        return row if row < high and self.frames[row] == frame else None
+
+
+class MaskStore:
+    """Masks of a source.
+
+    Raises:
+        FileNotFoundError: if an area's file is missing.
+    """
+
+    def __init__(self, folder: Path, *, areas: Sequence[str] = AREAS) -> None:
+        self.folder = folder
+        self.areas = tuple(areas)
+        self._areas: dict[str, _AreaMasks] = {}
+        for area in areas:
+            path = mask_path(folder, area)
+            if not path.is_file():
+                raise FileNotFoundError(f"no masks at {path}. What to do: run the lse stage.")
+            self._areas[area] = _AreaMasks(pq.read_table(path, schema=SCHEMA).combine_chunks())
+
+    def cached_frames(self, record_id: str) -> np.ndarray:
+        """int64, sorted: positions of a record that have a mask of any of the areas."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for masks in self._areas.values():
+            low, high = masks.span(record_id)
+            found.append(masks.frames[low:high].astype(np.int64))
+        return np.unique(np.concatenate(found))
+
+    def has(self, record_id: str, frame: int, area: str) -> bool:
+        """Whether there is a mask."""
+        return self._areas[area].find(record_id, frame) is not None
+
+    def load(self, record_id: str, frame: int, area: str) -> tuple[np.ndarray, float] | None:
+        """(bool [H, W], score), or None if the area is missing."""
+        masks = self._areas[area]
+        row = masks.find(record_id, frame)
+        if row is None:
+            return None
+        cells = {name: masks.table[name][row].as_py() for name in SCHEMA.names[2:6]}
+        return decode_rle(cells["counts"], cells["height"], cells["width"]), cells["score"]
+
+    def box(self, record_id: str, frame: int, area: str) -> tuple[int, int, int, int] | None:
+        """Tight (x1, y1, x2, y2) px without decoding the mask, or None."""
+        masks = self._areas[area]
+        row = masks.find(record_id, frame)
+        if row is None:
+            return None
+        x1, y1, x2, y2 = (masks.table[name][row].as_py() for name in ("x1", "y1", "x2", "y2"))
+        return x1, y1, x2, y2

@@ -1,0 +1,131 @@
+"""What detectors and parsers said about raw files, supplied with the data.
+
+Legend: n people, 17 COCO keypoints, H x W pixels of the image or frame.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vills.areas import NUM_KEYPOINTS
+from vills.data.rle import decode_rle
+
+FOLDER = "predictions"
+DETECTIONS_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("frame", pa.int32()),
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
+        ("x2", pa.float32()),
+        ("y2", pa.float32()),
+        ("score", pa.float32()),
+        ("keypoints", pa.list_(pa.float32())),
+    ]
+)
+PARSING_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("frame", pa.int32()),
+        ("area", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("counts", pa.binary()),
+    ]
+)
+
+
+class Detections(NamedTuple):
+    """People of one image or frame."""
+
+    boxes: np.ndarray
+    """float32 [n, 4], (x1, y1, x2, y2) px."""
+    scores: np.ndarray
+    """float32 [n]."""
+    keypoints: np.ndarray
+    """float32 [n, 17, 3], (x, y, score) px; all zero where none were predicted."""
+
+
+class _Rows:
+    """Rows of a table by (path, frame)."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.sort_by([("path", "ascending"), ("frame", "ascending")]).combine_chunks()
+        encoded = pc.run_end_encode(self.table["path"].combine_chunks())
+        ends = encoded.run_ends.to_pylist()
+        starts = [0, *ends[:-1]]
+        names = encoded.values.to_pylist()
+        self._spans = dict(zip(names, zip(starts, ends, strict=True), strict=True))
+        self._frames = self.table["frame"].to_numpy()
+
+    def find(self, path: str, frame: int) -> slice:
+        start, end = self._spans.get(path, (0, 0))
+        low, high = np.searchsorted(self._frames[start:end], [frame, frame + 1])
+        return slice(start + int(low), start + int(high))
+
+
+class Predictions:
+    """Detections of a data set."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._rows = _Rows(table)
+        sorted_table = self._rows.table
+        self._boxes = np.stack([sorted_table[c].to_numpy() for c in ("x1", "y1", "x2", "y2")], 1)
+        self._scores = sorted_table["score"].to_numpy()
+        self._keypoints = sorted_table["keypoints"]
+
+    def lookup(self, path: str, frame: int = 0) -> Detections:
+        """People of `frame` (0 for images) of the raw file `path`; empty if none were found."""
+        rows = self._rows.find(path, frame)
+        keypoints = np.zeros((rows.stop - rows.start, NUM_KEYPOINTS, 3), dtype=np.float32)
+        for i, flat in enumerate(self._keypoints[rows.start : rows.stop].to_pylist()):
+            if flat is not None:
+                keypoints[i] = np.asarray(flat, dtype=np.float32).reshape(NUM_KEYPOINTS, 3)
+        return Detections(self._boxes[rows], self._scores[rows], keypoints)
+
+
+class Parsing:
+    """Label maps of a data set."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._rows = _Rows(table)
+
+    def lookup(self, path: str, frame: int = 0) -> dict[str, np.ndarray]:
+        """Area -> bool [H, W] over the whole frame, all people together; empty if unknown."""
+        rows = self._rows.find(path, frame)
+        part = self._rows.table.slice(rows.start, rows.stop - rows.start).to_pylist()
+        return {r["area"]: decode_rle(r["counts"], r["height"], r["width"]) for r in part}
+
+
+def load_predictions(root: Path) -> Predictions | None:
+    """Detections below `root`, if the data set has any.
+
+    Raises:
+        ValueError: if the file has other columns.
+    """
+    table = _load(root / FOLDER / "detections.parquet", DETECTIONS_SCHEMA)
+    return None if table is None else Predictions(table)
+
+
+def load_parsing(root: Path) -> Parsing | None:
+    """Parsing maps below `root`, if the data set has any.
+
+    Raises:
+        ValueError: if the file has other columns.
+    """
+    table = _load(root / FOLDER / "parsing.parquet", PARSING_SCHEMA)
+    return None if table is None else Parsing(table)
+
+
+def _load(path: Path, schema: pa.Schema) -> pa.Table | None:
+    if not path.is_file():
+        return None
+    table = pq.read_table(path)
+    missing = [name for name in schema.names if name not in table.schema.names]
+    if missing:
+        raise ValueError(f"{path} has no column {missing}. Expected {schema.names}.")
+    return table.select(schema.names).cast(schema)

@@ -1,0 +1,225 @@
+"""Records: one row per image or tracklet, in a table that holds millions of them."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vills.data.files import save_table
+
+KINDS = ("image", "tracklet")
+SPLITS = ("pretrain", "train", "query", "gallery")
+SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("kind", pa.string()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("pid", pa.int32()),
+        ("camid", pa.int32()),
+        ("clothes_id", pa.int32()),
+        ("video_id", pa.string()),
+        ("origin", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("shard", pa.string()),
+        ("offsets", pa.list_(pa.int64())),
+        ("lengths", pa.list_(pa.int64())),
+        ("frames", pa.list_(pa.int32())),
+        ("boxes", pa.list_(pa.float32())),
+    ]
+)
+_REPEATING = ["kind", "source", "split", "shard", "video_id"]
+_RECORD_ID = re.compile(r"[A-Za-z0-9_-]+")
+_CHUNK = 65_536
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A person crop, or the crops of one person in consecutive frames.
+
+    Raises:
+        ValueError: if the id has other characters than A-Z a-z 0-9 _ -, or the lists' lengths
+            differ.
+    """
+
+    record_id: str
+    """Unique within the source; no dots, since WebDataset readers cut a key at the first one."""
+    kind: str
+    """image or tracklet."""
+    source: str
+    """Name of the source."""
+    split: str
+    """pretrain, train, query or gallery."""
+    pid: int
+    """Person; -1 unknown or junk, 0 distractor."""
+    camid: int
+    """Camera from 0; -1 unknown."""
+    clothes_id: int
+    """Outfit; -1 unknown."""
+    video_id: str
+    """Source video; empty for images."""
+    origin: str
+    """Raw path below the source's root; of the first frame for tracklets of images."""
+    width: int
+    """Of the first frame, px."""
+    height: int
+    """Of the first frame, px."""
+    shard: str
+    """Tar file that holds all frames."""
+    offsets: tuple[int, ...]
+    """First byte of each frame in the shard."""
+    lengths: tuple[int, ...]
+    """Bytes of each frame."""
+    frames: tuple[int, ...]
+    """Frame number in the source video; (0,) for images."""
+    boxes: tuple[Box, ...]
+    """(x1, y1, x2, y2) of each frame in the source frame, px."""
+
+    def __post_init__(self) -> None:
+        if not _RECORD_ID.fullmatch(self.record_id):
+            raise ValueError(
+                f"record_id = {self.record_id!r} is not allowed. Allowed: letters, digits, _ and "
+                "-. What to do: make it with vills.data.records.make_record_id."
+            )
+        if self.kind not in KINDS or self.split not in SPLITS:
+            raise ValueError(
+                f"record {self.record_id}: kind {self.kind!r}, split {self.split!r} is not "
+                f"allowed. Allowed: {KINDS}, {SPLITS}."
+            )
+        lengths = {len(self.offsets), len(self.lengths), len(self.frames), len(self.boxes)}
+        if lengths != {len(self.offsets)} or not self.offsets:
+            raise ValueError(f"record {self.record_id}: offsets, lengths, frames, boxes differ")
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the tracklet, 1 for an image."""
+        return len(self.offsets)
+
+
+def make_record_id(path: str) -> str:
+    """A record id for a raw path: readable, unique, without dots.
+
+    `a/b_1.jpg` becomes `a-b_1`. Where that could be the id of another path as well (other
+    characters, another suffix), eight digits of the path's hash are added.
+    """
+    stem = str(PurePosixPath(path).with_suffix(""))
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")
+    if re.fullmatch(r"[A-Za-z0-9_/]+", stem) and PurePosixPath(path).suffix == ".jpg":
+        return name
+    return f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+
+
+class Manifest:
+    """Records in columns; rows become Record objects one at a time."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.combine_chunks()
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return int(self._table.num_rows)
+
+    def __getitem__(self, index: int) -> Record:
+        """The record of row `index`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of a manifest of {len(self)} rows")
+        row: dict[str, Any] = {
+            name: self._table.column(name)[index].as_py() for name in SCHEMA.names
+        }
+        flat = row.pop("boxes")
+        boxes = tuple(tuple(flat[i : i + 4]) for i in range(0, len(flat), 4))
+        for name in ("offsets", "lengths", "frames"):
+            row[name] = tuple(row[name])
+        return Record(**row, boxes=boxes)
+
+    @property
+    def table(self) -> pa.Table:
+        """The columns."""
+        return self._table
+
+    def column(self, name: str) -> np.ndarray:
+        """A scalar column, or `num_frames`, as an array of len(self)."""
+        if name == "num_frames":
+            return np.asarray(pc.list_value_length(self._table.column("offsets")).to_numpy())
+        column = self._table.column(name)
+        if pa.types.is_list(column.type):
+            raise ValueError(f"column {name} holds lists; read rows, or num_frames")
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(pa.string())
+        return np.asarray(column.to_numpy())
+
+    def frame_spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(starts [len + 1], offsets [frames], lengths [frames]) of all frames, one after another.
+
+        Frame t of row i is entry starts[i] + t. This is what loaders read a frame by, since it
+        makes no Python object per frame.
+        """
+        offsets = self._table.column("offsets")
+        starts = np.concatenate([[0], np.cumsum(self.column("num_frames"), dtype=np.int64)])
+        flat = pc.list_flatten(offsets).to_numpy()
+        return starts, flat, pc.list_flatten(self._table.column("lengths")).to_numpy()
+
+    def where(self, **equals: Any) -> "Manifest":
+        """Rows whose columns equal the given scalars, or one of the given list or tuple."""
+        keep = np.ones(len(self), dtype=bool)
+        for name, wanted in equals.items():
+            values = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+            keep &= np.isin(self.column(name), values)
+        return Manifest(self._table.filter(pa.array(keep)))
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "Manifest":
+        """The given rows, in the given order."""
+        return Manifest(self._table.take(pa.array(np.asarray(rows, dtype=np.int64))))
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file has other columns.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no manifest at {path}. What to do: run the curate stage.")
+    table = pq.read_table(path, read_dictionary=_REPEATING)
+    if table.schema.names != SCHEMA.names:
+        raise ValueError(
+            f"{path} is not a manifest: it has columns {table.schema.names}, expected "
+            f"{SCHEMA.names}. What to do: run the curate stage again."
+        )
+    return Manifest(table)
+
+
+def save_manifest(path: Path, records: Iterable[Record]) -> None:
+    """Write records sorted by record_id.
+
+    Raises:
+        ValueError: if two records share an id.
+    """
+    stream = iter(records)
+    chunks = []
+    while chunk := list(islice(stream, _CHUNK)):
+        columns = {
+            field.name: [getattr(record, field.name) for record in chunk]
+            for field in fields(Record)
+        }
+        columns["boxes"] = [[x for box in boxes for x in box] for boxes in columns["boxes"]]
+        chunks.append(pa.table(columns, schema=SCHEMA))
+    table = pa.concat_tables(chunks) if chunks else SCHEMA.empty_table()
+    table = table.sort_by("record_id").combine_chunks()
+    ids = table.column("record_id").to_numpy()
+    twice = ids[1:][ids[1:] == ids[:-1]]
+    if len(twice):
+        raise ValueError(f"{len(twice)} record ids occur twice, e.g. {twice[0]}")
+    save_table(path, table)

@@ -1,0 +1,176 @@
+"""Uncompressed tar shards in WebDataset naming: streamed by other tools, read here by one pread."""
+
+import os
+import tarfile
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+_BLOCK = 512
+_MAX_OPEN = 128
+
+
+def shard_name(number: int) -> str:
+    """Name of shard `number`."""
+    return f"shard-{number:06d}.tar"
+
+
+class ShardWriter:
+    """Writes records to shard-000000.tar, shard-000001.tar, ... of `folder`.
+
+    Members are `<record_id>.jpg` for an image and `<record_id>.<frame>.jpg` for a tracklet; a
+    record never straddles shards. The bytes depend on what is added alone. A shard gets its name
+    when it is complete, so that whatever `shard-*.tar` exists can be trusted after a kill; go on
+    with `start` = number of finished shards.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, start: int = 0) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._number = start
+        self._file: BinaryIO | None = None
+        self._position = 0
+        self.finished: list[str] = []
+        """Shards that have their name, in order."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(
+        self,
+        record_id: str,
+        frames: Sequence[bytes],
+        ext: str = "jpg",
+        *,
+        numbers: Sequence[int] | None = None,
+    ) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+        """Append a record: (shard, offset of each frame, length of each frame).
+
+        Without `numbers`, one frame is an image and several are positions 0, 1, ... of a tracklet.
+        """
+        if numbers is None and len(frames) > 1:
+            numbers = range(len(frames))
+        names = (
+            [f"{record_id}.{ext}"]
+            if numbers is None
+            else [f"{record_id}.{number:06d}.{ext}" for number in numbers]
+        )
+        parts = [(_header(name, len(data)), data) for name, data in zip(names, frames, strict=True)]
+        size = sum(len(header) + len(data) + -len(data) % _BLOCK for header, data in parts)
+        if self._position and self._position + size + 2 * _BLOCK > self._max_bytes:
+            self.finish_shard()
+        if self._file is None:
+            self._file = self._temporary.open("wb")
+        offsets = []
+        for header, data in parts:
+            self._file.write(header)
+            self._file.write(data)
+            self._file.write(b"\0" * (-len(data) % _BLOCK))
+            offsets.append(self._position + len(header))
+            self._position += len(header) + len(data) + -len(data) % _BLOCK
+        return shard_name(self._number), tuple(offsets), tuple(len(data) for data in frames)
+
+    def finish_shard(self) -> None:
+        """Give the shard in progress its name; the next record starts another."""
+        if self._file is None:
+            return
+        self._file.write(b"\0" * (2 * _BLOCK))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._temporary.replace(self._folder / shard_name(self._number))
+        self.finished.append(shard_name(self._number))
+        self._file, self._position = None, 0
+        self._number += 1
+
+    def close(self) -> None:
+        """Finish the last shard."""
+        self.finish_shard()
+
+    def abort(self) -> None:
+        """Drop the shard in progress."""
+        if self._file is not None:
+            self._file.close()
+            self._file, self._position = None, 0
+        self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        """Writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the last shard, or drop it after an error."""
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    @property
+    def _temporary(self) -> Path:
+        return self._folder / (shard_name(self._number) + ".tmp")
+
+
+def _header(name: str, size: int) -> bytes:
+    """Tar header of a member; owner, time and mode are constants."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info.tobuf(format=tarfile.GNU_FORMAT)
+
+
+class ShardReader:
+    """Reads byte ranges of the shards of a folder; safe across fork, spawn and threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, shard: str, offset: int, length: int) -> bytes:
+        """The bytes [offset, offset + length) of `shard`.
+
+        Raises:
+            FileNotFoundError: if the shard is missing.
+            ValueError: if the shard ends before.
+        """
+        with self._lock:
+            data = os.pread(self._descriptor(shard), length, offset)
+        if len(data) != length:
+            raise ValueError(
+                f"{self.folder / shard} ends before byte {offset + length}. "
+                "What to do: its manifest is of another build, or it was cut; run curate again."
+            )
+        return data
+
+    def _descriptor(self, shard: str) -> int:
+        if shard in self._open:
+            self._open.move_to_end(shard)
+            return self._open[shard]
+        if len(self._open) >= _MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        self._open[shard] = os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
+        return self._open[shard]
+
+    def close(self) -> None:
+        """Close all files; reading opens them again."""
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The folder: descriptors mean nothing in another process."""
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A reader with no file open."""
+        self.__init__(state["folder"])  # type: ignore[misc]
+
+    def __del__(self) -> None:
+        """Close all files."""
+        while self._open:
+            os.close(self._open.popitem()[1])
