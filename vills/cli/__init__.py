@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import vills
 from vills.cli import configure, data, extract, run, scores, sheets, tracking, weights
 from vills.config.checks import ConfigError
+from vills.runs.errors import RunError
+from vills.tracking.files import DiskFullError
 
 COMMANDS = (
     *run.COMMANDS,
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         status: int = parsed.handler(parsed)
-    except ConfigError as error:
+    except (ConfigError, RunError, DiskFullError) as error:
         print(f"vills: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

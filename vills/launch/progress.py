@@ -1,0 +1,41 @@
+"""Progress on stderr: one line that is rewritten on a terminal, a line every few seconds elsewhere."""
+
+import sys
+import time
+
+
+class ProgressLine:
+    """Callable (label, done, total) that tells the user how far a stage is."""
+
+    def __init__(self, name: str, *, every_seconds: float = 5.0) -> None:
+        self._name = name
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.2 if self._terminal else every_seconds
+        self._start = time.monotonic()
+        self._last = float("-inf")
+        self._open = False
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show it, unless the last line is too young; the last of a label is always shown."""
+        now = time.monotonic()
+        if now - self._last < self._every and done < total:
+            return
+        self._last = now
+        share = f"{done}/{total}" if total else f"{done}"
+        line = f"[{self._name}] {label} {share} ({now - self._start:.0f} s)"
+        if self._terminal:
+            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+            self._open = True
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line of its own."""
+        self.close()
+        print(f"[{self._name}] {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the rewritten line."""
+        if self._open:
+            print(file=sys.stderr, flush=True)
+            self._open = False
