@@ -1,0 +1,118 @@
+"""A sheet of crops with keypoints and area masks, to look at.
+
+Shapes: H, W of a tile.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+
+from vills.areas import AREAS
+from vills.data.files import atomic_path
+from vills.data.images import CorruptImageError, decode_image
+from vills.data.mask_store import MaskStore
+from vills.data.records import load_manifest
+from vills.data.shards import ShardReader
+from vills.lse.chunk import KEYPOINTS
+from vills.lse.crop import Floats, Image
+
+AREA_COLOURS = {"head": (255, 190, 0), "upper_body": (235, 30, 90), "lower_body": (20, 110, 255)}
+TILE_HEIGHT = 224
+COLUMNS = 6
+_MARGIN = 6
+
+
+def build_mask_sheet(
+    curated: Path, lse: Path, out_png: Path, num: int = 24, *, min_score: float = 0.5
+) -> None:
+    """Write pairs of crop and overlay of `num` frames, spread evenly over the cache.
+
+    Keypoints above `min_score` are filled green, the others hollow and grey.
+
+    Args:
+        curated: curated folder of a source.
+        lse: its LSE cache.
+        out_png: picture to write.
+        num: frames shown.
+        min_score: the tau to show.
+
+    Raises:
+        FileNotFoundError: no manifest or no cache.
+        ValueError: the cache holds no frame.
+    """
+    manifest = load_manifest(curated / "manifest.parquet")
+    reader, store = ShardReader(curated), MaskStore(lse)
+    rows = {record_id: row for row, record_id in enumerate(manifest.column("record_id"))}
+    cached = pq.read_table(lse / KEYPOINTS)
+    if not cached.num_rows:
+        raise ValueError(f"{lse / KEYPOINTS} holds no frame. What to do: run the lse stage.")
+    chosen = np.unique(np.linspace(0, cached.num_rows - 1, min(num, cached.num_rows)).astype(int))
+    tiles = []
+    for entry in cached.take(chosen).to_pylist():
+        record, position = manifest[rows[entry["record_id"]]], entry["frame"]
+        data = reader.read(record.shard, record.offsets[position], record.lengths[position])
+        try:
+            image = decode_image(data, name=record.record_id)
+        except CorruptImageError:
+            continue
+        loaded = {area: store.load(record.record_id, position, area) for area in AREAS}
+        masks = {area: found[0] for area, found in loaded.items() if found is not None}
+        keypoints = np.asarray(entry["keypoints"], np.float32).reshape(-1, 3)
+        tiles.append(draw_tile(image, masks=masks, keypoints=keypoints, min_score=min_score))
+    sheet = _arrange(tiles)
+    data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
+    with atomic_path(out_png) as temporary:
+        temporary.write_bytes(data)
+
+
+def draw_tile(
+    image: Image, *, masks: dict[str, np.ndarray], keypoints: Floats, min_score: float
+) -> Image:
+    """Draw a crop beside itself with masks and keypoints.
+
+    Args:
+        image: uint8 [H, W, 3].
+        masks: bool [H, W] by area.
+        keypoints: [n, 3] as x, y, score.
+        min_score: keypoints above are drawn filled.
+
+    Returns:
+        uint8 [TILE_HEIGHT, about 2 W scaled, 3].
+    """
+    zoom = TILE_HEIGHT / image.shape[0]
+    size = (max(1, round(image.shape[1] * zoom)), TILE_HEIGHT)
+    plain = cv2.resize(image, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
+    overlay = plain.copy()
+    for area, mask in masks.items():
+        large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        tint = np.asarray(AREA_COLOURS[area], np.float32)
+        where = large > 0
+        overlay[where] = (0.55 * overlay[where] + 0.45 * tint).astype(np.uint8)
+        outline, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(overlay, outline, -1, AREA_COLOURS[area], 1)
+    for x, y, score in keypoints:
+        if score <= 0:
+            continue
+        centre = (round(float(x) * zoom), round(float(y) * zoom))
+        if score > min_score:
+            cv2.circle(overlay, centre, 3, (40, 255, 60), -1, cv2.LINE_AA)
+        else:
+            cv2.circle(overlay, centre, 3, (170, 170, 170), 1, cv2.LINE_AA)
+    return np.hstack([plain, overlay])
+
+
+def _arrange(tiles: list[Image]) -> Image:
+    if not tiles:
+        raise ValueError("no frame of the cache can be decoded. What to do: run curate and lse.")
+    width = max(tile.shape[1] for tile in tiles)
+    rows = -(-len(tiles) // COLUMNS)
+    columns = min(COLUMNS, len(tiles))
+    shape = (rows * (TILE_HEIGHT + _MARGIN), columns * (width + _MARGIN), 3)
+    sheet = np.full(shape, 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top = number // COLUMNS * (TILE_HEIGHT + _MARGIN)
+        left = number % COLUMNS * (width + _MARGIN)
+        sheet[top : top + TILE_HEIGHT, left : left + tile.shape[1]] = tile
+    return sheet

@@ -1,0 +1,113 @@
+"""A person crop on its way through K and M, with the place in the source that it was cut from.
+
+Shapes: H, W height and width of the crop in px; n = 17 COCO keypoints; P points.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int8]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One decoded image, or one frame of a tracklet."""
+
+    image: Image
+    """RGB, uint8 [H, W, 3]."""
+    record_id: str
+    """Record that it belongs to."""
+    position: int
+    """Position in the tracklet, 0 for an image."""
+    path: str
+    """Raw file that it was cut from, relative to the root of its source."""
+    frame: int
+    """Frame of that file, 0 for an image file."""
+    box: Box
+    """Place in that frame, (x1, y1, x2, y2) in px of the source."""
+
+    @property
+    def height(self) -> int:
+        """Height of the crop, px."""
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Width of the crop, px."""
+        return int(self.image.shape[1])
+
+    @property
+    def seed(self) -> int:
+        """A number that depends on record and position only, for segmenters that draw."""
+        return zlib.crc32(f"{self.record_id}.{self.position}".encode())
+
+    def map_points(self, points: Floats) -> Floats:
+        """Map points of the source frame into the crop, which may have been rescaled.
+
+        Args:
+            points: [P, 2] px of the source frame.
+
+        Returns:
+            [P, 2] px of the crop.
+        """
+        x1, y1, x2, y2 = self.box
+        scale = np.array([self.width / (x2 - x1), self.height / (y2 - y1)], dtype=np.float64)
+        mapped: Floats = ((points - np.array([x1, y1])) * scale).astype(np.float32)
+        return mapped
+
+
+def compute_iou(boxes: Floats, box: Box) -> Floats:
+    """Compute the overlap of each of `boxes` with one box.
+
+    Args:
+        boxes: [P, 4] as x1, y1, x2, y2.
+        box: the same, once.
+
+    Returns:
+        [P] intersection over union.
+    """
+    one = np.asarray(box, dtype=np.float64)
+    low = np.maximum(boxes[:, :2], one[:2])
+    high = np.minimum(boxes[:, 2:], one[2:])
+    inter = np.clip(high - low, 0.0, None).prod(axis=1)
+    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None).prod(axis=1)
+    union = areas + np.clip(one[2:] - one[:2], 0.0, None).prod() - inter
+    result: Floats = (inter / np.maximum(union, 1e-9)).astype(np.float32)
+    return result
+
+
+def cut_mask(mask: Mask, *, box: Box, size: tuple[int, int]) -> Mask:
+    """Cut a whole-frame mask to a box and rescale it to the crop.
+
+    Args:
+        mask: bool, whole frame.
+        box: (x1, y1, x2, y2) px of the frame; parts outside the frame are empty.
+        size: (H, W) of the crop.
+
+    Returns:
+        bool [H, W].
+    """
+    height, width = size
+    x1, y1, x2, y2 = box
+    # Each crop pixel's centre, seen from the frame; pixels have their centre at +.5 of a box edge.
+    columns = x1 + (np.arange(width) + 0.5) * ((x2 - x1) / width) - 0.5
+    rows = y1 + (np.arange(height) + 0.5) * ((y2 - y1) / height) - 0.5
+    grid_x, grid_y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    cut = cv2.remap(
+        mask.astype(np.float32),
+        grid_x,
+        grid_y,
+        interpolation=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0.0,
+    )
+    result: Mask = cut >= 0.5
+    return result

@@ -1,0 +1,62 @@
+"""K by torchvision's Keypoint R-CNN, the paper's detector (supplement 1).
+
+Shapes: P detected persons; n = 17 COCO keypoints.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.models.detection import KeypointRCNN, keypointrcnn_resnet50_fpn
+
+from vills.lse.crop import Crop, Floats
+from vills.lse.keypoints import Keypoints
+from vills.lse.state_dicts import load_weights
+
+# torchvision reports the height of the heatmap's peak before the softmax, unbounded. A logistic
+# centred here puts it into (0, 1): a logit of about 2 is where people who use this detector cut
+# "visible", so tau = .5 means that cut. Strictly increasing: no order of confidence is changed.
+LOGIT_MIDPOINT = 2.0
+
+
+class TorchvisionDetector:
+    """The highest-scoring person of each crop."""
+
+    def __init__(self, model: KeypointRCNN, *, device: torch.device) -> None:
+        self._model = model.eval().to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def detect(self, crops: Sequence[Crop]) -> list[Keypoints]:
+        """Run the network on all crops at once; sizes may differ."""
+        inputs = [
+            torch.from_numpy(crop.image).to(self._device).permute(2, 0, 1).float() / 255.0
+            for crop in crops
+        ]
+        return [self._pick(found) for found in self._model(inputs)]
+
+    def _pick(self, found: dict[str, torch.Tensor]) -> Keypoints:
+        if len(found["scores"]) == 0:
+            return Keypoints.missing()
+        best = int(found["scores"].argmax())
+        points = found["keypoints"][best, :, :2].float().cpu().numpy()  # [n, 2]
+        logits = found["keypoints_scores"][best].double().cpu().numpy()  # [n]
+        return Keypoints(points=points, scores=squash_logits(logits))
+
+
+def squash_logits(logits: np.ndarray) -> Floats:
+    """Map peak logits to (0, 1) by a logistic with its middle at `LOGIT_MIDPOINT`."""
+    return (0.5 * (1.0 + np.tanh(0.5 * (logits - LOGIT_MIDPOINT)))).astype(np.float32)
+
+
+def build_torchvision_detector(path: Path) -> TorchvisionDetector:
+    """Build the network from a state dict in torchvision's published layout.
+
+    Raises:
+        ConfigError: weights that do not fit.
+    """
+    model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    load_weights(model, field="lse.keypoint_weights", path=path)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return TorchvisionDetector(model, device=device)

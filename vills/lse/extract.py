@@ -1,0 +1,219 @@
+"""Record -> masks of ALL areas (eq. 5), cached once per source; `areas` picks at training time."""
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context, parent_process
+from os import _exit
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vills.areas import AREAS
+from vills.config.checks import ConfigError
+from vills.config.lse import LseConfig
+from vills.data.files import atomic_path, save_table
+from vills.data.mask_store import build_mask_table, mask_path, save_mask_table
+from vills.data.predictions import FOLDER
+from vills.data.records import load_manifest
+from vills.data.shards import ShardReader
+from vills.lse.chunk import KEYPOINTS, KEYPOINTS_SCHEMA, ChunkWorker, iterate_chunks, load_summary
+from vills.lse.digest import compute_cache_key
+from vills.lse.keypoints import build_keypoint_detector
+from vills.lse.segmenter import build_segmenter
+from vills.lse.summary import Summary
+from vills.lse.weights_files import compute_file_digest
+
+Progress = Callable[[str, int, int], None]
+CHUNK_RECORDS = 64
+_STATE = "state.json"
+_Jobs = list[tuple[Path, range]]
+
+
+def extract_source(
+    name: str,
+    config: LseConfig,
+    *,
+    curated: Path,
+    root: Path | None,
+    out: Path,
+    work: Path,
+    weights: Path | None,
+    progress: Progress | None = None,
+    workers: int = 1,
+    chunk_records: int = CHUNK_RECORDS,
+) -> Summary:
+    """Compute the LSE cache of one source; may be killed at any moment and called again.
+
+    Reads `curated`/manifest.parquet and its shards. Finished chunks stay in `work`; `out` gets
+    keypoints.parquet, masks_<area>.parquet and report.json, the same bytes whatever the number of
+    workers and the interruptions.
+
+    Args:
+        name: the source, for progress.
+        config: parameters of the stage.
+        curated: curated folder of the source.
+        root: its raw folder, for supplied predictions and parsing maps.
+        out: folder to publish into.
+        work: folder of unfinished work.
+        weights: folder of weights files (VILLS_WEIGHTS).
+        progress: told (label, records done, records in all).
+        workers: processes; each builds its own K and M, so more than one is for CPU segmenters.
+        chunk_records: records of a chunk.
+
+    Returns:
+        Counts of what was found.
+
+    Raises:
+        ConfigError: missing predictions or weights, or more corrupt records than allowed.
+    """
+    manifest = load_manifest(curated / "manifest.parquet")
+    key = compute_work_key(config, curated=curated, root=root, weights=weights)
+    _prepare_work(work, f"{key}-{chunk_records}")
+    jobs = [
+        (work / f"chunk-{number:06d}", rows)
+        for number, rows in enumerate(iterate_chunks(len(manifest), size=chunk_records))
+    ]
+    todo = [(folder, rows) for folder, rows in jobs if load_summary(folder) is None]
+    done = len(manifest) - sum(len(rows) for _, rows in todo)
+    report = progress or (lambda label, done, total: None)
+    report(name, done, len(manifest))
+    for finished in _run_jobs(
+        todo, workers=workers, config=config, curated=curated, root=root, weights=weights
+    ):
+        done += finished
+        report(name, done, len(manifest))
+    summary = Summary()
+    for folder, _ in jobs:
+        part = load_summary(folder)
+        assert part is not None, f"{folder} was computed and has no summary"
+        summary.add(part)
+    _check_corrupt(summary, config)
+    _publish(out, [folder for folder, _ in jobs], summary)
+    return summary
+
+
+def compute_work_key(
+    config: LseConfig, *, curated: Path, root: Path | None, weights: Path | None
+) -> str:
+    """Hash everything that decides the masks of a source: cache key, manifest, supplied files."""
+    parts = {
+        "cache_key": compute_cache_key(config, folder=weights),
+        "manifest": compute_file_digest(curated / "manifest.parquet"),
+    }
+    supplied = {
+        "detections": config.keypoint_detector == "predictions",
+        "parsing": config.segmenter == "parsing",
+    }
+    for stem, used in supplied.items():
+        path = root / FOLDER / f"{stem}.parquet" if root is not None else None
+        if used and path is not None and path.is_file():
+            parts[stem] = compute_file_digest(path)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _prepare_work(work: Path, key: str) -> None:
+    """Keep finished chunks of the same work, drop those of another."""
+    state = work / _STATE
+    if state.is_file() and json.loads(state.read_text())["key"] == key:
+        return
+    for folder in work.glob("chunk-*"):
+        shutil.rmtree(folder)
+    with atomic_path(state) as temporary:
+        temporary.write_text(json.dumps({"key": key}))
+
+
+def _build_worker(
+    config: LseConfig, curated: Path, root: Path | None, weights: Path | None
+) -> ChunkWorker:
+    return ChunkWorker(
+        manifest=load_manifest(curated / "manifest.parquet"),
+        reader=ShardReader(curated),
+        detector=build_keypoint_detector(config, root=root, weights=weights),
+        segmenter=build_segmenter(config, root=root, weights=weights),
+        config=config,
+    )
+
+
+def _run_jobs(
+    jobs: _Jobs,
+    *,
+    workers: int,
+    config: LseConfig,
+    curated: Path,
+    root: Path | None,
+    weights: Path | None,
+) -> Iterator[int]:
+    """Compute chunks here or in processes, yielding the number of records of each."""
+    if not jobs:
+        return
+    if workers <= 1:
+        worker = _build_worker(config, curated, root, weights)
+        for folder, rows in jobs:
+            worker.compute(folder, rows=rows)
+            yield len(rows)
+        return
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        mp_context=get_context("spawn"),
+        initializer=_start_process,
+        initargs=(config, curated, root, weights),
+    ) as pool:
+        futures = [pool.submit(_compute_in_process, folder, rows) for folder, rows in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_process_worker: list[ChunkWorker] = []
+
+
+def _start_process(
+    config: LseConfig, curated: Path, root: Path | None, weights: Path | None
+) -> None:
+    parent = parent_process()
+    assert parent is not None, "only a child process is started this way"
+
+    def follow() -> None:
+        parent.join()
+        _exit(1)
+
+    # A pool's processes outlive a killed parent and wait for work for ever.
+    threading.Thread(target=follow, daemon=True).start()
+    _process_worker.append(_build_worker(config, curated, root, weights))
+
+
+def _compute_in_process(folder: Path, rows: range) -> int:
+    _process_worker[0].compute(folder, rows=rows)
+    return len(rows)
+
+
+def _check_corrupt(summary: Summary, config: LseConfig) -> None:
+    share = len(summary.corrupt) / max(summary.records, 1)
+    if share > config.max_corrupt_share:
+        named = ", ".join(sorted(summary.corrupt)[:5])
+        raise ConfigError(
+            f"{len(summary.corrupt)} of {summary.records} records ({share:.1%}) cannot be decoded "
+            f"(first: {named}). Allowed: lse.max_corrupt_share = {config.max_corrupt_share:.1%}. "
+            "What to do: repair the raw files and curate again, or raise lse.max_corrupt_share."
+        )
+
+
+def _publish(out: Path, folders: list[Path], summary: Summary) -> None:
+    """Join the chunks; the report comes last."""
+    keypoints = pa.concat_tables(
+        [KEYPOINTS_SCHEMA.empty_table(), *(pq.read_table(folder / KEYPOINTS) for folder in folders)]
+    )
+    order = [("record_id", "ascending"), ("frame", "ascending")]
+    save_table(out / KEYPOINTS, keypoints.sort_by(order).combine_chunks())
+    for area in AREAS:
+        tables = [pq.read_table(mask_path(folder, area)) for folder in folders]
+        save_mask_table(mask_path(out, area), pa.concat_tables([build_mask_table([]), *tables]))
+    with atomic_path(out / "report.json") as temporary:
+        temporary.write_text(json.dumps(summary.to_report(), indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,129 @@
+"""How well the masks of a source fit a truth that only scoring reads (the miniature world's).
+
+Shapes: H, W of a crop; P persons of a frame.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from vills.areas import AREAS
+from vills.data.mask_store import MaskStore
+from vills.data.records import Manifest, Record, load_manifest
+from vills.data.rle import decode_rle
+from vills.lse.crop import Mask, compute_iou, cut_mask
+from vills.lse.frames import get_raw_frame
+
+# Below this overlap the record shows nobody of the truth: a false positive of the detector.
+MIN_IOU = 0.3
+# An area that shows in fewer pixels (occluded, turned away) is not asked for.
+MIN_PIXELS = 12
+
+
+@dataclass(frozen=True)
+class AreaScore:
+    """Fit of one area's masks."""
+
+    iou: float
+    """Mean intersection over union where the area shows; a missing mask counts 0."""
+    iou_found: float
+    """The same over the masks that exist."""
+    found: float
+    """Share of showing areas that have a mask."""
+    count: int
+    """Frames where the area shows."""
+
+
+class Truth:
+    """Persons of a data set by raw file and frame."""
+
+    def __init__(self, path: Path) -> None:
+        table = pq.read_table(path)
+        self._rows: dict[tuple[str, int], list[int]] = {}
+        keys = zip(table["path"].to_pylist(), table["frame"].to_pylist(), strict=True)
+        for row, key in enumerate(keys):
+            self._rows.setdefault(key, []).append(row)
+        self._boxes = np.stack([table[c].to_numpy() for c in ("x1", "y1", "x2", "y2")], axis=1)
+        self._table = table
+
+    def find(self, record: Record, position: int) -> dict[str, Any] | None:
+        """Find the person that a record shows: the one of best overlap with its box."""
+        rows = self._rows.get(get_raw_frame(record, position), [])
+        if not rows:
+            return None
+        iou = compute_iou(self._boxes[rows], record.boxes[position])
+        best = int(iou.argmax())
+        if iou[best] < MIN_IOU:
+            return None
+        row: dict[str, Any] = self._table.slice(rows[best], 1).to_pylist()[0]
+        return row
+
+
+def compute_area_scores(
+    lse: Path, *, curated: Path, truth: Path, frame_stride: int
+) -> dict[str, AreaScore]:
+    """Compare the LSE cache of a source with its truth.
+
+    Args:
+        lse: the cache (masks_<area>.parquet).
+        curated: curated folder of the source.
+        truth: truth parquet of its raw data set.
+        frame_stride: that of the extraction; these frames are expected to have masks.
+
+    Returns:
+        Scores by area.
+    """
+    manifest = load_manifest(curated / "manifest.parquet")
+    store, known = MaskStore(lse), Truth(truth)
+    overlaps: dict[str, list[float]] = {area: [] for area in AREAS}
+    for record, position in _expected_frames(manifest, frame_stride):
+        person = known.find(record, position)
+        if person is None:
+            continue
+        for area in AREAS:
+            overlap = _compare(store, record, position, area=area, person=person)
+            if overlap is not None:
+                overlaps[area].append(overlap)
+    return {area: _summarise(np.asarray(values)) for area, values in overlaps.items()}
+
+
+def _expected_frames(manifest: Manifest, frame_stride: int) -> list[tuple[Record, int]]:
+    records = [manifest[row] for row in range(len(manifest))]
+    return [(r, position) for r in records for position in range(0, r.num_frames, frame_stride)]
+
+
+def _compare(
+    store: MaskStore, record: Record, position: int, *, area: str, person: dict[str, Any]
+) -> float | None:
+    """Return the IoU, -1 for a missing mask, None where the area does not show."""
+    loaded = store.load(record.record_id, position, area)
+    if loaded is not None:
+        size = (loaded[0].shape[0], loaded[0].shape[1])
+    else:
+        size = (record.height, record.width)
+    whole = decode_rle(person[f"mask_{area}"], person["height"], person["width"])
+    real = cut_mask(whole, box=record.boxes[position], size=size)
+    if np.count_nonzero(real) < MIN_PIXELS:
+        return None
+    return -1.0 if loaded is None else compute_mask_iou(loaded[0], real)
+
+
+def compute_mask_iou(mask: Mask, other: Mask) -> float:
+    """Compute intersection over union of two masks [H, W]; 0 if both are empty."""
+    union = np.count_nonzero(mask | other)
+    return float(np.count_nonzero(mask & other) / union) if union else 0.0
+
+
+def _summarise(overlaps: np.ndarray) -> AreaScore:
+    if not len(overlaps):
+        return AreaScore(iou=0.0, iou_found=0.0, found=0.0, count=0)
+    found = overlaps[overlaps >= 0]
+    return AreaScore(
+        iou=float(np.clip(overlaps, 0.0, None).mean()),
+        iou_found=float(found.mean()) if len(found) else 0.0,
+        found=len(found) / len(overlaps),
+        count=len(overlaps),
+    )
