@@ -30,8 +30,8 @@ class ModelConfig:
     """Cross-attention layers of R."""
     num_queries: int = 16
     """L: coarse, one per area, temporal, and free ones."""
-    max_frames: int = 64
-    """Longest clip that has frame embeddings of its own; longer ones are interpolated."""
+    max_frames: int = 8
+    """Rows of the table of frame embeddings; a clip of another length stretches the table."""
 
     def __post_init__(self) -> None:
         check_range("model.width", self.width, low=8)

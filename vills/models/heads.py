@@ -1,0 +1,109 @@
+"""Heads h^f, h^m, h^v, h^i: multi-layer perceptrons with batch norm (supplement 2).
+
+Legend: R rows, D width of a token, K prototypes, E = 256 bottleneck.
+
+Who shares what. The paper writes one feature head per modality, h^{v,f} and h^{i,f}, that serves
+all tokens of z. So a modality has one MLP and one prototype layer for all roles; a pair per role
+and modality as in PASS would be nine prototype layers, 151 M parameters at K = 65536 beside a 22 M
+encoder. What a role has of its own is small: its batch norms, since tokens of one role lie close
+together and far from those of another, so that statistics over all roles would mostly normalise
+the difference between roles; and its center (vills.losses.centering).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vills.config.model import HeadConfig
+from vills.models.norm import GlobalBatchNorm1d
+
+_MAX_LOG_SCALE = math.log(100.0)
+
+
+class Trunk(nn.Module):
+    """Three-layer MLP to an L2-normalised bottleneck, with the norms of each role apart."""
+
+    def __init__(self, width: int, heads: HeadConfig, *, roles: Sequence[str]) -> None:
+        """Build with a pair of batch norms per role, or none if `heads.norm` is none."""
+        super().__init__()
+        bias = heads.norm == "none"  # a batch norm would take any bias away again
+        self.layers = nn.ModuleList(
+            [nn.Linear(width, heads.hidden, bias), nn.Linear(heads.hidden, heads.hidden, bias)]
+        )
+        self.norms = nn.ModuleDict()
+        if heads.norm == "bn":
+            for role in roles:
+                for index in range(len(self.layers)):
+                    self.norms[f"{role}_{index}"] = GlobalBatchNorm1d(heads.hidden)
+        self.last = nn.Linear(heads.hidden, heads.bottleneck)
+        for linear in (*self.layers, self.last):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, tokens: Tensor, *, role: str, row_weight: Tensor | None = None) -> Tensor:
+        """[R, D] tokens of one role -> [R, E] unit vectors, fp32."""
+        x = tokens
+        for index, linear in enumerate(self.layers):
+            x = linear(x)
+            if self.norms:
+                x = self.norms[f"{role}_{index}"](x, row_weight)
+            x = functional.gelu(x)
+        return functional.normalize(self.last(x).float(), dim=-1)
+
+
+class Prototypes(nn.Module):
+    """K unit prototypes: a weight-normed linear layer without bias whose gain g is fixed to 1.
+
+    Written as a normalisation of the rows instead of torch's weight_norm, whose frozen gain would
+    be a parameter without gradient (it breaks loading under ZeRO-3).
+    """
+
+    def __init__(self, bottleneck: int, num_prototypes: int) -> None:
+        """Build K prototypes of width E."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_prototypes, bottleneck))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[R, E] -> [R, K] cosines."""
+        return functional.linear(x, functional.normalize(self.weight, dim=-1))
+
+
+class ProjectionHead(nn.Module):
+    """h^f or h^m of one modality: tokens to prototype logits."""
+
+    def __init__(
+        self, width: int, heads: HeadConfig, *, num_prototypes: int, roles: Sequence[str]
+    ) -> None:
+        """Build a trunk and its prototypes, both shared by `roles`."""
+        super().__init__()
+        self.trunk = Trunk(width, heads, roles=roles)
+        self.prototypes = Prototypes(heads.bottleneck, num_prototypes)
+
+    def forward(self, tokens: Tensor, *, role: str, row_weight: Tensor | None = None) -> Tensor:
+        """[R, D] tokens of one role -> [R, K] logits in [-1, 1], to be divided by a temperature.
+
+        Rows of `row_weight` 0 enter no batch statistic.
+        """
+        logits: Tensor = self.prototypes(self.trunk(tokens, role=role, row_weight=row_weight))
+        return logits
+
+
+class AlignmentHeads(nn.Module):
+    """h^v and h^i of eq. 11 and the learned temperature of CLIP's logits."""
+
+    def __init__(self, width: int, heads: HeadConfig) -> None:
+        """Build both heads; the scale starts at 1 / .07 and ends at 100 at most (CLIP)."""
+        super().__init__()
+        self.video_head = Trunk(width, heads, roles=("coarse",))
+        self.image_head = Trunk(width, heads, roles=("coarse",))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1.0 / 0.07)))
+
+    def forward(self, video: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[R, D] coarse tokens of videos and of their frames -> both [R, E], and the scale []."""
+        scale = self.log_scale.clamp(max=_MAX_LOG_SCALE).exp()
+        return self.video_head(video, role="coarse"), self.image_head(frame, role="coarse"), scale

@@ -1,0 +1,226 @@
+"""The one module that an engine wraps: backbone and all heads, one forward per step.
+
+Legend: B images, V videos, N patches, L role tokens, D width, K prototypes, A areas; S views of a
+role. Sources: image, frame (z^vi) and video; image and frame share the image heads.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vills.config.model import HeadConfig, ModelConfig
+from vills.config.pretrain import PretrainConfig
+from vills.data.batch import PretrainBatch
+from vills.models.backbone import Backbone
+from vills.models.heads import AlignmentHeads, ProjectionHead
+from vills.models.output import (
+    IMAGE_SOURCES,
+    AlignmentPairs,
+    MaskedTokens,
+    NetworkOutput,
+    RoleViews,
+)
+from vills.models.roles import COARSE, build_all_roles
+from vills.models.shapes import fold_rows
+from vills.models.views import SourceTokens, ViewEncoder
+
+TERMS = ("feature", "masking", "koleo", "alignment")
+"""Loss terms of eq. 12; a head is built only for a term that is on, so that none is inert."""
+
+_HEAD_SOURCES = {"image": IMAGE_SOURCES, "video": ("video",)}
+
+
+class MaskedLatents(nn.Module):
+    """The mask(.) of eq. 9 as printed: a learned token instead of masked tokens after R."""
+
+    def __init__(self, width: int) -> None:
+        """Build the token."""
+        super().__init__()
+        self.token = nn.Parameter(torch.empty(width))
+        nn.init.trunc_normal_(self.token, std=0.02)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """[..., L, D] with bool [..., L] -> the same, masked tokens replaced."""
+        return torch.where(mask[..., None], self.token.to(tokens.dtype), tokens)
+
+
+class VillsNetwork(nn.Module):
+    """Student or teacher: E, R and the heads h^f, h^m, h^v, h^i (paper section 3.2).
+
+    Default reading: the student's global image views and the frame z^vi are masked at patch
+    embedding, and h^m predicts masked patches before R; a coarse token is matched in all views, an
+    area's token in the global and that area's LSE views, the temporal token in the global views of
+    a video. Literal reading: h^f and LSE views serve all L tokens (eq. 8), masking comes after R
+    (eq. 9).
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        *,
+        heads: HeadConfig,
+        areas: Sequence[str],
+        modalities: Sequence[str] = ("image", "video"),
+        terms: Sequence[str] = TERMS,
+        literal: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        """Build what the loss `terms` need; the backbone first, so that its start ignores them."""
+        super().__init__()
+        self.literal = literal
+        self.drop_path = drop_path
+        self.masks_patches = "masking" in terms and not literal
+        self.backbone = Backbone(
+            model, areas=areas, video="video" in modalities, masking=self.masks_patches
+        )
+        self.feature_heads = nn.ModuleDict()
+        self.masking_heads = nn.ModuleDict()
+        if "feature" in terms:
+            for name in modalities:
+                self.feature_heads[name] = ProjectionHead(
+                    model.width,
+                    heads,
+                    num_prototypes=heads.feature_prototypes,
+                    roles=list(self.get_roles(name)),
+                )
+        if "masking" in terms:
+            for name in modalities if literal else ("image",):
+                self.masking_heads[name] = ProjectionHead(
+                    model.width, heads, num_prototypes=heads.masking_prototypes, roles=["patch"]
+                )
+        self.masked_latents = MaskedLatents(model.width) if literal and "masking" in terms else None
+        self.alignment_heads: AlignmentHeads | None = None
+        if "alignment" in terms:
+            self.alignment_heads = AlignmentHeads(model.width, heads)
+
+    def get_roles(self, modality: str) -> dict[str, int]:
+        """Role -> token index of the tokens that enter L^f, for `image` or `video`."""
+        if self.literal:
+            return build_all_roles(self.backbone.num_roles)
+        return self.backbone.get_roles(modality)
+
+    def forward(self, batch: PretrainBatch, role: str = "student") -> NetworkOutput:
+        """Encode a batch and project its tokens.
+
+        Args:
+            batch: this rank's rows of a step.
+            role: `student` sees masks, LSE views and drop path; `teacher` only the global views.
+        """
+        assert role in ("student", "teacher")
+        student = role == "student"
+        sources = ViewEncoder(
+            self.backbone,
+            student=student,
+            masked=self.masks_patches,
+            lse=bool(self.feature_heads),
+            drop_path=self.drop_path if self.training else 0.0,
+        ).encode(batch)
+        alignment = None
+        if student and self.alignment_heads is not None:
+            alignment = self._align(sources)
+        return NetworkOutput(
+            tokens={name: source.roles for name, source in sources.items()},
+            features=self._project_features(sources),
+            masked=self._project_masked(sources, student=student),
+            alignment=alignment,
+        )
+
+    def _project_features(
+        self, sources: dict[str, SourceTokens]
+    ) -> dict[str, dict[str, RoleViews]]:
+        """h^f: one head call per modality and role, over the rows of all its sources."""
+        features: dict[str, dict[str, RoleViews]] = {name: {} for name in sources}
+        for modality, head in self.feature_heads.items():
+            names = [name for name in _HEAD_SOURCES[modality] if name in sources]
+            for role, index in self.get_roles(modality).items() if names else ():
+                views = [self._collect_views(sources[name], role, index) for name in names]
+                logits = head(
+                    torch.cat([tokens.flatten(0, 1) for tokens, _ in views]),
+                    role=role,
+                    row_weight=torch.cat([weight.flatten() for _, weight in views]),
+                )
+                parts = torch.split(logits, [weight.numel() for _, weight in views])
+                for name, part, (_, weight) in zip(names, parts, views, strict=True):
+                    features[name][role] = RoleViews(fold_rows(part, weight.shape), weight)
+        return features if self.feature_heads else {}
+
+    def _collect_views(self, source: SourceTokens, role: str, index: int) -> tuple[Tensor, Tensor]:
+        """Tokens [S, B, D] of a role and weights [S, B]: global views, then matched LSE views."""
+        tokens = source.roles[:, :, index]
+        weight = tokens.new_ones(tokens.shape[:2], dtype=torch.float32)
+        if source.lse_roles is None or source.lse_weight is None:
+            return tokens, weight
+        areas = self._match_areas(role)
+        if not areas:
+            return tokens, weight
+        lse = source.lse_roles[areas, :, :, index].flatten(0, 1)  # [A * K, B, D]
+        lse_weight = source.lse_weight[areas].flatten(0, 1).float()
+        return torch.cat([tokens, lse]), torch.cat([weight, lse_weight])
+
+    def _match_areas(self, role: str) -> list[int]:
+        """Areas (as places in the batch) whose LSE views are matched with a role."""
+        areas = self.backbone.areas
+        if role == "coarse" or self.literal:
+            return list(range(len(areas)))
+        return [areas.index(role)] if role in areas else []
+
+    def _project_masked(
+        self, sources: dict[str, SourceTokens], *, student: bool
+    ) -> dict[str, MaskedTokens]:
+        """h^m on the masked tokens of both global views."""
+        masked: dict[str, MaskedTokens] = {}
+        for modality, head in self.masking_heads.items():
+            names = [name for name in _HEAD_SOURCES[modality] if name in sources]
+            if not names:
+                continue
+            rows = [self._collect_masked(sources[name], student=student) for name in names]
+            logits = head(torch.cat([tokens for tokens, _ in rows]), role="patch")
+            parts = torch.split(logits, [len(weight) for _, weight in rows])
+            for name, part, (_, weight) in zip(names, parts, rows, strict=True):
+                masked[name] = MaskedTokens(part, weight)
+        return masked
+
+    def _collect_masked(self, source: SourceTokens, *, student: bool) -> tuple[Tensor, Tensor]:
+        """Masked tokens [M, D] and their weights [M]."""
+        assert source.mask is not None, "the masking term needs the masks of the batch"
+        tokens, mask = source.patches, source.mask
+        if self.masked_latents is not None:
+            mask = stretch_mask(mask, source.roles.shape[2])
+            tokens = self.masked_latents(source.roles, mask) if student else source.roles
+        assert tokens is not None
+        weight = 1.0 / mask.sum(dim=-1, keepdim=True).clamp(min=1)
+        return tokens[mask], weight.expand(mask.shape)[mask]
+
+    def _align(self, sources: dict[str, SourceTokens]) -> AlignmentPairs:
+        """h^v and h^i on coarse tokens of both global views."""
+        assert self.alignment_heads is not None
+        video, frame = (sources[name].roles[:, :, COARSE] for name in ("video", "frame"))
+        shape = video.shape[:2]
+        video_rows, frame_rows, scale = self.alignment_heads(
+            video.flatten(0, 1), frame.flatten(0, 1)
+        )
+        return AlignmentPairs(fold_rows(video_rows, shape), fold_rows(frame_rows, shape), scale)
+
+
+def stretch_mask(mask: Tensor, length: int) -> Tensor:
+    """Bool [..., N] over patches -> [..., length] over latents, read at evenly spaced patches.
+
+    The literal reading masks tokens after R, which have no place in the picture; this keeps the
+    share of the patch mask without a random stream of its own.
+    """
+    places = torch.arange(length, device=mask.device) * mask.shape[-1] // length
+    return mask[..., places]
+
+
+def build_network(config: PretrainConfig) -> VillsNetwork:
+    """The network of a pretrain stage: heads only for terms whose weight is not 0."""
+    return VillsNetwork(
+        config.model,
+        heads=config.heads,
+        areas=config.areas,
+        modalities=config.modalities.split("+"),
+        terms=[term for term in TERMS if getattr(config, f"{term}_weight") > 0],
+        literal=config.reading == "literal",
+        drop_path=config.drop_path,
+    )
