@@ -1,6 +1,7 @@
 """The receipt: what a run was made from, written before it starts."""
 
 import json
+import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ class Receipt:
     """Host, Python, processors and threads of the first attempt."""
     created: str
     """UTC, ISO 8601."""
+    execution: str
+    """Random; tells apart two clones that compute the same fingerprint. No part of it."""
 
     @property
     def name(self) -> str:
@@ -70,6 +73,7 @@ def build_receipt(
         packages={},
         machine={},
         created="",
+        execution="",
     )
 
 
@@ -81,7 +85,8 @@ def save_receipt(path: Path, receipt: Receipt, *, checkout: Path) -> Receipt:
             "git": collect_git(checkout),
             "packages": collect_packages(),
             "machine": collect_machine(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "execution": uuid.uuid4().hex,
         }
     )
     save_json(path, asdict(full))

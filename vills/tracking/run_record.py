@@ -1,0 +1,67 @@
+"""A run's folder as a tracker reads it: plain files, whoever wrote them, on whatever host."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vills.tracking.files import load_json
+from vills.tracking.journal import JournalContent, load_journal
+
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What is known about a run at one moment."""
+
+    folder: Path
+    """The run's folder."""
+    receipt: dict[str, Any]
+    """What it is made from."""
+    result: dict[str, Any] | None
+    """Outputs and scores; None while it is not complete."""
+    journal: JournalContent
+    """Its metrics."""
+    attempts: int
+    """How many processes have worked on it."""
+    status: str
+    """MLflow's RUNNING, FINISHED, FAILED or KILLED. After `kill -9` it stays RUNNING: nobody is
+    left to say otherwise, and the next attempt goes on with it."""
+
+    @property
+    def created_ms(self) -> int:
+        """Unix time of the receipt in ms."""
+        return round(datetime.fromisoformat(self.receipt["created"]).timestamp() * 1000)
+
+    @property
+    def name(self) -> str:
+        """`stage` or `stage@item`, and the fingerprint's head."""
+        item = f"@{self.receipt['item']}" if self.receipt["item"] else ""
+        return f"{self.receipt['stage']}{item} {self.receipt['fingerprint'][:8]}"
+
+
+def load_run_record(folder: Path) -> RunRecord | None:
+    """Read a run's folder; None before it has a receipt."""
+    if not (folder / "receipt.json").exists():
+        return None
+    # The result first: once it is there, the journal does not grow any more.
+    result = load_json(folder / "result.json") if (folder / "result.json").exists() else None
+    attempts = sorted(
+        path for path in (folder / "attempts").glob("*.json") if not path.name.endswith("end.json")
+    )
+    return RunRecord(
+        folder=folder,
+        receipt=load_json(folder / "receipt.json"),
+        result=result,
+        journal=load_journal(folder / "journal.jsonl"),
+        attempts=len(attempts),
+        status="FINISHED" if result else _read_status(attempts),
+    )
+
+
+def _read_status(attempts: list[Path]) -> str:
+    end = attempts[-1].with_suffix(".end.json") if attempts else None
+    if end is None or not end.exists():
+        return "RUNNING"
+    return STATUS.get(load_json(end)["status"], "FAILED")
