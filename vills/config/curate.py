@@ -46,18 +46,21 @@ class CurateConfig:
     """Weights file of the detector, below VILLS_WEIGHTS; its hash enters the fingerprint."""
     confidence: float = 0.8
     """Detections below are dropped and start no track (paper section 4.1: 0.8)."""
+    low_confidence: float = 0.0
+    """Detections from here to `confidence` may continue a track of bytetrack, its second
+    association, but start none (0: off)."""
     tracker: str = "bytetrack"
     """Multi-object tracker of the `trackers` package."""
     lost_track_buffer: int = 30
-    """Frames that a lost track is kept for re-association."""
+    """Read frames that a lost track is kept for re-association."""
     track_iou: float = 0.1
-    """Least overlap that joins a detection to a track."""
+    """Least intersection over union that joins a detection to a track."""
     frame_step: int = 1
     """Every n-th frame of a video is read."""
     min_length: int = 8
     """Shorter tracklets are rejected, frames."""
     max_length: int = 900
-    """Longer tracklets are cut, frames."""
+    """Tracks are cut into tracklets of at most this length, frames."""
     min_height: int = 48
     """Frames whose box is lower are dropped, px."""
     min_width: int = 16
@@ -68,6 +71,8 @@ class CurateConfig:
     """Largest height / width of a box."""
     max_overlap: float = 0.6
     """Frames whose box is covered by another person by a larger share are dropped."""
+    border_margin: int = 0
+    """Frames whose box is nearer to the border than this are dropped as cut off, px (0: kept)."""
     crop_height: int = 128
     """Tracklet crops higher than this are reduced to it, px (0: never)."""
     jpeg_quality: int = 92
@@ -81,12 +86,25 @@ class CurateConfig:
         check_choice("curate.root", self.root, ROOTS)
         check_choice("curate.detector", self.detector, DETECTORS)
         check_choice("curate.tracker", self.tracker, TRACKERS)
-        for name in ("confidence", "track_iou", "max_overlap", "max_corrupt_share"):
+        for name in ("confidence", "low_confidence", "track_iou", "max_overlap"):
             check_range(f"curate.{name}", getattr(self, name), low=0.0, high=1.0)
+        check_range("curate.max_corrupt_share", self.max_corrupt_share, low=0.0, high=1.0)
         for name in ("frame_step", "min_length", "max_length", "min_height", "min_width"):
             check_range(f"curate.{name}", getattr(self, name), low=1)
         check_range("curate.jpeg_quality", self.jpeg_quality, low=1, high=100)
         check_range("curate.shard_mb", self.shard_mb, low=1)
         check_range("curate.crop_height", self.crop_height, low=0)
         check_range("curate.lost_track_buffer", self.lost_track_buffer, low=0)
+        check_range("curate.border_margin", self.border_margin, low=0)
         check_range("curate.max_aspect", self.max_aspect, low=self.min_aspect)
+        self._check_detector()
+
+    def _check_detector(self) -> None:
+        remedy = "keep curate.low_confidence below curate.confidence, and at 0 with ocsort"
+        high = self.confidence if self.tracker == "bytetrack" else 0.0
+        check_range("curate.low_confidence", self.low_confidence, high=high, remedy=remedy)
+        if self.detector != "predictions" and not self.detector_weights:
+            raise ConfigError(
+                f"curate.detector_weights = '' is not allowed with detector {self.detector!r}. "
+                "Allowed: a file below VILLS_WEIGHTS. What to do: name the weights file."
+            )

@@ -1,0 +1,127 @@
+"""People by any YOLOX-format ONNX model.
+
+The format: one input [1 or n, 3, S, S'] of BGR values 0-255, the image scaled to fit the top left
+corner and padded with grey; one output [n, A, 5 + C] of raw (x, y, w, h) per anchor point,
+objectness and class scores already between 0 and 1, anchor points listed grid by grid from the
+finest stride on.
+
+Shapes: H W frame, S S' model input, A anchor points, C classes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vills.curation.detections import Detections, build_detections
+from vills.curation.frame import Frame
+from vills.onnx import load_session
+
+PAD_VALUE = 114
+PERSON_CLASS = 0
+NMS_IOU = 0.45
+MIN_SCORE = 0.05
+STRIDES = ((8, 16, 32), (8, 16, 32, 64))
+DEFAULT_SIZE = 640
+
+
+class YoloxDetector:
+    """Detector on a YOLOX-format ONNX file (Ge et al., "YOLOX", arXiv 2107.08430)."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the model and lay out its anchor points.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is no YOLOX-format ONNX model.
+        """
+        self._session = load_session(path)
+        spec = self._session.get_inputs()[0]
+        if len(spec.shape) != 4 or spec.shape[1] != 3:
+            raise ValueError(f"{path} takes {spec.shape}, YOLOX takes [n, 3, height, width].")
+        self._input = spec.name
+        self._height, self._width = (
+            size if isinstance(size, int) else DEFAULT_SIZE for size in spec.shape[2:]
+        )
+        self._anchors: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        self._path = path
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Find people in each frame; boxes in px of the frame, scores from 0.05 up."""
+        # One frame per call: published files have a fixed batch of 1, and on a CPU a larger one
+        # is no faster.
+        return [self._detect_one(frame) for frame in frames]
+
+    def _detect_one(self, frame: Frame) -> Detections:
+        scale = min(self._height / frame.height, self._width / frame.width)
+        canvas = self._letterbox(frame.image, scale)
+        output = self._session.run(None, {self._input: canvas})[0][0]  # [A, 5 + C]
+        grid, stride = self._anchor_points(output.shape)
+        scores = output[:, 4] * output[:, 5 + PERSON_CLASS]
+        kept = scores >= MIN_SCORE
+        centre = (output[kept, :2] + grid[kept]) * stride[kept]
+        size = np.exp(output[kept, 2:4]) * stride[kept]
+        boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1) / scale
+        kept_by_nms = suppress(boxes, scores=scores[kept], iou=NMS_IOU)
+        return build_detections(
+            boxes[kept_by_nms],
+            scores=scores[kept][kept_by_nms],
+            width=frame.width,
+            height=frame.height,
+        )
+
+    def _letterbox(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+        """Scale into the top left corner of a grey [1, 3, S, S'] canvas, as BGR."""
+        height, width = int(image.shape[0] * scale), int(image.shape[1] * scale)
+        canvas = np.full((self._height, self._width, 3), PAD_VALUE, dtype=np.uint8)
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        canvas[:height, :width] = resized[:, :, ::-1]
+        return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
+
+    def _anchor_points(
+        self, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Grid position [A, 2] and stride [A, 1] of each anchor point, kept after the first call.
+
+        Raises:
+            ValueError: the output's length fits no set of strides.
+        """
+        if self._anchors is None:
+            for strides in STRIDES:
+                grids = [build_grid(self._height // s, self._width // s) for s in strides]
+                if sum(len(grid) for grid in grids) == shape[0] and shape[1] > 5:
+                    self._anchors = (
+                        np.concatenate(grids),
+                        np.concatenate(
+                            [
+                                np.full((len(g), 1), s, dtype=np.float32)
+                                for g, s in zip(grids, strides, strict=True)
+                            ]
+                        ),
+                    )
+                    return self._anchors
+            raise ValueError(
+                f"{self._path} gives an output {list(shape)} for an input of {self._height}x"
+                f"{self._width}; a YOLOX-format model gives [anchor points, 5 + classes] with "
+                "strides 8, 16, 32 (and 64). What to do: export the model without decoding."
+            )
+        return self._anchors
+
+
+def build_grid(height: int, width: int) -> NDArray[np.float32]:
+    """List the (x, y) cells of a grid row by row, float32 [height * width, 2]."""
+    ys, xs = np.mgrid[:height, :width]
+    return np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float32)
+
+
+def suppress(
+    boxes: NDArray[np.floating], *, scores: NDArray[np.floating], iou: float
+) -> NDArray[np.int64]:
+    """Non-maximum suppression: indices of the boxes to keep, best first."""
+    if len(boxes) == 0:
+        return np.empty(0, dtype=np.int64)
+    sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, iou)
+    return np.asarray(kept, dtype=np.int64).reshape(-1)

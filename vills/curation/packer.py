@@ -1,0 +1,121 @@
+"""Candidates into shards and manifest rows; a kill costs at most the shard in progress."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vills.curation.candidate import Candidate
+from vills.curation.damage import DamageLog
+from vills.data.files import atomic_path, save_table
+from vills.data.records import SCHEMA, Record, save_manifest
+from vills.data.shards import ShardWriter, shard_name
+
+MEGABYTE = 1_000_000
+
+
+class Packer:
+    """Writes the shards of one source into `out`, and remembers finished ones in `work`.
+
+    A shard counts as finished once its name, its manifest rows and then the state are on disk, in
+    this order; what an earlier kill left behind a finished shard is written again, to the same
+    bytes.
+    """
+
+    def __init__(self, *, out: Path, work: Path, shard_mb: int) -> None:
+        self._out = out
+        self._work = work
+        self._max_bytes = shard_mb * MEGABYTE
+        self.num_items, self.num_shards, self._damaged = self._load_state()
+        out.mkdir(parents=True, exist_ok=True)
+        for stale in sorted(out.glob("shard-*")):
+            if stale.name >= shard_name(self.num_shards):
+                stale.unlink()
+
+    def pack(
+        self,
+        candidates: Iterator[Candidate],
+        *,
+        damage: DamageLog,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Write the candidates from number `num_items` on, and name the unreadable files.
+
+        Args:
+            candidates: Those from number `num_items` on, in the order of the source.
+            damage: Takes the unreadable files, those before `num_items` too.
+            progress: Called with the number of items done.
+
+        Raises:
+            TooManyDamagedError: more files are unreadable than allowed.
+        """
+        for path, reason in self._damaged:
+            damage.add(path, reason=reason)
+        records: list[Record] = []
+        num_items = self.num_items
+        with ShardWriter(self._out, self._max_bytes, self.num_shards) as writer:
+            for candidate in candidates:
+                record = _write(candidate, writer)
+                if writer.finished:
+                    self._commit(records, num_items=num_items, damage=damage)
+                    writer.finished.clear()
+                    records = []
+                if record is not None:
+                    records.append(record)
+                for path, reason in candidate.damaged:
+                    damage.add(path, reason=reason)
+                num_items += 1
+                progress(num_items)
+        if records:
+            self._commit(records, num_items=num_items, damage=damage)
+
+    def save_manifest(self) -> pa.Table:
+        """Join the rows of all shards into `manifest.parquet` of `out`, and give them back.
+
+        Raises:
+            ValueError: two records share an id.
+        """
+        parts = [pq.read_table(self._rows(number)) for number in range(self.num_shards)]
+        table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
+        table = table.sort_by("record_id").combine_chunks()
+        ids = table.column("record_id").to_numpy()
+        twice = ids[1:][ids[1:] == ids[:-1]]
+        if len(twice):
+            raise ValueError(f"{len(twice)} record ids occur twice, among them {twice[0]}.")
+        save_table(self._out / "manifest.parquet", table)
+        return table
+
+    def _commit(self, records: list[Record], *, num_items: int, damage: DamageLog) -> None:
+        save_manifest(self._rows(self.num_shards), records)
+        self.num_shards += 1
+        self.num_items = num_items
+        state = {"items": num_items, "shards": self.num_shards, "damaged": damage.entries}
+        with atomic_path(self._work / "pack.json") as temporary:
+            temporary.write_text(json.dumps(state))
+
+    def _load_state(self) -> tuple[int, int, list[tuple[str, str]]]:
+        path = self._work / "pack.json"
+        if not path.is_file():
+            return 0, 0, []
+        state = json.loads(path.read_text())
+        # Without its shards the state is worth nothing: someone emptied the output folder.
+        if not all((self._out / shard_name(i)).is_file() for i in range(state["shards"])):
+            return 0, 0, []
+        return state["items"], state["shards"], [tuple(entry) for entry in state["damaged"]]
+
+    def _rows(self, number: int) -> Path:
+        return self._work / f"rows-{number:06d}.parquet"
+
+
+def _write(candidate: Candidate, writer: ShardWriter) -> Record | None:
+    record = candidate.record
+    if record is None:
+        return None
+    numbers = record.frames if record.kind == "tracklet" else None
+    shard, offsets, lengths = writer.add(
+        record.record_id, candidate.images, candidate.suffix, numbers=numbers
+    )
+    return replace(record, shard=shard, offsets=offsets, lengths=lengths)

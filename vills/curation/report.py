@@ -1,0 +1,102 @@
+"""report.json of a curated source: counts alone, the same for the same input."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from vills.config.curate import CurateConfig, SourceConfig
+from vills.curation.damage import DamageLog
+from vills.curation.filters import FRAME_REASONS, KEPT
+from vills.curation.tracklets import TRACKLET_REASONS
+from vills.curation.units import VideoSummary
+from vills.data.layouts import compare_counts
+from vills.data.records import Manifest
+
+DETECTION_REASONS = ("low_confidence", "untracked")
+
+
+def build_report(
+    manifest: Manifest, *, source: SourceConfig, damage: DamageLog, num_shards: int
+) -> dict[str, Any]:
+    """Count what a source holds and what of it could not be read."""
+    splits = _count_splits(manifest)
+    return {
+        "source": damage.source,
+        "layout": source.layout,
+        "role": source.role,
+        "records": len(manifest),
+        "frames": int(manifest.column("num_frames").sum()),
+        "shards": num_shards,
+        "splits": splits,
+        "damaged": {
+            "files": damage.total,
+            "count": len(damage.entries),
+            "share": len(damage.entries) / damage.total,
+            "named": [{"path": path, "reason": reason} for path, reason in damage.entries],
+        },
+        "notes": compare_counts(source.layout, _flatten(splits)),
+    }
+
+
+def build_video_report(
+    summaries: Iterable[VideoSummary], *, config: CurateConfig
+) -> dict[str, Any]:
+    """Count what happened to the videos, boxes, frames and tracklets of a source, by reason."""
+    videos: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    detections: Counter[str] = Counter()
+    frames: Counter[str] = Counter()
+    tracklets: Counter[str] = Counter()
+    for summary in summaries:
+        broken = "truncated" if summary.num_frames else "unreadable"
+        videos[broken if summary.damage else "whole"] += 1
+        totals["frames"] += summary.num_frames
+        totals["detections"] += summary.num_detections
+        detections.update(summary.detections)
+        frames.update(summary.frames)
+        tracklets.update(summary.tracklets)
+    detections[KEPT] = totals["detections"] - sum(detections.values())
+    return {
+        "detector": config.detector,
+        "tracker": config.tracker,
+        "confidence": config.confidence,
+        "videos": {name: videos[name] for name in ("whole", "truncated", "unreadable")},
+        "frames_decoded": totals["frames"],
+        "detections": _split_reasons(detections, DETECTION_REASONS),
+        "tracked_frames": _split_reasons(frames, (*FRAME_REASONS, *TRACKLET_REASONS)),
+        "tracklets": _split_reasons(tracklets, TRACKLET_REASONS),
+    }
+
+
+def _split_reasons(counts: Counter[str], reasons: Iterable[str]) -> dict[str, Any]:
+    rejected = {reason: counts[reason] for reason in reasons}
+    kept = counts[KEPT]
+    return {"found": kept + sum(rejected.values()), "kept": kept, "rejected": rejected}
+
+
+def _count_splits(manifest: Manifest) -> dict[str, dict[str, int]]:
+    all_splits, frames = manifest.column("split"), manifest.column("num_frames")
+    pids, camids = manifest.column("pid"), manifest.column("camid")
+    counts = {}
+    for split in sorted(set(all_splits.tolist())):
+        rows = all_splits == split
+        counts[split] = {
+            "records": int(rows.sum()),
+            "frames": int(frames[rows].sum()),
+            "people": len(np.unique(pids[rows & (pids > 0)])),
+            "cameras": len(np.unique(camids[rows & (camids >= 0)])),
+            "junk": int((pids[rows] == -1).sum()) if split != "pretrain" else 0,
+            "distractors": int((pids[rows] == 0).sum()),
+        }
+    return counts
+
+
+def _flatten(splits: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Name the counts as the official ones are named: rows without junk, and people."""
+    flat = {}
+    for split, counts in splits.items():
+        flat[split] = counts["records"] - counts["junk"]
+        flat[f"{split} ids"] = counts["people"]
+    return flat

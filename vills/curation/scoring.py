@@ -1,0 +1,181 @@
+"""Tracks against the truth: MOTA, IDF1, switches and purity. Scoring only; no producer reads it.
+
+MOTA is that of CLEAR MOT (Bernardin and Stiefelhagen 2008), IDF1 that of Ristani et al. 2016, both
+as the `trackers` package computes them (its code follows TrackEval).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from trackers import load_mot_file
+from trackers.eval import (
+    aggregate_clear_metrics,
+    aggregate_identity_metrics,
+    box_iou,
+    compute_clear_metrics,
+    compute_identity_metrics,
+)
+
+MATCH_IOU = 0.5
+_COORDINATES = ("x1", "y1", "x2", "y2")
+
+
+@dataclass(frozen=True)
+class PersonBoxes:
+    """Boxes with identities of one video, in any order.
+
+    Attributes:
+        frames: int64 [n], from 0.
+        ids: int64 [n], person or track.
+        boxes: float64 [n, 4], x1, y1, x2, y2 in px.
+    """
+
+    frames: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+
+    def at(self, frame: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Get the ids and boxes of one frame."""
+        rows = self.frames == frame
+        return self.ids[rows], self.boxes[rows]
+
+
+@dataclass(frozen=True)
+class TrackingScore:
+    """How well tracks agree with the truth at an overlap of 0.5.
+
+    Attributes:
+        mota: 1 - (misses + false boxes + switches) / true boxes.
+        idf1: F1 of the best one-to-one assignment of tracks to people.
+        purity: Share of the tracks' boxes that show the person that their track shows most;
+            a box that shows nobody counts against it.
+        recall: Share of true boxes that a track covers.
+        precision: Share of track boxes that cover a true one.
+        switches: Times at which a person goes over to another track.
+        num_tracks: Tracks.
+        num_people: People in the truth.
+    """
+
+    mota: float
+    idf1: float
+    purity: float
+    recall: float
+    precision: float
+    switches: int
+    num_tracks: int
+    num_people: int
+
+
+def load_mot_truth(path: Path) -> PersonBoxes:
+    """Read a MOTChallenge `gt.txt`; its frames count from 1, here from 0."""
+    people = load_mot_file(path)
+    frames = [np.full(len(rows.ids), number - 1) for number, rows in people.items()]
+    # The fifth number of a row says whether it is to be scored.
+    scored = np.concatenate([rows.confidences for rows in people.values()]) > 0
+    boxes = np.concatenate([rows.boxes for rows in people.values()]).astype(np.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    ids = np.concatenate([rows.ids for rows in people.values()]).astype(np.int64)
+    return PersonBoxes(np.concatenate(frames)[scored], ids[scored], boxes[scored])
+
+
+def load_truth(path: Path, *, min_visible: float = 0.0) -> dict[str, PersonBoxes]:
+    """Read the truth of a rendered data set, by raw relative path.
+
+    People of whom no more than the share `min_visible` can be seen are left out.
+    """
+    columns = ["path", "frame", "person", *_COORDINATES, "visible"]
+    table = pq.read_table(path, columns=columns)
+    return _split_by_path(table.filter(pc.field("visible") > min_visible), id_column="person")
+
+
+def load_tracks(path: Path, *, kept_only: bool = True) -> dict[str, PersonBoxes]:
+    """Read `tracks.parquet`, by raw relative path: the boxes in tracklets, or all tracked ones."""
+    table = pq.read_table(path)
+    if kept_only:
+        table = table.filter(pc.field("record_id") != "")
+    return _split_by_path(table, id_column="track_id")
+
+
+def score_tracks(
+    truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes], num_frames: dict[str, int]
+) -> TrackingScore:
+    """Score the tracks of several videos together.
+
+    Args:
+        truth: People of each video.
+        tracks: Tracks of each video; a video without any may be left out.
+        num_frames: Frames to score of each video, from 0.
+
+    Raises:
+        ValueError: there are tracks of a video without truth.
+    """
+    if unknown := sorted(set(tracks) - set(truth)):
+        raise ValueError(f"No truth for {', '.join(unknown[:3])}, which have tracks.")
+    clear, identity, pure, total = [], [], 0, 0
+    for path in sorted(truth):
+        tracked = tracks.get(path, _empty())
+        pairs = list(_compare(truth[path], tracked, num_frames=num_frames[path]))
+        people, ids, overlaps = (list(column) for column in zip(*pairs, strict=True))
+        clear.append(compute_clear_metrics(people, ids, overlaps, threshold=MATCH_IOU))
+        identity.append(compute_identity_metrics(people, ids, overlaps, threshold=MATCH_IOU))
+        pure += _count_pure(people, ids, overlaps)
+        total += sum(len(row) for row in ids)
+    motion, names = aggregate_clear_metrics(clear), aggregate_identity_metrics(identity)
+    return TrackingScore(
+        mota=motion["MOTA"],
+        idf1=names["IDF1"],
+        purity=pure / total if total else 0.0,
+        recall=motion["CLR_Re"],
+        precision=motion["CLR_Pr"],
+        switches=motion["IDSW"],
+        num_tracks=sum(len(np.unique(boxes.ids)) for boxes in tracks.values()),
+        num_people=sum(len(np.unique(boxes.ids)) for boxes in truth.values()),
+    )
+
+
+def _compare(
+    truth: PersonBoxes, tracks: PersonBoxes, *, num_frames: int
+) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Give people [g], track ids [t] and overlaps [g, t] of each frame."""
+    for frame in range(num_frames):
+        people, true_boxes = truth.at(frame)
+        ids, boxes = tracks.at(frame)
+        yield people, ids, np.asarray(box_iou(true_boxes, boxes), dtype=np.float64)
+
+
+def _count_pure(
+    people: list[NDArray[np.int64]],
+    ids: list[NDArray[np.int64]],
+    overlaps: list[NDArray[np.float64]],
+) -> int:
+    """Count the boxes that show the person that their track shows most."""
+    shown: dict[int, Counter[int]] = {}
+    for person, track, overlap in zip(people, ids, overlaps, strict=True):
+        for j in range(len(track) if len(person) else 0):
+            best = int(overlap[:, j].argmax())
+            if overlap[best, j] >= MATCH_IOU:
+                shown.setdefault(int(track[j]), Counter())[int(person[best])] += 1
+    return sum(max(counts.values()) for counts in shown.values())
+
+
+def _split_by_path(table: pa.Table, *, id_column: str) -> dict[str, PersonBoxes]:
+    paths = np.asarray(table.column("path").to_numpy())
+    frames = table.column("frame").to_numpy().astype(np.int64)
+    ids = table.column(id_column).to_numpy().astype(np.int64)
+    boxes = np.stack([table.column(name).to_numpy() for name in _COORDINATES], axis=1)
+    return {
+        str(path): PersonBoxes(frames[rows], ids[rows], boxes[rows].astype(np.float64))
+        for path in np.unique(paths)
+        for rows in [paths == path]
+    }
+
+
+def _empty() -> PersonBoxes:
+    return PersonBoxes(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))

@@ -1,0 +1,190 @@
+"""What curation found in one video, kept until it is packed: the unit that a kill can cost."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vills.curation.tracklets import Tracklet
+from vills.data.files import atomic_path, save_table
+
+TRACKS_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("frame", pa.int32()),
+        ("track_id", pa.int32()),
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
+        ("x2", pa.float32()),
+        ("y2", pa.float32()),
+        ("score", pa.float32()),
+        ("record_id", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""tracks.parquet: every tracked box; record_id is empty where `reason` kept it out of one."""
+
+_CROPS_SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("frames", pa.list_(pa.int32())),
+        ("boxes", pa.list_(pa.int32())),
+        ("crops", pa.list_(pa.binary())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """Counts of one video.
+
+    Attributes:
+        num_frames: Frames decoded.
+        num_detections: Boxes that the detector gave on the frames read.
+        damage: Why the video ended early; empty for a whole one.
+        detections: Rejected boxes by reason.
+        frames: Tracked boxes by reason of rejection, kept ones under the empty reason.
+        tracklets: Tracklets likewise.
+    """
+
+    num_frames: int
+    num_detections: int
+    damage: str
+    detections: dict[str, int]
+    frames: dict[str, int]
+    tracklets: dict[str, int]
+
+
+class UnitStore:
+    """Units of one source by the number of their video; a unit is there once its summary is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __contains__(self, number: int) -> bool:
+        """Whether video `number` is done."""
+        return self._path(number, "json").is_file()
+
+    def write(self, number: int, *, path: str, record_id: str) -> "UnitWriter":
+        """Begin the unit of video `number` at the raw relative `path`."""
+        return UnitWriter(
+            crops=self._path(number, "crops.parquet"),
+            tracks=self._path(number, "tracks.parquet"),
+            summary=self._path(number, "json"),
+            video=(path, record_id),
+        )
+
+    def load_summary(self, number: int) -> VideoSummary:
+        """Read the counts of video `number`."""
+        return VideoSummary(**json.loads(self._path(number, "json").read_text()))
+
+    def load_tracks(self, number: int) -> pa.Table:
+        """Read the tracked boxes of video `number`."""
+        return pq.read_table(self._path(number, "tracks.parquet"))
+
+    def load_tracklets(self, number: int) -> Iterator[tuple[str, Tracklet]]:
+        """Give the kept tracklets of video `number` with their record ids, one at a time."""
+        with pq.ParquetFile(self._path(number, "crops.parquet")) as file:
+            for i in range(file.num_row_groups):
+                row = file.read_row_group(i).to_pylist()[0]
+                flat = row["boxes"]
+                yield (
+                    row["record_id"],
+                    Tracklet(
+                        track_id=-1,
+                        frames=row["frames"],
+                        boxes=list(zip(*(flat[k::4] for k in range(4)), strict=True)),
+                        crops=row["crops"],
+                        width=row["width"],
+                        height=row["height"],
+                    ),
+                )
+
+    def clear(self) -> None:
+        """Drop all units."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self._folder / f"{number:06d}.{suffix}"
+
+
+class UnitWriter:
+    """Takes the tracklets of one video as they end; nothing of them stays in memory."""
+
+    def __init__(self, *, crops: Path, tracks: Path, summary: Path, video: tuple[str, str]) -> None:
+        self._crops, self._tracks, self._summary = crops, tracks, summary
+        self._path, self._record_id = video
+        self._rows: list[pa.Table] = []
+        self._temporary = crops.with_name(crops.name + ".tmp")
+
+    def __enter__(self) -> Self:
+        """Open the file of crops."""
+        self._crops.parent.mkdir(parents=True, exist_ok=True)
+        # Crops are compressed already, and statistics of them are of no use.
+        self._writer = pq.ParquetWriter(
+            self._temporary,
+            _CROPS_SCHEMA,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=False,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file of crops; without `commit` it is dropped."""
+        self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def add(self, tracklet: Tracklet) -> None:
+        """Take a tracklet, kept or rejected."""
+        record_id = ""
+        if not tracklet.reason:
+            record_id = f"{self._record_id}_t{tracklet.track_id:04d}_{tracklet.part:02d}"
+            row = {
+                "record_id": record_id,
+                "width": tracklet.width,
+                "height": tracklet.height,
+                "frames": tracklet.frames,
+                "boxes": [value for box in tracklet.boxes for value in box],
+                "crops": tracklet.crops,
+            }
+            self._writer.write_table(pa.Table.from_pylist([row], schema=_CROPS_SCHEMA))
+        self._rows.append(self._build_rows(tracklet, record_id))
+
+    def commit(self, summary: VideoSummary) -> None:
+        """Put the unit in place; its summary comes last and makes it count."""
+        self._writer.close()
+        self._temporary.replace(self._crops)
+        tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *self._rows])
+        save_table(
+            self._tracks, tracks.sort_by([("frame", "ascending"), ("track_id", "ascending")])
+        )
+        with atomic_path(self._summary) as temporary:
+            temporary.write_text(json.dumps(asdict(summary), sort_keys=True))
+
+    def _build_rows(self, tracklet: Tracklet, record_id: str) -> pa.Table:
+        seen = tracklet.tracked
+        columns = {
+            "path": [self._path] * len(seen),
+            "frame": [frame.number for frame in seen],
+            "track_id": [tracklet.track_id] * len(seen),
+            "score": [frame.score for frame in seen],
+            "record_id": ["" if frame.reason else record_id for frame in seen],
+            "reason": [frame.reason or tracklet.reason for frame in seen],
+        }
+        for i, name in enumerate(("x1", "y1", "x2", "y2")):
+            columns[name] = [frame.box[i] for frame in seen]
+        return pa.table(columns, schema=TRACKS_SCHEMA)
