@@ -106,7 +106,7 @@ def all_gather(x: Tensor) -> Tensor:
     """[B, ...] -> [W * B, ...], differentiable: the backward sums the gradients of all ranks."""
     if get_world_size() == 1:
         return x
-    gathered: Tensor = _GatherWithGrad.apply(x)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherWithGrad.apply(x)
     return gathered
 
 
@@ -114,7 +114,7 @@ def all_reduce_sum(x: Tensor) -> Tensor:
     """Sum over ranks, differentiable: the backward sums the gradients of all ranks."""
     if get_world_size() == 1:
         return x
-    total: Tensor = _ReduceWithGrad.apply(x)  # type: ignore[no-untyped-call]
+    total: Tensor = _ReduceWithGrad.apply(x)
     return total
 
 

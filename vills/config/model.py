@@ -6,6 +6,8 @@ from vills.areas import AREAS
 from vills.config.checks import ConfigError, check_choice, check_range
 
 HEAD_NORMS = ("bn", "none")
+MODALITY_SOURCES: dict[str, tuple[str, ...]] = {"image": ("image", "frame"), "video": ("video",)}
+"""Modality -> token sources that its heads serve: z^i and z^vi, or z^v. A loss pools them."""
 NUM_ROLES = 2 + len(AREAS)
 """Roles of the first queries: coarse, one per area, temporal."""
 

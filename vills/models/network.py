@@ -9,13 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vills.config.model import HeadConfig, ModelConfig
+from vills.config.model import MODALITY_SOURCES, HeadConfig, ModelConfig
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.models.backbone import Backbone
 from vills.models.heads import AlignmentHeads, ProjectionHead
 from vills.models.output import (
-    IMAGE_SOURCES,
     AlignmentPairs,
     MaskedTokens,
     NetworkOutput,
@@ -27,8 +26,6 @@ from vills.models.views import SourceTokens, ViewEncoder
 
 TERMS = ("feature", "masking", "koleo", "alignment")
 """Loss terms of eq. 12; a head is built only for a term that is on, so that none is inert."""
-
-_HEAD_SOURCES = {"image": IMAGE_SOURCES, "video": ("video",)}
 
 
 class MaskedLatents(nn.Module):
@@ -100,6 +97,24 @@ class VillsNetwork(nn.Module):
             return build_all_roles(self.backbone.num_roles)
         return self.backbone.get_roles(modality)
 
+    def get_feature_keys(self) -> list[str]:
+        """`source/role` of all logits of `features`: what has a center of its own."""
+        return [
+            f"{source}/{role}"
+            for modality in self.feature_heads
+            for source in self._get_sources(modality)
+            for role in self.get_roles(modality)
+        ]
+
+    def get_masking_keys(self) -> list[str]:
+        """Sources of `masked`: what has a center of its own."""
+        return [source for modality in self.masking_heads for source in self._get_sources(modality)]
+
+    def _get_sources(self, modality: str) -> list[str]:
+        """Sources of a modality; without videos there is no frame z^vi."""
+        sources = MODALITY_SOURCES[modality]
+        return [name for name in sources if name != "frame" or self.backbone.video]
+
     def forward(self, batch: PretrainBatch, role: str = "student") -> NetworkOutput:
         """Encode a batch and project its tokens.
 
@@ -132,7 +147,7 @@ class VillsNetwork(nn.Module):
         """h^f: one head call per modality and role, over the rows of all its sources."""
         features: dict[str, dict[str, RoleViews]] = {name: {} for name in sources}
         for modality, head in self.feature_heads.items():
-            names = [name for name in _HEAD_SOURCES[modality] if name in sources]
+            names = [name for name in MODALITY_SOURCES[modality] if name in sources]
             for role, index in self.get_roles(modality).items() if names else ():
                 views = [self._collect_views(sources[name], role, index) for name in names]
                 logits = head(
@@ -171,7 +186,7 @@ class VillsNetwork(nn.Module):
         """h^m on the masked tokens of both global views."""
         masked: dict[str, MaskedTokens] = {}
         for modality, head in self.masking_heads.items():
-            names = [name for name in _HEAD_SOURCES[modality] if name in sources]
+            names = [name for name in MODALITY_SOURCES[modality] if name in sources]
             if not names:
                 continue
             rows = [self._collect_masked(sources[name], student=student) for name in names]

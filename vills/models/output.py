@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-IMAGE_SOURCES = ("image", "frame")
-"""Sources that the image heads serve; both count as the image modality in a loss."""
-
 
 @dataclass(frozen=True, slots=True)
 class RoleViews:

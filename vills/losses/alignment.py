@@ -1,0 +1,39 @@
+"""L^a, the alignment loss (eq. 11).
+
+Legend: V videos of this rank, W ranks, E bottleneck.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vills.distributed import all_gather, get_rank, global_mean
+
+
+class AlignmentLoss(nn.Module):
+    """CLIP's symmetric InfoNCE between videos and their frames, over the global batch (eq. 11).
+
+    Both sides are the student's; y is the place of a video in the global batch, whose videos are
+    distinct (the sampler sees to it). A clip of one global view meets the frame of the other: the
+    same view would share its crop and colours, which tell a pair apart without its person.
+    A model that knows nothing scores ln(W * V).
+    """
+
+    def forward(self, video: Tensor, frame: Tensor, scale: Tensor) -> Tensor:
+        """[2, V, E] unit vectors of clips and of frames, and the logits' scale []."""
+        with torch.autocast(video.device.type, enabled=False):
+            video, frame = video.float(), frame.float().flip(0)
+            all_video = all_gather(video.transpose(0, 1)).transpose(0, 1)  # [2, W * V, E]
+            all_frame = all_gather(frame.transpose(0, 1)).transpose(0, 1)
+            rows = video.shape[1]
+            labels = get_rank() * rows + torch.arange(rows, device=video.device)
+            total = video.new_zeros(())
+            for view in range(len(video)):
+                for own, others in (
+                    (video[view], all_frame[view]),
+                    (frame[view], all_video[view]),
+                ):
+                    logits = scale.float() * own @ others.T  # [V, W * V]
+                    total = total + functional.cross_entropy(logits, labels, reduction="sum")
+            count = torch.tensor(2.0 * len(video) * rows, device=video.device)
+            return global_mean(total, count)
