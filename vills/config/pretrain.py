@@ -32,6 +32,8 @@ class ViewConfig:
     """Area range of the random crop of a global view."""
     lse_scale: list[float] = field(default_factory=lambda: [0.5, 1.0])
     """Area range of the random crop of an LSE view."""
+    crop_ratio: list[float] = field(default_factory=lambda: [0.75, 1.333])
+    """Aspect range of a random crop, relative to the aspect of what it is cut from."""
     lse_margin: float = 0.1
     """Margin around the tight box of a mask, share of its sides."""
     lse_background: str = "mean"
@@ -46,6 +48,8 @@ class ViewConfig:
     """Probability of greyscale."""
     blur: list[float] = field(default_factory=lambda: [1.0, 0.1, 0.5])
     """Probability of blur in global view 1, global view 2, LSE views."""
+    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
+    """Standard deviation of the blur, px of a view 256 px high; it goes with a view's height."""
     solarize: float = 0.2
     """Probability of solarization in global view 2."""
 
@@ -56,6 +60,12 @@ class ViewConfig:
         check_choice("pretrain.views.lse_background", self.lse_background, ("mean", "keep"))
         for name in ("flip", "jitter", "gray", "solarize"):
             check_range(f"pretrain.views.{name}", getattr(self, name), low=0.0, high=1.0)
+        for name in ("global_scale", "lse_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            check_range(f"pretrain.views.{name} start", low, low=1e-3)
+            check_range(f"pretrain.views.{name} end", high, low=low)
+        for name in ("global_scale", "lse_scale"):
+            check_range(f"pretrain.views.{name} end", getattr(self, name)[1], high=1.0)
 
 
 @dataclass
