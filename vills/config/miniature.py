@@ -23,6 +23,8 @@ class MiniatureConfig:
     """Held-out people of the query and gallery splits."""
     num_distractors: int = 20
     """Gallery images of people that no query asks for (pid 0)."""
+    num_outfits: int = 3
+    """Outfits of a pre-training person; in market1501 and mars everybody keeps to the first."""
     num_cameras: int = 4
     """Cameras of market1501 and mars: background, colour cast, blur and compression differ."""
     images_per_camera: int = 3
@@ -42,11 +44,20 @@ class MiniatureConfig:
 
     def __post_init__(self) -> None:
         check_subset("miniature.datasets", self.datasets, MINIATURE_DATASETS)
-        for name in ("num_pretrain_ids", "num_train_ids", "num_test_ids", "people_per_scene"):
+        for name in ("num_pretrain_ids", "num_train_ids", "num_test_ids"):
             check_range(f"miniature.{name}", getattr(self, name), low=2, high=100_000)
+        check_range(
+            "miniature.num_train_ids + num_test_ids",
+            self.num_train_ids + self.num_test_ids,
+            high=1500,
+            remedy="lower one of them: pids go from 2 to 1501, as in Market-1501",
+        )
+        # A pixel's owner is told apart among seven.
+        check_range("miniature.people_per_scene", self.people_per_scene, low=2, high=7)
         check_range("miniature.num_cameras", self.num_cameras, low=2, high=6)
         check_range("miniature.image_height", self.image_height, low=48, high=512)
         check_range("miniature.tracklet_frames", self.tracklet_frames, low=2, high=999)
-        for name in ("images_per_camera", "num_luperson_images", "num_scenes", "scene_frames"):
+        counts = ("num_outfits", "images_per_camera", "num_luperson_images", "num_scenes")
+        for name in (*counts, "scene_frames"):
             check_range(f"miniature.{name}", getattr(self, name), low=1)
         check_range("miniature.num_distractors", self.num_distractors, low=0)

@@ -1,0 +1,114 @@
+"""A canvas that takes tapered tubes and discs, and remembers which body part each pixel shows.
+
+Shape legend: H, W canvas size (supersampled); parts hold `instance * 32 + part`, 0 is background.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Vector = NDArray[np.float64]
+
+PARTS_PER_INSTANCE = 32
+MAX_INSTANCES = 7
+SUPERSAMPLE = 2
+_SHIFT = 4  # fractional bits of polygon corners: limbs move smoothly between frames
+_ARC = np.linspace(0.0, np.pi, 7)
+
+
+def enlarge(image: Image) -> Image:
+    """Return a picture [H, W, 3] at the painter's size."""
+    height, width = image.shape[:2]
+    size = (width * SUPERSAMPLE, height * SUPERSAMPLE)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def shrink(image: Image) -> Image:
+    """Return a painting at the picture's size [H, W, 3]."""
+    height, width = image.shape[:2]
+    size = (width // SUPERSAMPLE, height // SUPERSAMPLE)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+class Canvas:
+    """Colour [H, W, 3] and parts [H, W], both uint8, painted from far to near."""
+
+    def __init__(self, background: Image) -> None:
+        self.colour: Image = background
+        self.parts: Image = np.zeros(background.shape[:2], dtype=np.uint8)
+        self.instance = 0
+
+    def begin(self, instance: int) -> None:
+        """Give what is painted from here on to person `instance` (1 to 7; 0: an object)."""
+        assert 0 <= instance <= MAX_INSTANCES
+        self.instance = instance
+
+    def paint(self, outline: Vector, texture: Image, matrix: Vector, *, part: int) -> None:
+        """Fill the polygon `outline` [P, 2] with a texture placed by an affine `matrix` [2, 3].
+
+        The matrix maps texture (column, row) to canvas (x, y); outside it, the rim repeats.
+        """
+        height, width = self.parts.shape
+        left, top = (int(max(0, v)) for v in np.floor(outline.min(axis=0)))
+        right = int(min(width, np.ceil(outline[:, 0].max()) + 1))
+        bottom = int(min(height, np.ceil(outline[:, 1].max()) + 1))
+        if left >= right or top >= bottom:
+            return
+        shifted = matrix.copy()
+        shifted[:, 2] -= (left, top)
+        size = (right - left, bottom - top)
+        warped = cv2.warpAffine(
+            texture, shifted, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        mask = np.zeros((size[1], size[0]), dtype=np.uint8)
+        corners = np.round((outline - (left, top)) * (1 << _SHIFT)).astype(np.int32)
+        cv2.fillPoly(mask, [corners], 255, lineType=cv2.LINE_8, shift=_SHIFT)
+        cv2.copyTo(warped, mask, self.colour[top:bottom, left:right])
+        code = self.instance * PARTS_PER_INSTANCE + part if self.instance else 0
+        region = self.parts[top:bottom, left:right]
+        region[mask > 0] = min(code, 255)
+
+    def paint_tube(
+        self, start: Vector, end: Vector, radii: tuple[float, float], texture: Image, *, part: int
+    ) -> None:
+        """Paint a tapered capsule; texture rows run from start to end, columns across it."""
+        along = end - start
+        length = float(np.hypot(*along))
+        along = along / length if length > 1e-6 else np.array([0.0, 1.0])
+        # Columns of a texture run to the image's right on a limb that hangs down.
+        across = np.array([along[1], -along[0]])
+        outline = _capsule(start, end, along, across, radii)
+        radius = max(radii)
+        rows, columns = texture.shape[:2]
+        matrix = np.stack(
+            (
+                across * 2 * radius / columns,
+                along * max(length, 1.0) / rows,
+                start - across * radius,
+            ),
+            axis=1,
+        )
+        self.paint(outline, texture, matrix, part=part)
+
+    def paint_disc(self, centre: Vector, radius: Vector, texture: Image, *, part: int) -> None:
+        """Paint an ellipse of half axes `radius` [2], its bounding box filled by the texture."""
+        angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        outline = centre + radius * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+        rows, columns = texture.shape[:2]
+        matrix = np.array(
+            [
+                [2 * radius[0] / columns, 0.0, centre[0] - radius[0]],
+                [0.0, 2 * radius[1] / rows, centre[1] - radius[1]],
+            ]
+        )
+        self.paint(outline, texture, matrix, part=part)
+
+
+def _capsule(
+    start: Vector, end: Vector, along: Vector, across: Vector, radii: tuple[float, float]
+) -> Vector:
+    cos, sin = np.cos(_ARC)[:, None], np.sin(_ARC)[:, None]
+    first = start + radii[0] * (cos * across - sin * along)
+    last = end + radii[1] * (-cos * across + sin * along)
+    return np.concatenate((first, last))

@@ -1,0 +1,116 @@
+"""A street scene: several people walk through one camera's picture and pass each other."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vills.miniature.camera import Camera, build_place, develop
+from vills.miniature.crop import Actor
+from vills.miniature.figure import draw_figure
+from vills.miniature.painter import SUPERSAMPLE, Canvas, Image, enlarge, shrink
+from vills.miniature.projection import Placement
+from vills.miniature.shadow import draw_shadow
+from vills.miniature.truth import Instance, build_instance, measure
+from vills.miniature.walk import compute_pose
+
+HEIGHT, WIDTH = 216, 384
+FRAMES_PER_SECOND = 12
+_HORIZON = 0.32
+_FOCAL = 400.0  # px
+_CAMERA_HEIGHT = 1.55  # m
+_NEAREST = 3.9  # m
+
+
+@dataclass(frozen=True, slots=True)
+class Walker:
+    """A straight walk over the ground; metres, x to the right, z away from the camera."""
+
+    actor: Actor
+    x: float
+    z: float
+    """Where the walker is half-way through the scene."""
+    heading: float
+    """0 comes towards the camera's plane, pi/2 goes to the right."""
+    phase: float
+
+    @property
+    def speed(self) -> float:
+        """Metres per second: two steps a cycle, as long as the legs and the stride make them."""
+        body, gait = self.actor.look.identity.body, self.actor.look.identity.gait
+        return 4.0 * body.leg * body.height * float(np.sin(gait.stride)) * gait.frequency
+
+
+def plan_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
+    """Draw walks that meet in the middle of the picture, at different depths."""
+    depths = np.linspace(4.7, 7.6, len(actors)) + rng.uniform(-0.3, 0.3, size=len(actors))
+    rng.shuffle(depths)
+    walkers = []
+    for actor, z in zip(actors, depths, strict=True):
+        sideways = rng.random() < 0.8
+        turn = rng.uniform(60, 120) if sideways else rng.uniform(-20, 20)
+        if not sideways and rng.random() < 0.4:
+            turn += 180
+        heading = np.deg2rad(turn * rng.choice((-1.0, 1.0)))
+        walkers.append(
+            Walker(
+                actor=actor,
+                x=float(rng.uniform(-0.9, 0.9)),
+                z=float(z if sideways else max(z, 6.6)),
+                heading=float(heading),
+                phase=float(rng.uniform(0, 2 * np.pi)),
+            )
+        )
+    return walkers
+
+
+def render_frame(
+    camera: Camera, walkers: list[Walker], rng: np.random.Generator, *, seed: int, time: float
+) -> tuple[Image, list[Instance]]:
+    """Return one frame, `time` seconds from the middle of the scene, and its truth.
+
+    Returns:
+        uint8 [HEIGHT, WIDTH, 3] RGB and the instances that show, from far to near.
+    """
+    place = build_place(seed, camera.index, HEIGHT, WIDTH, _HORIZON)
+    canvas = Canvas(enlarge(place))
+    painted = []
+    spots = [(walker, *_get_spot(walker, time)) for walker in walkers]
+    for slot, (walker, x, z) in enumerate(sorted(spots, key=lambda spot: -spot[2]), start=1):
+        look = walker.actor.look
+        where = _place(walker, x, z)
+        if not -0.5 < where.x / (WIDTH * SUPERSAMPLE) < 1.5:
+            continue
+        draw_shadow(canvas, where)
+        canvas.begin(slot)
+        phase = walker.phase + 2 * np.pi * look.identity.gait.frequency * time
+        joints = draw_figure(canvas, look, compute_pose(look.identity, phase), where)
+        figure = measure(
+            canvas,
+            slot=slot,
+            person=walker.actor.person,
+            outfit=look.outfit.index,
+            joints=joints,
+        )
+        if figure is not None:
+            painted.append(figure)
+    small = shrink(canvas.colour)
+    instances = [build_instance(canvas, figure) for figure in painted]
+    return develop(camera, small, rng), instances
+
+
+def _get_spot(walker: Walker, time: float) -> tuple[float, float]:
+    way = walker.speed * time
+    x = walker.x + way * float(np.sin(walker.heading))
+    z = walker.z - way * float(np.cos(walker.heading))
+    return x, max(z, _NEAREST)
+
+
+def _place(walker: Walker, x: float, z: float) -> Placement:
+    horizon = HEIGHT * _HORIZON
+    return Placement(
+        x=(WIDTH / 2 + _FOCAL * x / z) * SUPERSAMPLE,
+        y=(horizon + _FOCAL * _CAMERA_HEIGHT / z) * SUPERSAMPLE,
+        scale=_FOCAL * walker.actor.look.identity.body.height / z * SUPERSAMPLE,
+        yaw=walker.heading + float(np.arctan2(x, z)),
+        pitch=0.06,
+    )

@@ -1,0 +1,93 @@
+"""The walk: joint positions of a person at a phase of the gait cycle.
+
+Body frame, in shares of the person's height: x to the person's left, y up from the ground, z
+ahead.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vills.miniature.identity import Identity
+
+Point = NDArray[np.float64]
+Pose = dict[str, Point]
+
+
+def compute_pose(identity: Identity, phase: float) -> Pose:
+    """Return named joints [3] at `phase` (radians; 2 pi is one cycle of two steps)."""
+    body, gait = identity.body, identity.gait
+    swing = np.sin(phase)
+    pose: Pose = {}
+    hips = np.array([gait.sway * swing, body.leg, 0.0])
+    pose["pelvis"] = hips
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        _place_leg(pose, identity, side, sign, phase if sign > 0 else phase + np.pi)
+    _place_trunk(pose, identity, swing)
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        _place_arm(pose, identity, side, sign, swing * -sign)
+    _place_head(pose, identity)
+    lowest = min(
+        pose[f"{side}_{part}"][1] for side in ("left", "right") for part in ("heel", "toe")
+    )
+    ground = np.array([0.0, lowest - 0.018, 0.0])
+    return {name: point - ground for name, point in pose.items()}
+
+
+def _place_leg(pose: Pose, identity: Identity, side: str, sign: float, phase: float) -> None:
+    body, gait = identity.body, identity.gait
+    hip = pose["pelvis"] + np.array([sign * body.hip * 0.62, 0.0, 0.0])
+    thigh = gait.stride * np.sin(phase)
+    # The knee bends while the leg swings forward and stays nearly straight while it carries.
+    flex = 0.06 + gait.knee_lift * max(0.0, float(np.cos(phase + 0.35))) ** 1.5
+    shin = thigh - flex
+    upper, lower = body.leg * 0.50, body.leg * 0.44
+    knee = hip + upper * np.array([0.0, -np.cos(thigh), np.sin(thigh)])
+    ankle = knee + lower * np.array([0.0, -np.cos(shin), np.sin(shin)])
+    pitch = 0.5 * shin
+    along = np.array([sign * np.sin(gait.toe_out), np.sin(pitch), np.cos(pitch)])
+    heel = ankle + np.array([0.0, -0.022, 0.0])
+    pose.update(
+        {
+            f"{side}_hip": hip,
+            f"{side}_knee": knee,
+            f"{side}_ankle": ankle,
+            f"{side}_heel": heel,
+            f"{side}_toe": heel + 0.095 * along,
+        }
+    )
+
+
+def _place_trunk(pose: Pose, identity: Identity, swing: float) -> None:
+    body, gait = identity.body, identity.gait
+    length = 1.0 - 2.35 * body.head - 0.045 - body.leg
+    up = np.array([-0.3 * gait.sway * swing, np.cos(gait.lean), np.sin(gait.lean)])
+    pose["neck"] = pose["pelvis"] + length * up
+    turn = gait.twist * swing
+    across = body.shoulder * np.array([np.cos(turn), 0.0, -np.sin(turn)])
+    drop = np.array([0.0, 0.028, 0.0])
+    pose["left_shoulder"] = pose["neck"] + across - drop
+    pose["right_shoulder"] = pose["neck"] - across - drop
+    # Backpacks ride on the shoulder blades.
+    pose["back"] = 0.62 * pose["neck"] + 0.38 * pose["pelvis"] - np.array([0, 0, body.depth + 0.04])
+
+
+def _place_arm(pose: Pose, identity: Identity, side: str, sign: float, swing: float) -> None:
+    body, gait = identity.body, identity.gait
+    shoulder = pose[f"{side}_shoulder"]
+    upper = gait.arm_swing * swing + gait.lean * 0.5
+    fore = upper + gait.elbow_bend * (0.75 + 0.25 * swing)
+    out = sign * (0.10 + 0.25 * max(0.0, body.waist - 0.085) / 0.04)
+    elbow = shoulder + 0.165 * np.array([0.35 * out, -np.cos(upper), np.sin(upper)])
+    wrist = elbow + 0.145 * np.array([0.10 * out, -np.cos(fore), np.sin(fore)])
+    hand = wrist + 0.045 * np.array([0.0, -np.cos(fore), np.sin(fore)])
+    pose.update({f"{side}_elbow": elbow, f"{side}_wrist": wrist, f"{side}_hand": hand})
+
+
+def _place_head(pose: Pose, identity: Identity) -> None:
+    radius = identity.body.head
+    centre = pose["neck"] + np.array([0.0, 0.03 + 1.15 * radius, 0.02])
+    pose["head"] = centre
+    pose["nose"] = centre + radius * np.array([0.0, -0.10, 1.0])
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        pose[f"{side}_eye"] = centre + radius * np.array([sign * 0.36, 0.15, 0.86])
+        pose[f"{side}_ear"] = centre + radius * np.array([sign * 0.95, 0.02, 0.05])
