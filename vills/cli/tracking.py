@@ -1,4 +1,4 @@
-"""`vills sync`, `vills ui`: MLflow."""
+"""`vills track`, `vills ui`: MLflow."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -24,7 +24,7 @@ def _ui(arguments: Arguments) -> int:
 
 COMMANDS = (
     Command(
-        name="sync",
+        name="track",
         summary="Replay the journals of all runs into MLflow; every point arrives once",
         reads="runs/",
         writes="the MLflow store (MLFLOW_TRACKING_URI, default mlflow.db here)",

@@ -12,9 +12,10 @@ from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.params import Params
 from vills.launch.progress import ProgressLine
-from vills.launch.track import track_run
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.runs.run import Run, open_run
+from vills.tracking.settings import load_tracking_settings
+from vills.tracking.syncer import Syncer
 
 RUNS = Path("runs")
 
@@ -34,17 +35,17 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> int:
     set_threads(definition.resolve_sections(params, item))
     inputs = find_inputs(project, definition, params=params, item=item)
     run = open_stage_run(project, definition, inputs=inputs, item=item, progress=progress)
+    settings = load_tracking_settings(project)
     try:
-        with run:
+        with Syncer(run.folder, settings, progress=progress.say), run:
             if run.is_complete():
                 progress.say(f"run {run.fingerprint[:12]} is complete; collected")
             else:
                 progress.say(f"run {run.fingerprint[:12]}, attempt {run.attempt}")
-                with track_run(project, run):
-                    context = build_context(
-                        definition, run, params=params, inputs=inputs, item=item, progress=progress
-                    )
-                    execute(definition, run, context)
+                context = build_context(
+                    definition, run, params=params, inputs=inputs, item=item, progress=progress
+                )
+                execute(definition, run, context)
         for out, path in definition.outs(item).items():
             run.publish(project / path, part=out)
     finally:

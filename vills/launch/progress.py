@@ -14,15 +14,19 @@ class ProgressLine:
         self._start = time.monotonic()
         self._last = float("-inf")
         self._open = False
+        self._held = ""
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Show it, unless the last line is too young; the last of a label is always shown."""
+        """Show it, unless the last line is too young; the very last is shown by `close`."""
         now = time.monotonic()
-        if now - self._last < self._every and done < total:
-            return
-        self._last = now
         share = f"{done}/{total}" if total else f"{done}"
-        line = f"[{self._name}] {label} {share} ({now - self._start:.0f} s)"
+        self._held = f"[{self._name}] {label} {share} ({now - self._start:.0f} s)"
+        if now - self._last >= self._every:
+            self._last = now
+            self._show()
+
+    def _show(self) -> None:
+        line, self._held = self._held, ""
         if self._terminal:
             print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
             self._open = True
@@ -35,7 +39,9 @@ class ProgressLine:
         print(f"[{self._name}] {text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """End the rewritten line."""
+        """Show what was held back and end the rewritten line."""
+        if self._held:
+            self._show()
         if self._open:
             print(file=sys.stderr, flush=True)
             self._open = False

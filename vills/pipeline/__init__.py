@@ -103,6 +103,21 @@ def get_plots_path(stage: str, item: str = "") -> Path:
     return ARTIFACTS / "plots" / f"{stage}{'_' + item if item else ''}.csv"
 
 
+def count_workers() -> int:
+    """Processes that a stage may use: VILLS_WORKERS, else one per core; no result depends on it.
+
+    Raises:
+        ConfigError: if it is no number above 0.
+    """
+    value = os.environ.get("VILLS_WORKERS") or str(len(os.sched_getaffinity(0)))
+    if not value.isdigit() or int(value) < 1:
+        raise ConfigError(
+            f"VILLS_WORKERS = {value!r} is not allowed. Allowed: 1 and more. "
+            "What to do: export VILLS_WORKERS=2, or unset it."
+        )
+    return int(value)
+
+
 def get_data_root() -> Path:
     """Folder of the real data sets: VILLS_DATA.
 

@@ -1,11 +1,12 @@
 """Stage curate: raw layouts -> records, shards and person tracklets."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
-from vills.curation.curate import curate_source
-from vills.curation.scoring import score_tracklets
+from vills.curation.scoring import load_tracks, load_truth, score_tracks
+from vills.curation.source import curate_source
 from vills.pipeline import (
     ARTIFACTS,
     INVENTORIES,
@@ -14,6 +15,7 @@ from vills.pipeline import (
     get_data_root,
     get_metrics_path,
     get_weights_path,
+    get_weights_root,
 )
 
 if TYPE_CHECKING:
@@ -33,14 +35,22 @@ def run(context: StageContext) -> None:
             root=root,
             out=context.outs["curated"] / name,
             work=context.work / name,
-            weights=context.inputs.get("detector_weights"),
+            weights_root=get_weights_root() if config.detector_weights else None,
             progress=context.progress,
         )
         metrics[name] = report
         truth = root / "truth" / f"{name}.parquet"
         if source.role == "pretrain_videos" and truth.exists():
-            metrics[name]["scores"] = score_tracklets(context.outs["curated"] / name, truth)
+            metrics[name]["truth"] = _score(context.outs["curated"] / name, truth)
     context.save_metrics(metrics)
+
+
+def _score(curated: Path, truth: Path) -> dict[str, float]:
+    """MOTA, IDF1 and purity of the curated tracklets; nothing before this line read the truth."""
+    people = load_truth(truth)
+    num_frames = {path: int(boxes.frames.max()) + 1 for path, boxes in people.items()}
+    tracks = load_tracks(curated / "tracks.parquet")
+    return asdict(score_tracks(people, tracks=tracks, num_frames=num_frames))
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:

@@ -1,19 +1,22 @@
 """Stage lse: keypoints prompt a segmenter for the masks of all areas, cached once."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
 from vills.config.lse import LseConfig
 from vills.lse.extract import extract_source
-from vills.lse.scoring import score_masks
+from vills.lse.scoring import compute_area_scores
 from vills.pipeline import (
     ARTIFACTS,
     Stage,
     StageContext,
+    count_workers,
     get_data_root,
     get_metrics_path,
     get_weights_path,
+    get_weights_root,
 )
 
 if TYPE_CHECKING:
@@ -30,21 +33,32 @@ def run(context: StageContext) -> None:
         if source.role == "reid":
             continue
         out = context.outs["lse"] / name
-        metrics[name] = extract_source(
+        summary = extract_source(
             name,
             config,
             curated=context.inputs["curated"] / name,
             root=root / source.path,
             out=out,
             work=context.work / name,
-            keypoint_weights=context.inputs.get("keypoint_weights"),
-            segmenter_weights=context.inputs.get("segmenter_weights"),
+            weights=get_weights_root() if _names_weights(config) else None,
             progress=context.progress,
+            workers=count_workers(),
         )
+        metrics[name] = summary.to_report()
         truth = root / "truth" / f"{name}.parquet"
         if truth.exists():
-            metrics[name]["iou"] = score_masks(context.inputs["curated"] / name, out, truth)
+            scores = compute_area_scores(
+                out,
+                curated=context.inputs["curated"] / name,
+                truth=truth,
+                frame_stride=config.frame_stride,
+            )
+            metrics[name]["truth"] = {area: asdict(score) for area, score in scores.items()}
     context.save_metrics(metrics)
+
+
+def _names_weights(config: LseConfig) -> bool:
+    return bool(config.keypoint_weights or config.segmenter_weights)
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:

@@ -11,7 +11,7 @@ def run(context: StageContext) -> None:
     config = context.config("miniature", MiniatureConfig)
     world = context.outs["world"]
     world.mkdir(parents=True, exist_ok=True)
-    render_world(config, out=world, progress=context.progress)
+    render_world(config, out=world, work=context.work / "units", progress=context.progress)
     counts = {}
     for name in config.datasets:
         path = world / "inventories" / f"{name}.parquet"

@@ -1,0 +1,47 @@
+"""dvc.yaml says the same as the code: stages, params, deps, outs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vills.config.load import load_profile
+from vills.launch.local import load_stage
+from vills.pipeline import STAGES
+from vills.runs.code_digest import compute_import_files
+
+ROOT = Path(__file__).parent.parent.parent
+PARAMS = load_profile("tiny")
+
+
+def load_dvc_stage(name: str, item: str) -> dict[str, Any]:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stage = stages[name].get("do", stages[name])
+    text = yaml.safe_dump(stage).replace("${key}", item)
+    return dict(yaml.safe_load(text))
+
+
+def list_items() -> list[tuple[str, str]]:
+    return [(name, item) for name in STAGES for item in load_stage(name).items(PARAMS)]
+
+
+@pytest.mark.parametrize(("name", "item"), list_items())
+def test_dvc_knows_everything_that_a_stage_reads_and_writes(name: str, item: str) -> None:
+    stage, dvc = load_stage(name), load_dvc_stage(name, item)
+    assert dvc["cmd"] == f"vills run {name}{'@' + item if item else ''}"
+    assert sorted(dvc["params"]) == sorted(s.format(item=item) for s in stage.sections)
+    outs = [*dvc.get("outs", ()), *dvc.get("metrics", ()), *dvc.get("plots", ())]
+    assert sorted(map(Path, outs)) == sorted(stage.outs(item).values())
+    deps = [Path(dep) for dep in dvc["deps"]]
+    inputs = [path for path in stage.inputs(PARAMS, item).values()]
+    code = [p.relative_to(ROOT) for p in compute_import_files(f"vills.pipeline.{name}")]
+    for path in [*inputs, *code]:
+        assert any(path.is_relative_to(dep) for dep in deps), f"{name} reads {path}, unknown to DVC"
+
+
+def test_only_the_key_stands_in_commands() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for stage in stages.values():
+        command = stage.get("do", stage)["cmd"]
+        assert "${" not in command.replace("${key}", "")

@@ -1,0 +1,36 @@
+"""MLflow for people: replay all journals, serve the UI on loopback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from vills.launch.local import get_runs_root
+from vills.tracking.mlflow_sync import sync_run
+from vills.tracking.settings import LIMITS, load_tracking_settings
+
+
+def sync_all(project: Path) -> int:
+    """Replay every run's journal; 1 if a tracker refused one."""
+    settings = load_tracking_settings(project)
+    if settings is None:
+        print("VILLS_TRACKING is off; unset it first")
+        return 1
+    failures = 0
+    for receipt in sorted(get_runs_root(project).glob("*/*/receipt.json")):
+        result = sync_run(receipt.parent, settings)
+        label = f"{receipt.parent.parent.name} {receipt.parent.name[:12]}"
+        print(f"{label}: {f'{result.num_points} points' if result.ok else result.reason}")
+        failures += not result.ok
+    return int(failures > 0)
+
+
+def serve_ui(project: Path, *, port: int) -> int:
+    """Run MLflow's server on 127.0.0.1 until it is stopped."""
+    settings = load_tracking_settings(project)
+    assert settings is not None, "the UI has nothing to show with VILLS_TRACKING=off"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--backend-store-uri", settings.uri]
+    command += ["--default-artifact-root", (project / "mlartifacts").resolve().as_uri()]
+    print(f"http://127.0.0.1:{port}")
+    return subprocess.run(command, env={**LIMITS, **os.environ}, check=False).returncode
