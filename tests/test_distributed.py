@@ -1,0 +1,80 @@
+"""vills.distributed: values and gradients of two processes against one."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.ddp import run_ranks
+from vills import distributed
+
+ROWS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def compute_loss(x: Tensor) -> Tensor:
+    """A loss of the global batch that uses every collective with gradient."""
+    gathered = distributed.all_gather(x)
+    center = distributed.all_reduce_sum(x.sum(dim=0)) / len(gathered)
+    own = ((x - center).square() @ gathered.square().T).sum(dim=1).sin()
+    weight = (x[:, 0] > 0).float()
+    return distributed.global_mean((own * weight).sum(), weight.sum())
+
+
+def run_loss(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x = rows[distributed.local_slice(len(rows))].clone().requires_grad_()
+    loss = compute_loss(x)
+    (grad,) = torch.autograd.grad(loss, x)
+    # Data parallelism averages over ranks the gradients that parameters get through their rows.
+    return distributed.reduce_mean(loss), grad / distributed.get_world_size(), x.detach()
+
+
+def run_small_helpers() -> dict[str, object]:
+    rank = distributed.get_rank()
+    return {
+        "rank": rank,
+        "main": distributed.is_main(),
+        "broadcast": distributed.broadcast_object({"from": rank}),
+        "gather": distributed.gather_objects(rank * 10),
+        "empty": distributed.global_mean(torch.tensor(3.0), 0.0).item(),
+    }
+
+
+def test_two_processes_give_the_loss_and_gradients_of_one() -> None:
+    one_loss, one_grad, _ = run_loss(ROWS)
+    ranks = run_ranks(run_loss, 2, ROWS)
+    for loss, _, _ in ranks:
+        torch.testing.assert_close(loss, one_loss, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(torch.cat([x for _, _, x in ranks]), ROWS)
+    torch.testing.assert_close(torch.cat([g for _, g, _ in ranks]), one_grad, rtol=1e-6, atol=1e-9)
+
+
+def test_objects_reach_every_rank() -> None:
+    first, second = run_ranks(run_small_helpers, 2)
+    assert (first["main"], second["main"]) == (True, False)
+    assert first["broadcast"] == second["broadcast"] == {"from": 0}
+    assert first["gather"] == second["gather"] == [0, 10]
+    assert first["empty"] == second["empty"] == 0.0
+
+
+def test_a_failing_rank_is_named() -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)rank 1.*as it should"):
+        run_ranks(fail_on_rank_one, 2)
+
+
+def fail_on_rank_one() -> None:
+    if distributed.get_rank() == 1:
+        raise ValueError("as it should")
+    distributed.barrier()
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    assert distributed.local_slice(5) == slice(0, 5)
+    messages = run_ranks(slice_five, 2)
+    assert all("global batch 5" in message for message in messages)
+
+
+def slice_five() -> str:
+    try:
+        distributed.local_slice(5)
+    except ValueError as error:
+        return str(error)
+    return ""
