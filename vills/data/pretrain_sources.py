@@ -1,0 +1,161 @@
+"""The images and videos that pre-training draws from, over all sources."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vills.config.checks import ConfigError
+from vills.config.pretrain import PretrainConfig
+from vills.data.frames import FrameReader
+from vills.data.mask_store import MaskStore
+from vills.data.records import Manifest, load_manifest
+from vills.data.samplers import PretrainSampler
+from vills.data.shards import ShardReader
+
+
+@dataclass(frozen=True)
+class PretrainSource:
+    """One curated source and its LSE cache."""
+
+    manifest: Manifest
+    """Its records; only the ones to learn from."""
+    reader: ShardReader
+    """Its shards."""
+    masks: MaskStore | None = None
+    """Its area masks; None: no area is ever known."""
+
+
+def load_pretrain_source(curated: Path, *, lse: Path | None = None) -> PretrainSource:
+    """The source of a curated folder, with the masks of an LSE folder."""
+    masks = MaskStore(lse) if lse is not None else None
+    return PretrainSource(load_manifest(curated / "manifest.parquet"), ShardReader(curated), masks)
+
+
+class SourcePool:
+    """Rows of several sources behind one running number."""
+
+    def __init__(self, sources: Sequence[PretrainSource], *, cache_mb: float) -> None:
+        frames = [int(s.manifest.column("num_frames").sum()) for s in sources]
+        # every source gets memory for its share of the frames
+        shares = [cache_mb * count / max(sum(frames), 1) for count in frames]
+        self.sources = tuple(sources)
+        self._readers = [
+            FrameReader(s.manifest, s.reader, cache_mb=share)
+            for s, share in zip(sources, shares, strict=True)
+        ]
+        self._ends = np.cumsum([len(s.manifest) for s in sources], dtype=np.int64)
+        # ids as fixed-width bytes: no Python object per record, and forked workers share them
+        self._ids = [np.asarray(s.manifest.column("record_id"), dtype=np.bytes_) for s in sources]
+
+    def __len__(self) -> int:
+        """Rows of all sources."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def num_frames(self, number: int) -> int:
+        """Frames of a row."""
+        source, row = self._locate(number)
+        return self._readers[source].num_frames(row)
+
+    def read(self, number: int, position: int = 0) -> np.ndarray:
+        """Pixels of a frame, uint8 [H, W, 3]."""
+        source, row = self._locate(number)
+        return self._readers[source].read(row, position)
+
+    def cached_frames(self, number: int) -> np.ndarray:
+        """Positions of a row with a mask."""
+        source, row = self._locate(number)
+        masks = self.sources[source].masks
+        if masks is None:
+            return np.zeros(0, dtype=np.int64)
+        return masks.cached_frames(self._ids[source][row].decode())
+
+    def mask(self, number: int, position: int, area: str) -> np.ndarray | None:
+        """Bool [H, W] of an area, or None if it is missing."""
+        source, row = self._locate(number)
+        masks = self.sources[source].masks
+        found = masks and masks.load(self._ids[source][row].decode(), position, area)
+        return found[0] if found else None
+
+    def _locate(self, number: int) -> tuple[int, int]:
+        source = int(np.searchsorted(self._ends, number, side="right"))
+        return source, number - (int(self._ends[source - 1]) if source else 0)
+
+
+class PretrainData:
+    """What a step is drawn from; `config.modalities` says which of the two is used.
+
+    cache_mb: memory for decoded frames, shared by all workers of a process; 0 = none.
+
+    Raises:
+        ConfigError: if a modality has no record.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[PretrainSource],
+        videos: Sequence[PretrainSource] = (),
+        *,
+        config: PretrainConfig,
+        cache_mb: float = 0.0,
+    ) -> None:
+        with_video = config.modalities == "image+video"
+        chosen = [_keep(source, "image") for source in images]
+        clips = [_keep(source, "tracklet") for source in videos] if with_video else []
+        sizes = [sum(_count_frames(s) for s in part) for part in (chosen, clips)]
+        share = cache_mb / max(sum(sizes), 1)
+        self.images = SourcePool(chosen, cache_mb=share * sizes[0])
+        self.clips = SourcePool(clips, cache_mb=share * sizes[1])
+        self.tracklets_of = _group_by_video(clips)
+        """Rows of `clips` of every video."""
+        if with_video and not self.tracklets_of:
+            raise ConfigError(
+                "pretrain.modalities = 'image+video' is not allowed without tracklets. What to do: "
+                "add a curate source of role pretrain_videos, or set pretrain.modalities=image."
+            )
+        if not with_video and not len(self.images):
+            raise ConfigError(
+                "pretrain.modalities = 'image' is not allowed without images. What to do: add a "
+                "curate source of role pretrain_images."
+            )
+
+    @property
+    def num_images(self) -> int:
+        """Images of all sources."""
+        return len(self.images)
+
+    @property
+    def num_videos(self) -> int:
+        """Distinct videos of all sources."""
+        return len(self.tracklets_of)
+
+
+def build_pretrain_sampler(data: PretrainData, config: PretrainConfig) -> PretrainSampler:
+    """The sampler of `data`; its `steps_per_epoch` is what schedules count by."""
+    return PretrainSampler(
+        data.num_images, data.num_videos, config.image_batch, config.video_batch, config.seed
+    )
+
+
+def _keep(source: PretrainSource, kind: str) -> PretrainSource:
+    return PretrainSource(source.manifest.where(kind=kind), source.reader, source.masks)
+
+
+def _count_frames(source: PretrainSource) -> int:
+    return int(source.manifest.column("num_frames").sum())
+
+
+def _group_by_video(sources: Sequence[PretrainSource]) -> list[np.ndarray]:
+    """Running numbers of each video's tracklets; a tracklet without video is its own video."""
+    groups: list[np.ndarray] = []
+    start = 0
+    for source in sources:
+        names, ids = (source.manifest.column(c) for c in ("video_id", "record_id"))
+        keys = np.where(names == "", ids, names).astype(str)
+        _, inverse = np.unique(keys, return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        ends = np.flatnonzero(np.diff(inverse[order])) + 1
+        groups += [start + rows for rows in np.split(order, ends) if len(rows)]
+        start += len(source.manifest)
+    return groups

@@ -1,0 +1,234 @@
+"""Pre-training batches: every row is a function of (seed, epoch, index), whoever makes it.
+
+Legend: B images and V videos of this rank, T frames of a clip, Tl frames of it with LSE views,
+N patches of an image view, Nf of a frame, A areas, K LSE views per area, H x W pixels of a view,
+h x w of an LSE view.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vills.areas import AREAS
+from vills.config.pretrain import PretrainConfig
+from vills.data.batch import PretrainBatch
+from vills.data.clips import sample_clip
+from vills.data.lse_views import build_lse_views, sample_lse_view
+from vills.data.masking import sample_block_mask
+from vills.data.normalise import normalise
+from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
+from vills.data.rng import sample_key, sample_rng
+from vills.data.samplers import IMAGE_STREAM, VIDEO_STREAM
+from vills.data.transforms import FILL, ViewDraw, apply_view, padded_size, sample_view, to_channels
+
+Rows = Sequence[tuple[int, int]]
+Arrays = dict[str, np.ndarray]
+
+
+class PretrainSteps(Dataset[PretrainBatch]):
+    """Item s is this rank's rows of step s, with pixels still as uint8.
+
+    Raises:
+        ConfigError: if a batch does not fit the data.
+        ValueError: if a global batch does not divide by the world size.
+    """
+
+    def __init__(
+        self, data: PretrainData, *, config: PretrainConfig, rank: int, world_size: int
+    ) -> None:
+        for name in ("image_batch", "video_batch"):
+            if getattr(config, name) % world_size:
+                raise ValueError(
+                    f"pretrain.{name} = {getattr(config, name)} does not divide by the "
+                    f"{world_size} processes. What to do: change one of the two."
+                )
+        self._data = data
+        self._config = config
+        self._sampler = build_pretrain_sampler(data, config)
+        self._rank, self._world_size = rank, world_size
+
+    def __getitem__(self, step: int) -> PretrainBatch:
+        """Rows of a step."""
+        indices = self._sampler.batch(step)
+        arrays: Arrays = {}
+        if indices.image:
+            arrays |= self._build_images(self._share(indices.image))
+        if indices.video:
+            arrays |= self._build_videos(self._share(indices.video))
+        return PretrainBatch(
+            step, **{name: torch.from_numpy(array) for name, array in arrays.items()}
+        )
+
+    def _share(self, rows: Rows) -> Rows:
+        share = len(rows) // self._world_size
+        return rows[self._rank * share : (self._rank + 1) * share]
+
+    def _keys(self, stream: int, rows: Rows) -> np.ndarray:
+        seed = self._config.seed
+        keys = [sample_key(seed, stream, epoch, index) for index, epoch in rows]
+        return np.array(keys, dtype=np.int64)
+
+    def _grid(self, size: Sequence[int]) -> tuple[int, int]:
+        height, width = padded_size(size, self._config.model.patch_size)
+        return height // self._config.model.patch_size, width // self._config.model.patch_size
+
+    def _empty_views(self, shape: tuple[int, ...], size: Sequence[int]) -> np.ndarray:
+        """uint8 [*shape, 3, H, W] of `size` padded to whole patches."""
+        padded = padded_size(size, self._config.model.patch_size)
+        return np.full((*shape, 3, *padded), FILL, dtype=np.uint8)
+
+    def _sample_globals(self, rng: np.random.Generator) -> list[ViewDraw]:
+        """The draws of the two global views; only the second is solarized."""
+        views = self._config.views
+        return [
+            sample_view(rng, views, scale=views.global_scale, blur=blur, solarize=solarize)
+            for blur, solarize in ((views.blur[0], 0.0), (views.blur[1], views.solarize))
+        ]
+
+    def _build_images(self, rows: Rows) -> Arrays:
+        config, views = self._config, self._config.views
+        grid, areas, count = self._grid(views.global_size), config.areas, len(rows)
+        images = self._empty_views((2, count), views.global_size)
+        masks = np.zeros((2, count, grid[0] * grid[1]), dtype=bool)
+        lse = self._empty_views((len(areas), views.lse_views, count), views.lse_size)
+        weight = np.zeros(lse.shape[:3], dtype=np.float32)
+        for b, (index, epoch) in enumerate(rows):
+            key = (config.seed, IMAGE_STREAM, epoch, index)
+            rng = sample_rng(*key)
+            pixels = self._data.images.read(index)
+            for v, draw in enumerate(self._sample_globals(rng)):
+                view = apply_view([pixels], draw, size=views.global_size)
+                to_channels(view, out=images[v, b : b + 1])
+                if config.masking_weight:
+                    masks[v, b] = sample_block_mask(rng, grid=grid, config=config.masking)
+            for a, area in enumerate(areas):
+                mask = self._data.images.mask(index, 0, area)
+                if mask is None:
+                    continue
+                weight[a, :, b] = 1.0
+                for k in range(views.lse_views):
+                    out = lse[a, k, b : b + 1]
+                    self._write_lse([pixels], [mask], key=(*key, AREAS.index(area), k), out=out)
+        arrays = {"images": images, "image_masks": masks}
+        if areas:
+            arrays |= {"image_lse": lse, "image_lse_weight": weight}
+        return arrays | {"image_keys": self._keys(IMAGE_STREAM, rows)}
+
+    def _write_lse(
+        self,
+        frames: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray],
+        *,
+        key: tuple[int, ...],
+        out: np.ndarray,
+    ) -> None:
+        """Keyed by the area's own number, so that the areas in use do not change each other."""
+        views = self._config.views
+        draw = sample_lse_view(sample_rng(*key), views)
+        to_channels(build_lse_views(frames, masks, draw, config=views), out=out)
+
+    def _build_videos(self, rows: Rows) -> Arrays:
+        config, views = self._config, self._config.views
+        grid, count, length = self._grid(views.frame_size), len(rows), views.num_frames
+        frames = self._empty_views((2, count, length), views.frame_size)
+        masks = np.zeros((2, count, grid[0] * grid[1]), dtype=bool)
+        chosen = np.zeros(count, dtype=np.int64)
+        parts = []
+        for b, (index, epoch) in enumerate(rows):
+            key = (config.seed, VIDEO_STREAM, epoch, index)
+            rng = sample_rng(*key)
+            clip = int(rng.choice(self._data.tracklets_of[index]))
+            cached = self._data.clips.cached_frames(clip) if config.areas else None
+            positions = sample_clip(
+                self._data.clips.num_frames(clip),
+                length,
+                rng,
+                prefer=cached,
+                num_preferred=views.lse_frames,
+            )
+            chosen[b] = rng.integers(length)
+            pixels = [self._data.clips.read(clip, int(p)) for p in positions]
+            for v, draw in enumerate(self._sample_globals(rng)):
+                to_channels(apply_view(pixels, draw, size=views.frame_size), out=frames[v, b])
+                if config.masking_weight:
+                    masks[v, b] = sample_block_mask(rng, grid=grid, config=config.masking)
+            if config.areas:
+                parts.append(self._build_clip_lse(clip, positions, pixels, key=key))
+        arrays = {"frames": frames, "frame_index": chosen, "frame_masks": masks}
+        if config.areas:
+            names = ("clip_lse", "clip_lse_weight", "clip_lse_index")
+            stacks = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
+            arrays |= dict(zip(names, stacks, strict=True))
+        videos = np.array([index for index, _ in rows], dtype=np.int64)
+        return arrays | {"video_ids": videos, "video_keys": self._keys(VIDEO_STREAM, rows)}
+
+    def _build_clip_lse(
+        self,
+        clip: int,
+        positions: np.ndarray,
+        pixels: Sequence[np.ndarray],
+        *,
+        key: tuple[int, ...],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Views uint8 [A, Tl, 3, h, w], weight [A, Tl], index [A, Tl] of one clip.
+
+        An area's frames are those with its mask, spread over the clip if there are more than Tl,
+        filled up with others of weight 0.
+        """
+        areas, length = self._config.areas, self._config.views.lse_frames
+        lse = self._empty_views((len(areas), length), self._config.views.lse_size)
+        weight = np.zeros((len(areas), length), dtype=np.float32)
+        index = np.zeros((len(areas), length), dtype=np.int64)
+        for a, area in enumerate(areas):
+            masks = [self._data.clips.mask(clip, int(p), area) for p in positions]
+            known = [t for t, mask in enumerate(masks) if mask is not None]
+            if len(known) > length:
+                known = [known[i * len(known) // length] for i in range(length)]
+            missing = [t for t in range(len(positions)) if t not in known]
+            index[a] = sorted(known + missing[: length - len(known)])
+            used = np.isin(index[a], known)
+            weight[a] = used
+            if known:
+                views = np.empty((len(known), *lse.shape[2:]), dtype=np.uint8)
+                found = [mask for t in known if (mask := masks[t]) is not None]
+                chosen = [pixels[t] for t in known]
+                self._write_lse(chosen, found, key=(*key, AREAS.index(area)), out=views)
+                lse[a, used] = views
+        return lse, weight, index
+
+
+def build_pretrain_loader(
+    data: PretrainData,
+    *,
+    config: PretrainConfig,
+    start_step: int,
+    num_steps: int,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+) -> Iterator[PretrainBatch]:
+    """Batches of steps start_step, ..., start_step + num_steps - 1.
+
+    Pixels are normalised here, in the consumer's process: workers hand over bytes, a quarter of the
+    floats.
+    """
+    steps = PretrainSteps(data, config=config, rank=rank, world_size=world_size)
+    loader: DataLoader[PretrainBatch] = DataLoader(
+        steps,
+        batch_size=None,
+        sampler=range(start_step, start_step + num_steps),
+        num_workers=workers,
+        # fork: the workers share manifests, masks and the cache of decoded frames
+        multiprocessing_context="fork" if workers else None,
+    )
+    for batch in loader:
+        yield replace(
+            batch,
+            images=normalise(batch.images),
+            frames=normalise(batch.frames),
+            image_lse=normalise(batch.image_lse, weight=batch.image_lse_weight),
+            clip_lse=normalise(batch.clip_lse, weight=batch.clip_lse_weight),
+        )

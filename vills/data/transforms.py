@@ -1,0 +1,241 @@
+"""Random views of person crops: the augmentation of DINO and PASS on uint8 pixels.
+
+Legend: T frames that share one draw (1 for an image), H x W pixels of a source, h x w of a view.
+
+A view is drawn first (`sample_view`) and applied then (`apply_view`), so that all frames of a clip
+get the same one. Differences to torchvision, both for speed on a CPU:
+- brightness, contrast, saturation and hue are composed, in their random order, to one affine map
+  of RGB that is applied and clipped once; hue turns the chroma plane of YIQ (as NVIDIA DALI's
+  ColorTwist does) instead of going through HSV;
+- shrinking averages areas, enlarging is bicubic.
+A crop is drawn in shares of its region, whatever the region's aspect: PASS's absolute aspect of
+3/4 to 4/3 would squeeze a standing person to half its height.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vills.config.pretrain import ViewConfig
+
+# workers are processes; OpenCV's own threads would fight with them for the same cores
+cv2.setNumThreads(0)
+
+MEAN = STD = 0.5
+"""Pixels in [0, 1] are normalised by (x - MEAN) / STD."""
+FILL = 128
+"""The mean colour as uint8: what is masked or padded."""
+_CROP_TRIES = 10
+_LUMA = np.array([0.299, 0.587, 0.114])
+_TO_YIQ = np.array(
+    [_LUMA, [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]]
+)
+_FROM_YIQ = np.linalg.inv(_TO_YIQ)
+_GRAY = np.outer(np.ones(3), _LUMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A rectangle in shares of its region's sides."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """(x1, y1, x2, y2) px within a region of height x width, at least one pixel."""
+        x1 = min(round(self.x * width), width - 1)
+        y1 = min(round(self.y * height), height - 1)
+        x2 = max(round((self.x + self.width) * width), x1 + 1)
+        y2 = max(round((self.y + self.height) * height), y1 + 1)
+        return x1, y1, x2, y2
+
+
+WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ColorDraw:
+    """Factors of colour jitter, the order they act in, and whether grey follows."""
+
+    factors: tuple[float, float, float, float] | None
+    """Brightness, contrast, saturation (1 = unchanged), hue (turns); None = no jitter."""
+    order: tuple[int, ...]
+    """Permutation of the four."""
+    gray: bool
+    """Greyscale at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDraw:
+    """Everything that is random about a view."""
+
+    crop: Crop
+    """What is cut."""
+    flip: bool
+    """Mirrored."""
+    color: ColorDraw
+    """Colour jitter and greyscale."""
+    blur: float
+    """Standard deviation, px of a view of `BLUR_HEIGHT`; 0 = none."""
+    solarize: bool
+    """Values from 128 inverted."""
+
+
+BLUR_HEIGHT = 256
+"""`blur_sigma` is said for views of this height, px; for others it goes with their height."""
+
+
+def sample_crop(
+    rng: np.random.Generator, *, scale: Sequence[float], ratio: Sequence[float]
+) -> Crop:
+    """A crop of a share `scale` of the area, whose aspect is `ratio` times the region's own.
+
+    Tries that do not fit are drawn again, as in torchvision's RandomResizedCrop; after ten the
+    largest centred crop of aspect 1 within the scale is taken.
+    """
+    areas = rng.uniform(scale[0], scale[1], _CROP_TRIES)
+    ratios = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1]), _CROP_TRIES))
+    place_x, place_y = rng.random(2).tolist()
+    widths, heights = np.sqrt(areas * ratios), np.sqrt(areas / ratios)
+    fits = np.flatnonzero((widths <= 1.0) & (heights <= 1.0))
+    if not len(fits):
+        side = float(np.sqrt(scale[1]))
+        return Crop((1 - side) / 2, (1 - side) / 2, side, side)
+    width, height = float(widths[fits[0]]), float(heights[fits[0]])
+    return Crop(place_x * (1 - width), place_y * (1 - height), width, height)
+
+
+def sample_color(rng: np.random.Generator, config: ViewConfig) -> ColorDraw:
+    """Colour jitter with probability `jitter`, grey with probability `gray`."""
+    u = rng.random(10).tolist()
+    gray = u[9] < config.gray
+    if u[0] >= config.jitter:
+        return ColorDraw(None, (), gray)
+    factors = [
+        max(0.0, 1 - s) + draw * (1 + s - max(0.0, 1 - s))
+        for s, draw in zip(config.jitter_strength[:3], u[1:4], strict=True)
+    ]
+    hue = config.jitter_strength[3] * (2 * u[4] - 1)
+    order = tuple(sorted(range(4), key=u[5:9].__getitem__))
+    return ColorDraw((factors[0], factors[1], factors[2], hue), order, gray)
+
+
+def sample_view(
+    rng: np.random.Generator,
+    config: ViewConfig,
+    *,
+    scale: Sequence[float],
+    blur: float,
+    solarize: float,
+) -> ViewDraw:
+    """Draw a view; `blur` and `solarize` are probabilities."""
+    crop = sample_crop(rng, scale=scale, ratio=config.crop_ratio)
+    color = sample_color(rng, config)
+    flip, blurred, sigma, solarized = rng.random(4).tolist()
+    low, high = config.blur_sigma
+    return ViewDraw(
+        crop=crop,
+        flip=flip < config.flip,
+        color=color,
+        blur=low + sigma * (high - low) if blurred < blur else 0.0,
+        solarize=solarized < solarize,
+    )
+
+
+def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None:
+    """The map of `draw` as [3, 4], acting on (r, g, b, 1) in 0..255; None if it changes nothing.
+
+    mean: [3], of the pixels it will act on: contrast pulls towards their mean grey.
+    """
+    if draw.factors is None:
+        return np.hstack([_GRAY, np.zeros((3, 1))]) if draw.gray else None
+    matrix, shift = np.eye(3), np.zeros(3)
+    for kind in draw.order:
+        factor = draw.factors[kind]
+        if kind == 0:
+            matrix, shift = factor * matrix, factor * shift
+        elif kind == 1:
+            level = float(_LUMA @ (matrix @ mean + shift))
+            matrix, shift = factor * matrix, factor * shift + (1 - factor) * level
+        else:
+            step = _saturation(factor) if kind == 2 else _hue(factor)
+            matrix, shift = step @ matrix, step @ shift
+    if draw.gray:
+        matrix, shift = _GRAY @ matrix, _GRAY @ shift
+    return np.hstack([matrix, shift[:, None]])
+
+
+def _saturation(factor: float) -> np.ndarray:
+    mixed: np.ndarray = factor * np.eye(3) + (1 - factor) * _GRAY
+    return mixed
+
+
+def _hue(turns: float) -> np.ndarray:
+    cos, sin = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)
+    turned: np.ndarray = _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _TO_YIQ
+    return turned
+
+
+def resize(pixels: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> [height, width, 3]: area average to shrink, bicubic to enlarge."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = height * width < pixels.shape[0] * pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method))
+
+
+def apply_view(
+    frames: Sequence[np.ndarray],
+    draw: ViewDraw,
+    *,
+    size: Sequence[int],
+    masks: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """The view of every frame, uint8 [T, h, w, 3]; all frames share the draw.
+
+    frames: uint8 [H, W, 3] each, sizes may differ. masks: bool [H, W] each; what is outside becomes
+    `FILL` at the end, whatever the colours did.
+    """
+    height, width = size
+    views = np.empty((len(frames), height, width, 3), dtype=np.uint8)
+    for view, frame in zip(views, frames, strict=True):
+        x1, y1, x2, y2 = draw.crop.pixels(*frame.shape[:2])
+        resized = resize(frame[y1:y2, x1:x2], height=height, width=width)
+        view[:] = resized[:, ::-1] if draw.flip else resized
+    tall = views.reshape(-1, width, 3)
+    matrix = compute_color_matrix(draw.color, np.array(cv2.mean(tall)[:3]))
+    if matrix is not None:
+        cv2.transform(tall, matrix, dst=tall)
+    sigma = draw.blur * height / BLUR_HEIGHT
+    if sigma > 0:
+        for view in views:
+            cv2.GaussianBlur(view, (0, 0), sigma, dst=view, borderType=cv2.BORDER_REFLECT_101)
+    if draw.solarize:
+        np.subtract(255, views, out=views, where=views >= 128)
+    for view, mask in zip(views, masks or (), strict=masks is not None):
+        view[~_apply_mask(mask, draw, height=height, width=width)] = FILL
+    return views
+
+
+def _apply_mask(mask: np.ndarray, draw: ViewDraw, *, height: int, width: int) -> np.ndarray:
+    x1, y1, x2, y2 = draw.crop.pixels(*mask.shape)
+    part = mask[y1:y2, x1:x2].view(np.uint8)
+    resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) > 0
+    return np.asarray(resized[:, ::-1] if draw.flip else resized)
+
+
+def padded_size(size: Sequence[int], patch: int) -> tuple[int, int]:
+    """`size` rounded up to whole patches: 64 x 44 becomes 64 x 48 for patch 16."""
+    return -(-size[0] // patch) * patch, -(-size[1] // patch) * patch
+
+
+def to_channels(views: np.ndarray, *, out: np.ndarray) -> None:
+    """Write uint8 [T, h, w, 3] into the middle of out [T, 3, h', w'], whose border stays as is."""
+    height, width = views.shape[1:3]
+    top, left = (out.shape[2] - height) // 2, (out.shape[3] - width) // 2
+    out[:, :, top : top + height, left : left + width] = views.transpose(0, 3, 1, 2)
