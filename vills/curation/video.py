@@ -52,6 +52,10 @@ class VideoStream:
             self.damage = "no video stream"
             return
         stream = container.streams.video[0]
+        # A file without its index can still be opened, but nothing is known of its stream.
+        if stream.codec_context is None:
+            self.damage = "nothing says how its stream is coded"
+            return
         self.expected_frames = stream.frames
         # One thread: frame threads decode ahead, and hold that many frames.
         stream.codec_context.thread_type = "NONE"

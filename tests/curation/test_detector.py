@@ -1,0 +1,183 @@
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from curation.scenes import build_config, write_predictions
+from torchvision.models import detection
+
+from vills.config.checks import ConfigError
+from vills.curation import build_detector, weights_digest
+from vills.curation.detections import build_detections
+from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, suppress
+from vills.curation.frame import Frame
+
+
+def _frame(height: int = 48, width: int = 96, number: int = 0) -> Frame:
+    image = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Frame("a.mp4", number, image)
+
+
+class _Session:
+    """A YOLOX-format model whose answer is given; it keeps what it was asked."""
+
+    def __init__(self, output: np.ndarray, size: int = 64) -> None:
+        self.output, self.shape = output, [1, 3, size, size]
+        self.asked: list[np.ndarray] = []
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="images", shape=self.shape)]
+
+    def run(self, names: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.asked.append(inputs["images"])
+        return [self.output[None]]
+
+
+def _open(session: _Session, monkeypatch: pytest.MonkeyPatch) -> YoloxDetector:
+    monkeypatch.setattr("vills.curation.detector_yolox.load_session", lambda path: session)
+    return YoloxDetector(Path("model.onnx"))
+
+
+def test_yolox_letterbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = _Session(np.zeros((84, 7), dtype=np.float32))
+    frame = _frame(height=48, width=96)
+    assert len(_open(session, monkeypatch).detect([frame])[0]) == 0
+    canvas = session.asked[0]
+    assert canvas.shape == (1, 3, 64, 64)
+    assert canvas.dtype == np.float32
+    small = cv2.resize(frame.image, (64, 32), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(canvas[0, :, :32].transpose(1, 2, 0), small[:, :, ::-1])
+    assert (canvas[0, :, 32:] == 114).all()
+
+
+def test_yolox_decoding_equals_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    output = rng.uniform(-1, 1, (84, 7)).astype(np.float32)
+    output[:, 4:] = rng.uniform(0, 1, (84, 3))
+    frame = _frame(height=48, width=96)
+    found = _open(_Session(output), monkeypatch).detect([frame])[0]
+
+    boxes, scores, row = [], [], 0
+    for stride in (8, 16, 32):
+        for y in range(64 // stride):
+            for x in range(64 // stride):
+                dx, dy, w, h, objectness, person, _ = output[row]
+                row += 1
+                if objectness * person >= MIN_SCORE:
+                    cx, cy = (dx + x) * stride, (dy + y) * stride
+                    w, h = np.exp(w) * stride, np.exp(h) * stride
+                    corners = np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
+                    boxes.append(corners / (64 / 96))
+                    scores.append(objectness * person)
+    order = _suppress_plainly(np.array(boxes), np.array(scores))
+    expected = build_detections(
+        np.array(boxes)[order], scores=np.array(scores)[order], width=96, height=48
+    )
+    assert 0 < len(expected) < len(boxes)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+
+
+def _suppress_plainly(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
+    kept: list[int] = []
+    for i in np.argsort(-scores):
+        if all(_iou(boxes[i], boxes[j]) <= NMS_IOU for j in kept):
+            kept.append(int(i))
+    return kept
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0) * max(height, 0)
+    return float(both / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both))
+
+
+def test_suppression_of_nothing() -> None:
+    assert suppress(np.empty((0, 4)), scores=np.empty(0), iou=0.5).tolist() == []
+
+
+def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = _open(_Session(np.zeros((86, 7), dtype=np.float32)), monkeypatch)
+    with pytest.raises(ValueError, match="strides 8, 16, 32"):
+        detector.detect([_frame()])
+
+
+def test_detections_are_clipped_sorted_and_finite() -> None:
+    boxes = [[-5, -5, 10, 10], [90, 40, 120, 60], [5, 5, 5, 9], [0, 0, np.nan, 5], [1, 1, 3, 9]]
+    found = build_detections(
+        np.array(boxes), scores=np.array([0.3, 0.9, 1, 1, 0.9]), width=96, height=48
+    )
+    assert found.boxes.tolist() == [[90, 40, 96, 48], [1, 1, 3, 9], [0, 0, 10, 10]]
+    assert found.scores == pytest.approx([0.9, 0.9, 0.3])
+    assert len(found.above(0.9)) == 2
+
+
+def test_supplied_predictions_are_found_by_path_and_frame(tmp_path: Path) -> None:
+    write_predictions(tmp_path, [("a.mp4", 1, (1, 2, 30, 40), 0.7), ("b.mp4", 0, (0, 0, 9, 9), 1)])
+    detector = build_detector(build_config(), folder=tmp_path)
+    first, second = detector.detect([_frame(number=0), _frame(number=1)])
+    assert len(first) == 0
+    assert second.boxes.tolist() == [[1, 2, 30, 40]]
+    assert second.scores == pytest.approx([0.7])
+
+
+def test_missing_predictions_and_weights_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"detections\.parquet.*yolox"):
+        build_detector(build_config(), folder=tmp_path)
+    config = build_config(detector="yolox", detector_weights="x.onnx")
+    with pytest.raises(ConfigError, match="VILLS_WEIGHTS"):
+        build_detector(config, folder=tmp_path, weights_root=tmp_path)
+    with pytest.raises(ConfigError, match="VILLS_WEIGHTS"):
+        weights_digest(config, weights_root=None)
+    with pytest.raises(ConfigError, match="detector_weights"):
+        build_config(detector="torchvision")
+
+
+def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_text("no model")
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
+    for name, kind in (
+        ("x.onnx", "yolox"),
+        ("x.onnx", "torchvision"),
+        ("other.pth", "torchvision"),
+    ):
+        config = build_config(detector=kind, detector_weights=name)
+        with pytest.raises(ValueError, match=name):
+            build_detector(config, folder=tmp_path, weights_root=tmp_path)
+
+
+def test_weights_digest(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"abc")
+    config = build_config(detector="yolox", detector_weights="x.onnx")
+    expected = hashlib.sha256(b"abc").hexdigest()
+    assert weights_digest(config, weights_root=tmp_path) == expected
+    assert weights_digest(build_config(), weights_root=None) == ""
+
+
+def test_torchvision_network_is_found_by_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = detection.fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None, weights_backbone=None, num_classes=4
+    ).eval()
+    # A fresh network finds nothing; this bias makes it see people.
+    network.roi_heads.box_predictor.cls_score.bias.data[1] = 2.0
+    torch.save(network.state_dict(), tmp_path / "fasterrcnn_mobilenet_v3_large_320_fpn-0.pth")
+    config = build_config(
+        detector="torchvision", detector_weights="fasterrcnn_mobilenet_v3_large_320_fpn-0.pth"
+    )
+    detector = build_detector(config, folder=tmp_path, weights_root=tmp_path)
+    frames = [_frame(height=96, width=96, number=i) for i in range(2)]
+    found = detector.detect(frames)
+    assert len(found) == 2
+    for frame, detections in zip(frames, found, strict=True):
+        image = torch.from_numpy(frame.image).permute(2, 0, 1) / 255
+        with torch.inference_mode():
+            expected = network([image])[0]
+        people = (expected["labels"] == 1) & (expected["scores"] >= MIN_SCORE)
+        assert len(detections) == int(people.sum()) > 0
+        np.testing.assert_allclose(
+            detections.scores, expected["scores"][people].sort(descending=True)[0], atol=1e-4
+        )

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from curation.scenes import build_config
+
+from vills.curation.crops import cut_crop
+from vills.curation.filters import FRAME_REASONS, KEPT, compute_overlaps, find_reasons
+
+CONFIG = build_config(min_height=40, min_width=15, min_aspect=1.5, max_aspect=4, border_margin=3)
+
+
+@pytest.mark.parametrize(
+    ("box", "overlap", "reason"),
+    [
+        ((50, 20, 70, 60), 0.0, KEPT),
+        ((50, 20, 70, 59), 0.0, "too_low"),
+        ((50, 20, 64, 60), 0.0, "too_narrow"),
+        ((50, 20, 78, 60), 0.0, "too_wide"),
+        ((50, 20, 66, 88), 0.0, "too_slim"),
+        ((50, 20, 70, 60), 0.61, "overlapped"),
+        ((2, 20, 22, 60), 0.0, "cut_off"),
+        ((50, 20, 98, 98), 0.0, "cut_off"),
+        ((3, 3, 23, 43), 0.6, KEPT),
+        ((1, 20, 11, 40), 0.9, "too_low"),
+    ],
+)
+def test_first_reason_is_named(box: tuple[float, ...], overlap: float, reason: str) -> None:
+    boxes = np.array([box], dtype=np.float32)
+    found = find_reasons(boxes, overlaps=np.array([overlap]), width=100, height=100, config=CONFIG)
+    assert found == [reason]
+    assert reason in (KEPT, *FRAME_REASONS)
+
+
+def test_no_boxes_no_reasons() -> None:
+    none = np.empty((0, 4), dtype=np.float32)
+    assert find_reasons(none, overlaps=np.empty(0), width=9, height=9, config=CONFIG) == []
+    assert len(compute_overlaps(none)) == 0
+
+
+def test_overlap_equals_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 60, (12, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 40, (12, 2))], 1).astype(np.float32)
+    expected = []
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
+        shares = []
+        for j, (u1, v1, u2, v2) in enumerate(boxes):
+            if i != j:
+                width, height = min(x2, u2) - max(x1, u1), min(y2, v2) - max(y1, v1)
+                shares.append(max(width, 0) * max(height, 0) / ((x2 - x1) * (y2 - y1)))
+        expected.append(max(shares))
+    np.testing.assert_allclose(compute_overlaps(boxes), expected, rtol=1e-5)
+
+
+def test_a_crop_shows_whole_pixels_and_is_reduced() -> None:
+    image = np.arange(100 * 80 * 3, dtype=np.uint32).reshape(100, 80, 3).astype(np.uint8)
+    crop, box = cut_crop(image, box=np.float32([10.2, 5.9, 30.1, 46]), crop_height=0)
+    assert box == (10, 5, 31, 46)
+    np.testing.assert_array_equal(crop, image[5:46, 10:31])
+    small, box = cut_crop(image, box=np.float32([10, 0, 50, 100]), crop_height=25)
+    assert box == (10, 0, 50, 100)
+    assert small.shape == (25, 10, 3)
+    assert small.dtype == np.uint8

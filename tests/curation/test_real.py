@@ -1,0 +1,80 @@
+"""Curation of real videos: six people one after another, and a street of ten."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vills.config.curate import CurateConfig, SourceConfig
+from vills.curation import curate_source
+from vills.curation.scoring import TrackingScore, load_mot_truth, load_tracks, score_tracks
+from vills.data.records import Manifest, load_manifest
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def _curate(
+    real_data: Path, path: str, out: Path, **changes: Any
+) -> tuple[dict[str, Any], Manifest]:
+    settings = {"detector": "yolox", "detector_weights": "yolox_nano_416x416.onnx"}
+    report = curate_source(
+        "video",
+        SourceConfig("kinetics", path, "pretrain_videos"),
+        CurateConfig(**(settings | changes)),
+        root=real_data,
+        out=out,
+        work=out / "work",
+        weights_root=real_data / "weights",
+    )
+    return report, load_manifest(out / "manifest.parquet")
+
+
+def test_six_people_are_six_tracklets(real_data: Path, tmp_path: Path) -> None:
+    report, manifest = _curate(real_data, "video", tmp_path, confidence=0.4, tracker="ocsort")
+    segments = json.loads((real_data / "video/intel_one-by-one.segments.json").read_text())
+    assert len(manifest) == len(segments["persons"]) == 6
+    found = sorted((manifest[i].frames[0], manifest[i].frames[-1]) for i in range(6))
+    for (first, last), person in zip(found, segments["persons"], strict=True):
+        # a person is half outside the picture at first, and at last; such boxes are too wide
+        assert abs(first - person["start"]) <= 10
+        assert abs(last - person["end"]) <= 10
+    assert report["video"]["videos"] == {"whole": 1, "truncated": 0, "unreadable": 0}
+
+
+def _score_street(
+    real_data: Path, out: Path, **changes: Any
+) -> tuple[TrackingScore, TrackingScore]:
+    """Scores of all tracks and of the tracklets that were kept."""
+    _curate(real_data, "mot/TUD-Stadtmitte", out, **changes)
+    name = "TUD-Stadtmitte.mp4"
+    truth = {name: load_mot_truth(real_data / "mot/TUD-Stadtmitte/gt/gt.txt")}
+    scores = [
+        score_tracks(
+            truth,
+            tracks=load_tracks(out / "tracks.parquet", kept_only=kept_only),
+            num_frames={name: 179},
+        )
+        for kept_only in (False, True)
+    ]
+    return scores[0], scores[1]
+
+
+@pytest.mark.parametrize("tracker", ["bytetrack", "ocsort"])
+def test_a_street_is_tracked_no_worse_than_by_plain_overlap(
+    tracker: str, real_data: Path, tmp_path: Path
+) -> None:
+    """The figures to hold: a plain IoU tracker on the same detector, at its own best threshold."""
+    for score in _score_street(real_data, tmp_path, confidence=0.4, tracker=tracker):
+        assert score.mota >= 0.760
+        assert score.idf1 >= 0.669
+        assert score.switches <= 19
+        assert score.precision >= 0.933
+
+
+def test_the_papers_threshold_keeps_little_of_a_small_detector(
+    real_data: Path, tmp_path: Path
+) -> None:
+    strict, _ = _score_street(real_data, tmp_path / "strict", confidence=0.8)
+    assert strict.recall < 0.7
+    assert strict.purity > 0.98

@@ -1,0 +1,352 @@
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from curation.scenes import (
+    HEIGHT,
+    WIDTH,
+    build_config,
+    predict,
+    walk_right,
+    write_image,
+    write_predictions,
+    write_scene,
+)
+
+from vills.config.curate import CurateConfig, SourceConfig
+from vills.curation import EmptySourceError, curate_source
+from vills.curation.damage import TooManyDamagedError
+from vills.curation.images import get_frame_numbers
+from vills.data.images import decode_image
+from vills.data.layouts import LayoutError
+from vills.data.records import Manifest, load_manifest
+from vills.data.shards import ShardReader
+
+IMAGES = SourceConfig("luperson", "luperson", "pretrain_images")
+VIDEOS = SourceConfig("kinetics", "kinetics", "pretrain_videos")
+WALKS = {
+    "a.mp4": [walk_right(4, top=4), walk_right(30, top=66)],
+    "b.mp4": [walk_right(10)],
+    "c.mp4": [walk_right(2, top=20), walk_right(6, top=40, since=8)],
+}
+NUM_FRAMES = 40
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos, and images for a little more than two shards."""
+    root = tmp_path_factory.mktemp("root")
+    rows = []
+    for name, walks in WALKS.items():
+        write_scene(root / "kinetics", name, walks, num_frames=NUM_FRAMES)
+        rows += predict(name, walks, num_frames=NUM_FRAMES)
+    rows += predict("a.mp4", [walk_right(100, top=10)], num_frames=NUM_FRAMES, score=0.5)
+    write_predictions(root / "kinetics", rows)
+    for i in range(24):
+        write_image(root / "luperson" / f"{i % 3}" / f"{i:04d}.jpg", seed=i, size=(200, 300))
+    return root
+
+
+def _curate(
+    folder: Path,
+    source: SourceConfig,
+    *,
+    root: Path,
+    config: CurateConfig | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[dict[str, Any], Manifest]:
+    report = curate_source(
+        "source",
+        source,
+        config or build_config(),
+        root=root,
+        out=folder / "out",
+        work=folder / "work",
+        progress=progress,
+    )
+    return report, load_manifest(folder / "out" / "manifest.parquet")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def test_images_are_copied_byte_for_byte(root: Path, tmp_path: Path) -> None:
+    report, manifest = _curate(tmp_path, IMAGES, root=root)
+    assert report["records"] == len(manifest) == 24
+    assert report["shards"] == len(set(manifest.column("shard"))) > 1
+    reader = ShardReader(tmp_path / "out")
+    for i in range(len(manifest)):
+        record = manifest[i]
+        stored = reader.read(record.shard, record.offsets[0], record.lengths[0])
+        assert stored == (root / "luperson" / record.origin).read_bytes()
+        assert (record.kind, record.split, record.pid) == ("image", "pretrain", -1)
+        assert (record.width, record.height) == (200, 300)
+        assert record.boxes == ((0, 0, 200, 300),)
+        assert record.frames == (0,)
+
+
+def test_videos_become_tracklets(root: Path, tmp_path: Path) -> None:
+    report, manifest = _curate(tmp_path, VIDEOS, root=root)
+    assert manifest.column("video_id").tolist() == ["a", "a", "b", "c", "c"]
+    assert len(set(manifest.column("record_id"))) == 5
+    reader = ShardReader(tmp_path / "out")
+    record = manifest[2]
+    assert (record.kind, record.split, record.origin) == ("tracklet", "pretrain", "b.mp4")
+    assert record.frames == tuple(range(1, NUM_FRAMES)), "a track begins with its second box"
+    assert record.boxes[4] == (20, 30, 44, 90)
+    for offset, length in zip(record.offsets, record.lengths, strict=True):
+        crop = decode_image(reader.read(record.shard, offset, length))
+        assert crop.shape == (60, 24, 3)
+    assert (record.width, record.height) == (24, 60)
+    assert abs(crop.mean(axis=(0, 1)) - [0, 200, 90]).max() < 12, "the person, not the street"
+    assert report["video"]["videos"] == {"whole": 3, "truncated": 0, "unreadable": 0}
+
+
+def test_every_rejection_has_a_reason_and_every_box_is_counted(root: Path, tmp_path: Path) -> None:
+    config = build_config(min_length=12, max_overlap=0.3)
+    report, manifest = _curate(tmp_path, VIDEOS, root=root, config=config)
+    video = report["video"]
+    for level in ("detections", "tracked_frames", "tracklets"):
+        counts = video[level]
+        assert counts["found"] == counts["kept"] + sum(counts["rejected"].values())
+    assert video["detections"]["rejected"]["low_confidence"] > 0
+    assert video["detections"]["rejected"]["untracked"] == 5, "the first box of each track"
+    assert video["tracked_frames"]["rejected"]["overlapped"] > 0
+    assert video["tracked_frames"]["found"] == video["detections"]["kept"]
+    assert video["tracked_frames"]["kept"] == report["frames"]
+    assert report["frames"] == manifest.column("num_frames").sum()
+    assert video["tracklets"]["kept"] == len(manifest)
+    tracks = pq.read_table(tmp_path / "out" / "tracks.parquet").to_pydict()
+    assert len(tracks["path"]) == video["tracked_frames"]["found"]
+    kept = [name for name in tracks["record_id"] if name]
+    assert len(kept) == report["frames"]
+    assert set(kept) == set(manifest.column("record_id"))
+    pairs = zip(tracks["record_id"], tracks["reason"], strict=True)
+    assert all(bool(name) != bool(reason) for name, reason in pairs)
+    keys = list(zip(tracks["path"], tracks["frame"], tracks["track_id"], strict=True))
+    assert keys == sorted(keys)
+
+
+def test_long_tracks_are_cut_and_short_rests_rejected(root: Path, tmp_path: Path) -> None:
+    config = build_config(max_length=18, min_length=8)
+    report, manifest = _curate(tmp_path, VIDEOS, root=root, config=config)
+    lengths = manifest.where(video_id="b").column("num_frames").tolist()
+    assert lengths == [18, 18]
+    assert report["video"]["tracklets"]["rejected"]["too_short"] > 0
+    assert manifest[0].frames[-1] + 1 == manifest[1].frames[0]
+
+
+def test_each_parameter_of_the_filters_is_honoured(root: Path, tmp_path: Path) -> None:
+    def count(**changes: Any) -> int:
+        name = hashlib.sha256(repr(changes).encode()).hexdigest()[:8]
+        try:
+            report, _ = _curate(tmp_path / name, VIDEOS, root=root, config=build_config(**changes))
+        except EmptySourceError:
+            return 0
+        return int(report["frames"])
+
+    base = count()
+    assert base > 0
+    for changes in (
+        {"confidence": 0.95},
+        {"min_length": 39},
+        {"min_height": 61},
+        {"min_width": 25},
+        {"min_aspect": 2.6},
+        {"max_aspect": 2.4, "min_aspect": 1.0},
+        {"max_overlap": 0.1},
+        {"border_margin": 8},
+        {"frame_step": 2},
+        {"track_iou": 0.99},
+    ):
+        assert count(**changes) < base, changes
+    assert count(confidence=0.4) > base
+    assert count(tracker="ocsort") > 0
+
+
+@pytest.mark.parametrize("source", [IMAGES, VIDEOS])
+def test_killed_at_every_step_it_ends_with_the_same_bytes(
+    source: SourceConfig, root: Path, tmp_path: Path
+) -> None:
+    calls: list[tuple[str, int]] = []
+    _curate(tmp_path / "whole", source, root=root, progress=lambda *call: calls.append(call[:2]))
+    expected = _digests(tmp_path / "whole" / "out")
+    # frames of videos are many and all alike
+    steps = [i for i, (label, done) in enumerate(calls) if "frames" not in label or done == 21]
+    assert len(steps) > 5
+    for step in steps:
+        folder = tmp_path / f"killed-{step}"
+        with pytest.raises(KilledError):
+            _curate(folder, source, root=root, progress=_kill_at(step))
+        _curate(folder, source, root=root)
+        assert _digests(folder / "out") == expected, calls[step]
+
+
+def _kill_at(step: int) -> Callable[[str, int, int], None]:
+    count: Iterator[int] = iter(range(10**9))
+
+    def progress(label: str, done: int, total: int) -> None:
+        if next(count) == step:
+            raise KilledError
+
+    return progress
+
+
+@pytest.mark.parametrize("source", [IMAGES, VIDEOS])
+def test_killed_again_and_again_it_still_moves_on(
+    source: SourceConfig, root: Path, tmp_path: Path
+) -> None:
+    _curate(tmp_path / "whole", source, root=root)
+    folder = tmp_path / "killed"
+    # enough for one video, or for one shard of images
+    patience = NUM_FRAMES + 12 if source is VIDEOS else 18
+    for _ in range(20):
+        try:
+            _curate(folder, source, root=root, progress=_kill_at(patience))
+            break
+        except KilledError:
+            continue
+    else:
+        pytest.fail("it began anew each time")
+    assert _digests(folder / "out") == _digests(tmp_path / "whole" / "out")
+
+
+def test_a_finished_source_is_not_curated_again(root: Path, tmp_path: Path) -> None:
+    report, _ = _curate(tmp_path, VIDEOS, root=root)
+    calls: list[str] = []
+    again, _ = _curate(tmp_path, VIDEOS, root=root, progress=lambda *call: calls.append(call[0]))
+    assert again == report
+    assert not calls
+    assert not (tmp_path / "work" / "units").exists()
+
+
+def test_outputs_that_were_lost_are_made_again(root: Path, tmp_path: Path) -> None:
+    _curate(tmp_path, IMAGES, root=root)
+    expected = _digests(tmp_path / "out")
+    for name in ("report.json", "shard-000000.tar"):
+        (tmp_path / "out" / name).unlink()
+    _curate(tmp_path, IMAGES, root=root)
+    assert _digests(tmp_path / "out") == expected
+
+
+def test_work_of_other_parameters_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        _curate(tmp_path, VIDEOS, root=root, progress=_kill_at(50))
+    with pytest.raises(ValueError, match="other parameters"):
+        _curate(tmp_path, VIDEOS, root=root, config=build_config(confidence=0.5))
+
+
+def test_outputs_hold_no_path_and_no_time(root: Path, tmp_path: Path) -> None:
+    for source in (IMAGES, VIDEOS):
+        folder = tmp_path / source.layout
+        _curate(folder, source, root=root)
+        for path in (folder / "out").iterdir():
+            assert str(root).encode() not in path.read_bytes()
+    report = json.loads((tmp_path / "luperson" / "out" / "report.json").read_text())
+    assert "time" not in json.dumps(report)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"this is text", None], ids=["empty", "text", "truncated"]
+)
+def test_an_unreadable_image_is_named_and_skipped(content: bytes | None, tmp_path: Path) -> None:
+    for i in range(6):
+        write_image(tmp_path / "luperson" / f"{i}.jpg", seed=i)
+    bad = tmp_path / "luperson" / "2.jpg"
+    bad.write_bytes(bad.read_bytes()[:-40] if content is None else content)
+    config = build_config(max_corrupt_share=0.2)
+    report, manifest = _curate(tmp_path, IMAGES, root=tmp_path, config=config)
+    assert len(manifest) == 5
+    assert [entry["path"] for entry in report["damaged"]["named"]] == ["2.jpg"]
+    assert report["damaged"]["named"][0]["reason"]
+    assert report["damaged"]["share"] == pytest.approx(1 / 6)
+
+
+def test_too_many_unreadable_images_stop_the_stage(tmp_path: Path) -> None:
+    for i in range(6):
+        write_image(tmp_path / "luperson" / f"{i}.jpg", seed=i)
+    for i in (1, 4):
+        (tmp_path / "luperson" / f"{i}.jpg").write_bytes(b"")
+    config = build_config(max_corrupt_share=0.2)
+    with pytest.raises(TooManyDamagedError, match=r"2 of 6 .*4\.jpg.*max_corrupt_share = 0\.2"):
+        _curate(tmp_path, IMAGES, root=tmp_path, config=config)
+    # mended, the stage goes on
+    write_image(tmp_path / "luperson" / "4.jpg", seed=4)
+    assert _curate(tmp_path, IMAGES, root=tmp_path, config=config)[0]["records"] == 5
+
+
+def test_broken_videos(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kinetics"
+    rows = []
+    for name, walks in WALKS.items():
+        content = (root / "kinetics" / name).read_bytes()
+        folder.mkdir(exist_ok=True)
+        # one is whole, one breaks off, one is no video
+        share = {"a.mp4": 1.0, "b.mp4": 0.8, "c.mp4": 0.0}[name]
+        (folder / name).write_bytes(content[: int(len(content) * share)])
+        rows += predict(name, walks, num_frames=NUM_FRAMES)
+    write_predictions(folder, rows)
+    config = build_config(max_corrupt_share=0.7)
+    report, manifest = _curate(tmp_path, VIDEOS, root=tmp_path, config=config)
+    assert report["video"]["videos"] == {"whole": 1, "truncated": 1, "unreadable": 1}
+    assert [entry["path"] for entry in report["damaged"]["named"]] == ["b.mp4", "c.mp4"]
+    assert set(manifest.column("video_id")) == {"a", "b"}
+    assert 0 < manifest.where(video_id="b").column("num_frames")[0] < NUM_FRAMES - 1
+    with pytest.raises(TooManyDamagedError, match="1 of 3"):
+        _curate(tmp_path / "strict", VIDEOS, root=tmp_path)
+
+
+def test_nothing_kept_says_why(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(EmptySourceError, match='"low_confidence": '):
+        _curate(tmp_path, VIDEOS, root=root, config=build_config(confidence=1.0))
+
+
+def test_tracklets_of_images_keep_their_frame_numbers(tmp_path: Path) -> None:
+    for person, camera, frame in [(1, 1, f) for f in range(1, 6)] + [(2, 2, f) for f in (1, 2)]:
+        name = f"{person:04d}C{camera}T0001F{frame:03d}.jpg"
+        write_image(tmp_path / "mine" / name, seed=frame)
+    (tmp_path / "mine" / "0001C1T0001F003.jpg").write_bytes(b"")
+    source = SourceConfig("folder", "mine", "reid")
+    config = build_config(max_corrupt_share=0.5)
+    report, manifest = _curate(tmp_path, source, root=tmp_path, config=config)
+    assert [manifest[i].frames for i in range(2)] == [(1, 2, 4, 5), (1, 2)]
+    assert [manifest[i].pid for i in range(2)] == [1, 2]
+    assert [manifest[i].kind for i in range(2)] == ["tracklet", "tracklet"]
+    assert report["damaged"]["files"] == 7
+    assert report["splits"]["train"]["people"] == 1
+
+
+def test_frame_numbers() -> None:
+    assert get_frame_numbers(("x/0001C1T0001F007.jpg", "x/0001C1T0001F009.jpg")) == (7, 9)
+    assert get_frame_numbers(("b.jpg", "a.jpg")) == (0, 1)
+    assert get_frame_numbers(("f2.jpg", "f1.jpg")) == (0, 1)
+
+
+def test_no_folder_and_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="no folder"):
+        _curate(tmp_path, IMAGES, root=tmp_path)
+    (tmp_path / "luperson").mkdir()
+    with pytest.raises(LayoutError, match="is empty"):
+        _curate(tmp_path, IMAGES, root=tmp_path)
+
+
+def test_crops_are_inside_the_frame(root: Path, tmp_path: Path) -> None:
+    _, manifest = _curate(tmp_path, VIDEOS, root=root, config=build_config(crop_height=30))
+    for i in range(len(manifest)):
+        record = manifest[i]
+        assert record.height == 30
+        assert all(
+            0 <= x1 < x2 <= WIDTH and 0 <= y1 < y2 <= HEIGHT for x1, y1, x2, y2 in record.boxes
+        )

@@ -1,0 +1,102 @@
+import tracemalloc
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from curation.scenes import HEIGHT, WIDTH, draw_frame, walk_right, write_scene, write_video
+
+from vills.curation.video import VideoStream
+
+WALKS = [walk_right(4)]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scene(tmp_path_factory.mktemp("scene"), "a.mp4", WALKS, num_frames=30)
+
+
+def test_frames_are_rgb_and_in_order(scene: Path) -> None:
+    stream = VideoStream(scene, "a.mp4")
+    frames = list(stream)
+    assert [frame.number for frame in frames] == list(range(30))
+    assert stream.num_frames == stream.expected_frames == 30
+    assert not stream.damage
+    assert {frame.path for frame in frames} == {"a.mp4"}
+    assert (frames[0].width, frames[0].height) == (WIDTH, HEIGHT)
+    difference = frames[20].image.astype(int) - draw_frame(WALKS, 20)
+    assert np.abs(difference).mean() < 6, "colours are lost to compression only"
+
+
+def test_step_keeps_the_numbers_of_the_video(scene: Path) -> None:
+    stream = VideoStream(scene, "a.mp4", step=7)
+    assert [frame.number for frame in stream] == [0, 7, 14, 21, 28]
+    assert stream.num_frames == 30
+
+
+@pytest.mark.parametrize("share", [0.8, 0.95])
+def test_a_video_that_breaks_off_gives_the_frames_before(
+    scene: Path, share: float, tmp_path: Path
+) -> None:
+    content = scene.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: int(len(content) * share)])
+    stream = VideoStream(tmp_path / "cut.mp4", "cut.mp4")
+    assert 0 < len(list(stream)) < 30
+    assert f"after frame {stream.num_frames}" in stream.damage
+
+
+def test_a_video_cut_between_two_frames_is_noticed(scene: Path, tmp_path: Path) -> None:
+    with av.open(str(scene)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        end = max((p.pos or 0) + p.size for p in packets[:12])
+    (tmp_path / "cut.mp4").write_bytes(scene.read_bytes()[:end])
+    stream = VideoStream(tmp_path / "cut.mp4", "cut.mp4")
+    assert len(list(stream)) == 12
+    assert stream.damage == "breaks off after frame 12 of 30"
+
+
+def test_a_trimmed_copy_is_whole(scene: Path, tmp_path: Path) -> None:
+    """Cut without re-encoding: an edit list hides frames that the index still holds."""
+    path = tmp_path / "trimmed.mp4"
+    with av.open(str(scene)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None and packet.pts is not None:
+                shift = round(0.4 / packet.time_base)
+                packet.stream = stream
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                target.mux(packet)
+    trimmed = VideoStream(path, "trimmed.mp4")
+    assert 0 < len(list(trimmed)) < 30
+    assert not trimmed.damage
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all", None])
+def test_what_is_no_video_gives_no_frame(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "bad.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    stream = VideoStream(path, "bad.mp4")
+    assert not list(stream)
+    assert stream.damage
+
+
+def test_a_video_whose_index_is_missing_gives_no_frame(tmp_path: Path) -> None:
+    frames = [draw_frame(WALKS, i) for i in range(20)]
+    whole = write_video(tmp_path / "whole.mp4", frames, faststart=False).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 3 // 4])
+    stream = VideoStream(tmp_path / "cut.mp4", "cut.mp4")
+    assert not list(stream)
+    assert stream.damage
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    frames = (draw_frame(WALKS, i % 40) for i in range(300))
+    path = write_video(tmp_path / "long.mp4", frames)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in VideoStream(path, "long.mp4")) == 300
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * WIDTH * HEIGHT * 3, "a few frames, not 300"
