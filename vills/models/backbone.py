@@ -1,7 +1,7 @@
 """What pre-training ships: the shared encoder E and the resampler R (eq. 6 and 7).
 
 Legend: B rows, T frames, P prefix tokens, N patches of a picture, S = P + N, L role tokens,
-D width, gh x gw patch grid.
+D width.
 """
 
 from collections.abc import Sequence
@@ -153,33 +153,6 @@ class Backbone(nn.Module):
             key_mask = frame_mask[..., None].expand(tokens.shape[:3]).flatten(1)
         resampled: Tensor = self.resampler(tokens.flatten(1, 2), key_mask)
         return resampled
-
-    def compute_image_attention(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> [B, L, gh, gw]: where each role token looks."""
-        grid = self.encoder.get_grid(images.shape[-2], images.shape[-1])
-        if self.resampler is None:
-            weights = self.encoder.compute_attention(images).mean(dim=1)[:, :NUM_SPATIAL]
-        else:
-            weights = self.resampler.compute_attention(self.encoder(images))
-        return _draw(weights[..., NUM_SPATIAL:], grid)
-
-    def compute_video_attention(self, frames: Tensor) -> Tensor:
-        """[B, T, 3, H, W] -> [B, L, T, gh, gw]: where each role token looks in the clip."""
-        rows, num_frames = frames.shape[:2]
-        if self.resampler is None or self.frame_embedding is None:
-            maps = self.compute_image_attention(frames.flatten(0, 1))
-            return fold_rows(maps, (rows, num_frames)).transpose(1, 2) / num_frames
-        grid = self.encoder.get_grid(frames.shape[-2], frames.shape[-1])
-        tokens = fold_rows(self.encoder(frames.flatten(0, 1)), (rows, num_frames))
-        tokens = self.frame_embedding(tokens, None, num_frames)
-        weights = self.resampler.compute_attention(tokens.flatten(1, 2))
-        per_frame = weights.reshape(*weights.shape[:2], num_frames, -1)[..., NUM_SPATIAL:]
-        return _draw(per_frame, grid)
-
-
-def _draw(weights: Tensor, grid: tuple[int, int]) -> Tensor:
-    """[..., N] -> [..., gh, gw]."""
-    return weights.reshape(*weights.shape[:-1], *grid)
 
 
 def _mean_over_frames(roles: Tensor, frame_mask: Tensor | None) -> Tensor:

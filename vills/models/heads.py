@@ -101,9 +101,10 @@ class AlignmentHeads(nn.Module):
         super().__init__()
         self.video_head = Trunk(width, heads, roles=("coarse",))
         self.image_head = Trunk(width, heads, roles=("coarse",))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1.0 / 0.07)))
+        # [1], not []: DeepSpeed broadcasts parameters as bytes, which a 0-D tensor refuses.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(1.0 / 0.07)]))
 
     def forward(self, video: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[R, D] coarse tokens of videos and of their frames -> both [R, E], and the scale []."""
-        scale = self.log_scale.clamp(max=_MAX_LOG_SCALE).exp()
+        scale = self.log_scale[0].clamp(max=_MAX_LOG_SCALE).exp()
         return self.video_head(video, role="coarse"), self.image_head(frame, role="coarse"), scale

@@ -42,7 +42,7 @@ class AlignmentPairs:
     """[], what cosines are multiplied with, at most 100."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: ZeRO-3's forward hooks look into the output with vars()
 class NetworkOutput:
     """Output of VillsNetwork for one role, student or teacher."""
 

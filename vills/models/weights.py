@@ -1,0 +1,230 @@
+"""Weights out and in: `model.safetensors` beside a `model.json` that says how to use them.
+
+The JSON holds the architecture, the file's SHA-256, which token is which role, how pixels are
+normalised, and the arguments with which plain timm is the encoder; so timm and safetensors alone
+are enough to use the encoder, without this package.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vills.config.model import ModelConfig
+from vills.data.transforms import MEAN, STD
+from vills.models.backbone import Backbone
+from vills.models.encoder import build_timm_arguments
+from vills.models.reid import ReidModel
+
+WEIGHTS_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"
+_FORMAT = 1
+_VIT = "encoder.vit."
+_MASK_TOKEN = "encoder.mask_token"
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class WeightsError(ValueError):
+    """A weights file is refused; the message says which, why, and what to do."""
+
+
+def export_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write the encoder and resampler, without the mask token: only pre-training masks."""
+    state = {name: value for name, value in backbone.state_dict().items() if name != _MASK_TOKEN}
+    _save(folder, state, {"kind": "backbone", **_describe(backbone, prefix="")})
+
+
+def export_reid(model: ReidModel, folder: Path) -> None:
+    """Write a fine-tuned model: backbone, neck and classifier."""
+    state = model.state_dict()
+    state.pop(f"backbone.{_MASK_TOKEN}", None)
+    reid = {"num_ids": model.num_ids, "modality": model.modality}
+    _save(folder, state, {"kind": "reid", "reid": reid, **_describe(model.backbone, "backbone.")})
+
+
+def load_backbone(folder: Path) -> Backbone:
+    """The backbone of a folder that `export_backbone` or `export_reid` wrote.
+
+    Raises:
+        WeightsError: if something is missing, damaged or does not fit.
+    """
+    description = load_description(folder)
+    state = _load_state(folder, description)
+    if description["kind"] == "reid":
+        prefix = "backbone."
+        state = {
+            name.removeprefix(prefix): value
+            for name, value in state.items()
+            if name.startswith(prefix)
+        }
+    return _fill(_build_backbone(description), state, folder)
+
+
+def load_reid(folder: Path) -> ReidModel:
+    """The fine-tuned model of a folder that `export_reid` wrote.
+
+    Raises:
+        WeightsError: if something is missing, damaged or does not fit.
+    """
+    description = load_description(folder)
+    if description["kind"] != "reid":
+        raise WeightsError(
+            f"{folder / DESCRIPTION_FILE} holds a {description['kind']}, not a fine-tuned model. "
+            "What to do: name a folder that the finetune stage wrote."
+        )
+    reid = description["reid"]
+    model = ReidModel(
+        _build_backbone(description), num_ids=reid["num_ids"], modality=reid["modality"]
+    )
+    return _fill(model, _load_state(folder, description), folder)
+
+
+def load_description(folder: Path) -> dict[str, Any]:
+    """The checked content of a folder's model.json.
+
+    Raises:
+        WeightsError: if it is missing, damaged or of another format.
+    """
+    path = folder / DESCRIPTION_FILE
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} does not exist. What to do: name a folder of exported weights, such as "
+            "artifacts/pretrain/teacher."
+        )
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path} is no JSON ({error}). What to do: export it again.") from error
+    if description.get("format") != _FORMAT or description.get("kind") not in ("backbone", "reid"):
+        raise WeightsError(
+            f"{path} has format {description.get('format')!r} and kind "
+            f"{description.get('kind')!r}. Allowed: format {_FORMAT}, kind backbone or reid. "
+            "What to do: export the weights again with this version."
+        )
+    return description
+
+
+def export_timm(backbone: Backbone) -> tuple[dict[str, object], dict[str, Tensor]]:
+    """Arguments of timm's VisionTransformer, and its state: the same tokens as the encoder's."""
+    return build_timm_arguments(backbone.config), dict(backbone.encoder.vit.state_dict())
+
+
+def save_timm(folder: Path, out: Path) -> Path:
+    """Write the encoder of a weights folder as a plain timm ViT: a .safetensors and a .json.
+
+    Args:
+        folder: weights folder.
+        out: file to write, ending in .safetensors; the arguments go beside it as .json.
+
+    Returns:
+        The file written.
+
+    Raises:
+        WeightsError: if the weights are refused or `out` has another ending.
+    """
+    if out.suffix != ".safetensors":
+        raise WeightsError(f"{out} is not allowed. Allowed: a name that ends in .safetensors.")
+    arguments, state = export_timm(load_backbone(folder))
+    _save_tensors(out, state)
+    text = json.dumps({"class": "VisionTransformer", "arguments": arguments}, indent=2)
+    _replace(out.with_suffix(".json"), (text + "\n").encode())
+    return out
+
+
+def _describe(backbone: Backbone, prefix: str) -> dict[str, Any]:
+    config = asdict(backbone.config)
+    return {
+        "format": _FORMAT,
+        "architecture": {
+            "model": {**config, "image_size": list(config["image_size"])},
+            "areas": list(backbone.areas),
+            "video": backbone.video,
+        },
+        "roles": {modality: backbone.get_roles(modality) for modality in ("image", "video")},
+        "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3},
+        "timm": {
+            "class": "VisionTransformer",
+            "arguments": build_timm_arguments(backbone.config),
+            "prefix": prefix + _VIT,
+        },
+    }
+
+
+def _build_backbone(description: Mapping[str, Any]) -> Backbone:
+    architecture = description["architecture"]
+    return Backbone(
+        ModelConfig(**architecture["model"]),
+        areas=architecture["areas"],
+        video=architecture["video"],
+    )
+
+
+def _save(folder: Path, state: Mapping[str, Tensor], description: dict[str, Any]) -> None:
+    """Weights first: a description without its weights is refused, the other way round too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_tensors(folder / WEIGHTS_FILE, state)
+    digest = _hash_file(folder / WEIGHTS_FILE)
+    text = json.dumps({**description, "file": WEIGHTS_FILE, "sha256": digest}, indent=2)
+    _replace(folder / DESCRIPTION_FILE, (text + "\n").encode())
+
+
+def _save_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary)
+    temporary.replace(path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _load_state(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = folder / Path(description["file"]).name  # never outside the folder
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist. What to do: export or copy the weights again.")
+    digest = _hash_file(path)
+    if digest != description["sha256"]:
+        raise WeightsError(
+            f"{path} has SHA-256 {digest}, but {DESCRIPTION_FILE} says {description['sha256']}: "
+            "the file is damaged or another one. What to do: export or copy the weights again."
+        )
+    state: dict[str, Tensor] = load_file(path)
+    return state
+
+
+def _fill(model: Model, state: Mapping[str, Tensor], folder: Path) -> Model:
+    """Load a state that must fit to the last key and shape."""
+    own = model.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    if missing or unexpected or wrong:
+        raise WeightsError(
+            f"{folder / WEIGHTS_FILE} does not fit {DESCRIPTION_FILE}: missing {_say(missing)}; "
+            f"unexpected {_say(unexpected)}; of another shape {_say(wrong)}. "
+            "What to do: export the weights again with this version."
+        )
+    model.load_state_dict(dict(state))
+    return model
+
+
+def _say(names: list[str]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
