@@ -135,7 +135,11 @@ class PKSampler:
     def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         size = self._num_instances
         shuffled = rng.permutation(rows)
-        while len(shuffled) % size:
-            missing = size - len(shuffled) % size
-            shuffled = np.concatenate([shuffled, rng.permutation(rows)[:missing]])
+        rest = len(shuffled) % size
+        if rest and len(shuffled) > size:
+            # from the other groups, so that no batch has a sample twice
+            fill = rng.permutation(shuffled[:-rest])[: size - rest]
+            shuffled = np.concatenate([shuffled, fill])
+        while len(shuffled) < size:
+            shuffled = np.concatenate([shuffled, rng.permutation(rows)[: size - len(shuffled)]])
         return list(shuffled.reshape(-1, size))

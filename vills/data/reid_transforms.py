@@ -1,0 +1,79 @@
+"""Augmentation of fine-tuning (PASS, TransReID, SOLIDER), consistent within a clip.
+
+Legend: T frames of a clip (1 for an image), H x W pixels of an input.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from vills.config.finetune import FinetuneConfig
+from vills.data.transforms import ColorDraw, compute_color_matrix, resize
+
+_JITTER = 0.3
+_ERASE_AREA = (0.02, 1 / 3)
+_ERASE_ASPECT = (0.3, 1 / 0.3)
+_ERASE_TRIES = 10
+
+
+def load_inputs(frames: Sequence[np.ndarray], *, size: Sequence[int]) -> np.ndarray:
+    """uint8 [T, 3, H, W] of uint8 frames [h, w, 3], resized and nothing else: for testing."""
+    height, width = size
+    resized = np.stack([resize(frame, height=height, width=width) for frame in frames])
+    return np.ascontiguousarray(resized.transpose(0, 3, 1, 2))
+
+
+def augment_inputs(
+    frames: Sequence[np.ndarray], rng: np.random.Generator, *, config: FinetuneConfig
+) -> np.ndarray:
+    """uint8 [T, 3, H, W]: resize, flip, pad and crop, jitter, erase; one draw for all frames."""
+    height, width = config.input_size
+    views = np.stack([resize(frame, height=height, width=width) for frame in frames])
+    flip, jitter, erase = rng.random(3).tolist()
+    if flip < config.flip:
+        views = views[:, :, ::-1]
+    views = _pad_and_crop(views, rng, pad=config.pad)
+    if jitter < config.jitter:
+        _jitter(views, rng)
+    if erase < config.erase:
+        _erase(views, rng)
+    return np.ascontiguousarray(views.transpose(0, 3, 1, 2))
+
+
+def _pad_and_crop(views: np.ndarray, rng: np.random.Generator, *, pad: int) -> np.ndarray:
+    """[T, H, W, 3] moved by up to `pad` px; black comes in, as in the recipes."""
+    dy, dx = (int(value) - pad for value in rng.integers(0, 2 * pad + 1, size=2))
+    height, width = views.shape[1:3]
+    moved = np.zeros(views.shape, dtype=np.uint8)
+    if abs(dy) >= height or abs(dx) >= width:
+        return moved
+    to_y, to_x = slice(max(-dy, 0), height - max(dy, 0)), slice(max(-dx, 0), width - max(dx, 0))
+    from_y, from_x = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
+    moved[:, to_y, to_x] = views[:, from_y, from_x]
+    return moved
+
+
+def _jitter(views: np.ndarray, rng: np.random.Generator) -> None:
+    brightness, contrast, saturation = rng.uniform(1 - _JITTER, 1 + _JITTER, 3).tolist()
+    order = tuple(rng.permutation(3).tolist())
+    draw = ColorDraw((brightness, contrast, saturation, 0.0), order, gray=False)
+    tall = views.reshape(-1, views.shape[2], 3)
+    matrix = compute_color_matrix(draw, np.array(cv2.mean(tall)[:3]))
+    if matrix is not None:
+        cv2.transform(tall, matrix, dst=tall)
+
+
+def _erase(views: np.ndarray, rng: np.random.Generator) -> None:
+    """Fill a rectangle with noise per pixel (timm's mode `pixel`), the same in every frame."""
+    height, width = views.shape[1:3]
+    for _ in range(_ERASE_TRIES):
+        area = rng.uniform(*_ERASE_AREA) * height * width
+        aspect = np.exp(rng.uniform(*np.log(_ERASE_ASPECT)))
+        h, w = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < h < height and 0 < w < width:
+            y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            # standard normal after normalisation with mean and std 0.5
+            noise = 127.5 + 127.5 * rng.standard_normal((h, w, 3), dtype=np.float32)
+            views[:, y : y + h, x : x + w] = np.clip(noise, 0, 255).astype(np.uint8)
+            return
