@@ -44,6 +44,8 @@ def test_torch_distributed_is_met_in_one_file() -> None:
         if p.name != "distributed.py"
         for node in ast.walk(ast.parse(p.read_text()))
         if (isinstance(node, ast.Import) and any("torch.distributed" in a.name for a in node.names))
-        or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch.distributed"))
+        or (
+            isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch.distributed")
+        )
     ]
     assert guilty == []

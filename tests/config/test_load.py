@@ -66,6 +66,8 @@ def test_alignment_needs_videos() -> None:
     load_profile("tiny", ["pretrain.modalities=image", "pretrain.alignment_weight=0"])
 
 
-def test_a_dataset_without_source_is_refused() -> None:
+def test_a_dataset_without_source_is_refused(tmp_path: Path) -> None:
+    path = save_params(tmp_path, profile="tiny")
+    path.write_text(path.read_text().replace("finetune:", "finetune:\n  duke: {modality: image}"))
     with pytest.raises(ConfigError, match=r"finetune\.duke has no source"):
-        load_profile("tiny", ["+finetune.duke={modality: image}"])
+        load_params(tmp_path)

@@ -88,7 +88,10 @@ def _explain(error: BaseException, origin: str) -> str:
     choices = _list_choices(full_key) if "not in" in reason else []
     if choices:
         message += f" Allowed keys beside it: {', '.join(choices)}."
-    return message + " What to do: mend the key or its value; every field is documented in vills/config."
+    return (
+        message
+        + " What to do: mend the key or its value; every field is documented in vills/config."
+    )
 
 
 def _list_choices(full_key: str) -> list[str]:

@@ -27,8 +27,8 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> int:
         ConfigError: if the stage, its item, its parameters or its inputs are not there.
         RunError: if something changed meanwhile, or the run was taken over.
     """
-    definition = load_stage(stage)
     params = load_params(project)
+    definition = load_stage(stage)
     check_item(definition, params, item)
     name = f"{stage}@{item}" if item else stage
     progress = ProgressLine(name)
@@ -143,9 +143,12 @@ def build_context(
 def execute(stage: Stage, run: Run, context: StageContext) -> None:
     """Do the work and commit it."""
     stage.run(context)
-    metrics = json.loads(context.outs["metrics"].read_text())
+    path = context.outs.get("metrics")
+    metrics = json.loads(path.read_text()) if path else {}
     pages = [p.relative_to(run.out).as_posix() for p in sorted(run.out.rglob("*.html"))]
-    run.complete(metrics=flatten_metrics(metrics), artifacts=["metrics", *pages])
+    run.complete(
+        metrics=flatten_metrics(metrics), artifacts=[*(["metrics"] if path else []), *pages]
+    )
 
 
 def flatten_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

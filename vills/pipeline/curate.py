@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
-from vills.curation.scoring import load_tracks, load_truth, score_tracks
-from vills.curation.source import curate_source
 from vills.pipeline import (
     ARTIFACTS,
     INVENTORIES,
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> None:
     """Curate one source after the other; a finished one is kept."""
+    from vills.curation.source import curate_source
+
     config = context.config("curate", CurateConfig)
     root = context.inputs["world"] if config.root == "miniature" else get_data_root()
     metrics: dict[str, Any] = {}
@@ -47,6 +47,8 @@ def run(context: StageContext) -> None:
 
 def _score(curated: Path, truth: Path) -> dict[str, float]:
     """MOTA, IDF1 and purity of the curated tracklets; nothing before this line read the truth."""
+    from vills.curation.scoring import load_tracks, load_truth, score_tracks
+
     people = load_truth(truth)
     num_frames = {path: int(boxes.frames.max()) + 1 for path, boxes in people.items()}
     tracks = load_tracks(curated / "tracks.parquet")

@@ -5,22 +5,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.finetune import FinetuneConfig
-from vills.data.reid import load_reid_data
-from vills.evaluation.accuracy import compute_accuracy
-from vills.models.reid import ReidModel
 from vills.pipeline import ARTIFACTS, Stage, StageContext, get_metrics_path, get_plots_path
-from vills.train.finetune import run_finetune
 
 if TYPE_CHECKING:
     from vills.config.params import Params
+    from vills.models.reid import ReidModel
 
 
 def run(context: StageContext) -> None:
     """Train one model per initialisation; accuracy per epoch is recorded and selects nothing."""
+    from vills.data.reid import load_reid_data
+    from vills.evaluation.accuracy import compute_accuracy
+    from vills.train.finetune import run_finetune
+
     config = context.config("finetune", FinetuneConfig)
     data = load_reid_data(context.inputs["curated"] / context.item)
 
-    def evaluate(model: ReidModel) -> dict[str, float]:
+    def evaluate(model: "ReidModel") -> dict[str, float]:
         return compute_accuracy(model, data=data, config=config)
 
     out = context.outs["finetune"]

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
 from vills.config.lse import LseConfig
-from vills.lse.extract import extract_source
-from vills.lse.scoring import compute_area_scores
 from vills.pipeline import (
     ARTIFACTS,
     Stage,
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> None:
     """Mask every pre-training source; a finished one is kept."""
+    from vills.lse.extract import extract_source
+    from vills.lse.scoring import compute_area_scores
+
     config = context.config("lse", LseConfig)
     curate = context.config("curate", CurateConfig)
     root = context.inputs["world"] if curate.root == "miniature" else get_data_root()

@@ -2,12 +2,13 @@
 
 from vills.config.miniature import MiniatureConfig
 from vills.data.inventory import build_inventory, load_inventory, save_inventory
-from vills.miniature.world import render_world
 from vills.pipeline import ARTIFACTS, Stage, StageContext, get_metrics_path
 
 
 def run(context: StageContext) -> None:
     """Render every data set, and write its inventory as `vills data register` would."""
+    from vills.miniature.world import render_world
+
     config = context.config("miniature", MiniatureConfig)
     world = context.outs["world"]
     world.mkdir(parents=True, exist_ok=True)

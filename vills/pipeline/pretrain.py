@@ -1,27 +1,37 @@
 """Stage pretrain: self-supervised pre-training on images and videos (eq. 6 to 12)."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.pretrain import PretrainConfig
-from vills.data.pretraining import PretrainData, load_pretrain_data
-from vills.pipeline import ARTIFACTS, Stage, StageContext, get_metrics_path, get_plots_path
+from vills.pipeline import (
+    ARTIFACTS,
+    Stage,
+    StageContext,
+    count_workers,
+    get_metrics_path,
+    get_plots_path,
+)
 from vills.tracking.curves import save_curves
-from vills.train.pretrain import run_pretrain
 
 if TYPE_CHECKING:
     from vills.config.params import Params
+    from vills.data.pretrain_sources import PretrainData
+
+CACHE_MB = 1024.0
+"""Memory for decoded frames; a small data set is then decoded once."""
 
 
 def run(context: StageContext) -> None:
     """Train, export student and teacher, and state how healthy it was."""
+    from vills.train.pretrain import run_pretrain
+
     config = context.config("pretrain", PretrainConfig)
-    data: PretrainData = load_pretrain_data(
-        curated=context.inputs["curated"], lse=context.inputs["lse"], config=config
-    )
+    # A loader in this process reads in step order; processes of its own pay off beyond two cores.
+    workers = count_workers()
     out = context.outs["pretrain"]
+    data = load_data(context, config)
     run_pretrain(
         config,
         data=data,
@@ -30,11 +40,21 @@ def run(context: StageContext) -> None:
         journal=context.journal,
         guard=context.guard,
         progress=context.progress,
-        workers=int(os.environ.get("VILLS_WORKERS", "0")),
+        workers=workers if workers > 2 else 0,
     )
     save_curves(context.outs["plots"], context.journal)
     health: dict[str, Any] = json.loads((out / "health.json").read_text())
     context.save_metrics({"images": data.num_images, "videos": data.num_videos, "health": health})
+
+
+def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
+    """Every source that has an LSE cache; what a record is says which modality it serves."""
+    from vills.data.pretrain_sources import PretrainData, load_pretrain_source
+
+    folders = sorted(path for path in context.inputs["lse"].iterdir() if path.is_dir())
+    curated = context.inputs["curated"]
+    sources = [load_pretrain_source(curated / path.name, lse=path) for path in folders]
+    return PretrainData(sources, sources, config=config, cache_mb=CACHE_MB)
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:

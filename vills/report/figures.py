@@ -52,9 +52,7 @@ def _cycle(count: int) -> list[str]:
     return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
 
 
-def _smooth(
-    x: Sequence[float], y: Sequence[float], window: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _smooth(x: Sequence[float], y: Sequence[float], window: int) -> tuple[np.ndarray, np.ndarray]:
     xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if window <= 1 or len(ys) < 4 * window:
         return xs, ys

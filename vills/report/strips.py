@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vills.data.images import decode_image, encode_png
+from vills.data.images import decode_image
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
 
@@ -105,3 +105,10 @@ def stack(lines: Sequence[Picture]) -> Picture:
         pad = ((0, GAP), (0, width - line.shape[1]), (0, 0))
         rows.append(np.pad(line, pad, constant_values=255))
     return np.concatenate(rows)
+
+
+def encode_png(picture: Picture) -> bytes:
+    """A picture as PNG."""
+    done, data = cv2.imencode(".png", picture[..., ::-1])
+    assert done
+    return bytes(data)

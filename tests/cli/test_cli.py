@@ -1,0 +1,49 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vills.cli import COMMANDS, build_parser, main
+
+
+def test_help_answers_within_a_second_and_without_torch() -> None:
+    code = (
+        "import sys; from vills.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'mlflow', 'deepspeed', 'cv2'} & set(sys.modules), 'heavy import'"
+    )
+    start = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert time.monotonic() - start < 1.0
+    for command in COMMANDS:
+        assert command.name in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.name)
+def test_every_command_says_what_it_reads_writes_and_needs(
+    command: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = command.name  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([name, "--help"])
+    text = capsys.readouterr().out
+    for word in ("reads:  ", "writes: ", "needs:  "):
+        assert text.split(word)[1].strip()
+
+
+def test_an_error_of_the_user_has_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "pretrain"]) == 2
+    error = capsys.readouterr().err
+    assert "params.yaml is missing" in error
+    assert "What to do" in error
+    assert main(["configure", "profile=tiny"]) == 0
+    assert main(["run", "pretrian"]) == 2
+    assert "Allowed: miniature, curate, lse" in capsys.readouterr().err

@@ -1,0 +1,44 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from vills.config.checks import ConfigError
+from vills.data.published import PUBLISHED, PublishedWeights, fetch_weights
+
+
+def build_publisher(folder: Path, *, sha256: str | None = None) -> PublishedWeights:
+    folder.mkdir()
+    (folder / "net.pth").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    return PublishedWeights((folder / "net.pth").as_uri(), sha256 or digest, "tests")
+
+
+def test_fetched_once_and_then_kept(tmp_path: Path) -> None:
+    known = build_publisher(tmp_path / "publisher")
+    path = fetch_weights("net", folder=tmp_path, known=known)
+    assert path.read_bytes() == b"weights"
+    (tmp_path / "publisher" / "net.pth").unlink()
+    assert fetch_weights("net", folder=tmp_path, known=known) == path
+
+
+def test_wrong_checksum_leaves_nothing(tmp_path: Path) -> None:
+    known = build_publisher(tmp_path / "publisher", sha256="0" * 64)
+    with pytest.raises(ConfigError, match="has sha256"):
+        fetch_weights("net", folder=tmp_path, known=known)
+    assert [p.name for p in tmp_path.iterdir()] == ["publisher"]
+
+
+def test_unreachable_publisher_says_what_to_do(tmp_path: Path) -> None:
+    known = PublishedWeights((tmp_path / "none.pth").as_uri(), "00", "tests")
+    with pytest.raises(ConfigError, match=r"copy none\.pth into VILLS_WEIGHTS"):
+        fetch_weights("net", folder=tmp_path, known=known)
+    with pytest.raises(ConfigError, match="sam_vit_h"):
+        fetch_weights("sam", folder=tmp_path)
+
+
+def test_names_carry_the_checksum_that_their_publishers_put_into_them() -> None:
+    for known in PUBLISHED.values():
+        tail = known.file_name.removesuffix(".pth").rsplit("-", 1)[-1]
+        if "pytorch" in known.url:
+            assert known.sha256.startswith(tail)

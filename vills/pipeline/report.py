@@ -1,0 +1,50 @@
+"""Stage report: tables and pictures of everything above."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vills.config.report import ReportConfig
+from vills.pipeline import ARTIFACTS, Stage, StageContext, get_plots_path
+
+if TYPE_CHECKING:
+    from vills.config.params import Params
+
+
+def run(context: StageContext) -> None:
+    """Write report/index.html and report/tables.md."""
+    from vills.report.build import ReportInputs, build_report
+
+    prefix = "evaluate_"
+    items = [name.removeprefix(prefix) for name in context.inputs if name.startswith(prefix)]
+    trained = context.sections["finetune"]
+    inputs = ReportInputs(
+        artifacts=context.inputs["metrics"].parent,
+        items={item: trained[item] for item in items},
+        runs=context.work.parents[2],
+    )
+    config = context.config("report", ReportConfig)
+    build_report(inputs, config=config, out=context.outs["report"], progress=context.progress)
+
+
+def _inputs(params: "Params", item: str) -> dict[str, Path]:
+    inputs = {
+        "curated": ARTIFACTS / "curated",
+        "metrics": ARTIFACTS / "metrics",
+        "plots_pretrain": get_plots_path("pretrain"),
+        "pretrain": ARTIFACTS / "pretrain",
+    }
+    for name in params.evaluate:
+        inputs[f"evaluate_{name}"] = ARTIFACTS / "evaluate" / name
+        inputs[f"finetune_{name}"] = ARTIFACTS / "finetune" / name
+        inputs[f"plots_{name}"] = get_plots_path("finetune", name)
+    return inputs
+
+
+STAGE = Stage(
+    name="report",
+    sections=("finetune", "report"),
+    inputs=_inputs,
+    outs=lambda item: {"report": Path("report")},
+    run=run,
+    summary="Tables and pictures of everything above",
+)

@@ -1,0 +1,75 @@
+"""Where the tokens look: coarse, areas and time, over people and over the frames of a clip."""
+
+import cv2
+import numpy as np
+import torch
+
+from vills.data.images import decode_image
+from vills.data.normalise import normalise
+from vills.evaluation.attention import (
+    compute_clip_attention,
+    compute_image_attention,
+    render_overlay,
+)
+from vills.models.backbone import Backbone
+from vills.report.strips import CropReader, Picture, encode_png, join, stack
+
+SCALE_HEIGHT = 128
+
+
+def render_image_attention(
+    backbone: Backbone, reader: CropReader, record_ids: list[str], *, size: list[int]
+) -> tuple[bytes, tuple[str, ...]]:
+    """PNG with a line per person: the crop, then one map per role; and the names of the roles."""
+    lines, roles = [], ()
+    for record_id in record_ids:
+        picture = _resize(reader.read(record_id), size)
+        attention = compute_image_attention(backbone, _to_tensor([picture])[0])
+        roles = attention.roles
+        maps = [_overlay(picture, heat) for heat in attention.maps]
+        lines.append(join([_show(picture), *maps]))
+    return encode_png(stack(lines)), roles
+
+
+def render_clip_attention(
+    backbone: Backbone, reader: CropReader, record_id: str, *, size: list[int], num_frames: int
+) -> tuple[bytes, tuple[str, ...]]:
+    """PNG of one clip: its frames, then a line per role; and the names of the roles."""
+    frames = reader.read_frames(record_id)
+    chosen = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)
+    pictures = [_resize(frames[i], size) for i in chosen]
+    attention = compute_clip_attention(backbone, _to_tensor(pictures))
+    lines = [join([_show(picture) for picture in pictures])]
+    for heat in attention.maps:
+        peak = float(heat.max())
+        overlays = [_overlay(p, h, peak=peak) for p, h in zip(pictures, heat, strict=True)]
+        lines.append(join(overlays))
+    return encode_png(stack(lines)), attention.roles
+
+
+def pick_people(reader: CropReader, *, count: int) -> list[str]:
+    """Records of as many different people, evenly over the query split."""
+    queries = reader.manifest.where(split="query")
+    pids, ids = queries.column("pid"), queries.column("record_id")
+    first = {int(pid): str(name) for pid, name in reversed(list(zip(pids, ids, strict=True)))}
+    people = sorted(first)
+    rows = sorted({round(i) for i in np.linspace(0, len(people) - 1, count)}) if people else []
+    return [first[people[row]] for row in rows]
+
+
+def _resize(picture: Picture, size: list[int]) -> Picture:
+    return np.asarray(cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA))
+
+
+def _to_tensor(pictures: list[Picture]) -> torch.Tensor:
+    pixels = np.stack(pictures).transpose(0, 3, 1, 2)
+    return normalise(torch.from_numpy(np.ascontiguousarray(pixels)))
+
+
+def _overlay(picture: Picture, heat: np.ndarray, *, peak: float | None = None) -> Picture:
+    return _show(decode_image(render_overlay(picture, heat, peak=peak)))
+
+
+def _show(picture: Picture) -> Picture:
+    width = round(SCALE_HEIGHT * picture.shape[1] / picture.shape[0])
+    return np.asarray(cv2.resize(picture, (width, SCALE_HEIGHT)))

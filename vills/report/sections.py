@@ -1,0 +1,172 @@
+"""What the report says about each stage, from its metrics file and its curves."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vills.report.figures import build_curves
+from vills.report.page import Block, Section, build_picture, build_table
+from vills.report.scores import build_rows
+from vills.tracking.curves import load_curves
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""stage or stage_item -> its metrics file."""
+
+LOSSES = {
+    "loss/feature": "L^f, feature",
+    "loss/masking": "L^m, masking",
+    "loss/koleo": "L^r, KoLeo",
+    "loss/alignment": "L^a, alignment",
+    "loss/total": "L, weighted sum",
+}
+OURS = "finetuned"
+
+
+def build_scores(metrics: Metrics) -> Section:
+    """Retrieval scores, ours beside the baselines, one table per data set."""
+    blocks = []
+    for item, values in iterate_items(metrics, "evaluate"):
+        rows = [{k: v for k, v in r.items() if k != "run"} for r in build_rows(item, dict(values))]
+        marked = [i for i, row in enumerate(rows) if row["row"] == OURS]
+        table = build_table(rows, text=("protocol", "model"), marked=marked)
+        blocks.append(Block(heading=item, table=table, run=values["fingerprint"]))
+    note = (
+        "mAP and CMC in percent. finetuned starts from the pre-trained teacher, scratch from random "
+        "weights of the same architecture; pretrained has seen no label, untrained nothing at all."
+    )
+    return Section("Scores", [Block(text=note), *blocks] if blocks else [])
+
+
+def build_accuracy(metrics: Metrics, curves: Mapping[str, Mapping[str, Any]]) -> Section:
+    """Test accuracy over fine-tuning epochs for several initialisations (supplement Fig. 2)."""
+    panels = {}
+    for item, by_metric in curves.items():
+        for name, series in by_metric.items():
+            panels[f"{item}: {name}"] = series
+    if not panels:
+        return Section("Accuracy")
+    text = (
+        "Accuracy on the test split after each epoch. It is recorded and selects nothing: the last "
+        "epoch is kept, whatever stands here."
+    )
+    picture = build_picture(
+        build_curves(panels, x_label="epoch", columns=2), caption=text, plot=True
+    )
+    runs = ", ".join(
+        f"{item} {v['fingerprint'][:12]}" for item, v in iterate_items(metrics, "finetune")
+    )
+    return Section("Accuracy", [picture, Block(run=runs)])
+
+
+def build_pretraining(metrics: Metrics, *, plots: Path, views: Path) -> Section:
+    """Loss and health curves, health at the start and at the end, the views."""
+    if "pretrain" not in metrics:
+        return Section("Pre-training")
+    values = metrics["pretrain"]
+    curves = load_curves(plots)
+    losses = {title: {title: curves[key]} for key, title in LOSSES.items() if key in curves}
+    blocks = [
+        Block(
+            text=f"{values['images']} images and {values['videos']} videos.",
+            run=values["fingerprint"],
+        ),
+        build_picture(
+            build_curves(losses, x_label="step", smooth=10),
+            heading="Losses",
+            plot=True,
+            caption="Raw loss terms of eq. 8 to 11 and their weighted sum, eq. 12 (running mean).",
+        ),
+    ]
+    health = _collect_health(curves)
+    if health:
+        blocks.append(
+            build_picture(
+                build_curves(health, x_label="step"),
+                heading="Health",
+                plot=True,
+                caption="Norm of each weighted term's gradient on the shared parameters; entropy of a "
+                "teacher's target per sample (low: it has an opinion) and of the mean target (high: "
+                "opinions differ, no collapse); spread of the teacher's features.",
+            )
+        )
+    blocks.append(_build_health_table(values["health"]))
+    if views.is_file():
+        blocks.append(
+            build_picture(
+                views.read_bytes(),
+                heading="Views of the first step",
+                caption="Global views (masked patches are hidden from the student) and LSE views.",
+            )
+        )
+    return Section("Pre-training", blocks)
+
+
+def _collect_health(curves: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    groups = {
+        "gradient norm": "gradient/",
+        "entropy per sample": "/sample_entropy",
+        "entropy of the mean target": "/mean_target_entropy",
+        "feature spread": "/feature_spread",
+    }
+    panels: dict[str, dict[str, Any]] = {}
+    for title, part in groups.items():
+        series = {
+            name.replace(part, "").removeprefix("health/"): points
+            for name, points in sorted(curves.items())
+            if part in name
+        }
+        if series:
+            panels[title] = series
+    return panels
+
+
+def _build_health_table(health: Mapping[str, Any]) -> Block:
+    names = sorted({*health["start"], *health["end"]})
+    rows = [
+        {
+            "value": name,
+            "step 0": f"{health['start'].get(name, float('nan')):.4g}",
+            "last tenth": f"{health['end'].get(name, float('nan')):.4g}",
+        }
+        for name in names
+    ]
+    bounds = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in health["bounds"].items())
+    return Block(
+        heading="Start and end", table=build_table(rows), text=f"For comparison: {bounds}."
+    )
+
+
+def build_data(metrics: Metrics) -> Section:
+    """What was curated, what was rejected and why, how good tracklets and masks are."""
+    blocks = []
+    for stage, title in (("curate", "Curation"), ("lse", "Local Semantic Extraction")):
+        values = metrics.get(stage, {})
+        for source, report in values.items():
+            if isinstance(report, Mapping):
+                rows = [{"count": k, "value": v} for k, v in flatten(report) if v not in ("", [])]
+                blocks.append(Block(heading=f"{title}: {source}", table=build_table(rows)))
+        if values:
+            blocks.append(Block(run=str(values["fingerprint"])))
+    return Section("Data", blocks)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Leaves of a nested mapping as (path, text)."""
+    lines: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            lines += flatten(value, f"{name} / ")
+        elif isinstance(value, float):
+            lines.append((name, f"{value:.4g}"))
+        else:
+            lines.append(
+                (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+            )
+    return lines
+
+
+def iterate_items(metrics: Metrics, stage: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """(data set, metrics) of a stage that runs per data set."""
+    prefix = f"{stage}_"
+    return [(k.removeprefix(prefix), v) for k, v in metrics.items() if k.startswith(prefix)]
