@@ -41,9 +41,9 @@ class Camera:
 def build_camera(seed: int, index: int) -> Camera:
     """Return camera `index` of the world."""
     rng = sample_rng(seed, Stream.CAMERA, index)
-    cast = np.exp(rng.normal(0.0, 0.11, size=3))
-    cast = cast / cast.mean() * rng.uniform(0.86, 1.14)
-    saturation = rng.uniform(0.62, 1.05)
+    cast = np.exp(np.clip(rng.normal(0.0, 0.09, size=3), -0.18, 0.18))
+    cast = cast / cast.mean() * rng.uniform(0.88, 1.12)
+    saturation = rng.uniform(0.68, 1.05)
     luma = np.array([0.30, 0.59, 0.11])
     matrix = cast[:, None] * (saturation * np.eye(3) + (1 - saturation) * luma[None, :])
     direction = _DIRECTIONS[index % len(_DIRECTIONS)] + rng.normal(0.0, 5.0)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vills.miniature.camera import Camera, build_place, develop
-from vills.miniature.figure import Look, draw_figure
+from vills.miniature.figure import draw_figure
+from vills.miniature.look import Look
 from vills.miniature.painter import SUPERSAMPLE, Canvas, Image, enlarge, shrink
 from vills.miniature.projection import Placement
 from vills.miniature.shadow import draw_shadow
@@ -14,7 +15,7 @@ from vills.miniature.walk import compute_pose
 
 _FIGURE = 0.90  # share of a crop's height that the figure fills
 _PLACE_HEIGHTS, _PLACE_WIDTHS = 1.6, 4.0  # size of a camera's picture, in crop heights
-_BLOCKER, _PASSER = 0.10, 0.16  # shares of crops behind an object, behind or before a person
+_BLOCKER, _PASSER = 0.08, 0.14  # shares of crops behind an object, behind or before a person
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_jpeg(path: Path, image: NDArray[np.uint8], *, quality: int) -> None:
-    """Write an RGB uint8 [H, W, 3] image."""
+def encode_jpeg(image: NDArray[np.uint8], *, quality: int) -> bytes:
+    """Return an RGB uint8 [H, W, 3] image as JPEG."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done, path
-    write_bytes(path, data.tobytes())
+    assert done, image.shape
+    return bytes(data)

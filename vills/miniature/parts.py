@@ -77,4 +77,6 @@ def _get_parts(name: str) -> tuple[Part, ...]:
     return tuple(Part[part.upper()] for part in own)
 
 
-KEYPOINT_PARTS: dict[str, tuple[Part, ...]] = {name: _get_parts(name) for name in KEYPOINTS}
+KEYPOINT_PARTS: dict[str, frozenset[int]] = {
+    name: frozenset(_get_parts(name)) for name in KEYPOINTS
+}

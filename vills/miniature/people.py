@@ -6,8 +6,8 @@ import numpy as np
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.crop import Actor
-from vills.miniature.figure import build_look
 from vills.miniature.identity import Group, build_identity
+from vills.miniature.look import build_look
 from vills.miniature.outfit import build_outfit
 from vills.miniature.rng import Stream, sample_rng
 

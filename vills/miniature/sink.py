@@ -7,7 +7,7 @@ import pycocotools.mask as coco
 from numpy.typing import NDArray
 
 from vills.areas import AREAS
-from vills.miniature.files import write_bytes, write_jpeg
+from vills.miniature.files import encode_jpeg
 from vills.miniature.painter import Image
 from vills.miniature.parsing import parse
 from vills.miniature.predictions import Clutter, predict
@@ -22,10 +22,18 @@ class Sink:
         self.root = root
         self.rows: dict[str, list[Row]] = {name: [] for name in SCHEMAS}
         self.files: list[str] = []
+        self._folders: set[Path] = set()
 
     def add_file(self, path: str, data: bytes) -> None:
-        """Write a file of the data set."""
-        write_bytes(self.root / path, data)
+        """Write a file of the data set.
+
+        Not atomically: a unit counts only when all of it is there, and is else written again.
+        """
+        target = self.root / path
+        if target.parent not in self._folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(target.parent)
+        target.write_bytes(data)
         self.files.append(path)
 
     def add_image(
@@ -38,8 +46,7 @@ class Sink:
         quality: int,
     ) -> None:
         """Write an image, its truth and what producers are told about it."""
-        write_jpeg(self.root / path, image, quality=quality)
-        self.files.append(path)
+        self.add_file(path, encode_jpeg(image, quality=quality))
         self.describe(path, 0, instances, rng, size=(image.shape[0], image.shape[1]))
 
     def describe(

@@ -12,7 +12,10 @@ from vills.miniature.palette import Colour, fill
 Map = NDArray[np.uint8]
 ROWS = 48
 AROUND = 72
-LIGHT = 0.5  # radians by which the light comes from the image's right
+WIDTH = 28
+_LIGHT = 0.5  # radians by which the light comes from the image's right
+_ACROSS = np.arcsin(np.linspace(-0.98, 0.98, WIDTH))
+_SHADE = (0.66 + 0.36 * np.cos(_ACROSS - _LIGHT)).astype(np.float32)[None, :, None]
 
 
 def build_torso_map(outfit: Outfit) -> Map:
@@ -53,23 +56,19 @@ def build_leg_map(outfit: Outfit) -> Map:
     return leg
 
 
-def turn(texture: Map, yaw: float, *, width: int = 24) -> Map:
+def turn(texture: Map, yaw: float) -> Map:
     """Return what a viewer sees of a cylinder turned by `yaw`, shaded.
 
     Args:
         texture: map [H, W, 3].
         yaw: 0 when its front faces the viewer, pi/2 when it points to the image's right.
-        width: columns of the result.
 
     Returns:
-        uint8 [H, width, 3].
+        uint8 [H, WIDTH, 3].
     """
-    across = np.arcsin(np.linspace(-0.98, 0.98, width))
     around = texture.shape[1]
-    columns = np.round(((across - yaw) / (2 * np.pi) + 0.5) * around).astype(np.intp) % around
-    light = (0.66 + 0.36 * np.cos(across - LIGHT)).astype(np.float32)
-    lit = texture[:, columns].astype(np.float32) * light[None, :, None]
-    return np.asarray(np.clip(lit, 0, 255), dtype=np.uint8)
+    columns = np.round(((_ACROSS - yaw) / (2 * np.pi) + 0.5) * around).astype(np.intp) % around
+    return np.asarray(np.minimum(texture[:, columns] * _SHADE, 255.0), dtype=np.uint8)
 
 
 def _columns() -> NDArray[np.float64]:

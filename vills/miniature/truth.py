@@ -97,7 +97,7 @@ def _find_keypoints(own: NDArray[np.uint8], joints: dict[str, Point]) -> NDArray
         if not (0 <= column < width and 0 <= line < height):
             continue
         near = own[max(0, line - 2) : line + 3, max(0, column - 2) : column + 3]
-        seen = bool(np.isin(near, KEYPOINT_PARTS[name]).any())
+        seen = not KEYPOINT_PARTS[name].isdisjoint(near.ravel().tolist())
         if "shoulder" in name or "hip" in name:  # not through the trunk, seen from the side
             seen = seen and depth > -0.35 * shoulders - 0.03
         if name == "nose" or name.endswith(("eye", "ear")):
