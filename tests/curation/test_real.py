@@ -53,7 +53,6 @@ def _score_street(
         score_tracks(
             truth,
             tracks=load_tracks(out / "tracks.parquet", kept_only=kept_only),
-            num_frames={name: 179},
         )
         for kept_only in (False, True)
     ]

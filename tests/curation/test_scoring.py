@@ -26,9 +26,9 @@ def _boxes(rows: Rows) -> PersonBoxes:
     return PersonBoxes(frames.astype(np.int64), ids.astype(np.int64), boxes)
 
 
-def _score(truth: Rows, tracks: Rows, num_frames: int = 10) -> TrackingScore:
+def _score(truth: Rows, tracks: Rows) -> TrackingScore:
     tracked = {"v": _boxes(tracks)} if tracks else {}
-    return score_tracks({"v": _boxes(truth)}, tracks=tracked, num_frames={"v": num_frames})
+    return score_tracks({"v": _boxes(truth)}, tracks=tracked)
 
 
 TRUTH: Rows = [(f, 1, 0.0) for f in range(10)] + [(f, 2, 50.0) for f in range(10)]
@@ -79,7 +79,7 @@ def test_idf1_equals_the_best_of_all_assignments() -> None:
     for _, track, x in tracks:
         together[round(x / 30), track] += 1
     best = max(sum(together[i, p[i]] for i in range(3)) for p in permutations(range(5), 3))
-    score = _score(truth, tracks, num_frames=12)
+    score = _score(truth, tracks)
     assert score.idf1 == pytest.approx(2 * best / (len(truth) + len(tracks)))
 
 
@@ -87,12 +87,12 @@ def test_no_tracks_and_unknown_videos() -> None:
     score = _score(TRUTH, [])
     assert (score.mota, score.idf1, score.purity, score.recall) == (0, 0, 0, 0)
     with pytest.raises(ValueError, match="No truth for w"):
-        score_tracks({"v": _boxes(TRUTH)}, tracks={"w": _boxes(TRUTH)}, num_frames={"v": 10})
+        score_tracks({"v": _boxes(TRUTH)}, tracks={"w": _boxes(TRUTH)})
 
 
 def test_several_videos_are_scored_together() -> None:
     truth = {"v": _boxes(TRUTH), "w": _boxes(TRUTH)}
-    score = score_tracks(truth, tracks={"v": truth["v"]}, num_frames={"v": 10, "w": 10})
+    score = score_tracks(truth, tracks={"v": truth["v"]})
     assert score.mota == score.recall == 0.5
     assert score.purity == 1
 

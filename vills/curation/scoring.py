@@ -103,15 +103,12 @@ def load_tracks(path: Path, *, kept_only: bool = True) -> dict[str, PersonBoxes]
     return _split_by_path(table, id_column="track_id")
 
 
-def score_tracks(
-    truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes], num_frames: dict[str, int]
-) -> TrackingScore:
+def score_tracks(truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes]) -> TrackingScore:
     """Score the tracks of several videos together.
 
     Args:
         truth: People of each video.
         tracks: Tracks of each video; a video without any may be left out.
-        num_frames: Frames to score of each video, from 0.
 
     Raises:
         ValueError: there are tracks of a video without truth.
@@ -121,7 +118,7 @@ def score_tracks(
     clear, identity, pure, total = [], [], 0, 0
     for path in sorted(truth):
         tracked = tracks.get(path, _empty())
-        pairs = list(_compare(truth[path], tracked, num_frames=num_frames[path]))
+        pairs = list(_compare(truth[path], tracked))
         people, ids, overlaps = (list(column) for column in zip(*pairs, strict=True))
         clear.append(compute_clear_metrics(people, ids, overlaps, threshold=MATCH_IOU))
         identity.append(compute_identity_metrics(people, ids, overlaps, threshold=MATCH_IOU))
@@ -141,10 +138,11 @@ def score_tracks(
 
 
 def _compare(
-    truth: PersonBoxes, tracks: PersonBoxes, *, num_frames: int
+    truth: PersonBoxes, tracks: PersonBoxes
 ) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
     """Give people [g], track ids [t] and overlaps [g, t] of each frame."""
-    for frame in range(num_frames):
+    # Frames in which there is nobody and nothing was seen change no score.
+    for frame in np.union1d(truth.frames, tracks.frames).tolist():
         people, true_boxes = truth.at(frame)
         ids, boxes = tracks.at(frame)
         yield people, ids, np.asarray(box_iou(true_boxes, boxes), dtype=np.float64)

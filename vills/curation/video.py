@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from vills.curation.frame import Frame
@@ -53,12 +55,13 @@ class VideoStream:
             return
         stream = container.streams.video[0]
         # A file without its index can still be opened, but nothing is known of its stream.
-        if stream.codec_context is None:
+        context = cast("VideoCodecContext | None", stream.codec_context)
+        if context is None:
             self.damage = "nothing says how its stream is coded"
             return
         self.expected_frames = stream.frames
         # One thread: frame threads decode ahead, and hold that many frames.
-        stream.codec_context.thread_type = "NONE"
+        context.thread_type = "NONE"
         num_packets, end = 0, 0
         for packet in container.demux(stream):
             num_packets += packet.size > 0

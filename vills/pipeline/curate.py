@@ -49,10 +49,8 @@ def _score(curated: Path, truth: Path) -> dict[str, float]:
     """MOTA, IDF1 and purity of the curated tracklets; nothing before this line read the truth."""
     from vills.curation.scoring import load_tracks, load_truth, score_tracks
 
-    people = load_truth(truth)
-    num_frames = {path: int(boxes.frames.max()) + 1 for path, boxes in people.items()}
     tracks = load_tracks(curated / "tracks.parquet")
-    return asdict(score_tracks(people, tracks=tracks, num_frames=num_frames))
+    return asdict(score_tracks(load_truth(truth), tracks=tracks))
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
