@@ -176,7 +176,7 @@ def _saturation(factor: float) -> np.ndarray:
 
 def _hue(turns: float) -> np.ndarray:
     cos, sin = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)
-    turned: np.ndarray = _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _TO_YIQ
+    turned: np.ndarray = _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]]) @ _TO_YIQ
     return turned
 
 
