@@ -1,0 +1,71 @@
+"""A checkpoint is whole, or the one before it is used."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from vills.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+
+
+def _save(folder: Path, step: int) -> None:
+    state = {"step": step, "student": {"w": torch.full((3,), float(step))}, "name": "x"}
+    save_checkpoint(folder, state, step=step, guard=lambda: None)
+
+
+def test_none_without_checkpoints(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path) is None
+
+
+def test_newest_comes_back_and_two_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 10):
+        _save(tmp_path, step)
+    state = load_checkpoint(tmp_path)
+    assert state is not None
+    assert state["step"] == 10
+    assert torch.equal(state["student"]["w"], torch.full((3,), 10.0))
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == [
+        "step-00000002.pt",
+        "step-00000002.pt.sha256",
+        "step-00000010.pt",
+        "step-00000010.pt.sha256",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "no digest"])
+def test_torn_checkpoint_falls_back_to_the_older_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    newest = list_checkpoints(tmp_path)[0]
+    content = newest.read_bytes()
+    if damage == "truncated":
+        newest.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        newest.with_name(newest.name + ".sha256").unlink()
+    with caplog.at_level(logging.WARNING):
+        state = load_checkpoint(tmp_path)
+    assert state is not None
+    assert state["step"] == 1
+    assert "step-00000002.pt is torn" in caplog.text
+
+
+def test_all_damaged_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    list_checkpoints(tmp_path)[0].write_bytes(b"")
+    with pytest.raises(RuntimeError, match="all 1 checkpoints .* are damaged. What to do"):
+        load_checkpoint(tmp_path)
+
+
+def test_an_attempt_that_lost_the_run_commits_nothing(tmp_path: Path) -> None:
+    def guard() -> None:
+        raise RuntimeError("another attempt owns this run")
+
+    with pytest.raises(RuntimeError, match="another attempt"):
+        save_checkpoint(tmp_path, {"step": 1}, step=1, guard=guard)
+    assert list(tmp_path.iterdir()) == []

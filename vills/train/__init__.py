@@ -1,0 +1,1 @@
+"""Loops, meta-architecture and engine: the only place that knows models and losses."""

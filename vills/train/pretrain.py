@@ -1,0 +1,217 @@
+"""The pre-training loop (eq. 12): schedules, losses, step, teacher, journal, checkpoint.
+
+A resumed run is bit-identical to an undisturbed one at equal world size and threads: schedules and
+the sampler are functions of the step, noise is keyed by sample, and everything else is in the
+checkpoint.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from vills.config.pretrain import PretrainConfig
+from vills.data.batch import PretrainBatch
+from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
+from vills.data.pretraining import build_pretrain_loader
+from vills.distributed import (
+    gather_objects,
+    get_rank,
+    get_world_size,
+    init_process_group,
+    is_main,
+)
+from vills.tracking.journal import Journal
+from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
+from vills.train.consensus import agree_any, check_finite, explain_non_finite
+from vills.train.determinism import set_determinism
+from vills.train.engine import NonFiniteError
+from vills.train.interrupt import InterruptedRunError, InterruptFlag
+from vills.train.meta_arch import SSLMetaArch, StepOutput
+from vills.train.monitor import PretrainMonitor, Progress
+from vills.train.param_groups import set_schedule
+from vills.train.results import build_health_report, save_curves, save_json, save_networks
+from vills.train.schedules import Schedules, compute_num_steps
+
+VIEWS = "views.png"
+
+
+def run_pretrain(
+    config: PretrainConfig,
+    *,
+    data: PretrainData,
+    work: Path,
+    out: Path,
+    journal: Journal,
+    guard: Callable[[], None],
+    progress: Progress | None = None,
+    workers: int = 0,
+) -> None:
+    """Train from the newest checkpoint in `work`, or from the start, and export to `out`.
+
+    Args:
+        config: parameters of the stage; batches are global.
+        data: images and videos with their masks.
+        work: this run's folder for checkpoints and pictures; shared by all ranks.
+        out: gets folders student and teacher (model.safetensors, model.json), health.json,
+            curves.csv and views.png.
+        journal: metrics, rewound to the checkpoint; rank 0 writes it.
+        guard: raises if another attempt owns the run; called before every commit.
+        progress: called with (text, steps done, steps in all).
+        workers: loader processes; they change nothing but speed.
+
+    Raises:
+        InterruptedRunError: after SIGTERM or SIGUSR2, once a checkpoint is written.
+        NonFiniteError: if a loss or gradient is NaN or inf on any rank.
+    """
+    with InterruptFlag() as flag:
+        run = Pretraining(
+            config, data=data, work=work, journal=journal, progress=progress, workers=workers
+        )
+        run.restore(guard=guard)
+        for batch in run.load_batches():
+            output = run.train_step(batch)
+            run.monitor.write(output, batch, step=run.step)
+            stop = run.commit_if_due(guard=guard, interrupted=flag.is_set)
+            if stop and run.step < run.num_steps:
+                raise InterruptedRunError(
+                    f"stopped at step {run.step} of {run.num_steps} on request, checkpoint "
+                    "written. What to do: give the same command again to continue."
+                )
+    run.export(out, guard=guard)
+
+
+class Pretraining:
+    """State of a run between two steps."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        *,
+        data: PretrainData,
+        work: Path,
+        journal: Journal,
+        progress: Progress | None = None,
+        workers: int = 0,
+    ) -> None:
+        """Build networks, losses and schedules; `restore` gives them their state."""
+        init_process_group()
+        set_determinism(config.threads_per_rank)
+        per_epoch = build_pretrain_sampler(data, config).steps_per_epoch
+        self.config = config
+        self.num_steps = compute_num_steps(config, steps_per_epoch=per_epoch)
+        self.step = 0
+        self.schedules = Schedules(config, num_steps=self.num_steps, steps_per_epoch=per_epoch)
+        self.arch = SSLMetaArch(config)
+        self.monitor = PretrainMonitor(
+            config,
+            arch=self.arch,
+            schedules=self.schedules,
+            journal=journal,
+            progress=progress,
+        )
+        self._data, self._work, self._journal, self._workers = data, work, journal, workers
+        self._last_commit = time.monotonic()
+
+    def restore(self, *, guard: Callable[[], None]) -> None:
+        """Load the newest checkpoint; without one, measure the fresh networks and write one.
+
+        So there is a checkpoint from before any step that fails.
+        """
+        state = load_checkpoint(self._work / FOLDER)
+        if state is not None:
+            self.step = state["step"]
+            self.arch.load_state(state)
+            self.monitor.load_states([rank["monitor"] for rank in state["ranks"]])
+            if len(state["ranks"]) == get_world_size():
+                torch.set_rng_state(state["ranks"][get_rank()]["rng"])
+        if is_main():
+            self._journal.rewind(self.step)
+        if state is None:
+            batches = self._load_batches(0, self.monitor.num_probe_batches)
+            self.monitor.measure_start(batches, views=self._work / VIEWS)
+            self._commit(guard)
+
+    def load_batches(self) -> Iterator[PretrainBatch]:
+        """This rank's rows of the steps to come, on the training device."""
+        return self._load_batches(self.step, self.num_steps - self.step)
+
+    def train_step(self, batch: PretrainBatch) -> StepOutput:
+        """One optimizer step on `batch`.
+
+        Raises:
+            NonFiniteError: before anything is updated.
+        """
+        step, plan, student = self.step, self.schedules, self.arch.student
+        set_schedule(
+            student.param_groups,
+            lr=plan.compute_lr(step),
+            prototype_lr=plan.compute_prototype_lr(step),
+            weight_decay=plan.compute_weight_decay(step),
+        )
+        temperature = plan.compute_teacher_temperature(step)
+        output = self.arch.compute_losses(batch, teacher_temperature=temperature)
+        check_finite(output.terms, batch=self._describe(batch))
+        self.monitor.measure(output, batch, step=step, teacher_temperature=temperature)
+        student.backward(self.arch.compute_total(output.terms))
+        try:
+            output.gradient_norm = student.step()
+        except NonFiniteError as error:
+            bad = f"rank {get_rank()} and all others: {error}"
+            raise NonFiniteError(explain_non_finite([bad], batch=self._describe(batch))) from error
+        self.arch.update_teacher(output, momentum=plan.compute_momentum(step))
+        self.step += 1
+        return output
+
+    def commit_if_due(self, *, guard: Callable[[], None], interrupted: bool) -> bool:
+        """Write a checkpoint if it is time or any rank was asked to stop; returns the latter."""
+        every = self.config.checkpoint_steps
+        waited = time.monotonic() - self._last_commit > 60 * self.config.checkpoint_minutes
+        due = waited or self.step == self.num_steps or bool(every and self.step % every == 0)
+        due, stop = agree_any([due, interrupted], device=self.arch.device)
+        if due or stop:
+            self._commit(guard)
+        return stop
+
+    def export(self, out: Path, *, guard: Callable[[], None]) -> None:
+        """Write what the next stages and the report read; the same bytes for the same run."""
+        report = build_health_report(
+            self.config,
+            start=self.monitor.start_health,
+            end=self.monitor.health.compute_end(),
+            num_steps=self.num_steps,
+        )
+        networks = self.arch.build_exports()
+        if not is_main():
+            return
+        guard()
+        out.mkdir(parents=True, exist_ok=True)
+        save_networks(out, networks)
+        save_json(out / "health.json", report)
+        save_curves(out / "curves.csv", self._journal.path)
+        (out / VIEWS).write_bytes((self._work / VIEWS).read_bytes())
+
+    def _load_batches(self, start_step: int, num_steps: int) -> Iterator[PretrainBatch]:
+        loader: Iterable[PretrainBatch] = build_pretrain_loader(
+            self._data,
+            config=self.config,
+            start_step=start_step,
+            num_steps=num_steps,
+            rank=get_rank(),
+            world_size=get_world_size(),
+            workers=self._workers,
+        )
+        return (batch.to(self.arch.device) for batch in loader)
+
+    def _describe(self, batch: PretrainBatch) -> str:
+        first, last = get_rank(), get_world_size()
+        return f"the batch of step {batch.step} (share {first + 1} of {last})"
+
+    def _commit(self, guard: Callable[[], None]) -> None:
+        ranks = gather_objects({"rng": torch.get_rng_state(), "monitor": self.monitor.get_state()})
+        state = self.arch.compute_state() | {"step": self.step, "ranks": ranks}
+        save_checkpoint(self._work / FOLDER, state, step=self.step, guard=guard)
+        if is_main():
+            self._journal.mark_checkpoint(self.step)
+        self._last_commit = time.monotonic()
