@@ -1,25 +1,13 @@
 """The world as a whole: same bytes, resumable, only what is asked for."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from vills.config.checks import ConfigError
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.world import LAYOUTS, render_world
-
-SMALL = MiniatureConfig(
-    num_pretrain_ids=4,
-    num_train_ids=3,
-    num_test_ids=3,
-    num_distractors=2,
-    num_cameras=2,
-    images_per_camera=2,
-    num_luperson_images=6,
-    num_scenes=2,
-    scene_frames=6,
-    tracklet_frames=3,
-    image_height=64,
-)
 
 
 class Killed(BaseException):
@@ -27,36 +15,72 @@ class Killed(BaseException):
 
 
 def read_all(root: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(root)): f.read_bytes() for f in sorted(root.rglob("*")) if f.is_file()}
+    files = (file for file in sorted(root.rglob("*")) if file.is_file())
+    return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("world")
-    render_world(SMALL, out=out)
-    return out
-
-
-def test_same_config_same_bytes(world: Path, tmp_path: Path) -> None:
-    render_world(SMALL, out=tmp_path)
+def test_same_config_same_bytes(world: Path, small: MiniatureConfig, tmp_path: Path) -> None:
+    render_world(small, out=tmp_path)
     assert read_all(tmp_path) == read_all(world)
 
 
 @pytest.mark.parametrize("stop", [1, 3, 6])
-def test_goes_on_after_a_kill_with_the_same_bytes(world: Path, tmp_path: Path, stop: int) -> None:
-    seen: list[tuple[str, int, int]] = []
-
+def test_goes_on_after_a_kill_with_the_same_bytes(
+    world: Path, small: MiniatureConfig, tmp_path: Path, stop: int
+) -> None:
     def kill(label: str, done: int, total: int) -> None:
-        seen.append((label, done, total))
         if done == stop:
             raise Killed
 
     with pytest.raises(Killed):
-        render_world(SMALL, out=tmp_path, progress=kill)
-    assert (tmp_path / ".work").is_dir()
-    render_world(SMALL, out=tmp_path)
-    assert seen[-1][1] == stop
+        render_world(small, out=tmp_path, progress=kill)
+    first = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.jpg")}
+    # Cut off a file of a unit that was not finished: it must not be trusted.
+    (tmp_path / "kinetics" / "train").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "kinetics" / "train" / ".left.mp4.tmp").write_bytes(b"half")
+    render_world(small, out=tmp_path)
+    (tmp_path / "kinetics" / "train" / ".left.mp4.tmp").unlink()
     assert read_all(tmp_path) == read_all(world)
+    assert all(file.stat().st_mtime_ns == time for file, time in first.items())
+
+
+def test_work_folder_remembers_what_is_finished(small: MiniatureConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(small, datasets=["luperson"])
+    out, work = tmp_path / "out", tmp_path / "work"
+    render_world(config, out=out, work=work)
+    before = read_all(out)
+    times = {file: file.stat().st_mtime_ns for file in out.rglob("*.jpg")}
+    render_world(config, out=out, work=work)
+    assert read_all(out) == before
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*.jpg")} == times
+    # A picture that went missing is rendered again.
+    next(iter(times)).unlink()
+    render_world(config, out=out, work=work)
+    assert read_all(out) == before
+
+
+def test_other_parameters_start_afresh(small: MiniatureConfig, tmp_path: Path) -> None:
+    out, work = tmp_path / "out", tmp_path / "work"
+    render_world(dataclasses.replace(small, datasets=["luperson"]), out=out, work=work)
+    fewer = dataclasses.replace(small, datasets=["luperson"], num_luperson_images=2)
+    render_world(fewer, out=out, work=work)
+    assert len(list(out.rglob("*.jpg"))) == 2
+
+
+def test_seed_changes_the_world(world: Path, small: MiniatureConfig, tmp_path: Path) -> None:
+    render_world(dataclasses.replace(small, seed=1, datasets=["luperson"]), out=tmp_path)
+    ours, theirs = read_all(tmp_path), read_all(world)
+    assert not set(ours.values()) & set(theirs.values())
+
+
+def test_more_people_leave_the_others_alone(
+    world: Path, small: MiniatureConfig, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(small, datasets=["luperson"], num_luperson_images=8)
+    render_world(config, out=tmp_path)
+    images = {name: data for name, data in read_all(world).items() if "luperson/" in name}
+    images = {name: data for name, data in images.items() if name.endswith(".jpg")}
+    assert images.items() <= read_all(tmp_path).items()
 
 
 def test_renders_only_what_is_asked_for(tmp_path: Path) -> None:
@@ -66,3 +90,20 @@ def test_renders_only_what_is_asked_for(tmp_path: Path) -> None:
 
 def test_layouts_are_those_of_the_config() -> None:
     assert list(LAYOUTS) == MiniatureConfig().datasets
+
+
+def test_more_people_than_pids_are_refused() -> None:
+    with pytest.raises(ConfigError, match="pids go from 2 to 1501"):
+        MiniatureConfig(num_train_ids=800, num_test_ids=800)
+
+
+def test_nobody_is_both_trained_on_and_asked_for(world: Path) -> None:
+    root = world / "market1501"
+    train = {f.name[:4] for f in (root / "bounding_box_train").iterdir()}
+    query = {f.name[:4] for f in (root / "query").iterdir()}
+    gallery = {f.name.split("_")[0] for f in (root / "bounding_box_test").iterdir()}
+    assert len(train) == len(query) == 3
+    assert not train & gallery
+    assert gallery == query | {"0000", "-1"}
+    mars = {f.name for f in (world / "mars" / "bbox_train").iterdir()}
+    assert mars == train
