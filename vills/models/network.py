@@ -197,15 +197,21 @@ class VillsNetwork(nn.Module):
         return masked
 
     def _collect_masked(self, source: SourceTokens, *, student: bool) -> tuple[Tensor, Tensor]:
-        """Masked tokens [M, D] and their weights [M]."""
-        assert source.mask is not None, "the masking term needs the masks of the batch"
-        tokens, mask = source.patches, source.mask
-        if self.masked_latents is not None:
-            mask = stretch_mask(mask, source.roles.shape[2])
-            tokens = self.masked_latents(source.roles, mask) if student else source.roles
-        assert tokens is not None
-        weight = 1.0 / mask.sum(dim=-1, keepdim=True).clamp(min=1)
-        return tokens[mask], weight.expand(mask.shape)[mask]
+        """Tokens [M, D] that L^m compares and their weights [M]; a masked view weighs 1.
+
+        Literally, all L tokens of a masked view: eq. 9 sums over mask(z), not over what it hides.
+        """
+        mask = source.mask
+        assert mask is not None, "the masking term needs the masks of the batch"
+        if self.masked_latents is None:
+            assert source.patches is not None
+            weight = 1.0 / mask.sum(dim=-1, keepdim=True).clamp(min=1)
+            return source.patches[mask], weight.expand(mask.shape)[mask]
+        tokens = source.roles
+        if student:
+            tokens = self.masked_latents(tokens, stretch_mask(mask, tokens.shape[2]))
+        rows = tokens[mask.any(dim=-1)].flatten(0, 1)
+        return rows, rows.new_full((len(rows),), 1.0 / tokens.shape[2])
 
     def _align(self, sources: dict[str, SourceTokens]) -> AlignmentPairs:
         """h^v and h^i on coarse tokens of both global views."""

@@ -22,12 +22,15 @@ class RoleViews:
 
 @dataclass(frozen=True, slots=True)
 class MaskedTokens:
-    """Masking-head logits of the masked tokens of both global views (eq. 9)."""
+    """Masking-head logits of the masked patches of both global views (eq. 9).
+
+    In the literal reading: of all L tokens of the masked views.
+    """
 
     logits: Tensor
     """[M, K], the same tokens in the same order for student and teacher."""
     weight: Tensor
-    """float [M], 1 / number of masked tokens in that view: a masked view weighs 1."""
+    """float [M], 1 / number of tokens of that view in `logits`: a masked view weighs 1."""
 
 
 @dataclass(frozen=True, slots=True)
