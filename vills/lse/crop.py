@@ -111,3 +111,9 @@ def cut_mask(mask: Mask, *, box: Box, size: tuple[int, int]) -> Mask:
     )
     result: Mask = cut >= 0.5
     return result
+
+
+def compute_mask_iou(mask: Mask, other: Mask) -> float:
+    """Compute intersection over union of two masks [H, W]; 0 if both are empty."""
+    union = np.count_nonzero(mask | other)
+    return float(np.count_nonzero(mask & other) / union) if union else 0.0

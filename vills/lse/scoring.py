@@ -14,7 +14,7 @@ from vills.areas import AREAS
 from vills.data.mask_store import MaskStore
 from vills.data.records import Manifest, Record, load_manifest
 from vills.data.rle import decode_rle
-from vills.lse.crop import Mask, compute_iou, cut_mask
+from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask
 from vills.lse.frames import get_raw_frame
 
 # Below this overlap the record shows nobody of the truth: a false positive of the detector.
@@ -109,12 +109,6 @@ def _compare(
     if np.count_nonzero(real) < MIN_PIXELS:
         return None
     return -1.0 if loaded is None else compute_mask_iou(loaded[0], real)
-
-
-def compute_mask_iou(mask: Mask, other: Mask) -> float:
-    """Compute intersection over union of two masks [H, W]; 0 if both are empty."""
-    union = np.count_nonzero(mask | other)
-    return float(np.count_nonzero(mask & other) / union) if union else 0.0
 
 
 def _summarise(overlaps: np.ndarray) -> AreaScore:

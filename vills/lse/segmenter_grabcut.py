@@ -9,14 +9,17 @@ import cv2
 import numpy as np
 
 from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS
-from vills.lse.crop import Crop, Floats, Image, Labels, Mask
+from vills.lse.crop import Crop, Floats, Image, Labels, Mask, compute_mask_iou
 from vills.lse.segmenter import AreaMask, AreaMasks, has_positive
-from vills.lse.skeleton import Skeleton, build_skeleton, draw_area, draw_discs
+from vills.lse.skeleton import Skeleton, build_skeleton, draw_area, draw_discs, draw_reach
 
 # Graph cuts grow faster than the image; masks of larger crops are cut small and enlarged.
 WORK_SIDE = 128
-# Factors on the body's usual radii: surely inside, probably inside, not surely outside.
-CORE, BODY, REACH = 0.5, 1.0, 1.7
+# Factors on the body's usual radii: surely inside (legs are thin and swing, so only their axis is
+# sure, while a head fills its place), probably inside, and not surely outside.
+CORE = {"head": 0.75, "upper_body": 0.5, "lower_body": 0.15}
+BODY = 1.05
+REACH = {"head": 2.5, "upper_body": 2.0, "lower_body": 2.0}
 PERSON_ROUNDS, AREA_ROUNDS = 2, 1
 
 
@@ -39,7 +42,7 @@ class GrabCutSegmenter:
         points: Sequence[Floats],
         labels: Sequence[Mapping[str, Labels]],
     ) -> list[AreaMasks]:
-        """Segment the areas of each crop; the score is the share of prompts that the mask obeys."""
+        """Segment the areas of each crop; the score is the overlap with the expected shape."""
         return [
             _segment_one(crop, points=p, labels=v)
             for crop, p, v in zip(crops, points, labels, strict=True)
@@ -61,13 +64,13 @@ def _segment_one(crop: Crop, *, points: Floats, labels: Mapping[str, Labels]) ->
     person = _cut_person(image, body, areas=list(prompts), seed=crop.seed)
     found: AreaMasks = {}
     for area, prompt in prompts.items():
-        mask = _cut_area(image, small, area=area, labels=prompt, person=person, seed=crop.seed)
+        cut = _cut_area(image, small, area=area, labels=prompt, person=person, seed=crop.seed)
         large = cv2.resize(
-            mask.astype(np.float32), (crop.width, crop.height), interpolation=cv2.INTER_LINEAR
+            cut.mask.astype(np.float32),
+            (crop.width, crop.height),
+            interpolation=cv2.INTER_LINEAR,
         )
-        mask = large >= 0.5
-        score = _compute_obedience(mask, points=points, labels=prompt)
-        found[area] = AreaMask(mask=mask, score=score)
+        found[area] = AreaMask(mask=large >= 0.5, score=cut.score)
     return found
 
 
@@ -75,15 +78,18 @@ def _cut_person(image: Image, body: Skeleton, *, areas: list[str], seed: int) ->
     """Separate the person from the surroundings, whatever the area."""
     size = (image.shape[0], image.shape[1])
     trimap = np.full(size, cv2.GC_BGD, np.uint8)
-    for grow, value in ((REACH, cv2.GC_PR_BGD), (BODY, cv2.GC_PR_FGD), (CORE, cv2.GC_FGD)):
-        for area in areas:
-            trimap[draw_area(body, area=area, size=size, grow=grow)] = value
+    for area in areas:
+        trimap[draw_reach(body, area=area, size=size, grow=REACH[area])] = cv2.GC_PR_BGD
+    for area in areas:
+        trimap[draw_area(body, area=area, size=size, grow=BODY)] = cv2.GC_PR_FGD
+    for area in areas:
+        trimap[draw_area(body, area=area, size=size, grow=CORE[area])] = cv2.GC_FGD
     return _grab(image, trimap, rounds=PERSON_ROUNDS, seed=seed)
 
 
 def _cut_area(
     image: Image, points: Floats, *, area: str, labels: Labels, person: Mask, seed: int
-) -> Mask:
+) -> AreaMask:
     """Separate an area from the rest of the person, from its own prompt v^a alone."""
     size = (image.shape[0], image.shape[1])
     inside = np.array([name in AREA_KEYPOINTS[area] for name in KEYPOINTS])
@@ -92,17 +98,19 @@ def _cut_area(
         points, valid=np.where(inside, labels == 1, labels == 0), height=size[0]
     )
     trimap = np.full(size, cv2.GC_BGD, np.uint8)
-    trimap[draw_area(skeleton, area=area, size=size, grow=REACH) & person] = cv2.GC_PR_BGD
-    trimap[draw_area(skeleton, area=area, size=size, grow=BODY) & person] = cv2.GC_PR_FGD
-    core = draw_area(skeleton, area=area, size=size, grow=CORE)
+    trimap[draw_reach(skeleton, area=area, size=size, grow=REACH[area]) & person] = cv2.GC_PR_BGD
+    expected = draw_area(skeleton, area=area, size=size, grow=BODY)
+    trimap[expected & person] = cv2.GC_PR_FGD
+    core = draw_area(skeleton, area=area, size=size, grow=CORE[area])
     trimap[core] = cv2.GC_FGD
     for other in AREAS:
         if other != area:
-            away = draw_area(skeleton, area=other, size=size, grow=CORE)
+            away = draw_area(skeleton, area=other, size=size, grow=CORE[other])
             # An arm before the legs stays an arm: positive limbs win over negative ones.
             trimap[away & ~core] = cv2.GC_BGD
-    trimap[draw_discs(skeleton, inside & (labels == 0), size=size, grow=CORE)] = cv2.GC_BGD
-    return _keep_cores(_grab(image, trimap, rounds=AREA_ROUNDS, seed=seed), core)
+    trimap[draw_discs(skeleton, inside & (labels == 0), size=size, grow=CORE[area])] = cv2.GC_BGD
+    mask = _keep_cores(_grab(image, trimap, rounds=AREA_ROUNDS, seed=seed), core)
+    return AreaMask(mask=mask, score=compute_mask_iou(mask, expected))
 
 
 def _grab(image: Image, trimap: np.ndarray, *, rounds: int, seed: int) -> Mask:
@@ -126,14 +134,3 @@ def _keep_cores(mask: Mask, core: Mask) -> Mask:
     kept = np.unique(parts[core & closed.astype(bool)])
     result: Mask = np.isin(parts, kept[kept > 0])
     return result
-
-
-def _compute_obedience(mask: Mask, *, points: Floats, labels: Labels) -> float:
-    """Average the share of positive points inside with the share of negative points outside."""
-    where = np.round(points[labels >= 0]).astype(int)
-    asked = labels[labels >= 0] == 1
-    inside = mask[
-        np.clip(where[:, 1], 0, mask.shape[0] - 1), np.clip(where[:, 0], 0, mask.shape[1] - 1)
-    ]
-    shares = [float((inside[asked == wish] == wish).mean()) for wish in set(asked.tolist())]
-    return float(np.mean(shares))
