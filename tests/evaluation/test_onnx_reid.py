@@ -1,6 +1,5 @@
 """The ONNX baseline: layouts, and the published figure on real crops."""
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,15 +53,13 @@ def test_models_of_other_inputs_are_refused(
         OnnxReid(Path("grey.onnx"))
 
 
-def test_real_crops_give_the_known_scores() -> None:
+@pytest.mark.real
+def test_real_crops_give_the_known_scores(real_data: Path) -> None:
     """PKU, camera 1 -> 2: all 8 views of camera 1 are queries, all 304 crops of camera 2 gallery.
 
     Measured with a plain script under this protocol: retail-0287 R-1 .793, mAP .592.
     """
-    if "VILLS_REAL_DATA" not in os.environ:
-        pytest.skip("VILLS_REAL_DATA is not set: the PKU crops and retail-0287 are there")
-    root = Path(os.environ["VILLS_REAL_DATA"])
-    paths = sorted((root / "reid" / "pku").glob("*.jpg"))
+    paths = sorted((real_data / "reid" / "pku").glob("*.jpg"))
     images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     pids = np.array([int(path.name[:4]) for path in paths])
     camids = np.array([int(path.name[6]) for path in paths])
@@ -77,7 +74,7 @@ def test_real_crops_give_the_known_scores() -> None:
         )
         return compute_scores(ranking.hit_ranks, ranks=[1], num_gallery=len(gallery))
 
-    model = OnnxReid(root / "weights" / "person-reidentification-retail-0287.onnx")
+    model = OnnxReid(real_data / "weights" / "person-reidentification-retail-0287.onnx")
     retail = score(np.stack([model(image) for image in images]))
     assert retail.cmc[1] == pytest.approx(0.793, abs=0.02)
     assert retail.mean_ap == pytest.approx(0.592, abs=0.02)

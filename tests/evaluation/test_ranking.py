@@ -1,6 +1,5 @@
 """Ranking and metrics against plain loops, scikit-learn, hand cases and MARS's own counts."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -153,14 +152,12 @@ def test_invalid_queries_do_not_enter_the_mean() -> None:
     assert scores.mean_inp == pytest.approx((1 + 0.25) / 2)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("with_queries", "num_gallery", "num_valid"), [(True, 11310, 1980), (False, 9330, 1840)]
 )
-def test_mars_counts(with_queries: bool, num_gallery: int, num_valid: int) -> None:
-    root = os.environ.get("VILLS_REAL_DATA")
-    if not root:
-        pytest.skip("VILLS_REAL_DATA is not set: the official MARS index files are there")
-    splits = Path(root) / "splits"
+def test_mars_counts(real_data: Path, with_queries: bool, num_gallery: int, num_valid: int) -> None:
+    splits = real_data / "splits"
     tracks = loadmat(splits / "mars_tracks_test_info.mat")["track_test_info"].astype(np.int64)
     query_rows = loadmat(splits / "mars_query_IDX.mat")["query_IDX"].astype(np.int64).ravel() - 1
     labels = Labels(tracks[:, 2], tracks[:, 3] - 1)

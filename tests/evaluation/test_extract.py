@@ -1,0 +1,159 @@
+"""Extraction from files as people have them, good and bad."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from vills.config.checks import ConfigError
+from vills.config.model import ModelConfig
+from vills.data.clips import spread_clips
+from vills.evaluation import extract as module
+from vills.evaluation.extract import ROLES, extract_path
+from vills.models.backbone import Backbone
+
+SIZE = (32, 16)
+
+
+@pytest.fixture
+def backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        width=16,
+        depth=1,
+        num_heads=2,
+        patch_size=8,
+        image_size=list(SIZE),
+        resampler_depth=1,
+        num_queries=5,
+        max_frames=4,
+    )
+    backbone = Backbone(config, areas=("upper_body", "head")).eval()
+    monkeypatch.setattr(module, "load_backbone", lambda folder: backbone)
+    return backbone
+
+
+def make_frames(num: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (num, *SIZE, 3)).astype(np.uint8)
+
+
+def save_video(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width = frames.shape[1:3]
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def make_folder(root: Path) -> Path:
+    """Two images, a tracklet of five frames, a video, and every kind of bad file."""
+    (root / "walk").mkdir(parents=True)
+    for index, pixels in enumerate(make_frames(7)):
+        name = f"walk/{index:03d}.png" if index < 5 else f"still_{index}.png"
+        Image.fromarray(pixels).save(root / name)
+    save_video(root / "clip.mp4", make_frames(6, seed=1))
+    (root / "empty.jpg").write_bytes(b"")
+    (root / "text.jpg").write_text("no image")
+    (root / "notes.txt").write_text("passed over")
+    (root / "cut.png").write_bytes((root / "still_5.png").read_bytes()[:200])
+    (root / "broken.mp4").write_bytes(b"no video at all")
+    return root
+
+
+def test_every_file_is_described_or_named(tmp_path: Path, backbone: Backbone) -> None:
+    root = make_folder(tmp_path / "in")
+    out = tmp_path / "out.parquet"
+    report = extract_path(root, weights=tmp_path, out=out, num_frames=3, batch_size=2)
+    assert (report.num_images, report.num_videos) == (7, 1)
+    assert sorted(path for path, _ in report.bad) == [
+        "broken.mp4",
+        "cut.png",
+        "empty.jpg",
+        "text.jpg",
+    ]
+    assert "bad: empty.jpg: the file is empty" in report.format()
+    rows = pq.read_table(out).to_pylist()
+    assert [row["path"] for row in rows] == [
+        "still_5.png",
+        "still_6.png",
+        *(f"walk/{index:03d}.png" for index in range(5)),
+        "clip.mp4",
+    ]
+    assert [row["num_frames"] for row in rows] == [1] * 7 + [6]
+    assert rows[0]["temporal"] is None
+    assert rows[0]["lower_body"] is None
+    assert len(rows[0]["feature"]) == 3 * 16
+    assert len(rows[-1]["feature"]) == 4 * 16
+    for row in rows:
+        assert np.linalg.norm(row["feature"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_tokens_equal_the_backbone(tmp_path: Path, backbone: Backbone) -> None:
+    root = make_folder(tmp_path / "in") / "walk"
+    frames = make_frames(7)[:5]
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    extract_path(root, weights=tmp_path, out=tmp_path / "a.parquet", num_frames=3)
+    rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    with torch.inference_mode():
+        images = backbone.encode_image(pixels).roles
+        clips = spread_clips(5, 3)
+        video = backbone.encode_video(pixels[torch.from_numpy(clips)]).roles.mean(0)
+    for index, row in enumerate(rows):
+        np.testing.assert_allclose(row["coarse"], images[index, 0], atol=1e-5)
+        np.testing.assert_allclose(row["head"], images[index, 3], atol=1e-5)
+    # The folder itself is one tracklet.
+    extract_path(root, weights=tmp_path, out=tmp_path / "b.parquet", num_frames=3, tracklets=True)
+    (row,) = pq.read_table(tmp_path / "b.parquet").to_pylist()
+    assert (row["path"], row["kind"], row["num_frames"]) == ("walk", "video", 5)
+    np.testing.assert_allclose(row["temporal"], video[4], atol=1e-5)
+    feature = torch.cat([video[0], video[1], video[3], video[4]])
+    np.testing.assert_allclose(row["feature"], feature / feature.norm(), atol=1e-5)
+
+
+def test_outputs_are_the_same_bytes_and_npz_holds_the_same(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    root = make_folder(tmp_path / "in")
+    for suffix in ("parquet", "npz"):
+        for name in ("a", "b"):
+            extract_path(root, weights=tmp_path, out=tmp_path / f"{name}.{suffix}", tracklets=True)
+        first, second = (tmp_path / f"{name}.{suffix}" for name in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+    rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["path"].tolist() == [row["path"] for row in rows]
+        assert arrays["lower_body"].shape == (len(rows), 0)
+        for name in (*ROLES, "feature"):
+            for value, row in zip(arrays[name], rows, strict=True):
+                expected = np.array([] if row[name] is None else row[name], np.float32)
+                np.testing.assert_array_equal(value[: len(expected)], expected)
+                assert np.isnan(value[len(expected) :]).all()
+
+
+def test_a_long_video_is_thinned_evenly(
+    tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_FRAMES", 5)
+    save_video(tmp_path / "long.mp4", make_frames(23))
+    extract_path(tmp_path / "long.mp4", weights=tmp_path, out=tmp_path / "a.parquet")
+    (row,) = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert row["num_frames"] == 3  # of 23 frames every eighth: 0, 8, 16
+
+
+def test_refusals_say_what_to_do(tmp_path: Path, backbone: Backbone) -> None:
+    with pytest.raises(ConfigError, match=r"ends in .parquet or .npz"):
+        extract_path(tmp_path, weights=tmp_path, out=tmp_path / "a.csv")
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        extract_path(tmp_path / "absent", weights=tmp_path, out=tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="no image or video"):
+        extract_path(tmp_path, weights=tmp_path, out=tmp_path / "a.npz")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the 1 images and videos .*the file is empty"):
+        extract_path(tmp_path, weights=tmp_path, out=tmp_path / "a.npz")
+    assert not list(tmp_path.glob("a.npz*"))

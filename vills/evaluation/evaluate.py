@@ -1,0 +1,155 @@
+"""Score all models of a data set under all its protocols and write what the report shows."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from vills.config.evaluate import EvaluateConfig
+from vills.data.files import atomic_path, save_table
+from vills.data.reid import ReidData
+from vills.distributed import is_main
+from vills.evaluation.baselines import Model
+from vills.evaluation.entries import Entries
+from vills.evaluation.feature_file import save_feature_table
+from vills.evaluation.features import FeatureCache, FeatureModel, NetworkFeatures, PixelFeatures
+from vills.evaluation.protocols import (
+    PROTOCOLS,
+    ProtocolResult,
+    RetrievalSettings,
+    select_entries,
+)
+from vills.evaluation.ranking import VERDICTS
+from vills.models.backbone import Backbone
+from vills.models.reid import ReidModel
+
+TOP_K = 10
+"""Entries kept per query for the strips, junk not counted."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def evaluate_dataset(
+    config: EvaluateConfig,
+    *,
+    data: ReidData,
+    models: Mapping[str, Model],
+    input_size: Sequence[int],
+    out: Path,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, list[dict[str, str | float | int]]]:
+    """Write results.json, ranking/ and features/ below `out`; the same input, the same bytes.
+
+    Args:
+        config: protocols, metrics, sizes.
+        data: query and gallery.
+        models: row name -> fine-tuned model, backbone, or function of an RGB crop.
+        input_size: height and width that networks see, px.
+        out: folder; ranking/<row>_<protocol>.parquet holds each query's top entries,
+            features/<row>_<part>_<modality>.parquet the features of fine-tuned models.
+        workers: processes that decode.
+        progress: told (label, done, total).
+
+    Returns:
+        The content of results.json: {"rows": [{row, protocol, mAP, R-k.., mINP, counts}]}.
+
+    Raises:
+        ValueError: the data set has no such modality, or no query has a true match.
+    """
+    query, gallery = select_entries(
+        Entries(data.query, data.reader),
+        Entries(data.gallery, data.reader),
+        gallery_with_queries=config.gallery_with_queries,
+    )
+    settings = _build_settings(config)
+    jobs = [(name, protocol) for name in models for protocol in config.protocols]
+    rows = []
+    cache: FeatureCache | None = None
+    previous = ""
+    for done, (name, protocol) in enumerate(jobs):
+        if progress is not None:
+            progress(f"{name}, {protocol}", done, len(jobs))
+        if cache is None or name != previous:
+            # One model's features at a time: protocols share them, models do not.
+            cache = FeatureCache(_build_features(config, models[name], input_size, workers))
+            previous = name
+        result = PROTOCOLS[protocol].run(
+            cache, query=query, gallery=gallery, settings=settings, top_k=TOP_K
+        )
+        rows.append(result.build_row(name))
+        if is_main():
+            _save_ranking(out / "ranking" / f"{_slug(name)}_{protocol}.parquet", result)
+            if isinstance(models[name], ReidModel):
+                _save_features(out / "features", name, result, cache)
+    if progress is not None:
+        progress("scored", len(jobs), len(jobs))
+    results = {"rows": rows}
+    if is_main():
+        with atomic_path(out / "results.json") as temporary:
+            temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    return results
+
+
+def _build_settings(config: EvaluateConfig) -> RetrievalSettings:
+    return RetrievalSettings(
+        ranks=config.ranks,
+        distance=config.distance,
+        average_precision=config.average_precision,
+        block_size=config.block_size,
+        query_frame=config.query_frame,
+        seed=config.seed,
+    )
+
+
+def _build_features(
+    config: EvaluateConfig, model: Model, input_size: Sequence[int], workers: int
+) -> FeatureModel:
+    if not isinstance(model, ReidModel | Backbone):
+        return PixelFeatures(model, flip=config.flip_test)
+    return NetworkFeatures(
+        model,
+        input_size=input_size,
+        num_frames=config.num_frames,
+        batch_size=config.batch_size,
+        flip=config.flip_test,
+        workers=workers,
+    )
+
+
+def _save_ranking(path: Path, result: ProtocolResult) -> None:
+    """One row per shown entry: query, its frame (-1: whole record), position, entry, verdict."""
+    lists = result.lists
+    sizes = [len(top.gallery) for top in lists]
+    queries = np.repeat(np.arange(len(lists)), sizes)
+    positions = np.concatenate([np.arange(size) for size in sizes])
+    entries = np.concatenate([top.gallery for top in lists])
+    verdicts = np.concatenate([top.verdicts for top in lists])
+    keys, gallery_ids = result.query.keys, np.array(result.gallery.ids)
+    columns = {
+        "query_id": pa.array([keys[row][0] for row in queries], pa.string()),
+        "query_frame": pa.array([keys[row][1] for row in queries], pa.int32()),
+        "position": pa.array(positions, pa.int32()),
+        "gallery_id": pa.array(gallery_ids[entries].tolist(), pa.string()),
+        "verdict": pa.array([VERDICTS[verdict] for verdict in verdicts], pa.string()),
+        "distance": pa.array(np.concatenate([top.distances for top in lists]), pa.float32()),
+    }
+    save_table(path, pa.table(columns))
+
+
+def _save_features(folder: Path, name: str, result: ProtocolResult, cache: FeatureCache) -> None:
+    protocol = PROTOCOLS[result.protocol]
+    parts = (
+        ("query", result.query, protocol.query_modality),
+        ("gallery", result.gallery, protocol.gallery_modality),
+    )
+    for part, entries, modality in parts:
+        path = folder / f"{_slug(name)}_{part}_{modality}.parquet"
+        save_feature_table(path, ids=entries.ids, features=cache(entries, modality, modality))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
