@@ -22,7 +22,7 @@ from typing import Any
 
 from vills.runs.errors import LostRunError
 from vills.runs.machine import ProcessIdentity, load_process_identity
-from vills.tracking.files import load_json, save_json
+from vills.tracking.files import DiskFullError, load_json, save_json
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
@@ -104,6 +104,9 @@ class RunLock:
         Args:
             status: `finished`, `failed` or `killed`.
             reason: The error's first line.
+
+        Raises:
+            DiskFullError: when there was no space for status and reason; the run is given back.
         """
         if self.attempt is None:
             return
@@ -111,10 +114,13 @@ class RunLock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        save_json(
-            get_end_path(self.folder, attempt),
-            {"status": status, "reason": reason, "time": time.time()},
-        )
+        end = get_end_path(self.folder, attempt)
+        try:
+            save_json(end, {"status": status, "reason": reason, "time": time.time()})
+        except DiskFullError:
+            # Another name takes no space, and that the file exists is what matters.
+            os.link(get_attempt_path(self.folder, attempt), end)
+            raise
 
     def _start(self, attempt: int) -> int:
         self.attempt = attempt

@@ -40,8 +40,8 @@ def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool
         if error.errno in NO_SPACE:
             raise explain_full_disk(to) from error
         raise
-    if to.is_symlink() or to.is_dir():
-        # rename(2) replaces a file, but not a folder that holds anything
+    if to.is_symlink() or to.is_dir() or (to.exists() and beside.is_dir()):
+        # rename(2) replaces a file by a file, but no folder that holds anything
         aside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
         to.rename(aside)
         beside.rename(to)

@@ -177,7 +177,7 @@ class Run:
         try:
             self._lock.release(*self._describe_end(error))
         except DiskFullError:
-            # Not worth hiding the first error: that this process is gone says the same.
+            # Not worth hiding the first error.
             self._progress(f"{self._label}: the disk is too full to note how the attempt ended")
         if full and not isinstance(error, DiskFullError):
             raise explain_full_disk(self.folder) from error

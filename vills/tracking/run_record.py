@@ -64,4 +64,4 @@ def _read_status(attempts: list[Path]) -> str:
     end = attempts[-1].with_suffix(".end.json") if attempts else None
     if end is None or not end.exists():
         return "RUNNING"
-    return STATUS.get(load_json(end)["status"], "FAILED")
+    return STATUS.get(load_json(end).get("status", ""), "FAILED")
