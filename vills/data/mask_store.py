@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         ("y2", pa.int32()),
     ]
 )
-_CHUNK = 65_536
+_BOX = ("x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def build_mask_table(rows: Iterable[MaskRow]) -> pa.Table:
         for name in ("record_id", "frame", "height", "width", "counts", "score")
     }
     boxes = np.array([row.box for row in listed], dtype=np.int32).reshape(-1, 4)
-    columns |= {name: boxes[:, i].tolist() for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+    columns |= {name: boxes[:, i].tolist() for i, name in enumerate(_BOX)}
     return pa.table(columns, schema=SCHEMA)
 
 
@@ -107,7 +107,10 @@ class _AreaMasks:
         # fixed-width ids: 4 M records take tens of MB, and a search makes no Python object
         self.ids = np.array(table["record_id"].to_numpy(), dtype=np.bytes_)
         self.frames = table["frame"].to_numpy()
-        self.table = table
+        self.sizes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], axis=1)
+        self.scores = table["score"].to_numpy()
+        self.boxes = np.stack([table[name].to_numpy() for name in _BOX], axis=1)
+        self.counts = table["counts"].combine_chunks()
 
     def span(self, record_id: str) -> tuple[int, int]:
         key = record_id.encode()
@@ -158,8 +161,8 @@ class MaskStore:
         row = masks.find(record_id, frame)
         if row is None:
             return None
-        cells = {name: masks.table[name][row].as_py() for name in SCHEMA.names[2:6]}
-        return decode_rle(cells["counts"], cells["height"], cells["width"]), cells["score"]
+        height, width = masks.sizes[row].tolist()
+        return decode_rle(masks.counts[row].as_py(), height, width), float(masks.scores[row])
 
     def box(self, record_id: str, frame: int, area: str) -> tuple[int, int, int, int] | None:
         """Tight (x1, y1, x2, y2) px without decoding the mask, or None."""
@@ -167,5 +170,5 @@ class MaskStore:
         row = masks.find(record_id, frame)
         if row is None:
             return None
-        x1, y1, x2, y2 = (masks.table[name][row].as_py() for name in ("x1", "y1", "x2", "y2"))
+        x1, y1, x2, y2 = masks.boxes[row].tolist()
         return x1, y1, x2, y2

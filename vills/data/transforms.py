@@ -12,6 +12,7 @@ A crop is drawn in shares of its region, whatever the region's aspect: PASS's ab
 3/4 to 4/3 would squeeze a standing person to half its height.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,11 @@ _TO_YIQ = np.array(
     [_LUMA, [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]]
 )
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
-_GRAY = np.outer(np.ones(3), _LUMA)
+_LUMA4 = np.append(_LUMA, 0.0)
+# a turn of the IQ plane is kept + cos * cos part + sin * sin part
+_HUE_KEPT = _FROM_YIQ @ np.diag([1.0, 0, 0]) @ _TO_YIQ
+_HUE_COS = _FROM_YIQ @ np.diag([0, 1.0, 1.0]) @ _TO_YIQ
+_HUE_SIN = _FROM_YIQ @ np.array([[0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]) @ _TO_YIQ
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +102,17 @@ def sample_crop(
     Tries that do not fit are drawn again, as in torchvision's RandomResizedCrop; after ten the
     largest centred crop of aspect 1 within the scale is taken.
     """
-    areas = rng.uniform(scale[0], scale[1], _CROP_TRIES)
-    ratios = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1]), _CROP_TRIES))
+    draws = rng.random((_CROP_TRIES, 2)).tolist()
     place_x, place_y = rng.random(2).tolist()
-    widths, heights = np.sqrt(areas * ratios), np.sqrt(areas / ratios)
-    fits = np.flatnonzero((widths <= 1.0) & (heights <= 1.0))
-    if not len(fits):
-        side = float(np.sqrt(scale[1]))
-        return Crop((1 - side) / 2, (1 - side) / 2, side, side)
-    width, height = float(widths[fits[0]]), float(heights[fits[0]])
-    return Crop(place_x * (1 - width), place_y * (1 - height), width, height)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for share, aspect in draws:
+        area = scale[0] + share * (scale[1] - scale[0])
+        root = math.exp((low + aspect * (high - low)) / 2)
+        width, height = math.sqrt(area) * root, math.sqrt(area) / root
+        if width <= 1 and height <= 1:
+            return Crop(place_x * (1 - width), place_y * (1 - height), width, height)
+    side = math.sqrt(scale[1])
+    return Crop((1 - side) / 2, (1 - side) / 2, side, side)
 
 
 def sample_color(rng: np.random.Generator, config: ViewConfig) -> ColorDraw:
@@ -152,32 +158,25 @@ def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None
     mean: [3], of the pixels it will act on: contrast pulls towards their mean grey.
     """
     if draw.factors is None:
-        return np.hstack([_GRAY, np.zeros((3, 1))]) if draw.gray else None
-    matrix, shift = np.eye(3), np.zeros(3)
+        return np.tile(_LUMA4, (3, 1)) if draw.gray else None
+    matrix = np.eye(3, 4)
     for kind in draw.order:
         factor = draw.factors[kind]
         if kind == 0:
-            matrix, shift = factor * matrix, factor * shift
+            matrix *= factor
         elif kind == 1:
-            level = float(_LUMA @ (matrix @ mean + shift))
-            matrix, shift = factor * matrix, factor * shift + (1 - factor) * level
+            level = _LUMA @ (matrix[:, :3] @ mean + matrix[:, 3])
+            matrix *= factor
+            matrix[:, 3] += (1 - factor) * level
+        elif kind == 2:
+            matrix = factor * matrix + (1 - factor) * (_LUMA @ matrix)
         else:
-            step = _saturation(factor) if kind == 2 else _hue(factor)
-            matrix, shift = step @ matrix, step @ shift
+            angle = 2 * math.pi * factor
+            turn = _HUE_KEPT + math.cos(angle) * _HUE_COS + math.sin(angle) * _HUE_SIN
+            matrix = turn @ matrix
     if draw.gray:
-        matrix, shift = _GRAY @ matrix, _GRAY @ shift
-    return np.hstack([matrix, shift[:, None]])
-
-
-def _saturation(factor: float) -> np.ndarray:
-    mixed: np.ndarray = factor * np.eye(3) + (1 - factor) * _GRAY
-    return mixed
-
-
-def _hue(turns: float) -> np.ndarray:
-    cos, sin = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)
-    turned: np.ndarray = _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]]) @ _TO_YIQ
-    return turned
+        matrix[:] = _LUMA @ matrix
+    return matrix
 
 
 def resize(pixels: np.ndarray, *, height: int, width: int) -> np.ndarray:
