@@ -100,3 +100,17 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 10 * WIDTH * HEIGHT * 3, "a few frames, not 300"
+
+
+def test_a_phone_video_is_turned_upright(scene: Path, tmp_path: Path) -> None:
+    """Its track header says: show me turned by a quarter to the right."""
+    content = bytearray(scene.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    assert content[matrix : matrix + 4] == (1 << 16).to_bytes(4, "big")
+    turn = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
+    content[matrix : matrix + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in turn)
+    (tmp_path / "phone.mp4").write_bytes(content)
+    frame = next(iter(VideoStream(tmp_path / "phone.mp4", "phone.mp4")))
+    plain = next(iter(VideoStream(scene, "a.mp4")))
+    assert (frame.width, frame.height) == (HEIGHT, WIDTH)
+    np.testing.assert_array_equal(frame.image, np.rot90(plain.image, -1))
