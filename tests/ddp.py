@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT_SECONDS = 120.0
+_TIMEOUT_SECONDS = 300.0
 _PRELOAD = ["torch", "torch.distributed", "timm", "vills.distributed"]
 
 
@@ -79,7 +79,7 @@ def _run_rank(source: str, name: str, rank: int, world: int, port: int, folder: 
 
         torch.set_num_threads(1)
         args = pickle.loads((Path(folder) / "args").read_bytes())
-        distributed.init_process_group(timeout_minutes=1.0)
+        distributed.init_process_group(timeout_minutes=4.0)
         result = getattr(_load_module(source), name)(*args)
         (Path(folder) / f"rank{rank}").write_bytes(pickle.dumps(result))
         distributed.destroy_process_group()

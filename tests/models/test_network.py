@@ -213,14 +213,10 @@ def test_area_views_reach_their_own_role_and_the_coarse_one() -> None:
         network(replace(batch, image_lse=lse), role="student").features["image"]
         for lse in (batch.image_lse, moved)
     )
-    changed = {
-        role: [
-            s
-            for s in range(2, len(v.logits))
-            if not torch.equal(v.logits[s], before[role].logits[s])
-        ]
-        for role, v in after.items()
-    }
+    changed = {}
+    for role, views in after.items():
+        pairs = zip(views.logits, before[role].logits, strict=True)
+        changed[role] = [s for s, (a, b) in enumerate(pairs) if not torch.equal(a, b)]
     assert changed == {
         "coarse": [2 + 2 * place, 3 + 2 * place],
         "upper_body": [],
@@ -238,10 +234,11 @@ def test_the_literal_reading_masks_after_the_resampler_and_matches_all_tokens() 
     assert student.features["image"]["free_7"].logits.shape == (2 + 6, IMAGES, 40)
     assert set(student.masked) == {"image", "frame", "video"}
     assert batch.frame_masks is not None
-    latents = stretch_mask(batch.frame_masks, 8)
-    assert len(student.masked["video"].logits) == int(latents.sum())
-    # Nothing after R mixes tokens: all masked ones are the mask token, and look alike.
-    rows = student.masked["video"].logits
+    views = batch.frame_masks.any(dim=-1)
+    latents = stretch_mask(batch.frame_masks, 8)[views]
+    assert len(student.masked["video"].logits) == 8 * int(views.sum())
+    # Nothing after R mixes tokens: all hidden ones are the mask token, and look alike.
+    rows = student.masked["video"].logits[latents.flatten()]
     torch.testing.assert_close(rows, rows[:1].expand_as(rows))
 
 
@@ -295,5 +292,7 @@ def test_two_processes_equal_one(literal: bool) -> None:
     terms, grads, buffers = run_step(literal)
     for own_terms, own_grads, own_buffers in run_ranks(run_step, 2, literal):
         torch.testing.assert_close(own_terms, terms, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(own_grads, grads, rtol=1e-3, atol=1e-5)
+        assert own_grads.keys() == grads.keys()
+        for name, grad in grads.items():  # batch norm over four rows amplifies rounding
+            assert (own_grads[name] - grad).norm() < 1e-4 * grad.norm(), name
         torch.testing.assert_close(own_buffers, buffers, rtol=1e-5, atol=1e-5)
