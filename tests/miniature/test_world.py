@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,23 @@ def test_more_people_leave_the_others_alone(
 def test_renders_only_what_is_asked_for(tmp_path: Path) -> None:
     render_world(MiniatureConfig(datasets=[]), out=tmp_path)
     assert read_all(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"num_distractors": 0, "num_cameras": 6, "image_height": 48, "tracklet_frames": 2},
+        {"image_height": 512, "datasets": ["luperson", "market1501"], "num_luperson_images": 1},
+        {"datasets": ["kinetics"], "num_pretrain_ids": 2, "people_per_scene": 7, "num_scenes": 1},
+        {"datasets": ["kinetics"], "num_scenes": 1, "scene_frames": 1},
+    ],
+)
+def test_extremes_of_the_config_render(
+    small: MiniatureConfig, tmp_path: Path, extreme: dict[str, Any]
+) -> None:
+    config = dataclasses.replace(small, **{"num_train_ids": 2, "num_test_ids": 2, **extreme})
+    render_world(config, out=tmp_path)
+    assert sorted(f.stem for f in (tmp_path / "truth").iterdir()) == sorted(config.datasets)
 
 
 def test_layouts_are_those_of_the_config() -> None:

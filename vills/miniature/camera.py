@@ -14,7 +14,7 @@ from vills.miniature.rng import Stream, sample_rng
 # Every camera watches a way that people walk along in one direction: identity need not be told
 # from any side. Degrees; 0 comes towards the camera.
 _DIRECTIONS = (12.0, 62.0, -38.0, 158.0, -96.0, 110.0)
-_NOISE_SIZE = 512
+_NOISE_SIZE = 704  # px; no picture is larger, see MiniatureConfig.image_height
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,17 @@ def _draw_people(root: Path, num_people: int) -> Image:
     rows = []
     for pid in sorted(seen)[:num_people]:
         groups = [_draw_views(seen[pid].get(camera, [])) for camera in cameras]
-        rows.append(stack(groups, axis=1))
-    return stack(rows, axis=0, gap=2)
+        rows.append(stack([_write(pid, CELL[0]), *groups], axis=1))
+    labels = [_write(camera, 14, width=_VIEWS * CELL[1]) for camera in cameras]
+    return stack([stack([_write("", 14), *labels], axis=1), *rows], axis=0, gap=2)
+
+
+def _write(text: str, height: int, *, width: int = 40) -> Image:
+    """Return a white field with a few letters."""
+    field = np.full((height, width, 3), _WHITE, dtype=np.uint8)
+    spot = (2, height // 2 + 4)
+    cv2.putText(field, text, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return field
 
 
 def _draw_views(paths: list[Path]) -> Image:

@@ -34,7 +34,8 @@ def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
     start = int(rng.integers(0, 300))
     stop = start + -(-config.scene_frames // FRAMES_PER_SECOND)
     path = f"train/{name}_{start:06d}_{stop:06d}.mp4"
-    count = int(rng.integers(2, config.people_per_scene + 1))
+    most = min(config.people_per_scene, config.num_pretrain_ids)
+    count = int(rng.integers(2, most + 1))
     # Consecutive scenes go through all people before anyone comes back.
     first = unit * config.people_per_scene
     actors = [

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pyarrow.parquet as pq
 
+from vills import areas
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import kinetics, luperson, market1501, mars
 from vills.miniature.files import replace_atomically, write_bytes
@@ -76,7 +77,7 @@ def render_world(
 def _open_state(config: MiniatureConfig, *, state: Path, out: Path) -> None:
     """Start afresh unless `state` was left by the same parameters and the same code."""
     code = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(areas.__file__)):
         code.update(file.read_bytes())
     now = json.dumps({"config": dataclasses.asdict(config), "code": code.hexdigest()}, indent=1)
     record = state / "state.json"
