@@ -28,15 +28,24 @@ def write_curated(folder: Path, *, modality: str, frames: Sequence[int] = (5, 3,
     for pid in range(1, NUM_PEOPLE + 1):
         rows += [("query", pid, 0, 0), ("gallery", pid, 0, 1), ("gallery", pid, 1, 2)]
     rows += [("gallery", 0, 1, 3), ("gallery", -1, 1, 4), ("gallery", 99, 1, 5)]
+    entries = []
+    for number, (split, pid, camid, seed) in enumerate(rows):
+        num = 1 if modality == "image" else frames[number % len(frames)]
+        crops = [make_crop(pid, camid, 10 * seed + index) for index in range(num)]
+        entries.append((split, pid, camid, [encode_jpeg(crop, 95) for crop in crops]))
+    return write_entries(folder, entries, modality=modality)
+
+
+def write_entries(
+    folder: Path, entries: Sequence[tuple[str, int, int, Sequence[bytes]]], *, modality: str
+) -> ReidData:
+    """A curated folder of (split, pid, camid, frames)."""
     records = []
     with ShardWriter(folder, 1 << 20) as writer:
-        for number, (split, pid, camid, seed) in enumerate(rows):
-            num = 1 if modality == "image" else frames[number % len(frames)]
-            crops = [make_crop(pid, camid, 10 * seed + index) for index in range(num)]
-            record_id = f"{split}_{pid % 1000:04d}_c{camid}_{number:02d}"
-            numbers = None if modality == "image" else range(num)
-            data = [encode_jpeg(crop, 95) for crop in crops]
-            shard, offsets, lengths = writer.add(record_id, data, numbers=numbers)
+        for number, (split, pid, camid, frames) in enumerate(entries):
+            record_id = f"{split}_{pid % 1000:04d}_c{camid}_{number:03d}"
+            numbers = None if modality == "image" else range(len(frames))
+            shard, offsets, lengths = writer.add(record_id, frames, numbers=numbers)
             records.append(
                 Record(
                     record_id=record_id,
@@ -53,8 +62,8 @@ def write_curated(folder: Path, *, modality: str, frames: Sequence[int] = (5, 3,
                     shard=shard,
                     offsets=offsets,
                     lengths=lengths,
-                    frames=tuple(range(num)),
-                    boxes=((0.0, 0.0, 16.0, 32.0),) * num,
+                    frames=tuple(range(len(frames))),
+                    boxes=((0.0, 0.0, 16.0, 32.0),) * len(frames),
                 )
             )
     save_manifest(folder / "manifest.parquet", records)

@@ -41,9 +41,17 @@ def test_image_rows_and_ranked_lists(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="image")
     config = EvaluateConfig(ranks=[1, 5])
     models = {"finetuned": make_reid("image"), "histogram": StripeHistogram()}
+    calls: list[tuple[str, int, int]] = []
     results = evaluate_dataset(
-        config, data=data, models=models, input_size=SIZE, out=tmp_path / "out"
+        config,
+        data=data,
+        models=models,
+        input_size=SIZE,
+        out=tmp_path / "out",
+        progress=lambda *call: calls.append(call),
     )
+    assert calls[-1] == ("histogram, image", 12, 12)
+    assert "finetuned, image" in [label for label, _, _ in calls]
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     assert [(row["row"], row["protocol"]) for row in results["rows"]] == [
         ("finetuned", "image"),

@@ -5,14 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.evaluation.curated import write_entries
+from vills.config.evaluate import EvaluateConfig
 from vills.evaluation import onnx_reid as module
-from vills.evaluation.distance import FeatureDistance
+from vills.evaluation.evaluate import evaluate_dataset
 from vills.evaluation.histogram import StripeHistogram
-from vills.evaluation.metrics import RetrievalScores, compute_scores
 from vills.evaluation.onnx_reid import OnnxReid
-from vills.evaluation.ranking import Labels, rank_gallery
 
 
 class MeanSession:
@@ -54,30 +53,29 @@ def test_models_of_other_inputs_are_refused(
 
 
 @pytest.mark.real
-def test_real_crops_give_the_known_scores(real_data: Path) -> None:
+def test_real_crops_give_the_known_scores(real_data: Path, tmp_path: Path) -> None:
     """PKU, camera 1 -> 2: all 8 views of camera 1 are queries, all 304 crops of camera 2 gallery.
 
     Measured with a plain script under this protocol: retail-0287 R-1 .793, mAP .592.
     """
-    paths = sorted((real_data / "reid" / "pku").glob("*.jpg"))
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-    pids = np.array([int(path.name[:4]) for path in paths])
-    camids = np.array([int(path.name[6]) for path in paths])
-
-    def score(features: np.ndarray) -> RetrievalScores:
-        query, gallery = np.flatnonzero(camids == 1), np.flatnonzero(camids == 2)
-        ranking = rank_gallery(
-            FeatureDistance(features[query], features[gallery], metric="cosine"),
-            query=Labels(pids[query], camids[query]),
-            gallery=Labels(pids[gallery], camids[gallery]),
-            block_size=64,
-        )
-        return compute_scores(ranking.hit_ranks, ranks=[1], num_gallery=len(gallery))
-
-    model = OnnxReid(real_data / "weights" / "person-reidentification-retail-0287.onnx")
-    retail = score(np.stack([model(image) for image in images]))
-    assert retail.cmc[1] == pytest.approx(0.793, abs=0.02)
-    assert retail.mean_ap == pytest.approx(0.592, abs=0.02)
-    histogram = score(np.stack([StripeHistogram()(image) for image in images]))
-    random = score(np.random.default_rng(0).normal(size=(len(images), 64)).astype(np.float32))
-    assert random.mean_ap < histogram.mean_ap < retail.mean_ap - 0.3
+    entries = []
+    for path in sorted((real_data / "reid" / "pku").glob("*.jpg")):
+        camid = int(path.name[6]) - 1
+        split = "gallery" if camid else "query"
+        entries.append((split, int(path.name[:4]), camid, [path.read_bytes()]))
+    entries.append(("train", 9999, 0, entries[0][3]))
+    data = write_entries(tmp_path / "pku", entries, modality="image")
+    generator = np.random.default_rng(0)
+    models = {
+        "onnx": OnnxReid(real_data / "weights" / "person-reidentification-retail-0287.onnx"),
+        "histogram": StripeHistogram(),
+        "random": lambda crop: generator.normal(size=64).astype(np.float32),
+    }
+    results = evaluate_dataset(
+        EvaluateConfig(ranks=[1]), data=data, models=models, input_size=(64, 32), out=tmp_path
+    )
+    rows = {row["row"]: row for row in results["rows"]}
+    assert rows["onnx"]["valid_queries"] == rows["onnx"]["gallery"] == 304
+    assert rows["onnx"]["R-1"] == pytest.approx(0.793, abs=0.02)
+    assert rows["onnx"]["mAP"] == pytest.approx(0.592, abs=0.02)
+    assert rows["random"]["mAP"] < rows["histogram"]["mAP"] < rows["onnx"]["mAP"] - 0.3

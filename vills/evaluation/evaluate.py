@@ -15,7 +15,13 @@ from vills.distributed import is_main
 from vills.evaluation.baselines import Model
 from vills.evaluation.entries import Entries
 from vills.evaluation.feature_file import save_feature_table
-from vills.evaluation.features import FeatureCache, FeatureModel, NetworkFeatures, PixelFeatures
+from vills.evaluation.features import (
+    Advance,
+    FeatureCache,
+    FeatureModel,
+    NetworkFeatures,
+    PixelFeatures,
+)
 from vills.evaluation.protocols import (
     PROTOCOLS,
     ProtocolResult,
@@ -52,7 +58,7 @@ def evaluate_dataset(
         out: folder; ranking/<row>_<protocol>.parquet holds each query's top entries,
             features/<row>_<part>_<modality>.parquet the features of fine-tuned models.
         workers: processes that decode.
-        progress: told (label, done, total).
+        progress: told ("<row>, <protocol>", entries described, entries).
 
     Returns:
         The content of results.json: {"rows": [{row, protocol, mAP, R-k.., mINP, counts}]}.
@@ -66,27 +72,26 @@ def evaluate_dataset(
         gallery_with_queries=config.gallery_with_queries,
     )
     settings = _build_settings(config)
-    jobs = [(name, protocol) for name in models for protocol in config.protocols]
-    rows = []
-    cache: FeatureCache | None = None
-    previous = ""
-    for done, (name, protocol) in enumerate(jobs):
+    label = ""
+
+    def advance(done: int, total: int) -> None:
         if progress is not None:
-            progress(f"{name}, {protocol}", done, len(jobs))
-        if cache is None or name != previous:
-            # One model's features at a time: protocols share them, models do not.
-            cache = FeatureCache(_build_features(config, models[name], input_size, workers))
-            previous = name
-        result = PROTOCOLS[protocol].run(
-            cache, query=query, gallery=gallery, settings=settings, top_k=TOP_K
-        )
-        rows.append(result.build_row(name))
-        if is_main():
-            _save_ranking(out / "ranking" / f"{_slug(name)}_{protocol}.parquet", result)
-            if isinstance(models[name], ReidModel):
-                _save_features(out / "features", name, result, cache)
-    if progress is not None:
-        progress("scored", len(jobs), len(jobs))
+            progress(label, done, total)
+
+    rows = []
+    for name, model in models.items():
+        # One model's features at a time: its protocols share them.
+        cache = FeatureCache(_build_features(config, model, input_size, workers, advance))
+        for protocol in config.protocols:
+            label = f"{name}, {protocol}"
+            result = PROTOCOLS[protocol].run(
+                cache, query=query, gallery=gallery, settings=settings, top_k=TOP_K
+            )
+            rows.append(result.build_row(name))
+            if is_main():
+                _save_ranking(out / "ranking" / f"{_slug(name)}_{protocol}.parquet", result)
+                if isinstance(model, ReidModel):
+                    _save_features(out / "features", name, result, cache)
     results = {"rows": rows}
     if is_main():
         with atomic_path(out / "results.json") as temporary:
@@ -106,10 +111,14 @@ def _build_settings(config: EvaluateConfig) -> RetrievalSettings:
 
 
 def _build_features(
-    config: EvaluateConfig, model: Model, input_size: Sequence[int], workers: int
+    config: EvaluateConfig,
+    model: Model,
+    input_size: Sequence[int],
+    workers: int,
+    advance: Advance,
 ) -> FeatureModel:
     if not isinstance(model, ReidModel | Backbone):
-        return PixelFeatures(model, flip=config.flip_test)
+        return PixelFeatures(model, flip=config.flip_test, advance=advance)
     return NetworkFeatures(
         model,
         input_size=input_size,
@@ -117,6 +126,7 @@ def _build_features(
         batch_size=config.batch_size,
         flip=config.flip_test,
         workers=workers,
+        advance=advance,
     )
 
 

@@ -24,6 +24,10 @@ PixelModel = Callable[[NDArray[np.uint8]], FloatArray]
 """RGB crop [H, W, 3] of any size -> feature [D]."""
 
 
+Advance = Callable[[int, int], None]
+"""Told (entries described, entries)."""
+
+
 class FeatureModel(Protocol):
     """Anything that describes entries."""
 
@@ -54,6 +58,7 @@ class NetworkFeatures:
         batch_size: int,
         flip: bool = False,
         workers: int = 0,
+        advance: Advance | None = None,
     ) -> None:
         """Take a network on its device.
 
@@ -64,6 +69,7 @@ class NetworkFeatures:
             batch_size: images per forward.
             flip: add the feature of the mirrored input.
             workers: processes that decode.
+            advance: told how far this rank is.
         """
         self.network = network
         self.input_size = input_size
@@ -71,6 +77,7 @@ class NetworkFeatures:
         self.batch_size = batch_size
         self.flip = flip
         self.workers = workers
+        self.advance = advance
 
     def compute(self, entries: Entries, modality: str) -> FloatArray:
         """[n, D], the mean over each entry's clips; ranks share the batches and all get all."""
@@ -97,6 +104,8 @@ class NetworkFeatures:
                     total = np.zeros((len(entries), features.shape[1]))
                 np.add.at(total, rows.numpy(), features)
                 np.add.at(count, rows.numpy(), 1)
+                if self.advance is not None:
+                    self.advance(int(rows[-1]) + 1, len(entries))
         parts = [part for part in gather_objects((total, count)) if part[0] is not None]
         if not parts:
             raise ValueError("no entries to describe")
@@ -129,10 +138,13 @@ class NetworkFeatures:
 class PixelFeatures:
     """A function of crops; a tracklet is the mean over all its frames."""
 
-    def __init__(self, describe: PixelModel, *, flip: bool = False) -> None:
+    def __init__(
+        self, describe: PixelModel, *, flip: bool = False, advance: Advance | None = None
+    ) -> None:
         """Take the function; `flip` adds the feature of the mirrored crop."""
         self.describe = describe
         self.flip = flip
+        self.advance = advance
 
     def compute(self, entries: Entries, modality: str) -> FloatArray:
         """[n, D]."""
@@ -142,6 +154,8 @@ class PixelFeatures:
             crops = (frames.read(row, position) for position in range(frames.num_frames(row)))
             each = np.stack([self._describe(crop) for crop in crops])
             features.append(each.astype(np.float64).mean(axis=0))
+            if self.advance is not None:
+                self.advance(row + 1, len(entries))
         return np.stack(features).astype(np.float32)
 
     def narrow(self, features: FloatArray, other: str) -> FloatArray:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 Row = Mapping[str, object]
 
-COUNT_COLUMNS = ("queries", "valid_queries", "gallery", "dim")
+COUNT_COLUMNS = ("queries", "valid_queries", "gallery")
 """Whole numbers; what is neither these nor text is a share, shown in percent."""
 HEADS = {"row": "model", "valid_queries": "valid"}
 
