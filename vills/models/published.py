@@ -33,7 +33,7 @@ _UNUSED = {
     "dinov2": r"(dino_|ibot_)?head\.|mask_token$",
 }
 # Rows of the position table before the patches; counting cannot tell: 289 is 24x12 + 1 and 17x17.
-_CLASS_SLOTS = {"dino": (1,), "ibot": (1,), "pass": (0,), "timm": (0, 1), "dinov2": (1,)}
+_CLASS_SLOTS = {"dino": (1,), "ibot": (1,), "pass": (0,), "timm": (1, 0), "dinov2": (1,)}
 # PASS's parts are the top, middle and bottom of a person.
 _PASS_PARTS = {"head": 1, "upper_body": 2, "lower_body": 3}
 
