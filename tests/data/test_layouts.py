@@ -57,6 +57,15 @@ def test_luperson_takes_every_image_at_any_depth(touch: Touch) -> None:
     assert not list(layout.videos)
 
 
+def test_links_are_followed_and_circles_are_not(touch: Touch, tmp_path: Path) -> None:
+    root = touch("a/1.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/2.jpg").touch()
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    (root / "a/up").symlink_to(root)
+    assert [i.path for i in read_layout("luperson", root).images] == ["a/1.jpg", "b/2.jpg"]
+
+
 def test_kinetics_takes_every_video(touch: Touch) -> None:
     root = touch("val/b.mp4", "train/walking/a_000001_000011.mp4", "annotations/train.csv")
     assert list(read_layout("kinetics", root).videos) == [

@@ -77,6 +77,11 @@ def test_where_and_columns(tmp_path: Path) -> None:
     assert manifest.take([4, 1]).column("pid").tolist() == [1, 1]
     assert manifest.take([8, 0])[0].record_id == "r8"
     assert manifest.column("num_frames").tolist() == [1] * 9
+    names, codes = manifest.where(pid=1).encode("split")
+    assert [names[code] for code in codes] == ["query"] * 3
+    names, codes = manifest.encode("record_id")
+    assert [names[code] for code in codes] == manifest.column("record_id").tolist()
+    assert manifest.sources == ["s"]
     with pytest.raises(ValueError, match="holds lists"):
         manifest.column("boxes")
 

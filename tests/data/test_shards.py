@@ -42,6 +42,22 @@ def test_offsets_are_those_of_tarfile(tmp_path: Path) -> None:
     assert "n" * 150 + ".jpg" in names
 
 
+def test_members_group_by_key_as_webdataset_does(tmp_path: Path) -> None:
+    """A key ends at the first dot; members of a key are neighbours within one shard."""
+    write(tmp_path)
+    groups: list[tuple[str, list[str]]] = []
+    for path in sorted(tmp_path.iterdir()):
+        with tarfile.open(path, "r|") as stream:
+            for member in stream:
+                key, _, extension = member.name.partition(".")
+                if not groups or groups[-1][0] != key:
+                    groups.append((key, []))
+                groups[-1][1].append(extension)
+    keys = [key for key, _ in groups]
+    assert keys == [*(f"r{i}" for i in range(7)), "n" * 150]
+    assert [len(extensions) for _, extensions in groups] == [1, 2, 3, 1, 2, 3, 1, 1]
+
+
 def test_reader_reads_what_was_written(tmp_path: Path) -> None:
     rows = write(tmp_path)
     assert len({shard for shard, _, _ in rows}) > 2

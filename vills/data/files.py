@@ -1,4 +1,4 @@
-"""Atomic writing: a file is complete under its name, or it is not there."""
+"""Files: walked in one order, and complete under their name or not there."""
 
 import os
 from collections.abc import Iterator
@@ -30,3 +30,24 @@ def save_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file whose bytes depend on the table alone."""
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def walk_files(root: Path) -> Iterator[str]:
+    """Paths of all files below `root`, posix and relative, folder by folder, sorted in each.
+
+    One folder is in memory at a time. Links are followed, since data sets are often linked into
+    place, but no folder is read twice. Hidden files and folders are left out.
+    """
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        base = Path(folder).relative_to(root).as_posix()
+        prefix = "" if base == "." else f"{base}/"
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield prefix + name

@@ -14,7 +14,7 @@ class FrameReader:
     def __init__(self, manifest: Manifest, reader: ShardReader, *, cache_mb: float = 0.0) -> None:
         self._reader = reader
         self._starts, self._offsets, self._lengths = manifest.frame_spans()
-        self._shards, self._shard_of = np.unique(manifest.column("shard"), return_inverse=True)
+        self._shards, self._shard_of = manifest.encode("shard")
         num_frames = len(self._offsets)
         self._cache = FrameCache(num_images=num_frames, megabytes=cache_mb) if cache_mb else None
 
@@ -34,7 +34,7 @@ class FrameReader:
         return pixels
 
     def _decode(self, row: int, number: int) -> np.ndarray:
-        shard = str(self._shards[self._shard_of[row]])
+        shard = self._shards[self._shard_of[row]]
         offset = int(self._offsets[number])
         data = self._reader.read(shard, offset, int(self._lengths[number]))
         return decode_curated(data, name=f"{self._reader.folder / shard} at byte {offset}")

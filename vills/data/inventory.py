@@ -1,14 +1,12 @@
 """The inventory of a raw data set: what DVC depends on instead of millions of files."""
 
 import hashlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import save_table
+from vills.data.files import save_table, walk_files
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("digest", pa.string())])
 _SHOWN = 5
@@ -16,15 +14,6 @@ _SHOWN = 5
 
 class InventoryError(ValueError):
     """The files are not those of the inventory."""
-
-
-def walk_files(root: Path) -> Iterator[str]:
-    """Paths of all files below `root`, posix and relative; hidden ones are left out."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield (Path(folder) / name).relative_to(root).as_posix()
 
 
 def build_inventory(root: Path) -> pa.Table:

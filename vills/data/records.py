@@ -159,6 +159,19 @@ class Manifest:
             column = column.cast(pa.string())
         return np.asarray(column.to_numpy())
 
+    def encode(self, name: str) -> tuple[list[str], np.ndarray]:
+        """(distinct values, int code of every row) of a string column."""
+        column = self._table.column(name).combine_chunks()
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources whose records these are."""
+        names, codes = self.encode("source")
+        return sorted({names[code] for code in np.unique(codes)})
+
     def frame_spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(starts [len + 1], offsets [frames], lengths [frames]) of all frames, one after another.
 
@@ -172,11 +185,14 @@ class Manifest:
 
     def where(self, **equals: Any) -> "Manifest":
         """Rows whose columns equal the given scalars, or one of the given list or tuple."""
-        keep = np.ones(len(self), dtype=bool)
+        keep = pa.array(np.ones(len(self), dtype=bool))
         for name, wanted in equals.items():
             values = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
-            keep &= np.isin(self.column(name), values)
-        return Manifest(self._table.filter(pa.array(keep)))
+            kind = SCHEMA.field(name).type
+            # within arrow: an array of Python strings would take seconds for millions of rows
+            column = self._table.column(name).cast(kind).combine_chunks()
+            keep = pc.and_(keep, pc.is_in(column, value_set=pa.array(values, type=kind)))
+        return Manifest(self._table.filter(keep))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Manifest":
         """The given rows, in the given order."""

@@ -8,9 +8,10 @@ _MASK = (1 << 64) - 1
 def sample_rng(*key: int) -> np.random.Generator:
     """A generator of its own for `key`, e.g. (seed, stream, epoch, sample index).
 
-    Philox is counter-based: generators of neighbouring keys are independent by construction.
+    Philox is counter-based: generators of neighbouring keys are independent by construction. The
+    key's length is part of it, since SeedSequence fills short ones up with zeros.
     """
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((len(key), *key))))
 
 
 def sample_key(*key: int) -> int:

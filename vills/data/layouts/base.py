@@ -1,10 +1,11 @@
 """What every layout reader yields, and the errors they share."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
+
+from vills.data.files import walk_files
 
 T = TypeVar("T")
 
@@ -145,17 +146,8 @@ def find_root(root: Path, *, nested: tuple[str, ...], needed: tuple[str, ...], n
 
 
 def walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Files below `root` with one of the suffixes: posix, relative, folder by folder, sorted.
-
-    One folder is in memory at a time; hidden files and folders are left out.
-    """
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        base = Path(folder).relative_to(root).as_posix()
-        prefix = "" if base == "." else f"{base}/"
-        for name in sorted(names):
-            if name.lower().endswith(suffixes) and not name.startswith("."):
-                yield prefix + name
+    """Files below `root` with one of the suffixes: posix, relative, folder by folder, sorted."""
+    return (path for path in walk_files(root) if path.lower().endswith(suffixes))
 
 
 def require_any(stream: Iterable[T], *, root: Path, name: str, expected: str) -> None:
