@@ -174,6 +174,8 @@ def set_threads(sections: Mapping[str, Any]) -> None:
     if threads:
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[variable] = str(max(threads))
+        # Threads that wait by spinning starve each other wherever cores are shared.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def to_plain(value: Any) -> Any:

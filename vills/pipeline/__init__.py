@@ -155,6 +155,7 @@ def _get_folder(variable: str, meaning: str) -> Path:
     value = os.environ.get(variable, "")
     if not value or not Path(value).is_dir():
         raise ConfigError(
-            f"{variable} = {value!r} is no folder. What to do: export {variable}=/path to {meaning}."
+            f"{variable} = {value!r} is no folder. Allowed: {meaning}. "
+            f"What to do: export {variable}=/path/to/it."
         )
     return Path(value)

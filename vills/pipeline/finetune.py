@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from vills.config.finetune import FinetuneConfig
 from vills.pipeline import ARTIFACTS, Stage, StageContext, get_metrics_path, get_plots_path
 
+CACHE_MB = 1024.0
+"""Memory for decoded images; a small data set is then decoded once."""
+
 if TYPE_CHECKING:
     from vills.config.params import Params
     from vills.models.reid import ReidModel
@@ -19,7 +22,7 @@ def run(context: StageContext) -> None:
     from vills.train.finetune import run_finetune
 
     config = context.config("finetune", FinetuneConfig)
-    data = load_reid_data(context.inputs["curated"] / context.item)
+    data = load_reid_data(context.inputs["curated"] / context.item, modality=config.modality)
 
     def evaluate(model: "ReidModel") -> dict[str, float]:
         return compute_accuracy(model, data=data, config=config)
@@ -27,7 +30,7 @@ def run(context: StageContext) -> None:
     out = context.outs["finetune"]
     run_finetune(
         config,
-        model_folder=context.inputs["pretrain"] / config.network,
+        model_folder=context.inputs["pretrain"],
         data=data,
         evaluate=evaluate,
         work=context.work,
@@ -35,6 +38,7 @@ def run(context: StageContext) -> None:
         journal=context.journal,
         guard=context.guard,
         progress=context.progress,
+        cache_mb=CACHE_MB,
     )
     accuracy = json.loads((out / "accuracy.json").read_text())
     _save_plot(context.outs["plots"], accuracy)

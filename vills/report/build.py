@@ -99,9 +99,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
         metrics = json.loads((inputs.artifacts / "metrics" / f"evaluate_{item}.json").read_text())
         for protocol in metrics["scores"]:
             strips = load_strips(
-                folder / "rankings.parquet",
-                row=OURS,
-                protocol=protocol,
+                folder / "ranking" / f"{OURS}_{protocol}.parquet",
                 count=config.num_strips,
                 length=config.strip_length,
             )

@@ -31,8 +31,8 @@ def build_scores(metrics: Metrics) -> Section:
         table = build_table(rows, text=("protocol", "model"), marked=marked)
         blocks.append(Block(heading=item, table=table, run=values["fingerprint"]))
     note = (
-        "mAP and CMC in percent. finetuned starts from the pre-trained teacher, scratch from random "
-        "weights of the same architecture; pretrained has seen no label, untrained nothing at all."
+        "mAP and CMC in percent. finetuned starts from the pre-trained teacher, scratch from "
+        "random weights of the same architecture; pretrained has seen no label, untrained nothing."
     )
     return Section("Scores", [Block(text=note), *blocks] if blocks else [])
 
@@ -84,9 +84,9 @@ def build_pretraining(metrics: Metrics, *, plots: Path, views: Path) -> Section:
                 build_curves(health, x_label="step"),
                 heading="Health",
                 plot=True,
-                caption="Norm of each weighted term's gradient on the shared parameters; entropy of a "
-                "teacher's target per sample (low: it has an opinion) and of the mean target (high: "
-                "opinions differ, no collapse); spread of the teacher's features.",
+                caption="Norm of each weighted term's gradient on shared parameters; entropy of "
+                "a teacher's target per sample (low: it has an opinion) and of the mean target "
+                "(high: opinions differ, no collapse); spread of the teacher's features.",
             )
         )
     blocks.append(_build_health_table(values["health"]))

@@ -53,20 +53,17 @@ class CropReader:
         return decode_image(data)
 
 
-def load_strips(path: Path, *, row: str, protocol: str, count: int, length: int) -> list[Strip]:
-    """Strips of one model, evenly over its queries in record order: neither best nor worst first."""
-    table = pq.read_table(path, filters=[("row", "==", row), ("protocol", "==", protocol)])
-    entries = table.sort_by("query").to_pylist()
-    chosen = sorted({round(i) for i in np.linspace(0, len(entries) - 1, count)}) if entries else []
-    strips = []
-    for entry in (entries[i] for i in chosen):
-        kept = [
-            (name, verdict == "right")
-            for name, verdict in zip(entry["gallery"], entry["verdicts"], strict=True)
-            if verdict != "junk"
-        ][:length]
-        strips.append(Strip(entry["query"], [n for n, _ in kept], [r for _, r in kept]))
-    return strips
+def load_strips(path: Path, *, count: int, length: int) -> list[Strip]:
+    """Strips of one model, evenly over its queries in record order: not the best, not the worst."""
+    lists: dict[str, list[tuple[str, bool]]] = {}
+    for entry in pq.read_table(path).to_pylist():
+        found = lists.setdefault(entry["query_id"], [])
+        if entry["verdict"] != "junk" and len(found) < length:
+            found.append((entry["gallery_id"], entry["verdict"] == "right"))
+    names = sorted(lists)
+    chosen = sorted({round(i) for i in np.linspace(0, len(names) - 1, count)}) if names else []
+    found_by = [(names[i], lists[names[i]]) for i in chosen]
+    return [Strip(name, [n for n, _ in top], [right for _, right in top]) for name, top in found_by]
 
 
 def render_strips(strips: Sequence[Strip], reader: CropReader) -> bytes:
