@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vills.config.lse import LseConfig
+from vills.lse.contact_sheet import TILE_HEIGHT, build_mask_sheet, draw_tile
+from vills.lse.extract import extract_source
+
+
+def test_sheet_shows_the_frames_asked_for(world, tmp_path: Path) -> None:
+    source = world["luperson"]
+    extract_source(
+        source.name,
+        LseConfig(segmenter="parsing"),
+        curated=source.curated,
+        root=source.root,
+        out=tmp_path / "out",
+        work=tmp_path / "work",
+        weights=None,
+    )
+    sheets = []
+    for name in ("a.png", "b.png"):
+        build_mask_sheet(source.curated, tmp_path / "out", tmp_path / name, 8)
+        sheets.append((tmp_path / name).read_bytes())
+    assert sheets[0] == sheets[1]
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.height >= 2 * TILE_HEIGHT
+        assert np.asarray(image).std() > 10
+
+
+def test_no_cache_says_what_to_run(world, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="run the lse stage"):
+        build_mask_sheet(world["luperson"].curated, tmp_path, tmp_path / "a.png", 4)
+
+
+def test_tile_marks_mask_and_points() -> None:
+    image = np.full((56, 28, 3), 128, np.uint8)
+    mask = np.zeros((56, 28), bool)
+    mask[28:] = True
+    keypoints = np.array([[14, 10, 0.9], [5, 5, 0.0]], np.float32)
+    tile = draw_tile(image, masks={"head": mask}, keypoints=keypoints, min_score=0.5)
+    assert tile.shape == (TILE_HEIGHT, 2 * 28 * TILE_HEIGHT // 56, 3)
+    plain, overlay = np.split(tile, 2, axis=1)
+    assert (plain == 128).all()
+    assert (overlay[-20:] != 128).any(axis=-1).all()
+    assert tuple(overlay[40, 56]) == (40, 255, 60)
+    assert (overlay[20, 20] == 128).all()  # a keypoint without any confidence is not drawn
