@@ -204,3 +204,38 @@ def test_colour_finds_people_of_one_colour_each(tmp_path: Path) -> None:
         config, data=data, models={"mean": mean_colour}, input_size=SIZE, out=tmp_path / "out"
     )
     assert [row["R-1"] for row in results["rows"]] == [1.0, 1.0]
+
+
+def test_a_killed_attempt_goes_on_at_its_row_with_the_same_bytes(tmp_path: Path) -> None:
+    data = write_curated(tmp_path / "set", modality="video")
+    config = EvaluateConfig(gallery_with_queries=True, **VIDEO_CONFIG)
+    asked: list[int] = []
+
+    def mean_colour(crop: np.ndarray) -> np.ndarray:
+        asked.append(1)
+        return crop.mean((0, 1)).astype(np.float32)
+
+    def evaluate(name: str, *, until: str = "") -> None:
+        def kill(label: str, done: int, total: int) -> None:
+            if label == until:
+                raise KeyboardInterrupt
+
+        evaluate_dataset(
+            config,
+            data=data,
+            models={"mean": mean_colour, "finetuned": make_reid("video")},
+            input_size=SIZE,
+            out=tmp_path / name,
+            work=tmp_path / f"{name}_work",
+            progress=kill,
+        )
+
+    evaluate("whole")
+    num_frames = len(asked)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("killed", until="finetuned, image_to_video")
+    assert len(asked) == 2 * num_frames  # the baseline's rows were done
+    assert not (tmp_path / "killed").exists()
+    evaluate("killed")
+    assert len(asked) == 2 * num_frames
+    assert read_all(tmp_path / "killed") == read_all(tmp_path / "whole")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from vills.config.evaluate import EvaluateConfig
 from vills.data.files import atomic_path, save_table
 from vills.data.reid import ReidData
-from vills.distributed import is_main
+from vills.distributed import broadcast_object, is_main
 from vills.evaluation.baselines import Model
 from vills.evaluation.entries import Entries
 from vills.evaluation.feature_file import save_feature_table
@@ -36,6 +37,7 @@ TOP_K = 10
 """Entries kept per query for the strips, junk not counted."""
 
 Progress = Callable[[str, int, int], None]
+Row = dict[str, str | float | int]
 
 
 def evaluate_dataset(
@@ -45,9 +47,10 @@ def evaluate_dataset(
     models: Mapping[str, Model],
     input_size: Sequence[int],
     out: Path,
+    work: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
-) -> dict[str, list[dict[str, str | float | int]]]:
+) -> dict[str, list[Row]]:
     """Write results.json, ranking/ and features/ below `out`; the same input, the same bytes.
 
     Args:
@@ -57,6 +60,8 @@ def evaluate_dataset(
         input_size: height and width that networks see, px.
         out: folder; ranking/<row>_<protocol>.parquet holds each query's top entries,
             features/<row>_<part>_<modality>.parquet the features of fine-tuned models.
+        work: folder of this run alone: rows that a killed attempt finished there are not computed
+            again. Without one, every call starts anew.
         workers: processes that decode.
         progress: told ("<row>, <protocol>", entries described, entries).
 
@@ -72,6 +77,9 @@ def evaluate_dataset(
         gallery_with_queries=config.gallery_with_queries,
     )
     settings = _build_settings(config)
+    building = out.with_name(out.name + ".building") if work is None else work / "rows"
+    if work is None and is_main():
+        shutil.rmtree(building, ignore_errors=True)
     label = ""
 
     def advance(done: int, total: int) -> None:
@@ -84,18 +92,19 @@ def evaluate_dataset(
         cache = FeatureCache(_build_features(config, model, input_size, workers, advance))
         for protocol in config.protocols:
             label = f"{name}, {protocol}"
-            result = PROTOCOLS[protocol].run(
-                cache, query=query, gallery=gallery, settings=settings, top_k=TOP_K
-            )
-            rows.append(result.build_row(name))
-            if is_main():
-                _save_ranking(out / "ranking" / f"{_slug(name)}_{protocol}.parquet", result)
-                if isinstance(model, ReidModel):
-                    _save_features(out / "features", name, result, cache)
+            part = building / f"{_slug(name)}_{protocol}"
+            row = _load_row(part)
+            if row is None:
+                result = PROTOCOLS[protocol].run(
+                    cache, query=query, gallery=gallery, settings=settings, top_k=TOP_K
+                )
+                row = result.build_row(name)
+                if is_main():
+                    _save_part(part, row, result, cache if isinstance(model, ReidModel) else None)
+            rows.append(row)
     results = {"rows": rows}
     if is_main():
-        with atomic_path(out / "results.json") as temporary:
-            temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+        _assemble(out, results, building, remove=work is None)
     return results
 
 
@@ -130,6 +139,22 @@ def _build_features(
     )
 
 
+def _load_row(part: Path) -> Row | None:
+    """The row that an earlier attempt finished; one answer for all ranks."""
+    path = part / "row.json"
+    own = json.loads(path.read_text()) if is_main() and path.is_file() else None
+    row: Row | None = broadcast_object(own)
+    return row
+
+
+def _save_part(part: Path, row: Row, result: ProtocolResult, cache: FeatureCache | None) -> None:
+    """Files of one row, its scores last: what has scores is complete."""
+    _save_ranking(part / "ranking" / f"{part.name}.parquet", result)
+    if cache is not None:
+        _save_features(part / "features", _slug(str(row["row"])), result, cache)
+    _save_json(part / "row.json", row)
+
+
 def _save_ranking(path: Path, result: ProtocolResult) -> None:
     """One row per shown entry: query, its frame (-1: whole record), position, entry, verdict."""
     lists = result.lists
@@ -150,15 +175,30 @@ def _save_ranking(path: Path, result: ProtocolResult) -> None:
     save_table(path, pa.table(columns))
 
 
-def _save_features(folder: Path, name: str, result: ProtocolResult, cache: FeatureCache) -> None:
+def _save_features(folder: Path, slug: str, result: ProtocolResult, cache: FeatureCache) -> None:
     protocol = PROTOCOLS[result.protocol]
     parts = (
         ("query", result.query, protocol.query_modality),
         ("gallery", result.gallery, protocol.gallery_modality),
     )
     for part, entries, modality in parts:
-        path = folder / f"{_slug(name)}_{part}_{modality}.parquet"
+        path = folder / f"{slug}_{part}_{modality}.parquet"
         save_feature_table(path, ids=entries.ids, features=cache(entries, modality, modality))
+
+
+def _assemble(out: Path, results: dict[str, list[Row]], building: Path, *, remove: bool) -> None:
+    """The finished parts' files under their names in `out`."""
+    for source in sorted(building.glob("*/*/*.parquet")):
+        with atomic_path(out / source.parent.name / source.name) as temporary:
+            shutil.copyfile(source, temporary)
+    _save_json(out / "results.json", results)
+    if remove:
+        shutil.rmtree(building)
+
+
+def _save_json(path: Path, content: object) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _slug(name: str) -> str:

@@ -170,23 +170,23 @@ class PixelFeatures:
 
 
 class FeatureCache:
-    """Describes each record once, however many protocols ask."""
+    """Describes the same entries once, however many protocols ask.
+
+    Whole sets are kept, never single records: batches are then cut alike whichever protocol comes
+    first, so that a resumed run has the last bits of an undisturbed one.
+    """
 
     def __init__(self, model: FeatureModel) -> None:
         """Wrap a model."""
         self._model = model
-        self._features: dict[tuple[object, ...], FloatArray] = {}
+        self._features: dict[tuple[str, tuple[tuple[str, int], ...]], FloatArray] = {}
 
     def __call__(self, entries: Entries, modality: str, other: str) -> FloatArray:
         """Features [n, D] of `modality`, fit to be compared with those of modality `other`."""
-        keys = [(modality, *key) for key in entries.keys]
-        missing = [row for row, key in enumerate(keys) if key not in self._features]
-        if missing:
-            fresh = self._model.compute(entries.take(np.array(missing)), modality)
-            for row, feature in zip(missing, fresh, strict=True):
-                self._features[keys[row]] = feature
-        features = np.stack([self._features[key] for key in keys])
-        return self._model.narrow(features, other)
+        key = (modality, tuple(entries.keys))
+        if key not in self._features:
+            self._features[key] = self._model.compute(entries, modality)
+        return self._model.narrow(self._features[key], other)
 
 
 @contextmanager
