@@ -63,11 +63,11 @@ class Canvas:
         )
         mask = np.zeros((size[1], size[0]), dtype=np.uint8)
         corners = np.round((outline - (left, top)) * (1 << _SHIFT)).astype(np.int32)
-        cv2.fillPoly(mask, [corners], 255, lineType=cv2.LINE_8, shift=_SHIFT)
+        cv2.fillPoly(mask, [corners], 1, lineType=cv2.LINE_8, shift=_SHIFT)
         cv2.copyTo(warped, mask, self.colour[top:bottom, left:right])
         code = self.instance * PARTS_PER_INSTANCE + part if self.instance else 0
         region = self.parts[top:bottom, left:right]
-        region[mask > 0] = min(code, 255)
+        np.copyto(region, np.uint8(code), where=mask.view(np.bool_))
 
     def paint_tube(
         self, start: Vector, end: Vector, radii: tuple[float, float], texture: Image, *, part: int

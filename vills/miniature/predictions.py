@@ -97,15 +97,15 @@ def _guess_keypoints(instance: Instance, rng: np.random.Generator, size: Array) 
     # A detector that takes the back for the front swaps the sides.
     if rng.random() < 0.03:
         guess, seen = guess[_SWAPPED], seen[_SWAPPED]
-    spread = np.where(seen, 0.011, 0.06) * tall
+    spread = np.where(seen, 0.011, 0.10) * tall
     guess[:, :2] += rng.normal(0.0, 1.0, size=(NUM_KEYPOINTS, 2)) * spread[:, None]
     sure = 1.0 - rng.beta(1.6, 10.0, size=NUM_KEYPOINTS)
     unsure = rng.beta(2.2, 4.5, size=NUM_KEYPOINTS)
     guess[:, 2] = np.where(seen, sure, unsure)
     # Plain mistakes: far off, and usually, but not always, with a low score.
-    wrong = rng.random(NUM_KEYPOINTS) < 0.04
+    wrong = rng.random(NUM_KEYPOINTS) < 0.07
     guess[wrong, :2] += rng.normal(0.0, 0.16 * tall, size=(int(wrong.sum()), 2))
-    guess[wrong, 2] *= rng.uniform(0.2, 0.9, size=int(wrong.sum()))
+    guess[wrong, 2] *= rng.uniform(0.1, 0.7, size=int(wrong.sum()))
     guess[:, :2] = np.clip(guess[:, :2], 0.0, size - 1.0)
     return guess
 

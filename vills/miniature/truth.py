@@ -70,10 +70,12 @@ def measure(
 
 def build_instance(canvas: Canvas, painted: Painted) -> Instance:
     """Return the truth about a figure in the finished picture."""
-    own = np.where(
-        canvas.parts // PARTS_PER_INSTANCE == painted.slot, canvas.parts % PARTS_PER_INSTANCE, 0
-    )
-    shown = int(np.count_nonzero(own))
+    left, top, right, bottom = (int(edge) for edge in painted.box * SUPERSAMPLE)
+    region = canvas.parts[top:bottom, left:right]
+    own = np.zeros_like(canvas.parts)
+    mine = region // PARTS_PER_INSTANCE == painted.slot
+    own[top:bottom, left:right] = np.where(mine, region % PARTS_PER_INSTANCE, 0)
+    shown = int(np.count_nonzero(mine))
     small = own[::SUPERSAMPLE, ::SUPERSAMPLE]
     return Instance(
         person=painted.person,
