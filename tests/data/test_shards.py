@@ -1,10 +1,12 @@
 import multiprocessing
 import pickle
+import resource
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from vills.data.files import atomic_path
 from vills.data.shards import ShardReader, ShardWriter
 
 
@@ -128,6 +130,23 @@ def test_an_error_leaves_no_half_shard(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="stop"):
         fail()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [50_000, 9_500])
+def test_a_full_disk_leaves_nothing_that_looks_finished(tmp_path: Path, size: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, hard))
+    try:
+        with (
+            pytest.raises(OSError, match="File too large"),
+            ShardWriter(tmp_path, 99_999) as writer,
+        ):
+            writer.add("a", [b"x" * size])
+        with pytest.raises(OSError, match="File too large"), atomic_path(tmp_path / "b") as path:
+            path.write_bytes(b"x" * size)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
 
 

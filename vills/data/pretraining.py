@@ -189,7 +189,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
                 known = [known[i * len(known) // length] for i in range(length)]
             missing = [t for t in range(len(positions)) if t not in known]
             index[a] = sorted(known + missing[: length - len(known)])
-            used = np.isin(index[a], known)
+            used = np.array([t in known for t in index[a].tolist()])
             weight[a] = used
             if known:
                 views = np.empty((len(known), *lse.shape[2:]), dtype=np.uint8)

@@ -5,6 +5,7 @@ import tarfile
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -91,7 +92,9 @@ class ShardWriter:
     def abort(self) -> None:
         """Drop the shard in progress."""
         if self._file is not None:
-            self._file.close()
+            # on a full disk closing fails too, as it flushes; what it held is dropped anyway
+            with suppress(OSError):
+                self._file.close()
             self._file, self._position = None, 0
         self._temporary.unlink(missing_ok=True)
 
@@ -106,9 +109,10 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         """Finish the last shard, or drop it after an error."""
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        finally:
             self.abort()
 
     @property
