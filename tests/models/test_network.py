@@ -200,6 +200,24 @@ def test_missing_lse_views_are_ignored_and_present_ones_matter() -> None:
     assert not torch.allclose(one.logits[2], all_.logits[2])
 
 
+def test_a_batch_without_any_lse_view_is_one_without_lse() -> None:
+    network, batch = build(), make_batch()
+    assert batch.image_lse_weight is not None
+    assert batch.clip_lse_weight is not None
+    none = replace(
+        batch,
+        image_lse_weight=torch.zeros_like(batch.image_lse_weight),
+        clip_lse_weight=torch.zeros_like(batch.clip_lse_weight),
+    )
+    bare = replace(batch, image_lse=None, clip_lse=None)
+    with torch.no_grad():
+        teacher = network(batch, role="teacher")
+    first, second = (
+        compute_terms(network, network(b, role="student"), teacher) for b in (none, bare)
+    )
+    torch.testing.assert_close(first, second)
+
+
 def test_area_views_reach_their_own_role_and_the_coarse_one() -> None:
     network = build().eval()
     batch = make_batch()

@@ -138,10 +138,11 @@ class ViewEncoder:
     def _encode_existing(self, pictures: Tensor, weight: Tensor, keys: Tensor | None) -> Tensor:
         """[R, 3, h, w] -> [R, S, D], zero for rows of weight 0, which are not encoded."""
         keep = weight.nonzero()[:, 0]
+        existing = pictures[keep]
         if len(keep) == 0:  # every rank makes the same calls, else sharded parameters would hang
-            keep = keep.new_zeros(1)
+            keep, existing = keep.new_zeros(1), torch.zeros_like(pictures[:1])
         noise = self._build_noise(None if keys is None else keys[keep])
-        encoded: Tensor = self._backbone.encoder(pictures[keep], None, noise)
+        encoded: Tensor = self._backbone.encoder(existing, None, noise)
         tokens = encoded.new_zeros(len(pictures), *encoded.shape[1:])
         return tokens.index_copy(0, keep, encoded)
 
