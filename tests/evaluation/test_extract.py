@@ -9,31 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.evaluation.networks import SIZE, make_backbone
 from vills.config.checks import ConfigError
-from vills.config.model import ModelConfig
 from vills.data.clips import spread_clips
 from vills.evaluation import extract as module
 from vills.evaluation.extract import ROLES, extract_path
 from vills.models.backbone import Backbone
-
-SIZE = (32, 16)
+from vills.models.weights import export_backbone
 
 
 @pytest.fixture
-def backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        width=16,
-        depth=1,
-        num_heads=2,
-        patch_size=8,
-        image_size=list(SIZE),
-        resampler_depth=1,
-        num_queries=5,
-        max_frames=4,
-    )
-    backbone = Backbone(config, areas=("upper_body", "head")).eval()
-    monkeypatch.setattr(module, "load_backbone", lambda folder: backbone)
+def backbone(tmp_path: Path) -> Backbone:
+    backbone = make_backbone()
+    export_backbone(backbone, tmp_path / "weights")
     return backbone
 
 
@@ -69,7 +57,7 @@ def make_folder(root: Path) -> Path:
 def test_every_file_is_described_or_named(tmp_path: Path, backbone: Backbone) -> None:
     root = make_folder(tmp_path / "in")
     out = tmp_path / "out.parquet"
-    report = extract_path(root, weights=tmp_path, out=out, num_frames=3, batch_size=2)
+    report = extract_path(root, weights=tmp_path / "weights", out=out, num_frames=3, batch_size=2)
     assert (report.num_images, report.num_videos) == (7, 1)
     assert sorted(path for path, _ in report.bad) == [
         "broken.mp4",
@@ -98,7 +86,7 @@ def test_tokens_equal_the_backbone(tmp_path: Path, backbone: Backbone) -> None:
     root = make_folder(tmp_path / "in") / "walk"
     frames = make_frames(7)[:5]
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
-    extract_path(root, weights=tmp_path, out=tmp_path / "a.parquet", num_frames=3)
+    extract_path(root, weights=tmp_path / "weights", out=tmp_path / "a.parquet", num_frames=3)
     rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
     with torch.inference_mode():
         images = backbone.encode_image(pixels).roles
@@ -108,7 +96,9 @@ def test_tokens_equal_the_backbone(tmp_path: Path, backbone: Backbone) -> None:
         np.testing.assert_allclose(row["coarse"], images[index, 0], atol=1e-5)
         np.testing.assert_allclose(row["head"], images[index, 3], atol=1e-5)
     # The folder itself is one tracklet.
-    extract_path(root, weights=tmp_path, out=tmp_path / "b.parquet", num_frames=3, tracklets=True)
+    extract_path(
+        root, weights=tmp_path / "weights", out=tmp_path / "b.parquet", num_frames=3, tracklets=True
+    )
     (row,) = pq.read_table(tmp_path / "b.parquet").to_pylist()
     assert (row["path"], row["kind"], row["num_frames"]) == ("walk", "video", 5)
     np.testing.assert_allclose(row["temporal"], video[4], atol=1e-5)
@@ -122,7 +112,12 @@ def test_outputs_are_the_same_bytes_and_npz_holds_the_same(
     root = make_folder(tmp_path / "in")
     for suffix in ("parquet", "npz"):
         for name in ("a", "b"):
-            extract_path(root, weights=tmp_path, out=tmp_path / f"{name}.{suffix}", tracklets=True)
+            extract_path(
+                root,
+                weights=tmp_path / "weights",
+                out=tmp_path / f"{name}.{suffix}",
+                tracklets=True,
+            )
         first, second = (tmp_path / f"{name}.{suffix}" for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
     rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
@@ -141,19 +136,19 @@ def test_a_long_video_is_thinned_evenly(
 ) -> None:
     monkeypatch.setattr(module, "MAX_FRAMES", 5)
     save_video(tmp_path / "long.mp4", make_frames(23))
-    extract_path(tmp_path / "long.mp4", weights=tmp_path, out=tmp_path / "a.parquet")
+    extract_path(tmp_path / "long.mp4", weights=tmp_path / "weights", out=tmp_path / "a.parquet")
     (row,) = pq.read_table(tmp_path / "a.parquet").to_pylist()
     assert row["num_frames"] == 3  # of 23 frames every eighth: 0, 8, 16
 
 
 def test_refusals_say_what_to_do(tmp_path: Path, backbone: Backbone) -> None:
     with pytest.raises(ConfigError, match=r"ends in .parquet or .npz"):
-        extract_path(tmp_path, weights=tmp_path, out=tmp_path / "a.csv")
+        extract_path(tmp_path, weights=tmp_path / "weights", out=tmp_path / "a.csv")
     with pytest.raises(FileNotFoundError, match="check the path"):
-        extract_path(tmp_path / "absent", weights=tmp_path, out=tmp_path / "a.npz")
+        extract_path(tmp_path / "absent", weights=tmp_path / "weights", out=tmp_path / "a.npz")
     with pytest.raises(ValueError, match="no image or video"):
-        extract_path(tmp_path, weights=tmp_path, out=tmp_path / "a.npz")
+        extract_path(tmp_path / "weights", weights=tmp_path / "weights", out=tmp_path / "a.npz")
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match="none of the 1 images and videos .*the file is empty"):
-        extract_path(tmp_path, weights=tmp_path, out=tmp_path / "a.npz")
+        extract_path(tmp_path / "a.jpg", weights=tmp_path / "weights", out=tmp_path / "a.npz")
     assert not list(tmp_path.glob("a.npz*"))

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,36 +77,54 @@ def evaluate_dataset(
         Entries(data.gallery, data.reader),
         gallery_with_queries=config.gallery_with_queries,
     )
-    settings = _build_settings(config)
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)
-    label = ""
+    scorer = _Scorer(config, query, gallery, building, input_size, workers, progress)
+    rows = [row for name, model in models.items() for row in scorer.score(name, model)]
+    results = {"rows": rows}
+    if is_main():
+        _assemble(out, results, building, remove=work is None)
+    return results
 
-    def advance(done: int, total: int) -> None:
-        if progress is not None:
-            progress(label, done, total)
 
-    rows = []
-    for name, model in models.items():
-        # One model's features at a time: its protocols share them.
-        cache = FeatureCache(_build_features(config, model, input_size, workers, advance))
-        for protocol in config.protocols:
+@dataclass(frozen=True)
+class _Scorer:
+    """What all models of a data set have in common."""
+
+    config: EvaluateConfig
+    query: Entries
+    gallery: Entries
+    building: Path
+    input_size: Sequence[int]
+    workers: int
+    progress: Progress | None
+
+    def score(self, name: str, model: Model) -> list[Row]:
+        """One row per protocol, which share the model's features; finished ones are only read."""
+        settings = _build_settings(self.config)
+        rows, label = [], ""
+
+        def advance(done: int, total: int) -> None:
+            if self.progress is not None:
+                self.progress(label, done, total)
+
+        cache = FeatureCache(
+            _build_features(self.config, model, self.input_size, self.workers, advance)
+        )
+        for protocol in self.config.protocols:
             label = f"{name}, {protocol}"
-            part = building / f"{_slug(name)}_{protocol}"
+            part = self.building / f"{_slug(name)}_{protocol}"
             row = _load_row(part)
             if row is None:
                 result = PROTOCOLS[protocol].run(
-                    cache, query=query, gallery=gallery, settings=settings, top_k=TOP_K
+                    cache, query=self.query, gallery=self.gallery, settings=settings, top_k=TOP_K
                 )
                 row = result.build_row(name)
                 if is_main():
                     _save_part(part, row, result, cache if isinstance(model, ReidModel) else None)
             rows.append(row)
-    results = {"rows": rows}
-    if is_main():
-        _assemble(out, results, building, remove=work is None)
-    return results
+        return rows
 
 
 def _build_settings(config: EvaluateConfig) -> RetrievalSettings:
