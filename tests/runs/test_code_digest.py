@@ -120,6 +120,21 @@ def test_bytecode_does_not_count(root: Path) -> None:
     assert compute_code_digest(MODULE, root=root) == before
 
 
+def test_a_page_beside_a_module_counts(root: Path) -> None:
+    (root / "models" / "encoder.py").write_text("PAGE = 'page.html'\nHEIGHT = 'a/b.yaml'\n")
+    (root / "models" / "a").mkdir()
+    (root / "models" / "unnamed.html").write_text("")
+    seen = set()
+    for name in ("page.html", "a/b.yaml"):
+        seen.add(compute_code_digest(MODULE, root=root))
+        for text in ("<p>", "<!-- a comment in a page is part of the page -->"):
+            (root / "models" / name).write_text(text)
+            seen.add(compute_code_digest(MODULE, root=root))
+    assert len(seen) == 5
+    assert (root / "models" / "page.html") in compute_import_files(MODULE, root=root)
+    assert (root / "models" / "unnamed.html") not in compute_import_files(MODULE, root=root)
+
+
 def test_a_computed_import_is_refused_a_written_one_is_followed(root: Path) -> None:
     (root / "models" / "encoder.py").write_text(
         "import importlib\nimportlib.import_module('vills.models.unused')\n"

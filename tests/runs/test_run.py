@@ -107,6 +107,20 @@ def test_a_finished_run_is_collected_not_repeated(project: Project) -> None:
     assert get_last_attempt(again.folder / "attempts") == 1
 
 
+def test_a_run_that_ends_just_before_the_claim_is_collected(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.finish()
+    run = project.open()
+    answers = iter([False, False])
+    look = run.is_complete
+    monkeypatch.setattr(run, "is_complete", lambda: next(answers, None) is None and look())
+    with run:
+        assert run.attempt is None
+        assert run.collect()["metrics"] == {"mAP": 0.5}
+    assert (run.out / "sub" / "model.bin").read_bytes() == b"weights"
+
+
 def test_opening_writes_nothing(project: Project) -> None:
     run = project.open()
     assert not run.folder.exists()

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
+
+from vills.tracking.settings import TrackingSettings
 
 MakeRun = Callable[..., Path]
 
@@ -35,3 +38,18 @@ def make_run(tmp_path: Path) -> MakeRun:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with tables but without runs: making one takes a second."""
+    folder = tmp_path_factory.mktemp("store")
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_store: Path) -> TrackingSettings:
+    database = tmp_path / "mlflow.db"
+    database.write_bytes(empty_store.read_bytes())
+    return TrackingSettings(f"sqlite:///{database}")

@@ -42,9 +42,10 @@ def finish(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def test_a_finished_run_is_sent_once_and_then_left_alone(make_run: Any, tmp_path: Path) -> None:
+def test_a_finished_run_is_sent_once_and_then_left_alone(
+    make_run: Any, settings: TrackingSettings, tmp_path: Path, empty_store: Path
+) -> None:
     folder = make_run()
-    settings = TrackingSettings(f"sqlite:///{tmp_path / 'mlflow.db'}")
     said: list[str] = []
     with Syncer(folder, settings, patience=60.0, progress=said.append) as syncer:
         Journal(folder / "journal.jsonl").log(1, {"loss": 1.0})
@@ -57,44 +58,56 @@ def test_a_finished_run_is_sent_once_and_then_left_alone(make_run: Any, tmp_path
         pass
     assert again.result is None
     assert time.monotonic() - begun < 0.1
-    (tmp_path / "mlflow.db").unlink()
+    (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())  # removed and made anew
     with Syncer(folder, settings, patience=60.0) as anew:
         pass
     assert anew.result is not None
     assert anew.result.num_points == 2
 
 
-def test_a_server_that_hangs_costs_the_patience_and_a_line(make_run: Any) -> None:
+def test_a_server_that_hangs_costs_the_patience_and_a_line(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said: list[str] = []
+    folder = make_run()
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(5)
         settings = TrackingSettings(f"http://127.0.0.1:{deaf.getsockname()[1]}")
         begun = time.monotonic()
-        with Syncer(make_run(), settings, patience=1.0, progress=said.append):
+        with Syncer(folder, settings, patience=1.0, progress=said.append):
             pass
         assert time.monotonic() - begun < 3
+        wait_for_worker(folder)
     assert len(said) == 1
     assert "no answer for 1 s" in said[0]
 
 
-def test_a_killed_stage_is_replayed_up_to_its_checkpoint(make_run: Any, tmp_path: Path) -> None:
-    folder = make_run()
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+def test_a_killed_stage_is_replayed_up_to_its_checkpoint(
+    make_run: Any, settings: TrackingSettings
+) -> None:
+    folder, uri = make_run(), settings.uri
     command = [sys.executable, "-c", STAGE, str(folder), uri]
     stage = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert stage.stdout is not None
     assert stage.stdout.readline() == b"ready\n"
     stage.send_signal(signal.SIGKILL)
     stage.communicate()
-    end = time.monotonic() + 90
-    while time.monotonic() < end and not is_worker_gone(folder):
-        time.sleep(0.2)
+    wait_for_worker(folder)
     client = MlflowClient(uri)
     (run,) = client.search_runs(["1"])
     assert run.info.status == "RUNNING"
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in history] == [(1, 1.0)]
+
+
+def wait_for_worker(folder: Path) -> None:
+    end = time.monotonic() + 90
+    while not is_worker_gone(folder):
+        assert time.monotonic() < end, "the worker did not end by itself"
+        time.sleep(0.2)
 
 
 def is_worker_gone(folder: Path) -> bool:

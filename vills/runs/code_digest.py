@@ -3,11 +3,13 @@
 The import closure is read from the syntax tree, never by importing, so that a digest costs no
 torch. Imports inside functions count; imports under `if TYPE_CHECKING` do not run and do not
 count. Book-keeping floors are left out: they carry results and cannot change them, and a repaired
-tracker must not throw away a pre-training.
+tracker must not throw away a pre-training. A file beside a module that the module names in a
+string (`page.html`) is part of it, byte by byte.
 """
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +19,8 @@ import vills
 
 PACKAGE = "vills"
 BOOKKEEPING = ("vills.runs", "vills.tracking", "vills.launch", "vills.cli")
+FILE_NAME = re.compile(r"\w[\w/-]*\.\w{1,8}", re.ASCII)
+"""A file name with an ending, perhaps in a folder below."""
 DEFAULT_ROOT = Path(vills.__file__).resolve().parent
 
 
@@ -31,7 +35,7 @@ class CodeState:
     digest: str
     """Over all files below."""
     files: dict[str, str]
-    """Syntax-tree digest by path relative to the package's parent, e.g. `vills/areas.py`."""
+    """Digest by path relative to the package's parent, e.g. `vills/areas.py`."""
 
 
 def compute_code_digest(module: str, *, root: Path = DEFAULT_ROOT) -> str:
@@ -42,9 +46,7 @@ def compute_code_digest(module: str, *, root: Path = DEFAULT_ROOT) -> str:
 def compute_code_state(module: str, *, root: Path = DEFAULT_ROOT) -> CodeState:
     """Compute the digest of each file in the closure of `module`, and of all together."""
     files = {
-        path.relative_to(root.parent).as_posix(): hashlib.sha256(
-            _read(path, path.stat().st_mtime_ns).dump.encode()
-        ).hexdigest()
+        path.relative_to(root.parent).as_posix(): _compute_file_digest(path)
         for path in compute_import_files(module, root=root)
     }
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
@@ -53,8 +55,14 @@ def compute_code_state(module: str, *, root: Path = DEFAULT_ROOT) -> CodeState:
 
 def compute_import_files(module: str, *, root: Path = DEFAULT_ROOT) -> tuple[Path, ...]:
     """List the files of `compute_import_closure`, which dvc.yaml's deps must cover."""
-    closure = compute_import_closure(module, root=root)
-    return tuple(sorted(path for name in closure if (path := _find(name, root)) is not None))
+    files: set[Path] = set()
+    for name in compute_import_closure(module, root=root):
+        path = _find(name, root)
+        assert path is not None
+        files.add(path)
+        beside = (path.parent / text for text in _read(path, path.stat().st_mtime_ns).names)
+        files |= {file for file in beside if file.is_file() and file.suffix != ".py"}
+    return tuple(sorted(files))
 
 
 def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> tuple[str, ...]:
@@ -86,14 +94,28 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> tuple[s
 @dataclass(frozen=True, slots=True)
 class _Source:
     imports: tuple[str, ...]
+    names: tuple[str, ...]
     dump: str
+
+
+def _compute_file_digest(path: Path) -> str:
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(_read(path, path.stat().st_mtime_ns).dump.encode()).hexdigest()
 
 
 @cache
 def _read(path: Path, mtime_ns: int) -> _Source:
     del mtime_ns  # part of the cache key: a file changed while the process runs is read again
     tree = ast.parse(path.read_bytes(), filename=str(path))
-    return _Source(tuple(_iterate_imports([tree], path)), _dump(tree))
+    names = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and FILE_NAME.fullmatch(node.value)
+    }
+    return _Source(tuple(_iterate_imports([tree], path)), tuple(sorted(names)), _dump(tree))
 
 
 def _find(module: str, root: Path) -> Path | None:

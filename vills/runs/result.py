@@ -48,3 +48,11 @@ def discard_outputs(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def describe_end(error: BaseException | None, *, complete: bool) -> tuple[str, str]:
+    """Status and reason of an attempt that ended with `error`, or without one."""
+    if error is None:
+        return ("finished" if complete else "failed"), ""
+    status = "failed" if isinstance(error, Exception) else "killed"
+    return status, f"{type(error).__name__}: {error}"[:2000]

@@ -28,6 +28,7 @@ from vills.runs.receipt import Receipt, build_receipt, load_receipt, save_receip
 from vills.runs.result import (
     CHECKPOINTS_NAME,
     RESULT_NAME,
+    describe_end,
     discard_outputs,
     find_damage,
     load_result,
@@ -157,7 +158,11 @@ class Run:
             notes={"machine": collect_machine(), "git": collect_git(self._checkout)},
             progress=lambda text: self._progress(f"{self._label}: {text}"),
         )
-        if attempt is not None:
+        if attempt is None:
+            return self
+        if self.is_complete():  # the last writer ended between a look at the run and the claim
+            self._lock.release("finished")
+        else:
             self._begin(attempt)
         return self
 
@@ -175,7 +180,7 @@ class Run:
         self.journal.close()
         full = isinstance(error, OSError) and error.errno in NO_SPACE
         try:
-            self._lock.release(*self._describe_end(error))
+            self._lock.release(*describe_end(error, complete=self.result_path.exists()))
         except DiskFullError:
             # Not worth hiding the first error.
             self._progress(f"{self._label}: the disk is too full to note how the attempt ended")
@@ -289,9 +294,3 @@ class Run:
         ]
         if changed:
             raise DriftError(say_drift(self._label, changed))
-
-    def _describe_end(self, error: BaseException | None) -> tuple[str, str]:
-        if error is None:
-            return ("finished" if self.result_path.exists() else "failed"), ""
-        status = "failed" if isinstance(error, Exception) else "killed"
-        return status, f"{type(error).__name__}: {error}"[:2000]

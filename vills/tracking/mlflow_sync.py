@@ -26,6 +26,7 @@ from vills.tracking.provenance import (
     build_identity_tags,
     build_params,
     build_tags,
+    clean_name,
 )
 from vills.tracking.run_record import RunRecord, load_run_record
 from vills.tracking.settings import (
@@ -214,12 +215,9 @@ def _send_result(client: "MlflowClient", run: "Run", record: RunRecord) -> int:
     if run.data.tags.get(COMPLETED) == mark:
         return 0
     # A rebuilt run has the same scores at a later time: the tracker keeps the first.
-    scores = {
-        name: float(value)
-        for name, value in record.result["metrics"].items()
-        if run.data.metrics.get(name) != float(value)
-    }
-    row = JournalRecord(int(mark), 0, scores)
+    scores = {clean_name(name): float(value) for name, value in record.result["metrics"].items()}
+    new = {name: value for name, value in scores.items() if run.data.metrics.get(name) != value}
+    row = JournalRecord(int(mark), 0, new)
     num_points = _send_records(client, run.info.run_id, [row])
     for path in (record.folder / "receipt.json", record.folder / "result.json"):
         client.log_artifact(run.info.run_id, str(path), "run")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from vills.tracking.run_record import RunRecord
@@ -11,6 +12,11 @@ EXECUTION = "vills.execution"
 GENERATION = "vills.generation"
 MAX_PARAM = 6000
 """Characters that MLflow keeps of a parameter's value."""
+
+
+def clean_name(name: str) -> str:
+    """Spell a name with the characters that MLflow accepts: `image->video` has none."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
 
 
 def build_identity_tags(record: RunRecord) -> dict[str, str]:
@@ -46,13 +52,13 @@ def build_tags(record: RunRecord) -> dict[str, str]:
         "mlflow.source.git.commit": git["commit"],
     }
     tags |= {f"vills.input.{name}": entry["digest"] for name, entry in receipt["inputs"].items()}
-    return {name: str(value) for name, value in tags.items() if value not in (None, "")}
+    return {clean_name(name): str(value) for name, value in tags.items() if value not in (None, "")}
 
 
 def build_params(record: RunRecord) -> dict[str, str]:
     """The run's parameters by dotted names, as text."""
     flat = _flatten(record.receipt["params"], "")
-    return {name: _shorten(value) for name, value in flat.items()}
+    return {clean_name(name): _shorten(value) for name, value in flat.items()}
 
 
 def _flatten(value: Any, prefix: str) -> dict[str, str]:

@@ -9,8 +9,10 @@ import argparse
 import json
 import os
 import select
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from vills.tracking.settings import TrackingSettings
 
 FIRST_SECONDS = 2.0
 NICENESS = 10
+LAST_SECONDS = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     while not _has_ended(wait):
         sync_run(options.folder, settings)
         wait = options.every
+    # The kernel ends this process if a store takes longer than any store should.
+    signal.alarm(LAST_SECONDS)
     result = sync_run(options.folder, settings)
-    print(json.dumps(asdict(result)), flush=True)
+    with suppress(BrokenPipeError):  # the parent did not wait
+        print(json.dumps(asdict(result)), flush=True)
     return 0
 
 

@@ -1,16 +1,17 @@
 """Curves that can be watched while a stage runs, and that can neither stop nor distort it.
 
 The replay runs in a child process: importing MLflow costs two seconds and 150 MB that a training
-process should not pay, a server that hangs can be left behind by ending the child, and the child
+process should not pay, a server that hangs is waited for by the child alone, and the child
 sees the end of its standard input when the stage is killed, replays what is committed, and ends.
 """
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -78,9 +79,8 @@ class Syncer:
         try:
             answer, _ = self._child.communicate(timeout=self._patience)
         except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.communicate()
-            self._warn(f"no answer for {self._patience:.0f} s")
+            # It is left to itself: a slow store still gets everything, a deaf one ends it soon.
+            self._warn(f"no answer for {self._patience:.0f} s, still trying in the background")
             return
         finally:
             self._child = None
@@ -99,7 +99,7 @@ class Syncer:
         if state is not None:
             # What cannot be noted on a full disk is only looked up again next time.
             with suppress(DiskFullError):
-                save_json(self._folder / TRACKED_NAME, state)
+                save_json(self._folder / TRACKED_NAME, {**state, "run_id": self.result.run_id})
 
     def _warn(self, reason: str) -> None:
         assert self._settings is not None
@@ -110,7 +110,12 @@ class Syncer:
 
     def _is_tracked(self) -> bool:
         path = self._folder / TRACKED_NAME
-        return path.exists() and load_json(path) == self._describe_store()
+        state = self._describe_store()
+        if state is None or not path.exists():
+            return False
+        noted = load_json(path)
+        run_id = noted.pop("run_id", "")
+        return noted == state and _holds_run(state["uri"], run_id)
 
     def _describe_store(self) -> dict[str, Any] | None:
         """What a finished run's last replay went into; None while it is not finished."""
@@ -118,12 +123,24 @@ class Syncer:
         if not result.exists():
             return None
         assert self._settings is not None
-        database = get_database_path(self._settings.uri)
-        # A database that was removed and made anew is another store.
-        inode = database.stat().st_ino if database is not None and database.exists() else None
         return {
             "uri": self._settings.uri,
             "experiment": self._settings.experiment,
-            "inode": inode,
             "finished_ms": load_json(result)["finished_ms"],
         }
+
+
+def _holds_run(uri: str, run_id: str) -> bool:
+    """Look into a database without importing MLflow: it may have been removed and made anew.
+
+    A server is believed.
+    """
+    database = get_database_path(uri)
+    if database is None:
+        return True
+    query = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, (run_id,)).fetchone() is not None
+    except sqlite3.Error:
+        return False
