@@ -287,6 +287,12 @@ def test_cache_key_changes_with_everything_that_changes_masks(tmp_path: Path) ->
     ):
         assert compute_cache_key(replace(config, **change), folder=tmp_path) != key, change  # type: ignore[arg-type]
     assert compute_cache_key(replace(config, batch_size=3), folder=tmp_path) == key
+    sam = replace(config, segmenter="sam", segmenter_weights="k.onnx")
+    assert compute_cache_key(sam, folder=tmp_path) != key
+    for change in ({"sam_type": "vit_b"}, {"sam_precision": "bf16"}):
+        assert compute_cache_key(replace(config, **change), folder=tmp_path) == key  # type: ignore[arg-type]
+        changed = compute_cache_key(replace(sam, **change), folder=tmp_path)  # type: ignore[arg-type]
+        assert changed != compute_cache_key(sam, folder=tmp_path)
     (tmp_path / "k.onnx").write_bytes(b"two")
     assert compute_cache_key(config, folder=tmp_path) != key
     shutil.rmtree(tmp_path)

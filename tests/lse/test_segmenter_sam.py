@@ -119,6 +119,23 @@ def test_one_embedding_per_image_and_one_decoder_call_for_its_areas() -> None:
     assert found[2] == {}
 
 
+def test_bf16_encoder_gives_nearly_the_same_masks() -> None:
+    model = build_small_sam()
+    crops, points, labels = make_batch()
+    full, half = (
+        SamSegmenter(model, device=torch.device("cpu"), precision=precision).segment(
+            crops, points=points, labels=labels
+        )
+        for precision in ("fp32", "bf16")
+    )
+    same = [
+        (one[area].mask == other[area].mask).mean()
+        for one, other in zip(full, half, strict=True)
+        for area in one
+    ]
+    assert 0.9 < np.mean(same) < 1.0  # close, and the switch is no dead letter
+
+
 def test_points_labelled_minus_one_have_no_say() -> None:
     segmenter = SamSegmenter(build_small_sam(), device=torch.device("cpu"))
     crops, points, labels = make_batch()

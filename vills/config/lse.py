@@ -8,6 +8,7 @@ from vills.config.checks import check_choice, check_range
 KEYPOINT_DETECTORS = ("predictions", "torchvision", "onnx")
 SEGMENTERS = ("grabcut", "sam", "parsing")
 SAM_TYPES = ("vit_b", "vit_l", "vit_h")
+SAM_PRECISIONS = ("fp32", "bf16")
 LOW_CONFIDENCE = ("ignore", "negative")
 
 
@@ -29,6 +30,8 @@ class LseConfig:
     """SHA-256 that the weights file of M must have; empty accepts any."""
     sam_type: str = "vit_h"
     """segment-anything architecture of the weights."""
+    sam_precision: str = "fp32"
+    """Arithmetic of SAM's image encoder: fp32, or bf16 (autocast; much faster on a GPU)."""
     area_threshold: dict[str, float] = field(default_factory=lambda: dict.fromkeys(AREAS, 0.5))
     """tau^a of eq. 4, by area."""
     low_confidence: str = "ignore"
@@ -46,6 +49,7 @@ class LseConfig:
         check_choice("lse.keypoint_detector", self.keypoint_detector, KEYPOINT_DETECTORS)
         check_choice("lse.segmenter", self.segmenter, SEGMENTERS)
         check_choice("lse.sam_type", self.sam_type, SAM_TYPES)
+        check_choice("lse.sam_precision", self.sam_precision, SAM_PRECISIONS)
         check_choice("lse.low_confidence", self.low_confidence, LOW_CONFIDENCE)
         for area, tau in self.area_threshold.items():
             check_choice("lse.area_threshold key", area, AREAS)

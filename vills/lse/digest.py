@@ -42,7 +42,7 @@ def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
     parts = {
         "keypoint_detector": config.keypoint_detector,
         "segmenter": config.segmenter,
-        "sam_type": config.sam_type if config.segmenter == "sam" else "",
+        "sam": [config.sam_type, config.sam_precision] if config.segmenter == "sam" else [],
         "weights": compute_weights_digests(config, folder=folder),
         "area_threshold": dict(config.area_threshold),
         "low_confidence": config.low_confidence,

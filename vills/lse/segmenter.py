@@ -80,7 +80,7 @@ def build_segmenter(config: LseConfig, *, root: Path | None, weights: Path | Non
             folder=weights,
             sha256=config.segmenter_sha256,
         )
-        return build_sam_segmenter(path, sam_type=config.sam_type)
+        return build_sam_segmenter(path, sam_type=config.sam_type, precision=config.sam_precision)
     raise ConfigError(f"lse.segmenter = {config.segmenter!r} has no builder.")
 
 

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS
+from vills.lse.body_shape import draw_area, draw_discs, draw_reach
 from vills.lse.crop import Crop, Floats, Image, Labels, Mask, compute_mask_iou
 from vills.lse.segmenter import AreaMask, AreaMasks, has_positive
-from vills.lse.skeleton import Skeleton, build_skeleton, draw_area, draw_discs, draw_reach
+from vills.lse.skeleton import Skeleton, build_skeleton
 
 # Graph cuts grow faster than the image; masks of larger crops are cut small and enlarged.
 WORK_SIDE = 128
@@ -28,7 +29,7 @@ class GrabCutSegmenter:
 
     Two cuts: the person against the surroundings, once per crop, with every positive keypoint of
     every area as foreground; then each area against the rest of the person. Radii come from the
-    person's own scale (`vills.lse.skeleton`). GrabCut draws random numbers to start its colour
+    person's own scale (`vills.lse.body_shape`). GrabCut draws random numbers to start its colour
     models: they are seeded by record, so that a mask does not depend on what was cut before it.
     """
 
