@@ -18,7 +18,10 @@ _FIRST_PASSER, _NUM_PASSERS = 10_000, 12
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A person of the re-identification data sets, in the one outfit they wear there."""
+    """A person of the re-identification data sets, in the one outfit they wear there.
+
+    Cloth-changing sets (PRCC, LTCC) build the same people with `build_actor` in outfits 0, 1, ...
+    """
 
     actor: Actor
     pid: int
