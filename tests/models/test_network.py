@@ -314,3 +314,24 @@ def test_two_processes_equal_one(literal: bool) -> None:
         for name, grad in grads.items():  # batch norm over four rows amplifies rounding
             assert (own_grads[name] - grad).norm() < 1e-4 * grad.norm(), name
         torch.testing.assert_close(own_buffers, buffers, rtol=1e-5, atol=1e-5)
+
+
+def test_a_step_is_bit_identical_to_itself() -> None:
+    first, second = run_step(literal=False), run_step(literal=False)
+    for own, other in zip(first, second, strict=True):
+        assert own.keys() == other.keys()
+        assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+def test_a_few_steps_teach_which_frame_belongs_to_which_video() -> None:
+    network, batch = build(terms=["alignment"]), make_batch()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(30):
+        output = network(batch, role="student")
+        loss = compute_terms(network, output, output)["alignment"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
