@@ -5,7 +5,6 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,6 @@ def _render_leaf(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...").removesuffix("...").strip()
 
 
-@cache
 def _field_docs(cls: type) -> dict[str, str]:
     """The string under each field, as one line."""
     tree = ast.parse(inspect.getsource(cls)).body[0]

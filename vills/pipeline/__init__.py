@@ -56,7 +56,7 @@ class StageContext:
         return value
 
     def save_metrics(self, values: Mapping[str, Any]) -> None:
-        """Write the stage's metrics file: plain numbers under the run's fingerprint."""
+        """Write the stage's metrics file: the few numbers that people compare between runs."""
         content = {"fingerprint": self.fingerprint, **values}
         path = self.outs["metrics"]
         path.parent.mkdir(parents=True, exist_ok=True)

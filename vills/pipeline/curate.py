@@ -38,11 +38,12 @@ def run(context: StageContext) -> None:
             weights_root=get_weights_root() if config.detector_weights else None,
             progress=context.progress,
         )
-        metrics[name] = report
+        metrics[name] = {"records": report["records"], "damaged": report["damaged"]["count"]}
         truth = root / "truth" / f"{name}.parquet"
         if source.role == "pretrain_videos" and truth.exists():
-            metrics[name]["truth"] = _score(context.outs["curated"] / name, truth)
-    context.save_metrics(metrics)
+            scores = _score(context.outs["curated"] / name, truth)
+            metrics[name] |= {key: scores[key] for key in ("mota", "idf1", "purity")}
+    context.save_metrics({"curated": metrics})
 
 
 def _score(curated: Path, truth: Path) -> dict[str, float]:

@@ -35,6 +35,7 @@ def run(context: StageContext) -> None:
         models=build_models(context, trained),
         input_size=trained.input_size,
         out=context.outs["evaluate"],
+        work=context.work / "rows",
         progress=context.progress,
     )
     scores: dict[str, dict[str, Any]] = {}
@@ -42,12 +43,12 @@ def run(context: StageContext) -> None:
     for row in results["rows"]:
         name, protocol = str(row["row"]), str(row["protocol"])
         values = {k: v for k, v in row.items() if k not in ("row", "protocol")}
-        scores.setdefault(protocol, {})[name] = values
+        scores.setdefault(protocol, {})[name] = {key: values[key] for key in ("mAP", "R-1")}
         ranks = [key for key in values if key.startswith("R-")]
         lines += [f"{protocol},{name},{rank[2:]},{values[rank]}" for rank in ranks]
     context.outs["plots"].parent.mkdir(parents=True, exist_ok=True)
     context.outs["plots"].write_text("\n".join(lines) + "\n")
-    context.save_metrics({"scores": scores})
+    context.save_metrics({"scores": {context.item: scores}})
 
 
 def build_models(context: StageContext, trained: FinetuneConfig) -> dict[str, "Model"]:

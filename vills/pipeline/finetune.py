@@ -42,8 +42,8 @@ def run(context: StageContext) -> None:
     )
     accuracy = json.loads((out / "accuracy.json").read_text())
     _save_plot(context.outs["plots"], accuracy)
-    last = {name: curve[-1] for name, curve in accuracy.items() if curve}
-    context.save_metrics({"last_epoch": last})
+    last = {name: {k: curve[-1][k] for k in ("mAP", "R-1")} for name, curve in accuracy.items()}
+    context.save_metrics({"last": {context.item: last}})
 
 
 def _save_plot(path: Path, accuracy: dict[str, list[dict[str, float]]]) -> None:

@@ -1,6 +1,5 @@
 """Stage lse: keypoints prompt a segmenter for the masks of all areas, cached once."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ def run(context: StageContext) -> None:
         if source.role == "reid":
             continue
         out = context.outs["lse"] / name
-        summary = extract_source(
+        extract_source(
             name,
             config,
             curated=context.inputs["curated"] / name,
@@ -45,7 +44,6 @@ def run(context: StageContext) -> None:
             progress=context.progress,
             workers=count_workers(),
         )
-        metrics[name] = summary.to_report()
         truth = root / "truth" / f"{name}.parquet"
         if truth.exists():
             scores = compute_area_scores(
@@ -54,8 +52,8 @@ def run(context: StageContext) -> None:
                 truth=truth,
                 frame_stride=config.frame_stride,
             )
-            metrics[name]["truth"] = {area: asdict(score) for area, score in scores.items()}
-    context.save_metrics(metrics)
+            metrics[name] = {area: score.iou for area, score in scores.items()}
+    context.save_metrics({"iou": metrics})
 
 
 def _names_weights(config: LseConfig) -> bool:

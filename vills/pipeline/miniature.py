@@ -19,8 +19,8 @@ def run(context: StageContext) -> None:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             save_inventory(path, build_inventory(world / name))
-        counts[f"{name}_files"] = load_inventory(path).num_rows
-    context.save_metrics(counts)
+        counts[name] = load_inventory(path).num_rows
+    context.save_metrics({"files": counts})
 
 
 STAGE = Stage(

@@ -1,8 +1,7 @@
 """Stage pretrain: self-supervised pre-training on images and videos (eq. 6 to 12)."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vills.config.pretrain import PretrainConfig
 from vills.pipeline import (
@@ -13,7 +12,7 @@ from vills.pipeline import (
     get_metrics_path,
     get_plots_path,
 )
-from vills.tracking.curves import save_curves
+from vills.tracking.curves import load_curves, save_curves
 
 if TYPE_CHECKING:
     from vills.config.params import Params
@@ -43,8 +42,23 @@ def run(context: StageContext) -> None:
         workers=workers if workers > 2 else 0,
     )
     save_curves(context.outs["plots"], context.journal)
-    health: dict[str, Any] = json.loads((out / "health.json").read_text())
-    context.save_metrics({"images": data.num_images, "videos": data.num_videos, "health": health})
+    context.save_metrics(
+        {
+            "images": data.num_images,
+            "videos": data.num_videos,
+            "last": get_last_losses(context.outs["plots"]),
+        }
+    )
+
+
+def get_last_losses(curves: Path) -> dict[str, float]:
+    """The raw loss terms of the last step that was journalled."""
+    prefix = "loss/"
+    return {
+        name.removeprefix(prefix): values[-1]
+        for name, (_, values) in load_curves(curves).items()
+        if name.startswith(prefix)
+    }
 
 
 def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":

@@ -29,6 +29,7 @@ def run(context: StageContext) -> None:
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
     inputs = {
         "curated": ARTIFACTS / "curated",
+        "lse": ARTIFACTS / "lse",
         "metrics": ARTIFACTS / "metrics",
         "plots_pretrain": get_plots_path("pretrain"),
         "pretrain": ARTIFACTS / "pretrain",

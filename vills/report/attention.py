@@ -21,7 +21,8 @@ def render_image_attention(
     backbone: Backbone, reader: CropReader, record_ids: list[str], *, size: list[int]
 ) -> tuple[bytes, tuple[str, ...]]:
     """PNG with a line per person: the crop, then one map per role; and the names of the roles."""
-    lines, roles = [], ()
+    lines: list[Picture] = []
+    roles: tuple[str, ...] = ()
     for record_id in record_ids:
         picture = _resize(reader.read(record_id), size)
         attention = compute_image_attention(backbone, _to_tensor([picture])[0])

@@ -13,14 +13,13 @@ from vills.evaluation.tables import build_markdown_table
 from vills.models.weights import load_backbone
 from vills.report.attention import pick_people, render_clip_attention, render_image_attention
 from vills.report.page import Block, Section, build_picture, build_table, render_page
-from vills.report.scores import build_rows
+from vills.report.scores import load_rows
 from vills.report.sections import (
     OURS,
     build_accuracy,
     build_data,
     build_pretraining,
     build_scores,
-    iterate_items,
 )
 from vills.report.strips import CropReader, load_strips, render_strips
 from vills.report.timing import build_run_rows
@@ -45,16 +44,16 @@ def build_report(
     """Write index.html, which needs nothing beside itself, and tables.md into `out`."""
     metrics = load_metrics(inputs)
     steps: list[Callable[[], Section]] = [
-        lambda: build_scores(metrics),
+        lambda: build_scores(metrics, inputs.artifacts),
         lambda: build_accuracy(metrics, load_accuracy(inputs)),
         lambda: build_retrieval(inputs, config=config),
         lambda: build_attention(inputs, config=config),
         lambda: build_pretraining(
             metrics,
             plots=inputs.artifacts / "plots" / "pretrain.csv",
-            views=inputs.artifacts / "pretrain" / "views.png",
+            folder=inputs.artifacts / "pretrain",
         ),
-        lambda: build_data(metrics),
+        lambda: build_data(metrics, inputs.artifacts),
         lambda: build_runs(metrics, inputs.runs),
     ]
     sections = []
@@ -63,7 +62,7 @@ def build_report(
         progress("sections", number + 1, len(steps))
     out.mkdir(parents=True, exist_ok=True)
     (out / "index.html").write_text(render_page(sections), encoding="utf-8")
-    (out / "tables.md").write_text(build_tables(metrics), encoding="utf-8")
+    (out / "tables.md").write_text(build_tables(inputs), encoding="utf-8")
 
 
 def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
@@ -96,13 +95,9 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
     for item in inputs.items:
         reader = CropReader(inputs.artifacts / "curated" / item)
         folder = inputs.artifacts / "evaluate" / item
-        metrics = json.loads((inputs.artifacts / "metrics" / f"evaluate_{item}.json").read_text())
-        for protocol in metrics["scores"]:
-            strips = load_strips(
-                folder / "ranking" / f"{OURS}_{protocol}.parquet",
-                count=config.num_strips,
-                length=config.strip_length,
-            )
+        for path in sorted((folder / "ranking").glob(f"{OURS}_*.parquet")):
+            protocol = path.stem.removeprefix(f"{OURS}_")
+            strips = load_strips(path, count=config.num_strips, length=config.strip_length)
             if strips:
                 caption = (
                     "Left the query, then the gallery nearest first: green right, red wrong; what "
@@ -151,10 +146,10 @@ def build_runs(metrics: Mapping[str, Any], runs: Path) -> Section:
     return Section("Runs", [Block(text=note, table=build_table(rows, text=("run",)))])
 
 
-def build_tables(metrics: Mapping[str, Any]) -> str:
+def build_tables(inputs: ReportInputs) -> str:
     """All scores as Markdown."""
     parts = ["# Scores", ""]
-    for item, values in iterate_items(metrics, "evaluate"):
-        rows = build_rows(item, dict(values))
+    for item in inputs.items:
+        rows = load_rows(inputs.artifacts, item)
         parts += [f"## {item}", "", build_markdown_table(rows), ""]
     return "\n".join(parts)

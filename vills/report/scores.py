@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def load_scores(project: Path, *, items: Sequence[str] = ()) -> list[Row]:
-    """Rows of artifacts/metrics/evaluate_*.json, in the order of data sets.
+    """Rows of artifacts/evaluate/*/results.json, in the order of data sets.
 
     Raises:
         ConfigError: if nothing, or not what was asked for, has been evaluated.
@@ -27,21 +27,21 @@ def load_scores(project: Path, *, items: Sequence[str] = ()) -> list[Row]:
             f"{', '.join(found) or 'none'}. What to do: run `dvc repro`."
         )
     rows: list[Row] = []
-    for item, path in zip(found, paths, strict=True):
-        if items and item not in items:
-            continue
-        rows += build_rows(item, json.loads(path.read_text()))
+    for item in items or found:
+        rows += load_rows(project / "artifacts", item)
     return rows
 
 
-def build_rows(item: str, metrics: dict[str, Any]) -> list[Row]:
-    """Table rows of one data set's metrics file, {protocol: {model: {score: value}}}."""
-    rows = []
-    for protocol, models in metrics["scores"].items():
-        for model, scores in models.items():
-            row = {"data set": item, "protocol": protocol, "row": model, **scores}
-            rows.append({**row, "run": metrics["fingerprint"][:12]})
-    return rows
+def load_rows(artifacts: Path, item: str) -> list[Row]:
+    """Table rows of one data set, by protocol, with the fingerprint of the run behind them."""
+    metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
+    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
+    rows = sorted(results["rows"], key=lambda row: str(row["protocol"]))
+    run = {"run": metrics["fingerprint"][:12]}
+    return [
+        {"data set": item, "protocol": row["protocol"], "row": row["row"], **row, **run}
+        for row in rows
+    ]
 
 
 def format_scores(rows: Sequence[Row]) -> str:

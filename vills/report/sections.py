@@ -1,12 +1,13 @@
 """What the report says about each stage, from its metrics file and its curves."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vills.report.figures import build_curves
 from vills.report.page import Block, Section, build_picture, build_table
-from vills.report.scores import build_rows
+from vills.report.scores import load_rows
 from vills.tracking.curves import load_curves
 
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -22,11 +23,13 @@ LOSSES = {
 OURS = "finetuned"
 
 
-def build_scores(metrics: Metrics) -> Section:
+def build_scores(metrics: Metrics, artifacts: Path) -> Section:
     """Retrieval scores, ours beside the baselines, one table per data set."""
     blocks = []
     for item, values in iterate_items(metrics, "evaluate"):
-        rows = [{k: v for k, v in r.items() if k != "run"} for r in build_rows(item, dict(values))]
+        hidden = ("run", "data set")
+        found = load_rows(artifacts, item)
+        rows = [{k: v for k, v in row.items() if k not in hidden} for row in found]
         marked = [i for i, row in enumerate(rows) if row["row"] == OURS]
         table = build_table(rows, text=("protocol", "model"), marked=marked)
         blocks.append(Block(heading=item, table=table, run=values["fingerprint"]))
@@ -58,7 +61,7 @@ def build_accuracy(metrics: Metrics, curves: Mapping[str, Mapping[str, Any]]) ->
     return Section("Accuracy", [picture, Block(run=runs)])
 
 
-def build_pretraining(metrics: Metrics, *, plots: Path, views: Path) -> Section:
+def build_pretraining(metrics: Metrics, *, plots: Path, folder: Path) -> Section:
     """Loss and health curves, health at the start and at the end, the views."""
     if "pretrain" not in metrics:
         return Section("Pre-training")
@@ -89,7 +92,8 @@ def build_pretraining(metrics: Metrics, *, plots: Path, views: Path) -> Section:
                 "(high: opinions differ, no collapse); spread of the teacher's features.",
             )
         )
-    blocks.append(_build_health_table(values["health"]))
+    blocks.append(_build_health_table(json.loads((folder / "health.json").read_text())))
+    views = folder / "views.png"
     if views.is_file():
         blocks.append(
             build_picture(
@@ -136,17 +140,21 @@ def _build_health_table(health: Mapping[str, Any]) -> Block:
     )
 
 
-def build_data(metrics: Metrics) -> Section:
+def build_data(metrics: Metrics, artifacts: Path) -> Section:
     """What was curated, what was rejected and why, how good tracklets and masks are."""
     blocks = []
-    for stage, title in (("curate", "Curation"), ("lse", "Local Semantic Extraction")):
-        values = metrics.get(stage, {})
-        for source, report in values.items():
-            if isinstance(report, Mapping):
-                rows = [{"count": k, "value": v} for k, v in flatten(report) if v not in ("", [])]
-                blocks.append(Block(heading=f"{title}: {source}", table=build_table(rows)))
-        if values:
-            blocks.append(Block(run=str(values["fingerprint"])))
+    parts = (("curate", "curated", "Curation"), ("lse", "lse", "Local Semantic Extraction"))
+    for stage, out, title in parts:
+        values = metrics[stage]
+        summary = [{"summary": k, "value": v} for k, v in flatten(values) if k != "fingerprint"]
+        run = str(values["fingerprint"])
+        text = "Overlap, MOTA, IDF1 and purity are against the world's truth, where there is one."
+        blocks.append(Block(heading=title, text=text, table=build_table(summary), run=run))
+        for path in sorted((artifacts / out).glob("*/report.json")):
+            report = json.loads(path.read_text())
+            rows = [{"count": k, "value": v} for k, v in flatten(report) if v not in ("", "0")]
+            heading = f"{title}: {path.parent.name}"
+            blocks.append(Block(heading=heading, table=build_table(rows)))
     return Section("Data", blocks)
 
 

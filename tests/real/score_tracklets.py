@@ -1,0 +1,47 @@
+"""Curated tracklets of the real videos against what is known of them, at both thresholds."""
+
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from vills.config.load import load_params
+from vills.curation import curate_source
+from vills.curation.scoring import load_mot_truth, load_tracks, score_tracks
+
+PAPER_CONFIDENCE = 0.8
+
+
+def score_street(curated: Path, data: Path) -> str:
+    """MOTA, IDF1 and switches of all tracked boxes of TUD-Stadtmitte."""
+    tracks = load_tracks(curated / "tracks.parquet", kept_only=False)
+    truth = load_mot_truth(data / "mot" / "TUD-Stadtmitte" / "gt" / "gt.txt")
+    score = score_tracks({name: truth for name in tracks}, tracks=tracks)
+    return f"MOTA {score.mota:.3f}, IDF1 {score.idf1:.3f}, {score.switches} switches"
+
+
+def main() -> None:
+    """Print a line per video and threshold."""
+    data = Path(sys.argv[1])
+    config = load_params(Path.cwd()).curate
+    walks = json.loads(Path("artifacts/curated/walks/report.json").read_text())
+    print(f"one-by-one clip, six people: {walks['records']} tracklets")
+    print(f"street at {config.confidence}: {score_street(Path('artifacts/curated/street'), data)}")
+    strict = dataclasses.replace(config, confidence=PAPER_CONFIDENCE)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        curate_source(
+            "street",
+            strict.sources["street"],
+            strict,
+            root=data,
+            out=out,
+            work=Path(folder) / "work",
+            weights_root=data / "weights",
+        )
+        print(f"street at the paper's {PAPER_CONFIDENCE}: {score_street(out, data)}")
+
+
+if __name__ == "__main__":
+    main()
