@@ -141,7 +141,7 @@ def test_nothing_is_compiled_and_a_stale_compiler_lock_is_not_waited_for(tmp_pat
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert result.stdout == "2\n"

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from vills.train.interrupt import InterruptFlag
+from vills.train.interrupt import InterruptedRunError, InterruptFlag
 
 
 def test_sigterm_and_sigusr2_raise_the_flag_and_handlers_are_restored() -> None:
@@ -14,3 +14,7 @@ def test_sigterm_and_sigusr2_raise_the_flag_and_handlers_are_restored() -> None:
             os.kill(os.getpid(), number)
             assert flag.is_set
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_stop_on_request_is_told_from_a_failure() -> None:
+    assert InterruptedRunError.exit_code == os.EX_TEMPFAIL

@@ -31,7 +31,7 @@ from vills.train.interrupt import InterruptedRunError, InterruptFlag
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.monitor import PretrainMonitor, Progress
 from vills.train.param_groups import set_schedule
-from vills.train.results import build_health_report, save_curves, save_json, save_networks
+from vills.train.results import build_health_report, save_json, save_networks
 from vills.train.schedules import Schedules, compute_num_steps
 
 VIEWS = "views.png"
@@ -54,8 +54,8 @@ def run_pretrain(
         config: parameters of the stage; batches are global.
         data: images and videos with their masks.
         work: this run's folder for checkpoints and pictures; shared by all ranks.
-        out: gets folders student and teacher (model.safetensors, model.json), health.json,
-            curves.csv and views.png.
+        out: gets folders student and teacher (model.safetensors, model.json), health.json and
+            views.png.
         journal: metrics, rewound to the checkpoint; rank 0 writes it.
         guard: raises if another attempt owns the run; called before every commit.
         progress: called with (text, steps done, steps in all).
@@ -189,7 +189,6 @@ class Pretraining:
         out.mkdir(parents=True, exist_ok=True)
         save_networks(out, networks)
         save_json(out / "health.json", report)
-        save_curves(out / "curves.csv", self._journal.path)
         (out / VIEWS).write_bytes((self._work / VIEWS).read_bytes())
 
     def _load_batches(self, start_step: int, num_steps: int) -> Iterator[PretrainBatch]:

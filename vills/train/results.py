@@ -1,7 +1,5 @@
 """What a training stage leaves for the next stages and the report: the same bytes for one run."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -12,10 +10,6 @@ from vills.config.pretrain import PretrainConfig
 from vills.data.files import atomic_path
 from vills.models.backbone import Backbone
 from vills.models.weights import export_backbone
-from vills.tracking.journal import load_journal
-
-TIMING = "speed/"
-"""Journal entries of this prefix stay out of the outputs, which hold no time."""
 
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -38,22 +32,6 @@ def build_health_report(
         "feature_spread_of_even_sphere": config.model.width**-0.5,
     }
     return {"num_steps": num_steps, "bounds": bounds, "start": dict(start), "end": dict(end)}
-
-
-def save_curves(path: Path, journal: Path) -> None:
-    """Write all metrics of the journal as a table: a row per step, empty where not measured."""
-    rows: dict[int, dict[str, float]] = {}
-    for record in [*(content := load_journal(journal)).committed, *content.pending]:
-        kept = {k: v for k, v in record.metrics.items() if not k.startswith(TIMING)}
-        rows.setdefault(record.step, {}).update(kept)
-    names = sorted({name for row in rows.values() for name in row})
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["step", *names])
-    for step in sorted(rows):
-        writer.writerow([step, *(rows[step].get(name, "") for name in names)])
-    with atomic_path(path) as temporary:
-        temporary.write_text(buffer.getvalue())
 
 
 def save_networks(out: Path, networks: Mapping[str, Backbone]) -> None:
