@@ -62,7 +62,8 @@ def extract_source(
         work: folder of unfinished work.
         weights: folder of weights files (VILLS_WEIGHTS).
         progress: told (label, records done, records in all).
-        workers: processes; each builds its own K and M, so more than one is for CPU segmenters.
+        workers: processes, when neither K nor M is a torch network: one of those fills the GPU,
+            or the cores, by itself, and a second copy would only take its memory.
         chunk_records: records of a chunk.
 
     Returns:
@@ -151,6 +152,8 @@ def _run_jobs(
     """Compute chunks here or in processes, yielding the number of records of each."""
     if not jobs:
         return
+    if config.keypoint_detector == "torchvision" or config.segmenter == "sam":
+        workers = 1
     if workers <= 1:
         worker = _build_worker(config, curated, root, weights)
         for folder, rows in jobs:
