@@ -38,9 +38,7 @@ STUDENT_VIEWS = dict(zip(KEYS, [5, 3, 2, 5, 2], strict=True))
 TEACHER_VIEWS = dict.fromkeys(KEYS, 2)
 
 
-def loop_loss(
-    student: Views, teacher: Views, *, student_temp: float, teacher_temp: float
-) -> Tensor:
+def loop_loss(student: Views, teacher: Views, *, teacher_temp: float) -> Tensor:
     """Eq. 8 over all pairs of different views; modalities averaged."""
     sums = {"image": torch.zeros(()), "video": torch.zeros(())}
     counts = {"image": 0.0, "video": 0.0}

@@ -98,6 +98,15 @@ def test_a_feature_is_the_trained_roles_side_by_side() -> None:
     assert video.shape[1] == backbone.compute_feature_width("video") == 128
 
 
+def test_evaluation_before_training_leaves_nothing_that_training_cannot_use() -> None:
+    backbone = build_backbone()
+    with torch.inference_mode():
+        backbone.encode_video(CLIPS[:, :3])
+    backbone.encode_video(CLIPS[:, :3]).roles.sum().backward()
+    assert backbone.encoder.vit.pos_embed.grad is not None
+    assert backbone.frame_embedding.table.grad is not None
+
+
 def test_works_at_the_sizes_of_the_downstream_sets() -> None:
     backbone = build_backbone()
     for height, width in ((64, 32), (96, 48), (96, 32)):

@@ -51,6 +51,7 @@ class Encoder(nn.Module):
         # timm starts them at 1e-6, nearly the same token four times; PASS's .02 tells them apart.
         for token in self._get_prefix():
             nn.init.trunc_normal_(token, std=0.02)
+        self._maps: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
         self.mask_token: nn.Parameter | None = None
         if masking:
             self.mask_token = nn.Parameter(torch.empty(1, 1, config.width))
@@ -132,19 +133,30 @@ class Encoder(nn.Module):
         return torch.cat([prefix.expand(len(patches), -1, -1), patches], dim=1)
 
     def _resample_positions(self, grid: tuple[int, int]) -> Tensor:
-        """[1, N, D] position table for `grid`.
+        """[1, N, D] position table for `grid`: a fixed linear map of the learned table.
 
-        Recomputed in each pass, never cached: the table learns, and a step makes one pass per
-        resolution, so a cache could only save what is already done once, or be stale.
+        The map is cached per grid, its product with the table is not: the table learns. A product
+        also has a deterministic gradient on a GPU, which torch's own bicubic kernel has not.
         """
         table = self.vit.pos_embed
         assert table is not None
         if grid == self.grid:
             return table
-        picture = table.float().reshape(1, *self.grid, -1).permute(0, 3, 1, 2)
-        picture = functional.interpolate(picture, size=grid, mode="bicubic", antialias=True)
-        positions: Tensor = picture.flatten(2).transpose(1, 2)
-        return positions
+        if (grid, table.device) not in self._maps:
+            with torch.inference_mode(False):  # evaluation may come first, training must use it too
+                resampling = build_resampling(self.grid, grid).to(table.device)
+            self._maps[grid, table.device] = resampling
+        with torch.autocast(table.device.type, enabled=False):
+            return self._maps[grid, table.device] @ table.float()
+
+
+@torch.no_grad()
+def build_resampling(old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """[N_new, N_old] matrix of bicubic resampling with antialias from one patch grid to another."""
+    count = old[0] * old[1]
+    pictures = torch.eye(count).reshape(count, 1, *old)
+    resampled: Tensor = functional.interpolate(pictures, size=new, mode="bicubic", antialias=True)
+    return resampled.flatten(1).T.contiguous()
 
 
 def _run_block(block: Any, x: Tensor, drop: DropPathNoise, *, layer: int) -> Tensor:

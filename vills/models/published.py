@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional
 
 from vills.areas import AREAS
-from vills.models.encoder import Encoder
+from vills.models.encoder import Encoder, build_resampling
 from vills.models.weights import WeightsError
 
 LAYOUTS = ("dino", "ibot", "pass", "timm", "dinov2")
@@ -150,9 +149,7 @@ def _convert_positions(
             f"twice as high as wide, or {grid[0]}x{grid[1]}. What to do: check the layout."
         )
     if old != grid:
-        picture = table.float().reshape(1, *old, -1).permute(0, 3, 1, 2)
-        picture = functional.interpolate(picture, size=grid, mode="bicubic", antialias=True)
-        table = picture.flatten(2).transpose(1, 2)
+        table = build_resampling(old, grid) @ table.float()
     state["pos_embed"] = table
 
 

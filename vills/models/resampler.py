@@ -21,6 +21,7 @@ class FrameEmbedding(nn.Module):
     def __init__(self, max_frames: int, width: int) -> None:
         """Build a table of `max_frames` rows."""
         super().__init__()
+        self._maps: dict[int, Tensor] = {}
         self.table = nn.Parameter(torch.empty(max_frames, width))
         # Tokens leave the encoder with unit variance: the customary .02 would leave time unheard
         # (shuffled frames then move a new temporal token by .05 %). Flamingo starts at 1.
@@ -36,15 +37,27 @@ class FrameEmbedding(nn.Module):
         return tokens + chosen[..., None, :]
 
     def compute_rows(self, num_frames: int) -> Tensor:
-        """[num_frames, D] embeddings of the frames of a clip."""
-        table = self.table.float().T[None]  # [1, D, max_frames]
-        if num_frames == table.shape[-1]:
-            rows = table
-        elif num_frames < table.shape[-1]:
-            rows = functional.adaptive_avg_pool1d(table, num_frames)
-        else:
-            rows = functional.interpolate(table, size=num_frames, mode="linear", align_corners=True)
-        return rows[0].T
+        """[num_frames, D] embeddings of the frames of a clip: a fixed linear map of the table."""
+        size = len(self.table)
+        if num_frames == size:
+            return self.table
+        if num_frames not in self._maps:
+            with torch.inference_mode(False):  # evaluation may come first, training must use it too
+                self._maps[num_frames] = _build_stretch(size, num_frames)
+        with torch.autocast(self.table.device.type, enabled=False):
+            return self._maps[num_frames].to(self.table.device) @ self.table.float()
+
+
+@torch.no_grad()
+def _build_stretch(size: int, num_frames: int) -> Tensor:
+    """[num_frames, size] matrix: means of rows for a short clip, interpolation for a long one."""
+    rows = torch.eye(size)[None]
+    stretched: Tensor
+    if num_frames < size:
+        stretched = functional.adaptive_avg_pool1d(rows, num_frames)
+    else:
+        stretched = functional.interpolate(rows, size=num_frames, mode="linear", align_corners=True)
+    return stretched[0].T.contiguous()
 
 
 class ResamplerLayer(nn.Module):
