@@ -14,7 +14,7 @@ from vills.lse.crop import Crop
 from vills.lse.detector_heatmap import decode_heatmaps, place_image
 from vills.lse.detector_predictions import build_prediction_detector
 from vills.lse.detector_torchvision import TorchvisionDetector, squash_logits
-from vills.lse.keypoints import build_keypoint_detector
+from vills.lse.parts import build_keypoint_detector
 
 
 def make_crop(

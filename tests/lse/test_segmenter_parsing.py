@@ -11,7 +11,7 @@ from vills.config.lse import LseConfig
 from vills.data.predictions import PARSING_SCHEMA
 from vills.data.rle import encode_rle
 from vills.lse.crop import Crop
-from vills.lse.segmenter import build_segmenter
+from vills.lse.parts import build_segmenter
 
 
 def test_maps_are_cut_to_the_crop(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
 from vills.lse.crop import Crop
-from vills.lse.segmenter import build_segmenter
+from vills.lse.parts import build_segmenter
 from vills.lse.segmenter_sam import SamSegmenter
 
 SIDE = 128

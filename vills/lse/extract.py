@@ -23,8 +23,7 @@ from vills.data.records import load_manifest
 from vills.data.shards import ShardReader
 from vills.lse.chunk import KEYPOINTS, KEYPOINTS_SCHEMA, ChunkWorker, iterate_chunks, load_summary
 from vills.lse.digest import compute_cache_key
-from vills.lse.keypoints import build_keypoint_detector
-from vills.lse.segmenter import build_segmenter
+from vills.lse.parts import build_keypoint_detector, build_segmenter
 from vills.lse.summary import Summary
 from vills.lse.weights_files import compute_file_digest
 
