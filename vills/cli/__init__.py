@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import vills
 from vills.cli import configure, data, extract, run, scores, sheets, tracking, weights
-from vills.config.checks import ConfigError
-from vills.runs.errors import RunError
-from vills.tracking.files import DiskFullError
+from vills.errors import UserError
 
 COMMANDS = (
     *run.COMMANDS,
@@ -42,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         status: int = parsed.handler(parsed)
-    except (ConfigError, RunError, DiskFullError) as error:
+    except UserError as error:
         print(f"vills: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         print("vills: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
+from vills.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError, ValueError):
     """A parameter is refused; the message is written for the person who set it."""
 
 

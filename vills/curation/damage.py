@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from vills.errors import UserError
 
-class TooManyDamagedError(ValueError):
+
+class TooManyDamagedError(UserError, ValueError):
     """More of a source is unreadable than curate.max_corrupt_share allows."""
 
 

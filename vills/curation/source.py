@@ -23,9 +23,10 @@ from vills.curation.videos import Progress, VideoCurator, read_units
 from vills.data.files import atomic_path, save_table
 from vills.data.layouts import Layout, RawImage, RawTracklet, RawVideo, read_layout
 from vills.data.records import Manifest
+from vills.errors import UserError
 
 
-class EmptySourceError(ValueError):
+class EmptySourceError(UserError, ValueError):
     """Nothing of a source was kept."""
 
 

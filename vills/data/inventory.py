@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vills.data.files import save_table, walk_files
+from vills.errors import UserError
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("digest", pa.string())])
 _SHOWN = 5
 
 
-class InventoryError(ValueError):
+class InventoryError(UserError, ValueError):
     """The files are not those of the inventory."""
 
 

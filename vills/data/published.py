@@ -5,7 +5,6 @@ if its SHA-256 is the published one.
 """
 
 import hashlib
-import os
 import shutil
 import urllib.request
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def fetch_weights(name: str, *, folder: Path, known: PublishedWeights | None = N
                 f"{known.url} has sha256 {digest}. Allowed: {known.sha256}. What to do: the "
                 "download was damaged or the file was replaced; try again, and do not use it."
             )
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         raise ConfigError(
             f"{known.url} could not be fetched ({error}). What to do: check the network, or copy "

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vills.config.model import ModelConfig
 from vills.data.transforms import MEAN, STD
+from vills.errors import UserError
 from vills.models.backbone import Backbone
 from vills.models.encoder import build_timm_arguments
 from vills.models.reid import ReidModel
@@ -31,7 +32,7 @@ _MASK_TOKEN = "encoder.mask_token"
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """A weights file is refused; the message says which, why, and what to do."""
 
 

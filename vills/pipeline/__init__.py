@@ -79,8 +79,6 @@ class Stage:
     """One line for people."""
     items: Callable[["Params"], tuple[str, ...]] = lambda _: ("",)
     """Data sets that it runs for."""
-    distributed: bool = False
-    """Whether several processes may share one run."""
 
     def resolve_sections(self, params: "Params", item: str) -> dict[str, Any]:
         """Its sections of `params`, keyed without the item."""

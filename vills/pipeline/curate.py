@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
+from vills.data.inventory import check_inventory, load_inventory
 from vills.pipeline import (
     ARTIFACTS,
     INVENTORIES,
@@ -28,6 +29,9 @@ def run(context: StageContext) -> None:
     root = context.inputs["world"] if config.root == "miniature" else get_data_root()
     metrics: dict[str, Any] = {}
     for name, source in config.sources.items():
+        if config.root == "data":
+            inventory = load_inventory(context.inputs[f"inventory_{name}"])
+            check_inventory(root / source.path, inventory)
         report = curate_source(
             name,
             source,

@@ -86,5 +86,4 @@ STAGE = Stage(
     },
     run=run,
     summary="Self-supervised pre-training on images and videos (eq. 6 to 12)",
-    distributed=True,
 )

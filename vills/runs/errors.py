@@ -1,7 +1,9 @@
 """What can go wrong with a run, in words for the person who started it."""
 
+from vills.errors import UserError
 
-class RunError(RuntimeError):
+
+class RunError(UserError, RuntimeError):
     """A run cannot go on; the message says what to do."""
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from vills.config.pretrain import PretrainConfig
 from vills.distributed import get_rank, get_world_size, init_process_group
+from vills.errors import UserError
 from vills.train.param_groups import build_param_groups
 
 BETAS = (0.9, 0.999)
@@ -31,7 +32,7 @@ BUCKET = 50_000_000
 """Scalars per reduction; DeepSpeed's 5e8 default allocates 2 GB whatever the model's size."""
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(UserError, RuntimeError):
     """NaN or inf in a loss or a gradient; the message names rank, term and batch."""
 
 

@@ -5,17 +5,19 @@ import threading
 from types import FrameType
 from typing import Self
 
+from vills.errors import UserError
+
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 """What SLURM sends before a time limit, and submitit's choice."""
 
 
-class InterruptedRunError(RuntimeError):
+class InterruptedRunError(UserError, RuntimeError):
     """The run stopped on request after a checkpoint; the same command continues it.
 
-    `exit_code` is EX_TEMPFAIL, so that a caller can tell it from a failure.
+    `exit_status` is EX_TEMPFAIL, so that a caller can tell it from a failure.
     """
 
-    exit_code = 75
+    exit_status = 75
 
 
 class InterruptFlag:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from vills.data.files import walk_files
+from vills.errors import UserError
 
 T = TypeVar("T")
 
 
-class LayoutError(ValueError):
+class LayoutError(UserError, ValueError):
     """The folder does not hold what was expected; says what was looked for and what to do."""
 
 
