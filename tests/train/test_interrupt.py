@@ -17,4 +17,4 @@ def test_sigterm_and_sigusr2_raise_the_flag_and_handlers_are_restored() -> None:
 
 
 def test_a_stop_on_request_is_told_from_a_failure() -> None:
-    assert InterruptedRunError.exit_code == os.EX_TEMPFAIL
+    assert InterruptedRunError.exit_status == os.EX_TEMPFAIL

@@ -80,13 +80,6 @@ def test_a_run_goes_on_with_another_number_of_processes(curated: Path, tmp_path:
     assert rest["end"] == pytest.approx(whole["end"], rel=1e-3)
 
 
-def test_a_world_size_that_does_not_divide_the_batch_is_refused(
-    curated: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(RuntimeError, match="does not divide by the 3 processes"):
-        run_ranks(resume, 3, str(curated), str(tmp_path), 1)
-
-
 def test_threads_must_be_what_the_receipt_says(curated: Path, tmp_path: Path) -> None:
     torch.set_num_threads(2)
     with pytest.raises(RuntimeError, match="torch runs with 2 threads, threads_per_rank says 1"):
