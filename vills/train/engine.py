@@ -169,10 +169,9 @@ class Engine:
         if self.stage == 3:
             flats = list(zero.fp32_partitioned_groups_flat)
         for p in flats:
-            state: dict[str, Tensor] = {key: torch.zeros_like(p) for key in MOMENTS}
-            self._optimizer.state[p] = {"step": torch.zeros((), dtype=torch.float32), **state}
-            if self.param_groups[0].get("fused"):
-                self._optimizer.state[p]["step"] = torch.zeros((), device=p.device)
+            # Fused AdamW wants its step counter beside the parameters.
+            step = torch.zeros((), dtype=torch.float32, device=p.device)
+            self._optimizer.state[p] = {"step": step, **{k: torch.zeros_like(p) for k in MOMENTS}}
         if self.stage in (1, 2):
             from deepspeed.utils import lazy_init_hp_params_optimizer_state
 
