@@ -26,7 +26,7 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 	@echo "report: $(CURDIR)/report/index.html"
 
 test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 check: setup ## style, types, layers, spelling
 	ruff check .

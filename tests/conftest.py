@@ -1,4 +1,4 @@
-"""Folders of the tests' own helpers are importable; real inputs are found or skipped with a reason."""
+"""The tests' own helpers are importable; real inputs are found, or skipped with a reason."""
 
 import os
 import sys

@@ -1,8 +1,10 @@
 """MLflow for people: replay all journals, serve the UI on loopback."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from vills.launch.local import get_runs_root
@@ -26,11 +28,18 @@ def sync_all(project: Path) -> int:
 
 
 def serve_ui(project: Path, *, port: int) -> int:
-    """Run MLflow's server on 127.0.0.1 until it is stopped."""
+    """Run MLflow's server on 127.0.0.1 until this process is stopped, and end it with this one."""
     settings = load_tracking_settings(project)
     assert settings is not None, "the UI has nothing to show with VILLS_TRACKING=off"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--backend-store-uri", settings.uri]
     command += ["--default-artifact-root", (project / "mlartifacts").resolve().as_uri()]
     print(f"http://127.0.0.1:{port}")
-    return subprocess.run(command, env={**LIMITS, **os.environ}, check=False).returncode
+    # Ended like Ctrl-C; and in a group of its own, since MLflow leaves its workers behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server = subprocess.Popen(command, env={**LIMITS, **os.environ}, start_new_session=True)
+    try:
+        return server.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)

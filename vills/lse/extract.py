@@ -61,12 +61,8 @@ def extract_source(
         work: folder of unfinished work.
         weights: folder of weights files (VILLS_WEIGHTS).
         progress: told (label, records done, records in all).
-        workers: processes, when neither K nor M is a torch network: one of those fills the GPU,
-            or the cores, by itself, and a second copy would only take its memory.
+        workers: processes, unless K or M is a torch network, which fills the device by itself.
         chunk_records: records of a chunk.
-
-    Returns:
-        Counts of what was found.
 
     Raises:
         ConfigError: missing predictions or weights, or more corrupt records than allowed.
