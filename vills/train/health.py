@@ -81,13 +81,14 @@ class TargetWindow:
 class HealthMonitor:
     """Target windows of all roles: one that restarts when full, one over the last tenth."""
 
-    def __init__(self, *, num_steps: int) -> None:
+    def __init__(self, *, num_steps: int, window_steps: int = 1) -> None:
         """Start with empty windows.
 
         Args:
             num_steps: steps of the run; its last tenth gets a window of its own.
+            window_steps: steps that give MIN_OUTPUTS rows; that window has no fewer.
         """
-        self.end_from = num_steps - max(1, num_steps // 10)
+        self.end_from = max(0, num_steps - max(window_steps, num_steps // 10))
         self.windows: dict[str, dict[str, TargetWindow]] = {"rolling": {}, "end": {}}
 
     def observe(self, roles: Mapping[str, tuple[Tensor, Tensor]], *, step: int) -> None:

@@ -32,17 +32,19 @@ class PretrainMonitor:
     ) -> None:
         """Start with empty health windows."""
         self.start_health: dict[str, float] = {}
-        self.health = HealthMonitor(num_steps=schedules.num_steps)
         self._config, self._arch, self._schedules = config, arch, schedules
         self._journal, self._progress = journal, progress
         self._started: tuple[float, int] | None = None
         # A window needs this many steps before each health step; the others are not observed.
-        self._window_steps = math.ceil(MIN_OUTPUTS / (2 * config.image_batch))
+        videos = config.modalities == "image+video"
+        rows = min(config.image_batch, config.video_batch) if videos else config.image_batch
+        self._window_steps = math.ceil(MIN_OUTPUTS / (2 * rows))
+        self.health = HealthMonitor(num_steps=schedules.num_steps, window_steps=self._window_steps)
 
     @property
     def num_probe_batches(self) -> int:
-        """Batches behind the health values of step 0; at most a tenth of a short run's steps."""
-        return min(self._window_steps, max(2, self._schedules.num_steps // 10))
+        """Batches behind the health values of step 0; at most a fifth of a short run's steps."""
+        return min(self._window_steps, max(2, self._schedules.num_steps // 5))
 
     def measure_start(self, batches: Iterable[PretrainBatch], *, views: Path) -> None:
         """Health of the fresh teacher, and a picture of the first step's views at `views`."""
@@ -118,7 +120,7 @@ class PretrainMonitor:
         return step == 0 or last or (step + 1) % self._config.health_steps == 0
 
     def _is_observed(self, step: int) -> bool:
-        """Whether a window needs `step`: the steps before a health step, and the last tenth."""
+        """Whether a window needs `step`: those before a health step, and the last ones."""
         every = self._config.health_steps
         return every - 1 - step % every < self._window_steps or step >= self.health.end_from
 
