@@ -40,7 +40,7 @@ COMMANDS = (
         summary="Write params.yaml from a profile, with single values changed",
         reads="the profile, and params.yaml to see hand edits",
         writes="params.yaml",
-        needs="nothing; profiles: tiny, miniature, miniature_long, real, paper_vits, paper_vitb",
+        needs="nothing; profiles: tiny, miniature, real, paper_vits, paper_vitb",
         add_arguments=_add,
         run=_run,
     ),
