@@ -93,3 +93,18 @@ def test_caches_of_two_processes_are_merged(tree: Path, tmp_path: Path) -> None:
 def test_nothing_there_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="run the stage that makes it first"):
         compute_digest(tmp_path / "nowhere")
+
+
+def test_without_a_cache_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A cache kept at os.devnull once replaced that device by a file, atomically, as root.
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    os.utime(folder / "a", (1, 1))
+    monkeypatch.setattr(digest_module, "RACY_NS", -(2**62))
+    monkeypatch.setattr(
+        digest_module, "save_bytes", lambda *_: pytest.fail("something was written")
+    )
+    assert compute_digest(folder) == compute_digest(folder)

@@ -23,9 +23,9 @@ RACY_NS = 2_000_000_000
 
 
 class DigestCache:
-    """Digests of files, remembered in one JSON file."""
+    """Digests of files, remembered in one JSON file, or in this process only without a path."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._known = self._load()
         self._fresh: dict[str, str] = {}
@@ -45,7 +45,7 @@ class DigestCache:
 
     def save(self) -> None:
         """Write what was learnt; a full disk costs the cache and nothing else."""
-        if not self._fresh:
+        if self.path is None or not self._fresh:
             return
         # Read again: another process may have added its own in the meantime.
         merged = {**self._load(), **self._fresh}
@@ -57,6 +57,8 @@ class DigestCache:
         self._known, self._fresh = kept, {}
 
     def _load(self) -> dict[str, str]:
+        if self.path is None:
+            return {}
         try:
             value = json.loads(self.path.read_bytes())
         except (FileNotFoundError, ValueError):
@@ -73,7 +75,7 @@ def compute_digest(path: Path, cache: DigestCache | None = None) -> str:
     Raises:
         RunError: when there is nothing at `path`.
     """
-    memory = cache or DigestCache(Path(os.devnull))
+    memory = cache or DigestCache()
     if path.is_dir():
         listing = compute_listing(path, memory)
         lines = "".join(f"{digest}  {name}\n" for name, digest in listing.items())
@@ -89,7 +91,7 @@ def compute_digest(path: Path, cache: DigestCache | None = None) -> str:
 
 def compute_listing(folder: Path, cache: DigestCache | None = None) -> dict[str, str]:
     """Compute the digest of every file under `folder`, by its posix path relative to it."""
-    memory = cache or DigestCache(Path(os.devnull))
+    memory = cache or DigestCache()
     files = sorted((file.relative_to(folder).as_posix(), file) for file in _iterate_files(folder))
     listing = {name: memory.compute_file_digest(file) for name, file in files}
     if cache is not None:
