@@ -47,3 +47,8 @@ def test_an_error_of_the_user_has_no_traceback(
     assert main(["configure", "profile=tiny"]) == 0
     assert main(["run", "pretrian"]) == 2
     assert "Allowed: miniature, curate, lse" in capsys.readouterr().err
+
+
+def test_extract_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["extract", str(tmp_path / "none.jpg"), "--weights", str(tmp_path)]) == 2
+    assert "What to do" in capsys.readouterr().err
