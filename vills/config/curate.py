@@ -4,7 +4,17 @@ from dataclasses import dataclass, field
 
 from vills.config.checks import ConfigError, check_choice, check_range
 
-LAYOUTS = ("luperson", "kinetics", "market1501", "mars", "folder")
+LAYOUTS = (
+    "luperson",
+    "kinetics",
+    "market1501",
+    "prcc",
+    "ltcc",
+    "mars",
+    "prid2011",
+    "sigset",
+    "folder",
+)
 ROLES = ("pretrain_images", "pretrain_videos", "reid")
 ROOTS = ("miniature", "data")
 DETECTORS = ("predictions", "torchvision", "yolox")
@@ -21,10 +31,15 @@ class SourceConfig:
     """Its folder below the root."""
     role: str = "reid"
     """What it serves: pretrain_images, pretrain_videos, or reid (train, query, gallery)."""
+    filter: str = ""
+    """luperson: a list of the images to keep, a file below the root (TransReID-SSL's CFS list)."""
+    keep: int = 0
+    """luperson: images kept from the top of `filter` (0: all that it lists)."""
 
     def __post_init__(self) -> None:
         check_choice("curate.sources.*.layout", self.layout, LAYOUTS)
         check_choice("curate.sources.*.role", self.role, ROLES)
+        check_range("curate.sources.*.keep", self.keep, low=0)
         if self.path.startswith("/") or ".." in self.path.split("/"):
             raise ConfigError(
                 f"curate.sources.*.path = {self.path!r} is not allowed. Allowed: a path below the "

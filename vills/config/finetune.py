@@ -2,11 +2,17 @@
 
 from dataclasses import dataclass, field
 
-from vills.config.checks import check_choice, check_range, check_subset
+from vills.config.checks import ConfigError, check_choice, check_range, check_subset
+from vills.config.protocols import PROTOCOLS
+from vills.config.published import PublishedConfig
 
-REID_MODALITIES = ("image", "video")
+REID_MODALITIES = ("image", "video", "mixed")
 INITIALISATIONS = ("pretrained", "scratch")
-OPTIMIZERS = ("sgd", "adamw")
+"""Beside the names of `published`."""
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "steps")
+NECK_KINDS = ("bnneck", "none")
+TRAIN_SAMPLINGS = ("random", "restricted", "stride", "consecutive", "evenly")
 TEACHER_OR_STUDENT = ("teacher", "student")
 
 
@@ -15,37 +21,61 @@ class FinetuneConfig:
     """Teacher's encoder and resampler, BNNeck, cross-entropy and triplet loss."""
 
     modality: str = "image"
-    """What the data set holds: image crops or video tracklets."""
+    """Inputs: image crops, video tracklets, or mixed (both in every batch, as for BRIAR)."""
     initialisations: list[str] = field(default_factory=lambda: ["pretrained"])
-    """Models trained one after the other: pretrained, scratch (supplement Fig. 2)."""
+    """Models trained one after the other: pretrained, scratch, names of `published` (supplement
+    Fig. 2)."""
+    published: dict[str, PublishedConfig] = field(default_factory=dict)
+    """Published weights to start from, by the name that the row gets."""
     network: str = "teacher"
     """Which pre-trained network to start from (the paper's: the teacher)."""
+    split_ids: list[int] = field(default_factory=lambda: [0])
+    """Splits to train on, one model each (PRID2011 has 0 to 9)."""
     seed: int = 0
     """Order of samples, augmentation, new layers."""
     input_size: list[int] = field(default_factory=lambda: [256, 128])
     """Height and width, px."""
     num_frames: int = 8
-    """Frames of a clip (video)."""
+    """Frames of a clip."""
+    sampling: str = "random"
+    """Frames of a training clip: random (torchreid), restricted (one of each equal part: SINet,
+    CAL's tsn), stride (every `stride`-th: TKP, CAL), consecutive, evenly."""
+    stride: int = 8
+    """Distance of frames with sampling stride."""
+    max_track: int = 0
+    """Longer training tracklets are cut into pieces of so many frames (CAL: 64; 0: whole)."""
     epochs: int = 120
     """The last epoch is kept, never the best on test."""
     num_ids: int = 16
     """P: people in a batch."""
     num_instances: int = 4
-    """K: samples of a person in a batch."""
+    """K: samples of a person in a batch (of each kind, if mixed)."""
     optimizer: str = "sgd"
-    """sgd with momentum 0.9 (PASS, TransReID), or adamw."""
+    """sgd with momentum 0.9 (PASS, TransReID), adam (CAL, SINet), adamw (HAP)."""
     lr: float = 4e-4
     """Peak rate."""
+    bias_lr_factor: float = 1.0
+    """Rate of biases over that of weights (PASS, TransReID: 2)."""
+    schedule: str = "cosine"
+    """cosine to zero, or steps at `milestones`."""
+    milestones: list[int] = field(default_factory=list)
+    """Epochs at which the rate is multiplied by `gamma` (CAL: 20, 40)."""
+    gamma: float = 0.1
+    """Factor of each step."""
     warmup_epochs: float = 20.0
-    """Linear warm-up, then a cosine to zero."""
+    """Linear warm-up."""
     weight_decay: float = 1e-4
     """On weights only."""
     layer_decay: float = 1.0
-    """Rate factor from a block to the one below it."""
+    """Rate factor from a block to the one below it (HAP: 0.4)."""
+    neck: str = "bnneck"
+    """bnneck (Luo et al. 2019) or none (HAP: feature straight to the classifier)."""
     label_smoothing: float = 0.0
-    """Of the cross-entropy (PASS, TransReID and SOLIDER: off)."""
+    """Of the cross-entropy (PASS, TransReID and SOLIDER: off; CAL, PSTA: 0.1)."""
+    identity_weight: float = 1.0
+    """Weight of the cross-entropy."""
     triplet_weight: float = 1.0
-    """Weight of the triplet loss beside the cross-entropy's 1."""
+    """Weight of the triplet loss; 0: not computed (CAL)."""
     triplet_margin: float = 0.0
     """0 = soft margin."""
     drop_path: float = 0.1
@@ -54,27 +84,73 @@ class FinetuneConfig:
     """Probability of a horizontal flip."""
     pad: int = 10
     """Zero padding before a random crop, px."""
+    zoom: float = 0.0
+    """Probability of a crop from a picture enlarged by up to 1/8 (CAL: 0.5, with pad 0)."""
     erase: float = 0.5
     """Probability of random erasing."""
     jitter: float = 0.0
     """Probability of brightness, contrast and saturation jitter of +-0.3 (0 in the recipes)."""
+    protocol: str = ""
+    """Protocol of the accuracy per epoch; empty: image or video, by modality."""
     eval_epochs: int = 1
     """Test accuracy is recorded every so many epochs (0: only at the end); it selects nothing."""
     threads_per_rank: int = 2
     """CPU threads of a process."""
 
     def __post_init__(self) -> None:
-        check_choice("finetune.*.modality", self.modality, REID_MODALITIES)
-        check_choice("finetune.*.optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("finetune.*.network", self.network, TEACHER_OR_STUDENT)
-        check_subset("finetune.*.initialisations", self.initialisations, INITIALISATIONS)
-        check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
-        for name in ("epochs", "num_frames", "threads_per_rank"):
+        self._check_choices()
+        for name in ("epochs", "num_frames", "stride", "threads_per_rank"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=1)
         check_range("finetune.*.num_ids", self.num_ids, low=2)
         check_range("finetune.*.num_instances", self.num_instances, low=2)
-        for name in ("lr", "warmup_epochs", "weight_decay", "triplet_weight", "pad"):
+        for name in ("lr", "warmup_epochs", "weight_decay", "triplet_weight", "identity_weight"):
+            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
+        for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs", "triplet_margin"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
         for name in ("label_smoothing", "layer_decay", "flip", "erase", "jitter", "drop_path"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
-        check_range("finetune.*.eval_epochs", self.eval_epochs, low=0)
+        for name in ("zoom", "gamma"):
+            check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
+
+    def _check_choices(self) -> None:
+        check_choice("finetune.*.modality", self.modality, REID_MODALITIES)
+        check_choice("finetune.*.optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("finetune.*.schedule", self.schedule, SCHEDULES)
+        check_choice("finetune.*.neck", self.neck, NECK_KINDS)
+        check_choice("finetune.*.sampling", self.sampling, TRAIN_SAMPLINGS)
+        check_choice("finetune.*.network", self.network, TEACHER_OR_STUDENT)
+        check_choice("finetune.*.protocol", self.protocol, ("", *PROTOCOLS))
+        allowed = (*INITIALISATIONS, *self.published)
+        check_subset("finetune.*.initialisations", self.initialisations, allowed)
+        check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
+        check_range("finetune.*.number of split_ids", len(self.split_ids), low=1)
+        if len(set(self.split_ids)) != len(self.split_ids) or min(self.split_ids) < 0:
+            raise ConfigError(
+                f"finetune.*.split_ids = {self.split_ids} is not allowed. Allowed: distinct "
+                "numbers from 0. What to do: PRID2011 has splits 0 to 9, the other sets 0 alone."
+            )
+        if self.schedule == "steps" and not self.milestones:
+            raise ConfigError(
+                "finetune.*.milestones = [] is not allowed with schedule steps. Allowed: epochs, "
+                "such as [20, 40]. What to do: set them, or schedule=cosine."
+            )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model that a fine-tuning makes."""
+
+    name: str
+    """Its folder and its curve: pretrained, scratch_split3."""
+    initialisation: str
+    split_id: int
+
+
+def list_variants(config: FinetuneConfig) -> list[Variant]:
+    """Models in the order of training: every initialisation on every split."""
+    plain = config.split_ids == [0]
+    return [
+        Variant(name if plain else f"{name}_split{split_id}", name, split_id)
+        for name in config.initialisations
+        for split_id in config.split_ids
+    ]

@@ -4,7 +4,16 @@ from dataclasses import dataclass, field
 
 from vills.config.checks import check_range, check_subset
 
-MINIATURE_DATASETS = ("luperson", "kinetics", "market1501", "mars")
+MINIATURE_DATASETS = (
+    "luperson",
+    "kinetics",
+    "market1501",
+    "prcc",
+    "ltcc",
+    "mars",
+    "prid2011",
+    "sigset",
+)
 
 
 @dataclass

@@ -35,6 +35,9 @@ class Params:
         for stage in ("finetune", "evaluate"):
             for name in getattr(self, stage):
                 self._check_item(stage, name)
+        for name, entry in self.evaluate.items():
+            entry.model = entry.model or name
+            self._check_model(name, entry.model)
 
     def _check_item(self, stage: str, name: str) -> None:
         sources = [key for key, source in self.curate.sources.items() if source.role == "reid"]
@@ -43,8 +46,11 @@ class Params:
                 f"{stage}.{name} has no source. Allowed: {', '.join(sources) or 'none yet'}. "
                 f"What to do: add curate.sources.{name} with role reid, or remove {stage}.{name}."
             )
-        if stage == "evaluate" and name not in self.finetune:
+
+    def _check_model(self, name: str, model: str) -> None:
+        if model not in self.finetune:
             raise ConfigError(
-                f"evaluate.{name} has no model. Allowed: {', '.join(self.finetune) or 'none yet'}. "
-                f"What to do: add finetune.{name}, or remove evaluate.{name}."
+                f"evaluate.{name}.model = {model!r} is not allowed. Allowed: "
+                f"{', '.join(self.finetune) or 'none yet'}. What to do: name an entry of finetune, "
+                f"add finetune.{model}, or remove evaluate.{name}."
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from vills.areas import AREAS
 from vills.config.checks import ConfigError, check_choice, check_range, check_subset
 from vills.config.model import HeadConfig, ModelConfig
+from vills.config.published import PublishedConfig
 
 MODALITIES = ("image", "image+video")
 READINGS = ("default", "literal")
@@ -127,6 +128,8 @@ class PretrainConfig:
     """What the student does not see."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and schedules."""
+    initial: PublishedConfig = field(default_factory=PublishedConfig)
+    """Published weights that teacher and student start from; without a file, random ones."""
     seed: int = 0
     """Initial weights, order of samples, views, masks, drop path."""
     epochs: float = 100.0

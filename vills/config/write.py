@@ -63,21 +63,23 @@ def _digest(text: str) -> str:
     return hashlib.sha256(yaml.safe_dump(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _render_dataclass(value: Any, *, indent: int) -> Iterator[str]:
+def _render_dataclass(value: Any, *, indent: int, explain: bool = True) -> Iterator[str]:
     pad = "  " * indent
-    docs = _field_docs(type(value))
+    docs = _field_docs(type(value)) if explain else {}
     for field in fields(value):
         entry = getattr(value, field.name)
         if docs.get(field.name):
             yield f"{pad}# {docs[field.name]}"
         if is_dataclass(entry):
             yield f"{pad}{field.name}:"
-            yield from _render_dataclass(entry, indent=indent + 1)
+            yield from _render_dataclass(entry, indent=indent + 1, explain=explain)
         elif isinstance(entry, dict) and any(is_dataclass(v) for v in entry.values()):
             yield f"{pad}{field.name}:"
-            for key, item in entry.items():
+            # Every entry has the same fields: the first one explains them.
+            for number, (key, item) in enumerate(entry.items()):
                 yield f"{pad}  {key}:"
-                yield from _render_dataclass(item, indent=indent + 2)
+                first = explain and number == 0
+                yield from _render_dataclass(item, indent=indent + 2, explain=first)
         else:
             yield f"{pad}{field.name}: {_render_leaf(entry)}"
 

@@ -55,6 +55,42 @@ class RawVideo:
     """Below the root, posix."""
     video_id: str
     """Unique within the source."""
+    split: str = "pretrain"
+    """pretrain, train, query or gallery."""
+    pid: int = -1
+    """The one person of a labelled video; -1 unknown."""
+    camid: int = -1
+    """Camera from 0; -1 unknown."""
+    clothes_id: int = -1
+    """Outfit; -1 unknown."""
+    start: int = 0
+    """First frame that counts."""
+    stop: int = -1
+    """Frame after the last one that counts; -1: to the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """Media that are one entry of a query or gallery together: a sigset's template."""
+
+    group: str
+    """probe, or the name of its gallery: gallery_1, gallery_2."""
+    name: str
+    """Unique within the group."""
+    pid: int
+    """Person."""
+    members: tuple[str, ...]
+    """`path` of images and tracklets (of the first frame), `video_id` of videos."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonSplit:
+    """People of one of several official splits (PRID2011 has ten)."""
+
+    train: tuple[int, ...]
+    """Pids."""
+    test: tuple[int, ...]
+    """Pids."""
 
 
 class Stream(Iterable[T], Generic[T]):
@@ -82,6 +118,16 @@ class Layout:
     """Tracklets of image files."""
     videos: Iterable[RawVideo] = ()
     """Video files."""
+    entries: tuple[RawEntry, ...] = ()
+    """Templates, for data sets whose query and gallery are not single images or tracklets."""
+    splits: tuple[PersonSplit, ...] = ()
+    """Official splits by people, where there are several; rows carry split 0."""
+    notes: tuple[str, ...] = ()
+    """What was passed over or looks wrong, for the report and `vills data check`."""
+
+    def read_bytes(self, path: str) -> bytes:
+        """Content of the file at `path` (a layout with its own container overrides this)."""
+        return (self.root / path).read_bytes()
 
 
 OFFICIAL_COUNTS: dict[str, dict[str, int]] = {
