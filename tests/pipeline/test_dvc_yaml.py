@@ -19,6 +19,8 @@ def load_dvc_stage(name: str, item: str) -> dict[str, Any]:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     stage = stages[name].get("do", stages[name])
     text = yaml.safe_dump(stage).replace("${key}", item)
+    if name == "evaluate":
+        text = text.replace("${item.model}", PARAMS.evaluate[item].model)
     return dict(yaml.safe_load(text))
 
 
