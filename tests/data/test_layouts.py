@@ -1,34 +1,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from scipy.io import savemat
 
 from vills.config.checks import ConfigError
 from vills.data.layouts import (
     LAYOUTS,
     LayoutError,
     RawImage,
-    RawTracklet,
     RawVideo,
-    compare_counts,
     read_layout,
 )
 
 Touch = Callable[..., Path]
-
-
-@pytest.fixture
-def touch(tmp_path: Path) -> Touch:
-    def make(*names: str) -> Path:
-        for name in names:
-            path = tmp_path / "root" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        return tmp_path / "root"
-
-    return make
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -72,93 +56,6 @@ def test_kinetics_takes_every_video(touch: Touch) -> None:
         RawVideo("train/walking/a_000001_000011.mp4", "train/walking/a_000001_000011"),
         RawVideo("val/b.mp4", "val/b"),
     ]
-
-
-MARKET = (
-    "bounding_box_train/0002_c1s1_000451_03.jpg",
-    "bounding_box_train/Thumbs.db",
-    "query/0001_c6s1_001051_00.jpg",
-    "bounding_box_test/-1_c2s1_000401_03.jpg",
-    "bounding_box_test/0000_c1s1_000151_01.jpg",
-)
-
-
-@pytest.mark.parametrize(
-    "prefix",
-    ["", "Market-1501-v15.09.15/", "market1501/", "market1501/Market-1501-v15.09.15/"],
-)
-def test_market1501_at_every_root_of_the_field(prefix: str, touch: Touch) -> None:
-    root = touch(*(prefix + name for name in MARKET))
-    assert list(read_layout("market1501", root).images) == [
-        RawImage(prefix + MARKET[0], "train", pid=2, camid=0),
-        RawImage(prefix + MARKET[2], "query", pid=1, camid=5),
-        RawImage(prefix + MARKET[3], "gallery", pid=-1, camid=1),
-        RawImage(prefix + MARKET[4], "gallery", pid=0, camid=0),
-    ]
-
-
-def test_market1501_refuses_other_names_and_an_empty_split(touch: Touch) -> None:
-    root = touch(*MARKET)
-    (root / "query/0001_c6s1_001051_00.jpg").unlink()
-    with pytest.raises(LayoutError, match=r"query holds no \.jpg"):
-        read_layout("market1501", root)
-    touch("query/hello.jpg")
-    with pytest.raises(LayoutError, match=r"query/hello\.jpg is not named"):
-        list(read_layout("market1501", root).images)
-
-
-def write_mars(root: Path, *, queries: list[int] | None = None) -> Path:
-    train = [f"0001C1T0001F{i:03d}.jpg" for i in (1, 2)] + ["0001C2T0002F001.jpg"]
-    test = ["00-1C1T0001F001.jpg", "0000C1T0001F001.jpg", "0000C1T0001F002.jpg"]
-    test += ["0002C3T0001F001.jpg", "0002C1T0002F001.jpg"]
-    (root / "info").mkdir(parents=True)
-    (root / "info/train_name.txt").write_bytes("\r\n".join(train).encode())
-    (root / "info/test_name.txt").write_bytes("\r\n".join(test).encode() + b"\r\n")
-    rows = np.array([[1, 2, 1, 1], [3, 3, 1, 2]], dtype=np.int32)
-    savemat(root / "info/tracks_train_info.mat", {"track_train_info": rows})
-    rows = np.array([[1, 1, -1, 1], [2, 3, 0, 1], [4, 4, 2, 3], [5, 5, 2, 1]], dtype=np.int32)
-    savemat(root / "info/tracks_test_info.mat", {"track_test_info": rows})
-    wanted = np.array([queries or [3]], dtype=np.uint16)
-    savemat(root / "info/query_IDX.mat", {"query_IDX": wanted})
-    for folder in ("bbox_train", "bbox_test"):
-        (root / folder).mkdir()
-    return root
-
-
-@pytest.mark.parametrize("prefix", ["", "mars", "MARS"])
-def test_mars_reads_its_index_files(prefix: str, tmp_path: Path) -> None:
-    write_mars(tmp_path / prefix)
-    tracklets = list(read_layout("mars", tmp_path).tracklets)
-    base = f"{prefix}/" if prefix else ""
-    assert tracklets[0] == RawTracklet(
-        tuple(f"{base}bbox_train/0001/0001C1T0001F{i:03d}.jpg" for i in (1, 2)), "train", 1, 0
-    )
-    assert [(t.split, t.pid, t.camid, len(t.paths)) for t in tracklets] == [
-        ("train", 1, 0, 2),
-        ("train", 1, 1, 1),
-        ("gallery", -1, 0, 1),
-        ("gallery", 0, 0, 2),
-        ("query", 2, 2, 1),
-        ("gallery", 2, 0, 1),
-    ]
-    assert tracklets[2].paths == (f"{base}bbox_test/00-1/00-1C1T0001F001.jpg",)
-
-
-def test_mars_index_files_of_another_release(tmp_path: Path) -> None:
-    write_mars(tmp_path, queries=[0])
-    with pytest.raises(LayoutError, match="points outside the 4 test tracks"):
-        read_layout("mars", tmp_path)
-    savemat(tmp_path / "info/query_IDX.mat", {"query_IDX": np.array([[4]], dtype=np.uint16)})
-    names = (tmp_path / "info/test_name.txt").read_text().split()
-    (tmp_path / "info/test_name.txt").write_text("\n".join(names[:4]))
-    with pytest.raises(LayoutError, match="reach name 5, but .* has 4"):
-        list(read_layout("mars", tmp_path).tracklets)
-    (tmp_path / "info/test_name.txt").write_text("\n".join(reversed(names)))
-    with pytest.raises(LayoutError, match="lies in a track of person -1"):
-        list(read_layout("mars", tmp_path).tracklets)
-    (tmp_path / "info/query_IDX.mat").write_text("hello")
-    with pytest.raises(LayoutError, match="is no MATLAB 5 file"):
-        read_layout("mars", tmp_path)
 
 
 def splits_of(root: Path) -> dict[str, str]:
@@ -251,8 +148,54 @@ def test_folder_names_must_say_who(touch: Touch) -> None:
         read_layout("folder", touch("0001_c1.jpg", "IMG_1.jpg"))
 
 
-def test_counts_beside_the_official_ones() -> None:
-    lines = compare_counts("mars", {"train": 8298, "train ids": 625, "query": 4})
-    assert lines[0] == "mars: 4 query, the official release has 1,980"
-    assert len(lines) == 3
-    assert not compare_counts("folder", {"train": 1})
+def test_folder_passes_stray_files_over_and_names_queries_without_a_match(touch: Touch) -> None:
+    root = touch("0001_c1.jpg", "0002_c1.jpg", "0003_c2.jpg", "Thumbs.db", "a/.DS_Store")
+    (root / "splits.csv").write_text("pid,split\n1,train\n2,query\n3,gallery\n")
+    layout = read_layout("folder", root)
+    assert layout.notes == (
+        ".: 2 other files passed over: Thumbs.db, a/.DS_Store",
+        "1 of 1 queries are of 1 person who is not in the gallery: 2",
+    )
+    (root / "splits.csv").write_text("pid,split\n1,train\n2,train\n3,gallery\n")
+    with pytest.raises(LayoutError, match=r"a/0003_c2\.png"):
+        read_layout("folder", touch("a/0003_c2.png", "a/0003_c2.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"pid,split\r\n1,train\r\n1,query\r\n2,gallery\r\n", "lists pid 1 twice"),
+        (
+            b"pid,split\n1,train\n2,gallery\n7,query\n9,query\n",
+            "lists 2 that no image .* 7, 9",
+        ),
+        ("pid,split\n1,train\n2,gallery\n".encode("utf-16"), "is not plain text in UTF-8"),
+        (b"pid,split\n1,train\n2,gallery\nS\xe9an,query\n", "is not plain text in UTF-8"),
+        (b"", "must start with the line"),
+        (b"path,split\n0001_c1.jpg,test\n", "row 0001_c1.jpg,test is not allowed"),
+        (b"pid,split\n1\n", "row 1 is not allowed"),
+    ],
+)
+def test_folder_with_a_damaged_split_file(content: bytes, message: str, touch: Touch) -> None:
+    root = touch("0001_c1.jpg", "0002_c1.jpg")
+    (root / "splits.csv").write_bytes(content)
+    with pytest.raises(LayoutError, match=message):
+        read_layout("folder", root)
+
+
+def test_folder_split_file_in_windows_writing(touch: Touch) -> None:
+    root = touch("0001_c1.jpg", "0002_c1.jpg")
+    (root / "splits.csv").write_bytes(b"\xef\xbb\xbfpid,split\r\n1,train\r\n\r\n2,gallery\r\n")
+    assert splits_of(root) == {"0001_c1.jpg": "train", "0002_c1.jpg": "gallery"}
+
+
+@pytest.mark.parametrize("name", ["-2_c1.jpg", "0001_c0.jpg", "99999999999_c1.jpg"])
+def test_folder_numbers_that_no_record_can_hold(name: str, touch: Touch) -> None:
+    with pytest.raises(LayoutError, match=f"{name} does not say who it shows"):
+        read_layout("folder", touch("0001_c1.jpg", name))
+
+
+def test_folder_refuses_a_frame_twice(touch: Touch) -> None:
+    root = touch("0001C1T0001F001.jpg", "0001C1T0001F0001.jpg")
+    with pytest.raises(LayoutError, match="the same image, or frame, twice"):
+        read_layout("folder", root)

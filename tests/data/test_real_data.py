@@ -10,7 +10,7 @@ import pytest
 from vills.data.images import decode_image
 from vills.data.inventory import build_inventory, check_inventory
 from vills.data.layouts import compare_counts, read_layout
-from vills.data.layouts.mars import load_queries, load_rows
+from vills.data.layouts.mars_info import load_queries, load_rows
 
 pytestmark = [
     pytest.mark.real,
@@ -34,10 +34,15 @@ def _write_names(path: Path, rows: np.ndarray) -> None:
     path.write_bytes("\r\n".join(lines).encode())
 
 
+def _make_people(folder: Path, rows: np.ndarray) -> None:
+    for pid in set(rows[:, 2].tolist()):
+        person = folder / ("00-1" if pid == -1 else f"{pid:04d}")
+        person.mkdir(parents=True)
+        (person / "first.jpg").touch()
+
+
 def test_official_mars_index(real: Path, tmp_path: Path) -> None:
     (tmp_path / "info").mkdir()
-    for name in ("bbox_train", "bbox_test"):
-        (tmp_path / name).mkdir()
     for name in ("tracks_train_info", "tracks_test_info", "query_IDX"):
         (tmp_path / f"info/{name}.mat").symlink_to(real / f"splits/mars_{name}.mat")
     train = load_rows(tmp_path / "info/tracks_train_info.mat", "track_train_info")
@@ -49,9 +54,14 @@ def test_official_mars_index(real: Path, tmp_path: Path) -> None:
     assert max(queries) == len(test) - 1
     _write_names(tmp_path / "info/train_name.txt", train)
     _write_names(tmp_path / "info/test_name.txt", test)
+    _make_people(tmp_path / "bbox_train", train)
+    _make_people(tmp_path / "bbox_test", test)
+    layout = read_layout("mars", tmp_path)
+    # the 140 queries that have nobody to find once the queries leave the gallery
+    assert "140 of 1,980 queries have no match in another camera of the gallery" in layout.notes
     counts: Counter[str] = Counter()
     people: dict[str, set[int]] = {"train": set(), "query": set(), "gallery": set()}
-    for tracklet in read_layout("mars", tmp_path).tracklets:
+    for tracklet in layout.tracklets:
         counts[tracklet.split] += tracklet.pid != -1
         counts[f"pid {min(tracklet.pid, 1)}"] += 1
         counts["frames " + ("train" if tracklet.split == "train" else "test")] += len(
@@ -63,7 +73,7 @@ def test_official_mars_index(real: Path, tmp_path: Path) -> None:
     assert (counts["train"], counts["query"], counts["gallery"]) == (8298, 1980, 9330)
     assert (len(people["train"]), len(people["query"])) == (625, 626)
     assert len(people["gallery"] - {0, -1}) == 620
-    found = {**counts, "train ids": 625, "query ids": 626}
+    found = {**counts, "train ids": 625, "query ids": 626, "gallery ids": 620}
     assert not compare_counts("mars", found)
 
 

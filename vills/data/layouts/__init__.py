@@ -1,22 +1,37 @@
 """Readers of raw layouts: who is on which file, in the official naming of each data set."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from vills.config.checks import check_choice
-from vills.data.layouts import folder, kinetics, luperson, market1501, mars
+from vills.config.checks import ConfigError, check_choice
+from vills.data.layouts import (
+    folder,
+    kinetics,
+    ltcc,
+    luperson,
+    market1501,
+    mars,
+    prcc,
+    prid2011,
+    sigset,
+)
 from vills.data.layouts.base import (
     Layout,
     LayoutError,
+    PersonSplit,
+    RawEntry,
     RawImage,
     RawTracklet,
     RawVideo,
-    compare_counts,
 )
+from vills.data.layouts.official import compare_counts
 
 __all__ = [
     "LAYOUTS",
     "Layout",
     "LayoutError",
+    "PersonSplit",
+    "RawEntry",
     "RawImage",
     "RawTracklet",
     "RawVideo",
@@ -24,21 +39,39 @@ __all__ = [
     "read_layout",
 ]
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Path], Layout]] = {
     "luperson": luperson.read,
     "kinetics": kinetics.read,
     "market1501": market1501.read,
+    "prcc": prcc.read,
+    "ltcc": ltcc.read,
     "mars": mars.read,
+    "prid2011": prid2011.read,
+    "sigset": sigset.read,
     "folder": folder.read,
 }
 
 
-def read_layout(name: str, root: Path) -> Layout:
+def read_layout(name: str, root: Path, *, filter_list: str = "", keep: int = 0) -> Layout:
     """The images, tracklets or videos below `root`.
 
+    Args:
+        name: One of LAYOUTS.
+        root: Folder of the data set.
+        filter_list: luperson: list of the images to take, a path below `root`; empty takes all.
+        keep: luperson: images taken from the top of that list (0: all that it lists).
+
     Raises:
-        ConfigError: if `name` is unknown.
+        ConfigError: if `name` is unknown, or has no list of images.
         LayoutError: if there is no such folder, it is empty, or holds something else.
+        PlainPickleError: if a pickled list holds more than plain values.
     """
     check_choice("layout", name, LAYOUTS)
+    if name == "luperson":
+        return luperson.read(root, filter_list=filter_list, keep=keep)
+    if filter_list or keep:
+        raise ConfigError(
+            f"filter = {filter_list!r}, keep = {keep} is not allowed with layout {name}. Allowed: "
+            "layout luperson. What to do: leave both out."
+        )
     return LAYOUTS[name](root)

@@ -1,6 +1,6 @@
 """What every layout reader yields, and the errors they share."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -64,9 +64,11 @@ class RawVideo:
     clothes_id: int = -1
     """Outfit; -1 unknown."""
     start: int = 0
-    """First frame that counts."""
+    """First frame, or ms, that counts."""
     stop: int = -1
-    """Frame after the last one that counts; -1: to the end."""
+    """Frame, or ms, after the last one that counts; -1: to the end."""
+    unit: str = "frame"
+    """What start and stop count: frame, or ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,34 +132,6 @@ class Layout:
         return (self.root / path).read_bytes()
 
 
-OFFICIAL_COUNTS: dict[str, dict[str, int]] = {
-    "market1501": {
-        "train": 12_936,
-        "train ids": 751,
-        "query": 3_368,
-        "query ids": 750,
-        "gallery": 15_913,
-    },
-    "mars": {
-        "train": 8_298,
-        "train ids": 625,
-        "query": 1_980,
-        "query ids": 626,
-        "gallery": 9_330,
-    },
-}
-"""Rows and people per split after junk (pid -1) is dropped; MARS in tracklets."""
-
-
-def compare_counts(name: str, counts: Mapping[str, int]) -> list[str]:
-    """Lines for a report where `counts` differ from the official ones; a subset is no failure."""
-    return [
-        f"{name}: {counts.get(key, 0):,} {key}, the official release has {official:,}"
-        for key, official in OFFICIAL_COUNTS.get(name, {}).items()
-        if counts.get(key, 0) != official
-    ]
-
-
 def check_folder(root: Path, name: str) -> None:
     """Refuse a missing or empty folder.
 
@@ -171,25 +145,6 @@ def check_folder(root: Path, name: str) -> None:
         )
     if next(root.iterdir(), None) is None:
         raise LayoutError(f"{name}: {root} is empty. What to do: put the data set there.")
-
-
-def find_root(root: Path, *, nested: tuple[str, ...], needed: tuple[str, ...], name: str) -> Path:
-    """The first of root and root/nested... that has all `needed` entries.
-
-    Raises:
-        LayoutError: listing what was looked for and what is there.
-    """
-    check_folder(root, name)
-    candidates = [root, *(root / path for path in nested)]
-    for candidate in candidates:
-        if all((candidate / entry).exists() for entry in needed):
-            return candidate
-    found = ", ".join(sorted(path.name for path in root.iterdir())[:8])
-    raise LayoutError(
-        f"{name}: {root} has another layout. Looked for {', '.join(needed)} in it and in "
-        f"{', '.join(nested)}; found {found}. What to do: unpack the official archive there, or "
-        "use layout = folder for data of your own."
-    )
 
 
 def walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[str]:

@@ -1,0 +1,164 @@
+"""Counts of the official releases, and what it means when a copy has others.
+
+Sources: liangzheng06/MARS-evaluation (counted in its index files); torchreid, fast-reid and SOLIDER
+for Market-1501; CAL (guxinqian/Simple-CCReID) for PRCC and LTCC; splits_prid2011.json; the README
+of LUPerson.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+OFFICIAL_COUNTS: dict[str, dict[str, int]] = {
+    "market1501": {
+        "train": 12_936,
+        "train ids": 751,
+        "query": 3_368,
+        "query ids": 750,
+        "gallery": 15_913,
+        "gallery ids": 750,
+        "cameras": 6,
+    },
+    "prcc": {
+        "train": 17_896,
+        "train ids": 150,
+        "query": 7_416,
+        "query ids": 71,
+        "query camera 2": 3_873,
+        "query camera 3": 3_543,
+        "gallery": 3_384,
+        "gallery ids": 71,
+        "val": 5_002,
+        "cameras": 3,
+    },
+    "ltcc": {"train": 9_576, "query": 493, "gallery": 7_050, "ids": 152, "cameras": 12},
+    "mars": {
+        "train": 8_298,
+        "train ids": 625,
+        "query": 1_980,
+        "query ids": 626,
+        "gallery": 9_330,
+        "gallery ids": 620,
+        "gallery junk": 870,
+        "gallery distractors": 3_248,
+        "train images": 509_914,
+        "test images": 681_089,
+        "cameras": 6,
+    },
+    "prid2011": {
+        "train": 178,
+        "train ids": 89,
+        "query": 89,
+        "query ids": 89,
+        "gallery": 89,
+        "gallery ids": 89,
+        "ids": 178,
+        "cameras": 2,
+        "splits": 10,
+    },
+    "luperson": {"images": 4_180_243},
+}
+"""Rows (images; tracklets for MARS and PRID2011) per split without junk (pid -1), and people."""
+
+ALSO_OFFICIAL = {"market1501": {"gallery": (15_913 + 500_000,)}}
+"""Counts that are as right: the gallery with the 500k distractors."""
+
+KNOWN_COUNTS: dict[str, dict[tuple[str, int], str]] = {
+    "market1501": {
+        ("gallery", 15_913 + 3_368): "bounding_box_test holds the query images as well: take them "
+        "out, or unpack the official archive again",
+    },
+    "prcc": {
+        ("train", 17_896 + 5_002): "train holds the images of val as well: CAL and the papers "
+        "after it train on train alone; unpack the official archive again",
+    },
+    "ltcc": {
+        ("gallery", 7_050 + 493): "test holds the query images as well: take them out, or unpack "
+        "the official archive again",
+    },
+}
+"""Counts of copies that are often met, and what to do about them."""
+
+_SPLITS = ("train", "query", "gallery")
+_ALWAYS = (*_SPLITS, *(f"{split} ids" for split in _SPLITS))
+_LUPERSON_NL = 10_000_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A count that is not the official one."""
+
+    key: str
+    found: int
+    official: int
+
+    def format(self) -> str:
+        """What is found, what is official, and by how much they differ."""
+        gap = abs(self.found - self.official)
+        side = "fewer" if self.found < self.official else "more"
+        found = f"{self.found:,} {self.key}"
+        return f"{found}, the official release has {self.official:,} ({gap:,} {side})"
+
+
+def list_differences(name: str, counts: Mapping[str, int]) -> list[Difference]:
+    """Counts that differ from the official ones of layout `name`.
+
+    Rows and people of a split count as 0 where they are absent; other counts are compared only
+    where they are given.
+    """
+    also = ALSO_OFFICIAL.get(name, {})
+    return [
+        Difference(key, counts.get(key, 0), official)
+        for key, official in OFFICIAL_COUNTS.get(name, {}).items()
+        if (key in counts or key in _ALWAYS)
+        and counts.get(key, 0) not in (official, *also.get(key, ()))
+    ]
+
+
+def compare_counts(name: str, counts: Mapping[str, int]) -> list[str]:
+    """Lines for a report where `counts` differ from the official ones; a subset is no failure."""
+    return [f"{name}: {difference.format()}" for difference in list_differences(name, counts)]
+
+
+def diagnose(name: str, counts: Mapping[str, int]) -> list[str]:
+    """Why counts differ, most specific first, and what to do; empty where they do not."""
+    differences = list_differences(name, counts)
+    if not differences:
+        return []
+    known = KNOWN_COUNTS.get(name, {})
+    lines = [known[d.key, d.found] for d in differences if (d.key, d.found) in known]
+    if lines:
+        return lines
+    if name == "luperson":
+        return [_diagnose_luperson(counts.get("images", 0))]
+    fewer = [d for d in differences if d.found < d.official]
+    cameras = next((d for d in differences if d.key == "cameras"), None)
+    if cameras and cameras.found > cameras.official:
+        return [
+            f"another data set or version: it has {cameras.found} cameras, not {cameras.official}; "
+            "unpack the official archive, or use layout = folder"
+        ]
+    if len(fewer) == len(differences):
+        where = ", ".join(dict.fromkeys(d.key.split()[0] for d in fewer))
+        return [
+            f"half-unpacked, or a subset: fewer than official in {where}; unpack the official "
+            "archive again and compare its checksum; a subset that is meant needs nothing, but its "
+            "numbers are not those of the literature"
+        ]
+    if not fewer:
+        return [
+            "another version, or copies among the files: more than official; unpack the official "
+            "archive into an empty folder"
+        ]
+    return [
+        "another version or another data set: some counts are above and some below the official "
+        "ones; unpack the official archive into an empty folder"
+    ]
+
+
+def _diagnose_luperson(num_images: int) -> str:
+    if num_images > _LUPERSON_NL:
+        return "this is LUPerson-NL (10.68 M images), another data set than LUPerson"
+    return (
+        "a subset, or another extraction: LUPerson is cut out of videos by everyone anew; name the "
+        "number of images beside results"
+    )

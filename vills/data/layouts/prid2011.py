@@ -1,0 +1,161 @@
+"""PRID2011, multi-shot: `multi_shot/{cam_a,cam_b}/person_XXXX/*.png`, a folder is a tracklet.
+
+Of the people only the 178 of the field's ten splits are read: the others are in one camera, or
+have too few frames. Camera a is query and b is gallery for the test people; both train the others.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from vills.data.layouts.base import Layout, LayoutError, PersonSplit, RawTracklet
+from vills.data.layouts.listing import (
+    list_folder,
+    list_subfolders,
+    note_stray,
+    parse_person,
+    require_unique,
+    shorten,
+)
+from vills.data.layouts.people import note_people
+from vills.data.layouts.roots import find_base, get_prefix, hint_nested
+
+CAMERAS = ("cam_a", "cam_b")
+SPLIT_FILE = "splits_prid2011.json"
+OWN_SPLITS = Path(__file__).with_name("prid2011_splits.json")
+_PERSON = re.compile(r"person_(\d+)")
+_NUMBER = re.compile(r"(\d+)\D*$")
+
+
+def read(root: Path) -> Layout:
+    """Tracklets of split 0, and the splits: those beside the data, else the ten official ones.
+
+    Raises:
+        LayoutError: if a camera, a person of the splits or a person's images are missing, or the
+            split file is damaged.
+    """
+    base = _find_base(root)
+    splits, origin = _find_splits(root, base)
+    people = sorted({*splits[0].train, *splits[0].test})
+    prefix = get_prefix(base, root) + "multi_shot"
+    tracklets: list[RawTracklet] = []
+    notes: list[str] = [f"splits: {len(splits)} of {len(people)} people, {origin}"]
+    for camid, camera in enumerate(CAMERAS):
+        folder = base / "multi_shot" / camera
+        folders = _list_people(folder, people)
+        for pid in people:
+            path = f"{prefix}/{camera}/{folders.pop(pid)}"
+            frames, stray = _list_frames(root, path)
+            notes += note_stray(path, stray)
+            split = "train" if pid in splits[0].train else ("query", "gallery")[camid]
+            tracklets.append(RawTracklet(frames, split, pid, camid))
+        if folders:
+            notes.append(f"{camera}: {len(folders)} people of no split are not read")
+    notes += note_people((row.split, row.pid, row.camid) for row in tracklets)
+    return Layout("prid2011", root, tracklets=tracklets, splits=splits, notes=tuple(notes))
+
+
+def load_splits(path: Path) -> tuple[PersonSplit, ...]:
+    """Splits of a file like splits_prid2011.json: a list of {"train": [names], "test": [names]}.
+
+    Raises:
+        LayoutError: if it is no such file, a split has a person twice, or two have other people.
+    """
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+        splits = tuple(_parse_split(entry, path) for entry in content)
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise LayoutError(
+            f"prid2011: {path} is no list of splits ({type(error).__name__}: {error}). What to do: "
+            "restore it, or remove it: the official splits come with vills."
+        ) from error
+    if len({frozenset((*split.train, *split.test)) for split in splits}) != 1:
+        raise LayoutError(
+            f"prid2011: the {len(splits)} splits of {path} are not of the same people. What to do: "
+            "restore it, or remove it: the official splits come with vills."
+        )
+    return splits
+
+
+def load_official_splits() -> tuple[PersonSplit, ...]:
+    """The ten splits that every paper uses."""
+    content = json.loads(OWN_SPLITS.read_text(encoding="utf-8"))
+    people = set(content["people"])
+    return tuple(
+        PersonSplit(tuple(sorted(people - set(test))), tuple(test)) for test in content["test"]
+    )
+
+
+def _find_base(root: Path) -> Path:
+    needed = tuple(f"multi_shot/{camera}" for camera in CAMERAS)
+    nested = ("prid_2011", "prid2011", "prid2011/prid_2011", "PRID2011")
+    return find_base(root, nested=nested, needed=needed, name="prid2011")
+
+
+def _find_splits(root: Path, base: Path) -> tuple[tuple[PersonSplit, ...], str]:
+    folders = [base, *(path for path in base.parents if path == root or root in path.parents)]
+    for folder in folders:
+        if (folder / SPLIT_FILE).is_file():
+            return load_splits(folder / SPLIT_FILE), f"of {SPLIT_FILE}"
+    return load_official_splits(), "the official ones"
+
+
+def _parse_split(entry: Any, path: Path) -> PersonSplit:
+    train, test = (
+        tuple(sorted(_parse_person(name, str(path)) for name in entry[part]))
+        for part in ("train", "test")
+    )
+    if not train or not test or len({*train, *test}) != len(train) + len(test):
+        raise LayoutError(
+            f"prid2011: a split of {path} has a person twice, or an empty half. What to do: "
+            "restore it, or remove it: the official splits come with vills."
+        )
+    return PersonSplit(train, test)
+
+
+def _parse_person(name: str, path: str) -> int:
+    found = _PERSON.fullmatch(name)
+    return parse_person(found[1] if found else name, path=path, name="prid2011")
+
+
+def _list_people(folder: Path, people: list[int]) -> dict[int, str]:
+    """Folder of each person; more than the needed ones."""
+    names: dict[int, str] = {}
+    for name in list_subfolders(folder):
+        pid = _parse_person(name, f"{folder}/{name}")
+        if pid in names:
+            raise LayoutError(
+                f"prid2011: {folder} has {names[pid]} and {name}, the same person twice. What to "
+                "do: keep one."
+            )
+        names[pid] = name
+    missing = [f"person_{pid:04d}" for pid in people if pid not in names]
+    if missing:
+        raise LayoutError(
+            f"prid2011: {folder} lacks {len(missing)} of the {len(people)} people of the splits: "
+            f"{shorten(missing)}. What to do: {hint_nested(folder)}; or, for a set of your own, "
+            f"put its {SPLIT_FILE} beside multi_shot."
+        )
+    return names
+
+
+def _list_frames(root: Path, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Frames by number, so that 10 follows 9."""
+    found = list_folder(root / path, name="prid2011")
+    if not found.images:
+        raise LayoutError(
+            f"prid2011: {root / path} holds no frame. What to do: unpack the archive again."
+        )
+    require_unique(found.images, name=f"prid2011: {root / path}")
+    numbers: dict[int, str] = {}
+    for name in found.images:
+        number = _NUMBER.search(name.rpartition(".")[0])
+        other = numbers.setdefault(int(number[1]), name) if number else ""
+        if other != name:
+            raise LayoutError(
+                f"prid2011: {root / path}/{name} has "
+                + (f"the frame number of {other}" if other else "no frame number")
+                + ". What to do: remove it, or rename it."
+            )
+    return tuple(f"{path}/{numbers[number]}" for number in sorted(numbers)), found.stray
