@@ -1,9 +1,8 @@
-"""Inputs for features: every record once, no randomness but a seeded choice of a query frame.
+"""Inputs for features: every record once, no randomness.
 
 Legend: B inputs of a batch, T frames of a clip, H x W pixels of an input.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,17 +11,44 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vills.config.checks import check_choice
-from vills.data.clips import even_clip, spread_clips
+from vills.data.clip_plans import plan_clips, plan_frames
 from vills.data.frames import FrameReader
+from vills.data.images import CorruptImageError
 from vills.data.normalise import normalise
 from vills.data.records import Manifest
 from vills.data.reid_transforms import load_inputs
-from vills.data.rng import sample_rng
 from vills.data.shards import ShardReader
+from vills.errors import UserError
 
-MODES = ("image", "video", "frame")
-FRAMES = ("first", "middle", "random")
-CLIPS = ("all", "one")
+MODES = ("frame", "clip")
+
+
+class DamagedRecordError(UserError, ValueError):
+    """A curated record can no longer be read; says which."""
+
+
+class CheckedFrames:
+    """Decoded frames of a manifest's records; what cannot be read is named by its record."""
+
+    def __init__(self, manifest: Manifest, reader: ShardReader) -> None:
+        self._frames = FrameReader(manifest, reader)
+        self._ids = manifest.column("record_id")
+
+    def read(self, row: int, position: int = 0) -> np.ndarray:
+        """Pixels as uint8 [H, W, 3].
+
+        Raises:
+            DamagedRecordError: if the shard is missing or cut, or its bytes are no image: a record
+                left out would make the query or the gallery silently smaller.
+        """
+        try:
+            return self._frames.read(row, position)
+        except (CorruptImageError, ValueError, OSError) as error:
+            raise DamagedRecordError(
+                f"record {self._ids[row]}, frame {position} cannot be read: {error} Scores without "
+                "it would be of another query or gallery. What to do: `vills data check`, then run "
+                "the curate stage again (`dvc repro --force --single-item curate`)."
+            ) from error
 
 
 class _FeatureInputs(Dataset[tuple[Tensor, Tensor]]):
@@ -30,7 +56,7 @@ class _FeatureInputs(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        frames: FrameReader,
+        frames: CheckedFrames,
         plan: Sequence[tuple[int, np.ndarray]],
         *,
         size: Sequence[int],
@@ -60,49 +86,55 @@ def build_feature_loader(
     *,
     input_size: Sequence[int],
     batch_size: int,
-    mode: str = "image",
+    mode: str = "frame",
     num_frames: int = 8,
-    frame: str = "first",
-    clips: str = "all",
-    seed: int = 0,
+    sampling: str = "all",
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(inputs, rows of the manifest), rows ascending; average what repeats a row.
+    """(inputs, rows of the manifest), rows ascending; pool what repeats a row.
 
-    mode image: one frame of each record (`frame`: first, middle, random by seed), [B, 3, H, W].
-    mode video: clips [B, T, 3, H, W]; `all` clips of a tracklet, which hold every frame at least
-    once, or `one` of evenly spread frames; a short tracklet repeats frames, an image too.
-    mode frame: every frame by itself, [B, 3, H, W].
+    mode frame: every frame of `plan_frames` by itself, [B, 3, H, W]; an image is one frame.
+    mode clip: the clips of `plan_clips`, [B, T, 3, H, W].
     Rank r of W takes batches r, r + W, ...: all ranks together cover every record exactly once.
+
+    Args:
+        manifest: records.
+        reader: their shards.
+        input_size: height and width, px.
+        batch_size: inputs of a batch.
+        mode: frame or clip.
+        num_frames: T.
+        sampling: which clips of a tracklet, see `plan_clips`.
+        rank: of this process.
+        world_size: number of processes.
+        workers: processes that decode.
 
     Raises:
         ConfigError: if a choice is unknown.
+        DamagedRecordError: if a record cannot be read.
     """
     check_choice("mode", mode, MODES)
-    check_choice("query_frame", frame, FRAMES)
-    check_choice("clips", clips, CLIPS)
     counts = manifest.column("num_frames").tolist()
-    if mode == "image":
-        ids = manifest.column("record_id")
-        plan = [(row, _choose_frame(n, frame, (seed, ids[row]))) for row, n in enumerate(counts)]
-    elif mode == "frame":
-        plan = [(row, np.array([t])) for row, n in enumerate(counts) for t in range(n)]
+    if mode == "frame":
+        plan = [
+            (row, np.array([position]))
+            for row, n in enumerate(counts)
+            for position in plan_frames(n, num_frames, sampling=sampling)
+        ]
     else:
         plan = [
             (row, clip)
             for row, n in enumerate(counts)
-            for clip in (
-                spread_clips(n, num_frames) if clips == "all" else [even_clip(n, num_frames)]
-            )
+            for clip in plan_clips(n, num_frames, sampling=sampling)
         ]
     inputs = _FeatureInputs(
-        FrameReader(manifest, reader),
+        CheckedFrames(manifest, reader),
         plan,
         size=input_size,
         batch_size=batch_size,
-        as_clips=mode == "video",
+        as_clips=mode == "clip",
     )
     loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         inputs,
@@ -113,11 +145,3 @@ def build_feature_loader(
     )
     for pixels, rows in loader:
         yield normalise(pixels), rows
-
-
-def _choose_frame(num_frames: int, frame: str, key: tuple[int, str]) -> np.ndarray:
-    """Position of the frame, [1]; random by record id, so that a filter does not change it."""
-    if frame == "random":
-        seed, record_id = key
-        return sample_rng(seed, zlib.crc32(record_id.encode())).integers(num_frames, size=1)
-    return np.array([0 if frame == "first" else num_frames // 2])
