@@ -9,6 +9,7 @@ import pycocotools.mask as coco
 import pytest
 
 from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS
+from vills.config.miniature import MiniatureConfig
 from vills.miniature.camera import build_camera
 from vills.miniature.identity import Group
 from vills.miniature.parsing import parse
@@ -18,7 +19,7 @@ from vills.miniature.rng import sample_rng
 from vills.miniature.scene import HEIGHT, WIDTH, plan_walkers, render_frame
 from vills.miniature.truth import Instance
 
-DATASETS = ("luperson", "kinetics", "market1501", "mars")
+DATASETS = MiniatureConfig().datasets
 Frames = list[list[Instance]]
 
 

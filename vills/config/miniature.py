@@ -15,6 +15,14 @@ MINIATURE_DATASETS = (
     "sigset",
 )
 
+# No more people than the official pids have room for.
+_OFFICIAL_HALVES = {
+    "num_prcc_ids": 150,
+    "num_ltcc_ids": 75,
+    "num_prid_ids": 89,
+    "num_sigset_ids": 200,
+}
+
 
 @dataclass
 class MiniatureConfig:
@@ -30,14 +38,27 @@ class MiniatureConfig:
     """People of the training splits of market1501 and mars."""
     num_test_ids: int = 60
     """Held-out people of the query and gallery splits."""
+    num_prcc_ids: int = 30
+    """prcc: people of the training split, and as many of the test split."""
+    num_ltcc_ids: int = 20
+    """ltcc: people of the training split, and as many of the test split; a quarter of them never
+    change clothes."""
+    num_prid_ids: int = 30
+    """prid2011: people of each half of a split; some more are in no split, as in the release."""
+    num_sigset_ids: int = 16
+    """sigset: subjects for training, and as many that probes ask for."""
     num_distractors: int = 20
-    """Gallery images of people that no query asks for (pid 0)."""
+    """People of galleries that no query asks for: in market1501 and mars under pid 0 (and as many
+    bad boxes under pid -1), in the sigset's two galleries by halves."""
     num_outfits: int = 3
-    """Outfits of a pre-training person; in market1501 and mars everybody keeps to the first."""
+    """Outfits of a pre-training person, and the most of a person of ltcc (at least 2 there); in
+    market1501, mars and prid2011 everybody keeps to one, in prcc and sigset everybody has two."""
     num_cameras: int = 4
-    """Cameras of market1501 and mars: background, colour cast, blur and compression differ."""
+    """Cameras of market1501, mars and ltcc: background, colour cast, blur and compression
+    differ."""
     images_per_camera: int = 3
-    """market1501: images of a person in each camera that sees it."""
+    """market1501: images of a person in each camera that sees it; prcc, ltcc: twice as many in
+    training, one more in testing."""
     num_luperson_images: int = 600
     """luperson: unlabelled person crops."""
     num_scenes: int = 24
@@ -47,7 +68,7 @@ class MiniatureConfig:
     people_per_scene: int = 3
     """kinetics: walkers of a scene, at most."""
     tracklet_frames: int = 12
-    """mars: frames of a tracklet."""
+    """mars, prid2011: frames of a tracklet, at most; sigset: 4 more in a video."""
     image_height: int = 128
     """Height of a rendered person crop, px; the width is half of it."""
 
@@ -55,6 +76,8 @@ class MiniatureConfig:
         check_subset("miniature.datasets", self.datasets, MINIATURE_DATASETS)
         for name in ("num_pretrain_ids", "num_train_ids", "num_test_ids"):
             check_range(f"miniature.{name}", getattr(self, name), low=2, high=100_000)
+        for name, high in _OFFICIAL_HALVES.items():
+            check_range(f"miniature.{name}", getattr(self, name), low=2, high=high)
         check_range(
             "miniature.num_train_ids + num_test_ids",
             self.num_train_ids + self.num_test_ids,
@@ -69,4 +92,4 @@ class MiniatureConfig:
         counts = ("num_outfits", "images_per_camera", "num_luperson_images", "num_scenes")
         for name in (*counts, "scene_frames"):
             check_range(f"miniature.{name}", getattr(self, name), low=1)
-        check_range("miniature.num_distractors", self.num_distractors, low=0)
+        check_range("miniature.num_distractors", self.num_distractors, low=0, high=500)

@@ -30,3 +30,17 @@ def encode_jpeg(image: NDArray[np.uint8], *, quality: int) -> bytes:
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, image.shape
     return bytes(data)
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Return an RGB uint8 [H, W, 3] image as PNG."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert done, image.shape
+    return bytes(data)
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Return an image file as RGB uint8 [H, W, 3]."""
+    bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -19,6 +19,10 @@ class Group(IntEnum):
     TRAIN = 1
     TEST = 2
     DISTRACTOR = 3
+    PRCC = 4
+    LTCC = 5
+    PRID2011 = 6
+    SIGSET = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,16 @@
 """Kinetics: short mp4 scenes, `train/<video id>_<start>_<end>.mp4`, several people in each."""
 
-import io
 import string
-from collections.abc import Iterable
 from pathlib import Path
-
-import av
-import numpy as np
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.camera import build_camera
-from vills.miniature.painter import Image
 from vills.miniature.people import build_pretrain_actor
 from vills.miniature.predictions import plan_clutter
 from vills.miniature.rng import Stream, sample_rng
-from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, plan_walkers, render_frame
+from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, plan_walkers
 from vills.miniature.sink import Sink
+from vills.miniature.video import add_video
 
 NAME = "kinetics"
 _FIRST_CAMERA = 300
@@ -49,30 +44,16 @@ def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
     camera = build_camera(config.seed, _FIRST_CAMERA + unit)
     walkers = plan_walkers(actors, rng)
     clutter = plan_clutter(rng, height=HEIGHT, width=WIDTH, count=int(rng.integers(1, 4)))
-    frames: list[Image] = []
-    for frame in range(config.scene_frames):
-        noise = sample_rng(config.seed, Stream.SCENE, unit, frame)
-        time = (frame - config.scene_frames / 2) / FRAMES_PER_SECOND
-        image, instances = render_frame(camera, walkers, noise, seed=config.seed, time=time)
-        frames.append(image)
-        sink.describe(path, frame, instances, noise, size=(HEIGHT, WIDTH), clutter=clutter)
-    sink.add_file(path, encode_video(frames, rate=FRAMES_PER_SECOND))
+    add_video(
+        sink,
+        path,
+        camera=camera,
+        walkers=walkers,
+        clutter=clutter,
+        num_frames=config.scene_frames,
+        key=(config.seed, Stream.SCENE, unit),
+    )
 
 
 def finish(config: MiniatureConfig, root: Path) -> None:
     """Write what describes the whole data set: the clips speak for themselves."""
-
-
-def encode_video(frames: Iterable[Image], *, rate: int) -> bytes:
-    """Return an H.264 mp4 of RGB frames; the same frames give the same bytes."""
-    buffer = io.BytesIO()
-    with av.open(buffer, mode="w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        # One thread: how x264 shares a frame among threads shows in the bytes.
-        stream.options = {"crf": "19", "preset": "veryfast", "threads": "1"}
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return buffer.getvalue()

@@ -7,15 +7,12 @@ pid 0000 a person that no query asks for.
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.camera import build_camera
-from vills.miniature.crop import Actor, plan_shot, render_crop
 from vills.miniature.identity import Group
-from vills.miniature.people import Subject, build_distractor, build_passers, build_subjects
+from vills.miniature.people import Subject, build_distractor, build_subjects
 from vills.miniature.rng import Stream, sample_rng
 from vills.miniature.sink import Sink
+from vills.miniature.still import add_still
 
 NAME = "market1501"
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
@@ -68,7 +65,7 @@ def _render_subject(config: MiniatureConfig, subject: Subject, group: Group, sin
             name = f"{subject.pid:04d}_c{camera + 1}s1_{frame:06d}_{int(not asks):02d}.jpg"
             jitter = _BY_HAND if asks else _BY_DETECTOR
             path = f"{folder}/{name}"
-            _render_image(config, subject.actor, camera, rng, sink, path=path, jitter=jitter)
+            add_still(config, sink, path, subject.actor, camera=camera, rng=rng, jitter=jitter)
 
 
 def _render_others(config: MiniatureConfig, sink: Sink) -> None:
@@ -79,22 +76,4 @@ def _render_others(config: MiniatureConfig, sink: Sink) -> None:
             camera = int(rng.integers(config.num_cameras))
             frame = index * 500 + 250 * int(pid == "-1") + int(rng.integers(250))
             path = f"{GALLERY}/{pid}_c{camera + 1}s1_{frame:06d}_02.jpg"
-            _render_image(config, actor, camera, rng, sink, path=path, jitter=jitter)
-
-
-def _render_image(
-    config: MiniatureConfig,
-    actor: Actor,
-    number: int,
-    rng: np.random.Generator,
-    sink: Sink,
-    *,
-    path: str,
-    jitter: float,
-) -> None:
-    camera = build_camera(config.seed, number)
-    size = (config.image_height, config.image_height // 2)
-    shot = plan_shot(camera, size, rng, build_passers(config.seed))
-    time = float(rng.uniform(0, 4))
-    image, instances = render_crop(shot, actor, rng, seed=config.seed, time=time, jitter=jitter)
-    sink.add_image(path, image, instances, rng, quality=camera.quality)
+            add_still(config, sink, path, actor, camera=camera, rng=rng, jitter=jitter)

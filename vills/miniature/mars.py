@@ -21,6 +21,7 @@ NAME = "mars"
 _UNIT = 6  # people
 _JITTER, _BAD = 0.022, 0.20  # how far boxes are off
 _SECOND_TRACK = 0.35  # share of the test people's cameras that see them twice
+_SHORTEST = 2  # frames; the first person of each split has one track more, of this length
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class _Track:
     number: int
     """Tracklet of this pid, from 1."""
     jitter: float
+    short: bool = False
 
 
 def count_units(config: MiniatureConfig) -> int:
@@ -73,12 +75,14 @@ def _plan_subjects(config: MiniatureConfig, group: Group, part: int) -> Iterator
 def _plan_subject(config: MiniatureConfig, group: Group, subject: Subject) -> Iterator[_Track]:
     index = subject.actor.look.identity.index
     rng = sample_rng(config.seed, Stream.VIEW, 2, group, index)
-    number = 0
+    number, pid = 0, f"{subject.pid:04d}"
     for camera in subject.cameras:
         for _ in range(1 + int(group is Group.TEST and rng.random() < _SECOND_TRACK)):
             number += 1
-            pid = f"{subject.pid:04d}"
             yield _Track(subject.actor, group, index, pid, camera, number, _JITTER)
+    if index == 0:
+        first = subject.cameras[0]
+        yield _Track(subject.actor, group, 0, pid, first, number + 1, _JITTER, short=True)
 
 
 def _plan_others(config: MiniatureConfig) -> Iterator[_Track]:
@@ -97,9 +101,10 @@ def _render_track(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
     camera = build_camera(config.seed, track.camera)
     size = (config.image_height, config.image_height // 2)
     shot = plan_shot(camera, size, rng, build_passers(config.seed))
-    shortest = max(2, -(-2 * config.tracklet_frames // 3))
+    usual = max(_SHORTEST, -(-2 * config.tracklet_frames // 3))
+    length = int(rng.integers(usual, config.tracklet_frames + 1))
     folder = "bbox_train" if track.group is Group.TRAIN else "bbox_test"
-    for frame in range(int(rng.integers(shortest, config.tracklet_frames + 1))):
+    for frame in range(_SHORTEST if track.short else length):
         image, instances = render_crop(
             shot,
             track.actor,

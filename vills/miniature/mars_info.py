@@ -63,9 +63,8 @@ def encode_mat(key: str, table: NDArray[np.integer]) -> bytes:
 
 
 def _list_names(folder: Path) -> list[str]:
-    return [
-        file.name for person in sorted(folder.iterdir()) for file in sorted(person.glob("*.jpg"))
-    ]
+    people = sorted(folder.glob("[0-9]*"))
+    return [file.name for person in people for file in sorted(person.glob("[0-9]*.jpg"))]
 
 
 def _join(names: list[str]) -> bytes:

@@ -13,15 +13,14 @@ from vills.miniature.rng import Stream, sample_rng
 
 LAST_PID = 1501  # of Market-1501, whose pids MARS goes on using
 PRETRAIN_OFFSET, DISTRACTOR_OFFSET = 100_000, 200_000  # truth numbers of those without a pid
+# The later data sets number their people anew: their truth numbers are these plus the pid.
+PRCC_OFFSET, LTCC_OFFSET, PRID_OFFSET, SIGSET_OFFSET = 300_000, 400_000, 500_000, 600_000
 _FIRST_PASSER, _NUM_PASSERS = 10_000, 12
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A person of the re-identification data sets, in the one outfit they wear there.
-
-    Cloth-changing sets (PRCC, LTCC) build the same people with `build_actor` in outfits 0, 1, ...
-    """
+    """A person of market1501 and mars, in the one outfit they wear there."""
 
     actor: Actor
     pid: int
@@ -52,6 +51,14 @@ def build_distractor(config: MiniatureConfig, index: int) -> Actor:
     """Return a person of the gallery that no query asks for."""
     person = DISTRACTOR_OFFSET + index
     return build_actor(config.seed, Group.DISTRACTOR, index, 0, person=person)
+
+
+def draw_pids(seed: int, group: Group, pool: range, *counts: int) -> list[list[int]]:
+    """Return so many lists of pids that no two share, each as long as asked for and rising."""
+    pids = sample_rng(seed, Stream.CAST, group).permutation(np.array(pool)).tolist()
+    assert sum(counts) <= len(pids), "the config's ranges keep to the pool"
+    ends = np.cumsum(counts).tolist()
+    return [sorted(pids[end - count : end]) for end, count in zip(ends, counts, strict=True)]
 
 
 def build_subjects(config: MiniatureConfig, group: Group) -> list[Subject]:

@@ -1,40 +1,32 @@
-"""Where a unit of work puts its pictures, and the rows that go into the tables beside them."""
+"""What a unit of work makes: files, and the rows that go into the tables beside them."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
 import pycocotools.mask as coco
 from numpy.typing import NDArray
 
 from vills.areas import AREAS
-from vills.miniature.files import encode_jpeg
+from vills.miniature.files import decode_image, encode_jpeg, encode_png
 from vills.miniature.painter import Image
 from vills.miniature.parsing import parse
 from vills.miniature.predictions import Clutter, predict
-from vills.miniature.tables import SCHEMAS, Row
+from vills.miniature.tables import SCHEMAS, Row, build_table
 from vills.miniature.truth import Instance
 
 
 class Sink:
-    """Writes pictures below `root` at once and keeps rows until the unit is done."""
+    """Keeps the files and rows of one unit: it writes nothing, so that only one process writes."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
         self.rows: dict[str, list[Row]] = {name: [] for name in SCHEMAS}
-        self.files: list[str] = []
-        self._folders: set[Path] = set()
 
     def add_file(self, path: str, data: bytes) -> None:
-        """Write a file of the data set.
-
-        Not atomically: a unit counts only when all of it is there, and is else written again.
-        """
-        target = self.root / path
-        if target.parent not in self._folders:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._folders.add(target.parent)
-        target.write_bytes(data)
-        self.files.append(path)
+        """Add a file of the data set; `path` lies below its folder."""
+        assert path not in self.files, path
+        self.files[path] = data
 
     def add_image(
         self,
@@ -45,8 +37,17 @@ class Sink:
         *,
         quality: int,
     ) -> None:
-        """Write an image, its truth and what producers are told about it."""
-        self.add_file(path, encode_jpeg(image, quality=quality))
+        """Add an image, its truth and what producers are told about it.
+
+        Args:
+            path: with the suffix .jpg or .png.
+            image: uint8 [H, W, 3] RGB.
+            instances: the truth.
+            rng: decides the predictions.
+            quality: of the camera's JPEG; a .png is cut from what such a camera had recorded.
+        """
+        data = encode_jpeg(image, quality=quality)
+        self.add_file(path, encode_png(decode_image(data)) if path.endswith(".png") else data)
         self.describe(path, 0, instances, rng, size=(image.shape[0], image.shape[1]))
 
     def describe(
@@ -73,6 +74,10 @@ class Sink:
         for area, mask in masks.items():
             row = where | shape | {"area": area, "counts": encode_mask(mask)}
             self.rows["parsing"].append(row)
+
+    def build_tables(self) -> Mapping[str, pa.Table]:
+        """Return the rows as tables, by kind."""
+        return {kind: build_table(kind, rows) for kind, rows in self.rows.items()}
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:

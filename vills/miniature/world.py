@@ -1,47 +1,23 @@
-"""Render the miniature world, one unit after the other; stopped anywhere, it goes on there."""
+"""Render the miniature world, unit by unit; stopped anywhere, it goes on there."""
 
 import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow.parquet as pq
 
 from vills import areas
 from vills.config.miniature import MiniatureConfig
-from vills.miniature import kinetics, luperson, market1501, mars
 from vills.miniature.files import replace_atomically, write_bytes
-from vills.miniature.sink import Sink
-from vills.miniature.tables import SCHEMAS, build_table, write_table
+from vills.miniature.layouts import LAYOUTS
+from vills.miniature.rendering import RenderedUnit, Unit, render_units
+from vills.miniature.strays import write_strays
+from vills.miniature.tables import SCHEMAS, write_table
 
 Progress = Callable[[str, int, int], None]
-
-
-class Layout(Protocol):
-    """A data set's writer: a module with these names."""
-
-    NAME: str
-
-    def count_units(self, config: MiniatureConfig) -> int:
-        """Return how many units it is rendered in."""
-        ...
-
-    def render_unit(self, config: MiniatureConfig, unit: int, sink: Sink) -> None:
-        """Write the pictures of one unit, and hand over their rows."""
-        ...
-
-    def finish(self, config: MiniatureConfig, root: Path) -> None:
-        """Write the files that describe the whole data set."""
-        ...
-
-
-# The cloth-changing sets (PRCC, LTCC), PRID2011 and BRIAR join here, each as a module like these.
-LAYOUTS: Mapping[str, Layout] = {
-    layout.NAME: layout for layout in (luperson, kinetics, market1501, mars)
-}
 
 
 def render_world(
@@ -50,6 +26,7 @@ def render_world(
     out: Path,
     work: Path | None = None,
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> None:
     """Write the data sets of `config`, their predictions and their truth below `out`.
 
@@ -57,18 +34,24 @@ def render_world(
         config: what to render; the same config gives the same bytes.
         out: `<dataset>/...` in official layouts, `<dataset>/predictions/`, `truth/`.
         work: where finished units are remembered; `out`/.work, removed at the end, when None.
-        progress: called with a label, units done and units in all.
+        progress: called with a data set, units done and units in all.
+        workers: processes that render; no byte depends on it.
     """
     state = work or out / ".work"
     _open_state(config, state=state, out=out)
-    total = sum(LAYOUTS[name].count_units(config) for name in config.datasets)
-    done = 0
+    units = [
+        Unit(name, number)
+        for name in config.datasets
+        for number in range(LAYOUTS[name].count_units(config))
+    ]
+    left = [unit for unit in units if not _is_done(unit, out=out, state=state)]
+    done = len(units) - len(left)
+    for rendered in render_units(config, left, workers=workers):
+        _write_unit(rendered, out=out, state=state)
+        done += 1
+        if progress is not None:
+            progress(rendered.unit.dataset, done, len(units))
     for name in config.datasets:
-        for unit in range(LAYOUTS[name].count_units(config)):
-            _render_unit(config, name, unit, out=out, state=state)
-            done += 1
-            if progress is not None:
-                progress(name, done, total)
         _finish(config, name, out=out, state=state)
     if work is None:
         shutil.rmtree(state)
@@ -89,21 +72,35 @@ def _open_state(config: MiniatureConfig, *, state: Path, out: Path) -> None:
     write_bytes(record, now.encode())
 
 
-def _render_unit(config: MiniatureConfig, name: str, unit: int, *, out: Path, state: Path) -> None:
-    marker = state / name / f"{unit:05d}.json"
-    if marker.exists() and all((out / name / f).exists() for f in json.loads(marker.read_text())):
-        return
-    sink = Sink(out / name)
-    LAYOUTS[name].render_unit(config, unit, sink)
-    for kind, rows in sink.rows.items():
+def _get_marker(unit: Unit, state: Path) -> Path:
+    return state / unit.dataset / f"{unit.number:05d}.json"
+
+
+def _is_done(unit: Unit, *, out: Path, state: Path) -> bool:
+    marker = _get_marker(unit, state)
+    if not marker.exists():
+        return False
+    return all((out / unit.dataset / file).exists() for file in json.loads(marker.read_text()))
+
+
+def _write_unit(rendered: RenderedUnit, *, out: Path, state: Path) -> None:
+    """Write files, then tables, then the marker: it says that all else of its unit is there."""
+    marker = _get_marker(rendered.unit, state)
+    root = out / rendered.unit.dataset
+    for folder in {(root / file).parent for file in rendered.files}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for file, data in rendered.files.items():
+        # Not atomically: a unit without its marker is written again.
+        (root / file).write_bytes(data)
+    for kind, table in rendered.tables.items():
         with replace_atomically(marker.with_suffix(f".{kind}.parquet")) as temporary:
-            pq.write_table(build_table(kind, rows), temporary)
-    # Last: a marker says that all else of its unit is there.
-    write_bytes(marker, json.dumps(sink.files).encode())
+            pq.write_table(table, temporary)
+    write_bytes(marker, json.dumps(list(rendered.files)).encode())
 
 
 def _finish(config: MiniatureConfig, name: str, *, out: Path, state: Path) -> None:
     LAYOUTS[name].finish(config, out / name)
+    write_strays(out / name)
     for kind in SCHEMAS:
         parts = [pq.read_table(part) for part in sorted((state / name).glob(f"*.{kind}.parquet"))]
         target = out / "truth" / f"{name}.parquet"

@@ -2,7 +2,7 @@
 
 from vills.config.miniature import MiniatureConfig
 from vills.data.inventory import build_inventory, load_inventory, save_inventory
-from vills.pipeline import ARTIFACTS, Stage, StageContext, get_metrics_path
+from vills.pipeline import ARTIFACTS, Stage, StageContext, count_workers, get_metrics_path
 
 
 def run(context: StageContext) -> None:
@@ -12,7 +12,13 @@ def run(context: StageContext) -> None:
     config = context.config("miniature", MiniatureConfig)
     world = context.outs["world"]
     world.mkdir(parents=True, exist_ok=True)
-    render_world(config, out=world, work=context.work / "units", progress=context.progress)
+    render_world(
+        config,
+        out=world,
+        work=context.work / "units",
+        progress=context.progress,
+        workers=count_workers(),
+    )
     counts = {}
     for name in config.datasets:
         path = world / "inventories" / f"{name}.parquet"

@@ -1,0 +1,126 @@
+"""PRID2011: tracklets, `prid_2011/multi_shot/cam_{a,b}/person_<number>/<frame>.png`, ten splits.
+
+As in the release, a number means the same person in both cameras only as far as the shared people
+go; beyond, each camera has people of its own. `splits_prid2011.json` halves the shared people
+whose tracklets are long enough, in ten ways.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vills.config.miniature import MiniatureConfig
+from vills.miniature.camera import build_camera
+from vills.miniature.crop import Actor, plan_shot, render_crop
+from vills.miniature.files import write_bytes
+from vills.miniature.identity import Group
+from vills.miniature.people import PRID_OFFSET, build_actor, build_passers
+from vills.miniature.rng import Stream, sample_rng
+from vills.miniature.scene import FRAMES_PER_SECOND
+from vills.miniature.sink import Sink
+
+NAME = "prid2011"
+SPLITS = "splits_prid2011.json"
+NUM_SPLITS = 10
+_UNIT = 8  # people
+_FIRST_CAMERA = 12_120
+_STRANGERS = (3, 5)  # people of camera a alone, of camera b alone
+_SHORT = ((2, None), (None, 2), (3, 3))  # frames in each camera of those left out of the splits
+_JITTER, _SLIP, _SLIPS = 0.022, 0.09, 0.25  # how far boxes are off; at times more; how often
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    actor: Actor
+    index: int
+    number: int
+    camera: int
+    """0: a, 1: b."""
+    length: int | None
+    """Frames; None: as many as others have."""
+
+
+def count_units(config: MiniatureConfig) -> int:
+    """Return how many units the data set is rendered in."""
+    return -(-_count_shared(config) // _UNIT) + 1
+
+
+def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
+    """Render some of the people that both cameras see; at last those that one sees."""
+    shared = unit < count_units(config) - 1
+    for track in _plan_shared(config, unit) if shared else _plan_strangers(config):
+        _render_track(config, track, sink)
+
+
+def finish(config: MiniatureConfig, root: Path) -> None:
+    """Write the ten splits."""
+    left_out = _draw_short(config)
+    people = [n for n in range(1, _count_shared(config) + 1) if n not in left_out]
+    splits = []
+    for split in range(NUM_SPLITS):
+        rng = sample_rng(config.seed, Stream.CAST, Group.PRID2011, 1 + split)
+        order = rng.permutation(people).tolist()
+        halves = {"train": order[: config.num_prid_ids], "test": order[config.num_prid_ids :]}
+        splits.append({k: [f"person_{n:04d}" for n in sorted(half)] for k, half in halves.items()})
+    write_bytes(root / SPLITS, json.dumps(splits).encode())
+
+
+def _count_shared(config: MiniatureConfig) -> int:
+    return 2 * config.num_prid_ids + len(_SHORT)
+
+
+def _draw_short(config: MiniatureConfig) -> dict[int, tuple[int | None, int | None]]:
+    """Return the people that are too short for the splits, and how short."""
+    rng = sample_rng(config.seed, Stream.CAST, Group.PRID2011, 0)
+    numbers = 1 + rng.permutation(_count_shared(config))[: len(_SHORT)]
+    return dict(zip(numbers.tolist(), _SHORT, strict=True))
+
+
+def _plan_shared(config: MiniatureConfig, part: int) -> Iterator[_Track]:
+    left_out = _draw_short(config)
+    last = min(_count_shared(config), (part + 1) * _UNIT)
+    for number in range(part * _UNIT + 1, last + 1):
+        actor = _build_actor(config, number)
+        for camera, length in enumerate(left_out.get(number, (None, None))):
+            yield _Track(actor, number, number, camera, length)
+
+
+def _plan_strangers(config: MiniatureConfig) -> Iterator[_Track]:
+    first = _count_shared(config) + 1
+    for camera, count in enumerate(_STRANGERS):
+        for number in range(first, first + count):
+            # The same number in the other camera is somebody else.
+            index = 1_000 * (1 + camera) + number - first
+            yield _Track(_build_actor(config, index), index, number, camera, None)
+
+
+def _build_actor(config: MiniatureConfig, index: int) -> Actor:
+    return build_actor(config.seed, Group.PRID2011, index, 0, person=PRID_OFFSET + index)
+
+
+def _render_track(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
+    rng = sample_rng(config.seed, Stream.VIEW, 5, track.index, track.camera)
+    camera = build_camera(config.seed, _FIRST_CAMERA + track.camera)
+    size = (config.image_height, config.image_height // 2)
+    shot = plan_shot(camera, size, rng, build_passers(config.seed))
+    # Who gets in the way walks past: a single frame may show the wrong person, a tracklet hardly.
+    pace = float(-np.sign(shot.passer_offset) * rng.uniform(0.05, 0.11))
+    shot = dataclasses.replace(shot, passer_drift=pace)
+    shortest = max(4, -(-2 * config.tracklet_frames // 3))
+    drawn = int(rng.integers(shortest, max(shortest, config.tracklet_frames) + 1))
+    folder = f"prid_2011/multi_shot/cam_{'ab'[track.camera]}/person_{track.number:04d}"
+    for frame in range(drawn if track.length is None else track.length):
+        image, instances = render_crop(
+            shot,
+            track.actor,
+            rng,
+            seed=config.seed,
+            time=frame / FRAMES_PER_SECOND,
+            jitter=_SLIP if rng.random() < _SLIPS else _JITTER,
+        )
+        path = f"{folder}/{frame + 1:04d}.png"
+        sink.add_image(path, image, instances, rng, quality=camera.quality)
