@@ -1,6 +1,6 @@
 """Distances between query and gallery features that no block size, thread or BLAS can change.
 
-Legend: Q queries, G gallery entries, D feature dimensions.
+Legend: Q queries, Qb queries of a block, G gallery entries, D feature dimensions, n rows.
 
 A matrix product in floating point depends on how it is cut into blocks, so two entries with equal
 features could swap ranks when `block_size` changes. Here features are scaled to norm <= 1 and
@@ -10,16 +10,81 @@ order. Equal features give equal distances, and a block is bit for bit the full 
 """
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 METRICS = ("cosine", "euclidean")
 GALLERY_CHUNK = 8192
+"""Gallery rows that are float64 at a time; memory, never a value."""
+MAX_BLOCK_BYTES = 2**30
+"""A block of float64 distances larger than this is cut smaller than asked."""
 _GRID = float(2**24)
 
 FloatArray = NDArray[np.float32]
 Matrix = NDArray[np.float64]
+DistanceBlock = NDArray[np.float32] | NDArray[np.float64]
+
+
+class Distance(Protocol):
+    """Whatever tells how far each gallery entry is from some queries."""
+
+    @property
+    def num_queries(self) -> int:
+        """Q."""
+        ...
+
+    @property
+    def num_gallery(self) -> int:
+        """G."""
+        ...
+
+    def compute_block(self, start: int, stop: int) -> DistanceBlock:
+        """Distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
+        ...
+
+
+class MatrixDistance:
+    """Distances that exist already, from anywhere: NumPy, or a torch tensor on any device."""
+
+    def __init__(self, distmat: NDArray[Any] | Tensor) -> None:
+        """Keep the matrix as it is; nothing is copied.
+
+        Args:
+            distmat: [Q, G], of any real dtype.
+
+        Raises:
+            ValueError: not a matrix.
+        """
+        if distmat.ndim != 2:
+            raise ValueError(
+                f"a distance matrix has 2 dimensions [queries, gallery], not {distmat.ndim}"
+            )
+        self._distmat = distmat
+
+    @property
+    def num_queries(self) -> int:
+        """Q."""
+        return int(self._distmat.shape[0])
+
+    @property
+    def num_gallery(self) -> int:
+        """G."""
+        return int(self._distmat.shape[1])
+
+    def compute_block(self, start: int, stop: int) -> DistanceBlock:
+        """Rows start..stop-1, [stop - start, G]; float32 and float64 are a view, not a copy."""
+        block = self._distmat[start:stop]
+        if isinstance(block, Tensor):
+            # NumPy has no bfloat16; float32 holds each of its values.
+            short = block.dtype in (torch.float16, torch.bfloat16)
+            block = (block.float() if short else block).detach().cpu().numpy()
+        if block.dtype not in (np.float32, np.float64):
+            block = block.astype(np.float32 if block.dtype == np.float16 else np.float64)
+        return block
 
 
 class FeatureDistance:
@@ -28,6 +93,8 @@ class FeatureDistance:
     cosine: 1 - cos, features L2-normalised here. euclidean: the squared Euclidean distance of the
     features as they are (torchreid's default), in units of the largest norm squared, which no
     ranking sees.
+
+    Memory above the features: a rounded copy of both, and per block 8 bytes * Qb * G.
     """
 
     def __init__(self, query: FloatArray, gallery: FloatArray, *, metric: str) -> None:
@@ -35,7 +102,7 @@ class FeatureDistance:
 
         Args:
             query: [Q, D].
-            gallery: [G, D].
+            gallery: [G, D]; may be the same array as `query`, which is then rounded once.
             metric: cosine or euclidean.
 
         Raises:
@@ -43,23 +110,16 @@ class FeatureDistance:
         """
         if metric not in METRICS:
             raise ValueError(f"distance = {metric!r} is not allowed. Allowed: {', '.join(METRICS)}")
-        if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
-            raise ValueError(
-                f"query features {query.shape} and gallery features {gallery.shape} must be "
-                "matrices with as many columns. Compare features of one model and one modality"
-            )
-        for name, features in (("query", query), ("gallery", gallery)):
-            _check_finite(name, features)
+        check_features(query, gallery)
         self.metric = metric
-        if metric == "cosine":
-            query_scale, gallery_scale = _compute_norms(query), _compute_norms(gallery)
-        else:
-            norms = np.concatenate([_compute_norms(query), _compute_norms(gallery)])
-            largest = norms.max(initial=0.0)
+        query_scale, gallery_scale = _compute_norms(query), _compute_norms(gallery)
+        if metric == "euclidean":
+            largest = max(query_scale.max(initial=0.0), gallery_scale.max(initial=0.0))
             query_scale = np.full(len(query), largest)
             gallery_scale = np.full(len(gallery), largest)
         self._query = _round_to_grid(query, query_scale)
-        self._gallery = _round_to_grid(gallery, gallery_scale)
+        same = gallery is query
+        self._gallery = self._query if same else _round_to_grid(gallery, gallery_scale)
 
     @property
     def num_queries(self) -> int:
@@ -86,10 +146,26 @@ class FeatureDistance:
             distances[:, first : first + GALLERY_CHUNK] = block
         return distances
 
+    def compute_pairs(self, row: int, columns: NDArray[np.int64]) -> Matrix:
+        """Distances of query `row` to gallery rows `columns`, [n]: those of its block."""
+        query = self._query[row].astype(np.float64)
+        gallery = self._gallery[columns].astype(np.float64)  # [n, D]
+        distances: Matrix
+        if self.metric == "cosine":
+            distances = 1.0 - gallery @ query
+        else:
+            distances = np.square(query).sum() + np.square(gallery).sum(1) - 2.0 * (gallery @ query)
+        return distances
+
     def iterate_blocks(self, block_size: int) -> Iterator[tuple[int, Matrix]]:
         """Pairs of (first query, distances [<= block_size, G])."""
         for start in range(0, self.num_queries, block_size):
             yield start, self.compute_block(start, min(start + block_size, self.num_queries))
+
+
+def limit_block(block_size: int, *, num_gallery: int) -> int:
+    """Queries of a block: `block_size`, or as many as MAX_BLOCK_BYTES of distances hold."""
+    return max(1, min(block_size, MAX_BLOCK_BYTES // (8 * max(num_gallery, 1))))
 
 
 def compute_distances(query: FloatArray, gallery: FloatArray, *, metric: str) -> Matrix:
@@ -98,22 +174,49 @@ def compute_distances(query: FloatArray, gallery: FloatArray, *, metric: str) ->
     return distance.compute_block(0, distance.num_queries)
 
 
+def check_features(query: FloatArray, gallery: FloatArray) -> None:
+    """Whether [Q, D] and [G, D] can be compared.
+
+    Raises:
+        ValueError: dimensions that differ, or a feature that is not finite.
+    """
+    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"query features {query.shape} and gallery features {gallery.shape} must be "
+            "matrices with as many columns. Compare features of one model and one modality"
+        )
+    _check_finite("query", query)
+    if gallery is not query:
+        _check_finite("gallery", gallery)
+
+
 def _compute_norms(features: FloatArray) -> Matrix:
     # einsum would hand rows to BLAS together; a reduction along the row sees that row alone.
-    norms: Matrix = np.sqrt(np.square(features.astype(np.float64)).sum(axis=1))
+    norms = np.empty(len(features))
+    for rows in _iterate_chunks(len(features)):
+        norms[rows] = np.sqrt(np.square(features[rows].astype(np.float64)).sum(axis=1))
     return norms
 
 
 def _round_to_grid(features: FloatArray, scale: Matrix) -> FloatArray:
     # A zero feature stays zero: at cosine distance 1 from everything, never a division by zero.
     safe = np.where(scale > 0, scale, 1.0)[:, None]
-    return (np.rint(features.astype(np.float64) / safe * _GRID) / _GRID).astype(np.float32)
+    rounded = np.empty(features.shape, dtype=np.float32)
+    for rows in _iterate_chunks(len(features)):
+        rounded[rows] = np.rint(features[rows].astype(np.float64) / safe[rows] * _GRID) / _GRID
+    return rounded
 
 
 def _check_finite(name: str, features: FloatArray) -> None:
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    chunks = [np.isfinite(features[rows]).all(axis=1) for rows in _iterate_chunks(len(features))]
+    bad = np.flatnonzero(~np.concatenate(chunks)) if chunks else np.empty(0, np.int64)
     if len(bad):
         raise ValueError(
             f"{len(bad)} {name} features are not finite (first: row {bad[0]}). "
             "The model's weights or its input are broken; they cannot be ranked"
         )
+
+
+def _iterate_chunks(num: int) -> Iterator[slice]:
+    for first in range(0, num, GALLERY_CHUNK):
+        yield slice(first, first + GALLERY_CHUNK)

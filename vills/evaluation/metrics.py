@@ -1,13 +1,14 @@
 """mAP, CMC and mINP from the ranks of the true matches.
 
-Legend: Q queries, P true matches of one query, R their 1-based ranks, ascending.
+Legend: Q queries, V valid ones, P true matches of one query, R their 1-based ranks, ascending.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from vills.evaluation.bootstrap import compute_intervals
 from vills.evaluation.ranking import IntArray
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
@@ -28,11 +29,17 @@ class RetrievalScores:
     num_queries: int
     num_valid: int
     num_gallery: int
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Score (mAP, R-1, ...) -> its 95 % confidence interval; empty unless resampled."""
 
     def build_row(self) -> dict[str, float | int]:
-        """Plain numbers in the order of a table: mAP, R-k, mINP, counts."""
-        row: dict[str, float | int] = {"mAP": self.mean_ap}
-        row.update({f"R-{rank}": share for rank, share in self.cmc.items()})
+        """Plain numbers in the order of a table: mAP, R-k, each with its interval, mINP, counts."""
+        row: dict[str, float | int] = {}
+        scores = {"mAP": self.mean_ap, **{f"R-{rank}": share for rank, share in self.cmc.items()}}
+        for name, score in scores.items():
+            row[name] = score
+            if name in self.intervals:
+                row[f"{name}_low"], row[f"{name}_high"] = self.intervals[name]
         row["mINP"] = self.mean_inp
         row["queries"] = self.num_queries
         row["valid_queries"] = self.num_valid
@@ -72,10 +79,21 @@ def compute_scores(
     ranks: Sequence[int],
     num_gallery: int,
     average_precision: str = "step",
+    num_resamples: int = 0,
+    seed: int = 0,
 ) -> RetrievalScores:
     """Mean scores over the valid queries.
 
-    A rank beyond the gallery is the share of queries found at all, 1.0 for valid ones.
+    A rank beyond the gallery (R-20 of a gallery of 10) is no error, as in peers whose CMC is then
+    too short: it is the share of queries found at all, 1.0.
+
+    Args:
+        hit_ranks: per query R, int64 [P]; empty for a query that is not valid.
+        ranks: k of the R-k.
+        num_gallery: entries searched.
+        average_precision: step or trapezoid.
+        num_resamples: of the valid queries, for 95 % percentile bootstrap intervals; 0: none.
+        seed: of the resamples.
 
     Raises:
         ValueError: no query is valid, so no score exists.
@@ -88,13 +106,15 @@ def compute_scores(
             "camera numbers in the file names, and at the query and gallery folders"
         )
     first = np.array([hits[0] for hits in valid])
+    aps = [compute_average_precision(hits, kind=average_precision) for hits in valid]
+    per_query = {"mAP": np.array(aps)}  # [V] each
+    per_query.update({f"R-{rank}": (first <= rank).astype(np.float64) for rank in ranks})
     return RetrievalScores(
-        mean_ap=float(
-            np.mean([compute_average_precision(hits, kind=average_precision) for hits in valid])
-        ),
-        cmc={int(rank): float(np.mean(first <= rank)) for rank in ranks},
+        mean_ap=float(np.mean(per_query["mAP"])),
+        cmc={int(rank): float(np.mean(per_query[f"R-{rank}"])) for rank in ranks},
         mean_inp=float(np.mean([len(hits) / hits[-1] for hits in valid])),
         num_queries=len(hit_ranks),
         num_valid=len(valid),
         num_gallery=num_gallery,
+        intervals=compute_intervals(per_query, num_resamples=num_resamples, seed=seed),
     )

@@ -1,18 +1,26 @@
 """Rank a gallery for every query, in blocks of queries, with the field's junk rules.
 
-Legend: Q queries, Qb queries of a block, G gallery entries, P true matches of a query.
+Legend: Q queries, Qb queries of a block, G gallery entries, S entries of the query's own person,
+P true matches of a query.
 
-Tie rule: entries at equal distance keep gallery order, which is the sorted record order. The sort
-is stable and the distances are exact, so ranks depend neither on the platform nor on the block.
+Tie rule: entries at equal distance keep gallery order, which is the sorted record order. So the
+rank of a true match is a count, and no gallery is ever sorted:
+
+    rank = 1 + number of counted entries that are nearer, or equally near and earlier in the gallery
+
+It depends on the distances of one query alone: neither on the block, nor on the number of
+processes that share the queries, nor on the platform's sort.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.evaluation.distance import FeatureDistance, Matrix
+from vills.distributed import gather_objects, get_rank, get_world_size
+from vills.evaluation.distance import Distance, DistanceBlock, limit_block
+from vills.evaluation.nearest import find_nearest
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -24,13 +32,26 @@ DISTRACTOR_PID = 0
 WRONG, RIGHT, JUNK = 0, 1, 2
 VERDICTS = ("wrong", "right", "junk")
 
+_NONE: IntArray = np.empty(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Person and camera of each entry, int64 [n] each; a camera of -1 is unknown."""
+    """Person, camera and outfit of each entry, int64 [n] each; -1 is unknown."""
 
     pids: IntArray
     camids: IntArray
+    clothes_ids: IntArray = field(default_factory=lambda: _NONE)
+    """Left out: all unknown."""
+
+    def __post_init__(self) -> None:
+        if len(self.clothes_ids) != len(self.pids) and not len(self.clothes_ids):
+            object.__setattr__(self, "clothes_ids", np.full(len(self.pids), -1, dtype=np.int64))
+        if not len(self.pids) == len(self.camids) == len(self.clothes_ids):
+            raise ValueError(
+                f"{len(self.pids)} pids, {len(self.camids)} camids and {len(self.clothes_ids)} "
+                "clothes_ids do not describe the same entries"
+            )
 
     def __len__(self) -> int:
         """Number of entries."""
@@ -38,22 +59,43 @@ class Labels:
 
     def take(self, rows: slice | IntArray) -> "Labels":
         """Labels of some entries."""
-        return Labels(self.pids[rows], self.camids[rows])
+        return Labels(self.pids[rows], self.camids[rows], self.clothes_ids[rows])
 
 
 JunkRule = Callable[[Labels, Labels], BoolArray]
-"""(queries [Qb], gallery [G]) -> junk [Qb, G]; a cloth-changing protocol brings its own."""
+"""(one query [1], the gallery entries of its own person [S]) -> which are junk [S].
+
+Entries of pid -1 are junk under every rule.
+"""
 
 
 def find_same_camera(query: Labels, gallery: Labels) -> BoolArray:
-    """The Market-1501 rule: a person seen again by the same camera is junk, as are pid -1.
+    """The Market-1501 rule: a person seen again by the same camera is junk.
 
     It removes a query that stands in the gallery too. An unknown camera equals no other.
     """
-    same_pid = query.pids[:, None] == gallery.pids[None]
-    same_cam = (query.camids[:, None] == gallery.camids[None]) & (query.camids[:, None] >= 0)
-    junk: BoolArray = (same_pid & same_cam) | (gallery.pids == JUNK_PID)[None]
+    junk: BoolArray = (gallery.camids == query.camids) & (query.camids >= 0)
     return junk
+
+
+def ltcc_cloth_changing(query: Labels, gallery: Labels) -> BoolArray:
+    """Junk: same camera, or same clothes (CAL: `evaluate_with_clothes`, mode CC)."""
+    return find_same_camera(query, gallery) | _find_same_clothes(query, gallery)
+
+
+def ltcc_same_clothes(query: Labels, gallery: Labels) -> BoolArray:
+    """Junk: same camera, or other clothes (CAL: `evaluate_with_clothes`, mode SC)."""
+    return find_same_camera(query, gallery) | ~_find_same_clothes(query, gallery)
+
+
+def no_junk(query: Labels, gallery: Labels) -> BoolArray:
+    """All images of the person are true matches."""
+    return np.zeros(len(gallery), dtype=np.bool_)
+
+
+def _find_same_clothes(query: Labels, gallery: Labels) -> BoolArray:
+    same: BoolArray = (gallery.clothes_ids == query.clothes_ids) & (query.clothes_ids >= 0)
+    return same
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +106,7 @@ class RankedList:
     """Gallery rows, nearest first."""
     verdicts: NDArray[np.int8]
     """WRONG, RIGHT or JUNK."""
-    distances: Matrix
+    distances: DistanceBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +120,7 @@ class Ranking:
 
 
 def rank_gallery(
-    distance: FeatureDistance,
+    distance: Distance,
     *,
     query: Labels,
     gallery: Labels,
@@ -88,10 +130,20 @@ def rank_gallery(
 ) -> Ranking:
     """Rank the gallery for every query.
 
-    Memory is that of one block: about 17 bytes * block_size * G.
+    Every process must call it with the same arguments: they share the blocks, and all get all.
+    Beside the block itself, memory is that of a few rows.
+
+    Args:
+        distance: a `FeatureDistance`, a `MatrixDistance`, or re-ranked distances.
+        query: labels [Q].
+        gallery: labels [G].
+        block_size: queries at once, at most.
+        junk_rule: which entries of the query's own person do not count.
+        top_k: entries that count kept per query in `lists`.
 
     Raises:
-        ValueError: labels and features of different number, or an empty gallery.
+        ValueError: labels and features of different number, an empty gallery, or a distance that
+            is NaN.
     """
     if (len(query), len(gallery)) != (distance.num_queries, distance.num_gallery):
         raise ValueError(
@@ -100,35 +152,107 @@ def rank_gallery(
         )
     if len(gallery) == 0:
         raise ValueError("the gallery is empty: nothing to rank")
-    ranking = Ranking([], [])
-    for start, distances in distance.iterate_blocks(block_size):
-        block = query.take(slice(start, start + len(distances)))
-        _rank_block(ranking, distances, block, gallery, junk_rule, top_k)
-    return ranking
+    ranker = _Ranker(query, gallery, junk_rule, top_k, _group_by_pid(gallery.pids))
+    rows = limit_block(block_size, num_gallery=len(gallery))
+    starts = range(0, len(query), rows)[get_rank() :: get_world_size()]
+    own = [ranker.rank_block(distance, start, min(start + rows, len(query))) for start in starts]
+    parts = sorted((part for parts in gather_objects(own) for part in parts), key=lambda p: p.start)
+    bad = [row for part in parts for row in part.not_numbers]
+    if bad:
+        raise ValueError(
+            f"the distances of {len(bad)} queries are not numbers (first: query {bad[0]}). "
+            "They cannot be ranked"
+        )
+    hits = [ranks for part in parts for ranks in part.ranking.hit_ranks]
+    return Ranking(hits, [top for part in parts for top in part.ranking.lists])
 
 
-def _rank_block(
-    ranking: Ranking,
-    distances: Matrix,
-    query: Labels,
-    gallery: Labels,
-    junk_rule: JunkRule,
-    top_k: int,
-) -> None:
-    order = np.argsort(distances, axis=1, kind="stable")  # [Qb, G]
-    verdicts = (query.pids[:, None] == gallery.pids[None]).astype(np.int8)  # RIGHT = 1
-    verdicts[(query.pids == DISTRACTOR_PID), :] = WRONG  # distractors are not one person
-    verdicts[junk_rule(query, gallery)] = JUNK
-    verdicts = np.take_along_axis(verdicts, order, axis=1)
-    for row in range(len(distances)):
-        counted = verdicts[row][verdicts[row] != JUNK]
-        ranking.hit_ranks.append(np.flatnonzero(counted == RIGHT) + 1)
-        if top_k:
-            stop = _find_top(verdicts[row], top_k)
-            top = order[row, :stop]
-            ranking.lists.append(RankedList(top, verdicts[row, :stop], distances[row, top]))
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one block gave."""
+
+    start: int
+    ranking: Ranking
+    not_numbers: list[int]
+    """Queries with a NaN."""
 
 
-def _find_top(verdicts: NDArray[np.int8], top_k: int) -> int:
+def _group_by_pid(pids: IntArray) -> dict[int, IntArray]:
+    """Gallery rows of each person, ascending."""
+    order = np.argsort(pids, kind="stable")
+    people, starts = np.unique(pids[order], return_index=True)
+    return dict(zip(people.tolist(), np.split(order, starts[1:]), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranker:
+    """What all queries have in common."""
+
+    query: Labels
+    gallery: Labels
+    junk_rule: JunkRule
+    top_k: int
+    groups: dict[int, IntArray]
+
+    def rank_block(self, distance: Distance, start: int, stop: int) -> _Part:
+        """Rank the gallery for queries start..stop-1."""
+        distances = np.ascontiguousarray(distance.compute_block(start, stop))  # [Qb, G]
+        part = _Part(start, Ranking([], []), [])
+        nearer = np.empty(len(self.gallery), dtype=np.bool_)
+        for number, row in enumerate(distances, start):
+            if np.isnan(row.min()):
+                part.not_numbers.append(number)
+                continue
+            right, junk = self._judge(number)
+            ranks = _count_before(row, right, junk, nearer)
+            part.ranking.hit_ranks.append(ranks)
+            if self.top_k:
+                part.ranking.lists.append(_list_top(row, right, junk, self.top_k))
+        return part
+
+    def _judge(self, number: int) -> tuple[IntArray, IntArray]:
+        """Gallery rows of one query's true matches, and of its junk; both ascending."""
+        pid = int(self.query.pids[number])
+        bad = self.groups.get(JUNK_PID, _NONE)
+        if pid in (DISTRACTOR_PID, JUNK_PID):  # these are not one person
+            return _NONE, bad
+        own = self.groups.get(pid, _NONE)
+        query = self.query.take(slice(number, number + 1))
+        is_junk = self.junk_rule(query, self.gallery.take(own))
+        junk = own[is_junk]
+        return own[~is_junk], np.sort(np.concatenate([junk, bad])) if len(bad) else junk
+
+
+def _count_before(
+    row: DistanceBlock, right: IntArray, junk: IntArray, nearer: BoolArray
+) -> IntArray:
+    """Ranks [P] of the true matches, ascending.
+
+    Args:
+        row: distances of one query, [G].
+        right: rows of its true matches, [P].
+        junk: rows that do not count.
+        nearer: room for a mask, [G].
+    """
+    ranks = np.empty(len(right), dtype=np.int64)
+    junk_distances = row[junk]
+    for number, place in enumerate(right.tolist()):
+        value = row[place]
+        # Equally near counts before `place` alone: one pass over the row, the tie rule included.
+        np.less_equal(row[:place], value, out=nearer[:place])
+        np.less(row[place:], value, out=nearer[place:])
+        ranks[number] = 1 + np.count_nonzero(nearer)
+        if len(junk):
+            ties = np.count_nonzero(junk_distances[junk < place] == value)
+            ranks[number] -= np.count_nonzero(junk_distances < value) + ties
+    return np.sort(ranks)
+
+
+def _list_top(row: DistanceBlock, right: IntArray, junk: IntArray, top_k: int) -> RankedList:
+    top = find_nearest(row, top_k + len(junk))
+    verdicts = np.full(len(top), WRONG, dtype=np.int8)
+    verdicts[np.isin(top, right)] = RIGHT
+    verdicts[np.isin(top, junk)] = JUNK
     counted = np.flatnonzero(verdicts != JUNK)
-    return int(counted[min(top_k, len(counted)) - 1]) + 1 if len(counted) else 0
+    stop = int(counted[min(top_k, len(counted)) - 1]) + 1 if len(counted) else 0
+    return RankedList(top[:stop], verdicts[:stop], row[top[:stop]])
