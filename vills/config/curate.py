@@ -32,19 +32,31 @@ class SourceConfig:
     role: str = "reid"
     """What it serves: pretrain_images, pretrain_videos, or reid (train, query, gallery)."""
     filter: str = ""
-    """luperson: a list of the images to keep, a file below the root (TransReID-SSL's CFS list)."""
+    """luperson: a list of the images to keep, a file below `path` (TransReID-SSL's CFS list)."""
     keep: int = 0
     """luperson: images kept from the top of `filter` (0: all that it lists)."""
 
     def __post_init__(self) -> None:
         check_choice("curate.sources.*.layout", self.layout, LAYOUTS)
         check_choice("curate.sources.*.role", self.role, ROLES)
-        check_range("curate.sources.*.keep", self.keep, low=0)
-        if self.path.startswith("/") or ".." in self.path.split("/"):
+        high = 0 if not self.filter else None
+        remedy = "name the list in curate.sources.*.filter, or leave keep at 0"
+        check_range("curate.sources.*.keep", self.keep, low=0, high=high, remedy=remedy)
+        if self.filter and self.layout != "luperson":
             raise ConfigError(
-                f"curate.sources.*.path = {self.path!r} is not allowed. Allowed: a path below the "
-                "root. What to do: give a relative path and set VILLS_DATA to the root folder."
+                f"curate.sources.*.filter = {self.filter!r} is not allowed with layout "
+                f"{self.layout!r}. Allowed: layout luperson. What to do: leave it out."
             )
+        _check_below("path", self.path, what="the root")
+        _check_below("filter", self.filter, what="the source's path")
+
+
+def _check_below(name: str, path: str, *, what: str) -> None:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ConfigError(
+            f"curate.sources.*.{name} = {path!r} is not allowed. Allowed: a path below {what}. "
+            "What to do: give a relative path and set VILLS_DATA to the root folder."
+        )
 
 
 @dataclass

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from vills.curation.candidate import Candidate
@@ -20,16 +20,18 @@ CHUNK = 128
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 Raw = TypeVar("Raw", RawImage, RawTracklet)
+ReadBytes = Callable[[str], bytes]
+"""Content of a raw path: `Layout.read_bytes`."""
 
 
 class _Image:
     """One file: its bytes and size, or why there are none."""
 
-    def __init__(self, folder: Path, path: str) -> None:
+    def __init__(self, path: str, read: ReadBytes) -> None:
         self.path = path
         self.content, self.reason, self.width, self.height = b"", "", 0, 0
         try:
-            self.content = (folder / path).read_bytes()
+            self.content = read(path)
             self.height, self.width = decode_image(self.content, name=path).shape[:2]
         except CorruptImageError as error:
             self.reason = str(error).removeprefix(f"{path}: ")
@@ -37,26 +39,26 @@ class _Image:
             self.reason = error.strerror or type(error).__name__
 
 
-def read_images(images: Iterable[RawImage], *, folder: Path, source: str) -> Iterator[Candidate]:
+def read_images(images: Iterable[RawImage], *, read: ReadBytes, source: str) -> Iterator[Candidate]:
     """Make a candidate of each image file, in their order."""
 
-    def read(raw: RawImage) -> Candidate:
-        image = _Image(folder, raw.path)
+    def build(raw: RawImage) -> Candidate:
+        image = _Image(raw.path, read)
         if image.reason:
             return Candidate(None, damaged=((raw.path, image.reason),))
         record = _build_record([image], raw=raw, source=source, frames=(0,))
         return Candidate(record, (image.content,), suffix=_get_suffix(raw.path))
 
-    return _map(read, images)
+    return _map(build, images)
 
 
 def read_tracklets(
-    tracklets: Iterable[RawTracklet], *, folder: Path, source: str
+    tracklets: Iterable[RawTracklet], *, read: ReadBytes, source: str
 ) -> Iterator[Candidate]:
     """Make a candidate of each tracklet of image files, without its unreadable frames."""
 
-    def read(raw: RawTracklet) -> Candidate:
-        images = [_Image(folder, path) for path in raw.paths]
+    def build(raw: RawTracklet) -> Candidate:
+        images = [_Image(path, read) for path in raw.paths]
         damaged = tuple((image.path, image.reason) for image in images if image.reason)
         good = [i for i, image in enumerate(images) if not image.reason]
         if not good:
@@ -67,7 +69,7 @@ def read_tracklets(
         content = tuple(images[i].content for i in good)
         return Candidate(record, content, suffix=_get_suffix(raw.paths[0]), damaged=damaged)
 
-    return _map(read, tracklets)
+    return _map(build, tracklets)
 
 
 def get_frame_numbers(paths: tuple[str, ...]) -> tuple[int, ...]:
@@ -112,9 +114,9 @@ def _get_suffix(path: str) -> str:
     return PurePosixPath(path).suffix[1:].lower()
 
 
-def _map(read: Callable[[Raw], Candidate], items: Iterable[Raw]) -> Iterator[Candidate]:
+def _map(build: Callable[[Raw], Candidate], items: Iterable[Raw]) -> Iterator[Candidate]:
     """Map in threads, in order, one chunk at a time."""
     stream = iter(items)
     with ThreadPoolExecutor(NUM_READERS) as pool:
         while chunk := list(islice(stream, CHUNK)):
-            yield from pool.map(read, chunk)
+            yield from pool.map(build, chunk)

@@ -10,17 +10,30 @@ from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.damage import DamageLog
 from vills.curation.filters import FRAME_REASONS, KEPT
 from vills.curation.tracklets import TRACKLET_REASONS
-from vills.curation.units import VideoSummary
-from vills.data.layouts import compare_counts
+from vills.curation.units import EVERYBODY, NO_SUBJECT, VideoSummary
+from vills.data.layouts import RawVideo, compare_counts
 from vills.data.records import Manifest
 
 DETECTION_REASONS = ("low_confidence", "untracked")
 
 
 def build_report(
-    manifest: Manifest, *, source: SourceConfig, damage: DamageLog, num_shards: int
+    manifest: Manifest,
+    *,
+    source: SourceConfig,
+    damage: DamageLog,
+    num_shards: int,
+    notes: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Count what a source holds and what of it could not be read."""
+    """Count what a source holds and what of it could not be read.
+
+    Args:
+        manifest: Its records.
+        source: Its configuration.
+        damage: Its unreadable files.
+        num_shards: Its shards.
+        notes: What the reader of its layout has to say.
+    """
     splits = _count_splits(manifest)
     return {
         "source": damage.source,
@@ -36,7 +49,7 @@ def build_report(
             "share": len(damage.entries) / damage.total,
             "named": [{"path": path, "reason": reason} for path, reason in damage.entries],
         },
-        "notes": compare_counts(source.layout, _flatten(splits)),
+        "notes": [*notes, *compare_counts(source.layout, _flatten(splits))],
     }
 
 
@@ -67,6 +80,23 @@ def build_video_report(
         "detections": _split_reasons(detections, DETECTION_REASONS),
         "tracked_frames": _split_reasons(frames, (*FRAME_REASONS, *TRACKLET_REASONS)),
         "tracklets": _split_reasons(tracklets, TRACKLET_REASONS),
+    }
+
+
+def build_subject_report(
+    videos: Iterable[RawVideo], summaries: Iterable[VideoSummary], *, config: CurateConfig
+) -> dict[str, Any]:
+    """Count the labelled videos, and name those that gave no tracklet; empty without any."""
+    pairs = [(v, s) for v, s in zip(videos, summaries, strict=True) if s.subject != EVERYBODY]
+    lost = [video.video_id for video, summary in pairs if summary.subject == NO_SUBJECT]
+    if not pairs:
+        return {}
+    lengths = [summary.subject_frames for _, summary in pairs]
+    return {
+        "videos": len(pairs),
+        "with_subject": len(pairs) - len(lost),
+        "without_subject": {"count": len(lost), "named": lost},
+        "shorter_than_min_length": sum(0 < length < config.min_length for length in lengths),
     }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,14 +14,16 @@ from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.candidate import Candidate
 from vills.curation.damage import DamageLog
 from vills.curation.detector import build_detector, weights_digest
+from vills.curation.entries import ENTRIES_FILE, SPLITS_FILE, save_entries, save_splits
 from vills.curation.filters import KEPT
 from vills.curation.images import read_images, read_tracklets
 from vills.curation.packer import Packer
-from vills.curation.report import build_report, build_video_report
+from vills.curation.report import build_report, build_subject_report, build_video_report
+from vills.curation.survey import Survey, survey_layout
 from vills.curation.units import TRACKS_SCHEMA, UnitStore
 from vills.curation.videos import Progress, VideoCurator, read_units
 from vills.data.files import atomic_path, save_table
-from vills.data.layouts import Layout, RawImage, RawTracklet, RawVideo, read_layout
+from vills.data.layouts import Layout, read_layout
 from vills.data.records import Manifest
 from vills.errors import UserError
 
@@ -44,15 +46,16 @@ def curate_source(
     """Curate one raw data set into `out`.
 
     Images and tracklets of images are copied byte for byte; of videos, the tracklets of the people
-    in them are cut out (paper section 4.1). Killed at any moment, the same call goes on at the
-    video, or the shard of images, it was on, to the same bytes.
+    in them are cut out (paper section 4.1), and of labelled videos the longest. Killed at any
+    moment, the same call goes on at the video, or the shard, it was on, to the same bytes.
 
     Args:
         name: Name of the source from here on.
         source: Its layout and folder.
         config: Detector, tracker, filters, shards.
         root: Folder that `source.path` is below.
-        out: Receives manifest.parquet, shards, report.json, and tracks.parquet for videos.
+        out: Receives manifest.parquet, shards, report.json, tracks.parquet for videos, and
+            entries.parquet and splits.json for layouts that have some.
         work: Keeps what is finished until all is; for this source and this configuration alone.
         weights_root: Folder that `config.detector_weights` is below.
         progress: Called with what is done, how much, and of how much.
@@ -67,13 +70,16 @@ def curate_source(
         EmptySourceError: no record was kept.
         ValueError: `work` belongs to another source or configuration.
     """
-    layout = read_layout(source.layout, root / source.path)
-    digest = weights_digest(config, weights_root=weights_root) if layout.videos else ""
-    job = _Job(name, source, config, layout, _survey(layout), out, work, progress or _say_nothing)
+    layout = read_layout(
+        source.layout, root / source.path, filter_list=source.filter, keep=source.keep
+    )
+    survey = survey_layout(layout)
+    digest = weights_digest(config, weights_root=weights_root) if survey.num_videos else ""
+    job = _Job(name, source, config, layout, survey, out, work, progress or _say_nothing)
     job.claim(digest)
     if job.is_done:
         return dict(json.loads((out / "report.json").read_text()))
-    if layout.videos:
+    if survey.num_videos:
         detector = build_detector(config, folder=layout.root, weights_root=weights_root)
         job.fill_units(VideoCurator(config, folder=layout.root, detector=detector))
     return job.finish(job.pack())
@@ -81,28 +87,6 @@ def curate_source(
 
 def _say_nothing(label: str, done: int, total: int) -> None:
     """Report no progress."""
-
-
-@dataclass(frozen=True)
-class _Survey:
-    """What a listing of the source says: rows, files, and a digest of their names in order."""
-
-    num_rows: int
-    num_files: int
-    digest: str
-
-
-def _survey(layout: Layout) -> _Survey:
-    listing = hashlib.sha256()
-    num_rows = num_files = 0
-    rows: Iterable[RawImage | RawTracklet | RawVideo]
-    rows = chain(layout.images, layout.tracklets, layout.videos)
-    for row in rows:
-        paths = row.paths if isinstance(row, RawTracklet) else (row.path,)
-        num_rows, num_files = num_rows + 1, num_files + len(paths)
-        for path in paths:
-            listing.update(path.encode() + b"\n")
-    return _Survey(num_rows, num_files, listing.hexdigest())
 
 
 @dataclass
@@ -113,7 +97,7 @@ class _Job:
     source: SourceConfig
     config: CurateConfig
     layout: Layout
-    survey: _Survey
+    survey: Survey
     out: Path
     work: Path
     progress: Progress
@@ -124,7 +108,9 @@ class _Job:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
-        outputs = (self.out / "report.json", self.out / "manifest.parquet")
+        outputs = [self.out / "report.json", self.out / "manifest.parquet"]
+        outputs += [self.out / ENTRIES_FILE] if self.layout.entries else []
+        outputs += [self.out / SPLITS_FILE] if self.layout.splits else []
         return all(path.is_file() for path in (self.work / "done", *outputs))
 
     def claim(self, weights: str) -> None:
@@ -155,7 +141,7 @@ class _Job:
         for number, video in enumerate(self.layout.videos):
             if number not in self.units:
                 curator.curate(video, number=number, units=self.units, progress=self.progress)
-            self.progress(f"{self.name}: videos", number + 1, self.survey.num_rows)
+            self.progress(f"{self.name}: videos", number + 1, self.survey.num_videos)
             if broken := self.units.load_summary(number).damage:
                 damage.add(video.path, reason=broken)
 
@@ -168,10 +154,9 @@ class _Job:
         """
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
-        num_items = self.survey.num_rows
-        if self.layout.videos:
-            kept = (self.units.load_summary(number) for number in range(self.survey.num_rows))
-            num_items = sum(unit.tracklets.get(KEPT, 0) + bool(unit.damage) for unit in kept)
+        kept = (self.units.load_summary(number) for number in range(self.survey.num_videos))
+        num_items = self.survey.num_images + self.survey.num_tracklets
+        num_items += sum(unit.tracklets.get(KEPT, 0) + bool(unit.damage) for unit in kept)
         packer.pack(
             self._read_candidates(start=packer.num_items),
             damage=damage,
@@ -179,10 +164,18 @@ class _Job:
         )
         manifest = Manifest(packer.save_manifest())
         report = build_report(
-            manifest, source=self.source, damage=damage, num_shards=packer.num_shards
+            manifest,
+            source=self.source,
+            damage=damage,
+            num_shards=packer.num_shards,
+            notes=self.layout.notes,
         )
-        if self.layout.videos:
+        if self.survey.num_videos:
             report["video"] = self._finish_videos()
+        if self.layout.entries:
+            report["entries"] = save_entries(self.out, self.layout.entries, manifest=manifest)
+        if self.layout.splits:
+            save_splits(self.out, self.layout.splits)
         if not len(manifest):
             raise EmptySourceError(
                 f"curate.sources.{self.name}: nothing was kept: {json.dumps(report)}. What to do: "
@@ -199,24 +192,28 @@ class _Job:
         return report
 
     def _finish_videos(self) -> dict[str, Any]:
-        numbers = range(self.survey.num_rows)
+        numbers = range(self.survey.num_videos)
         tables = [self.units.load_tracks(number) for number in numbers]
         tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
         save_table(self.out / "tracks.parquet", tracks.combine_chunks())
-        return build_video_report(
-            (self.units.load_summary(number) for number in numbers), config=self.config
-        )
+        summaries = [self.units.load_summary(number) for number in numbers]
+        report = build_video_report(summaries, config=self.config)
+        labelled = build_subject_report(self.layout.videos, summaries, config=self.config)
+        return report | ({"labelled": labelled} if labelled else {})
 
     def _read_candidates(self, *, start: int) -> Iterator[Candidate]:
-        folder, name = self.layout.root, self.name
-        if self.layout.videos:
-            units = read_units(self.layout.videos, units=self.units, source=name)
-            return islice(units, start, None)
-        if self.layout.tracklets:
-            tracklets = islice(self.layout.tracklets, start, None)
-            return read_tracklets(tracklets, folder=folder, source=name)
-        images = islice(self.layout.images, start, None)
-        return read_images(images, folder=folder, source=name)
+        """Candidates from number `start` on: of images, then tracklets, then videos."""
+        read, name, layout = self.layout.read_bytes, self.name, self.layout
+        images = islice(layout.images, start, None)
+        start = max(start - self.survey.num_images, 0)
+        tracklets = islice(layout.tracklets, start, None)
+        start = max(start - self.survey.num_tracklets, 0)
+        units = read_units(layout.videos, units=self.units, source=name)
+        return chain(
+            read_images(images, read=read, source=name),
+            read_tracklets(tracklets, read=read, source=name),
+            islice(units, start, None),
+        )
 
     def _build_log(self) -> DamageLog:
         return DamageLog(self.name, self.survey.num_files, self.config.max_corrupt_share)

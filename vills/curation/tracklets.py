@@ -12,7 +12,8 @@ from vills.curation.frame import Frame
 from vills.curation.person_tracker import TrackedBoxes
 from vills.data.images import encode_jpeg
 
-TRACKLET_REASONS = ("no_good_frame", "too_short")
+NOT_THE_SUBJECT = "not_the_subject"
+TRACKLET_REASONS = ("no_good_frame", "too_short", NOT_THE_SUBJECT)
 """Reasons to reject a tracklet."""
 
 

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vills.curation.tracklets import Tracklet
+from vills.curation.tracklets import NOT_THE_SUBJECT, Tracklet
 from vills.data.files import atomic_path, save_table
 
 TRACKS_SCHEMA = pa.schema(
@@ -30,9 +31,15 @@ TRACKS_SCHEMA = pa.schema(
 )
 """tracks.parquet: every tracked box; record_id is empty where `reason` kept it out of one."""
 
+EVERYBODY = -1
+"""Subject of a video without a label."""
+NO_SUBJECT = -2
+"""Subject of a labelled video that gave no tracklet."""
+
 _CROPS_SCHEMA = pa.schema(
     [
         ("record_id", pa.string()),
+        ("track_id", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("frames", pa.list_(pa.int32())),
@@ -53,6 +60,9 @@ class VideoSummary:
         detections: Rejected boxes by reason.
         frames: Tracked boxes by reason of rejection, kept ones under the empty reason.
         tracklets: Tracklets likewise.
+        subject: Track of the one person of a labelled video, which alone is kept; NO_SUBJECT if
+            it has none, EVERYBODY in a video without a label.
+        subject_frames: Frames kept of that track.
     """
 
     num_frames: int
@@ -61,6 +71,8 @@ class VideoSummary:
     detections: dict[str, int]
     frames: dict[str, int]
     tracklets: dict[str, int]
+    subject: int = EVERYBODY
+    subject_frames: int = 0
 
 
 class UnitStore:
@@ -92,14 +104,18 @@ class UnitStore:
 
     def load_tracklets(self, number: int) -> Iterator[tuple[str, Tracklet]]:
         """Give the kept tracklets of video `number` with their record ids, one at a time."""
+        subject = self.load_summary(number).subject
         with pq.ParquetFile(self._path(number, "crops.parquet")) as file:
             for i in range(file.num_row_groups):
+                track_id = file.read_row_group(i, columns=["track_id"])["track_id"][0].as_py()
+                if subject not in (EVERYBODY, track_id):
+                    continue
                 row = file.read_row_group(i).to_pylist()[0]
                 flat = row["boxes"]
                 yield (
                     row["record_id"],
                     Tracklet(
-                        track_id=-1,
+                        track_id=track_id,
                         frames=row["frames"],
                         boxes=list(zip(*(flat[k::4] for k in range(4)), strict=True)),
                         crops=row["crops"],
@@ -155,6 +171,7 @@ class UnitWriter:
             record_id = f"{self._record_id}_t{tracklet.track_id:04d}_{tracklet.part:02d}"
             row = {
                 "record_id": record_id,
+                "track_id": tracklet.track_id,
                 "width": tracklet.width,
                 "height": tracklet.height,
                 "frames": tracklet.frames,
@@ -169,6 +186,8 @@ class UnitWriter:
         self._writer.close()
         self._temporary.replace(self._crops)
         tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *self._rows])
+        if summary.subject != EVERYBODY:
+            tracks = _reject_others(tracks, subject=summary.subject)
         save_table(
             self._tracks, tracks.sort_by([("frame", "ascending"), ("track_id", "ascending")])
         )
@@ -188,3 +207,14 @@ class UnitWriter:
         for i, name in enumerate(("x1", "y1", "x2", "y2")):
             columns[name] = [frame.box[i] for frame in seen]
         return pa.table(columns, schema=TRACKS_SCHEMA)
+
+
+def _reject_others(tracks: pa.Table, *, subject: int) -> pa.Table:
+    """Take the records from all tracks but that of the subject."""
+    other = pc.and_(
+        pc.not_equal(tracks["record_id"], ""), pc.not_equal(tracks["track_id"], subject)
+    )
+    for name, value in (("reason", NOT_THE_SUBJECT), ("record_id", "")):
+        column = pc.if_else(other, value, tracks[name])
+        tracks = tracks.set_column(tracks.schema.get_field_index(name), name, column)
+    return tracks

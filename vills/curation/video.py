@@ -1,5 +1,6 @@
 """Videos as a stream of frames; never more than one decoded frame is held here."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream as VideoStreamOfFile
 from numpy.typing import NDArray
 
 from vills.curation.frame import Frame
@@ -25,7 +27,10 @@ class VideoStream:
     Attributes:
         file: Where the video lies.
         path: Raw relative path, carried by every frame.
-        step: Every step-th frame is given.
+        step: Every step-th frame is given, from `start` on.
+        start: First frame given, or ms from which frames are.
+        stop: Frame, or ms, at which the stream ends; -1: at the end of the file.
+        unit: What start and stop count: frame, or ms.
         num_frames: Frames decoded so far, skipped ones counted.
         expected_frames: Frames that the file announces, once open; 0 if it does not say.
         damage: Why the stream ended early; empty for a whole file.
@@ -34,6 +39,9 @@ class VideoStream:
     file: Path
     path: str
     step: int = 1
+    start: int = 0
+    stop: int = -1
+    unit: str = "frame"
     num_frames: int = 0
     expected_frames: int = 0
     damage: str = field(default="")
@@ -60,6 +68,11 @@ class VideoStream:
             self.damage = "nothing says how its stream is coded"
             return
         self.expected_frames = stream.frames
+        window = self._find_window(stream)
+        if window is None:
+            self.damage = "nothing says at which rate its frames follow"
+            return
+        start, stop = window
         # One thread: frame threads decode ahead, and hold that many frames.
         context.thread_type = "NONE"
         num_packets, end = 0, 0
@@ -68,15 +81,35 @@ class VideoStream:
             end = max(end, (packet.pts or 0) + (packet.duration or 0))
             for frame in packet.decode():
                 number, self.num_frames = self.num_frames, self.num_frames + 1
-                if number % self.step == 0:
+                if number == stop:
+                    return
+                if number >= start and (number - start) % self.step == 0:
                     yield Frame(self.path, number, _to_image(frame))
+        self.damage = self._find_damage(stream, num_packets=num_packets, end=end, start=start)
+
+    def _find_damage(
+        self, stream: VideoStreamOfFile, *, num_packets: int, end: int, start: int
+    ) -> str:
         # A file cut between two frames ends without an error. Its index then promises more frames
         # and a later end; either alone is also true of a whole file trimmed without re-encoding.
         promised = (stream.start_time or 0) + (stream.duration or 0)
         if num_packets < stream.frames and end < promised:
-            self.damage = f"breaks off after frame {self.num_frames} of {stream.frames}"
-        elif self.num_frames == 0:
-            self.damage = "no frame could be decoded"
+            return f"breaks off after frame {self.num_frames} of {stream.frames}"
+        if self.num_frames == 0:
+            return "no frame could be decoded"
+        if self.num_frames <= start:
+            return f"has {self.num_frames} frames, its segment begins at {start}"
+        return ""
+
+    def _find_window(self, stream: VideoStreamOfFile) -> tuple[int, int] | None:
+        """First frame, and the one after the last (-1: to the end); None without a rate."""
+        if self.unit == "frame":
+            return self.start, self.stop
+        if not stream.average_rate:
+            return None
+        # frame n is shown from n / rate seconds on
+        start, stop = (math.ceil(ms * stream.average_rate / 1000) for ms in (self.start, self.stop))
+        return start, stop if self.stop >= 0 else -1
 
 
 def _to_image(frame: av.VideoFrame) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from vills.config.curate import CurateConfig
 from vills.curation.candidate import Candidate
 from vills.curation.detections import Detections
 from vills.curation.detector import Detector
+from vills.curation.filters import KEPT
 from vills.curation.frame import Frame
 from vills.curation.person_tracker import PersonTracker
-from vills.curation.tracklets import TrackletBuilder
-from vills.curation.units import UnitStore, VideoSummary
+from vills.curation.subject import SubjectFinder
+from vills.curation.tracklets import Tracklet, TrackletBuilder
+from vills.curation.units import EVERYBODY, UnitStore, VideoSummary
 from vills.curation.video import VideoStream
 from vills.data.layouts import RawVideo
 from vills.data.records import Record, make_record_id
@@ -20,6 +23,20 @@ from vills.data.records import Record, make_record_id
 Progress = Callable[[str, int, int], None]
 # Frames that a detector gets at once; a GPU wants several, and this many are held in memory.
 DETECT_BATCH = 8
+
+
+def is_labelled(video: RawVideo) -> bool:
+    """Whether somebody said whom a video shows."""
+    return video.pid >= 0
+
+
+def make_video_id(video: RawVideo) -> str:
+    """Begin of the record ids of a video; segments of one file have different ones."""
+    name = make_record_id(video.path)
+    if (video.start, video.stop) == (0, -1):
+        return name
+    stop = "end" if video.stop < 0 else f"{video.stop:06d}"
+    return f"{name}_{video.unit}{video.start:06d}-{stop}"
 
 
 class VideoCurator:
@@ -33,7 +50,9 @@ class VideoCurator:
     def curate(self, video: RawVideo, *, number: int, units: UnitStore, progress: Progress) -> None:
         """Write the unit of a video.
 
-        A video that breaks off gives the tracklets before the break.
+        A video that breaks off gives the tracklets before the break. Of a labelled video only the
+        longest track is kept, as its person; `curate.min_length` does not apply to it, since a
+        short probe is a hard one, and to drop it would make the test easier.
 
         Args:
             video: The raw file.
@@ -41,32 +60,66 @@ class VideoCurator:
             units: Takes what is found.
             progress: Called with the frames decoded so far, of how many.
         """
-        stream = VideoStream(self._folder / video.path, video.path, step=self._config.frame_step)
+        stream = VideoStream(
+            self._folder / video.path,
+            video.path,
+            step=self._config.frame_step,
+            start=video.start,
+            stop=video.stop,
+            unit=video.unit,
+        )
+        with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
+            finder = SubjectFinder() if is_labelled(video) else None
+
+            def take(tracklet: Tracklet) -> None:
+                unit.add(tracklet)
+                if finder is not None:
+                    finder.add(tracklet)
+
+            config = replace(self._config, min_length=1) if finder else self._config
+            builder = TrackletBuilder(config, sink=take)
+            rejected = self._track(stream, builder=builder, progress=progress)
+            unit.commit(self._summarise(stream, rejected, builder=builder, finder=finder))
+
+    def _track(
+        self, stream: VideoStream, *, builder: TrackletBuilder, progress: Progress
+    ) -> Counter[str]:
+        """Give the builder all frames, and return the boxes by what became of them."""
         tracker = PersonTracker(self._config)
         rejected: Counter[str] = Counter()
-        num_detections = 0
-        record_id = make_record_id(video.path)
-        with units.write(number, path=video.path, record_id=record_id) as unit:
-            builder = TrackletBuilder(self._config, sink=unit.add)
-            for frame, found in self._detect(stream):
-                detections = found.above(self._config.low_confidence or self._config.confidence)
-                tracked = tracker.update(detections)
-                num_detections += len(found)
-                rejected["low_confidence"] += len(found) - len(detections)
-                rejected["untracked"] += len(detections) - len(tracked)
-                builder.add(frame, tracked=tracked, detections=detections)
-                progress(f"frames of {video.path}", stream.num_frames, stream.expected_frames)
-            builder.finish()
-            unit.commit(
-                VideoSummary(
-                    num_frames=stream.num_frames,
-                    num_detections=num_detections,
-                    damage=stream.damage,
-                    detections=dict(rejected),
-                    frames=dict(builder.frames),
-                    tracklets=dict(builder.tracklets),
-                )
-            )
+        for frame, found in self._detect(stream):
+            detections = found.above(self._config.low_confidence or self._config.confidence)
+            tracked = tracker.update(detections)
+            rejected[KEPT] += len(tracked)
+            rejected["low_confidence"] += len(found) - len(detections)
+            rejected["untracked"] += len(detections) - len(tracked)
+            builder.add(frame, tracked=tracked, detections=detections)
+            progress(f"frames of {stream.path}", stream.num_frames, stream.expected_frames)
+        builder.finish()
+        return rejected
+
+    def _summarise(
+        self,
+        stream: VideoStream,
+        rejected: Counter[str],
+        *,
+        builder: TrackletBuilder,
+        finder: SubjectFinder | None,
+    ) -> VideoSummary:
+        if finder is not None:
+            finder.reject_others(frames=builder.frames, tracklets=builder.tracklets)
+        num_detections = rejected.total()
+        rejected.pop(KEPT, None)
+        return VideoSummary(
+            num_frames=stream.num_frames,
+            num_detections=num_detections,
+            damage=stream.damage,
+            detections=dict(rejected),
+            frames=dict(builder.frames),
+            tracklets=dict(builder.tracklets),
+            subject=finder.subject if finder else EVERYBODY,
+            subject_frames=finder.num_frames if finder else 0,
+        )
 
     def _detect(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
         stream = iter(frames)
@@ -85,10 +138,10 @@ def read_units(videos: Iterable[RawVideo], *, units: UnitStore, source: str) -> 
                 record_id=record_id,
                 kind="tracklet",
                 source=source,
-                split="pretrain",
-                pid=-1,
-                camid=-1,
-                clothes_id=-1,
+                split=video.split,
+                pid=video.pid,
+                camid=video.camid,
+                clothes_id=video.clothes_id,
                 video_id=video.video_id,
                 origin=video.path,
                 width=tracklet.width,

@@ -43,6 +43,9 @@ def run(context: StageContext) -> None:
             progress=context.progress,
         )
         metrics[name] = {"records": report["records"], "damaged": report["damaged"]["count"]}
+        if entries := report.get("entries"):
+            empty = sum(group["empty"]["count"] for group in entries.values())
+            metrics[name] |= {"empty_entries": empty}
         truth = root / "truth" / f"{name}.parquet"
         if source.role == "pretrain_videos" and truth.exists():
             scores = _score(context.outs["curated"] / name, truth)

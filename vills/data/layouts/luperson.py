@@ -1,22 +1,179 @@
-"""LUPerson: unlabelled person crops.
+"""LUPerson: unlabelled person crops, as files or in an LMDB database.
 
 The official extraction writes `<country>/<city>/*.jpg`; PASS, TransReID-SSL and SOLIDER read
-`images/*.jpg`. Nothing in the names is used, so every image below the root is taken.
+`images/*.jpg`. Nothing in the names is used, so every image below the root is taken. The official
+conversion (LUP/convert_lmdb.py of LUPerson) writes a database of JPEG bytes by key and `keys.pkl`,
+a list of the keys; loaders of the field also write {"keys": list, "pids": ..., "vids": ...}.
+
+A list of images to keep is what TransReID-SSL calls `--filter_path` (CFS_list.pkl, sorted by its
+score) and the number of them its `--keep_num`; its paths are relative to `images/`.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from vills.data.images import SUFFIXES
-from vills.data.layouts.base import Layout, RawImage, Stream, check_folder, require_any, walk
+from vills.data.layouts.base import (
+    Layout,
+    LayoutError,
+    RawImage,
+    Stream,
+    check_folder,
+    require_any,
+    walk,
+)
+from vills.data.layouts.image_list import load_image_list, to_names
+from vills.data.layouts.lmdb_store import LmdbStore, find_database
+from vills.data.safe_pickle import load_plain_pickle
+
+KEYS_FILE = "keys.pkl"
+_IMAGES = "images/"
+_SHOWN = 5
 
 
-def read(root: Path) -> Layout:
-    """Every image file below `root`, at any depth."""
+@dataclass(frozen=True)
+class DatabaseLayout(Layout):
+    """Images by the keys of a database; a key without an image suffix is given `.jpg`."""
+
+    store: LmdbStore | None = None
+    """The database."""
+
+    def read_bytes(self, path: str) -> bytes:
+        """Value of the key that was named `path`."""
+        if self.store is None:
+            raise ValueError("a layout without its database")
+        try:
+            return self.store.read(path)
+        except FileNotFoundError:
+            return self.store.read(path.removesuffix(".jpg"))
+
+
+def read(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout:
+    """Every image file below `root`, at any depth, or every key of the database there.
+
+    Args:
+        root: Folder of the data set.
+        filter_list: List of the images to take, a path below `root`; empty takes all.
+        keep: Images taken from the top of that list (0: all that it lists).
+
+    Raises:
+        LayoutError: if there is no image, the database or its keys cannot be used, or most of the
+            list is not there.
+        PlainPickleError: if a pickle holds more than plain values.
+    """
     check_folder(root, "luperson")
+    database = find_database(root)
+    if database is None:
+        everything: Iterable[str] = Stream(lambda: walk(root, SUFFIXES))
+        expected = f"image ({', '.join(SUFFIXES)})"
+        require_any(everything, root=root, name="luperson", expected=expected)
+        paths, notes = _filter(everything, root=root, filter_list=filter_list, keep=keep)
+        return Layout("luperson", root, images=_to_images(paths), notes=notes)
+    store = LmdbStore(database)
+    keys, key_notes = _load_keys(database, root=root, num_entries=store.num_entries)
+    # made anew each time: millions of keys stand in memory once
+    everything = Stream(lambda: map(_to_path, keys))
+    paths, notes = _filter(everything, root=root, filter_list=filter_list, keep=keep)
+    return DatabaseLayout(
+        "luperson", root, images=_to_images(paths), notes=(*key_notes, *notes), store=store
+    )
 
-    def images() -> Iterator[RawImage]:
-        return (RawImage(path=path, split="pretrain") for path in walk(root, SUFFIXES))
 
-    require_any(images(), root=root, name="luperson", expected=f"image ({', '.join(SUFFIXES)})")
-    return Layout("luperson", root, images=Stream(images))
+def _to_images(paths: Iterable[str]) -> Stream[RawImage]:
+    return Stream(lambda: (RawImage(path=path, split="pretrain") for path in paths))
+
+
+def _load_keys(
+    database: Path, *, root: Path, num_entries: int
+) -> tuple[list[str], tuple[str, ...]]:
+    """All keys, sorted, and what is to be said of them."""
+    path = _find_keys(database, root=root)
+    content = load_plain_pickle(path)
+    fields = content if isinstance(content, dict) else {"keys": content}
+    keys = to_names(fields.get("keys"))
+    if not keys:
+        raise LayoutError(
+            f'luperson: {path} holds no keys. Expected: a list of strings, or {{"keys": a list of '
+            "strings}. What to do: take the file that was written with the database."
+        )
+    keys.sort()
+    twice = next((a for a, b in zip(keys, keys[1:], strict=False) if a == b), None)
+    if twice is not None:
+        raise LayoutError(f"luperson: {path} lists {twice} twice. What to do: write it again.")
+    notes = []
+    if len(keys) != num_entries:
+        notes.append(
+            f"{path.name} lists {len(keys):,} keys, the database holds {num_entries:,}: one of "
+            "them is not complete"
+        )
+    if unused := sorted(str(name) for name in fields if name != "keys"):
+        notes.append(f"{', '.join(unused)} of {path.name} are not used: pre-training has no labels")
+    return keys, tuple(notes)
+
+
+def _to_path(key: str) -> str:
+    return key if key.lower().endswith(SUFFIXES) else f"{key}.jpg"
+
+
+def _find_keys(database: Path, *, root: Path) -> Path:
+    candidates = [folder / KEYS_FILE for folder in (database, database.parent, root)]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise LayoutError(
+            f"luperson: no {KEYS_FILE} in or beside the database {database}. What to do: put there "
+            "the list of keys that was written with it."
+        )
+    return found
+
+
+def _filter(
+    everything: Iterable[str], *, root: Path, filter_list: str, keep: int
+) -> tuple[Iterable[str], tuple[str, ...]]:
+    """The paths that the list names, in the order of `everything`, and how many it lacks."""
+    if not filter_list:
+        return everything, ()
+    named = load_image_list(root / filter_list)
+    if keep > len(named):
+        raise LayoutError(
+            f"luperson: keep = {keep:,} is more than the {len(named):,} paths of {filter_list}. "
+            "What to do: lower keep, or set it to 0 for the whole list."
+        )
+    wanted = dict.fromkeys(_normalise(path) for path in named[: keep or None])
+    kept, seen = _pick(everything, wanted)
+    missing = [path for path in wanted if path not in seen]
+    if 2 * len(missing) > len(wanted):
+        raise LayoutError(
+            f"luperson: {len(missing):,} of the {len(wanted):,} paths of {filter_list} are not "
+            f"below {root}. It names {missing[0]}; there is {next(iter(everything))}. What to do: "
+            "take the list that belongs to these files, or correct the source's path."
+        )
+    notes = [f"{len(kept):,} images are in the list {filter_list} (keep = {keep})"]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN])
+        notes.append(f"{len(missing):,} paths of {filter_list} do not exist: {shown}")
+    return kept, tuple(notes)
+
+
+def _normalise(path: str) -> str:
+    return str(PurePosixPath(path.replace("\\", "/"))).removeprefix(_IMAGES)
+
+
+def _pick(everything: Iterable[str], wanted: Container[str]) -> tuple[list[str], dict[str, str]]:
+    """Paths that are wanted, and each by the name it is wanted by."""
+    kept: list[str] = []
+    seen: dict[str, str] = {}
+    for path in everything:
+        # lists of keys have no suffix
+        for name in (path.removeprefix(_IMAGES), path.removeprefix(_IMAGES).removesuffix(".jpg")):
+            if name not in wanted:
+                continue
+            if name in seen:
+                raise LayoutError(
+                    f"luperson: the list's {name} may be {seen[name]} or {path}. What to do: take "
+                    "one of them away."
+                )
+            kept.append(path)
+            seen[name] = path
+            break
+    return kept, seen

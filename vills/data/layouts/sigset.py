@@ -1,0 +1,183 @@
+"""Sigsets in the style of BRIAR: XML lists of probes, galleries and training media.
+
+The format is public (ORNL/briar-api), the data of BRIAR is not; nothing here is about its content.
+Files are known by their names, in `sigsets_*` folders if there are any, else anywhere below the
+root: `Train*.xml`, `Probe*.xml` (an entry per signature: a medium, or a part of one), `Gallery_1`,
+`Gallery_2`, `Blended_Gallery_1`... (an entry per subject: a template of many media).
+
+A member whose file is missing, or whose modality is face, drops out; its entry stays, if need be
+with nothing in it, so that a probe set never gets smaller. Probes of people that no gallery has
+stay as well. Cameras are unknown (-1); the outfit is N of setN in the path.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vills.data.files import walk_files
+from vills.data.layouts.base import Layout, LayoutError, RawEntry, check_folder
+from vills.data.layouts.listing import shorten
+from vills.data.layouts.sigset_media import MediaTable
+from vills.data.layouts.sigset_xml import Signature, load_signatures
+
+PROBE = "probe"
+_FILE = re.compile(r"(train|probe|gallery|blended_gallery)[^/]*\.xml", re.IGNORECASE)
+_FOLDERS = "sigsets_*"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A sigset file: where it lies, its split, and the group of its entries."""
+
+    path: str
+    split: str
+    group: str
+
+
+def read(root: Path) -> Layout:
+    """Media, and entries of probe and galleries.
+
+    Raises:
+        LayoutError: if a file cannot be used, probe or gallery are missing, or most media are.
+    """
+    check_folder(root, "sigset")
+    files = _find_files(root)
+    table = MediaTable(root)
+    entries: dict[tuple[str, str], RawEntry] = {}
+    skipped: list[str] = []
+    train_people: set[int] = set()
+    for file in files:
+        for signature in load_signatures(root / file.path):
+            where = f"signature {signature.name} of {file.path}"
+            if len(signature.subject_ids) > 1:
+                skipped.append(signature.name)
+                continue
+            pid = table.find_pid(signature.subject_ids[0], where=where)
+            keys = _add_media(table, signature, pid=pid, split=file.split, where=where)
+            if file.split == "train":
+                train_people.add(pid)
+                continue
+            name = signature.name if file.group == PROBE else signature.subject_ids[0]
+            _add_entry(entries, RawEntry(file.group, name, pid, keys), where=where)
+    _check_missing(table, root=root)
+    images, tracklets, videos = table.build_rows()
+    ordered = tuple(entries[key] for key in sorted(entries))
+    return Layout(
+        "sigset",
+        root,
+        images=images,
+        tracklets=tracklets,
+        videos=videos,
+        entries=ordered,
+        notes=(
+            *table.describe(),
+            *_note_skipped(skipped),
+            *_note_entries(ordered, train_people=train_people),
+        ),
+    )
+
+
+def _find_files(root: Path) -> list[_File]:
+    """Sigset files, sorted.
+
+    Raises:
+        LayoutError: if there is none, or a gallery without a probe, or a probe without a gallery.
+    """
+    folders = sorted(path for path in root.glob(_FOLDERS) if path.is_dir())
+    paths = [
+        path.relative_to(root).as_posix()
+        for folder in folders or [root]
+        for path in (folder / name for name in walk_files(folder))
+        if _FILE.fullmatch(path.name)
+    ]
+    files = [_describe_file(path) for path in sorted(paths)]
+    splits = {file.split for file in files}
+    if not splits or ("query" in splits) != ("gallery" in splits):
+        found = ", ".join(paths) or ", ".join(sorted(path.name for path in root.iterdir())[:8])
+        raise LayoutError(
+            f"sigset: {root} has no complete sigset. Looked for Probe*.xml and Gallery_*.xml "
+            f"(Blended_Gallery_*.xml), and Train*.xml, in sigsets_* or anywhere; found {found}. "
+            "What to do: put the missing file there, or correct the source's path."
+        )
+    groups = [file.group for file in files if file.split == "gallery"]
+    if twice := [group for group in groups if groups.count(group) > 1]:
+        raise LayoutError(
+            f"sigset: {root} has several files for {twice[0]}: "
+            f"{', '.join(file.path for file in files if file.group == twice[0])}. What to do: keep "
+            "one of them."
+        )
+    return files
+
+
+def _describe_file(path: str) -> _File:
+    stem = path.rpartition("/")[2].lower().removesuffix(".xml")
+    if stem.startswith("train"):
+        return _File(path, "train", "")
+    if stem.startswith("probe"):
+        return _File(path, "query", PROBE)
+    return _File(path, "gallery", stem)
+
+
+def _add_media(
+    table: MediaTable, signature: Signature, *, pid: int, split: str, where: str
+) -> tuple[str, ...]:
+    keys = [table.add(member, pid=pid, split=split, where=where) for member in signature.members]
+    return tuple(dict.fromkeys(key for key in keys if key))
+
+
+def _add_entry(entries: dict[tuple[str, str], RawEntry], entry: RawEntry, *, where: str) -> None:
+    """Take an entry; a gallery's signatures of one subject become one."""
+    known = entries.setdefault((entry.group, entry.name), entry)
+    if known == entry:
+        return
+    if entry.group == PROBE:
+        raise LayoutError(
+            f"sigset: {where} differs from the signature of that name in another file. What to do: "
+            "give each a name of its own."
+        )
+    members = tuple(dict.fromkeys((*known.members, *entry.members)))
+    entries[entry.group, entry.name] = RawEntry(entry.group, entry.name, entry.pid, members)
+
+
+def _check_missing(table: MediaTable, *, root: Path) -> None:
+    """Refuse a sigset without most of its media.
+
+    Raises:
+        LayoutError: naming one of them.
+    """
+    if not table.num_members:
+        what = f"all are {', '.join(sorted(table.passed))}" if table.passed else "it names none"
+        raise LayoutError(
+            f"sigset: {root} has no medium of a body: {what}. What to do: take the sigsets for "
+            "whole bodies."
+        )
+    if 2 * len(table.missing) > table.num_members:
+        raise LayoutError(
+            f"sigset: {len(table.missing):,} of {table.num_members:,} media are not there, "
+            f"{table.missing[0]} among them; it was looked for below {root}. What to do: unpack "
+            "the media there, or correct the source's path by a folder."
+        )
+
+
+def _note_skipped(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    return (f"{len(names):,} signatures of several people passed over: {shorten(sorted(names))}",)
+
+
+def _note_entries(entries: Iterable[RawEntry], *, train_people: set[int]) -> tuple[str, ...]:
+    """What is to be known of the entries: empty ones, strangers, distractors, overlaps."""
+    probes = [entry for entry in entries if entry.group == PROBE]
+    gallery = [entry for entry in entries if entry.group != PROBE]
+    asked, known = {entry.pid for entry in probes}, {entry.pid for entry in gallery}
+    empty = [f"{entry.group}/{entry.name}" for entry in entries if not entry.members]
+    strangers = [entry.name for entry in probes if entry.pid not in known]
+    learned = sorted(train_people & (asked | known))
+    findings = (
+        ("entries have no media left and stay empty (a probe of none is a miss)", empty),
+        ("probes show people whom no gallery has: they count as misses", strangers),
+        ("people of galleries are distractors, whom no probe shows", sorted(known - asked)),
+        ("people are trained and tested", learned),
+    )
+    return tuple(f"{len(names):,} {what}: {shorten(names)}" for what, names in findings if names)

@@ -1,0 +1,151 @@
+"""Sigset files: XML lists of signatures, each with its subject and its media.
+
+The elements are those that ORNL's briar-api reads (lib/python/briar/sigset/parse.py), in the
+namespaces `http://www.nist.gov/briar/xml/sigset` and `.../sigset-eval`: signature > name,
+subjectId, sigmember > filePath, modality, media, mediaFormat, start, stop, unit. Only their local
+names are looked at.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from vills.data.layouts.base import LayoutError
+
+_MEMBER_FIELDS = ("filePath", "modality", "media", "start", "stop", "unit")
+
+
+@dataclass(slots=True)
+class Member:
+    """One medium of a signature, as it is written; an empty text where an element is missing."""
+
+    file_path: str = ""
+    """Path, as the file gives it."""
+    modality: str = ""
+    """face, wholeBody, ..."""
+    media: str = ""
+    """digitalStill or digitalVideo."""
+    start: str = ""
+    """Begin of the segment."""
+    stop: str = ""
+    """End of the segment."""
+    unit: str = ""
+    """What start and stop count."""
+
+
+@dataclass(slots=True)
+class Signature:
+    """An entry of a sigset."""
+
+    name: str = ""
+    """Unique within the file."""
+    subject_ids: list[str] = field(default_factory=list)
+    """People; one but for files of several people in a picture."""
+    members: list[Member] = field(default_factory=list)
+    """Media, in the order of the file."""
+
+
+def load_signatures(path: Path) -> list[Signature]:
+    """Signatures of a file, in its order.
+
+    Documents with a DTD are refused: entities can blow up (billion laughs) and reach other files.
+
+    Raises:
+        LayoutError: if the file is no complete XML, has a DTD, holds no signature, or one without
+            a name, a subject or a path, or two of one name.
+    """
+    reader = _Reader(path)
+    try:
+        with path.open("rb") as stream:
+            reader.parser.ParseFile(stream)
+    except expat.ExpatError as error:
+        raise LayoutError(
+            f"sigset: {path} is no complete XML file in its own encoding ({error}). What to do: "
+            "copy it again, or correct that place."
+        ) from error
+    if not reader.signatures:
+        raise LayoutError(
+            f"sigset: {path} holds no signature. What to do: take it away, or put the sigset of "
+            "that name there."
+        )
+    names = set()
+    for signature in reader.signatures:
+        _check(signature, path=path)
+        if signature.name in names:
+            raise LayoutError(
+                f"sigset: {path} has two signatures of the name {signature.name}. What to do: give "
+                "each a name of its own."
+            )
+        names.add(signature.name)
+    return reader.signatures
+
+
+class _Reader:
+    """Takes what the parser meets; a signature at a time stands in memory as XML."""
+
+    def __init__(self, path: Path) -> None:
+        self.signatures: list[Signature] = []
+        self.parser: Any = expat.ParserCreate(namespace_separator=" ")
+        self.parser.buffer_text = True
+        self.parser.StartDoctypeDeclHandler = self._refuse
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._take
+        self._path = path
+        self._signature: Signature | None = None
+        self._member: Member | None = None
+        self._text: list[str] = []
+
+    def _refuse(self, *_: object) -> None:
+        raise LayoutError(
+            f"sigset: {self._path} has a document type definition, which is not read: it can name "
+            "other files, or blow up. What to do: remove the <!DOCTYPE ...>."
+        )
+
+    def _start(self, name: str, _: dict[str, str]) -> None:
+        self._text = []
+        local = name.rpartition(" ")[2]
+        if local == "signature":
+            self._signature = Signature()
+        elif local == "sigmember" and self._signature is not None:
+            self._member = Member()
+            self._signature.members.append(self._member)
+
+    def _take(self, text: str) -> None:
+        self._text.append(text)
+
+    def _end(self, name: str) -> None:
+        local, text = name.rpartition(" ")[2], "".join(self._text).strip()
+        self._text = []
+        if self._signature is None:
+            return
+        if local == "signature":
+            self.signatures.append(self._signature)
+            self._signature = None
+        elif local == "sigmember":
+            self._member = None
+        elif local == "subjectId" and text not in self._signature.subject_ids:
+            self._signature.subject_ids.append(text)
+        elif self._member is None:
+            if local == "name":
+                self._signature.name = text
+        elif local in _MEMBER_FIELDS:
+            setattr(self._member, "file_path" if local == "filePath" else local, text)
+
+
+def _check(signature: Signature, *, path: Path) -> None:
+    missing = [
+        name
+        for name, value in (
+            ("name", signature.name),
+            ("subjectId", "".join(signature.subject_ids)),
+            ("filePath", all(member.file_path for member in signature.members)),
+        )
+        if not value
+    ]
+    if missing:
+        raise LayoutError(
+            f"sigset: signature {signature.name or '?'} of {path} has no {' and no '.join(missing)}"
+            ". What to do: correct the file."
+        )
