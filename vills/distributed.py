@@ -5,12 +5,16 @@ row r * B + i of a gathered tensor is row i of rank r, which is the global batch
 """
 
 import os
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_BUCKET = 1 << 23
+"""Gradients that travel together: 32 MB of fp32."""
 
 
 def init_process_group(timeout_minutes: float = 30.0) -> None:
@@ -139,6 +143,38 @@ def reduce_mean(x: Tensor) -> Tensor:
         dist.all_reduce(value)
         value /= get_world_size()
     return value
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace every gradient by its mean over ranks, for a model that no engine wraps.
+
+    All ranks must have gradients for the same parameters, which one computation on different rows
+    gives them. Nothing happens in a single process.
+    """
+    if get_world_size() == 1:
+        return
+    bucket: list[Tensor] = []
+    size = 0
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        bucket.append(parameter.grad)
+        size += parameter.grad.numel()
+        if size >= _BUCKET:
+            _average(bucket)
+            bucket, size = [], 0
+    if bucket:
+        _average(bucket)
+
+
+def _average(bucket: list[Tensor]) -> None:
+    """One collective for many small tensors."""
+    flat = torch.cat([grad.reshape(-1) for grad in bucket])
+    dist.all_reduce(flat)
+    flat /= get_world_size()
+    parts = torch.split(flat, [grad.numel() for grad in bucket])
+    for grad, part in zip(bucket, parts, strict=True):
+        grad.copy_(part.reshape(grad.shape))
 
 
 def broadcast_object(value: Any) -> Any:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from vills.data.clips import even_clip, sample_clip, spread_clips
+from vills.data.clip_plans import even_clip
+from vills.data.clips import sample_clip, sample_train_clip
 from vills.data.rng import sample_rng
 
 
@@ -38,19 +39,58 @@ def test_frames_with_masks_are_preferred() -> None:
     ).all()
 
 
-@pytest.mark.parametrize("num_frames", [1, 2, 7, 8, 9, 16, 61, 900])
-def test_clips_for_testing_hold_every_frame_and_span_the_tracklet(num_frames: int) -> None:
-    clips = spread_clips(num_frames, 8)
-    assert clips.shape == (-(-num_frames // 8), 8)
-    assert set(clips.ravel()) == set(range(num_frames))
-    assert (np.diff(clips, axis=1) >= 0).all()
-    counts = np.bincount(clips.ravel())
-    assert counts.max() - counts.min() <= 1
-    if num_frames >= 8:
-        assert (clips[:, 0] < num_frames / 8).all()
-        assert (clips[:, -1] >= num_frames * 7 / 8 - 1).all()
+SAMPLINGS = ("random", "restricted", "stride", "consecutive", "evenly")
 
 
-def test_an_even_clip_takes_middles() -> None:
-    assert even_clip(12, 4).tolist() == [1, 4, 7, 10]
-    assert even_clip(2, 4).tolist() == [0, 0, 1, 1]
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("num_frames", [1, 2, 5, 8, 9, 13, 40, 100])
+def test_every_training_sampling_gives_sorted_frames_of_the_tracklet(
+    sampling: str, num_frames: int
+) -> None:
+    clips = np.stack(
+        [
+            sample_train_clip(num_frames, 8, sample_rng(seed), sampling=sampling, stride=4)
+            for seed in range(300)
+        ]
+    )
+    assert clips.dtype == np.int64
+    assert clips.shape == (300, 8)
+    assert (np.diff(clips) >= 0).all()
+    assert clips.min() >= 0
+    assert clips.max() < num_frames
+    if num_frames <= 8:  # padded by repetition, without losing a frame
+        counts = np.stack([np.bincount(clip, minlength=num_frames) for clip in clips])
+        assert counts.min() >= 8 // num_frames
+        assert counts.max() <= -(-8 // num_frames)
+    else:
+        assert (np.diff(clips) > 0).all()
+    if sampling != "evenly":  # the first and the last frame are reached, and all between
+        assert set(clips.ravel()) == set(range(num_frames))
+    else:
+        assert (clips == even_clip(num_frames, 8)).all()
+
+
+def test_samplings_keep_what_their_names_promise() -> None:
+    for seed in range(100):
+        steps = {
+            name: np.diff(sample_train_clip(40, 4, sample_rng(seed), sampling=name, stride=8))
+            for name in ("stride", "consecutive")
+        }
+        assert set(steps["stride"]) == {8}
+        assert set(steps["consecutive"]) == {1}
+        clip = sample_train_clip(41, 4, sample_rng(seed), sampling="restricted")
+        assert (clip >= [0, 10, 20, 30]).all()
+        assert (clip < [10, 20, 30, 41]).all()
+        # too short for a stride of 8: the widest that fits
+        short = sample_train_clip(20, 4, sample_rng(seed), sampling="stride", stride=8)
+        assert set(np.diff(short)) == {6}
+    one = sample_train_clip(20, 1, sample_rng(0), sampling="stride", stride=8)
+    assert one.shape == (1,)
+
+
+def test_random_frames_are_those_of_pretraining_bit_by_bit() -> None:
+    for num_frames in (3, 30):
+        expected = sample_clip(num_frames, 8, sample_rng(5))
+        assert (
+            sample_train_clip(num_frames, 8, sample_rng(5), sampling="random") == expected
+        ).all()

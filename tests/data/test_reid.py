@@ -1,156 +1,152 @@
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-import torch
 
-from tests.data.sources import WriteSource, make_crop
+from tests.data.sources import WriteSource
 from vills.config.checks import ConfigError
-from vills.config.finetune import FinetuneConfig
-from vills.data.batch import ReidBatch
-from vills.data.feature_loading import build_feature_loader
-from vills.data.reid import ReidData, build_finetune_loader, load_reid_data
+from vills.data.reid import ReidData, load_reid_data, load_test_data
 
-TRAIN = [("image", 1, "train", pid, cam, "") for pid in (3, 7, 8, 20) for cam in (0, 1, 1)]
-TEST = [
+Item = tuple[str, int, str, int, int, str]
+TRAIN: list[Item] = [
+    ("image", 1, "train", pid, cam, "") for pid in (3, 7, 8, 20) for cam in (0, 1, 1)
+]
+TEST: list[Item] = [
     ("image", 1, "query", 30, 0, ""),
     ("image", 1, "query", -1, 0, ""),
     ("image", 1, "gallery", 30, 1, ""),
     ("image", 1, "gallery", 0, 1, ""),
     ("image", 1, "gallery", -1, 1, ""),
 ]
-CONFIG = FinetuneConfig(input_size=[32, 16], num_ids=2, num_instances=2, pad=2)
 
 
-@pytest.fixture
-def images(write_source: WriteSource) -> ReidData:
-    return load_reid_data(write_source("m", TRAIN + TEST), modality="image")
+def get_pids(data: ReidData, part: str) -> list[int]:
+    return sorted(getattr(data, part).column("pid").tolist())
 
 
-@pytest.fixture
-def clips(write_source: WriteSource) -> ReidData:
-    items = [("tracklet", 2 + i % 5, split, pid, cam, "") for i, (_, _, split, pid, cam, _) in enumerate(TRAIN + TEST)]  # fmt: skip  # noqa: E501
-    return load_reid_data(write_source("v", items), modality="video")
-
-
-def test_splits_labels_and_statistics(images: ReidData) -> None:
-    assert (len(images.train), len(images.query), len(images.gallery)) == (12, 1, 3)
-    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    assert images.num_ids == 4
-    assert images.describe() == (
+def test_splits_labels_and_statistics(write_source: WriteSource) -> None:
+    data = load_reid_data(write_source("m", TRAIN + TEST), modality="image")
+    assert (len(data.train), len(data.query), len(data.gallery)) == (12, 1, 3)
+    assert data.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert data.num_ids == 4
+    assert (data.split_id, data.entries) == (0, None)
+    assert data.describe() == (
         "m: train 12 of 4 people in 2 cameras, query 1 of 1 people in 1 cameras, "
-        "gallery 3 of 1 people in 1 cameras (1 distractors, 1 junk)"
+        "gallery 3 of 1 people in 1 cameras (1 distractors, 1 junk); "
+        "1 rows of query without a person left out"
     )
+
+
+def test_everything_unusual_is_counted(write_source: WriteSource) -> None:
+    odd: list[Item] = [
+        ("image", 1, "train", 9, 0, ""),
+        ("image", 1, "train", 0, 0, ""),
+        ("image", 1, "train", -1, 0, ""),
+        ("image", 1, "query", 31, 0, ""),
+        ("image", 1, "query", 32, 0, ""),
+    ]
+    data = load_reid_data(write_source("m", TRAIN + TEST + odd), modality="image")
+    assert get_pids(data, "train").count(9) == 1
+    assert min(get_pids(data, "train")) == 3  # strangers are not one person
+    assert data.describe().split("; ")[1:] == [
+        "2 rows of train without a person left out",
+        "1 rows of query without a person left out",
+        "1 people of train with a single sample",
+        "2 queries whose person is not in the gallery",
+    ]
+    assert len(data.query) == 3  # counted, not dropped
 
 
 def test_the_wrong_modality_is_said(write_source: WriteSource) -> None:
     folder = write_source("m", TRAIN + TEST)
     with pytest.raises(ConfigError, match="no tracklet in split train; it holds image"):
         load_reid_data(folder, modality="video")
+    with pytest.raises(ConfigError, match="n has no record in split query"):
+        load_test_data(write_source("n", TRAIN))
 
 
-def test_batches_are_pk_and_labelled(images: ReidData) -> None:
-    loader = build_finetune_loader(images, config=CONFIG)
-    for epoch in range(3):
-        batches = list(loader.epoch(epoch))
-        assert len(batches) == loader.num_batches == 4
-        for batch in batches:
-            assert batch.inputs.shape == (4, 3, 32, 16)
-            assert batch.inputs.abs().max() <= 1
-            assert batch.pids[0] == batch.pids[1] != batch.pids[2] == batch.pids[3]
-            assert batch.pids.tolist() == images.labels[batch.indices].tolist()
-            assert batch.camids.tolist() == [images.train[int(i)].camid for i in batch.indices]
+def test_evaluation_loses_no_row_to_the_modality(write_source: WriteSource) -> None:
+    clips = [("tracklet", 3, *item[2:]) for item in TRAIN[:6] + TEST]
+    folder = write_source("both", [*TRAIN, *TEST, *clips])
+    sizes = {
+        modality: [len(part) for part in (data.train, data.query, data.gallery)]
+        for modality in ("image", "video", "mixed")
+        if (data := load_reid_data(folder, modality=modality))
+    }
+    assert sizes == {"image": [12, 2, 6], "video": [6, 2, 6], "mixed": [18, 2, 6]}
+    test = load_test_data(folder)
+    assert [len(part) for part in (test.train, test.query, test.gallery)] == [18, 2, 6]
 
 
-def assert_same(one: ReidBatch, two: ReidBatch) -> None:
-    for name in ("inputs", "pids", "camids", "indices", "keys"):
-        assert torch.equal(getattr(one, name), getattr(two, name)), name
+def write_people(write_source: WriteSource, splits: Any) -> Path:
+    """Six people, each in cameras 0 and 1, curated as split 0 of `splits` has them."""
+    rows: list[Item] = []
+    for pid in range(1, 7):
+        names: Sequence[str] = ("train", "train") if pid <= 3 else ("query", "gallery")
+        rows += [("tracklet", 2, name, pid, cam, "") for cam, name in enumerate(names)]
+    rows.append(("tracklet", 2, "gallery", 0, 1, ""))
+    folder = write_source("p", rows)
+    if splits is not None:
+        text = splits if isinstance(splits, str) else json.dumps(splits)
+        (folder / "splits.json").write_text(text)
+    return folder
 
 
-@pytest.mark.parametrize("modality", ["image", "video"])
-def test_rows_do_not_depend_on_workers_world_size_start_or_cache(
-    modality: str, images: ReidData, clips: ReidData
+SPLITS = [{"train": [1, 2, 3], "test": [4, 5, 6]}, {"train": [6, 2], "test": [1, 3, 4]}]
+
+
+def test_people_decide_the_parts_of_a_split(write_source: WriteSource) -> None:
+    folder = write_people(write_source, SPLITS)
+    first = load_reid_data(folder, modality="video")
+    assert get_pids(first, "train") == [1, 1, 2, 2, 3, 3]
+    assert get_pids(first, "query") == [4, 5, 6]
+    assert get_pids(first, "gallery") == [0, 4, 5, 6]
+    second = load_reid_data(folder, modality="video", split_id=1)
+    assert second.split_id == 1
+    assert get_pids(second, "train") == [2, 2, 6, 6]
+    assert second.labels.tolist() == [0, 0, 1, 1]
+    assert get_pids(second, "query") == [1, 3, 4]
+    assert set(second.query.column("camid").tolist()) == {0}
+    assert get_pids(second, "gallery") == [0, 1, 3, 4]
+    assert set(second.gallery.column("camid").tolist()) == {1}
+    assert second.left_out == ("2 rows of people who are not in split 1 left out",)
+    assert get_pids(load_test_data(folder, split_id=1), "query") == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("splits", "split_id", "message"),
+    [
+        (SPLITS, 2, "split 2 of p does not exist. Allowed: 0 to 1"),
+        (SPLITS, -1, "split -1 of p does not exist. Allowed: 0 to 1"),
+        (None, 1, r"split 1 of p does not exist. Allowed: 0 \(it has one split\)"),
+        ("[{", 0, "is no list of splits"),
+        ([{"train": [1]}], 0, "is no list of splits .*KeyError"),
+        ([{"train": [1, 2], "test": [2, 3]}], 0, "person 2 in train and in test"),
+    ],
+)
+def test_splits_that_are_not_there_are_refused(
+    write_source: WriteSource, splits: Any, split_id: int, message: str
 ) -> None:
-    data = images if modality == "image" else clips
-    config = FinetuneConfig(
-        modality=modality, input_size=[32, 16], num_ids=2, num_instances=2, pad=2, num_frames=3
+    folder = write_people(write_source, splits)
+    with pytest.raises(ConfigError, match=message):
+        load_reid_data(folder, modality="video", split_id=split_id)
+
+
+def test_templates_come_along(write_source: WriteSource) -> None:
+    folder = write_source("s", TRAIN + TEST)
+    table = pa.table(
+        {
+            "group": ["probe", "gallery_1"],
+            "name": ["a", "b"],
+            "pid": pa.array([30, 30], pa.int32()),
+            "record_ids": [["s-0012"], []],
+        }
     )
-    alone = list(build_finetune_loader(data, config=config).epoch(1))
-    assert alone[0].inputs.dim() == (4 if modality == "image" else 5)
-    workers = build_finetune_loader(data, config=config, workers=2, cache_mb=1)
-    for one, two in zip(alone, workers.epoch(1), strict=True):
-        assert_same(one, two)
-    assert_same(alone[2], next(build_finetune_loader(data, config=config).epoch(1, start=2)))
-    halves = [
-        list(build_finetune_loader(data, config=config, rank=r, world_size=2).epoch(1))
-        for r in (0, 1)
-    ]
-    for one, left, right in zip(alone, *halves, strict=True):
-        assert torch.equal(one.inputs, torch.cat([left.inputs, right.inputs]))
-    other = next(build_finetune_loader(data, config=config).epoch(2))
-    assert not torch.equal(alone[0].inputs, other.inputs)
-    with pytest.raises(ValueError, match="= 4 does not divide by the 3 processes"):
-        build_finetune_loader(data, config=config, world_size=3)
-
-
-def load(data: ReidData, **settings: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    defaults: dict[str, object] = {"input_size": [64, 32], "batch_size": 3}
-    loader = build_feature_loader(data.train, data.reader, **{**defaults, **settings})  # type: ignore[arg-type]
-    return list(loader)
-
-
-@pytest.mark.parametrize("mode", ["image", "frame", "video"])
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_every_record_is_covered_exactly_once(mode: str, world_size: int, clips: ReidData) -> None:
-    rows = np.concatenate(
-        [
-            indices.numpy()
-            for rank in range(world_size)
-            for _, indices in load(clips, mode=mode, rank=rank, world_size=world_size, num_frames=4)
-        ]
-    )
-    frames = clips.train.column("num_frames")
-    expected = {"image": np.ones(12), "frame": frames, "video": np.ceil(frames / 4)}[mode]
-    assert np.bincount(rows, minlength=12).tolist() == expected.tolist()
-
-
-def test_inputs_are_the_frames(clips: ReidData) -> None:
-    row = 4
-    record = clips.train[row]
-    number = int(record.record_id.split("-")[1])
-
-    def expect(position: int) -> torch.Tensor:
-        pixels = make_crop(1000 * number + position)
-        return torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
-
-    def find(**settings: object) -> torch.Tensor:
-        parts = [inputs[rows == row] for inputs, rows in load(clips, **settings)]
-        return torch.cat(parts)
-
-    assert record.num_frames == 6
-    for frame, position in (("first", 0), ("middle", 3)):
-        assert (find(frame=frame)[0] - expect(position)).abs().mean() < 0.05
-    every = find(mode="frame")
-    for position in range(6):
-        assert (every[position] - expect(position)).abs().mean() < 0.05
-    both = find(mode="video", num_frames=4)
-    assert both.shape[:2] == (2, 4)
-    assert torch.equal(both, find(mode="video", num_frames=4, workers=1))
-    one = find(mode="video", num_frames=3, clips="one")
-    assert one.shape[:2] == (1, 3)
-    assert torch.equal(one[0], every[[1, 3, 5]])
-    assert torch.equal(find(frame="random", seed=3), find(frame="random", seed=3))
-
-
-def test_unknown_choices(images: ReidData) -> None:
-    with pytest.raises(ConfigError, match="query_frame = 'last'"):
-        load(images, frame="last")
-    with pytest.raises(ConfigError, match="mode = 'clip'"):
-        load(images, mode="clip")
-
-
-def test_cut_shards_are_said(images: ReidData) -> None:
-    shard: Path = images.reader.folder / "shard-000000.tar"
-    shard.write_bytes(shard.read_bytes()[:700])
-    with pytest.raises(ValueError, match="ends before byte .* run curate again"):
-        load(images)
+    pq.write_table(table, folder / "entries.parquet")
+    for data in (load_reid_data(folder, modality="image"), load_test_data(folder)):
+        assert data.entries is not None
+        assert data.entries.to_pylist() == table.to_pylist()

@@ -71,3 +71,16 @@ def test_a_clip_has_one_draw() -> None:
 
 def test_padding_wider_than_the_picture() -> None:
     assert any(not augment(seed, pad=100).any() for seed in range(20))
+
+
+def test_zoom_takes_every_window_of_the_picture_enlarged_by_an_eighth() -> None:
+    large = load_inputs([make_crop(7)], size=[72, 36])
+    windows = {
+        large[..., y : y + 64, x : x + 32].tobytes(): (y, x) for y in range(9) for x in range(5)
+    }
+    seen = {windows[augment(seed, zoom=1.0).tobytes()] for seed in range(400)}
+    assert len(seen) == 45
+    share = np.mean([(augment(s, zoom=0.5) != plain()).any() for s in range(400)])
+    assert share == pytest.approx(0.5, abs=0.08)
+    views = augment(3, frames=4, zoom=1.0, flip=0.5, erase=0.5)
+    assert (views == views[:1]).all()

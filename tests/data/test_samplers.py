@@ -1,10 +1,9 @@
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.data.samplers import PKSampler, PretrainSampler
+from vills.data.samplers import PretrainSampler
 
 
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (5, 12), (64, 8)])
@@ -46,44 +45,3 @@ def test_videos_of_a_batch_are_distinct(videos: int, batch: int) -> None:
 def test_too_few_videos() -> None:
     with pytest.raises(ConfigError, match="pretrain.video_batch = 4 .* the 3 distinct videos"):
         PretrainSampler(9, 3, 2, 4, seed=0)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_pk_batches(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    pids = rng.integers(0, 12, 100).tolist()
-    sampler = PKSampler(pids, 4, 3, seed=seed)
-    for epoch in range(4):
-        batches = sampler.epoch(epoch)
-        assert len(batches) == sampler.num_batches
-        for batch in batches:
-            people = [pids[row] for row in batch]
-            assert len(batch) == 12
-            assert sorted(Counter(people).values()) == [3, 3, 3, 3]
-            assert people == [p for p in people[::3] for _ in range(3)]
-            assert len(set(batch)) == 12
-        seen = Counter(row for batch in batches for row in batch)
-        assert len(seen) > 0.85 * len(pids)
-        assert batches != sampler.epoch(epoch + 1)
-    assert PKSampler(pids, 4, 3, seed=seed).epoch(2) == sampler.epoch(2)
-
-
-def test_pk_repeats_samples_of_people_with_few() -> None:
-    sampler = PKSampler([5] * 2 + [6] * 9 + [7], 2, 4, seed=0)
-    for batch in sampler.epoch(0):
-        assert len(batch) == 8
-    flat = [row for epoch in range(5) for batch in sampler.epoch(epoch) for row in batch]
-    assert set(flat) == set(range(12))
-
-
-def test_pk_with_one_person_who_has_most() -> None:
-    sampler = PKSampler([0] * 1000 + [1] * 4 + [2] * 4, 2, 4, seed=0)
-    assert sampler.num_batches == 2
-    for batch in sampler.epoch(0):
-        assert any(row < 1000 for row in batch)
-        assert any(row >= 1000 for row in batch)
-
-
-def test_pk_is_refused_for_too_few_people() -> None:
-    with pytest.raises(ConfigError, match="num_ids = 3 .* the 2 people"):
-        PKSampler([0, 0, 1], 3, 2, seed=0)

@@ -20,7 +20,8 @@ from vills.models.reid import ReidModel
 from vills.models.weights import WeightsError, export_backbone, load_reid
 from vills.tracking.journal import Journal, load_journal
 from vills.train.engine import NonFiniteError
-from vills.train.finetune import build_model, run_finetune
+from vills.train.finetune import run_finetune
+from vills.train.finetune_model import build_model
 from vills.train.interrupt import InterruptedRunError
 
 CONFIG = FinetuneConfig(
@@ -48,8 +49,9 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(model: ReidModel) -> dict[str, float]:
+def evaluate(model: ReidModel, split_id: int = 0) -> dict[str, float]:
     assert not model.training
+    assert model.neck is not None
     with torch.no_grad():
         return {"mAP": float(model.neck.running_mean.abs().sum())}
 
@@ -69,7 +71,7 @@ def tune(
     run_finetune(
         config,
         model_folder=model_folder,
-        data=data,
+        data={0: data},
         evaluate=evaluate,
         work=folder / "work",
         out=folder / "out",

@@ -1,5 +1,6 @@
 """Parameters of finetune@data set (supplement 1 and 2)."""
 
+import re
 from dataclasses import dataclass, field
 
 from vills.config.checks import ConfigError, check_choice, check_range, check_subset
@@ -85,7 +86,7 @@ class FinetuneConfig:
     pad: int = 10
     """Zero padding before a random crop, px."""
     zoom: float = 0.0
-    """Probability of a crop from a picture enlarged by up to 1/8 (CAL: 0.5, with pad 0)."""
+    """Probability of a random window of a picture enlarged by 1/8 (CAL: 0.5, with pad 0)."""
     erase: float = 0.5
     """Probability of random erasing."""
     jitter: float = 0.0
@@ -94,6 +95,9 @@ class FinetuneConfig:
     """Protocol of the accuracy per epoch; empty: image or video, by modality."""
     eval_epochs: int = 1
     """Test accuracy is recorded every so many epochs (0: only at the end); it selects nothing."""
+    checkpoint_minutes: float = 5.0
+    """Longest time between checkpoints within an epoch (0: after every batch); an epoch ends with
+    one."""
     threads_per_rank: int = 2
     """CPU threads of a process."""
 
@@ -107,6 +111,7 @@ class FinetuneConfig:
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
         for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs", "triplet_margin"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
+        check_range("finetune.*.checkpoint_minutes", self.checkpoint_minutes, low=0)
         for name in ("label_smoothing", "layer_decay", "flip", "erase", "jitter", "drop_path"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
         for name in ("zoom", "gamma"):
@@ -120,6 +125,26 @@ class FinetuneConfig:
         check_choice("finetune.*.sampling", self.sampling, TRAIN_SAMPLINGS)
         check_choice("finetune.*.network", self.network, TEACHER_OR_STUDENT)
         check_choice("finetune.*.protocol", self.protocol, ("", *PROTOCOLS))
+        self._check_variants()
+        if not self.identity_weight and not self.triplet_weight:
+            raise ConfigError(
+                "finetune.*.identity_weight = 0 is not allowed with triplet_weight 0. Allowed: one "
+                "of them above 0. What to do: set one; without a loss nothing is trained."
+            )
+        if self.schedule == "steps" and not self.milestones:
+            raise ConfigError(
+                "finetune.*.milestones = [] is not allowed with schedule steps. Allowed: epochs, "
+                "such as [20, 40]. What to do: set them, or schedule=cosine."
+            )
+
+    def _check_variants(self) -> None:
+        for name in self.published:
+            if name in INITIALISATIONS or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise ConfigError(
+                    f"finetune.*.published name {name!r} is not allowed. Allowed: letters, digits, "
+                    f"_ and -, and not {', '.join(INITIALISATIONS)}: it names a folder and a row. "
+                    "What to do: call it dino_vits16, for example."
+                )
         allowed = (*INITIALISATIONS, *self.published)
         check_subset("finetune.*.initialisations", self.initialisations, allowed)
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
@@ -128,11 +153,6 @@ class FinetuneConfig:
             raise ConfigError(
                 f"finetune.*.split_ids = {self.split_ids} is not allowed. Allowed: distinct "
                 "numbers from 0. What to do: PRID2011 has splits 0 to 9, the other sets 0 alone."
-            )
-        if self.schedule == "steps" and not self.milestones:
-            raise ConfigError(
-                "finetune.*.milestones = [] is not allowed with schedule steps. Allowed: epochs, "
-                "such as [20, 40]. What to do: set them, or schedule=cosine."
             )
 
 

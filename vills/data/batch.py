@@ -61,21 +61,27 @@ class PretrainBatch:
 
 @dataclass(frozen=True, slots=True)
 class ReidBatch:
-    """Labelled samples: a PK batch of fine-tuning."""
+    """Labelled samples: this rank's rows of a PK batch of fine-tuning."""
 
-    inputs: Tensor
-    """[B, 3, H, W] images or [B, T, 3, H, W] clips."""
+    inputs: tuple[Tensor, ...]
+    """[B, 3, H, W] images, or [B, T, 3, H, W] clips, or both (mixed). Rows of what follows are
+    those of the first, then those of the second."""
     pids: Tensor
-    """long [B], relabelled 0..num_ids - 1."""
+    """long [rows], relabelled 0..num_ids - 1."""
     camids: Tensor
-    """long [B]."""
+    """long [rows]."""
     indices: Tensor
-    """long [B], rows of the manifest."""
+    """long [rows], rows of the manifest."""
     keys: Tensor
-    """long [B], identifies (seed, epoch, position in the epoch): for keyed noise."""
+    """long [rows], identifies (seed, epoch, position in the epoch): for keyed noise."""
 
     def to(self, device: torch.device | str) -> Self:
         """The batch on `device`."""
         return replace(
-            self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)}
+            self,
+            inputs=tuple(part.to(device) for part in self.inputs),
+            pids=self.pids.to(device),
+            camids=self.camids.to(device),
+            indices=self.indices.to(device),
+            keys=self.keys.to(device),
         )

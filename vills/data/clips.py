@@ -1,9 +1,41 @@
-"""Which frames of a tracklet form a clip.
+"""Which frames of a tracklet form a clip of training.
 
 Legend: n frames of the tracklet, T of the clip; positions count from 0 within the tracklet.
 """
 
 import numpy as np
+
+from vills.data.clip_plans import even_clip
+
+
+def sample_train_clip(
+    num_frames: int, length: int, rng: np.random.Generator, *, sampling: str, stride: int = 8
+) -> np.ndarray:
+    """T positions in temporal order, int64 [T], for one view of a tracklet in fine-tuning.
+
+    - random: any T frames (torchreid's `random`);
+    - restricted: one random frame of each of T equal parts (SINet's TemporalRestrictedCrop, CAL's
+      `tsn`, TSN);
+    - stride: every `stride`-th frame from a random start (TKP, CAL); a tracklet too short for that
+      takes the widest stride that fits;
+    - consecutive: T neighbours from a random start, the last frame included (Video-Person-ReID's
+      `random` never reached it);
+    - evenly: the middles of T equal parts, always the same (torchreid's `evenly`).
+
+    A tracklet shorter than T has all its frames, some of them repeated, whatever the sampling.
+    """
+    if sampling == "evenly":
+        return even_clip(num_frames, length)
+    if sampling == "random" or num_frames <= length:
+        return sample_clip(num_frames, length, rng)
+    if sampling == "restricted":
+        edges = np.arange(length + 1) * num_frames // length
+        return np.asarray(rng.integers(edges[:-1], edges[1:]), dtype=np.int64)
+    assert sampling in ("stride", "consecutive")
+    widest = (num_frames - 1) // max(length - 1, 1)
+    step = min(stride, widest) if sampling == "stride" else 1
+    start = int(rng.integers(num_frames - step * (length - 1)))
+    return start + step * np.arange(length, dtype=np.int64)
 
 
 def sample_clip(
@@ -30,20 +62,3 @@ def sample_clip(
     others = np.setdiff1d(np.arange(num_frames), first)
     second = rng.choice(others, size=length - len(first), replace=False)
     return np.sort(np.concatenate([first, second]))
-
-
-def even_clip(num_frames: int, length: int) -> np.ndarray:
-    """T positions at the middles of T equal parts of the tracklet, int64 [T]."""
-    return spread_clips(num_frames, length, num_clips=1).reshape(length)
-
-
-def spread_clips(num_frames: int, length: int, *, num_clips: int | None = None) -> np.ndarray:
-    """Clips that together hold every frame, int64 [C, T]; by default C = ceil(n / T).
-
-    Clip c takes position (c + 1/2) / C of each of T equal parts, so that every clip spans the whole
-    tracklet, as the random clips of training do (SINet's restricted sampling).
-    """
-    clips = -(-num_frames // length) if num_clips is None else num_clips
-    phase = (np.arange(clips)[:, None] + 0.5) / clips
-    positions = np.floor((np.arange(length)[None, :] + phase) * num_frames / length)
-    return np.asarray(positions, dtype=np.int64)

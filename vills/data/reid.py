@@ -1,47 +1,44 @@
-"""A labelled source: who is in train, query and gallery, and batches to fine-tune on.
+"""A labelled source: who is in train, query and gallery of one of its splits."""
 
-Legend: B rows of this rank, T frames of a clip, H x W pixels of an input, P people and K samples of
-each in a global batch.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from vills.config.checks import ConfigError
-from vills.config.finetune import FinetuneConfig
-from vills.data.batch import ReidBatch
-from vills.data.clips import sample_clip
-from vills.data.frames import FrameReader
-from vills.data.normalise import normalise
 from vills.data.records import Manifest, load_manifest
-from vills.data.reid_transforms import augment_inputs
-from vills.data.rng import sample_key, sample_rng
-from vills.data.samplers import REID_STREAM, PKSampler
 from vills.data.shards import ShardReader
 
-KIND_OF = {"image": "image", "video": "tracklet"}
-"""Kind of record that a modality takes."""
+KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tracklet")}
+"""Kinds of record that a modality is trained on."""
+SPLITS_FILE, ENTRIES_FILE = "splits.json", "entries.parquet"
+_PARTS = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True)
 class ReidData:
-    """Splits of a source for one modality."""
+    """One split of a source."""
 
     name: str
     """Name of the source."""
     train: Manifest
-    """People to learn from; junk left out."""
+    """People to learn from, of the modality's kinds; pids from 1."""
     query: Manifest
-    """Junk left out."""
+    """Of every kind; junk (pid -1) left out."""
     gallery: Manifest
-    """With distractors (pid 0) and junk (pid -1), which protocols drop."""
+    """Of every kind, with distractors (pid 0) and junk (pid -1), which protocols drop."""
     reader: ShardReader
     """Shards of all three."""
+    split_id: int = 0
+    """Which of the source's splits this is."""
+    entries: pa.Table | None = None
+    """Templates of a sigset: group, name, pid, record_ids; None for other sources."""
+    left_out: tuple[str, ...] = ()
+    """Rows that are in none of the three: how many, and why."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -54,143 +51,157 @@ class ReidData:
         """People of train."""
         return len(np.unique(self.train.column("pid")))
 
+    @property
+    def num_single(self) -> int:
+        """People of train with one sample: a triplet of theirs has the sample itself repeated."""
+        return int((np.unique(self.train.column("pid"), return_counts=True)[1] == 1).sum())
+
+    @property
+    def num_absent(self) -> int:
+        """Rows of query whose person is not in the gallery: no ranking can find them."""
+        return int((~np.isin(self.query.column("pid"), self.gallery.column("pid"))).sum())
+
     def describe(self) -> str:
-        """One line of statistics."""
+        """One line of statistics, with everything that is unusual."""
         parts = []
-        for split in ("train", "query", "gallery"):
-            manifest: Manifest = getattr(self, split)
+        for part in _PARTS:
+            manifest: Manifest = getattr(self, part)
             pids, cameras = manifest.column("pid"), manifest.column("camid")
             people = len(np.unique(pids[pids > 0]))
             seen = len(np.unique(cameras))
-            parts.append(f"{split} {len(manifest):,} of {people:,} people in {seen} cameras")
+            parts.append(f"{part} {len(manifest):,} of {people:,} people in {seen} cameras")
         junk, strangers = ((self.gallery.column("pid") == pid).sum() for pid in (-1, 0))
-        return f"{self.name}: {', '.join(parts)} ({strangers:,} distractors, {junk:,} junk)"
+        unusual = list(self.left_out)
+        if self.num_single:
+            unusual.append(f"{self.num_single:,} people of train with a single sample")
+        if self.num_absent:
+            unusual.append(f"{self.num_absent:,} queries whose person is not in the gallery")
+        text = f"{self.name}: {', '.join(parts)} ({strangers:,} distractors, {junk:,} junk)"
+        return "; ".join([text, *unusual])
 
 
-def load_reid_data(folder: Path, *, modality: str) -> ReidData:
-    """The splits of a curated folder.
+def load_reid_data(folder: Path, *, modality: str, split_id: int = 0) -> ReidData:
+    """A split of a curated folder, with its training records of `modality`.
+
+    Query and gallery hold every kind of record: what a model is trained on must not change who is
+    searched for.
+
+    Args:
+        folder: manifest.parquet and shards; splits.json and entries.parquet if the source has them.
+        modality: image, video, or mixed (both).
+        split_id: which of the splits of splits.json; 0 for a source without.
 
     Raises:
-        ConfigError: if a split holds nothing of the modality.
+        ConfigError: if there is no such split, or its training part holds nothing of the modality.
     """
+    return _load(folder, modality=modality, split_id=split_id)
+
+
+def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
+    """A split of a curated folder with every kind of record in all three parts.
+
+    Raises:
+        ConfigError: if there is no such split, or query or gallery are empty.
+    """
+    return _load(folder, modality="", split_id=split_id)
+
+
+def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
     manifest = load_manifest(folder / "manifest.parquet")
-    splits = {
-        split: manifest.where(split=split, kind=KIND_OF[modality])
-        for split in ("train", "query", "gallery")
+    parts, left_out = _split_by_people(manifest, folder, split_id)
+    if modality:
+        kinds = np.isin(manifest.column("kind")[parts["train"]].astype(str), KINDS_OF[modality])
+        parts["train"] = parts["train"][kinds]
+    for part in _PARTS if modality else _PARTS[1:]:
+        if not len(parts[part]):
+            raise ConfigError(_explain_empty(folder, manifest, part=part, modality=modality))
+    pids = manifest.column("pid")
+    # neither strangers nor unknown people are one person to learn
+    for part, lowest in (("train", 1), ("query", 0)):
+        known = pids[parts[part]] >= lowest
+        if not known.all():
+            left_out.append(f"{(~known).sum():,} rows of {part} without a person left out")
+        parts[part] = parts[part][known]
+    entries = folder / ENTRIES_FILE
+    return ReidData(
+        folder.name,
+        **{part: manifest.take(rows) for part, rows in parts.items()},
+        reader=ShardReader(folder),
+        split_id=split_id,
+        entries=pq.read_table(entries) if entries.is_file() else None,
+        left_out=tuple(left_out),
+    )
+
+
+def _split_by_people(
+    manifest: Manifest, folder: Path, split_id: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Rows of train, query and gallery, and what is in none of them."""
+    split = manifest.column("split").astype(str)
+    people = _load_people(folder / SPLITS_FILE, split_id, source=folder.name)
+    if people is None:
+        return {part: np.flatnonzero(split == part) for part in _PARTS}, []
+    pids, camids = manifest.column("pid"), manifest.column("camid")
+    tested = np.isin(pids, people["test"])
+    strangers = (pids <= 0) & (split != "train")
+    rows = {
+        "train": np.isin(pids, people["train"]),
+        "query": tested & (camids == 0),
+        "gallery": tested & (camids != 0) | strangers & (split == "gallery"),
     }
-    kinds = ", ".join(np.unique(manifest.column("kind").astype(str))) or "nothing"
-    for split, part in splits.items():
-        if not len(part):
-            raise ConfigError(
-                f"{folder.name} has no {KIND_OF[modality]} in split {split}; it holds {kinds} in "
-                f"{', '.join(np.unique(manifest.column('split').astype(str)))}. What to do: set "
-                f"finetune.{folder.name}.modality to what the data set holds, and check that its "
-                "source has role reid and all three splits."
-            )
-    for split in ("train", "query"):
-        splits[split] = splits[split].take(np.flatnonzero(splits[split].column("pid") != -1))
-    return ReidData(folder.name, reader=ShardReader(folder), **splits)
+    others = int((~np.any(list(rows.values()), axis=0)).sum())
+    noted = [f"{others:,} rows of people who are not in split {split_id} left out"]
+    return {part: np.flatnonzero(mask) for part, mask in rows.items()}, noted if others else []
 
 
-class FinetuneLoader(Dataset[ReidBatch]):
-    """Batches of every epoch; `num_batches` is what schedules count by."""
-
-    def __init__(
-        self,
-        data: ReidData,
-        *,
-        config: FinetuneConfig,
-        rank: int = 0,
-        world_size: int = 1,
-        workers: int = 0,
-        cache_mb: float = 0.0,
-    ) -> None:
-        size = config.num_ids * config.num_instances
-        if size % world_size:
-            raise ValueError(
-                f"finetune.*.num_ids * num_instances = {size} does not divide by the {world_size} "
-                "processes. What to do: change one of the two."
-            )
-        self._config = config
-        self._rank, self._world_size, self._workers = rank, world_size, workers
-        self._labels = data.labels
-        self._cameras = data.train.column("camid").astype(np.int64)
-        self._sampler = PKSampler(
-            self._labels.tolist(), config.num_ids, config.num_instances, config.seed
-        )
-        self._frames = FrameReader(data.train, data.reader, cache_mb=cache_mb)
-        self._batches: list[list[int]] = []
-        self._epoch = -1
-
-    @property
-    def num_batches(self) -> int:
-        """Batches of every epoch."""
-        return self._sampler.num_batches
-
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[ReidBatch]:
-        """This rank's rows of the batches of an epoch, from batch `start`."""
-        self._epoch, self._batches = epoch, self._sampler.epoch(epoch)
-        loader: DataLoader[ReidBatch] = DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(start, self.num_batches),
-            num_workers=self._workers,
-            multiprocessing_context="fork" if self._workers else None,
-        )
-        for batch in loader:
-            yield replace(batch, inputs=normalise(batch.inputs))
-
-    def __getitem__(self, number: int) -> ReidBatch:
-        """Batch `number` of the current epoch, pixels as uint8."""
-        batch = self._batches[number]
-        share = len(batch) // self._world_size
-        places = range(self._rank * share, (self._rank + 1) * share)
-        rows = np.array([batch[place] for place in places], dtype=np.int64)
-        # by place in the epoch, not by row: a sample that fills up its group gets another view
-        keys = [
-            (self._config.seed, REID_STREAM, self._epoch, number * len(batch) + place)
-            for place in places
-        ]
-        inputs = np.stack(
-            [self._load(int(row), sample_rng(*key)) for row, key in zip(rows, keys, strict=True)]
-        )
-        return ReidBatch(
-            inputs=torch.from_numpy(inputs),
-            pids=torch.from_numpy(self._labels[rows]),
-            camids=torch.from_numpy(self._cameras[rows]),
-            indices=torch.from_numpy(rows),
-            keys=torch.tensor([sample_key(*key) for key in keys], dtype=torch.long),
-        )
-
-    def _load(self, row: int, rng: np.random.Generator) -> np.ndarray:
-        if self._config.modality == "image":
-            views = augment_inputs([self._frames.read(row)], rng, config=self._config)
-            return views.reshape(views.shape[1:])
-        positions = sample_clip(self._frames.num_frames(row), self._config.num_frames, rng)
-        frames = [self._frames.read(row, int(position)) for position in positions]
-        return augment_inputs(frames, rng, config=self._config)
-
-
-def build_finetune_loader(
-    data: ReidData,
-    *,
-    config: FinetuneConfig,
-    rank: int = 0,
-    world_size: int = 1,
-    workers: int = 0,
-    cache_mb: float = 0.0,
-) -> FinetuneLoader:
-    """PK batches of augmented samples; rows do not depend on rank, world size or workers.
+def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[int]] | None:
+    """Pids of train and test in a split; None if the source has one split only.
 
     Raises:
-        ConfigError: if there are fewer people than `num_ids`.
-        ValueError: if a batch does not divide by the world size.
+        ConfigError: if there is no such split, or the file is damaged.
     """
-    return FinetuneLoader(
-        data,
-        config=config,
-        rank=rank,
-        world_size=world_size,
-        workers=workers,
-        cache_mb=cache_mb,
+    if not path.is_file():
+        if split_id == 0:
+            return None
+        raise ConfigError(_explain_split(source, split_id, allowed="0 (it has one split)"))
+    try:
+        splits: Any = json.loads(path.read_text(encoding="utf-8"))
+        people = [
+            {part: [int(pid) for pid in split[part]] for part in ("train", "test")}
+            for split in splits
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is no list of splits ({type(error).__name__}: {error}). Allowed: "
+            '[{"train": [pids], "test": [pids]}, ...]. What to do: run the curate stage again.'
+        ) from error
+    if not 0 <= split_id < len(people):
+        raise ConfigError(_explain_split(source, split_id, allowed=f"0 to {len(people) - 1}"))
+    both = set(people[split_id]["train"]) & set(people[split_id]["test"])
+    if both:
+        raise ConfigError(
+            f"{path}: split {split_id} has person {min(both)} in train and in test. What to do: "
+            "mend the raw data set's file of splits and run the curate stage again."
+        )
+    return people[split_id]
+
+
+def _explain_split(source: str, split_id: int, *, allowed: str) -> str:
+    return (
+        f"split {split_id} of {source} does not exist. Allowed: {allowed}. What to do: set "
+        f"finetune.{source}.split_ids and evaluate.{source}.split_ids to those."
+    )
+
+
+def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str) -> str:
+    kinds = ", ".join(np.unique(manifest.column("kind").astype(str))) or "nothing"
+    splits = ", ".join(np.unique(manifest.column("split").astype(str)))
+    trained = bool(modality) and part == "train"
+    wanted = " or ".join(KINDS_OF[modality]) if trained else "record"
+    todo = (
+        f"set finetune.{folder.name}.modality to what the data set holds, and " if trained else ""
+    )
+    return (
+        f"{folder.name} has no {wanted} in split {part}; it holds {kinds} in {splits}. What to "
+        f"do: {todo}check that its source has role reid and all three splits."
     )

@@ -1,4 +1,4 @@
-"""Augmentation of fine-tuning (PASS, TransReID, SOLIDER), consistent within a clip.
+"""Augmentation of fine-tuning (PASS, TransReID, SOLIDER; CAL), consistent within a clip.
 
 Legend: T frames of a clip (1 for an image), H x W pixels of an input.
 """
@@ -11,6 +11,8 @@ import numpy as np
 from vills.config.finetune import FinetuneConfig
 from vills.data.transforms import ColorDraw, compute_color_matrix, resize
 
+_ZOOM = 1.125
+"""Of torchreid's Random2DTranslation and CAL's RandomCroping."""
 _JITTER = 0.3
 _ERASE_AREA = (0.02, 1 / 3)
 _ERASE_ASPECT = (0.3, 1 / 0.3)
@@ -28,8 +30,7 @@ def augment_inputs(
     frames: Sequence[np.ndarray], rng: np.random.Generator, *, config: FinetuneConfig
 ) -> np.ndarray:
     """uint8 [T, 3, H, W]: resize, flip, pad and crop, jitter, erase; one draw for all frames."""
-    height, width = config.input_size
-    views = np.stack([resize(frame, height=height, width=width) for frame in frames])
+    views = _resize_or_zoom(frames, rng, config=config)
     flip, jitter, erase = rng.random(3).tolist()
     if flip < config.flip:
         views = views[:, :, ::-1]
@@ -39,6 +40,20 @@ def augment_inputs(
     if erase < config.erase:
         _erase(views, rng)
     return np.ascontiguousarray(views.transpose(0, 3, 1, 2))
+
+
+def _resize_or_zoom(
+    frames: Sequence[np.ndarray], rng: np.random.Generator, *, config: FinetuneConfig
+) -> np.ndarray:
+    """[T, H, W, 3]: the whole picture, or a window of it enlarged by an eighth."""
+    height, width = config.input_size
+    top = left = 0
+    tall, wide = height, width
+    if config.zoom and rng.random() < config.zoom:
+        tall, wide = round(height * _ZOOM), round(width * _ZOOM)
+        top, left = int(rng.integers(tall - height + 1)), int(rng.integers(wide - width + 1))
+    views = np.stack([resize(frame, height=tall, width=wide) for frame in frames])
+    return views[:, top : top + height, left : left + width]
 
 
 def _pad_and_crop(views: np.ndarray, rng: np.random.Generator, *, pad: int) -> np.ndarray:

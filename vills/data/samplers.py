@@ -1,9 +1,5 @@
-"""Which samples form a step: pure functions of the step, so that a resumed run has no state.
+"""Which samples form a step: pure functions of the step, so that a resumed run has no state."""
 
-Legend: P people and K samples of each in a batch.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -85,61 +81,3 @@ class PretrainSampler:
         order = _permutation(self.seed, VIDEO_STREAM, epoch, self.num_videos)
         chosen = order[number * self.video_batch : (number + 1) * self.video_batch]
         return [(int(index), epoch) for index in chosen]
-
-
-class PKSampler:
-    """Batches of P people with K samples each; an epoch shows nearly every sample once.
-
-    A person's samples are shuffled and cut into groups of K (the last one filled up with others of
-    theirs). Every batch takes one group of each of the P people that have most groups left, ties
-    drawn at random; the batches are shuffled in the end. Unlike a draw among all people left, this
-    always makes the same number of batches, which schedules rely on.
-
-    Raises:
-        ConfigError: if there are fewer people than P.
-    """
-
-    def __init__(self, pids: Sequence[int], num_ids: int, num_instances: int, seed: int) -> None:
-        labels = np.asarray(pids)
-        self._rows = [np.flatnonzero(labels == pid) for pid in np.unique(labels)]
-        if len(self._rows) < num_ids:
-            raise ConfigError(
-                f"finetune.*.num_ids = {num_ids} is not allowed. Allowed: up to the "
-                f"{len(self._rows)} people of the training split. What to do: set a smaller one."
-            )
-        self._num_ids = num_ids
-        self._num_instances = num_instances
-        self._seed = seed
-        counts = np.array([-(-len(rows) // num_instances) for rows in self._rows])
-        batches = max(int(counts.sum()) // num_ids, 1)
-        # a person stands in a batch once: groups beyond the number of batches would never be used
-        while int(np.minimum(counts, batches).sum()) // num_ids < batches:
-            batches -= 1
-        self._counts = np.minimum(counts, batches)
-        self.num_batches = batches
-        """Batches of every epoch."""
-
-    def epoch(self, epoch: int) -> list[list[int]]:
-        """Rows of every batch, K neighbours of one person after another."""
-        rng = sample_rng(self._seed, REID_STREAM, epoch)
-        groups = [self._groups(rows, rng) for rows in self._rows]
-        left = self._counts.copy()
-        batches = []
-        for _ in range(self.num_batches):
-            order = np.lexsort((rng.random(len(left)), -left))
-            chosen = rng.permutation(order[: self._num_ids])
-            left[chosen] -= 1
-            batches.append([int(row) for person in chosen for row in groups[person].pop()])
-        return [batches[i] for i in rng.permutation(len(batches))]
-
-    def _groups(self, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        size = self._num_instances
-        shuffled = rng.permutation(rows)
-        rest = len(shuffled) % size
-        if rest and len(shuffled) > size:
-            # from the other groups, so that no batch has a sample twice
-            fill = rng.permutation(shuffled[:-rest])[: size - rest]
-            shuffled = np.concatenate([shuffled, fill])
-        while len(shuffled) < size:
-            shuffled = np.concatenate([shuffled, rng.permutation(rows)[: size - len(shuffled)]])
-        return list(shuffled.reshape(-1, size))

@@ -46,7 +46,8 @@ def export_reid(model: ReidModel, folder: Path) -> None:
     """Write a fine-tuned model: backbone, neck and classifier."""
     state = model.state_dict()
     state.pop(f"backbone.{_MASK_TOKEN}", None)
-    reid = {"num_ids": model.num_ids, "modality": model.modality}
+    neck = "none" if model.neck is None else "bnneck"
+    reid = {"num_ids": model.num_ids, "modality": model.modality, "neck": neck}
     _save(folder, state, {"kind": "reid", "reid": reid, **_describe(model.backbone, "backbone.")})
 
 
@@ -82,7 +83,10 @@ def load_reid(folder: Path) -> ReidModel:
         )
     reid = description["reid"]
     model = ReidModel(
-        _build_backbone(description), num_ids=reid["num_ids"], modality=reid["modality"]
+        _build_backbone(description),
+        num_ids=reid["num_ids"],
+        modality=reid["modality"],
+        neck=reid.get("neck", "bnneck"),
     )
     return _fill(model, _load_state(folder, description), folder)
 

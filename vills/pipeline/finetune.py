@@ -1,11 +1,19 @@
 """Stage finetune@data set: supervised fine-tuning from several initialisations (supplement 1)."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.finetune import FinetuneConfig
-from vills.pipeline import ARTIFACTS, Stage, StageContext, get_metrics_path, get_plots_path
+from vills.pipeline import (
+    ARTIFACTS,
+    Stage,
+    StageContext,
+    get_metrics_path,
+    get_plots_path,
+    get_weights_path,
+)
 
 CACHE_MB = 1024.0
 """Memory for decoded images; a small data set is then decoded once."""
@@ -16,16 +24,23 @@ if TYPE_CHECKING:
 
 
 def run(context: StageContext) -> None:
-    """Train one model per initialisation; accuracy per epoch is recorded and selects nothing."""
+    """Train one model per initialisation and split; accuracy is recorded and selects nothing."""
     from vills.data.reid import load_reid_data
+    from vills.distributed import is_main
     from vills.evaluation.accuracy import compute_accuracy
-    from vills.train.finetune import run_finetune
+    from vills.train.finetune import ACCURACY, run_finetune
+    from vills.train.results import save_json
 
     config = context.config("finetune", FinetuneConfig)
-    data = load_reid_data(context.inputs["curated"] / context.item, modality=config.modality)
+    folder = context.inputs["curated"] / context.item
+    data = {
+        split_id: load_reid_data(folder, modality=config.modality, split_id=split_id)
+        for split_id in config.split_ids
+    }
+    context.progress("; ".join(split.describe() for split in data.values()), 0, 1)
 
-    def evaluate(model: "ReidModel") -> dict[str, float]:
-        return compute_accuracy(model, data=data, config=config)
+    def evaluate(model: "ReidModel", split_id: int) -> dict[str, float]:
+        return compute_accuracy(model, data=data[split_id], config=config)
 
     out = context.outs["finetune"]
     run_finetune(
@@ -37,25 +52,53 @@ def run(context: StageContext) -> None:
         out=out,
         journal=context.journal,
         guard=context.guard,
+        published={name: context.inputs[_name_input(name)] for name in _list_published(config)},
         progress=context.progress,
         cache_mb=CACHE_MB,
     )
-    accuracy = json.loads((out / "accuracy.json").read_text())
-    _save_plot(context.outs["plots"], accuracy)
-    last = {name: {k: curve[-1][k] for k in ("mAP", "R-1")} for name, curve in accuracy.items()}
-    context.save_metrics({"last": {context.item: last}})
+    if is_main():
+        save_json(out / "data.json", {str(k): split.describe() for k, split in data.items()})
+        accuracy = json.loads((out / ACCURACY).read_text())
+        _save_plot(context.outs["plots"], accuracy)
+        context.save_metrics({"last": {context.item: _get_last(accuracy)}})
 
 
-def _save_plot(path: Path, accuracy: dict[str, list[dict[str, float]]]) -> None:
+def _get_last(
+    accuracy: Mapping[str, Sequence[Mapping[str, float]]],
+) -> dict[str, dict[str, float]]:
+    """MAP and R-1 of the last epoch of every variant, where the protocol has them."""
+    return {
+        name: {key: curve[-1][key] for key in ("mAP", "R-1") if key in curve[-1]}
+        for name, curve in accuracy.items()
+    }
+
+
+def _save_plot(path: Path, accuracy: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Rows of all variants: the curves of supplement Fig. 2. An empty cell: not in the protocol."""
     rows = ["initialisation,epoch,map,rank1"]
     for name, curve in accuracy.items():
-        rows += [f"{name},{int(p['epoch'])},{p['mAP']:.6f},{p['R-1']:.6f}" for p in curve]
+        for point in curve:
+            cells = [f"{point[key]:.6f}" if key in point else "" for key in ("mAP", "R-1")]
+            rows.append(",".join([name, str(int(point["epoch"])), *cells]))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(rows) + "\n")
 
 
+def _list_published(config: FinetuneConfig) -> list[str]:
+    """Initialisations that come from published files."""
+    return [name for name in config.initialisations if name in config.published]
+
+
+def _name_input(name: str) -> str:
+    return f"published_{name}"
+
+
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
-    return {"curated": ARTIFACTS / "curated", "pretrain": ARTIFACTS / "pretrain"}
+    inputs = {"curated": ARTIFACTS / "curated", "pretrain": ARTIFACTS / "pretrain"}
+    config = params.finetune[item]
+    for name in _list_published(config):
+        inputs[_name_input(name)] = get_weights_path(config.published[name].file)
+    return inputs
 
 
 def _items(params: "Params") -> tuple[str, ...]:
@@ -72,6 +115,6 @@ STAGE = Stage(
         "plots": get_plots_path("finetune", item),
     },
     run=run,
-    summary="Supervised fine-tuning from several initialisations",
+    summary="Supervised fine-tuning from several initialisations and splits",
     items=_items,
 )

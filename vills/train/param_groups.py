@@ -62,27 +62,35 @@ def compute_depth(name: str, *, num_blocks: int) -> int:
 
 
 def build_finetune_groups(
-    module: nn.Module, *, num_blocks: int, layer_decay: float, weight_decay: float
+    module: nn.Module,
+    *,
+    num_blocks: int,
+    layer_decay: float,
+    weight_decay: float,
+    bias_lr_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """One group per (depth, decayed or not); `lr_scale` = layer_decay ** (layers above it).
+    """One group per rate and decay; `lr_scale` = layer_decay ** (layers above it), biases apart.
 
     Args:
         module: the model; parameters without gradient are left out.
         num_blocks: transformer blocks of the encoder.
         layer_decay: factor from a layer to the one below it; 1 = the same rate everywhere.
         weight_decay: on matrices only.
+        bias_lr_factor: rate of biases over that of the other parameters of their layer.
     """
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[int, bool, bool], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         depth = compute_depth(name, num_blocks=num_blocks)
         decayed = is_decayed(name, parameter)
+        is_bias = bias_lr_factor != 1.0 and name.rsplit(".", 1)[-1] == "bias"
         group = groups.setdefault(
-            (depth, decayed),
+            (depth, decayed, is_bias),
             {
                 "params": [],
-                "lr_scale": layer_decay ** (num_blocks + 1 - depth),
+                "lr_scale": layer_decay ** (num_blocks + 1 - depth)
+                * (bias_lr_factor if is_bias else 1.0),
                 "weight_decay": weight_decay if decayed else 0.0,
             },
         )

@@ -1,0 +1,176 @@
+"""Batches to fine-tune on.
+
+Legend: T frames of a clip, H x W pixels of an input, P people and K samples of each in a global
+batch. A slot is a place of a batch that wants an image, or a clip.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vills.config.checks import ConfigError
+from vills.config.finetune import FinetuneConfig
+from vills.data.batch import ReidBatch
+from vills.data.clips import sample_train_clip
+from vills.data.frames import FrameReader
+from vills.data.normalise import normalise
+from vills.data.pk_sampler import Batch, PKSampler, group_samples
+from vills.data.reid import ReidData
+from vills.data.reid_transforms import augment_inputs
+from vills.data.rng import sample_key, sample_rng
+from vills.data.samplers import REID_STREAM
+from vills.data.tracks import cut_tracks
+
+SLOTS = {"image": ("image",), "video": ("clip",), "mixed": ("image", "clip")}
+"""Slots of a batch, P x K of each."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A sample in an epoch, and what it becomes."""
+
+    sample: int
+    slot: str
+    key: tuple[int, ...]
+
+
+class FinetuneLoader(Dataset[ReidBatch]):
+    """Batches of every epoch; `num_batches` is what schedules count by."""
+
+    def __init__(
+        self,
+        data: ReidData,
+        *,
+        config: FinetuneConfig,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        cache_mb: float = 0.0,
+    ) -> None:
+        self._config = config
+        self._rank, self._world_size, self._workers = rank, world_size, workers
+        self._slots = SLOTS[config.modality]
+        self._tracks = cut_tracks(data.train.column("num_frames"), max_track=config.max_track)
+        self._labels = data.labels[self._tracks.rows]
+        self._cameras = data.train.column("camid").astype(np.int64)[self._tracks.rows]
+        self._size = config.num_ids * config.num_instances
+        if self._size % world_size:
+            raise ConfigError(
+                f"finetune.*.num_ids * num_instances = {self._size} does not divide by the "
+                f"{world_size} processes. Allowed: a multiple of their number. What to do: change "
+                "one of the two, or the number of processes."
+            )
+        is_image = (data.train.column("kind").astype(str) == "image")[self._tracks.rows]
+        self._sampler = PKSampler(
+            [_build_pool(self._labels, preferred=is_image == (s == "image")) for s in self._slots],
+            config.num_ids,
+            config.num_instances,
+            config.seed,
+        )
+        self._frames = FrameReader(data.train, data.reader, cache_mb=cache_mb)
+        self._batches: list[Batch] = []
+        self._epoch = -1
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of every epoch."""
+        return self._sampler.num_batches
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[ReidBatch]:
+        """This rank's rows of the batches of an epoch, from batch `start`."""
+        self._epoch, self._batches = epoch, self._sampler.epoch(epoch)
+        loader: DataLoader[ReidBatch] = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, self.num_batches),
+            num_workers=self._workers,
+            multiprocessing_context="fork" if self._workers else None,
+        )
+        for batch in loader:
+            yield replace(batch, inputs=tuple(normalise(part) for part in batch.inputs))
+
+    def __getitem__(self, number: int) -> ReidBatch:
+        """Batch `number` of the current epoch, pixels as uint8."""
+        slots = [self._find_places(number, slot) for slot in range(len(self._slots))]
+        inputs = [np.stack([self._load(place) for place in places]) for places in slots]
+        places = [place for slot in slots for place in slot]
+        samples = np.array([place.sample for place in places], dtype=np.int64)
+        return ReidBatch(
+            inputs=tuple(torch.from_numpy(part) for part in inputs),
+            pids=torch.from_numpy(self._labels[samples]),
+            camids=torch.from_numpy(self._cameras[samples]),
+            indices=torch.from_numpy(self._tracks.rows[samples]),
+            keys=torch.tensor([sample_key(*place.key) for place in places], dtype=torch.long),
+        )
+
+    def _find_places(self, number: int, slot: int) -> list[_Place]:
+        """This rank's share of a slot of a batch."""
+        share = self._size // self._world_size
+        first = (number * len(self._slots) + slot) * self._size
+        # by place in the epoch, not by row: a sample that fills up its group gets another view
+        return [
+            _Place(
+                self._batches[number][slot][place],
+                self._slots[slot],
+                (self._config.seed, REID_STREAM, self._epoch, first + place),
+            )
+            for place in range(self._rank * share, (self._rank + 1) * share)
+        ]
+
+    def _load(self, place: _Place) -> np.ndarray:
+        """uint8 [3, H, W], or [T, 3, H, W] for a clip."""
+        config, rng = self._config, sample_rng(*place.key)
+        row = int(self._tracks.rows[place.sample])
+        start, length = (
+            int(column[place.sample]) for column in (self._tracks.starts, self._tracks.lengths)
+        )
+        if place.slot == "image":
+            # of a tracklet, where the person has no image
+            position = int(rng.integers(length)) if length > 1 else 0
+            view = augment_inputs([self._frames.read(row, start + position)], rng, config=config)
+            return view.reshape(view.shape[1:])
+        positions = start + sample_train_clip(
+            length, config.num_frames, rng, sampling=config.sampling, stride=config.stride
+        )
+        frames = [self._frames.read(row, int(position)) for position in positions]
+        return augment_inputs(frames, rng, config=config)
+
+
+def build_finetune_loader(
+    data: ReidData,
+    *,
+    config: FinetuneConfig,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+    cache_mb: float = 0.0,
+) -> FinetuneLoader:
+    """PK batches of augmented samples; rows do not depend on rank, world size or workers.
+
+    An image slot takes the person's images, else a random frame of a tracklet; a clip slot takes
+    the person's tracklets, else an image as a clip that stands still. So any set of videos can be
+    trained on mixed.
+
+    Raises:
+        ConfigError: if there are fewer people than `num_ids`, or a batch does not divide by the
+            world size.
+    """
+    return FinetuneLoader(
+        data,
+        config=config,
+        rank=rank,
+        world_size=world_size,
+        workers=workers,
+        cache_mb=cache_mb,
+    )
+
+
+def _build_pool(labels: np.ndarray, *, preferred: np.ndarray) -> list[np.ndarray]:
+    """Samples of each person: the preferred ones, all of a person who has none of those."""
+    return [
+        chosen if len(chosen := samples[preferred[samples]]) else samples
+        for samples in group_samples(labels)
+    ]

@@ -1,0 +1,194 @@
+"""State of one fine-tuning between two batches."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vills.config.finetune import FinetuneConfig, list_variants
+from vills.data.batch import ReidBatch
+from vills.data.finetune_loading import build_finetune_loader
+from vills.data.reid import ReidData
+from vills.distributed import (
+    average_gradients,
+    get_rank,
+    get_world_size,
+    is_main,
+    reduce_mean,
+)
+from vills.losses.reid import IdentityLoss, TripletLoss
+from vills.models.reid import ReidModel
+from vills.tracking.journal import Journal
+from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
+from vills.train.consensus import agree_any, check_finite
+from vills.train.determinism import get_device
+from vills.train.finetune_optimizer import build_optimizer, compute_rate
+from vills.train.interrupt import InterruptedRunError, InterruptFlag
+from vills.train.monitor import Progress
+
+Evaluate = Callable[[ReidModel, int], Mapping[str, float]]
+"""(model, split) -> accuracy by name."""
+
+
+@dataclass(frozen=True)
+class FinetuneFiles:
+    """Where one run keeps its state."""
+
+    work: Path
+    """Checkpoints, a folder per variant."""
+    journal: Journal
+    """Metrics by epoch, under the variant's name."""
+    guard: Callable[[], None]
+    """Raises if another attempt owns the run; called before every commit."""
+
+
+class Finetuning:
+    """One variant's training, between two batches."""
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        number: int,
+        *,
+        model: ReidModel,
+        data: ReidData,
+        files: FinetuneFiles,
+        workers: int = 0,
+        cache_mb: float = 0.0,
+    ) -> None:
+        """Build loader, losses and optimizer around `model`, for variant `number`."""
+        self.config, self.model = config, model
+        self.variant = list_variants(config)[number]
+        self.epoch = 0
+        self.accuracy: list[dict[str, float]] = []
+        self._number = number
+        self._batch = 0
+        self._sums: dict[str, float] = {}
+        self._files = files
+        self._loader = build_finetune_loader(
+            data,
+            config=config,
+            rank=get_rank(),
+            world_size=get_world_size(),
+            workers=workers,
+            cache_mb=cache_mb,
+        )
+        self._identity = IdentityLoss(label_smoothing=config.label_smoothing)
+        self._triplet = TripletLoss(margin=config.triplet_margin)
+        self._optimizer = build_optimizer(model, config)
+        self._last_commit = time.monotonic()
+
+    def restore(self) -> None:
+        """Load the newest checkpoint, if there is one; any world size can."""
+        state = load_checkpoint(self._folder)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self._batch = state["epoch"], state["batch"]
+        self.accuracy, self._sums = state["accuracy"], state["sums"]
+
+    def train_epoch(self, flag: InterruptFlag, progress: Progress | None) -> None:
+        """Train the rest of the current epoch, with a checkpoint every `checkpoint_minutes`.
+
+        Raises:
+            InterruptedRunError: if `flag` is raised in any rank, after a checkpoint.
+        """
+        self._commit_if_due(flag)
+        self.model.train()
+        for batch in self._loader.epoch(self.epoch, start=self._batch):
+            loss = self._train_batch(batch.to(get_device()))
+            self._batch += 1
+            if progress is not None and is_main():
+                self._say(progress, loss)
+            if self._batch < self._loader.num_batches:
+                self._commit_if_due(flag)
+
+    def finish_epoch(self, evaluate: Evaluate) -> None:
+        """Close an epoch: journal its losses, measure accuracy if it is time, checkpoint."""
+        means = {f"loss/{k}": v / self._loader.num_batches for k, v in self._sums.items()}
+        self.epoch, self._batch, self._sums = self.epoch + 1, 0, {}
+        every = self.config.eval_epochs
+        if self.epoch == self.config.epochs or (every and self.epoch % every == 0):
+            self.model.eval()
+            found = evaluate(self.model, self.variant.split_id)
+            scores = {name: float(value) for name, value in found.items()}
+            self.accuracy.append({"epoch": self.epoch, **scores})
+            means |= {f"accuracy/{name}": value for name, value in scores.items()}
+        if is_main():
+            self._files.journal.log(self.epoch, means, context=self.variant.name)
+        self._commit()
+
+    @property
+    def _folder(self) -> Path:
+        return self._files.work / self.variant.name / FOLDER
+
+    def _train_batch(self, batch: ReidBatch) -> float:
+        """One step; returns the total loss over all ranks."""
+        steps = self._loader.num_batches
+        rate = compute_rate(self.config, self.epoch * steps + self._batch, steps_per_epoch=steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        terms = self._compute_terms(batch)
+        where = f"batch {self._batch} of epoch {self.epoch + 1} ({self.variant.name})"
+        check_finite(terms, batch=where, remedy="finetune.*.lr")
+        weights = {
+            "identity": self.config.identity_weight,
+            "triplet": self.config.triplet_weight,
+        }
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        self._optimizer.zero_grad()
+        torch.autograd.backward(total)
+        average_gradients(self.model.parameters())
+        self._optimizer.step()
+        values = reduce_mean(torch.stack([*terms.values(), total])).tolist()
+        for name, value in zip((*terms, "total"), values, strict=True):
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        return float(values[-1])
+
+    def _compute_terms(self, batch: ReidBatch) -> dict[str, Tensor]:
+        """This rank's share of every term whose weight is not 0."""
+        feature, logits = self.model(batch.inputs, batch.keys)
+        terms = {}
+        if self.config.identity_weight:
+            terms["identity"] = self._identity(logits, batch.pids)
+        if self.config.triplet_weight:
+            terms["triplet"] = self._triplet(feature, batch.pids)
+        return terms
+
+    def _commit_if_due(self, flag: InterruptFlag) -> None:
+        waited = time.monotonic() - self._last_commit >= 60 * self.config.checkpoint_minutes
+        due, stop = agree_any([waited, flag.is_set], device=get_device())
+        if due or stop:
+            self._commit()
+        if stop:
+            raise InterruptedRunError(
+                f"stopped in epoch {self.epoch + 1} of {self.config.epochs} "
+                f"({self.variant.name}) on request, checkpoint written. What to do: give the same "
+                "command again to continue."
+            )
+
+    def _commit(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "epoch": self.epoch,
+            "batch": self._batch,
+            "accuracy": self.accuracy,
+            "sums": self._sums,
+        }
+        step = self.epoch * self._loader.num_batches + self._batch
+        save_checkpoint(self._folder, state, step=step, guard=self._files.guard)
+        if is_main():
+            self._files.journal.mark_checkpoint(self._number * self.config.epochs + self.epoch)
+        self._last_commit = time.monotonic()
+
+    def _say(self, progress: Progress, loss: float) -> None:
+        steps = self._loader.num_batches
+        whole = self.config.epochs * steps
+        done = self._number * whole + self.epoch * steps + self._batch
+        text = f"{self.variant.name}, epoch {self.epoch + 1}, loss {loss:.3f}"
+        progress(text, done, len(list_variants(self.config)) * whole)
