@@ -14,14 +14,43 @@ from tests.evaluation.networks import SIZE, make_backbone, make_reid
 from vills.config.checks import ConfigError
 from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, EvaluateConfig
 from vills.config.finetune import FinetuneConfig
-from vills.data.reid import load_reid_data
+from vills.data.reid import ReidData, load_reid_data
 from vills.evaluation import distance, metrics
 from vills.evaluation.accuracy import compute_accuracy
-from vills.evaluation.baselines import build_baselines, build_untrained
+from vills.evaluation.baselines import Model, ModelRow, build_baselines, build_untrained
 from vills.evaluation.evaluate import evaluate_dataset
 from vills.evaluation.histogram import StripeHistogram
+from vills.evaluation.protocols import ProtocolError, Row
+from vills.evaluation.splits import build_test_data
 
-VIDEO_CONFIG = {"protocols": ["video", "image_to_video"], "num_frames": 2, "ranks": [1, 5]}
+VIDEO_CONFIG = {
+    "protocols": ["video", "image_to_video"],
+    "num_frames": 2,
+    "ranks": [1, 5],
+    "bootstrap": 20,
+}
+
+
+def evaluate(
+    config: EvaluateConfig,
+    data: ReidData,
+    models: dict[str, Model],
+    out: Path,
+    **more: object,
+) -> list[Row]:
+    """One split, models that are there already."""
+    rows = [
+        ModelRow(name, lambda model=model: model, keep_features=name.startswith("fine"))
+        for name, model in models.items()
+    ]
+    return evaluate_dataset(
+        config,
+        splits={0: build_test_data(data)},
+        models=rows,
+        input_size=SIZE,
+        out=out,
+        **more,  # type: ignore[arg-type]
+    )["rows"]
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
@@ -39,30 +68,27 @@ def test_config_and_code_name_the_same_choices() -> None:
 
 def test_image_rows_and_ranked_lists(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="image")
-    config = EvaluateConfig(ranks=[1, 5])
+    config = EvaluateConfig(ranks=[1, 5], bootstrap=20)
     models = {"finetuned": make_reid("image"), "histogram": StripeHistogram()}
     calls: list[tuple[str, int, int]] = []
-    results = evaluate_dataset(
-        config,
-        data=data,
-        models=models,
-        input_size=SIZE,
-        out=tmp_path / "out",
-        progress=lambda *call: calls.append(call),
-    )
-    assert calls[-1] == ("histogram, image", 12, 12)
+    out = tmp_path / "out"
+    rows = evaluate(config, data, models, out, progress=lambda *call: calls.append(call))
+    assert calls[-1] == ("histogram, image", 17, 17)  # query and gallery at once
     assert "finetuned, image" in [label for label, _, _ in calls]
-    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
-    assert [(row["row"], row["protocol"]) for row in results["rows"]] == [
-        ("finetuned", "image"),
-        ("histogram", "image"),
+    assert json.loads((out / "results.json").read_text()) == {"rows": rows}
+    assert [(row["row"], row["protocol"], row["neck"]) for row in rows] == [
+        ("finetuned", "image", "after"),
+        ("histogram", "image", "-"),
     ]
-    for row in results["rows"]:
+    for row in rows:
         counts = (row["queries"], row["valid_queries"], row["gallery"])
         assert counts == (NUM_PEOPLE, NUM_PEOPLE, 2 * NUM_PEOPLE + 2)
-        assert list(row)[2:6] == ["mAP", "R-1", "R-5", "mINP"]
-        assert 0 < row["mAP"] <= 1
-    table = pq.read_table(tmp_path / "out" / "ranking" / "histogram_image.parquet").to_pylist()
+        assert " ".join(list(row)[2:]) == (
+            "title ap distance neck flip pooling rerank mAP mAP_low mAP_high "
+            "R-1 R-1_low R-1_high R-5 R-5_low R-5_high mINP queries valid_queries gallery"
+        )
+        assert row["mAP_low"] <= row["mAP"] <= row["mAP_high"] <= 1
+    table = pq.read_table(out / "ranking" / "histogram_image.parquet").to_pylist()
     first = [row for row in table if row["query_id"] == table[0]["query_id"]]
     assert [row["position"] for row in first] == list(range(len(first)))
     assert sum(row["verdict"] != "junk" for row in first) == 10
@@ -78,17 +104,16 @@ def test_image_rows_and_ranked_lists(tmp_path: Path) -> None:
 
 def test_video_and_image_to_video_files_are_the_same_bytes_twice(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="video")
-    config = EvaluateConfig(query_frame="random", baselines=["histogram"], **VIDEO_CONFIG)
+    config = EvaluateConfig(query_frame="random", **VIDEO_CONFIG)
     for name in ("a", "b"):
-        models = {"fine tuned": make_reid("video"), "pretrained": make_backbone()}
-        models |= build_baselines(config, reference=make_reid("video"))
-        evaluate_dataset(config, data=data, models=models, input_size=SIZE, out=tmp_path / name)
+        models: dict[str, Model] = {"fine tuned": make_reid("video")}
+        models |= {"pretrained": make_backbone(), "histogram": StripeHistogram()}
+        evaluate(config, data, models, tmp_path / name)
     files = read_all(tmp_path / "a")
     assert files == read_all(tmp_path / "b")
     assert sorted(files) == [
-        "features/fine-tuned_gallery_video.parquet",
-        "features/fine-tuned_query_image.parquet",
-        "features/fine-tuned_query_video.parquet",
+        "features/fine-tuned_frames_after-neck_mean.parquet",
+        "features/fine-tuned_tracklets_after-neck_mean.parquet",
         *(
             f"ranking/{row}_{protocol}.parquet"
             for row in ("fine-tuned", "histogram", "pretrained")
@@ -98,8 +123,24 @@ def test_video_and_image_to_video_files_are_the_same_bytes_twice(tmp_path: Path)
     ]
     path = tmp_path / "a" / "ranking" / "fine-tuned_image_to_video.parquet"
     assert all(row["query_frame"] >= 0 for row in pq.read_table(path).to_pylist())
-    features = pq.read_table(tmp_path / "a" / "features" / "fine-tuned_query_video.parquet")
-    assert features.column("record_id").to_pylist() == sorted(data.query.column("record_id"))
+    features = pq.read_table(tmp_path / "a" / "features" / sorted(files)[1].split("/")[1])
+    ids = features.column("record_id").to_pylist()
+    assert ids == sorted(ids)
+    assert set(data.query.column("record_id")) < set(ids)
+
+
+def build_two() -> dict[str, Model]:
+    return {"finetuned": make_reid("video"), "mean": lambda crop: crop[:9].mean((0, 1))}
+
+
+@pytest.fixture(scope="module")
+def usual(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[ReidData, list[Row], dict[str, bytes]]:
+    folder = tmp_path_factory.mktemp("usual")
+    data = write_curated(folder / "set", modality="video")
+    rows = evaluate(EvaluateConfig(**VIDEO_CONFIG), data, build_two(), folder / "out")
+    return data, rows, read_all(folder / "out")
 
 
 @pytest.mark.parametrize(
@@ -107,36 +148,47 @@ def test_video_and_image_to_video_files_are_the_same_bytes_twice(tmp_path: Path)
     [
         {"distance": "euclidean"},
         {"average_precision": "trapezoid"},
-        {"gallery_with_queries": True},
-        {"flip_test": True},
+        {"flip": "on"},
+        {"neck": "before"},
+        {"pooling": "max"},
+        {"roles": ["coarse"]},
+        {"roles": ["temporal"], "protocols": ["video"]},
         {"num_frames": 3},
+        {"sampling": "dense"},
+        {"sampling": "evenly"},
+        {"sampling": "begin"},
         {"query_frame": "middle"},
+        {"rerank": True},
+        {"bootstrap": 0},
+        {"ranks": [1, 2]},
+        {"seed": 3},
     ],
+    ids=str,
 )
-def test_no_parameter_is_inert(tmp_path: Path, change: dict[str, object]) -> None:
-    data = write_curated(tmp_path / "set", modality="video")
-    files = {}
-    for name, extra in (("a", {}), ("b", change)):
-        config = EvaluateConfig(**{**VIDEO_CONFIG, **extra})
-        models = {"finetuned": make_reid("video"), "mean": lambda crop: crop[:9].mean((0, 1))}
-        evaluate_dataset(config, data=data, models=models, input_size=SIZE, out=tmp_path / name)
-        files[name] = read_all(tmp_path / name)
-    assert files["a"] != files["b"]
+def test_no_parameter_is_inert(
+    tmp_path: Path, usual: tuple[ReidData, list[Row], dict[str, bytes]], change: dict[str, object]
+) -> None:
+    data, rows, files = usual
+    changed = evaluate(EvaluateConfig(**{**VIDEO_CONFIG, **change}), data, build_two(), tmp_path)
+    assert changed != rows or read_all(tmp_path) != files
+    for column, key in (("distance", "distance"), ("ap", "average_precision"), ("neck", "neck")):
+        if key in change:
+            assert changed[0][column] == change[key]
+            assert changed[0]["title"] != rows[0]["title"]
 
 
-@pytest.mark.parametrize("change", [{"block_size": 2}, {"seed": 5}])
+@pytest.mark.parametrize("change", [{"block_size": 2}, {"batch_size": 6}])
 def test_what_must_not_change_scores_does_not(tmp_path: Path, change: dict[str, object]) -> None:
     data = write_curated(tmp_path / "set", modality="video")
     models = {"finetuned": make_reid("video")}
-    files = []
-    for name, extra in (("a", {}), ("b", change)):
-        config = EvaluateConfig(**{**VIDEO_CONFIG, **extra})
-        evaluate_dataset(config, data=data, models=models, input_size=SIZE, out=tmp_path / name)
-        files.append(read_all(tmp_path / name))
-    assert files[0] == files[1]
+    rows = [
+        evaluate(EvaluateConfig(**{**VIDEO_CONFIG, **extra}), data, models, tmp_path / name)
+        for name, extra in (("a", {}), ("b", change))
+    ]
+    assert rows[0] == rows[1]
 
 
-def test_baselines_are_fresh_seeded_and_explained(tmp_path: Path) -> None:
+def test_baselines_are_fresh_seeded_and_explained() -> None:
     reference = make_reid("video")
     state = torch.random.get_rng_state()
     same, other = (build_untrained(reference, seed=seed) for seed in (0, 1))
@@ -147,95 +199,117 @@ def test_baselines_are_fresh_seeded_and_explained(tmp_path: Path) -> None:
         assert a.shape == c.shape
     assert not torch.equal(same.backbone.resampler.queries, other.backbone.resampler.queries)
     config = EvaluateConfig(baselines=["pretrained", "untrained"])
-    assert list(build_baselines(config, reference=reference, pretrained=make_backbone())) == [
-        "pretrained",
-        "untrained",
-    ]
+    rows = build_baselines(config, load_reference=lambda: reference, load_pretrained=make_backbone)
+    assert [row.name for row in rows] == ["pretrained", "untrained"]
+    assert rows[1].load().modality == "video"
     with pytest.raises(ConfigError, match=r"'pretrained' has no model"):
-        build_baselines(config, reference=reference)
+        build_baselines(config, load_reference=lambda: reference)
     with pytest.raises(ConfigError, match=r"set evaluate.\*.onnx_weights"):
-        build_baselines(EvaluateConfig(baselines=["onnx"]), reference=reference)
+        build_baselines(EvaluateConfig(baselines=["onnx"]), load_reference=lambda: reference)
 
 
-def test_a_protocol_of_the_wrong_modality_is_refused(tmp_path: Path) -> None:
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="image")
-    with pytest.raises(ValueError, match=r"searches a gallery of tracklets.*Set|set evaluate"):
+    row = ModelRow("histogram", StripeHistogram)
+    with pytest.raises(ConfigError, match="two models have the row 'histogram'"):
         evaluate_dataset(
-            EvaluateConfig(protocols=["video"]),
-            data=data,
-            models={"histogram": StripeHistogram()},
+            EvaluateConfig(),
+            splits={0: build_test_data(data)},
+            models=[row, row],
             input_size=SIZE,
             out=tmp_path / "out",
         )
 
 
-def score_on_rank(folder: str) -> dict[str, float]:
+def test_a_protocol_of_the_wrong_modality_is_refused(tmp_path: Path) -> None:
+    data = write_curated(tmp_path / "set", modality="image")
+    config = EvaluateConfig(protocols=["video"])
+    with pytest.raises(ProtocolError, match=r"needs a query of tracklets .* holds images.*What to"):
+        evaluate(config, data, {"histogram": StripeHistogram()}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_model_of_another_modality_scores(tmp_path: Path, kind: str) -> None:
+    data = write_curated(tmp_path / "set", modality=kind)
+    config = EvaluateConfig(protocols=[kind], num_frames=2, bootstrap=0)
+    models = {name: make_reid(name) for name in ("image", "video", "mixed")}
+    rows = evaluate(config, data, models, tmp_path / "out")
+    assert [row["valid_queries"] for row in rows] == [NUM_PEOPLE] * 3
+    # a mixed model is a video model that was trained otherwise
+    rankings = (tmp_path / "out" / "ranking").iterdir()
+    assert len({path.read_bytes() for path in rankings}) == 2
+
+
+def score_on_rank(folder: str, protocol: str, modality: str) -> dict[str, float]:
     model = make_reid("video").train()
-    config = FinetuneConfig(modality="video", num_frames=2, input_size=list(SIZE))
-    return compute_accuracy(
-        model, data=load_reid_data(Path(folder), modality="video"), config=config, batch_size=6
+    config = FinetuneConfig(
+        modality=modality, num_frames=2, input_size=list(SIZE), protocol=protocol
     )
+    data = load_reid_data(Path(folder), modality="video")
+    return compute_accuracy(model, data=data, config=config, batch_size=6)
 
 
-def test_accuracy_equals_the_stage_s_row_on_one_process_and_two(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "scored"),
+    [("", "video"), ("video", "video"), ("mars", "mars"), ("image_to_video", "image_to_video")],
+)
+def test_accuracy_equals_the_stage_s_row(tmp_path: Path, protocol: str, scored: str) -> None:
     data = write_curated(tmp_path / "set", modality="video")
-    config = EvaluateConfig(protocols=["video"], num_frames=2, ranks=[1, 5, 10], batch_size=6)
-    results = evaluate_dataset(
-        config,
-        data=data,
-        models={"finetuned": make_reid("video")},
-        input_size=SIZE,
-        out=tmp_path / "out",
+    config = EvaluateConfig(
+        protocols=[scored], num_frames=2, ranks=[1, 5, 10], batch_size=6, bootstrap=0
     )
-    (row,) = results["rows"]
-    accuracy = score_on_rank(str(tmp_path / "set"))
+    (row,) = evaluate(config, data, {"finetuned": make_reid("video")}, tmp_path / "out")
+    accuracy = score_on_rank(str(tmp_path / "set"), protocol, "video")
     assert accuracy == {name: row[name] for name in ("mAP", "R-1", "R-5", "R-10")}
-    assert run_ranks(score_on_rank, 2, str(tmp_path / "set")) == [accuracy, accuracy]
+    assert score_on_rank(str(tmp_path / "set"), protocol, "mixed") == accuracy
+
+
+def test_accuracy_is_the_same_on_two_processes(tmp_path: Path) -> None:
+    write_curated(tmp_path / "set", modality="video")
+    alone = score_on_rank(str(tmp_path / "set"), "", "video")
+    both = run_ranks(score_on_rank, 2, str(tmp_path / "set"), "", "video")
+    assert both == [alone, alone]
 
 
 def test_colour_finds_people_of_one_colour_each(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="video")
-    config = EvaluateConfig(**VIDEO_CONFIG)
 
     def mean_colour(crop: np.ndarray) -> np.ndarray:
         return crop.reshape(4, -1, 3).mean(1).astype(np.float32).ravel()
 
-    results = evaluate_dataset(
-        config, data=data, models={"mean": mean_colour}, input_size=SIZE, out=tmp_path / "out"
-    )
-    assert [row["R-1"] for row in results["rows"]] == [1.0, 1.0]
+    rows = evaluate(EvaluateConfig(**VIDEO_CONFIG), data, {"mean": mean_colour}, tmp_path / "out")
+    assert [row["R-1"] for row in rows] == [1.0, 1.0]
 
 
 def test_a_killed_attempt_goes_on_at_its_row_with_the_same_bytes(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="video")
-    config = EvaluateConfig(gallery_with_queries=True, **VIDEO_CONFIG)
+    config = EvaluateConfig(**{**VIDEO_CONFIG, "rerank": True})
     asked: list[int] = []
 
     def mean_colour(crop: np.ndarray) -> np.ndarray:
         asked.append(1)
         return crop.mean((0, 1)).astype(np.float32)
 
-    def evaluate(name: str, *, until: str = "") -> None:
+    def attempt(name: str, *, until: str = "") -> None:
         def kill(label: str, done: int, total: int) -> None:
             if label == until:
                 raise KeyboardInterrupt
 
-        evaluate_dataset(
+        evaluate(
             config,
-            data=data,
-            models={"mean": mean_colour, "finetuned": make_reid("video")},
-            input_size=SIZE,
-            out=tmp_path / name,
+            data,
+            {"mean": mean_colour, "finetuned": make_reid("video")},
+            tmp_path / name,
             work=tmp_path / f"{name}_work",
             progress=kill,
         )
 
-    evaluate("whole")
+    attempt("whole")
     num_frames = len(asked)
     with pytest.raises(KeyboardInterrupt):
-        evaluate("killed", until="finetuned, image_to_video")
+        attempt("killed", until="finetuned, image_to_video")
     assert len(asked) == 2 * num_frames  # the baseline's rows were done
     assert not (tmp_path / "killed").exists()
-    evaluate("killed")
+    attempt("killed")
     assert len(asked) == 2 * num_frames
     assert read_all(tmp_path / "killed") == read_all(tmp_path / "whole")

@@ -2,10 +2,13 @@
 
 from vills.config.finetune import FinetuneConfig
 from vills.data.reid import ReidData
-from vills.evaluation.entries import Entries
-from vills.evaluation.features import FeatureCache, NetworkFeatures
-from vills.evaluation.protocols import RetrievalSettings, get_native_protocol, select_entries
+from vills.evaluation.feature_cache import FeatureCache
+from vills.evaluation.features import NetworkFeatures, Sampling
+from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings, get_native_protocol
+from vills.evaluation.splits import build_test_data
 from vills.models.reid import ReidModel
+
+RANKS = (1, 5, 10)
 
 
 def compute_accuracy(
@@ -16,26 +19,32 @@ def compute_accuracy(
     batch_size: int = 64,
     workers: int = 0,
 ) -> dict[str, float]:
-    """Compute mAP, R-1, R-5 and R-10 in the data set's own modality.
+    """Compute mAP, R-1, R-5 and R-10 under `config.protocol`, with all its own choices.
 
-    Cosine distance, step AP, all clips of a tracklet, queries not in the gallery. Every rank must
-    call: they share the batches, and all get the scores. The model is left in the mode (train or
-    eval) that it was in.
+    All clips of a tracklet, first frames as query images, no re-ranking. Where a protocol scores
+    several galleries, their mean. Every rank must call: they share the batches, and all get the
+    scores. The model is left in the mode (train or eval) that it was in.
+
+    Raises:
+        ProtocolError: the data set lacks what the protocol needs.
     """
-    query, gallery = select_entries(
-        Entries(data.query, data.reader),
-        Entries(data.gallery, data.reader),
-        gallery_with_queries=False,
-    )
+    test = build_test_data(data)
     features = NetworkFeatures(
         model,
         input_size=config.input_size,
-        num_frames=config.num_frames,
         batch_size=batch_size,
+        sampling=Sampling("all", config.num_frames),
         workers=workers,
     )
-    result = get_native_protocol(gallery.kind).run(
-        FeatureCache(features), query=query, gallery=gallery, settings=RetrievalSettings()
-    )
-    scores = result.scores
-    return {"mAP": scores.mean_ap, **{f"R-{rank}": share for rank, share in scores.cmc.items()}}
+    protocol = PROTOCOLS[config.protocol] if config.protocol else _find_native(data, config)
+    result = protocol.run(FeatureCache(features), data=test, settings=ProtocolSettings(ranks=RANKS))
+    row = result.rows[-1]
+    return {name: float(row[name] or 0.0) for name in ("mAP", *(f"R-{rank}" for rank in RANKS))}
+
+
+def _find_native(data: ReidData, config: FinetuneConfig) -> Protocol:
+    """Image or video, by modality; mixed data by what is searched."""
+    if config.modality != "mixed":
+        return get_native_protocol(config.modality)
+    kinds = set(data.gallery.column("kind").astype(str).tolist())
+    return get_native_protocol("video" if "tracklet" in kinds else "image")

@@ -1,6 +1,7 @@
-"""Rows beside the fine-tuned models: what the score of a fine-tuned model must be above."""
+"""Rows of the table: fine-tuned models, and what a fine-tuned model's score must be above."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,41 +19,74 @@ T = TypeVar("T")
 Model = ReidModel | Backbone | PixelModel
 
 
+@dataclass(frozen=True)
+class ModelRow:
+    """A model, and the splits that it is scored on."""
+
+    name: str
+    """Row of the tables; a name may stand several times, with other splits."""
+    load: Callable[[], Model]
+    """Called when it is its turn: models of ten splits do not stand in memory together."""
+    splits: tuple[int, ...] = ()
+    """Split ids; empty: all."""
+    keep_features: bool = False
+    """Whether its features are published."""
+
+
 def build_untrained(reference: ReidModel, *, seed: int) -> ReidModel:
     """A model of the same architecture with fresh weights; the global RNG is left alone."""
     backbone = reference.backbone
+    neck = "none" if reference.neck is None else "bnneck"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = Backbone(backbone.config, areas=backbone.areas, video=backbone.video)
-        model = ReidModel(fresh, num_ids=reference.num_ids, modality=reference.modality)
+        model = ReidModel(fresh, num_ids=reference.num_ids, modality=reference.modality, neck=neck)
     return model.to(next(reference.parameters()).device).eval()
 
 
 def build_baselines(
     config: EvaluateConfig,
     *,
-    reference: ReidModel,
-    pretrained: Backbone | None = None,
+    load_reference: Callable[[], ReidModel],
+    load_pretrained: Callable[[], Backbone] | None = None,
     onnx_path: Path | None = None,
-) -> dict[str, Model]:
-    """The models of `config.baselines` by row name, in that order.
+) -> list[ModelRow]:
+    """The rows of `config.baselines`, in that order.
 
-    histogram: colour of six stripes. untrained: `reference`'s architecture, fresh weights.
-    pretrained: the raw role tokens of a backbone, never fine-tuned. onnx: a published model.
-    For video data sets, histogram and onnx average over a tracklet's frames.
+    histogram: colour of six stripes. untrained: the architecture of the fine-tuned models, fresh
+    weights. pretrained: the raw role tokens of a backbone, never fine-tuned. onnx: a published
+    model. Of a tracklet, histogram and onnx describe every frame.
 
     Raises:
         ConfigError: a baseline lacks what it needs.
     """
-    builders: dict[str, Callable[[], Model]] = {
+    if "pretrained" in config.baselines:
+        _require(load_pretrained, "pretrained", "run the pretrain stage")
+    if "onnx" in config.baselines:
+        _require(onnx_path, "onnx", "set evaluate.*.onnx_weights to a file name")
+    loaders: dict[str, Callable[[], Model]] = {
         "histogram": StripeHistogram,
-        "untrained": lambda: build_untrained(reference, seed=config.seed),
-        "pretrained": lambda: _require(pretrained, "pretrained", "run the pretrain stage"),
-        "onnx": lambda: OnnxReid(
-            _require(onnx_path, "onnx", "set evaluate.*.onnx_weights to a file name")
-        ),
+        "untrained": lambda: build_untrained(load_reference(), seed=config.seed),
+        "pretrained": lambda: _require(load_pretrained, "pretrained", "")(),
+        "onnx": lambda: OnnxReid(_require(onnx_path, "onnx", "")),
     }
-    return {name: builders[name]() for name in config.baselines}
+    return [ModelRow(name, loaders[name]) for name in config.baselines]
+
+
+def check_names(rows: Sequence[ModelRow]) -> None:
+    """Refuse two models under one name and split.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    seen: set[tuple[str, tuple[int, ...]]] = set()
+    for row in rows:
+        if (row.name, row.splits) in seen:
+            raise ConfigError(
+                f"two models have the row {row.name!r}. Allowed: names of finetune.*.published "
+                "that are no baseline and not finetuned or scratch. What to do: rename it."
+            )
+        seen.add((row.name, row.splits))
 
 
 def _require(value: T | None, name: str, remedy: str) -> T:

@@ -1,6 +1,7 @@
-"""Entries: the images or tracklets that stand in a query or a gallery, in record order."""
+"""Entries: the images and tracklets that stand in a query or a gallery, in record order."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,39 +10,43 @@ import pyarrow as pa
 from vills.data.records import SCHEMA, Manifest
 from vills.data.rng import sample_rng
 from vills.data.shards import ShardReader
+from vills.errors import UserError
 from vills.evaluation.ranking import IntArray, Labels
 
+MODALITY_OF = {"image": "image", "tracklet": "video"}
+"""What a record of a kind is to a model."""
 _STREAM = 71
 """Keeps query frames apart from other uses of the same seed."""
+_NEEDED = ("record_id", "kind", "pid", "camid")
+
+
+class EntriesError(UserError, ValueError):
+    """A table of entries is refused; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Rows of a manifest and where their pixels are."""
+    """Rows of a manifest and, where a model must see them, their pixels."""
 
     manifest: Manifest
-    reader: ShardReader
+    reader: ShardReader | None = None
+    """None if features come from elsewhere: names and labels are all that protocols look at."""
     positions: IntArray | None = None
-    """Which frame of its tracklet each entry is; None for whole records."""
+    """Which frame of its tracklet each entry is (-1: the whole record); None if all are whole."""
 
     def __len__(self) -> int:
         """Number of entries."""
         return len(self.manifest)
 
     @property
-    def kind(self) -> str:
-        """Kind of record: image or tracklet.
+    def kinds(self) -> np.ndarray:
+        """Kind of each entry, image or tracklet."""
+        return np.asarray(self.manifest.column("kind").astype(str))
 
-        Raises:
-            ValueError: no entries, or both kinds at once.
-        """
-        kinds = sorted(set(self.manifest.column("kind")))
-        if len(kinds) != 1:
-            raise ValueError(
-                f"a query or gallery of {len(self)} entries of kinds {kinds} cannot be scored. "
-                "What to do: look at the counts in the report of the curate stage."
-            )
-        return str(kinds[0])
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that occur, sorted: image, video."""
+        return tuple(sorted({MODALITY_OF[kind] for kind in set(self.kinds.tolist())}))
 
     @property
     def ids(self) -> list[str]:
@@ -49,16 +54,22 @@ class Entries:
         return [str(name) for name in self.manifest.column("record_id")]
 
     @property
+    def frames(self) -> IntArray:
+        """Frame of its record that each entry is, int64 [n]; -1 for the whole record."""
+        return np.full(len(self), -1) if self.positions is None else self.positions
+
+    @property
     def keys(self) -> list[tuple[str, int]]:
         """(record id, frame or -1 for all) of each entry: what has one feature."""
-        positions = np.full(len(self), -1) if self.positions is None else self.positions
-        return list(zip(self.ids, positions.tolist(), strict=True))
+        return list(zip(self.ids, self.frames.tolist(), strict=True))
 
     @property
     def labels(self) -> Labels:
-        """Person and camera of each entry."""
-        pids, camids = (self.manifest.column(name) for name in ("pid", "camid"))
-        return Labels(pids.astype(np.int64), camids.astype(np.int64))
+        """Person, camera and outfit of each entry."""
+        pids, camids, clothes_ids = (
+            self.manifest.column(name).astype(np.int64) for name in ("pid", "camid", "clothes_id")
+        )
+        return Labels(pids, camids, clothes_ids)
 
     def take(self, rows: IntArray) -> "Entries":
         """Some entries."""
@@ -67,13 +78,17 @@ class Entries:
 
     def join(self, other: "Entries") -> "Entries":
         """These and others of the same folder, in record order again."""
-        assert self.reader.folder == other.reader.folder, "one reader serves one folder"
+        folders = {entries.reader.folder for entries in (self, other) if entries.reader}
+        assert len(folders) <= 1, "one reader serves one folder"
         assert self.positions is other.positions is None, "whole records only"
-        table = pa.concat_tables([self.manifest.table, other.manifest.table])
-        return Entries(Manifest(table.sort_by("record_id")), self.reader)
+        table = pa.concat_tables([_plain(self.manifest.table), _plain(other.manifest.table)])
+        return Entries(Manifest(table.sort_by("record_id")), self.reader or other.reader)
 
     def take_frames(self, *, mode: str, seed: int) -> "Entries":
-        """Each tracklet's first, middle or seeded random frame as an image of the same id."""
+        """Each tracklet's first, middle or seeded random frame as an image of the same id.
+
+        Images stay as they are.
+        """
         nums = self.manifest.column("num_frames").astype(np.int64)
         if mode == "first":
             positions = np.zeros_like(nums)
@@ -83,7 +98,82 @@ class Entries:
             # Keyed by the record, so that other tracklets do not change this one's frame.
             draws = zip(self.ids, nums.tolist(), strict=True)
             positions = np.array([_draw_frame(name, num, seed) for name, num in draws], np.int64)
-        return Entries(_keep_frames(self.manifest, positions), self.reader, positions)
+        whole = self.kinds == "image"
+        manifest = _keep_frames(self.manifest, np.where(whole, 0, positions))
+        return Entries(manifest, self.reader, np.where(whole, -1, positions))
+
+
+def build_entries(table: pa.Table) -> Entries:
+    """Entries without pixels, for features that someone else has computed.
+
+    Args:
+        table: columns record_id (any unique text, such as a path), kind (image or tracklet), pid,
+            camid, and if known clothes_id (default -1) and num_frames (default 1). Others are
+            passed over. Rows keep their order, which breaks ties of the ranking.
+
+    Raises:
+        EntriesError: a column is missing, an id occurs twice, a kind is unknown, or a tracklet has
+            no frames.
+    """
+    missing = [name for name in _NEEDED if name not in table.column_names]
+    if missing:
+        raise EntriesError(
+            f"the table of entries has no column {', '.join(missing)}; it has "
+            f"{', '.join(table.column_names)}. What to do: name the columns "
+            f"{', '.join(_NEEDED)}, and clothes_id and num_frames where they are known."
+        )
+    ids = [str(name) for name in table.column("record_id").to_pylist()]
+    kinds = [str(kind) for kind in table.column("kind").to_pylist()]
+    nums = _read_numbers(table, "num_frames", default=1)
+    _check_rows(ids, kinds, nums)
+    empty = {"source": "", "split": "query", "video_id": "", "origin": "", "shard": ""}
+    columns: dict[str, object] = {
+        "record_id": ids,
+        "kind": kinds,
+        **{name: [text] * len(ids) for name, text in empty.items()},
+        **{name: _read_numbers(table, name) for name in ("pid", "camid", "clothes_id")},
+        **{name: np.zeros(len(ids), np.int32) for name in ("width", "height")},
+    }
+    ends = pa.array(np.concatenate([[0], np.cumsum(nums)]), pa.int32())
+    for name, width in (("offsets", 1), ("lengths", 1), ("frames", 1), ("boxes", 4)):
+        kind = SCHEMA.field(name).type.value_type
+        flat = pa.array(np.zeros(width * int(nums.sum())), kind)
+        scaled = pa.array(width * ends.to_numpy(), pa.int32())
+        columns[name] = pa.ListArray.from_arrays(scaled, flat)
+    return Entries(Manifest(pa.table(columns, schema=SCHEMA)))
+
+
+def _check_rows(ids: Sequence[str], kinds: Sequence[str], nums: IntArray) -> None:
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise EntriesError(
+            f"{len(ids) - len(set(ids))} entries repeat an id, first {twice!r}. What to do: give "
+            "each image or tracklet one row."
+        )
+    wrong = sorted(set(kinds) - set(MODALITY_OF))
+    if wrong:
+        raise EntriesError(
+            f"kind = {wrong[0]!r} is not allowed. Allowed: {', '.join(MODALITY_OF)}. What to do: "
+            "correct the column kind."
+        )
+    if len(nums) and nums.min() < 1:
+        raise EntriesError(
+            f"entry {ids[int(nums.argmin())]!r} has {nums.min()} frames. Allowed: 1 and more. "
+            "What to do: correct the column num_frames, or leave the entry out."
+        )
+
+
+def _read_numbers(table: pa.Table, name: str, default: int = -1) -> IntArray:
+    if name not in table.column_names:
+        return np.full(table.num_rows, default, dtype=np.int64)
+    column = table.column(name)
+    if column.null_count or not pa.types.is_integer(column.type):
+        raise EntriesError(
+            f"column {name} holds {column.type} with {column.null_count} empty cells. Allowed: "
+            "whole numbers. What to do: correct it; -1 stands for unknown."
+        )
+    return np.asarray(column.to_numpy(), dtype=np.int64)
 
 
 def _draw_frame(record_id: str, num_frames: int, seed: int) -> int:
@@ -110,3 +200,8 @@ def _keep_frames(manifest: Manifest, positions: IntArray) -> Manifest:
 
 def _replace(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), column)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without dictionaries, which differ between tables."""
+    return table.cast(SCHEMA)

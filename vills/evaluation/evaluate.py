@@ -10,25 +10,25 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vills.config.evaluate import EvaluateConfig
+from vills.config.evaluate import AS_PROTOCOL, EvaluateConfig
 from vills.data.files import atomic_path, save_table
-from vills.data.reid import ReidData
 from vills.distributed import broadcast_object, is_main
-from vills.evaluation.baselines import Model
-from vills.evaluation.entries import Entries
-from vills.evaluation.feature_file import save_feature_table
+from vills.evaluation.averages import average_rows
+from vills.evaluation.baselines import Model, ModelRow, check_names
+from vills.evaluation.feature_cache import FeatureCache, build_pools
 from vills.evaluation.features import (
     Advance,
-    FeatureCache,
     FeatureModel,
     NetworkFeatures,
     PixelFeatures,
+    Sampling,
 )
 from vills.evaluation.protocols import (
     PROTOCOLS,
     ProtocolResult,
-    RetrievalSettings,
-    select_entries,
+    ProtocolSettings,
+    Row,
+    TestData,
 )
 from vills.evaluation.ranking import VERDICTS
 from vills.models.backbone import Backbone
@@ -36,16 +36,17 @@ from vills.models.reid import ReidModel
 
 TOP_K = 10
 """Entries kept per query for the strips, junk not counted."""
+NO_CHOICE = "-"
+"""Stands for a choice that a row's model does not have."""
 
 Progress = Callable[[str, int, int], None]
-Row = dict[str, str | float | int]
 
 
 def evaluate_dataset(
     config: EvaluateConfig,
     *,
-    data: ReidData,
-    models: Mapping[str, Model],
+    splits: Mapping[int, TestData],
+    models: Sequence[ModelRow],
     input_size: Sequence[int],
     out: Path,
     work: Path | None = None,
@@ -56,36 +57,85 @@ def evaluate_dataset(
 
     Args:
         config: protocols, metrics, sizes.
-        data: query and gallery.
-        models: row name -> fine-tuned model, backbone, or function of an RGB crop.
+        splits: split id -> query and gallery, in the order of the tables.
+        models: rows of the tables, in their order.
         input_size: height and width that networks see, px.
-        out: folder; ranking/<row>_<protocol>.parquet holds each query's top entries,
-            features/<row>_<part>_<modality>.parquet the features of fine-tuned models.
-        work: folder of this run alone: rows that a killed attempt finished there are not computed
-            again. Without one, every call starts anew.
+        out: folder; ranking/<row>_<protocol>.parquet holds each query's top entries (of the first
+            split), features/<row>_<what>_<choices>.parquet the features of fine-tuned models.
+        work: folder of this run alone: rows and features that a killed attempt finished there are
+            not computed again. Without one, every call starts anew.
         workers: processes that decode.
         progress: told ("<row>, <protocol>", entries described, entries).
 
     Returns:
-        The content of results.json: {"rows": [{row, protocol, mAP, R-k.., mINP, counts}]}.
+        The content of results.json: {"rows": [...]}; docs/protocols.md says what a row has.
 
     Raises:
-        ValueError: the data set has no such modality, or no query has a true match.
+        ProtocolError: the data set lacks what a protocol needs, or features are not finite.
+        MetricError: no query has a true match.
+        DamagedRecordError: a record cannot be read.
     """
-    query, gallery = select_entries(
-        Entries(data.query, data.reader),
-        Entries(data.gallery, data.reader),
-        gallery_with_queries=config.gallery_with_queries,
-    )
+    check_names(models)
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)
-    scorer = _Scorer(config, query, gallery, building, input_size, workers, progress)
-    rows = [row for name, model in models.items() for row in scorer.score(name, model)]
-    results = {"rows": rows}
+    scorer = _Scorer(config, splits, building, input_size, workers, progress)
+    rows = [row for model in models for row in scorer.score(model)]
+    results = {"rows": arrange_rows(rows, names=[model.name for model in models])}
     if is_main():
         _assemble(out, results, building, remove=work is None)
     return results
+
+
+def build_settings(config: EvaluateConfig) -> ProtocolSettings:
+    """What protocols take of the parameters."""
+
+    def own(value: str) -> str | None:
+        return None if value == AS_PROTOCOL else value
+
+    return ProtocolSettings(
+        ranks=tuple(config.ranks),
+        distance=own(config.distance),
+        average_precision=own(config.average_precision),
+        flip=None if config.flip == AS_PROTOCOL else config.flip == "on",
+        neck=own(config.neck),
+        pooling=own(config.pooling),
+        roles=tuple(config.roles),
+        fars=tuple(config.fars),
+        query_frame=config.query_frame,
+        rerank=config.rerank,
+        bootstrap=config.bootstrap,
+        block_size=config.block_size,
+        seed=config.seed,
+    )
+
+
+def arrange_rows(rows: Sequence[Row], *, names: Sequence[str]) -> list[Row]:
+    """By model, then protocol; where splits were scored, their mean and deviation after them."""
+    order = {name: number for number, name in reversed(list(enumerate(names)))}
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((str(row["row"]), str(row["protocol"])), []).append(row)
+    arranged = []
+    asked = list(dict.fromkeys(str(row["protocol"]) for row in rows))
+    for key in sorted(groups, key=lambda key: (order[key[0]], asked.index(key[1]))):
+        group = groups[key]
+        arranged += [*group, *_average_splits(group)]
+    return arranged
+
+
+def _average_splits(rows: Sequence[Row]) -> list[Row]:
+    """A row per kind of score (re-ranked or not, each gallery) over all splits."""
+    kinds: dict[tuple[object, object], list[Row]] = {}
+    for row in rows:
+        kinds.setdefault((row.get("rerank"), row.get("gallery_group")), []).append(row)
+    means = []
+    for group in kinds.values():
+        if len({row.get("split") for row in group}) > 1:
+            mean = average_rows(group, deviations=("mAP", "R-1"))
+            head = {key: mean.pop(key) for key in ("row", "protocol", "title")}
+            means.append({**head, "split": f"mean of {len(group)}", **mean})
+    return means
 
 
 @dataclass(frozen=True)
@@ -93,85 +143,102 @@ class _Scorer:
     """What all models of a data set have in common."""
 
     config: EvaluateConfig
-    query: Entries
-    gallery: Entries
+    splits: Mapping[int, TestData]
     building: Path
     input_size: Sequence[int]
     workers: int
     progress: Progress | None
 
-    def score(self, name: str, model: Model) -> list[Row]:
-        """One row per protocol, which share the model's features; finished ones are only read."""
-        settings = _build_settings(self.config)
-        rows, label = [], ""
+    def score(self, row: ModelRow) -> list[Row]:
+        """Rows per protocol and split, which share the model's features; finished ones are read."""
+        split_ids = [split for split in self.splits if not row.splits or split in row.splits]
+        parts = [
+            (protocol, split, self._name_part(row.name, protocol, split))
+            for protocol in self.config.protocols
+            for split in split_ids
+        ]
+        finished = {part: _load_rows(self.building / part) for _, _, part in parts}
+        label = row.name
 
         def advance(done: int, total: int) -> None:
             if self.progress is not None:
                 self.progress(label, done, total)
 
-        cache = FeatureCache(
-            _build_features(self.config, model, self.input_size, self.workers, advance)
-        )
-        for protocol in self.config.protocols:
-            label = f"{name}, {protocol}"
-            part = self.building / f"{_slug(name)}_{protocol}"
-            row = _load_row(part)
-            if row is None:
-                result = PROTOCOLS[protocol].run(
-                    cache, query=self.query, gallery=self.gallery, settings=settings, top_k=TOP_K
-                )
-                row = result.build_row(name)
-                if is_main():
-                    _save_part(part, row, result, cache if isinstance(model, ReidModel) else None)
-            rows.append(row)
+        model: Model | None = None
+        cache: FeatureCache | None = None
+        rows: list[Row] = []
+        for protocol, split, part in parts:
+            label = f"{row.name}, {protocol}"
+            found = finished[part]
+            if found is None:
+                if model is None or cache is None:
+                    model = row.load()
+                    cache = self._build_cache(row, model, split_ids, advance)
+                found = self._score_part(row.name, protocol, split, model, cache)
+            rows += found
         return rows
 
+    def _score_part(
+        self, name: str, protocol: str, split: int, model: Model, cache: FeatureCache
+    ) -> list[Row]:
+        first = split == next(iter(self.splits))
+        result = PROTOCOLS[protocol].run(
+            cache,
+            data=self.splits[split],
+            settings=build_settings(self.config),
+            top_k=TOP_K if first else 0,
+        )
+        rows = [_fit_choices(row, model) for row in result.build_rows(name)]
+        if is_main():
+            part = self.building / self._name_part(name, protocol, split)
+            if first:
+                _save_ranking(part / "ranking" / f"{_slug(name)}_{protocol}.parquet", result)
+            # scores last: what has scores is complete
+            _save_json(part / "rows.json", rows)
+        return rows
 
-def _build_settings(config: EvaluateConfig) -> RetrievalSettings:
-    return RetrievalSettings(
-        ranks=config.ranks,
-        distance=config.distance,
-        average_precision=config.average_precision,
-        block_size=config.block_size,
-        query_frame=config.query_frame,
-        seed=config.seed,
-    )
+    def _build_cache(
+        self, row: ModelRow, model: Model, split_ids: Sequence[int], advance: Advance
+    ) -> FeatureCache:
+        """Features of baselines are cheap to compute again, and nobody needs their files."""
+        tests = [self.splits[split] for split in split_ids]
+        name = _slug(row.name) + "".join(f"-split{split}" for split in row.splits)
+        return FeatureCache(
+            self._build_features(model, advance),
+            pools=build_pools(tests, query_frame=self.config.query_frame, seed=self.config.seed),
+            folder=self.building / "all" / "features" if row.keep_features else None,
+            prefix=name,
+        )
+
+    def _build_features(self, model: Model, advance: Advance) -> FeatureModel:
+        sampling = Sampling(self.config.sampling, self.config.num_frames)
+        if not isinstance(model, ReidModel | Backbone):
+            return PixelFeatures(model, sampling=sampling, advance=advance)
+        return NetworkFeatures(
+            model,
+            input_size=self.input_size,
+            batch_size=self.config.batch_size,
+            sampling=sampling,
+            workers=self.workers,
+            advance=advance,
+        )
+
+    def _name_part(self, name: str, protocol: str, split: int) -> str:
+        return f"{_slug(name)}_{protocol}_split{split}"
 
 
-def _build_features(
-    config: EvaluateConfig,
-    model: Model,
-    input_size: Sequence[int],
-    workers: int,
-    advance: Advance,
-) -> FeatureModel:
-    if not isinstance(model, ReidModel | Backbone):
-        return PixelFeatures(model, flip=config.flip_test, advance=advance)
-    return NetworkFeatures(
-        model,
-        input_size=input_size,
-        num_frames=config.num_frames,
-        batch_size=config.batch_size,
-        flip=config.flip_test,
-        workers=workers,
-        advance=advance,
-    )
+def _fit_choices(row: Row, model: Model) -> Row:
+    """A row that names no neck where the model has none."""
+    has_neck = isinstance(model, ReidModel) and model.neck is not None
+    return row if has_neck else {**row, "neck": NO_CHOICE}
 
 
-def _load_row(part: Path) -> Row | None:
-    """The row that an earlier attempt finished; one answer for all ranks."""
-    path = part / "row.json"
+def _load_rows(part: Path) -> list[Row] | None:
+    """The rows that an earlier attempt finished; one answer for all ranks."""
+    path = part / "rows.json"
     own = json.loads(path.read_text()) if is_main() and path.is_file() else None
-    row: Row | None = broadcast_object(own)
-    return row
-
-
-def _save_part(part: Path, row: Row, result: ProtocolResult, cache: FeatureCache | None) -> None:
-    """Files of one row, its scores last: what has scores is complete."""
-    _save_ranking(part / "ranking" / f"{part.name}.parquet", result)
-    if cache is not None:
-        _save_features(part / "features", _slug(str(row["row"])), result, cache)
-    _save_json(part / "row.json", row)
+    rows: list[Row] | None = broadcast_object(own)
+    return rows
 
 
 def _save_ranking(path: Path, result: ProtocolResult) -> None:
@@ -192,17 +259,6 @@ def _save_ranking(path: Path, result: ProtocolResult) -> None:
         "distance": pa.array(np.concatenate([top.distances for top in lists]), pa.float32()),
     }
     save_table(path, pa.table(columns))
-
-
-def _save_features(folder: Path, slug: str, result: ProtocolResult, cache: FeatureCache) -> None:
-    protocol = PROTOCOLS[result.protocol]
-    parts = (
-        ("query", result.query, protocol.query_modality),
-        ("gallery", result.gallery, protocol.gallery_modality),
-    )
-    for part, entries, modality in parts:
-        path = folder / f"{slug}_{part}_{modality}.parquet"
-        save_feature_table(path, ids=entries.ids, features=cache(entries, modality, modality))
 
 
 def _assemble(out: Path, results: dict[str, list[Row]], building: Path, *, remove: bool) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vills.areas import AREAS
-from vills.data.clips import spread_clips
+from vills.data.clip_plans import spread_clips
 from vills.data.files import atomic_path
 from vills.data.images import CorruptImageError
 from vills.data.transforms import MEAN, STD, resize

@@ -32,11 +32,17 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def save_feature_table(path: Path, *, ids: Sequence[str], features: np.ndarray) -> None:
-    """Write features [n, W] of records, in record order: columns record_id and feature."""
+def save_feature_table(
+    path: Path, *, ids: Sequence[str], frames: np.ndarray, features: np.ndarray
+) -> None:
+    """Write features [n, W] in record order: columns record_id, frame (-1: all of it), feature."""
     flat = pa.array(np.ascontiguousarray(features, np.float32).ravel())
-    column = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
-    save_table(path, pa.table({"record_id": pa.array(list(ids), pa.string()), "feature": column}))
+    columns = {
+        "record_id": pa.array(list(ids), pa.string()),
+        "frame": pa.array(frames, pa.int32()),
+        "feature": pa.FixedSizeListArray.from_arrays(flat, features.shape[1]),
+    }
+    save_table(path, pa.table(columns))
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -5,48 +5,60 @@ Legend: n entries, B inputs of a batch, T frames of a clip, D feature width.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vills.data.feature_loading import build_feature_loader
-from vills.data.frames import FrameReader
+from vills.areas import AREAS
+from vills.config.checks import ConfigError
+from vills.data.clip_plans import plan_frames
+from vills.data.feature_loading import CheckedFrames, build_feature_loader
 from vills.distributed import gather_objects, get_rank, get_world_size
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import Entries
+from vills.evaluation.protocols.base import FeatureChoice
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 
 PixelModel = Callable[[NDArray[np.uint8]], FloatArray]
 """RGB crop [H, W, 3] of any size -> feature [D]."""
-
-
 Advance = Callable[[int, int], None]
 """Told (entries described, entries)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What is read of a tracklet."""
+
+    name: str = "all"
+    """all, dense, evenly or begin; see `plan_clips`."""
+    num_frames: int = 8
+    """T."""
 
 
 class FeatureModel(Protocol):
     """Anything that describes entries."""
 
-    def compute(self, entries: Entries, modality: str) -> FloatArray:
-        """[n, D] features of images, or of tracklets (modality video), in the entries' order."""
+    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
+        """[n, D] features of images alone, or of tracklets alone, in the entries' order."""
         ...
 
-    def narrow(self, features: FloatArray, other: str) -> FloatArray:
-        """The part of the features that entries of modality `other` have too."""
+    def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
+        """The part of the features that all `choice.modalities` have."""
         ...
 
 
 class NetworkFeatures:
-    """A fine-tuned model (feature after its neck) or a backbone (role tokens side by side).
+    """A fine-tuned model (feature before or after its neck) or a backbone (its role tokens).
 
-    A tracklet is cut into clips that together hold all its frames; their features are averaged.
-    What was trained on images alone describes a clip frame by frame. An image before a video
-    model is a clip of one frame; a backbone compares images and videos by the roles that both
-    have, the coarse and area tokens that alignment pulls together. Every rank must call.
+    A model of clips describes a tracklet's clips, and an image as a clip of one frame. A model of
+    images describes a tracklet frame by frame, each frame once. Mean or maximum over clips or
+    frames. A backbone compares images and videos by the roles that both have, the coarse and area
+    tokens that alignment pulls together. Every rank must call.
     """
 
     def __init__(
@@ -54,9 +66,8 @@ class NetworkFeatures:
         network: ReidModel | Backbone,
         *,
         input_size: Sequence[int],
-        num_frames: int,
         batch_size: int,
-        flip: bool = False,
+        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
         workers: int = 0,
         advance: Advance | None = None,
     ) -> None:
@@ -65,128 +76,189 @@ class NetworkFeatures:
         Args:
             network: what describes.
             input_size: height and width, px.
-            num_frames: T.
             batch_size: images per forward.
-            flip: add the feature of the mirrored input.
+            sampling: which clips of a tracklet.
             workers: processes that decode.
             advance: told how far this rank is.
         """
         self.network = network
         self.input_size = input_size
-        self.num_frames = num_frames
         self.batch_size = batch_size
-        self.flip = flip
+        self.sampling = sampling
         self.workers = workers
         self.advance = advance
 
-    def compute(self, entries: Entries, modality: str) -> FloatArray:
-        """[n, D], the mean over each entry's clips; ranks share the batches and all get all."""
-        video = modality == "video"
+    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
+        """[n, D], pooled over each entry's inputs; ranks share the batches and all get all.
+
+        Raises:
+            ConfigError: the network has none of the roles.
+            DamagedRecordError: a record cannot be read.
+        """
+        assert entries.reader is not None, "a network needs pixels"
+        clips = "video" in entries.modalities and self._takes_clips
+        length = self.sampling.num_frames
         loader = build_feature_loader(
             entries.manifest,
             entries.reader,
             input_size=self.input_size,
-            batch_size=max(1, self.batch_size // self.num_frames) if video else self.batch_size,
-            mode=modality,
-            num_frames=self.num_frames,
+            batch_size=max(1, self.batch_size // length) if clips else self.batch_size,
+            mode="clip" if clips else "frame",
+            num_frames=length,
+            sampling=self.sampling.name,
             rank=get_rank(),
             world_size=get_world_size(),
             workers=self.workers,
         )
         device = next(self.network.parameters()).device
-        # float64: a sum of float32 values is then the same in whatever order ranks add it
-        total: NDArray[np.float64] | None = None
-        count = np.zeros(len(entries))
+        pool = _Pool(len(entries), choice.pooling, repeats="video" in entries.modalities)
         with _evaluating(self.network):
             for inputs, rows in loader:
-                features = self._forward(inputs.to(device), modality).double().cpu().numpy()
-                if total is None:
-                    total = np.zeros((len(entries), features.shape[1]))
-                np.add.at(total, rows.numpy(), features)
-                np.add.at(count, rows.numpy(), 1)
+                features = self._forward(inputs.to(device), choice)
+                pool.add(rows.numpy(), features.float().cpu().numpy())
                 if self.advance is not None:
                     self.advance(int(rows[-1]) + 1, len(entries))
-        parts = [part for part in gather_objects((total, count)) if part[0] is not None]
-        if not parts:
-            raise ValueError("no entries to describe")
-        sums, counts = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        means: FloatArray = (sums / counts[:, None]).astype(np.float32)
-        return means
+        return pool.gather()
 
-    def narrow(self, features: FloatArray, other: str) -> FloatArray:
-        """A backbone's roles that `other` has; a fine-tuned model has one space for both."""
+    def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
+        """A backbone's roles that all modalities have; a fine-tuned model has one space."""
         if isinstance(self.network, ReidModel):
             return features
-        width = self.network.compute_feature_width(other)
-        return features[:, : min(width, features.shape[1])]
+        widths = [
+            len(self._pick_roles(name, choice)) * self.network.config.width
+            for name in choice.modalities
+        ]
+        return features[:, : min([features.shape[1], *widths])]
 
-    def _forward(self, inputs: Tensor, modality: str) -> Tensor:
-        """[B, D] of [B, 3, H, W] or [B, T, 3, H, W]."""
-        feature = self._describe(inputs, modality)
-        return feature + self._describe(inputs.flip(-1), modality) if self.flip else feature
-
-    def _describe(self, inputs: Tensor, modality: str) -> Tensor:
+    @property
+    def _takes_clips(self) -> bool:
         if isinstance(self.network, ReidModel):
-            return self.network.compute_feature(inputs)
-        if modality == "video":
-            roles = self.network.encode_video(inputs).roles
-        else:
-            roles = self.network.encode_image(inputs).roles
-        return self.network.compute_feature(roles, modality=modality)
+            return self.network.modality != "image"
+        return "temporal" in self.network.get_roles("video")
+
+    def _forward(self, inputs: Tensor, choice: FeatureChoice) -> Tensor:
+        """[B, D] of [B, 3, H, W] or [B, T, 3, H, W]."""
+        feature = self._describe(inputs, choice)
+        if choice.flip:
+            feature = feature + self._describe(inputs.flip(-1), choice)
+        return feature
+
+    def _describe(self, inputs: Tensor, choice: FeatureChoice) -> Tensor:
+        if isinstance(self.network, ReidModel):
+            return self.network.compute_features(inputs, neck=choice.neck, roles=choice.roles)
+        if inputs.dim() == 5:
+            tokens = self.network.encode_video(inputs).roles
+            return tokens[:, self._pick_roles("video", choice)].flatten(1)
+        tokens = self.network.encode_image(inputs).roles
+        return tokens[:, self._pick_roles("image", choice)].flatten(1)
+
+    def _pick_roles(self, modality: str, choice: FeatureChoice) -> list[int]:
+        """Token indices of a backbone's roles; those that images lack come last."""
+        assert isinstance(self.network, Backbone)
+        roles = self.network.get_roles(modality)
+        picked = [
+            index
+            for name, index in roles.items()
+            if not choice.roles or ("areas" if name in AREAS else name) in choice.roles
+        ]
+        if not picked:
+            raise ConfigError(
+                f"evaluate.*.roles = {list(choice.roles)} is not allowed here. Allowed: for "
+                f"{modality} this network has {', '.join(roles)}. What to do: add one of them, or "
+                "leave out the baseline pretrained."
+            )
+        return picked
 
 
 class PixelFeatures:
-    """A function of crops; a tracklet is the mean over all its frames."""
+    """A function of crops; a tracklet is the mean or maximum over its frames."""
 
     def __init__(
-        self, describe: PixelModel, *, flip: bool = False, advance: Advance | None = None
+        self,
+        describe: PixelModel,
+        *,
+        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
+        advance: Advance | None = None,
     ) -> None:
-        """Take the function; `flip` adds the feature of the mirrored crop."""
+        """Take the function and which frames of a tracklet it sees."""
         self.describe = describe
-        self.flip = flip
+        self.sampling = sampling
         self.advance = advance
 
-    def compute(self, entries: Entries, modality: str) -> FloatArray:
-        """[n, D]."""
-        frames = FrameReader(entries.manifest, entries.reader)
-        features = []
-        for row in range(len(entries)):
-            crops = (frames.read(row, position) for position in range(frames.num_frames(row)))
-            each = np.stack([self._describe(crop) for crop in crops])
-            features.append(each.astype(np.float64).mean(axis=0))
+    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
+        """[n, D]; ranks share the entries and all get all.
+
+        Raises:
+            DamagedRecordError: a record cannot be read.
+        """
+        assert entries.reader is not None, "a function of pixels needs pixels"
+        frames = CheckedFrames(entries.manifest, entries.reader)
+        nums = entries.manifest.column("num_frames")
+        pool = _Pool(len(entries), choice.pooling, repeats="video" in entries.modalities)
+        for row in range(get_rank(), len(entries), get_world_size()):
+            positions = plan_frames(
+                int(nums[row]), self.sampling.num_frames, sampling=self.sampling.name
+            )
+            crops = (frames.read(row, int(position)) for position in positions)
+            each = np.stack([self._describe(crop, choice) for crop in crops])
+            pool.add(np.full(len(each), row), each)
             if self.advance is not None:
                 self.advance(row + 1, len(entries))
-        return np.stack(features).astype(np.float32)
+        return pool.gather()
 
-    def narrow(self, features: FloatArray, other: str) -> FloatArray:
+    def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
         """All of it: an image and a tracklet are described alike."""
         return features
 
-    def _describe(self, crop: NDArray[np.uint8]) -> FloatArray:
+    def _describe(self, crop: NDArray[np.uint8], choice: FeatureChoice) -> FloatArray:
         feature = self.describe(crop)
-        if self.flip:
+        if choice.flip:
             feature = feature + self.describe(np.ascontiguousarray(crop[:, ::-1]))
         return feature
 
 
-class FeatureCache:
-    """Describes the same entries once, however many protocols ask.
+class _Pool:
+    """Mean or maximum over the inputs of each entry, whatever rank described them."""
 
-    Whole sets are kept, never single records: batches are then cut alike whichever protocol comes
-    first, so that a resumed run has the last bits of an undisturbed one.
-    """
+    def __init__(self, num_entries: int, pooling: str, *, repeats: bool) -> None:
+        """`repeats`: whether an entry can have several inputs."""
+        self._num = num_entries
+        self._combine = np.maximum if pooling == "max" else np.add
+        self._start = -np.inf if pooling == "max" else 0.0
+        # float64: a sum of float32 values is then the same in whatever order ranks add it
+        self._dtype = np.float64 if repeats else np.float32
+        self._values: NDArray[Any] | None = None
+        self._counts = np.zeros(num_entries, np.int64)
 
-    def __init__(self, model: FeatureModel) -> None:
-        """Wrap a model."""
-        self._model = model
-        self._features: dict[tuple[str, tuple[tuple[str, int], ...]], FloatArray] = {}
+    def add(self, rows: NDArray[np.int64], features: FloatArray) -> None:
+        """Take features [B, D] of inputs of the entries rows [B]."""
+        if self._values is None:
+            self._values = np.full((self._num, features.shape[1]), self._start, self._dtype)
+        self._combine.at(self._values, rows, features)
+        np.add.at(self._counts, rows, 1)
 
-    def __call__(self, entries: Entries, modality: str, other: str) -> FloatArray:
-        """Features [n, D] of `modality`, fit to be compared with those of modality `other`."""
-        key = (modality, tuple(entries.keys))
-        if key not in self._features:
-            self._features[key] = self._model.compute(entries, modality)
-        return self._model.narrow(self._features[key], other)
+    def gather(self) -> FloatArray:
+        """[n, D] over all ranks."""
+        if get_world_size() > 1:
+            self._join_ranks()
+        if self._values is None:
+            raise ValueError("no entries to describe")
+        if self._combine is np.add and self._dtype is np.float64:
+            self._values /= self._counts[:, None]
+        return np.asarray(self._values, np.float32)
+
+    def _join_ranks(self) -> None:
+        touched = np.flatnonzero(self._counts)
+        own = None if self._values is None else self._values[touched]
+        parts = gather_objects((touched, self._counts[touched], own))
+        self._values, self._counts = None, np.zeros(self._num, np.int64)
+        for rows, counts, values in parts:
+            if values is None:
+                continue
+            if self._values is None:
+                self._values = np.full((self._num, values.shape[1]), self._start, self._dtype)
+            self._values[rows] = self._combine(self._values[rows], values)
+            self._counts[rows] += counts
 
 
 @contextmanager

@@ -69,7 +69,8 @@ class Stage:
 
     name: str
     sections: tuple[str, ...]
-    """Sections of params.yaml that it reads; `{item}` stands for the data set."""
+    """Sections of params.yaml that it reads; `{item}` stands for the data set, other names in
+    braces for what `names` gives."""
     inputs: Callable[["Params", str], dict[str, Path]]
     """What it reads, by name; relative paths are below the project's folder."""
     outs: Callable[[str], dict[str, Path]]
@@ -79,15 +80,22 @@ class Stage:
     """One line for people."""
     items: Callable[["Params"], tuple[str, ...]] = lambda _: ("",)
     """Data sets that it runs for."""
+    names: Callable[["Params", str], Mapping[str, str]] = lambda params, item: {}
+    """What stands for a name in `sections`, where it depends on the parameters."""
+
+    def list_sections(self, params: "Params", item: str) -> dict[str, str]:
+        """Its sections by dotted name, keyed without the part in braces."""
+        known = {"item": item, **self.names(params, item)}
+        return {section.split(".{")[0]: section.format(**known) for section in self.sections}
 
     def resolve_sections(self, params: "Params", item: str) -> dict[str, Any]:
-        """Its sections of `params`, keyed without the item."""
+        """The content of its sections, keyed alike."""
         resolved = {}
-        for section in self.sections:
+        for key, section in self.list_sections(params, item).items():
             value: Any = params
-            for part in section.format(item=item).split("."):
+            for part in section.split("."):
                 value = value[part] if isinstance(value, dict) else getattr(value, part)
-            resolved[section.removesuffix(".{item}")] = value
+            resolved[key] = value
         return resolved
 
 

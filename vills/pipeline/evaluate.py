@@ -1,10 +1,13 @@
-"""Stage evaluate@data set: retrieval scores of the fine-tuned models beside baselines."""
+"""Stage evaluate@data set: retrieval scores of fine-tuned models beside baselines."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
-from vills.config.finetune import FinetuneConfig
+from vills.config.finetune import FinetuneConfig, Variant, list_variants
 from vills.pipeline import (
     ARTIFACTS,
     Stage,
@@ -16,67 +19,158 @@ from vills.pipeline import (
 
 if TYPE_CHECKING:
     from vills.config.params import Params
-    from vills.evaluation.baselines import Model
+    from vills.evaluation.baselines import ModelRow
+    from vills.models.backbone import Backbone
+    from vills.models.reid import ReidModel
 
-ROWS = {"pretrained": "finetuned", "scratch": "scratch"}
-"""Initialisation of a fine-tuned model -> its row in the tables."""
+ROWS = {"pretrained": "finetuned"}
+"""Initialisation of a fine-tuned model -> its row in the tables, where the two differ."""
 
 
 def run(context: StageContext) -> None:
-    """Score every model under every protocol."""
-    from vills.data.reid import load_reid_data
+    """Score every model under every protocol, on every split."""
     from vills.evaluation.evaluate import evaluate_dataset
+    from vills.evaluation.splits import load_test_sets
 
+    config = context.config("evaluate", EvaluateConfig)
     trained = context.config("finetune", FinetuneConfig)
-    curated = context.inputs["curated"] / context.item
+    splits = load_test_sets(context.inputs["curated"] / context.item, split_ids=config.split_ids)
     results = evaluate_dataset(
-        context.config("evaluate", EvaluateConfig),
-        data=load_reid_data(curated, modality=trained.modality),
-        models=build_models(context, trained),
+        config,
+        splits=splits,
+        models=build_models(context, config, trained),
         input_size=trained.input_size,
         out=context.outs["evaluate"],
         work=context.work / "rows",
         progress=context.progress,
     )
+    headlines = pick_headlines(results["rows"])
+    _save_plot(context.outs["plots"], headlines)
     scores: dict[str, dict[str, Any]] = {}
-    lines = ["protocol,model,rank,share"]
-    for row in results["rows"]:
-        name, protocol = str(row["row"]), str(row["protocol"])
-        values = {k: v for k, v in row.items() if k not in ("row", "protocol")}
-        scores.setdefault(protocol, {})[name] = {key: values[key] for key in ("mAP", "R-1")}
-        ranks = [key for key in values if key.startswith("R-")]
-        lines += [f"{protocol},{name},{rank[2:]},{values[rank]}" for rank in ranks]
-    context.outs["plots"].parent.mkdir(parents=True, exist_ok=True)
-    context.outs["plots"].write_text("\n".join(lines) + "\n")
+    for row in headlines:
+        values = {key: row[key] for key in ("mAP", "R-1") if row.get(key) is not None}
+        scores.setdefault(str(row["protocol"]), {})[_name(row)] = values
     context.save_metrics({"scores": {context.item: scores}})
 
 
-def build_models(context: StageContext, trained: FinetuneConfig) -> dict[str, "Model"]:
-    """Rows of the table: baselines, then the fine-tuned models."""
-    from vills.evaluation.baselines import build_baselines
-    from vills.models.weights import load_backbone, load_reid
+def build_models(
+    context: StageContext, config: EvaluateConfig, trained: FinetuneConfig
+) -> "list[ModelRow]":
+    """Rows of the tables: baselines, then the fine-tuned models, best known start last."""
+    from vills.evaluation.baselines import ModelRow, build_baselines
 
-    tuned = {
-        ROWS[name]: load_reid(context.inputs["finetune"] / name).eval()
-        for name in reversed(trained.initialisations)
-    }
+    folder = context.inputs["finetune"]
+    variants = list_variants(trained)
+    tuned = []
+    for initialisation in reversed(trained.initialisations):
+        own = [variant for variant in variants if variant.initialisation == initialisation]
+        for variant, splits in assign_splits(
+            own, config.split_ids, same=config.model == context.item, item=context.item
+        ):
+            tuned.append(
+                ModelRow(
+                    ROWS.get(initialisation, initialisation),
+                    partial(_load_reid, folder / variant.name),
+                    splits,
+                    keep_features=True,
+                )
+            )
+    pretrained = context.inputs["pretrain"] / trained.network
     baselines = build_baselines(
-        context.config("evaluate", EvaluateConfig),
-        reference=next(iter(tuned.values())),
-        pretrained=load_backbone(context.inputs["pretrain"] / trained.network).eval(),
+        config,
+        load_reference=partial(_load_reid, folder / variants[0].name),
+        load_pretrained=partial(_load_backbone, pretrained),
         onnx_path=context.inputs.get("onnx_weights"),
     )
-    return {**baselines, **tuned}
+    return [*baselines, *tuned]
+
+
+def assign_splits(
+    variants: Sequence[Variant], split_ids: Sequence[int], *, same: bool, item: str
+) -> list[tuple[Variant, tuple[int, ...]]]:
+    """Which model of one initialisation scores which splits; () = all.
+
+    Args:
+        variants: models of one initialisation.
+        split_ids: splits to score.
+        same: whether the models are of the data set that is scored.
+        item: the data set that is scored.
+
+    Raises:
+        ConfigError: a split that no model was trained on: people whom another split tests are
+            people that this one trains on.
+    """
+    if not same:
+        return [(variants[0], ())]
+    by_split = {variant.split_id: variant for variant in variants}
+    missing = [split for split in split_ids if split not in by_split]
+    if missing:
+        raise ConfigError(
+            f"evaluate.{item}.split_ids has {missing}, on which finetune.{item} was not trained. "
+            f"Allowed: {sorted(by_split)}, since a model of another split has seen the people that "
+            f"this one tests. What to do: add them to finetune.{item}.split_ids, or set "
+            f"evaluate.{item}.model to another data set's."
+        )
+    return [(by_split[split], (split,)) for split in split_ids]
+
+
+def pick_headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One row per model, protocol and re-ranking: the mean where splits or galleries are averaged.
+
+    DVC and MLflow compare a few numbers; results.json has all.
+    """
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = (str(row["protocol"]), str(row["row"]), str(row["rerank"]))
+        groups.setdefault(key, []).append(row)
+    # means stand behind what they average
+    return [group[-1] for group in groups.values()]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['row']}_reranked" if row["rerank"] == "on" else str(row["row"])
+
+
+def _save_plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    lines = ["protocol,model,rank,share"]
+    for row in rows:
+        shares = {key[2:]: row[key] for key in row if key.startswith("R-") and key[2:].isdigit()}
+        lines += [
+            f"{row['protocol']},{_name(row)},{rank},{share}"
+            for rank, share in shares.items()
+            if share is not None
+        ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _load_reid(folder: Path) -> "ReidModel":
+    from vills.models.weights import load_reid
+
+    return load_reid(folder).to(_pick_device()).eval()
+
+
+def _load_backbone(folder: Path) -> "Backbone":
+    from vills.models.weights import load_backbone
+
+    return load_backbone(folder).to(_pick_device()).eval()
+
+
+def _pick_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
+    config = params.evaluate[item]
     inputs = {
         "curated": ARTIFACTS / "curated",
-        "finetune": ARTIFACTS / "finetune" / item,
+        "finetune": ARTIFACTS / "finetune" / config.model,
         "pretrain": ARTIFACTS / "pretrain",
     }
-    if params.evaluate[item].onnx_weights:
-        inputs["onnx_weights"] = get_weights_path(params.evaluate[item].onnx_weights)
+    if config.onnx_weights:
+        inputs["onnx_weights"] = get_weights_path(config.onnx_weights)
     return inputs
 
 
@@ -86,7 +180,7 @@ def _items(params: "Params") -> tuple[str, ...]:
 
 STAGE = Stage(
     name="evaluate",
-    sections=("evaluate.{item}", "finetune.{item}"),
+    sections=("evaluate.{item}", "finetune.{model}"),
     inputs=_inputs,
     outs=lambda item: {
         "evaluate": ARTIFACTS / "evaluate" / item,
@@ -94,6 +188,7 @@ STAGE = Stage(
         "plots": get_plots_path("evaluate", item),
     },
     run=run,
-    summary="Retrieval scores of the fine-tuned models beside baselines",
+    summary="Retrieval scores of fine-tuned models beside baselines",
     items=_items,
+    names=lambda params, item: {"model": params.evaluate[item].model},
 )
