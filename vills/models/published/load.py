@@ -1,0 +1,144 @@
+"""Fills an encoder from a published file, or says all that is wrong with the file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vills.models.encoder import Encoder
+from vills.models.published.coverage import Mismatch, find_giveaways, find_mismatch, sort_names
+from vills.models.published.dino import DINO
+from vills.models.published.dinov2 import DINOV2
+from vills.models.published.ibot import IBOT
+from vills.models.published.layout import HEADS, Layout, State
+from vills.models.published.mae import MAE
+from vills.models.published.part_aware import PASS
+from vills.models.published.positions import Grid, convert_positions, has_positions
+from vills.models.published.report import LoadReport
+from vills.models.published.sizes import find_sizes
+from vills.models.published.tensor_file import TensorFile, read_tensors
+from vills.models.published.timm_vit import TIMM, has_qkv_bias
+from vills.models.published.transreid_ssl import TRANSREID_SSL
+from vills.models.weights import WeightsError
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout for layout in (DINO, IBOT, DINOV2, PASS, TRANSREID_SSL, MAE, TIMM)
+}
+
+_AREA_TOKENS = "reg_token"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A file's tensors under the encoder's names, and how they fit."""
+
+    state: State
+    dropped: list[str]
+    random: list[str]
+    zero: list[str]
+    grid: Grid | None
+    """Of the file's position table."""
+    mismatch: Mismatch
+
+
+def load_published(encoder: Encoder, path: Path, *, layout: str) -> list[str]:
+    """`fill_encoder`, for callers that only need to know what stays random.
+
+    Returns:
+        Names of the encoder's tensors that the layout lacks and that keep their random start.
+    """
+    return fill_encoder(encoder, path, layout=layout).random
+
+
+def fill_encoder(encoder: Encoder, path: Path, *, layout: str) -> LoadReport:
+    """Fill `encoder` from a published file, its position table resampled to the encoder's grid.
+
+    Args:
+        encoder: of the file's width, depth and patch size.
+        path: a .safetensors, or a file of torch.save, which is read as data only.
+        layout: one of vills.config.published.WEIGHT_LAYOUTS.
+
+    Returns:
+        What was used, dropped and left at random.
+
+    Raises:
+        WeightsError: if the file is unreadable, or any tensor is missing, left over, of another
+            shape or not finite; it lists all of them. The encoder is then unchanged.
+    """
+    if layout not in LAYOUTS:
+        raise WeightsError(
+            f"layout {layout!r} is not allowed. Allowed: {', '.join(LAYOUTS)}. "
+            "What to do: choose the one whose names the file's tensors have."
+        )
+    file, own = read_tensors(path), encoder.vit.state_dict()
+    fit = compute_fit(file.state, LAYOUTS[layout], own=own, grid=encoder.grid)
+    if fit.mismatch:
+        raise WeightsError(_explain(file, layout, fit, own=own, grid=encoder.grid))
+    _check_heads(encoder, file, LAYOUTS[layout])
+    encoder.vit.load_state_dict({**{name: own[name] for name in fit.random}, **fit.state})
+    assert fit.grid is not None, "a table without a grid is a mismatch"
+    return LoadReport(
+        file=path.name,
+        layout=layout,
+        wrapper=file.wrapper,
+        num_used=len(file.state) - len(fit.dropped),
+        dropped=fit.dropped,
+        random=fit.random,
+        zero=fit.zero,
+        file_grid=fit.grid,
+        grid=encoder.grid,
+    )
+
+
+def compute_fit(state: State, layout: Layout, *, own: State, grid: Grid) -> Fit:
+    """Convert a file's tensors as `layout` and compare them with the encoder's `own`."""
+    dropped = sort_names({name for name in state if layout.is_dropped(name)})
+    kept = {name: tensor for name, tensor in state.items() if not layout.is_dropped(name)}
+    absent, used = layout.find_missing(kept), layout.convert(kept)
+    problems, old = [], None
+    if has_positions(used):
+        rows = used["pos_embed"].shape[1]
+        used, old = convert_positions(used, layout, grid=grid)
+        if old is None:
+            problems = [
+                f"pos_embed of {rows} rows is no patch grid (allowed: a square, one twice as high "
+                f"as wide, or {grid[0]}x{grid[1]}, with the layout's rows for prefix tokens)"
+            ]
+    random = sorted({_AREA_TOKENS} - used.keys())
+    expected = {name: own[name] for name in own.keys() - set(random)}
+    mismatch = find_mismatch(used, expected, absent, problems=problems)
+    zero = [name for name in used if name.endswith(".qkv.bias") and not has_qkv_bias(kept)]
+    return Fit(used, dropped, random, sort_names(set(zero)), old, mismatch)
+
+
+def find_other_layouts(state: State, layout: str, *, own: State, grid: Grid) -> list[str]:
+    """Layouts other than `layout` as which the tensors fill the encoder."""
+    others = [name for name in LAYOUTS if name != layout]
+    return [n for n in others if not compute_fit(state, LAYOUTS[n], own=own, grid=grid).mismatch]
+
+
+def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid) -> str:
+    """All names, what the file seems to be, and the setting that would help."""
+    text = f"{file.path} does not fit as layout {layout}: {fit.mismatch.describe()}."
+    giveaways = find_giveaways(file.state)
+    if giveaways:
+        return f"{text} What to do: {'; '.join(giveaways)}."
+    others = find_other_layouts(file.state, layout, own=own, grid=grid)
+    if others:
+        return f"{text} What to do: name its layout, it fits {' and '.join(others)}."
+    settings = find_sizes(fit.state).build_settings(find_sizes(own))
+    if settings:
+        return (
+            f"{text} What to do: set the file's sizes, {' '.join(settings)} (a patch size needs "
+            "pictures of its multiples), and model.num_heads to the publisher's."
+        )
+    return f"{text} What to do: check the layout and the file (see docs/weights.md)."
+
+
+def _check_heads(encoder: Encoder, file: TensorFile, layout: Layout) -> None:
+    """A wrong number of heads fits every tensor and gives other features: refuse what is known."""
+    width = find_sizes(encoder.vit.state_dict()).width
+    if layout.known_heads and encoder.num_heads != HEADS.get(width, encoder.num_heads):
+        raise WeightsError(
+            f"{file.path} is of layout {layout.name} and width {width}, whose ViT has "
+            f"{HEADS[width]} attention heads, the encoder {encoder.num_heads}. What to do: set "
+            f"model.num_heads={HEADS[width]}."
+        )

@@ -1,0 +1,140 @@
+"""Reads a weights file as data: no code of a file is ever run."""
+
+import argparse
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vills.models.published.layout import State
+from vills.models.weights import WeightsError
+
+WRAPPERS = ("teacher", "state_dict", "model", "student")
+"""Where publishers keep the tensors; a checkpoint with two networks gives its teacher."""
+_PREFIXES = ("module.", "_orig_mod.", "backbone.")
+_DAMAGE = (
+    *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(OSError, EOFError, struct.error, pickle.UnpicklingError, SafetensorError, OverflowError),
+)
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """Tensors of a file in fp32, wrappers and prefixes taken off."""
+
+    path: Path
+    state: State
+    wrapper: str
+    """Where they were: `teacher`, `model`, or empty."""
+
+
+def read_tensors(path: Path) -> TensorFile:
+    """Read a .safetensors, or a file of torch.save.
+
+    Raises:
+        WeightsError: if it is missing or damaged, holds anything but data, or no tensors by name.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist. What to do: name a weights file.")
+    content, wrappers = _load(path), []
+    while isinstance(content, Mapping):
+        found = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
+        if not found:
+            break
+        wrappers.append(found[0])
+        content = content[found[0]]
+    if not isinstance(content, Mapping) or not content or not _holds_tensors(content):
+        raise WeightsError(
+            f"{path} holds no tensors by name{_describe(content)}. Allowed: a state dict, alone "
+            f"or under {', '.join(WRAPPERS)}. What to do: check that this is a weights file."
+        )
+    return TensorFile(path, _build_state(content, path), ".".join(wrappers))
+
+
+def _load(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # Full checkpoints of DINO, PASS and MAE carry their command line, which is plain data.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files that are then refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
+        objects = _find_objects(path, str(error))
+        if objects:
+            raise WeightsError(
+                f"{path} holds objects whose reading would run code: {', '.join(objects)}. "
+                "Allowed: tensors, numbers, text, lists and dicts. What to do: only if you trust "
+                "its author, load it where it was made and save its state dict alone."
+            ) from error
+        raise WeightsError(
+            f"{path} cannot be read as weights ({_find_reason(error)}). Allowed: a .safetensors, "
+            "or a file of torch.save. What to do: fetch it again, the copy may be cut off or a web "
+            "page."
+        ) from error
+
+
+def _find_objects(path: Path, message: str) -> list[str]:
+    """Names of classes and functions in the file that are no data, without calling any."""
+    if path.suffix == ".safetensors":
+        return []
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except _DAMAGE:  # torch lists them for its newer format only; its message names the first
+        return re.findall(r"GLOBAL ([\w.]+)", message)[:1]
+
+
+def _find_reason(error: Exception) -> str:
+    """The line of torch's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "WeightsUnpickler error" in line]
+    return f"{type(error).__name__}: {[*told, *lines, ''][0][:200]}"
+
+
+def _holds_tensors(content: Mapping[Any, Any]) -> bool:
+    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+
+
+def _describe(content: Any) -> str:
+    """What is there instead, for the message."""
+    if not isinstance(content, Mapping):
+        return f", but a {type(content).__name__}"
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    return f" alone: {', '.join(others)} are none" if others else ""
+
+
+def _build_state(content: Mapping[str, Tensor], path: Path) -> State:
+    """Tensors by their names without prefixes; two that become one are refused."""
+    origins: dict[str, str] = {}
+    for name in content:
+        first = origins.setdefault(_strip(name), name)
+        if first != name:
+            raise WeightsError(
+                f"{path} has two tensors {_strip(name)}: {first} and {name}. Allowed: one. "
+                "What to do: save the one network that is meant as a file of its own."
+            )
+    return {name: _to_float32(content[origin]) for name, origin in origins.items()}
+
+
+def _to_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _strip(name: str) -> str:
+    while True:
+        short = name
+        for prefix in _PREFIXES:
+            short = short.removeprefix(prefix)
+        if short == name:
+            return name
+        name = short

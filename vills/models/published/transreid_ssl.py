@@ -1,0 +1,13 @@
+"""TransReID-SSL (Luo et al. 2021): DINO on persons, 256x128 px.
+
+Its release with ICS, a stem of convolutions with instance and batch norm before the patches, is no
+plain ViT and is refused.
+"""
+
+from vills.models.published.layout import OWN, PERSON, SQUARE, Layout
+
+TRANSREID_SSL = Layout(
+    "transreid_ssl",
+    source="damo-cv/TransReID-SSL",
+    grids=(OWN, PERSON, SQUARE),
+)
