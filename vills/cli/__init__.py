@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import vills
-from vills.cli import configure, data, extract, run, scores, sheets, tracking, weights
+from vills.cli import configure, data, evaluate, extract, run, scores, sheets, tracking, weights
 from vills.errors import UserError
 
 COMMANDS = (
@@ -14,6 +14,7 @@ COMMANDS = (
     *data.COMMANDS,
     *weights.COMMANDS,
     *extract.COMMANDS,
+    *evaluate.COMMANDS,
     *scores.COMMANDS,
     *sheets.COMMANDS,
     *tracking.COMMANDS,

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> None:
     """Write report/index.html and report/tables.md."""
-    from vills.report.build import ReportInputs, build_report
+    from vills.report.build import build_report
+    from vills.report.inputs import ReportInputs
 
-    prefix = "evaluate_"
-    items = [name.removeprefix(prefix) for name in context.inputs if name.startswith(prefix)]
-    trained = context.sections["finetune"]
     inputs = ReportInputs(
         artifacts=context.inputs["metrics"].parent,
-        items={item: trained[item] for item in items},
+        items={item: entry.model for item, entry in context.sections["evaluate"].items()},
+        models=context.sections["finetune"],
         runs=context.work.parents[2],
     )
     config = context.config("report", ReportConfig)
@@ -36,6 +35,7 @@ def _inputs(params: "Params", item: str) -> dict[str, Path]:
     }
     for name in params.evaluate:
         inputs[f"evaluate_{name}"] = ARTIFACTS / "evaluate" / name
+    for name in params.finetune:
         inputs[f"finetune_{name}"] = ARTIFACTS / "finetune" / name
         inputs[f"plots_{name}"] = get_plots_path("finetune", name)
     return inputs
@@ -43,7 +43,7 @@ def _inputs(params: "Params", item: str) -> dict[str, Path]:
 
 STAGE = Stage(
     name="report",
-    sections=("finetune", "report"),
+    sections=("evaluate", "finetune", "report"),
     inputs=_inputs,
     outs=lambda item: {"report": Path("report")},
     run=run,

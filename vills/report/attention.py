@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import torch
 
+from vills.config.finetune import list_variants
+from vills.config.report import ReportConfig
 from vills.data.images import decode_image
 from vills.data.normalise import normalise
 from vills.evaluation.attention import (
@@ -12,6 +14,9 @@ from vills.evaluation.attention import (
     render_overlay,
 )
 from vills.models.backbone import Backbone
+from vills.models.weights import load_backbone
+from vills.report.inputs import ReportInputs
+from vills.report.page import Block, Section, build_picture
 from vills.report.strips import CropReader, Picture, encode_png, join, stack
 
 SCALE_HEIGHT = 128
@@ -48,9 +53,43 @@ def render_clip_attention(
     return encode_png(stack(lines)), attention.roles
 
 
-def pick_people(reader: CropReader, *, count: int) -> list[str]:
+def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
+    """Attention of the role tokens of each fine-tuned model, on its own data set."""
+    blocks: list[Block] = []
+    for model, trained in inputs.models.items():
+        variant = list_variants(trained)[0].name
+        backbone = load_backbone(inputs.get_model_folder(model, variant)).eval()
+        reader = CropReader(inputs.artifacts / "curated" / model)
+        users = [item for item, used in inputs.items.items() if used == model and item != model]
+        heading = f"{model}, model {variant}"
+        if users:
+            heading += f" (which scores {', '.join(users)} too)"
+        size = trained.input_size
+        shown: list[tuple[str, bytes, tuple[str, ...]]] = []
+        if trained.modality != "video":
+            people = pick_people(reader, kind="image", count=config.num_attention)
+            if people:
+                picture = render_image_attention(backbone, reader, people, size=size)
+                shown.append(("Crops", *picture))
+        if trained.modality != "image":
+            count = max(1, config.num_attention // 2)
+            for person in pick_people(reader, kind="tracklet", count=count):
+                picture = render_clip_attention(
+                    backbone, reader, person, size=size, num_frames=trained.num_frames
+                )
+                shown.append(("Frames of a clip; below", *picture))
+        if not shown:
+            blocks.append(Block(heading=heading, text="No query of the model's modality to draw."))
+        for number, (first, png, roles) in enumerate(shown):
+            names = ", ".join(role.replace("_", " ") for role in roles)
+            caption = f"{first}, then where each token looks: {names}."
+            blocks.append(build_picture(png, caption=caption, heading="" if number else heading))
+    return Section("Attention", blocks)
+
+
+def pick_people(reader: CropReader, *, kind: str, count: int) -> list[str]:
     """Records of as many different people, evenly over the query split."""
-    queries = reader.manifest.where(split="query")
+    queries = reader.manifest.where(split="query", kind=kind)
     pids, ids = queries.column("pid"), queries.column("record_id")
     first = {int(pid): str(name) for pid, name in reversed(list(zip(pids, ids, strict=True)))}
     people = sorted(first)

@@ -14,26 +14,49 @@ from matplotlib.figure import Figure
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Label -> (x, y)."""
+Bands = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""Label -> (low, high) around its line."""
 
 _COLOURS = ("#1f6f8b", "#d1495b", "#66a182", "#edae49", "#7a5195", "#4f4f4f", "#c8553d", "#2d936c")
 
 
 def build_curves(
-    panels: Mapping[str, Series], *, x_label: str, columns: int = 3, smooth: int = 1
+    panels: Mapping[str, Series],
+    *,
+    x_label: str,
+    columns: int = 3,
+    smooth: int = 1,
+    title: str = "",
+    bands: Mapping[str, Bands] | None = None,
 ) -> bytes:
-    """PNG with one panel of lines per entry; `smooth` averages over so many points."""
+    """PNG with one panel of lines per entry.
+
+    Args:
+        panels: title of a panel -> its lines.
+        x_label: below every panel.
+        columns: panels side by side.
+        smooth: average over so many points.
+        title: above all panels.
+        bands: title of a panel -> shaded bands of its lines.
+    """
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(4.2 * columns, 2.7 * rows), squeeze=False, layout="constrained"
     )
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    for axis, (title, series) in zip(axes.flat, panels.items(), strict=False):
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    for axis, (name, series) in zip(axes.flat, panels.items(), strict=False):
+        shades = (bands or {}).get(name, {})
         for colour, (label, (x, y)) in zip(_cycle(len(series)), series.items(), strict=True):
             xs, ys = _smooth(x, y, smooth)
             marker = "o" if len(xs) < 25 else None
             axis.plot(xs, ys, label=label, color=colour, linewidth=1.6, marker=marker, markersize=3)
-        axis.set_title(title, fontsize=10, loc="left")
+            if label in shades:
+                low, high = (np.asarray(edge, dtype=float) for edge in shades[label])
+                axis.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
+        axis.set_title(name, fontsize=10, loc="left")
         axis.set_xlabel(x_label, fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)

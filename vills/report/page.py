@@ -27,6 +27,7 @@ class Block:
     """A paragraph, a table and a picture that belong together; each may be empty."""
 
     heading: str = ""
+    subheading: str = ""
     text: str = ""
     table: Table | None = None
     image: str = ""
@@ -36,6 +37,8 @@ class Block:
     """Whether the picture needs a white ground."""
     run: str = ""
     """Fingerprint of the run whose numbers these are."""
+    folded: tuple["Block", ...] = ()
+    """Blocks that a click on the subheading shows."""
 
 
 @dataclass(frozen=True)

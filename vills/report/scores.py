@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.checks import ConfigError
-from vills.evaluation.tables import build_text_table
+from vills.evaluation.tables import (
+    build_markdown,
+    build_score_tables,
+    build_text,
+    format_cell,
+    is_mean,
+)
 
 Row = dict[str, Any]
+
+SPLIT_NOTE = "Where splits are averaged, `vills scores --splits` has the rows of each."
 
 
 def load_scores(project: Path, *, items: Sequence[str] = ()) -> list[Row]:
@@ -36,14 +44,58 @@ def load_rows(artifacts: Path, item: str) -> list[Row]:
     """Table rows of one data set, by protocol, with the fingerprint of the run behind them."""
     metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
-    rows = sorted(results["rows"], key=lambda row: str(row["protocol"]))
     run = {"run": metrics["fingerprint"][:12]}
+    return [{"data set": item, **row, **run} for row in results["rows"]]
+
+
+def format_scores(rows: Sequence[Row], *, splits: bool = False) -> str:
+    """The rows as tables of text; shares in percent."""
+    tables = build_score_tables(rows, splits=splits)
+    if splits and not tables:
+        raise ConfigError(
+            "--splits: nothing here is averaged over splits. Allowed: data sets with several "
+            "evaluate.*.split_ids. What to do: leave --splits out."
+        )
+    text = build_text(tables)
+    return f"{text}\n{SPLIT_NOTE}" if any(map(is_mean, rows)) and not splits else text
+
+
+def build_overview(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """A row per data set and protocol, a column per model: mAP / R-1, for a first look.
+
+    Where a protocol has several rows of a model (splits, galleries, re-ranking), the mean that was
+    computed stands here, without re-ranking.
+    """
+    models = list(dict.fromkeys(str(row["row"]) for row in rows))
+    lines: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        if row.get("rerank", "off") != "off":
+            continue
+        line = lines.setdefault((str(row["data set"]), str(row.get("title", ""))), {})
+        name = str(row["row"])
+        if name not in line or is_mean(row) or str(row.get("gallery_group")).startswith("mean"):
+            line[name] = row
     return [
-        {"data set": item, "protocol": row["protocol"], "row": row["row"], **row, **run}
-        for row in rows
+        {
+            "data set": data_set,
+            "protocol": title,
+            **{model: _format_pair(line.get(model)) for model in models},
+        }
+        for (data_set, title), line in lines.items()
     ]
 
 
-def format_scores(rows: Sequence[Row]) -> str:
-    """The rows as a table of text; shares in percent."""
-    return build_text_table(rows)
+def build_scores_page(rows: Sequence[Row]) -> str:
+    """All scores as Markdown, those of single splits last."""
+    parts = ["# Scores", "", build_markdown(build_score_tables(rows)), ""]
+    splits = build_score_tables(rows, splits=True)
+    if splits:
+        parts += ["# Scores of each split", "", build_markdown(splits), ""]
+    return "\n".join(parts)
+
+
+def _format_pair(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    names = ("mAP", "R-1") if "mAP" in row else ("R-1",)
+    return " / ".join(format_cell(name, row.get(name)) for name in names)

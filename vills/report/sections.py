@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vills.evaluation.tables import ScoreTable, build_score_tables, explain
 from vills.report.figures import build_curves
-from vills.report.page import Block, Section, build_picture, build_table
-from vills.report.scores import load_rows
+from vills.report.inputs import ReportInputs
+from vills.report.page import Block, Section, Table, build_picture, build_table
+from vills.report.scores import build_overview, load_rows
 from vills.tracking.curves import load_curves
 
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -20,45 +22,38 @@ LOSSES = {
     "loss/alignment": "L^a, alignment",
     "loss/total": "L, weighted sum",
 }
-OURS = "finetuned"
+SCORES_NOTE = (
+    "Scores in percent, under the protocol's full name. finetuned starts from the pre-trained "
+    "teacher, scratch from random weights of the same architecture, others from the published "
+    "weights of that name; pretrained has seen no label, untrained nothing."
+)
 
 
-def build_scores(metrics: Metrics, artifacts: Path) -> Section:
-    """Retrieval scores, ours beside the baselines, one table per data set."""
-    blocks = []
-    for item, values in iterate_items(metrics, "evaluate"):
-        hidden = ("run", "data set")
-        found = load_rows(artifacts, item)
-        rows = [{k: v for k, v in row.items() if k not in hidden} for row in found]
-        marked = [i for i, row in enumerate(rows) if row["row"] == OURS]
-        table = build_table(rows, text=("protocol", "model"), marked=marked)
-        blocks.append(Block(heading=item, table=table, run=values["fingerprint"]))
-    note = (
-        "mAP and CMC in percent. finetuned starts from the pre-trained teacher, scratch from "
-        "random weights of the same architecture; pretrained has seen no label, untrained nothing."
-    )
-    return Section("Scores", [Block(text=note), *blocks] if blocks else [])
+def build_scores(inputs: ReportInputs) -> Section:
+    """Retrieval scores, ours beside the baselines, one table per data set and protocol."""
+    by_item = {item: load_rows(inputs.artifacts, item) for item in inputs.items}
+    rows = [row for found in by_item.values() for row in found]
+    if not rows:
+        return Section("Scores")
+    overview = build_table(build_overview(rows), text=("data set", "protocol"))
+    blocks = [Block(text=SCORES_NOTE), Block(heading="mAP / R-1 at a glance", table=overview)]
+    for item, found in by_item.items():
+        model = inputs.items[item]
+        text = f"Scored with the models of {model}." if model != item else ""
+        tables = build_score_tables(found)
+        blocks.append(Block(heading=item, text=" ".join([text, *explain(tables)]).strip()))
+        blocks += [_build_score_block(table) for table in tables]
+        splits = [_build_score_block(table) for table in build_score_tables(found, splits=True)]
+        if splits:
+            blocks.append(Block(folded=tuple(splits), subheading="Scores of each split"))
+        blocks.append(Block(run=found[0]["run"] if found else ""))
+    return Section("Scores", blocks)
 
 
-def build_accuracy(metrics: Metrics, curves: Mapping[str, Mapping[str, Any]]) -> Section:
-    """Test accuracy over fine-tuning epochs for several initialisations (supplement Fig. 2)."""
-    panels = {}
-    for item, by_metric in curves.items():
-        for name, series in by_metric.items():
-            panels[f"{item}: {name}"] = series
-    if not panels:
-        return Section("Accuracy")
-    text = (
-        "Accuracy on the test split after each epoch. It is recorded and selects nothing: the last "
-        "epoch is kept, whatever stands here."
-    )
-    picture = build_picture(
-        build_curves(panels, x_label="epoch", columns=2), caption=text, plot=True
-    )
-    runs = ", ".join(
-        f"{item} {v['fingerprint'][:12]}" for item, v in iterate_items(metrics, "finetune")
-    )
-    return Section("Accuracy", [picture, Block(run=runs)])
+def _build_score_block(table: ScoreTable) -> Block:
+    facts = table.facts.split(", run ")[0].rstrip(".") + "." if table.facts else ""
+    cells = Table(table.head, table.body, table.text_columns, table.marked)
+    return Block(subheading=table.title, text=facts, table=cells)
 
 
 def build_pretraining(metrics: Metrics, *, plots: Path, folder: Path) -> Section:

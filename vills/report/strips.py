@@ -24,6 +24,8 @@ class Strip:
 
     query: str
     """Record id."""
+    frame: int
+    """Which of its frames is the query; -1: all of it."""
     gallery: list[str]
     """Record ids, nearest first, junk left out."""
     right: list[bool]
@@ -45,32 +47,35 @@ class CropReader:
         spans = zip(record.offsets, record.lengths, strict=True)
         return [decode_image(self._reader.read(record.shard, o, n)) for o, n in spans]
 
-    def read(self, record_id: str) -> Picture:
-        """The frame in the middle."""
+    def read(self, record_id: str, frame: int = -1) -> Picture:
+        """One frame; -1: that in the middle."""
         record = self.manifest[self._rows[record_id]]
-        middle = record.num_frames // 2
-        data = self._reader.read(record.shard, record.offsets[middle], record.lengths[middle])
+        place = record.num_frames // 2 if frame < 0 else frame
+        data = self._reader.read(record.shard, record.offsets[place], record.lengths[place])
         return decode_image(data)
 
 
 def load_strips(path: Path, *, count: int, length: int) -> list[Strip]:
     """Strips of one model, evenly over its queries in record order: not the best, not the worst."""
-    lists: dict[str, list[tuple[str, bool]]] = {}
+    lists: dict[tuple[str, int], list[tuple[str, bool]]] = {}
     for entry in pq.read_table(path).to_pylist():
-        found = lists.setdefault(entry["query_id"], [])
+        found = lists.setdefault((entry["query_id"], entry["query_frame"]), [])
         if entry["verdict"] != "junk" and len(found) < length:
             found.append((entry["gallery_id"], entry["verdict"] == "right"))
     names = sorted(lists)
     chosen = sorted({round(i) for i in np.linspace(0, len(names) - 1, count)}) if names else []
-    found_by = [(names[i], lists[names[i]]) for i in chosen]
-    return [Strip(name, [n for n, _ in top], [right for _, right in top]) for name, top in found_by]
+    found_by = [(*names[i], lists[names[i]]) for i in chosen]
+    return [
+        Strip(name, frame, [n for n, _ in top], [right for _, right in top])
+        for name, frame, top in found_by
+    ]
 
 
 def render_strips(strips: Sequence[Strip], reader: CropReader) -> bytes:
     """PNG: a line per strip, the query first."""
     lines = []
     for strip in strips:
-        query = frame_crop(reader.read(strip.query), COLOURS["query"])
+        query = frame_crop(reader.read(strip.query, strip.frame), COLOURS["query"])
         found = [
             frame_crop(reader.read(name), COLOURS["right" if right else "wrong"])
             for name, right in zip(strip.gallery, strip.right, strict=True)

@@ -1,0 +1,258 @@
+"""Score features that someone else extracted: no model, no pixels, the same protocols.
+
+Legend: n entries, D feature width.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from vills.data.files import atomic_path
+from vills.data.layouts import Layout
+from vills.evaluation.distance import FloatArray
+from vills.evaluation.entries import Entries
+from vills.evaluation.evaluate import arrange_rows
+from vills.evaluation.external_file import (
+    ExternalFeatures,
+    FeatureFileError,
+    list_names,
+)
+from vills.evaluation.external_model import ExternalModel
+from vills.evaluation.layout_entries import LayoutEntries
+from vills.evaluation.protocols import PROTOCOLS
+from vills.evaluation.protocols.base import (
+    FeatureChoice,
+    Protocol,
+    ProtocolResult,
+    ProtocolSettings,
+    Row,
+    TestData,
+)
+
+SIGSET = "sigset"
+SCALED = ("mAP", "mINP", "R-")
+"""Beginnings of the names of scores that misses lower."""
+
+
+@dataclass
+class ExternalReport:
+    """Scores, and what became of the rows of the file."""
+
+    num_features: int
+    rows: list[Row] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """Paths that are no image or tracklet of the test splits: those of train, for one."""
+    num_unused: int = 0
+    """Rows of the test splits that no protocol asked for, such as those of junk."""
+    notes: list[str] = field(default_factory=list)
+    """What the reader of the layout passed over or found odd, and which features were missing."""
+
+    def format(self) -> str:
+        """Lines for the terminal."""
+        lines = [f"{self.num_features:,} features"]
+        if self.unknown:
+            lines[0] += f"; {len(self.unknown):,} of no test row: {list_names(self.unknown)}"
+        if self.num_unused:
+            lines[0] += f"; {self.num_unused:,} that no protocol asked for"
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+class MissingFeatureError(FeatureFileError):
+    """Entries that a protocol needs have no feature."""
+
+
+@dataclass
+class _Asker:
+    """What a protocol calls for features; gathers what the file lacks."""
+
+    data: TestData
+    model: ExternalModel
+    takes_nan: bool
+    """Whether the protocol itself counts what has no feature as a miss (sigset)."""
+    query: list[tuple[str, int]] = field(default_factory=list)
+    """Keys of queries without a feature."""
+    gallery: list[tuple[str, int]] = field(default_factory=list)
+    num_asked: int = 0
+    num_queries: int = 0
+
+    def __post_init__(self) -> None:
+        self._queries = set(self.data.query.ids)
+
+    @property
+    def has_both_sides(self) -> bool:
+        """Whether a query and a gallery entry are left to be ranked."""
+        num_gallery = self.num_asked - self.num_queries
+        return len(self.query) < self.num_queries and len(self.gallery) < num_gallery
+
+    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
+        """Features; NaN, or zeros that are never ranked, for what has none.
+
+        Raises:
+            MissingFeatureError: at a gallery, when both sides are known and nothing is ranked yet.
+        """
+        features = self.model.compute(entries, choice)
+        missing = np.isnan(features).all(axis=1)
+        keys = entries.take(np.flatnonzero(missing)).keys
+        self.num_asked += len(entries)
+        if self.takes_nan:
+            self.num_queries += sum(name in self._queries for name in entries.ids)
+            self.query += [key for key in keys if key[0] in self._queries]
+            self.gallery += [key for key in keys if key[0] not in self._queries]
+            return features
+        features[missing] = 0.0
+        if self._queries.issuperset(entries.ids):
+            self.num_queries += len(entries)
+            self.query += keys
+        else:
+            self.gallery += keys
+            if self.query or self.gallery:
+                raise MissingFeatureError("not all entries have a feature")
+        return features
+
+
+def score_external(
+    external: ExternalFeatures,
+    *,
+    layout: Layout,
+    protocols: Sequence[str],
+    settings: ProtocolSettings,
+    name: str,
+    split_ids: Sequence[int] = (0,),
+    normalise_frames: bool = False,
+    allow_missing: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ExternalReport:
+    """Score a feature file under protocols.
+
+    Args:
+        external: the file.
+        layout: labels of the data set.
+        protocols: keys of PROTOCOLS.
+        settings: distance, AP and all else that a user may override.
+        name: of the row.
+        split_ids: which official splits, for data sets that have several.
+        normalise_frames: scale the features of frames to norm 1 before they are pooled.
+        allow_missing: count a query without a feature as a miss, leave a gallery entry without
+            one out, and say how many.
+        progress: told what is being scored.
+
+    Raises:
+        MissingFeatureError: entries without a feature, by name.
+        FeatureFileError: rows that contradict each other or the data set.
+        ProtocolError: the data set has not what the protocol needs.
+    """
+    report = ExternalReport(len(external.paths), notes=list(layout.notes))
+    used = np.zeros(len(external.paths), bool)
+    known = np.zeros(len(external.paths), bool)
+    for split_id in split_ids:
+        entries = LayoutEntries(layout, split_id=split_id)
+        model = ExternalModel(external, entries, normalise_frames=normalise_frames)
+        for key in protocols:
+            progress(f"{key}, split {split_id}" if layout.splits else key)
+            scored, note = _score(PROTOCOLS[key], model, entries, settings, allow_missing)
+            report.rows += scored.build_rows(name)
+            report.notes += [note] if note else []
+        used |= model.used
+        known[np.setdiff1d(np.arange(len(known)), model.unknown)] = True
+    report.rows = arrange_rows(report.rows, names=[name])
+    report.unknown = [external.name(int(row)) for row in np.flatnonzero(~known)]
+    report.num_unused = int((known & ~used).sum())
+    return report
+
+
+def save_report(path: Path, report: ExternalReport) -> None:
+    """Write rows and counts as JSON; a score that does not exist is null."""
+    content = {
+        "rows": report.rows,
+        "features": report.num_features,
+        "unknown": len(report.unknown),
+        "unused": report.num_unused,
+        "notes": report.notes,
+    }
+    with atomic_path(path) as temporary:
+        text = json.dumps(content, indent=1, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _score(
+    protocol: Protocol,
+    model: ExternalModel,
+    entries: LayoutEntries,
+    settings: ProtocolSettings,
+    allow_missing: bool,
+) -> tuple[ProtocolResult, str]:
+    """The result, and a line on what was missing."""
+    data = entries.build_data()
+    model.num_pooled = 0
+    asker = _Asker(data, model, takes_nan=protocol.name == SIGSET)
+    try:
+        result = protocol.run(asker.compute, data=data, settings=settings)
+    except MissingFeatureError:
+        result = None
+    missing = _describe_missing(protocol, asker, entries)
+    if missing and not (allow_missing and asker.has_both_sides):
+        raise MissingFeatureError(_refuse_missing(missing, model))
+    num_misses = 0
+    if result is None:
+        data = replace(data, query=_drop(data.query, asker), gallery=_drop(data.gallery, asker))
+        again = _Asker(data, model, takes_nan=False)
+        result = protocol.run(again.compute, data=data, settings=settings)
+        num_misses = asker.num_queries - again.num_queries
+    own: Row = {"neck": "-", "flip": "-"}
+    if not model.num_pooled:
+        own["pooling"] = "-"
+    rows = tuple(_count_misses({**row, **own}, num_misses) for row in result.rows)
+    if missing:
+        counts: Row = {"missing_queries": len(asker.query), "missing_gallery": len(asker.gallery)}
+        rows = tuple({**row, **counts} for row in rows)
+    return replace(result, rows=rows), missing
+
+
+def _drop(entries: Entries, asker: _Asker) -> Entries:
+    """Entries but those without a feature."""
+    gone = {name for name, _ in (*asker.query, *asker.gallery)}
+    return entries.take(np.flatnonzero([name not in gone for name in entries.ids]))
+
+
+def _count_misses(row: Row, num: int) -> Row:
+    """Scores with `num` more queries that find nothing; intervals, which do not know them, go."""
+    valid, queries = row.get("valid_queries"), row.get("queries")
+    if not num or not isinstance(valid, int) or not isinstance(queries, int):
+        return row
+    counted: Row = {}
+    for key, value in row.items():
+        if key.endswith(("_low", "_high")):
+            continue
+        scaled = isinstance(value, float) and key.startswith(SCALED)
+        counted[key] = value * valid / (valid + num) if scaled else value  # type: ignore[operator]
+    return counted | {"queries": queries + num, "valid_queries": valid + num}
+
+
+def _describe_missing(protocol: Protocol, asker: _Asker, entries: LayoutEntries) -> str:
+    """Which entries have no feature; empty if all have."""
+    num = len(asker.query) + len(asker.gallery)
+    if not num:
+        return ""
+    rows = {medium.record_id: row for row, medium in enumerate(entries.media)}
+    names = [entries.name(rows[key], at) for key, at in (*asker.query, *asker.gallery)]
+    return (
+        f"{protocol.name}: {len(asker.query):,} query and {len(asker.gallery):,} gallery entries "
+        f"of {asker.num_asked:,} have no feature: {list_names(names)}"
+    )
+
+
+def _refuse_missing(missing: str, model: ExternalModel) -> str:
+    frames = (
+        "Tracklets have a row for every one of their frames in this file. "
+        if model.per_frame
+        else "The file has one row per tracklet; image to video needs a row per frame of each "
+        "query tracklet, or column frame. "
+    )
+    return (
+        f"{missing}. {frames if model.has_tracklets else ''}What to do: extract them too, or say "
+        "--allow-missing: queries without a feature then count as misses and gallery entries "
+        "without one are left out, and the row says how many."
+    )
