@@ -21,7 +21,7 @@ from vills.data.layouts.sigset_xml import Member
 
 OUTFITS = 100
 """clothes_id = OUTFITS * pid + N of setN in the path."""
-_OUTFIT = re.compile(r"(?:^|[/_])set(\d{1,2})(?=[/_.])")
+_OUTFIT = re.compile(r"(?:^|[/_])set(\d{1,2})(?=[/_.]|$)")
 _SET = re.compile(r"BTS([\d.]+)")
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _RANKS = {"train": 0, "gallery": 1, "query": 2}

@@ -59,7 +59,10 @@ def load_signatures(path: Path) -> list[Signature]:
     try:
         with path.open("rb") as stream:
             reader.parser.ParseFile(stream)
-    except expat.ExpatError as error:
+    except LayoutError:
+        raise
+    # an encoding that nobody knows is a LookupError, one of several bytes a ValueError
+    except (expat.ExpatError, LookupError, ValueError) as error:
         raise LayoutError(
             f"sigset: {path} is no complete XML file in its own encoding ({error}). What to do: "
             "copy it again, or correct that place."
