@@ -19,6 +19,7 @@ from vills.evaluation.protocols.base import (
     Choices,
     ComputeFeatures,
     Protocol,
+    ProtocolError,
     ProtocolResult,
     ProtocolSettings,
     Row,
@@ -91,6 +92,15 @@ class _Search:
         # pid -1 is as if absent, on both sides; a probe of nobody (0) has no one to find
         self.probe_rows = _find_usable(probe_features, probes.pids > 0)
         self.gallery_rows = _find_usable(gallery_features, gallery.pids >= 0)
+        for rows, name in (
+            (self.probe_rows, "probe"),
+            (self.gallery_rows, f"template of {gallery.group}"),
+        ):
+            if not len(rows):
+                raise ProtocolError(
+                    f"no {name} has a feature: all enrolments failed. What to do: look at the "
+                    "features, and at what curation has kept of the media."
+                )
         query = probe_features[self.probe_rows]
         found = gallery_features[self.gallery_rows]
         self._distance = (
