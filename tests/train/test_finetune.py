@@ -1,9 +1,7 @@
 """Fine-tuning end to end: it learns, resumes to the bit, and keeps the last epoch."""
 
 import json
-import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,79 +9,34 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.train.synthetic import build_config
+from tests.ddp import run_ranks
+from tests.models.publishers import DEPTH, build_dino
+from tests.train.tuning import (
+    CONFIG,
+    MIXED,
+    TOTAL,
+    evaluate,
+    load_walks,
+    read,
+    save_pretrained,
+    tune,
+)
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
+from vills.config.published import PublishedConfig
 from vills.data.reid import ReidData
-from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
-from vills.models.weights import WeightsError, export_backbone, load_reid
-from vills.tracking.journal import Journal, load_journal
+from vills.models.weights import WeightsError, load_reid
+from vills.tracking.journal import load_journal
 from vills.train.engine import NonFiniteError
-from vills.train.finetune import run_finetune
 from vills.train.finetune_model import build_model
+from vills.train.finetune_optimizer import build_optimizer, compute_rate
 from vills.train.interrupt import InterruptedRunError
-
-CONFIG = FinetuneConfig(
-    initialisations=["pretrained", "scratch"],
-    input_size=[64, 32],
-    num_frames=2,
-    epochs=3,
-    num_ids=2,
-    num_instances=2,
-    lr=0.01,
-    warmup_epochs=1.0,
-    pad=2,
-    eval_epochs=1,
-    threads_per_rank=1,
-)
-TOTAL = 12  # 2 initialisations of 3 epochs of 2 batches
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pretrained")
-    torch.manual_seed(7)
-    for name in ("teacher", "student"):
-        export_backbone(Backbone(build_config().model), folder / name)
-    return folder
-
-
-def evaluate(model: ReidModel, split_id: int = 0) -> dict[str, float]:
-    assert not model.training
-    assert model.neck is not None
-    with torch.no_grad():
-        return {"mAP": float(model.neck.running_mean.abs().sum())}
-
-
-def tune(
-    data: ReidData,
-    model_folder: Path,
-    folder: Path,
-    *,
-    config: FinetuneConfig = CONFIG,
-    stop_after: Callable[[int], bool] = lambda step: False,
-) -> None:
-    def progress(text: str, done: int, total: int) -> None:
-        if stop_after(done):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    run_finetune(
-        config,
-        model_folder=model_folder,
-        data={0: data},
-        evaluate=evaluate,
-        work=folder / "work",
-        out=folder / "out",
-        journal=Journal(folder / "journal.jsonl"),
-        guard=lambda: None,
-        progress=progress,
-    )
-
-
-def read(folder: Path) -> dict[str, bytes]:
-    out = folder / "out"
-    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    return save_pretrained(tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.fixture(scope="module")
@@ -152,31 +105,74 @@ def test_interrupted_and_resumed_is_bit_identical(
     ]
 
 
-def test_killed_in_an_epoch_goes_on_at_its_start(
+@pytest.mark.parametrize(("minutes", "repeated"), [(1e9, 3), (0.0, 0)])
+def test_killed_in_an_epoch_goes_on_at_its_last_checkpoint(
     people: ReidData,
     pretrained: Path,
     undisturbed: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    minutes: float,
+    repeated: int,
 ) -> None:
     calls: list[int] = []
     forward = ReidModel.forward
 
-    def die(self: ReidModel, inputs: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def die(
+        self: ReidModel, inputs: tuple[Tensor, ...], keys: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         calls.append(1)
         if len(calls) in (4, 9):
             raise KeyboardInterrupt
         return forward(self, inputs, keys)
 
     monkeypatch.setattr(ReidModel, "forward", die)
+    config = replace(CONFIG, checkpoint_minutes=minutes)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            tune(people, pretrained, tmp_path)
-    tune(people, pretrained, tmp_path)
+            tune(people, pretrained, tmp_path, config=config)
+    tune(people, pretrained, tmp_path, config=config)
     assert read(tmp_path) == read(undisturbed)
+    # two calls died; each cost the steps since the last checkpoint
+    assert len(calls) - 2 - TOTAL == repeated
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def die_in_an_epoch(root: str, model_folder: str, folder: str) -> None:
+    """Killed without a word after step 3, with a checkpoint of step 2."""
+    tune(
+        load_walks(Path(root)),
+        Path(model_folder),
+        Path(folder),
+        config=replace(MIXED, checkpoint_minutes=0.0),
+        stop_after=lambda step: step == 3,
+        signal_number=signal.SIGKILL,
+    )
+
+
+def test_kill_9_of_a_mixed_fine_tuning_costs_no_bit(
+    curated: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match=r"exits \[-9\]"):
+        run_ranks(die_in_an_epoch, 1, str(curated), str(pretrained), str(tmp_path / "killed"))
+    left = sorted(p.name for p in (tmp_path / "killed").rglob("step-*.pt"))
+    assert left == ["step-00000001.pt", "step-00000002.pt"]
+    for name in ("killed", "whole"):
+        tune(load_walks(curated), pretrained, tmp_path / name, config=MIXED)
+    assert read(tmp_path / "killed") == read(tmp_path / "whole")
+    for stop in (1, 3, 4):
+        with pytest.raises(InterruptedRunError):
+            tune(
+                load_walks(curated),
+                pretrained,
+                tmp_path / "stopped",
+                config=MIXED,
+                stop_after=lambda step, stop=stop: step == stop,  # type: ignore[misc]
+            )
+    tune(load_walks(curated), pretrained, tmp_path / "stopped", config=MIXED)
+    assert read(tmp_path / "stopped") == read(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_it_learns_the_training_people(
     people: ReidData, pretrained: Path, tmp_path: Path, optimizer: str
 ) -> None:
@@ -207,14 +203,19 @@ def test_video_clips_are_fine_tuned_too(walks: ReidData, pretrained: Path, tmp_p
     assert load_reid(tmp_path / "out" / "pretrained").modality == "video"
 
 
-def test_triplet_weight_of_zero_is_not_computed(
-    people: ReidData, pretrained: Path, tmp_path: Path
+@pytest.mark.parametrize("term", ["identity", "triplet"])
+def test_a_weight_of_zero_is_not_computed(
+    people: ReidData, pretrained: Path, tmp_path: Path, term: str
 ) -> None:
-    config = replace(CONFIG, initialisations=["pretrained"], epochs=1, triplet_weight=0.0)
+    other = "triplet" if term == "identity" else "identity"
+    config = replace(CONFIG, initialisations=["pretrained"], epochs=1)
+    config = replace(config, **{f"{term}_weight": 0.0, f"{other}_weight": 0.5})
     tune(people, pretrained, tmp_path, config=config)
     metrics = load_journal(tmp_path / "journal.jsonl").committed[0].metrics
-    assert "pretrained/loss/triplet" not in metrics
-    assert metrics["pretrained/loss/total"] == metrics["pretrained/loss/identity"]
+    assert f"pretrained/loss/{term}" not in metrics
+    assert metrics["pretrained/loss/total"] == 0.5 * metrics[f"pretrained/loss/{other}"]
+    with pytest.raises(ConfigError, match="identity_weight = 0 .* with triplet_weight 0"):
+        FinetuneConfig(identity_weight=0.0, triplet_weight=0.0)
 
 
 def test_not_a_number_names_term_and_batch(
@@ -234,3 +235,121 @@ def test_a_size_that_the_patches_do_not_divide_is_refused(pretrained: Path) -> N
 def test_missing_weights_are_said(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="teacher/model.json does not exist"):
         build_model(CONFIG, "pretrained", model_folder=tmp_path, num_ids=2)
+
+
+def test_a_variant_is_an_initialisation_on_a_split(
+    people: ReidData, pretrained: Path, tmp_path: Path
+) -> None:
+    half = people.train.take([0, 1, 2, 3, 4, 5])
+    data = {0: people, 4: replace(people, train=half, split_id=4)}
+    config = replace(CONFIG, epochs=1, split_ids=[0, 4])
+    tune(data, pretrained, tmp_path, config=config)
+    names = [f"{name}_split{k}" for name in ("pretrained", "scratch") for k in (0, 4)]
+    accuracy = json.loads((tmp_path / "out" / "accuracy.json").read_text())
+    assert sorted(accuracy) == names
+    models = {name: load_reid(tmp_path / "out" / name) for name in names}
+    assert [models[name].num_ids for name in names] == [4, 2, 4, 2]
+    journal = load_journal(tmp_path / "journal.jsonl").committed
+    assert [sorted(r.metrics)[0].split("/")[0] for r in journal] == names
+    # a split is trained as if it were the only one
+    tune(data, pretrained, tmp_path / "alone", config=replace(config, split_ids=[4]))
+    for name in ("pretrained_split4/model.safetensors", "scratch_split4/model.safetensors"):
+        assert read(tmp_path / "alone")[name] == read(tmp_path)[name]
+
+
+def test_published_weights_are_a_start_like_any_other(people: ReidData, tmp_path: Path) -> None:
+    folder = save_pretrained(tmp_path / "pretrained", depth=DEPTH)
+    state, file = build_dino((4, 2))
+    torch.save(file, tmp_path / "dino.pth")
+    config = replace(
+        CONFIG,
+        initialisations=["scratch", "dino"],
+        published={"dino": PublishedConfig("dino.pth", "dino")},
+        epochs=1,
+    )
+    paths = {"dino": tmp_path / "dino.pth"}
+    start = build_model(config, "dino", model_folder=folder, num_ids=4, published=paths)
+    own = start.backbone.encoder.vit.state_dict()
+    assert torch.equal(own["blocks.0.mlp.fc1.weight"], state["blocks.0.mlp.fc1.weight"])
+    fresh = build_model(config, "scratch", model_folder=folder, num_ids=4).state_dict()
+    assert torch.equal(start.state_dict()["classifier.weight"], fresh["classifier.weight"])
+    queries = "backbone.resampler.queries"
+    assert torch.equal(start.state_dict()[queries], fresh[queries])
+    tune(people, folder, tmp_path, config=config, published=paths)
+    assert sorted(json.loads((tmp_path / "out" / "accuracy.json").read_text())) == [
+        "dino",
+        "scratch",
+    ]
+    report = json.loads((tmp_path / "out" / "published.json").read_text())["dino"]
+    assert (report["file"], report["layout"]) == ("dino.pth", "dino")
+    assert report["random"] == ["reg_token"]
+    # refused before anything is trained, though scratch comes first
+    del file["teacher"]["backbone.norm.bias"]
+    torch.save(file, tmp_path / "dino.pth")
+    with pytest.raises(WeightsError, match=r"norm\.bias"):
+        tune(people, folder, tmp_path / "wrong", config=config, published=paths)
+    assert not (tmp_path / "wrong").exists()
+    with pytest.raises(ConfigError, match=r"published name '\.\./x' is not allowed"):
+        FinetuneConfig(published={"../x": PublishedConfig()})
+
+
+def test_without_a_neck_the_feature_is_classified_and_exported(
+    people: ReidData, pretrained: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, neck="none", epochs=1, initialisations=["pretrained"])
+    seen = []
+
+    def look(model: ReidModel, split_id: int) -> dict[str, float]:
+        seen.append(model.neck)
+        return {"mAP": 0.0, "R-1": 0.0}
+
+    tune(people, pretrained, tmp_path, config=config, accuracy=look)
+    assert seen == [None]
+    model = load_reid(tmp_path / "out" / "pretrained")
+    assert model.neck is None
+    assert model.classifier.bias is not None
+
+
+def test_rates_of_all_recipes() -> None:
+    config = replace(
+        CONFIG, schedule="steps", milestones=[2, 4], gamma=0.1, warmup_epochs=1.0, epochs=6, lr=1.0
+    )
+    rates = [compute_rate(config, step, steps_per_epoch=4) for step in range(24)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    expected = [1.0] * 4 + [0.1] * 8 + [0.01] * 8
+    assert rates[4:] == pytest.approx(expected)
+    still = replace(config, warmup_epochs=0.0)
+    assert compute_rate(still, 0, steps_per_epoch=4) == 1.0
+    # torch's own scheduler, by epochs
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 4], gamma=0.1)
+    for epoch in range(6):
+        (rate,) = scheduler.get_last_lr()
+        assert compute_rate(still, 4 * epoch, steps_per_epoch=4) == pytest.approx(rate)
+        optimizer.step()
+        scheduler.step()
+    cosine = replace(config, schedule="cosine")
+    rates = [compute_rate(cosine, step, steps_per_epoch=4) for step in range(24)]
+    assert rates[3] == rates[4] == 1.0
+    assert rates[-1] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_optimizers_are_those_of_the_recipes(pretrained: Path, name: str) -> None:
+    config = replace(CONFIG, optimizer=name, weight_decay=0.1, bias_lr_factor=2.0, layer_decay=0.5)
+    model = build_model(config, "scratch", model_folder=pretrained, num_ids=3)
+    optimizer = build_optimizer(model, config)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    assert type(optimizer) is kinds[name]
+    names = {parameter: n for n, parameter in model.named_parameters()}
+    scales = {}
+    for group in optimizer.param_groups:
+        assert name != "sgd" or group["momentum"] == 0.9
+        for parameter in group["params"]:
+            scales[names[parameter]] = (group["lr_scale"], group["weight_decay"])
+    assert len(scales) == len(names)
+    block = "backbone.encoder.vit.blocks.1.mlp.fc1"
+    assert scales[f"{block}.weight"] == (0.5, 0.1)
+    assert scales[f"{block}.bias"] == (1.0, 0.0)
+    assert scales["classifier.weight"] == (1.0, 0.1)
+    assert scales["neck.weight"] == (1.0, 0.0)

@@ -21,6 +21,7 @@ from vills.train.monitor import Progress
 from vills.train.results import save_json
 
 ACCURACY = "accuracy.json"
+PUBLISHED = "published.json"
 
 
 def run_finetune(
@@ -49,7 +50,8 @@ def run_finetune(
             ranks call it.
         work: this run's folder for checkpoints, shared by all ranks.
         out: gets <variant>/model.safetensors and model.json, and accuracy.json: variant -> list of
-            {epoch, **accuracy}. Rank 0 writes.
+            {epoch, **accuracy}; and published.json, what was loaded of each published file, if
+            there are any. Rank 0 writes.
         journal: metrics by epoch under the variant's name, rewound to the checkpoint; rank 0
             writes.
         guard: raises if another attempt owns the run; called before every commit.
@@ -69,7 +71,7 @@ def run_finetune(
     files = FinetuneFiles(work, journal, guard)
     accuracy: dict[str, list[dict[str, float]]] = {}
     paths = dict(published or {})
-    check_published(config, model_folder=model_folder, published=paths)
+    reports = check_published(config, model_folder=model_folder, published=paths)
     position = _find_position(config, work)
     if is_main():
         journal.rewind(position)
@@ -102,6 +104,9 @@ def run_finetune(
     if is_main():
         guard()
         save_json(out / ACCURACY, accuracy)
+        if reports:
+            rows = {name: report.build_row() for name, report in reports.items()}
+            save_json(out / PUBLISHED, rows)
     barrier()
 
 

@@ -1,6 +1,5 @@
 """The model that a fine-tuning starts with: pre-trained, published or fresh weights."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.config.model import ModelConfig
 from vills.models.backbone import Backbone
-from vills.models.published import load_published
+from vills.models.published import LoadReport, fill_encoder
 from vills.models.reid import ReidModel
 from vills.models.weights import load_backbone, load_description
 from vills.train.determinism import get_device
-
-_log = logging.getLogger(__name__)
 
 
 def build_model(
@@ -72,30 +69,39 @@ def start_from(
     """
     if initialisation == "pretrained":
         return load_backbone(folder)
-    architecture: dict[str, Any] = load_description(folder)["architecture"]
-    torch.manual_seed(config.seed)
-    backbone = Backbone(
-        ModelConfig(**architecture["model"]),
-        areas=architecture["areas"],
-        video=architecture["video"],
-    )
+    backbone = _build_fresh(config, folder)
     if initialisation != "scratch":
         layout = config.published[initialisation].layout
-        fresh = load_published(backbone.encoder, published[initialisation], layout=layout)
-        if fresh:
-            _log.info("%s lacks %s: they start from random", initialisation, ", ".join(fresh))
+        fill_encoder(backbone.encoder, published[initialisation], layout=layout)
     return backbone
 
 
 def check_published(
     config: FinetuneConfig, *, model_folder: Path, published: Mapping[str, Path]
-) -> None:
+) -> dict[str, LoadReport]:
     """Load every published file once: a wrong one should not be met after days of training.
+
+    Returns:
+        What was loaded and what stays random, by initialisation.
 
     Raises:
         WeightsError: if one is missing, damaged or of another architecture.
     """
+    reports = {}
     for name in config.initialisations:
         if name in config.published:
-            folder = model_folder / config.network
-            start_from(name, config=config, folder=folder, published=published)
+            encoder = _build_fresh(config, model_folder / config.network).encoder
+            layout = config.published[name].layout
+            reports[name] = fill_encoder(encoder, published[name], layout=layout)
+    return reports
+
+
+def _build_fresh(config: FinetuneConfig, folder: Path) -> Backbone:
+    """A backbone of the architecture of `folder`, with weights of the seed."""
+    architecture: dict[str, Any] = load_description(folder)["architecture"]
+    torch.manual_seed(config.seed)
+    return Backbone(
+        ModelConfig(**architecture["model"]),
+        areas=architecture["areas"],
+        video=architecture["video"],
+    )
