@@ -1,58 +1,171 @@
-"""Ranking and metrics against plain loops, scikit-learn, hand cases and MARS's own counts."""
+"""Ranks against plain loops on random worlds, a plain argsort, hand cases and MARS's own counts."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from ddp import run_ranks
 from scipy.io import loadmat
-from sklearn.metrics import average_precision_score
+from threadpoolctl import threadpool_limits
 
-from vills.evaluation.distance import FeatureDistance, compute_distances
-from vills.evaluation.metrics import compute_average_precision, compute_scores
-from vills.evaluation.ranking import JUNK, RIGHT, WRONG, Labels, Ranking, rank_gallery
+from vills.distributed import get_rank
+from vills.evaluation import distance as distance_module
+from vills.evaluation import ranking as ranking_module
+from vills.evaluation.distance import FeatureDistance, MatrixDistance, compute_distances
+from vills.evaluation.metrics import compute_scores
+from vills.evaluation.ranking import (
+    JUNK,
+    RIGHT,
+    WRONG,
+    Labels,
+    Ranking,
+    find_same_camera,
+    ltcc_cloth_changing,
+    ltcc_same_clothes,
+    no_junk,
+    rank_gallery,
+)
 
-RANKS = [1, 5, 10]
+RULES = {
+    "same_camera": find_same_camera,
+    "cloth_changing": ltcc_cloth_changing,
+    "same_clothes": ltcc_same_clothes,
+    "none": no_junk,
+}
 
 
-def make_case(seed: int, *, num_query: int = 23, num_gallery: int = 61) -> tuple:
-    """Few values per dimension, so that many distances tie; pids -1 and 0 included."""
+def make_world(seed: int) -> tuple[np.ndarray, Labels, Labels]:
+    """Distances of few values, so that many tie; distractors, bad detections, unknown cameras."""
     rng = np.random.default_rng(seed)
-    query = rng.integers(-1, 2, size=(num_query, 3)).astype(np.float32)
-    gallery = rng.integers(-1, 2, size=(num_gallery, 3)).astype(np.float32)
-    query_labels = Labels(rng.integers(1, 9, num_query), rng.integers(0, 3, num_query))
-    gallery_labels = Labels(rng.integers(-1, 8, num_gallery), rng.integers(0, 3, num_gallery))
-    return query, gallery, query_labels, gallery_labels
+    num_query, num_gallery = rng.integers(1, 9), rng.integers(1, 45)
+    num_values = rng.choice([1, 2, 5, 30, 10**6])
+    dtype = rng.choice([np.float32, np.float64])
+    distances = rng.integers(-2, num_values, size=(num_query, num_gallery)).astype(dtype)
+    num_people, num_cameras = rng.integers(1, 7), rng.integers(1, 4)
+
+    def draw(low: int, num: int) -> Labels:
+        pids = rng.integers(low, num_people + 1, num)
+        return Labels(pids, rng.integers(-1, num_cameras, num), rng.integers(-1, 3, num))
+
+    return distances, draw(0, num_query), draw(-1, num_gallery)
 
 
-def loop_scores(distances: np.ndarray, query: Labels, gallery: Labels) -> dict[str, float]:
-    """The definition, one entry at a time; ties broken by gallery position."""
-    aps, firsts, inps = [], [], []
-    for row in range(len(distances)):
-        order = sorted(range(len(gallery)), key=lambda g: (distances[row, g], g))
-        rank, good, ap = 0, 0, 0.0
-        first = last = 0
-        for g in order:
-            if gallery.pids[g] == -1:
-                continue
-            same = gallery.pids[g] == query.pids[row]
-            if same and gallery.camids[g] == query.camids[row]:
-                continue
-            rank += 1
-            if same:
-                good += 1
-                ap += good / rank
-                first = first or rank
-                last = rank
-        if good:
-            aps.append(ap / good)
-            firsts.append(first)
-            inps.append(good / last)
-    scores = {"mAP": sum(aps) / len(aps), "mINP": sum(inps) / len(inps)}
-    scores.update({f"R-{k}": sum(f <= k for f in firsts) / len(firsts) for k in RANKS})
-    return {**scores, "valid_queries": len(aps)}
+def is_junk(rule: str, query: tuple, entry: tuple) -> bool:
+    """The definition, for two (pid, camid, clothes_id)."""
+    if entry[0] == -1:
+        return True
+    if entry[0] != query[0] or query[0] <= 0:
+        return False
+    same_camera = entry[1] == query[1] != -1
+    same_clothes = entry[2] == query[2] != -1
+    return {
+        "same_camera": same_camera,
+        "cloth_changing": same_camera or same_clothes,
+        "same_clothes": same_camera or not same_clothes,
+        "none": False,
+    }[rule]
 
 
-def rank(case: tuple, block_size: int = 1024, top_k: int = 0) -> Ranking:
+def walk(
+    rule: str, row: np.ndarray, query: tuple, gallery: Labels, top_k: int
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """The definition, one entry at a time: ranks of true matches, top entries and verdicts."""
+    hits, top, rank = [], [], 0
+    entries = list(
+        zip(
+            gallery.pids.tolist(),
+            gallery.camids.tolist(),
+            gallery.clothes_ids.tolist(),
+            strict=True,
+        )
+    )
+    for place in sorted(range(len(row)), key=lambda place: (row[place], place)):
+        junk = is_junk(rule, query, entries[place])
+        right = not junk and entries[place][0] == query[0] > 0
+        rank += not junk
+        if right:
+            hits.append(rank)
+        top.append((place, JUNK if junk else RIGHT if right else WRONG))
+    counted = [position for position, (_, verdict) in enumerate(top) if verdict != JUNK][:top_k]
+    return hits, top[: counted[-1] + 1] if counted else []
+
+
+def assert_equal(a: Ranking, b: Ranking) -> None:
+    for one, two in zip(a.hit_ranks, b.hit_ranks, strict=True):
+        assert np.array_equal(one, two)
+    for first, second in zip(a.lists, b.lists, strict=True):
+        assert np.array_equal(first.gallery, second.gallery)
+        assert np.array_equal(first.verdicts, second.verdicts)
+        assert np.array_equal(first.distances, second.distances)
+
+
+@pytest.mark.parametrize("max_counted", [256, 2])
+@pytest.mark.parametrize("rule", RULES)
+def test_ranks_and_lists_equal_a_plain_loop(
+    rule: str, max_counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking_module, "MAX_COUNTED", max_counted)
+    num_single = num_without = num_tied = 0
+    for seed in range(150):
+        distances, query, gallery = make_world(seed)
+        top_k = seed % 7
+        ranking = rank_gallery(
+            MatrixDistance(distances),
+            query=query,
+            gallery=gallery,
+            block_size=1 + seed % 4,
+            junk_rule=RULES[rule],
+            top_k=top_k,
+        )
+        assert len(ranking.hit_ranks) == len(distances)
+        assert len(ranking.lists) == (len(distances) if top_k else 0)
+        for number, row in enumerate(distances):
+            one = (query.pids[number], query.camids[number], query.clothes_ids[number])
+            hits, top = walk(rule, row, one, gallery, top_k)
+            assert ranking.hit_ranks[number].tolist() == hits
+            num_single += len(hits) == 1
+            num_without += not hits
+            num_tied += bool(hits) and len(set(row.tolist())) < len(row)
+            if top_k:
+                ranked = ranking.lists[number]
+                assert list(zip(ranked.gallery, ranked.verdicts, strict=True)) == top
+                assert np.array_equal(ranked.distances, row[ranked.gallery])
+    assert min(num_single, num_without, num_tied) > 50
+
+
+def test_without_ties_ranks_are_those_of_a_plain_argsort() -> None:
+    """What torchreid and its heirs do: sort all, drop same person and camera, number the rest."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        distances = rng.permutation(12 * 90).reshape(12, 90).astype(np.float32)
+        query = Labels(rng.integers(1, 9, 12), rng.integers(0, 3, 12))
+        gallery = Labels(rng.integers(0, 9, 90), rng.integers(0, 3, 90))
+        ranking = rank_gallery(
+            MatrixDistance(distances), query=query, gallery=gallery, block_size=5
+        )
+        order = np.argsort(distances, axis=1)
+        for number, row in enumerate(order):
+            same = gallery.pids[row] == query.pids[number]
+            kept = ~(same & (gallery.camids[row] == query.camids[number]))
+            expected = np.flatnonzero(same[kept]) + 1
+            assert np.array_equal(ranking.hit_ranks[number], expected)
+
+
+def make_features(seed: int) -> tuple[np.ndarray, np.ndarray, Labels, Labels]:
+    """Queries and a gallery of which some features are the same."""
+    rng = np.random.default_rng(seed)
+    query = rng.normal(size=(23, 40)).astype(np.float32)
+    gallery = rng.normal(size=(150, 40)).astype(np.float32)
+    gallery[100:] = gallery[:50]
+    query_labels = Labels(rng.integers(1, 9, 23), rng.integers(0, 3, 23))
+    return query, gallery, query_labels, Labels(rng.integers(-1, 9, 150), rng.integers(0, 3, 150))
+
+
+def rank_features(
+    case: tuple[np.ndarray, np.ndarray, Labels, Labels], block_size: int = 1024, top_k: int = 9
+) -> Ranking:
     query, gallery, query_labels, gallery_labels = case
     distance = FeatureDistance(query, gallery, metric="cosine")
     return rank_gallery(
@@ -60,56 +173,75 @@ def rank(case: tuple, block_size: int = 1024, top_k: int = 0) -> Ranking:
     )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_scores_equal_a_plain_loop(seed: int) -> None:
-    case = make_case(seed)
-    expected = loop_scores(compute_distances(case[0], case[1], metric="cosine"), *case[2:])
-    row = compute_scores(rank(case).hit_ranks, ranks=RANKS, num_gallery=61).build_row()
-    assert row["queries"] == 23
-    for name, value in expected.items():
-        assert row[name] == pytest.approx(value, abs=1e-12), name
-
-
-def test_average_precision_equals_scikit_learn() -> None:
-    rng = np.random.default_rng(7)
-    for _ in range(20):
-        scores = rng.permutation(40)
-        right = rng.random(40) < 0.2
-        right[0] = True
-        hits = np.flatnonzero(right[np.argsort(-scores)]) + 1
-        expected = average_precision_score(right, scores)
-        assert compute_average_precision(hits) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("hits", "step", "trapezoid"),
-    [([1], 1, 1), ([2], 0.5, 0.25), ([1, 6], 0.667, 0.633), ([3, 4, 11], 0.369, 0.273)],
-)
-def test_average_precision_hand_cases(hits: list[int], step: float, trapezoid: float) -> None:
-    ranks = np.array(hits)
-    assert compute_average_precision(ranks, kind="step") == pytest.approx(step, abs=5e-4)
-    assert compute_average_precision(ranks, kind="trapezoid") == pytest.approx(trapezoid, abs=5e-4)
-    with pytest.raises(ValueError, match="Allowed: step, trapezoid"):
-        compute_average_precision(ranks, kind="area")
-
-
 @pytest.mark.parametrize("block_size", [1, 2, 7, 22, 23])
-def test_blocks_rank_exactly_like_the_full_gallery(block_size: int) -> None:
-    case = make_case(11)
-    full, blocks = rank(case, top_k=9), rank(case, block_size, top_k=9)
-    for a, b in zip(full.hit_ranks, blocks.hit_ranks, strict=True):
-        assert np.array_equal(a, b)
-    for a, b in zip(full.lists, blocks.lists, strict=True):
-        assert np.array_equal(a.gallery, b.gallery)
-        assert np.array_equal(a.verdicts, b.verdicts)
-        assert np.array_equal(a.distances, b.distances)
+def test_no_block_size_changes_a_rank(block_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_features(11)
+    full = rank_features(case)
+    assert_equal(full, rank_features(case, block_size))
+    monkeypatch.setattr(distance_module, "MAX_BLOCK_BYTES", 8 * 150 * 3)
+    assert_equal(full, rank_features(case))
+
+
+def test_no_thread_count_nor_device_type_changes_a_rank() -> None:
+    case = make_features(12)
+    full = rank_features(case)
+    for num_threads in (1, 2):
+        with threadpool_limits(num_threads):
+            assert_equal(full, rank_features(case, block_size=5))
+    labels = {"query": case[2], "gallery": case[3]}
+    matrix = compute_distances(case[0], case[1], metric="cosine")
+    for same in (matrix, np.asfortranarray(matrix), torch.from_numpy(matrix)):
+        ranking = rank_gallery(MatrixDistance(same), **labels, block_size=6, top_k=9)
+        assert_equal(full, ranking)
+    # Half precision ties; all its forms are the same numbers.
+    half = torch.from_numpy(matrix).bfloat16()
+    expected = rank_gallery(MatrixDistance(half.double().numpy()), **labels, block_size=23)
+    assert_equal(expected, rank_gallery(MatrixDistance(half), **labels, block_size=7))
+
+
+def rank_on_this_process(
+    case: tuple[np.ndarray, np.ndarray, Labels, Labels], block_size: int
+) -> tuple[int, Ranking, str]:
+    ranking = rank_features(case, block_size)
+    distances = np.zeros((23, 150), np.float32)
+    distances[20, 7] = np.nan  # met by one of the processes alone
+    try:
+        rank_gallery(
+            MatrixDistance(distances), query=case[2], gallery=case[3], block_size=block_size
+        )
+    except ValueError as error:
+        return get_rank(), ranking, str(error)
+    return get_rank(), ranking, ""
+
+
+@pytest.mark.parametrize("block_size", [4, 1024])
+def test_processes_share_the_queries_and_all_get_all(block_size: int) -> None:
+    case = make_features(13)
+    full = rank_features(case)
+    results = run_ranks(rank_on_this_process, 2, case, block_size)
+    assert [rank for rank, _, _ in results] == [0, 1]
+    for _, ranking, error in results:
+        assert_equal(full, ranking)
+        assert "1 queries are not numbers (first: query 20)" in error
+
+
+def test_ranking_needs_the_memory_of_a_few_rows() -> None:
+    rng = np.random.default_rng(5)
+    distances = rng.random((100, 20_000), dtype=np.float32)
+    query = Labels(np.arange(100) + 1, np.zeros(100, np.int64))
+    gallery = Labels(rng.integers(0, 1000, 20_000), rng.integers(0, 2, 20_000))
+    tracemalloc.start()
+    rank_gallery(MatrixDistance(distances), query=query, gallery=gallery, block_size=50, top_k=10)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 20_000 * 8 / 10  # an argsort is ten times that
 
 
 def test_ties_keep_gallery_order() -> None:
     features = np.ones((4, 2), np.float32)
     gallery = Labels(np.array([5, 3, 3, 5]), np.array([1, 1, 1, 1]))
     query = Labels(np.array([3]), np.array([0]))
-    ranking = rank((features[:1], features, query, gallery), top_k=4)
+    ranking = rank_features((features[:1], features, query, gallery), top_k=4)
     assert ranking.lists[0].gallery.tolist() == [0, 1, 2, 3]
     assert ranking.hit_ranks[0].tolist() == [2, 3]
 
@@ -119,37 +251,58 @@ def test_junk_is_absent_and_distractors_are_wrong() -> None:
     query = np.array([[1, 0]], np.float32)
     gallery = np.array([[1, 0], [1, 0.1], [1, 0.2], [1, 0.3], [0, 1]], np.float32)
     labels = Labels(np.array([7, -1, 0, 7, 8]), np.array([2, 3, 3, 3, 3]))
-    ranking = rank((query, gallery, Labels(np.array([7]), np.array([2])), labels), top_k=2)
+    own = Labels(np.array([7]), np.array([2]))
+    ranking = rank_features((query, gallery, own, labels), top_k=2)
     assert ranking.hit_ranks[0].tolist() == [2]
     assert ranking.lists[0].verdicts.tolist() == [JUNK, JUNK, WRONG, RIGHT]
     # An unknown camera is never the same camera; distractors are no match for each other.
     unknown = Labels(np.array([7, 0]), np.array([-1, -1]))
     same = Labels(labels.pids, np.full(5, -1))
-    ranking = rank((query.repeat(2, 0), gallery, unknown, same))
+    ranking = rank_features((query.repeat(2, 0), gallery, unknown, same))
     assert [hits.tolist() for hits in ranking.hit_ranks] == [[1, 3], []]
 
 
-def test_small_gallery_and_no_valid_query() -> None:
-    query = np.eye(2, dtype=np.float32)
-    labels = Labels(np.array([1, 2]), np.array([0, 0]))
-    other = Labels(np.array([1, 2]), np.array([1, 1]))
-    ranking = rank((query, query, labels, other), top_k=50)
-    scores = compute_scores(ranking.hit_ranks, ranks=[1, 50], num_gallery=2)
-    assert scores.cmc == {1: 1.0, 50: 1.0}
-    assert [len(top.gallery) for top in ranking.lists] == [2, 2]
-    ranking = rank((query, query, labels, labels))
-    with pytest.raises(ValueError, match="none of the 2 queries has a true match"):
-        compute_scores(ranking.hit_ranks, ranks=[1], num_gallery=2)
-    with pytest.raises(ValueError, match="labels must match"):
-        rank((query, query, labels, labels.take(slice(1))))
+def test_ltcc_rules_on_eight_images() -> None:
+    """Person 1 in outfits 10 and 11 from cameras 0 to 2; person 2; nearest first."""
+    gallery = Labels(
+        pids=np.array([1, 1, 2, 1, 1, 2, 1, 0]),
+        camids=np.array([0, 1, 0, 0, 1, 1, 2, 5]),
+        clothes_ids=np.array([10, 10, 20, 11, 11, 20, 10, -1]),
+    )
+    query = Labels(np.array([1]), np.array([0]), np.array([10]))
+    distances = MatrixDistance(np.arange(8, dtype=np.float32)[None])
+    expected = {
+        find_same_camera: [1, 3, 5],  # images 1, 4 and 6; 0 and 3 are of the same camera
+        ltcc_cloth_changing: [2],  # 4 alone; 1 and 6 wear the same
+        ltcc_same_clothes: [1, 4],  # 1 and 6; 4 wears another
+        no_junk: [1, 2, 4, 5, 7],
+    }
+    for rule, ranks in expected.items():
+        ranking = rank_gallery(
+            distances, query=query, gallery=gallery, block_size=1, junk_rule=rule
+        )
+        assert ranking.hit_ranks[0].tolist() == ranks, rule
 
 
-def test_invalid_queries_do_not_enter_the_mean() -> None:
-    hits = [np.array([1]), np.array([], np.int64), np.array([4])]
-    scores = compute_scores(hits, ranks=[1], num_gallery=9, average_precision="trapezoid")
-    assert (scores.num_queries, scores.num_valid) == (3, 2)
-    assert scores.mean_ap == pytest.approx((1 + 0.125) / 2)
-    assert scores.mean_inp == pytest.approx((1 + 0.25) / 2)
+def test_bad_input_is_refused() -> None:
+    distances = np.zeros((2, 3))
+    two = Labels(np.array([1, 2]), np.array([0, 0]))
+    three = Labels(np.array([1, 2, 3]), np.array([1, 1, 1]))
+    assert two.clothes_ids.tolist() == [-1, -1]
+    with pytest.raises(ValueError, match="2 query and 2 gallery labels must match"):
+        rank_gallery(MatrixDistance(distances), query=two, gallery=two, block_size=1)
+    empty = three.take(slice(0))
+    with pytest.raises(ValueError, match="the gallery is empty"):
+        rank_gallery(MatrixDistance(distances[:, :0]), query=two, gallery=empty, block_size=1)
+    nan = MatrixDistance(np.full((2, 3), np.nan))
+    with pytest.raises(ValueError, match="not numbers"):
+        rank_gallery(nan, query=two, gallery=three, block_size=1)
+    with pytest.raises(ValueError, match="2 pids, 3 camids"):
+        Labels(np.zeros(2, np.int64), np.zeros(3, np.int64))
+    ranking = rank_gallery(
+        MatrixDistance(distances[:0]), query=two.take(slice(0)), gallery=three, block_size=1
+    )
+    assert ranking == Ranking([], [])
 
 
 @pytest.mark.real

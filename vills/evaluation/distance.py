@@ -157,11 +157,6 @@ class FeatureDistance:
             distances = np.square(query).sum() + np.square(gallery).sum(1) - 2.0 * (gallery @ query)
         return distances
 
-    def iterate_blocks(self, block_size: int) -> Iterator[tuple[int, Matrix]]:
-        """Pairs of (first query, distances [<= block_size, G])."""
-        for start in range(0, self.num_queries, block_size):
-            yield start, self.compute_block(start, min(start + block_size, self.num_queries))
-
 
 def limit_block(block_size: int, *, num_gallery: int) -> int:
     """Queries of a block: `block_size`, or as many as MAX_BLOCK_BYTES of distances hold."""

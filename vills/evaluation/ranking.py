@@ -4,7 +4,7 @@ Legend: Q queries, Qb queries of a block, G gallery entries, S entries of the qu
 P true matches of a query.
 
 Tie rule: entries at equal distance keep gallery order, which is the sorted record order. So the
-rank of a true match is a count, and no gallery is ever sorted:
+rank of a true match is a count, which needs no sorted gallery:
 
     rank = 1 + number of counted entries that are nearer, or equally near and earlier in the gallery
 
@@ -31,6 +31,8 @@ DISTRACTOR_PID = 0
 """People of no identity: always wrong."""
 WRONG, RIGHT, JUNK = 0, 1, 2
 VERDICTS = ("wrong", "right", "junk")
+MAX_COUNTED = 256
+"""Of a query with more true matches, the row is sorted: cheaper than a pass for each."""
 
 _NONE: IntArray = np.empty(0, dtype=np.int64)
 
@@ -204,7 +206,7 @@ class _Ranker:
                 part.not_numbers.append(number)
                 continue
             right, junk = self._judge(number)
-            ranks = _count_before(row, right, junk, nearer)
+            ranks = _compute_ranks(row, right, junk, nearer)
             part.ranking.hit_ranks.append(ranks)
             if self.top_k:
                 part.ranking.lists.append(_list_top(row, right, junk, self.top_k))
@@ -223,7 +225,7 @@ class _Ranker:
         return own[~is_junk], np.sort(np.concatenate([junk, bad])) if len(bad) else junk
 
 
-def _count_before(
+def _compute_ranks(
     row: DistanceBlock, right: IntArray, junk: IntArray, nearer: BoolArray
 ) -> IntArray:
     """Ranks [P] of the true matches, ascending.
@@ -234,18 +236,27 @@ def _count_before(
         junk: rows that do not count.
         nearer: room for a mask, [G].
     """
-    ranks = np.empty(len(right), dtype=np.int64)
-    junk_distances = row[junk]
-    for number, place in enumerate(right.tolist()):
-        value = row[place]
+    before = np.sort(_count_before(row, right, nearer))
+    if len(junk):
+        own = np.concatenate([right, junk])
+        is_junk = np.lexsort((own, row[own])) >= len(right)  # nearest first, ties in order
+        before -= np.cumsum(is_junk)[~is_junk]
+    return before + 1
+
+
+def _count_before(row: DistanceBlock, right: IntArray, nearer: BoolArray) -> IntArray:
+    """How many entries, junk included, stand before each true match, [P]."""
+    counts = np.empty(len(right), dtype=np.int64)
+    if len(right) > MAX_COUNTED:
+        places = np.empty(len(row), dtype=np.int64)
+        places[np.argsort(row, kind="stable")] = np.arange(len(row))
+        return places[right]
+    for number, (place, value) in enumerate(zip(right.tolist(), row[right], strict=True)):
         # Equally near counts before `place` alone: one pass over the row, the tie rule included.
         np.less_equal(row[:place], value, out=nearer[:place])
         np.less(row[place:], value, out=nearer[place:])
-        ranks[number] = 1 + np.count_nonzero(nearer)
-        if len(junk):
-            ties = np.count_nonzero(junk_distances[junk < place] == value)
-            ranks[number] -= np.count_nonzero(junk_distances < value) + ties
-    return np.sort(ranks)
+        counts[number] = np.count_nonzero(nearer)
+    return counts
 
 
 def _list_top(row: DistanceBlock, right: IntArray, junk: IntArray, top_k: int) -> RankedList:

@@ -24,7 +24,9 @@ from vills.evaluation.distance import (
 from vills.evaluation.nearest import find_nearest
 from vills.evaluation.ranking import IntArray
 
-_CHUNK = 4096
+GRID = float(2**40)
+"""Distances are multiples of 1 / GRID: what has the same neighbours ties, however exp rounds."""
+CHUNK = 1024
 """Rows whose neighbours' neighbours are in memory at a time."""
 
 
@@ -54,7 +56,7 @@ class RerankedDistance:
         for row, query in zip(block, range(start, stop), strict=True):
             shared = self._compute_shared(query)
             row += (1 - self.weight) * (1 - shared / (2 - shared))
-        return block
+        return np.rint(block * GRID) / GRID
 
     def _compute_shared(self, query: int) -> Matrix:
         """Sum over N of min(V_query, V_gallery), [G]; both sum to 1, so the max sums to 2 less it.
@@ -146,8 +148,8 @@ def _keep_reciprocal(nearest: IntArray, num: int) -> IntArray:
     """R(p, num) of each row: its neighbours that have it among theirs; -1 for the others."""
     near = nearest[:, :num]
     reciprocal = np.full_like(near, -1)
-    for start in range(0, len(near), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(near)))
+    for start in range(0, len(near), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(near)))
         mutual = (near[near[rows]] == rows[:, None, None]).any(axis=2)
         reciprocal[rows] = np.where(mutual, near[rows], -1)
     return reciprocal

@@ -52,11 +52,12 @@ def compute_tar_at_far(
     Raises:
         ValueError: no genuine pair, or a rate outside [0, 1].
     """
-    compared = impostor[~np.isnan(impostor)]  # [n]
+    compared: Scores = impostor[~np.isnan(impostor)]  # [n]
     if genuine.size == 0:
         raise ValueError("there is no genuine pair: no true accept rate exists")
     tars, thresholds = {}, {}
-    descending = np.sort(compared)[::-1]
+    compared.sort()
+    descending = compared[::-1]
     for far in fars:
         if not 0 <= far <= 1:
             raise ValueError(f"a false accept rate of {far} is not allowed. Allowed: 0 to 1")
