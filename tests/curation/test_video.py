@@ -34,6 +34,50 @@ def test_step_keeps_the_numbers_of_the_video(scene: Path) -> None:
     assert stream.num_frames == 30
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "unit", "step", "expected"),
+    [
+        (0, -1, "frame", 1, range(30)),
+        (10, 14, "frame", 1, range(10, 14)),
+        (10, -1, "frame", 1, range(10, 30)),
+        (3, 14, "frame", 4, range(3, 14, 4)),
+        (0, 99, "frame", 1, range(30)),
+        # 25 frames a second: frame 10 is shown at 400 ms, frame 11 at 440 ms
+        (400, 440, "ms", 1, range(10, 11)),
+        (401, 441, "ms", 1, range(11, 12)),
+        (0, 1, "ms", 1, range(1)),
+        (400, -1, "ms", 1, range(10, 30)),
+        (401, 402, "ms", 1, range(0)),
+    ],
+)
+def test_segments_keep_the_numbers_of_the_video(
+    start: int, stop: int, unit: str, step: int, expected: range, scene: Path
+) -> None:
+    stream = VideoStream(scene, "a.mp4", step=step, start=start, stop=stop, unit=unit)
+    assert [frame.number for frame in stream] == list(expected)
+    assert not stream.damage
+    whole = {frame.number: frame.image for frame in VideoStream(scene, "a.mp4")}
+    for frame in stream:
+        np.testing.assert_array_equal(frame.image, whole[frame.number])
+
+
+def test_a_segment_before_the_break_is_whole(scene: Path, tmp_path: Path) -> None:
+    content = scene.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: int(len(content) * 0.9)])
+    stream = VideoStream(tmp_path / "cut.mp4", "cut.mp4", start=2, stop=9)
+    assert [frame.number for frame in stream] == list(range(2, 9))
+    assert not stream.damage
+    stream = VideoStream(tmp_path / "cut.mp4", "cut.mp4", start=2, stop=30)
+    assert len(list(stream)) < 28
+    assert "after frame" in stream.damage
+
+
+def test_a_segment_behind_the_end(scene: Path) -> None:
+    stream = VideoStream(scene, "a.mp4", start=30, stop=40)
+    assert not list(stream)
+    assert stream.damage == "has 30 frames, its segment begins at 30"
+
+
 @pytest.mark.parametrize("share", [0.8, 0.95])
 def test_a_video_that_breaks_off_gives_the_frames_before(
     scene: Path, share: float, tmp_path: Path
