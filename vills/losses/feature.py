@@ -3,40 +3,26 @@
 Legend: G = 2 global views, S >= G student views (the global ones first), B rows, K prototypes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vills.losses.centering import build_centering
+from vills.losses.centering import CenteredLoss
 from vills.losses.views import Term, WeightedLogits, average_terms
 
 Features = Mapping[str, Mapping[str, WeightedLogits]]
 """Source -> role -> logits [S, B, K] and weight [S, B]."""
 
 
-class FeatureLoss(nn.Module):
+class FeatureLoss(CenteredLoss):
     """Cross-entropy from the teacher's global views to all other views of the student (eq. 8).
 
     Each role is matched with itself: which LSE views hold a role is the network's choice (the
     coarse token in all of them, an area's token in that area's, the temporal one in none). PASS's
     pairing: teacher view i meets every student view but view i. All pairs of a modality count
-    alike; image and video weigh the same. Anchors: DINO, PASS.
+    alike; image and video weigh the same. Keys are `source/role`. Anchors: DINO, PASS.
     """
-
-    def __init__(
-        self,
-        keys: Sequence[str],
-        num_prototypes: int,
-        *,
-        student_temperature: float = 0.1,
-        centering: str = "ema",
-        center_momentum: float = 0.9,
-    ) -> None:
-        """Take the `source/role` keys that have a center each."""
-        super().__init__()
-        self.student_temperature = student_temperature
-        self.centering = build_centering(centering, keys, num_prototypes, momentum=center_momentum)
 
     def forward(
         self, student: Features, teacher: Features, *, teacher_temperature: float

@@ -3,39 +3,25 @@
 Legend: M masked tokens of both global views, K prototypes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vills.losses.centering import build_centering
+from vills.losses.centering import CenteredLoss
 from vills.losses.views import Term, WeightedLogits, average_terms, compute_cross_entropy
 
 Masked = Mapping[str, WeightedLogits]
 """Source -> logits [M, K] and weight [M]."""
 
 
-class MaskedTokenLoss(nn.Module):
+class MaskedTokenLoss(CenteredLoss):
     """Cross-entropy from the unmasked teacher to the masked student, token by token (eq. 9).
 
     Weights of 1 / masked tokens of a view make it a mean over masked views of means over their
     tokens (iBOT, DINOv2). A view without mask does not count, unlike in DINOv2, so that the loss
-    does not shrink with the share of masked views.
+    does not shrink with the share of masked views. Keys are sources.
     """
-
-    def __init__(
-        self,
-        keys: Sequence[str],
-        num_prototypes: int,
-        *,
-        student_temperature: float = 0.1,
-        centering: str = "ema",
-        center_momentum: float = 0.9,
-    ) -> None:
-        """Take the sources that have a center each."""
-        super().__init__()
-        self.student_temperature = student_temperature
-        self.centering = build_centering(centering, keys, num_prototypes, momentum=center_momentum)
 
     def forward(self, student: Masked, teacher: Masked, *, teacher_temperature: float) -> Tensor:
         """Loss over all sources; call `update_centers` after the step's losses."""

@@ -21,6 +21,9 @@ from vills.config.model import HeadConfig
 from vills.models.norm import GlobalBatchNorm1d
 
 _MAX_LOG_SCALE = math.log(100.0)
+_MIN_NORM = 1e-3
+"""Rows that are all alike leave a batch norm as zeros (masked latents of `reading=literal` at step
+0): torch's own 1e-12 would make their gradient 1e12."""
 
 
 class Trunk(nn.Module):
@@ -52,7 +55,7 @@ class Trunk(nn.Module):
             if self.norms:
                 x = self.norms[f"{role}_{index}"](x, row_weight)
             x = functional.gelu(x)
-        return functional.normalize(self.last(x).float(), dim=-1)
+        return functional.normalize(self.last(x).float(), dim=-1, eps=_MIN_NORM)
 
 
 class Prototypes(nn.Module):
