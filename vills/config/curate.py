@@ -85,7 +85,7 @@ class CurateConfig:
     frame_step: int = 1
     """Every n-th frame of a video is read."""
     min_length: int = 8
-    """Shorter tracklets are rejected, frames."""
+    """Shorter tracklets are rejected, frames; the person of a labelled video never is."""
     max_length: int = 900
     """Tracks are cut into tracklets of at most this length, frames."""
     min_height: int = 48
