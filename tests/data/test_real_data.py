@@ -4,9 +4,9 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.data.raw_copies import write_official_mars
 from vills.data.images import decode_image
 from vills.data.inventory import build_inventory, check_inventory
 from vills.data.layouts import compare_counts, read_layout
@@ -25,26 +25,8 @@ def real() -> Path:
     return Path(os.environ["VILLS_REAL_DATA"]).resolve()
 
 
-def _write_names(path: Path, rows: np.ndarray) -> None:
-    """Names as MARS has them for these tracks; the images are not needed to index them."""
-    lines = []
-    for track, (start, end, pid, camera) in enumerate(rows):
-        person = "00-1" if pid == -1 else f"{pid:04d}"
-        lines += [f"{person}C{camera}T{track:04d}F{i:03d}.jpg" for i in range(end - start + 1)]
-    path.write_bytes("\r\n".join(lines).encode())
-
-
-def _make_people(folder: Path, rows: np.ndarray) -> None:
-    for pid in set(rows[:, 2].tolist()):
-        person = folder / ("00-1" if pid == -1 else f"{pid:04d}")
-        person.mkdir(parents=True)
-        (person / "first.jpg").touch()
-
-
 def test_official_mars_index(real: Path, tmp_path: Path) -> None:
-    (tmp_path / "info").mkdir()
-    for name in ("tracks_train_info", "tracks_test_info", "query_IDX"):
-        (tmp_path / f"info/{name}.mat").symlink_to(real / f"splits/mars_{name}.mat")
+    write_official_mars(tmp_path, real / "splits")
     train = load_rows(tmp_path / "info/tracks_train_info.mat", "track_train_info")
     test = load_rows(tmp_path / "info/tracks_test_info.mat", "track_test_info")
     assert (len(train), len(test)) == (8298, 12180)
@@ -52,10 +34,6 @@ def test_official_mars_index(real: Path, tmp_path: Path) -> None:
     queries = load_queries(tmp_path / "info/query_IDX.mat", num_tracks=len(test))
     assert len(queries) == 1980
     assert max(queries) == len(test) - 1
-    _write_names(tmp_path / "info/train_name.txt", train)
-    _write_names(tmp_path / "info/test_name.txt", test)
-    _make_people(tmp_path / "bbox_train", train)
-    _make_people(tmp_path / "bbox_test", test)
     layout = read_layout("mars", tmp_path)
     # the 140 queries that have nobody to find once the queries leave the gallery
     assert "140 of 1,980 queries have no match in another camera of the gallery" in layout.notes

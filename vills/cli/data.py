@@ -1,58 +1,123 @@
-"""`vills data`: take the inventory of a raw data set, and check it."""
+"""`vills data`: check raw data sets, take the inventory of one, and verify it."""
 
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vills.cli.command import Arguments, Command
+from vills.errors import UserError
+
+if TYPE_CHECKING:
+    from vills.config.curate import SourceConfig
+    from vills.data.layouts import Layout, RawVideo
 
 
 def _add(parser: ArgumentParser) -> None:
-    parser.add_argument("action", choices=("register", "check"))
-    parser.add_argument("source", help="name of the data set in params.yaml (curate.sources)")
-    parser.add_argument("--full", action="store_true", help="check: compare contents, not sizes")
+    actions = parser.add_subparsers(title="actions", dest="action", required=True)
+    check = actions.add_parser(
+        "check",
+        help="find every data set below a folder, and compare it with the official release",
+        description="Find every data set below ROOT (three levels deep), count it, compare it with "
+        "the official release, and say what is wrong with it. Exit status: 1 if one is broken.",
+    )
+    check.add_argument("root", nargs="?", type=Path, help="folder (default: VILLS_DATA)")
+    check.add_argument("--full", action="store_true", help="decode every pixel, not headers alone")
+    check.set_defaults(act=_check)
+    register = actions.add_parser("register", help="write the inventory that DVC tracks")
+    register.set_defaults(act=_register)
+    verify = actions.add_parser("verify", help="compare a data set with its inventory")
+    verify.add_argument("--full", action="store_true", help="compare contents, not sizes alone")
+    verify.set_defaults(act=_verify)
+    for action in (register, verify):
+        action.add_argument("source", help="its name in params.yaml (curate.sources)")
 
 
 def _run(arguments: Arguments) -> int:
+    status: int = arguments.act(arguments)
+    return status
+
+
+def _check(arguments: Arguments) -> int:
+    from vills.data.survey import BROKEN, survey_datasets
+    from vills.data.survey_table import format_surveys
+    from vills.launch.progress import ProgressLine
+    from vills.pipeline import get_data_root
+
+    progress = ProgressLine("check")
+    surveys = list(
+        survey_datasets(
+            arguments.root or get_data_root(),
+            full=arguments.full,
+            check_video=_find_video_damage,
+            progress=progress,
+        )
+    )
+    progress.close()
+    print(format_surveys(surveys))
+    return 1 if any(survey.verdict == BROKEN for survey in surveys) else 0
+
+
+def _find_video_damage(layout: "Layout", video: "RawVideo", full: bool) -> str:
+    """Decode a video's first frame, or all of them, as curation would."""
+    from vills.curation.video import VideoStream
+
+    stream = VideoStream(layout.root / video.path, video.path)
+    for _ in stream:
+        if not full:
+            return ""
+    return stream.damage
+
+
+def _register(arguments: Arguments) -> int:
+    from vills.data.inventory import build_inventory, save_inventory
+    from vills.data.layouts import read_layout
+
+    source, root, path = _find_source(arguments.source)
+    read_layout(source.layout, root, filter_list=source.filter, keep=source.keep)
+    table = build_inventory(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_inventory(path, table)
+    print(f"{arguments.source}: {table.num_rows} files -> {path.relative_to(Path.cwd())}")
+    return 0
+
+
+def _verify(arguments: Arguments) -> int:
+    from vills.data.inventory import check_inventory, load_inventory
+
+    _, root, path = _find_source(arguments.source)
+    try:
+        table = load_inventory(path)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from error
+    check_inventory(root, table, digests=arguments.full)
+    print(f"{arguments.source}: as registered")
+    return 0
+
+
+def _find_source(name: str) -> "tuple[SourceConfig, Path, Path]":
+    """Configuration, folder and inventory of a data set of params.yaml."""
     from vills.config.checks import ConfigError
     from vills.config.load import load_params
-    from vills.data.inventory import (
-        build_inventory,
-        check_inventory,
-        load_inventory,
-        save_inventory,
-    )
-    from vills.data.layouts import read_layout
     from vills.pipeline import INVENTORIES, get_data_root
 
     project = Path.cwd()
     sources = load_params(project).curate.sources
-    if arguments.source not in sources:
+    if name not in sources:
         raise ConfigError(
-            f"source = {arguments.source!r} is not in params.yaml. Allowed: {', '.join(sources)}. "
-            "What to do: add it to curate.sources first."
+            f"source = {name!r} is not in params.yaml. Allowed: {', '.join(sources)}. What to do: "
+            "add it to curate.sources first."
         )
-    source = sources[arguments.source]
-    root = get_data_root() / source.path
-    path = project / INVENTORIES / f"{arguments.source}.parquet"
-    if arguments.action == "check":
-        check_inventory(root, load_inventory(path), digests=arguments.full)
-        print(f"{arguments.source}: as registered")
-        return 0
-    read_layout(source.layout, root)
-    table = build_inventory(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_inventory(path, table)
-    print(f"{arguments.source}: {table.num_rows} files -> {path.relative_to(project)}")
-    return 0
+    source = sources[name]
+    return source, get_data_root() / source.path, project / INVENTORIES / f"{name}.parquet"
 
 
 COMMANDS = (
     Command(
         name="data",
-        summary="Register a raw data set (its inventory is what DVC tracks), or check it",
-        reads="the data set below VILLS_DATA, params.yaml (curate.sources)",
-        writes="register: data/inventories/SOURCE.parquet; check: nothing",
-        needs="VILLS_DATA",
+        summary="Check raw data sets against the official releases, or register and verify one",
+        reads="check: a folder; register, verify: VILLS_DATA and params.yaml (curate.sources)",
+        writes="register: data/inventories/SOURCE.parquet; check and verify: nothing",
+        needs="VILLS_DATA, or a folder to check; check needs no params.yaml",
         add_arguments=_add,
         run=_run,
     ),

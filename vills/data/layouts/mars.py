@@ -85,7 +85,15 @@ def count_files(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def _find_base(root: Path) -> Path:
-    return find_base(root, nested=("mars", "MARS"), needed=_NEEDED, name="mars")
+    nested = ("mars", "MARS")
+    for folder in (root, *(root / path for path in nested)):
+        missing = [name for name in _NEEDED if not (folder / name).exists()]
+        if missing and all(name.startswith("info/") for name in missing):
+            raise LayoutError(
+                f"mars: {folder} has no {', '.join(missing)}. What to do: put there the folder "
+                "info of liangzheng06/MARS-evaluation, which is a download of its own."
+            )
+    return find_base(root, nested=nested, needed=_NEEDED, name="mars")
 
 
 def _check_people(folder: Path, rows: np.ndarray) -> None:

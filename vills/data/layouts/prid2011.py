@@ -90,6 +90,12 @@ def load_official_splits() -> tuple[PersonSplit, ...]:
 def _find_base(root: Path) -> Path:
     needed = tuple(f"multi_shot/{camera}" for camera in CAMERAS)
     nested = ("prid_2011", "prid2011", "prid2011/prid_2011", "PRID2011")
+    for folder in (root, *(root / path for path in nested)):
+        if (folder / "single_shot").is_dir() and not (folder / "multi_shot").is_dir():
+            raise LayoutError(
+                f"prid2011: {folder} has single_shot alone, an image data set with other people. "
+                "What to do: unpack multi_shot of the official archive beside it."
+            )
     return find_base(root, nested=nested, needed=needed, name="prid2011")
 
 
