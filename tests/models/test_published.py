@@ -34,12 +34,13 @@ from vills.config.model import ModelConfig
 from vills.config.published import WEIGHT_LAYOUTS
 from vills.models.backbone import Backbone
 from vills.models.encoder import Encoder, build_timm_arguments
-from vills.models.published import LAYOUTS, LoadReport, fill_encoder, load_published
+from vills.models.published import LAYOUTS, LoadReport, load_published
 from vills.models.roles import NUM_SPATIAL
 
 CONFIG = replace(TINY, depth=DEPTH)
 GRID = (4, 2)
 PASS_PARTS = ("head", "upper_body", "lower_body")  # crops of the top, the middle and the bottom
+PERSON_LAYOUTS = ("pass", "transreid_ssl")  # fine-tuned by their authors with 0.5 and 0.5
 PREFIX_LAYOUTS = ("dino", "ibot", "transreid_ssl", "dinov2", "mae")
 close = torch.testing.assert_close
 TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
@@ -56,7 +57,7 @@ def load(
     path = folder / "published.pth"
     torch.save(content, path)
     encoder = build_encoder(config)
-    return encoder, fill_encoder(encoder, path, layout=layout)
+    return encoder, load_published(encoder, path, layout=layout)
 
 
 def build_images(config: ModelConfig = CONFIG) -> Tensor:
@@ -70,21 +71,30 @@ def remove_area_tokens(encoder: Encoder) -> Encoder:
     return encoder
 
 
+def normalise_as_imagenet(images: Tensor) -> Tensor:
+    """Of pictures that are normalised by 0.5 and 0.5."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return (images * 0.5 + 0.5 - mean[:, None, None]) / std[:, None, None]
+
+
 @torch.no_grad()
-def compare(encoder: Encoder, state: State, *, old: tuple[int, int] = GRID) -> None:
-    """All tokens as the publisher's: with the area tokens among them, and without."""
+def compare(
+    encoder: Encoder, state: State, *, old: tuple[int, int] = GRID, imagenet: bool = True
+) -> None:
+    """All tokens as the publisher's of the same pictures: with our area tokens, and without."""
     images = build_images(replace(CONFIG, image_size=[s * encoder.patch_size for s in encoder.grid],
                                   patch_size=encoder.patch_size))  # fmt: skip
     extra = None
     if "part_token1" not in state and "register_tokens" not in state:
         extra = encoder.vit.reg_token
-    expected = forward(state, images, old=old, new=encoder.grid, extra=extra)
+    pixels = normalise_as_imagenet(images) if imagenet else images
+    expected = forward(state, pixels, old=old, new=encoder.grid, extra=extra)
     if "part_token1" in state:
         order = [0, *(1 + PASS_PARTS.index(area) for area in AREAS)]
         expected = torch.cat([expected[:, order], expected[:, 4:]], dim=1)
     close(encoder(images), expected, **TOLERANCE)
     if extra is not None:
-        expected = forward(state, images, old=old, new=encoder.grid)
+        expected = forward(state, pixels, old=old, new=encoder.grid)
         close(remove_area_tokens(encoder)(images), expected, **TOLERANCE)
 
 
@@ -97,7 +107,7 @@ def test_every_layout_of_the_parameters_is_there() -> None:
 def test_features_are_the_publishers(tmp_path: Path, layout: str) -> None:
     state, content = BUILDERS[layout](GRID)
     encoder, report = load(content, layout, tmp_path)
-    compare(encoder, state)
+    compare(encoder, state, imagenet=layout not in PERSON_LAYOUTS)
     assert report.random == ([] if layout == "pass" else ["reg_token"])
     assert report.num_used == len(state)
     assert report.file_grid == report.grid == GRID
@@ -120,7 +130,7 @@ def test_features_are_the_publishers_on_a_resampled_table(
     state, content = BUILDERS[layout](old)
     encoder, report = load(content, layout, tmp_path, replace(CONFIG, image_size=image_size))
     assert report.file_grid == old
-    compare(encoder, state, old=old)
+    compare(encoder, state, old=old, imagenet=layout not in PERSON_LAYOUTS)
 
 
 def test_dinov2_at_its_own_size_and_patch(tmp_path: Path) -> None:
@@ -179,7 +189,8 @@ def test_mae_fine_tuned_with_global_pooling(tmp_path: Path) -> None:
     with torch.no_grad():
         encoder(images)
         pooled = encoder.vit.norm(before[0][:, NUM_SPATIAL:].mean(dim=1))
-        expected = forward_pooled(state, images, grid=GRID, extra=encoder.vit.reg_token)
+        pixels = normalise_as_imagenet(images)
+        expected = forward_pooled(state, pixels, grid=GRID, extra=encoder.vit.reg_token)
     close(pooled, expected, **TOLERANCE)
 
 
@@ -238,7 +249,7 @@ def test_timm_models_give_timms_features(
     path = tmp_path / f"vit{ending}"
     (save_file if ending == ".safetensors" else torch.save)(source.state_dict(), path)
     encoder = build_encoder()
-    report = fill_encoder(encoder, path, layout="timm")
+    report = load_published(encoder, path, layout="timm")
     if changes["reg_tokens"] == 0:
         remove_area_tokens(encoder)
         assert report.random == ["reg_token"]
@@ -257,6 +268,18 @@ def test_timm_at_another_size_gives_timms_features(tmp_path: Path) -> None:
     with torch.no_grad():
         close(remove_area_tokens(encoder)(images), source.forward_features(images), **TOLERANCE)
     assert report.file_grid == (6, 6)
+
+
+@pytest.mark.parametrize("layout", ["timm", "pass", "dino"])
+@pytest.mark.parametrize("normalisation", ["imagenet", "half"])
+def test_the_normalisation_can_be_named(tmp_path: Path, layout: str, normalisation: str) -> None:
+    state, content = BUILDERS.get(layout, BUILDERS["transreid_ssl"])(GRID)
+    torch.save(content, tmp_path / "vit.pth")
+    encoder = build_encoder()
+    path = tmp_path / "vit.pth"
+    report = load_published(encoder, path, layout=layout, normalisation=normalisation)
+    assert report.normalisation == normalisation
+    compare(encoder, state, imagenet=normalisation == "imagenet")
 
 
 def test_half_precision_is_read_in_full(tmp_path: Path) -> None:
@@ -283,7 +306,7 @@ def test_a_backbone_that_starts_so_runs(tmp_path: Path, resampler: bool) -> None
     backbone = Backbone(replace(CONFIG, resampler=resampler)).train()
     names = dict(backbone.named_parameters())
     before = {name: tensor.clone() for name, tensor in names.items()}
-    assert load_published(backbone.encoder, tmp_path / "dino.pth", layout="dino") == ["reg_token"]
+    load_published(backbone.encoder, tmp_path / "dino.pth", layout="dino")
     changed = {n for n, tensor in names.items() if not torch.equal(tensor, before[n])}
     kept = names.keys() - changed
     assert all(name.startswith("encoder.vit.") for name in changed)
@@ -292,7 +315,8 @@ def test_a_backbone_that_starts_so_runs(tmp_path: Path, resampler: bool) -> None
     roles = backbone.encode_image(images).roles
     if not resampler:  # the class token is then the coarse feature itself
         extra = backbone.encoder.vit.reg_token
-        expected = forward(state, images, old=GRID, new=GRID, extra=extra)
+        pixels = normalise_as_imagenet(images)
+        expected = forward(state, pixels, old=GRID, new=GRID, extra=extra)
         close(roles[:, 0], expected[:, 0], **TOLERANCE)
     loss = roles.square().sum() + backbone.encode_video(clips).roles.square().sum()
     loss.backward()

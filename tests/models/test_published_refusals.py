@@ -28,7 +28,7 @@ from tests.models.publishers import (
 )
 from vills.config.model import ModelConfig
 from vills.models.encoder import Encoder
-from vills.models.published import fill_encoder
+from vills.models.published import load_published
 from vills.models.published.coverage import MAX_NAMES
 from vills.models.published.describe import describe_file
 from vills.models.weights import WeightsError
@@ -48,7 +48,7 @@ def refuse(content: Any, layout: str, folder: Path, config: ModelConfig = CONFIG
     encoder = Encoder(config)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     with pytest.raises(WeightsError) as caught:
-        fill_encoder(encoder, path, layout=layout)
+        load_published(encoder, path, layout=layout)
     assert all(torch.equal(before[k], v) for k, v in encoder.state_dict().items())
     message = str(caught.value)
     assert "What to do: " in message
@@ -187,7 +187,7 @@ def test_heads_that_no_published_model_has_are_refused(tmp_path: Path) -> None:
     state["pos_embed"] = torch.ones(1, 1 + 2, 192)
     message = refuse(state, "dino", tmp_path, config)
     assert "has 3 attention heads, the encoder 6. What to do: set model.num_heads=3" in message
-    fill_encoder(Encoder(replace(config, num_heads=3)), tmp_path / "published.pth", layout="dino")
+    load_published(Encoder(replace(config, num_heads=3)), tmp_path / "published.pth", layout="dino")
 
 
 class _Trap:
@@ -213,7 +213,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path, kind: str) -> None:
         content = content if kind == "inside" else trap
         torch.save(content, path, _use_new_zipfile_serialization=kind != "old format")
     with pytest.raises(WeightsError) as caught:
-        fill_encoder(Encoder(CONFIG), path, layout="dino")
+        load_published(Encoder(CONFIG), path, layout="dino")
     assert not witness.exists()
     named = {
         "module": "torch.nn.modules.linear.Linear",
@@ -225,15 +225,15 @@ def test_no_code_of_a_file_is_run(tmp_path: Path, kind: str) -> None:
 def test_the_command_line_in_a_checkpoint_is_data(tmp_path: Path) -> None:
     """DINO, PASS and MAE save argparse's Namespace beside the tensors."""
     torch.save({"model": build_vit(GRID), "args": Namespace(lr=0.1)}, tmp_path / "a.pth")
-    assert fill_encoder(Encoder(CONFIG), tmp_path / "a.pth", layout="dino").wrapper == "model"
+    assert load_published(Encoder(CONFIG), tmp_path / "a.pth", layout="dino").wrapper == "model"
 
 
 def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
     encoder = Encoder(CONFIG)
     with pytest.raises(WeightsError, match="does not exist"):
-        fill_encoder(encoder, tmp_path / "none.pth", layout="dino")
+        load_published(encoder, tmp_path / "none.pth", layout="dino")
     with pytest.raises(WeightsError, match=r"layout 'beit' is not allowed. Allowed: dino, ibot"):
-        fill_encoder(encoder, tmp_path / "none.pth", layout="beit")
+        load_published(encoder, tmp_path / "none.pth", layout="beit")
     assert "holds no tensors by name alone: epoch are none" in refuse(
         {"epoch": 3}, "dino", tmp_path
     )
@@ -244,7 +244,7 @@ def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\xff" * 40)
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        fill_encoder(encoder, broken, layout="dino")
+        load_published(encoder, broken, layout="dino")
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -256,7 +256,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, ending: str) -> None
     for share in (0.001, 0.1, 0.5, 0.9, 0.999):
         path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(WeightsError, match="cannot be read as weights"):
-            fill_encoder(encoder, path, layout="dino")
+            load_published(encoder, path, layout="dino")
 
 
 def save(content: Any, folder: Path) -> Path:

@@ -1,13 +1,19 @@
-"""`vills weights`: fetch published weights by name, with their checksum."""
+"""`vills weights`: fetch published weights by name, and say what a weights file holds."""
 
 from argparse import ArgumentParser
+from pathlib import Path
 
 from vills.cli.command import Arguments, Command
+from vills.config.checks import ConfigError
+from vills.config.published import WEIGHT_LAYOUTS
 
 
 def _add(parser: ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list", "fetch"))
-    parser.add_argument("name", nargs="?", help="fetch: a name that list prints")
+    parser.add_argument("action", choices=("list", "fetch", "inspect"))
+    parser.add_argument(
+        "name", nargs="?", help="fetch: a name that list prints; inspect: a file to start from"
+    )
+    parser.add_argument("--layout", default="", choices=("", *WEIGHT_LAYOUTS), help="inspect as it")
 
 
 def _run(arguments: Arguments) -> int:
@@ -17,18 +23,34 @@ def _run(arguments: Arguments) -> int:
     if arguments.action == "list":
         print(format_published())
         return 0
+    if not arguments.name:
+        raise ConfigError(
+            f"vills weights {arguments.action} needs a name. Allowed: for fetch a name that `vills "
+            "weights list` prints, for inspect a file. What to do: add it."
+        )
+    if arguments.action == "inspect":
+        print(_inspect(arguments.name, arguments.layout))
+        return 0
     path = fetch_weights(arguments.name, folder=get_weights_root())
     print(f"{path}: checksum as published")
     return 0
 
 
+def _inspect(name: str, layout: str) -> str:
+    from vills.models.published.describe import describe_file
+    from vills.pipeline import get_weights_path
+
+    path = Path(name)
+    return describe_file(path if path.is_file() else get_weights_path(name), layout=layout)
+
+
 COMMANDS = (
     Command(
         name="weights",
-        summary="List or fetch published weights of detectors and segmenters",
-        reads="the publisher's address; nothing is ever fetched without this command",
-        writes="a file below VILLS_WEIGHTS, only if its checksum is the published one",
-        needs="VILLS_WEIGHTS, a network",
+        summary="List or fetch published weights, or say what a weights file holds",
+        reads="the publisher's address (nothing is ever fetched but by `fetch`), or one file",
+        writes="with `fetch` a file below VILLS_WEIGHTS, only if its checksum is the published one",
+        needs="VILLS_WEIGHTS; for `fetch` a network",
         add_arguments=_add,
         run=_run,
     ),

@@ -11,6 +11,7 @@ from vills.pipeline import (
     count_workers,
     get_metrics_path,
     get_plots_path,
+    get_weights_path,
 )
 from vills.tracking.curves import load_curves, save_curves
 
@@ -40,6 +41,7 @@ def run(context: StageContext) -> None:
         guard=context.guard,
         progress=context.progress,
         workers=workers if workers > 2 else 0,
+        initial=context.inputs.get("initial"),
     )
     save_curves(context.outs["plots"], context.journal)
     context.save_metrics(
@@ -72,7 +74,10 @@ def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
-    return {"curated": ARTIFACTS / "curated", "lse": ARTIFACTS / "lse"}
+    inputs = {"curated": ARTIFACTS / "curated", "lse": ARTIFACTS / "lse"}
+    if params.pretrain.initial.file:
+        inputs["initial"] = get_weights_path(params.pretrain.initial.file)
+    return inputs
 
 
 STAGE = Stage(

@@ -9,8 +9,10 @@ import torch
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.config.model import ModelConfig
+from vills.config.published import PublishedConfig
 from vills.models.backbone import Backbone
-from vills.models.published import LoadReport, fill_encoder
+from vills.models.encoder import Encoder
+from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
 from vills.models.weights import load_backbone, load_description
 from vills.train.determinism import get_device
@@ -71,8 +73,7 @@ def start_from(
         return load_backbone(folder)
     backbone = _build_fresh(config, folder)
     if initialisation != "scratch":
-        layout = config.published[initialisation].layout
-        fill_encoder(backbone.encoder, published[initialisation], layout=layout)
+        _fill(backbone.encoder, published[initialisation], origin=config.published[initialisation])
     return backbone
 
 
@@ -91,9 +92,13 @@ def check_published(
     for name in config.initialisations:
         if name in config.published:
             encoder = _build_fresh(config, model_folder / config.network).encoder
-            layout = config.published[name].layout
-            reports[name] = fill_encoder(encoder, published[name], layout=layout)
+            reports[name] = _fill(encoder, published[name], origin=config.published[name])
     return reports
+
+
+def _fill(encoder: Encoder, path: Path, *, origin: PublishedConfig) -> LoadReport:
+    layout, normalisation = origin.layout, origin.normalisation
+    return load_published(encoder, path, layout=layout, normalisation=normalisation)
 
 
 def _build_fresh(config: FinetuneConfig, folder: Path) -> Backbone:

@@ -6,6 +6,7 @@ Legend: B rows of a source on this rank, L role tokens, D width, K prototypes; 2
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from vills.losses.masked import MaskedTokenLoss
 from vills.models.backbone import Backbone
 from vills.models.network import VillsNetwork, build_network
 from vills.models.output import NetworkOutput
+from vills.models.published import LoadReport, load_published
 from vills.models.roles import COARSE
 from vills.train.determinism import get_device
 from vills.train.ema import update_teacher
@@ -53,8 +55,17 @@ class SSLMetaArch:
     printed: L^f over all L tokens, masks after R, KoLeo over all of the student's tokens.
     """
 
-    def __init__(self, config: PretrainConfig) -> None:
-        """Build networks and losses on this rank's device, from `config.seed` alone."""
+    def __init__(self, config: PretrainConfig, *, initial: Path | None = None) -> None:
+        """Build networks and losses on this rank's device.
+
+        Args:
+            config: all random weights come from its seed, with `initial` and without.
+            initial: the file of `config.initial`, from which both encoders start.
+
+        Raises:
+            WeightsError: if the file does not fit the encoder.
+        """
+        assert (initial is not None) == bool(config.initial.file), "initial is named by the config"
         self.config = config
         self.device = get_device()
         self.weights = {
@@ -63,7 +74,16 @@ class SSLMetaArch:
             if (weight := getattr(config, f"{term}_weight")) > 0
         }
         torch.manual_seed(config.seed)
-        network = build_network(config).to(self.device)
+        network = build_network(config)
+        self.initial: LoadReport | None = None
+        if initial is not None:
+            self.initial = load_published(
+                network.backbone.encoder,
+                initial,
+                layout=config.initial.layout,
+                normalisation=config.initial.normalisation,
+            )
+        network = network.to(self.device)
         self.teacher: VillsNetwork = copy.deepcopy(network).requires_grad_(False)
         self._feature, self._masked = self._build_prototype_losses(network)
         self._koleo = KoLeoLoss(group=config.koleo_group)

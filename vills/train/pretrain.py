@@ -47,6 +47,7 @@ def run_pretrain(
     guard: Callable[[], None],
     progress: Progress | None = None,
     workers: int = 0,
+    initial: Path | None = None,
 ) -> None:
     """Train from the newest checkpoint in `work`, or from the start, and export to `out`.
 
@@ -60,14 +61,22 @@ def run_pretrain(
         guard: raises if another attempt owns the run; called before every commit.
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
+        initial: published weights from which the encoders start, named by `config.initial`.
 
     Raises:
+        WeightsError: if `initial` does not fit the encoder; it lists what is wrong.
         InterruptedRunError: after SIGTERM or SIGUSR2, once a checkpoint is written.
         NonFiniteError: if a loss or gradient is NaN or inf on any rank.
     """
     with InterruptFlag() as flag:
         run = Pretraining(
-            config, data=data, work=work, journal=journal, progress=progress, workers=workers
+            config,
+            data=data,
+            work=work,
+            journal=journal,
+            progress=progress,
+            workers=workers,
+            initial=initial,
         )
         run.restore(guard=guard)
         for batch in run.load_batches():
@@ -94,6 +103,7 @@ class Pretraining:
         journal: Journal,
         progress: Progress | None = None,
         workers: int = 0,
+        initial: Path | None = None,
     ) -> None:
         """Build networks, losses and schedules; `restore` gives them their state."""
         init_process_group()
@@ -103,7 +113,7 @@ class Pretraining:
         self.num_steps = compute_num_steps(config, steps_per_epoch=per_epoch)
         self.step = 0
         self.schedules = Schedules(config, num_steps=self.num_steps, steps_per_epoch=per_epoch)
-        self.arch = SSLMetaArch(config)
+        self.arch = SSLMetaArch(config, initial=initial)
         self.monitor = PretrainMonitor(
             config,
             arch=self.arch,
@@ -181,6 +191,7 @@ class Pretraining:
             start=self.monitor.start_health,
             end=self.monitor.health.compute_end(),
             num_steps=self.num_steps,
+            initial=self.arch.initial,
         )
         networks = self.arch.build_exports()
         if not is_main():

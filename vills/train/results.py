@@ -9,6 +9,7 @@ from typing import Any
 from vills.config.pretrain import PretrainConfig
 from vills.data.files import atomic_path
 from vills.models.backbone import Backbone
+from vills.models.published import LoadReport
 from vills.models.weights import export_backbone
 
 
@@ -24,14 +25,24 @@ def build_health_report(
     start: Mapping[str, float],
     end: Mapping[str, float],
     num_steps: int,
+    initial: LoadReport | None = None,
 ) -> dict[str, Any]:
-    """Content of health.json: values at step 0 and over the last tenth, with what bounds them."""
+    """Content of health.json: values at step 0 and over the last tenth, with what bounds them.
+
+    `initial` says which published weights the encoders started from, null if from none.
+    """
     bounds = {
         "entropy_of_uniform_target": math.log(config.heads.feature_prototypes),
         "alignment_loss_of_chance": math.log(config.video_batch),
         "feature_spread_of_even_sphere": config.model.width**-0.5,
     }
-    return {"num_steps": num_steps, "bounds": bounds, "start": dict(start), "end": dict(end)}
+    return {
+        "num_steps": num_steps,
+        "initial": None if initial is None else initial.build_row(),
+        "bounds": bounds,
+        "start": dict(start),
+        "end": dict(end),
+    }
 
 
 def save_networks(out: Path, networks: Mapping[str, Backbone]) -> None:

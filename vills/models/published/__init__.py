@@ -5,7 +5,7 @@ encoder lacks (heads, decoders, mask tokens); every tensor of the encoder must b
 area tokens that a layout lacks. So a remapper that loads two of two hundred tensors is refused.
 """
 
-from vills.models.published.load import LAYOUTS, fill_encoder, load_published
+from vills.models.published.load import LAYOUTS, load_published
 from vills.models.published.report import LoadReport
 
-__all__ = ["LAYOUTS", "LoadReport", "fill_encoder", "load_published"]
+__all__ = ["LAYOUTS", "LoadReport", "load_published"]

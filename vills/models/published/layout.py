@@ -39,6 +39,8 @@ class Layout:
     """Prefix tokens with a row in the position table, as alternatives: class, all, none."""
     grids: tuple[str, ...] = (SQUARE, OWN, PERSON)
     """Grids of the position table, tried in this order, since a count may fit two of them."""
+    normalisation: str = "imagenet"
+    """Of pixels, that `publisher` stands for: imagenet, or half, see PublishedConfig."""
     known_heads: bool = True
     """Whether all its ViTs have the usual number of heads for their width, see HEADS."""
 

@@ -11,6 +11,7 @@ from vills.models.published.ibot import IBOT
 from vills.models.published.layout import HEADS, Layout, State
 from vills.models.published.mae import MAE
 from vills.models.published.part_aware import PASS
+from vills.models.published.pixels import fold_imagenet
 from vills.models.published.positions import Grid, convert_positions, has_positions
 from vills.models.published.report import LoadReport
 from vills.models.published.sizes import find_sizes
@@ -39,22 +40,16 @@ class Fit:
     mismatch: Mismatch
 
 
-def load_published(encoder: Encoder, path: Path, *, layout: str) -> list[str]:
-    """`fill_encoder`, for callers that only need to know what stays random.
-
-    Returns:
-        Names of the encoder's tensors that the layout lacks and that keep their random start.
-    """
-    return fill_encoder(encoder, path, layout=layout).random
-
-
-def fill_encoder(encoder: Encoder, path: Path, *, layout: str) -> LoadReport:
+def load_published(
+    encoder: Encoder, path: Path, *, layout: str, normalisation: str = "publisher"
+) -> LoadReport:
     """Fill `encoder` from a published file, its position table resampled to the encoder's grid.
 
     Args:
         encoder: of the file's width, depth and patch size.
         path: a .safetensors, or a file of torch.save, which is read as data only.
         layout: one of vills.config.published.WEIGHT_LAYOUTS.
+        normalisation: of the pixels that the file expects, one of NORMALISATIONS there.
 
     Returns:
         What was used, dropped and left at random.
@@ -73,7 +68,10 @@ def fill_encoder(encoder: Encoder, path: Path, *, layout: str) -> LoadReport:
     if fit.mismatch:
         raise WeightsError(_explain(file, layout, fit, own=own, grid=encoder.grid))
     _check_heads(encoder, file, LAYOUTS[layout])
-    encoder.vit.load_state_dict({**{name: own[name] for name in fit.random}, **fit.state})
+    if normalisation == "publisher":
+        normalisation = LAYOUTS[layout].normalisation
+    state = fold_imagenet(fit.state) if normalisation == "imagenet" else fit.state
+    encoder.vit.load_state_dict({**{name: own[name] for name in fit.random}, **state})
     assert fit.grid is not None, "a table without a grid is a mismatch"
     return LoadReport(
         file=path.name,
@@ -83,6 +81,7 @@ def fill_encoder(encoder: Encoder, path: Path, *, layout: str) -> LoadReport:
         dropped=fit.dropped,
         random=fit.random,
         zero=fit.zero,
+        normalisation=normalisation,
         file_grid=fit.grid,
         grid=encoder.grid,
     )

@@ -20,6 +20,8 @@ class LoadReport:
     """Tensors of the encoder that the layout lacks and that keep their random start."""
     zero: list[str]
     """Biases of the encoder that the file's architecture lacks, which is the same as zeros."""
+    normalisation: str
+    """Of pixels, that the file expects: half as here, or imagenet, folded into the embedding."""
     file_grid: tuple[int, int]
     """Patches down and across of the file's position table."""
     grid: tuple[int, int]

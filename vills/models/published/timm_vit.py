@@ -43,5 +43,6 @@ TIMM = Layout(
     find_missing=find_missing_scale,
     slots=("all", "none"),
     grids=(OWN, SQUARE, PERSON),
+    normalisation="half",
     known_heads=False,
 )
