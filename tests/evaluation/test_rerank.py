@@ -19,7 +19,7 @@ def loop_rerank(
     """The paper's equations, one pair at a time; [N, N] distances -> [Q, G]."""
     num = len(distances)
     original = [[d / max(row) if max(row) else 0.0 for d in row] for row in distances.tolist()]
-    order = [sorted(range(num), key=lambda j: (distances[i, j], j)) for i in range(num)]
+    order = [sorted(range(num), key=lambda j: (j != i, distances[i, j], j)) for i in range(num)]
 
     def reciprocal(p: int, k: int) -> set[int]:  # Eq. (4); the image itself is not one of the k
         return {g for g in order[p][: k + 1] if p in order[g][: k + 1]}
@@ -33,7 +33,7 @@ def loop_rerank(
             if len(inside & other) > 2 / 3 * len(other):
                 expanded |= other
         weights = [math.exp(-original[p][g]) if g in expanded else 0.0 for g in range(num)]
-        vectors.append([w / (sum(weights) or 1.0) for w in weights])  # Eq. (7), of sum 1
+        vectors.append([w / sum(weights) for w in weights])  # Eq. (7), of sum 1
     if k2 > 1:
         near = [order[p][:k2] for p in range(num)]
         vectors = [
@@ -45,7 +45,7 @@ def loop_rerank(
         for g in range(num_queries, num):
             pairs = list(zip(vectors[p], vectors[g], strict=True))
             shared = sum(min(a, b) for a, b in pairs)  # Eq. (10)
-            jaccard = 1 - shared / (sum(max(a, b) for a, b in pairs) or 1.0)
+            jaccard = 1 - shared / sum(max(a, b) for a, b in pairs)
             result[p, g - num_queries] = (1 - weight) * jaccard + weight * original[p][g]
     return result
 
@@ -94,7 +94,8 @@ def test_equals_plain_loops(metric: str, k1: int, k2: int, weight: float) -> Non
 
 def test_equal_features_and_small_sets_equal_plain_loops() -> None:
     """Ties, more copies of an image than k1, a zero feature, fewer images than k1."""
-    for seed, (num_query, num_gallery) in enumerate([(1, 1), (2, 3), (3, 9), (5, 60), (4, 90)]):
+    sizes = [(1, 1), (2, 3), (3, 9), (5, 60), (9, 300)]
+    for seed, (num_query, num_gallery) in enumerate(sizes):
         rng = np.random.default_rng(seed)
         features = rng.integers(-1, 2, size=(num_query + num_gallery, 2)).astype(np.float32)
         query, gallery = features[:num_query], features[num_query:]

@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking in bounded memory (Zhong et al., CVPR 2017, with the authors' code).
 
-Legend: Q queries, G gallery entries, N = Q + G, k1 and k2 neighbours, E entries of a sparse row.
+Legend: Q queries, G gallery entries, N = Q + G, k1 and k2 neighbours, r reciprocal ones, h of half.
 
 Two images are near when they share k-reciprocal neighbours. Published code holds several dense
 [N, N] matrices (33 GB each for MSMT17). Here the N x N distances pass by in blocks of rows; of each
@@ -131,17 +131,19 @@ def rerank_distances(
 def _find_neighbours(
     original: FeatureDistance, num: int, block_size: int
 ) -> tuple[IntArray, Matrix]:
-    """The `num` nearest rows of each row, itself included, [N, num]; its largest distance, [N]."""
+    """The `num` nearest rows of each row, itself first, [N, num]; its largest distance, [N]."""
     num_rows = original.num_queries
     rows = limit_block(block_size, num_gallery=num_rows)
     own = []
     for start in range(0, num_rows, rows)[get_rank() :: get_world_size()]:
         block = original.compute_block(start, min(start + rows, num_rows))
+        farthest = block.max(axis=1)
+        np.fill_diagonal(block[:, start:], -np.inf)  # first of its own row, before equal ones
         near = np.stack([find_nearest(row, num) for row in block])
-        own.append((start, near, block.max(axis=1)))
+        own.append((start, near, farthest))
     parts = sorted((part for parts in gather_objects(own) for part in parts), key=lambda p: p[0])
     nearest = np.concatenate([near for _, near, _ in parts])
-    return nearest, np.concatenate([farthest for _, _, farthest in parts])
+    return nearest, np.concatenate([largest for _, _, largest in parts])
 
 
 def _keep_reciprocal(nearest: IntArray, num: int) -> IntArray:
