@@ -1,5 +1,6 @@
 """Ranks against plain loops on random worlds, a plain argsort, hand cases and MARS's own counts."""
 
+import importlib.util
 import tracemalloc
 from pathlib import Path
 
@@ -151,6 +152,21 @@ def test_without_ties_ranks_are_those_of_a_plain_argsort() -> None:
             kept = ~(same & (gallery.camids[row] == query.camids[number]))
             expected = np.flatnonzero(same[kept]) + 1
             assert np.array_equal(ranking.hit_ranks[number], expected)
+
+
+def test_the_benchmark_compares_like_with_like() -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "ranking.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_ranking", path)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    rng = np.random.default_rng(4)
+    distances = rng.permutation(20 * 200).reshape(20, 200).astype(np.float32)
+    query = Labels(rng.integers(1, 9, 20), rng.integers(0, 3, 20))
+    gallery = Labels(rng.integers(0, 9, 200), rng.integers(0, 3, 200))
+    ours = benchmark.rank_ours(MatrixDistance(distances), query, gallery)
+    assert ours == pytest.approx(benchmark.rank_naive(distances, query, gallery), abs=1e-12)
 
 
 def make_features(seed: int) -> tuple[np.ndarray, np.ndarray, Labels, Labels]:

@@ -155,7 +155,8 @@ def rank_gallery(
     if len(gallery) == 0:
         raise ValueError("the gallery is empty: nothing to rank")
     ranker = _Ranker(query, gallery, junk_rule, top_k, _group_by_pid(gallery.pids))
-    rows = limit_block(block_size, num_gallery=len(gallery))
+    share = -(-len(query) // get_world_size())  # no process idles while another has a large block
+    rows = limit_block(min(block_size, max(share, 1)), num_gallery=len(gallery))
     starts = range(0, len(query), rows)[get_rank() :: get_world_size()]
     own = [ranker.rank_block(distance, start, min(start + rows, len(query))) for start in starts]
     parts = sorted((part for parts in gather_objects(own) for part in parts), key=lambda p: p.start)
