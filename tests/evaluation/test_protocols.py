@@ -276,7 +276,7 @@ def test_overrides_stand_in_title_and_row() -> None:
         "euclidean",
         "before",
         "off",
-        "max",
+        "-",  # images are not pooled
     )
     assert "R-2" in row
     assert "R-1" not in row

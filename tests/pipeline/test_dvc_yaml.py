@@ -32,7 +32,7 @@ def list_items() -> list[tuple[str, str]]:
 def test_dvc_knows_everything_that_a_stage_reads_and_writes(name: str, item: str) -> None:
     stage, dvc = load_stage(name), load_dvc_stage(name, item)
     assert dvc["cmd"] == f"vills run {name}{'@' + item if item else ''}"
-    assert sorted(dvc["params"]) == sorted(s.format(item=item) for s in stage.sections)
+    assert sorted(dvc["params"]) == sorted(stage.list_sections(PARAMS, item).values())
     outs = [*dvc.get("outs", ()), *dvc.get("metrics", ()), *dvc.get("plots", ())]
     assert sorted(map(Path, outs)) == sorted(stage.outs(item).values())
     deps = [Path(dep) for dep in dvc["deps"]]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vills.config.checks import check_choice, check_range, check_subset
+from vills.config.checks import ConfigError, check_choice, check_range, check_subset
 from vills.config.protocols import PROTOCOLS
 
 AS_PROTOCOL = "protocol"
@@ -87,6 +87,11 @@ class EvaluateConfig:
         check_range("evaluate.*.ranks entry", min(self.ranks, default=0), low=1)
         check_range("evaluate.*.number of split_ids", len(self.split_ids), low=1)
         check_range("evaluate.*.split_ids entry", min(self.split_ids, default=0), low=0)
+        if len(set(self.split_ids)) != len(self.split_ids):
+            raise ConfigError(
+                f"evaluate.*.split_ids = {self.split_ids} is not allowed. Allowed: each split at "
+                "most once. What to do: remove repeats."
+            )
         check_range("evaluate.*.bootstrap", self.bootstrap, low=0)
         for far in self.fars:
             check_range("evaluate.*.fars entry", far, low=0.0, high=1.0)

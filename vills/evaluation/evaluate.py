@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -30,16 +31,23 @@ from vills.evaluation.protocols import (
     Row,
     TestData,
 )
+from vills.evaluation.protocols.base import NO_CHOICE
 from vills.evaluation.ranking import VERDICTS
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 
 TOP_K = 10
 """Entries kept per query for the strips, junk not counted."""
-NO_CHOICE = "-"
-"""Stands for a choice that a row's model does not have."""
 
 Progress = Callable[[str, int, int], None]
+
+
+class Results(TypedDict):
+    """Content of results.json."""
+
+    rows: list[Row]
+    left_out: list[str]
+    """Entries that are in no query and no gallery: how many, and why."""
 
 
 def evaluate_dataset(
@@ -52,7 +60,7 @@ def evaluate_dataset(
     work: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
-) -> dict[str, list[Row]]:
+) -> Results:
     """Write results.json, ranking/ and features/ below `out`; the same input, the same bytes.
 
     Args:
@@ -68,7 +76,7 @@ def evaluate_dataset(
         progress: told ("<row>, <protocol>", entries described, entries).
 
     Returns:
-        The content of results.json: {"rows": [...]}; docs/protocols.md says what a row has.
+        The content of results.json; docs/protocols.md says what a row has.
 
     Raises:
         ProtocolError: the data set lacks what a protocol needs, or features are not finite.
@@ -81,7 +89,14 @@ def evaluate_dataset(
         shutil.rmtree(building, ignore_errors=True)
     scorer = _Scorer(config, splits, building, input_size, workers, progress)
     rows = [row for model in models for row in scorer.score(model)]
-    results = {"rows": arrange_rows(rows, names=[model.name for model in models])}
+    results = Results(
+        rows=arrange_rows(rows, names=[model.name for model in models]),
+        left_out=[
+            note if test.split is None else f"split {test.split}: {note}"
+            for test in splits.values()
+            for note in test.notes
+        ],
+    )
     if is_main():
         _assemble(out, results, building, remove=work is None)
     return results
@@ -261,7 +276,7 @@ def _save_ranking(path: Path, result: ProtocolResult) -> None:
     save_table(path, pa.table(columns))
 
 
-def _assemble(out: Path, results: dict[str, list[Row]], building: Path, *, remove: bool) -> None:
+def _assemble(out: Path, results: Results, building: Path, *, remove: bool) -> None:
     """The finished parts' files under their names in `out`."""
     for source in sorted(building.glob("*/*/*.parquet")):
         with atomic_path(out / source.parent.name / source.name) as temporary:

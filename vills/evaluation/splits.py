@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vills.data.reid import ReidData, load_test_data
+from vills.data.reid import SPLITS_FILE, ReidData, load_test_data
 from vills.evaluation.entries import Entries
 from vills.evaluation.protocols.base import TestData
-
-SPLITS_FILE = "splits.json"
 
 
 def build_test_data(data: ReidData, *, split: int | None = None) -> TestData:
     """What protocols see of a loaded data set."""
-    return TestData(
-        Entries(data.query, data.reader), Entries(data.gallery, data.reader), data.entries, split
-    )
+    query, gallery = (Entries(manifest, data.reader) for manifest in (data.query, data.gallery))
+    return TestData(query, gallery, data.entries, split, data.left_out)
 
 
 def load_test_sets(folder: Path, *, split_ids: Sequence[int]) -> dict[int, TestData]:

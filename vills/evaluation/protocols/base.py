@@ -30,6 +30,9 @@ from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import Entries
 from vills.evaluation.ranking import RankedList
 
+NO_CHOICE = "-"
+"""Stands in a row for a choice that does not exist: the pooling of images, the neck of none."""
+
 Cell = str | float | int | None
 Row = dict[str, Cell]
 
@@ -73,6 +76,8 @@ class TestData:
     """Templates of a sigset: group, name, pid, record_ids (entries.parquet)."""
     split: int | None = None
     """Which split it is, for data sets that have several."""
+    notes: tuple[str, ...] = ()
+    """Rows that loading left out of both: how many, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from vills.evaluation.distance import Distance, FeatureDistance, FloatArray
 from vills.evaluation.entries import MODALITY_OF, Entries
 from vills.evaluation.metrics import compute_scores
 from vills.evaluation.protocols.base import (
+    NO_CHOICE,
     Choices,
     ComputeFeatures,
     Protocol,
@@ -82,6 +83,8 @@ class RetrievalProtocol(Protocol):
             )
             lists = lists or found
             row: Row = {"title": title, **choices.build_row(), "rerank": "on" if rerank else "off"}
+            if "video" not in (*selection.query.modalities, *selection.gallery.modalities):
+                row["pooling"] = NO_CHOICE
             rows.append(row | scores | selection.skipped)
         return ProtocolResult(
             self.name, tuple(rows), selection.query, selection.gallery, lists, data.split

@@ -1,0 +1,184 @@
+"""The stage itself: which model scores which split, means over splits, what is compared."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.evaluation.curated import make_crop, write_entries
+from tests.evaluation.networks import SIZE, make_backbone, make_reid
+from vills.config.checks import ConfigError
+from vills.config.evaluate import EvaluateConfig
+from vills.config.finetune import FinetuneConfig, list_variants
+from vills.config.params import Params
+from vills.data.images import encode_jpeg
+from vills.evaluation.evaluate import arrange_rows
+from vills.models.weights import export_backbone, export_reid
+from vills.pipeline import StageContext
+from vills.pipeline.evaluate import STAGE, assign_splits, pick_headlines, run
+
+PEOPLE = range(1, 9)
+SPLITS = [
+    {"train": [1, 2, 3, 4], "test": [5, 6, 7, 8]},
+    {"train": [5, 6, 7, 8], "test": [1, 2, 3, 4]},
+]
+
+
+def write_prid(folder: Path) -> None:
+    """Eight people, a tracklet of three frames in each of two cameras, two splits."""
+    entries = [
+        (
+            "train" if pid in SPLITS[0]["train"] else ("query", "gallery")[camid],
+            pid,
+            camid,
+            [encode_jpeg(make_crop(pid, camid, frame), 95) for frame in range(3)],
+        )
+        for pid in PEOPLE
+        for camid in (0, 1)
+    ]
+    write_entries(folder, entries, modality="video")
+    (folder / "splits.json").write_text(json.dumps(SPLITS))
+
+
+def build_context(
+    tmp_path: Path, item: str, config: EvaluateConfig, trained: FinetuneConfig
+) -> StageContext:
+    """A stage whose earlier stages have published small models."""
+    for seed, variant in enumerate(list_variants(trained)):
+        export_reid(make_reid("video", seed=seed), tmp_path / "finetune" / variant.name)
+    export_backbone(make_backbone(), tmp_path / "pretrain" / "teacher")
+    out = tmp_path / "out"
+    return StageContext(
+        item=item,
+        sections={"evaluate": config, "finetune": trained},
+        inputs={name: tmp_path / name for name in ("curated", "finetune", "pretrain")},
+        work=tmp_path / "work",
+        outs={
+            "evaluate": out / "evaluate",
+            "metrics": out / "metrics.json",
+            "plots": out / "plots.csv",
+        },
+        journal=None,  # type: ignore[arg-type]
+        guard=lambda: None,
+        progress=lambda label, done, total: None,
+        fingerprint="f",
+    )
+
+
+def run_stage(
+    tmp_path: Path, item: str, *, splits: Sequence[int], model: str = "", **more: Any
+) -> dict[str, Any]:
+    write_prid(tmp_path / "curated" / item)
+    config = EvaluateConfig(
+        model=model or item,
+        protocols=["prid2011", "image_to_video"],
+        split_ids=list(splits),
+        baselines=["histogram", "untrained", "pretrained"],
+        num_frames=2,
+        bootstrap=5,
+        **more,
+    )
+    trained = FinetuneConfig(
+        modality="video",
+        input_size=list(SIZE),
+        initialisations=["pretrained", "scratch"],
+        split_ids=[0, 1],
+    )
+    context = build_context(tmp_path, item, config, trained)
+    run(context)
+    return {
+        "rows": json.loads((tmp_path / "out/evaluate/results.json").read_text())["rows"],
+        "metrics": json.loads((tmp_path / "out/metrics.json").read_text()),
+        "plot": (tmp_path / "out/plots.csv").read_text().splitlines(),
+    }
+
+
+def test_splits_of_one_set_by_their_own_models(tmp_path: Path) -> None:
+    result = run_stage(tmp_path, "prid2011", splits=[0, 1])
+    rows = result["rows"]
+    assert [(row["row"], row["protocol"], row["split"]) for row in rows] == [
+        (name, protocol, split)
+        for name in ("histogram", "untrained", "pretrained", "scratch", "finetuned")
+        for protocol in ("prid2011", "image_to_video")
+        for split in (0, 1, "mean of 2")
+    ]
+    for first, second, mean in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert first["title"] == mean["title"]
+        for name in ("mAP", "R-1", "mINP"):
+            assert mean[name] == pytest.approx((first[name] + second[name]) / 2)
+        assert mean["mAP_std"] == pytest.approx(abs(first["mAP"] - second["mAP"]) / 2)
+        assert (mean["queries"], mean["gallery"]) == (4, 4)
+        assert "mAP_low" in first
+        assert "mAP_low" not in mean
+    files = sorted(path.name for path in (tmp_path / "out/evaluate").rglob("*.parquet"))
+    assert "finetuned-split0_tracklets_after-neck_mean.parquet" in files
+    assert "finetuned-split1_frames_after-neck_mean.parquet" in files
+    assert sum(name.startswith("finetuned_prid2011") for name in files) == 1  # strips: one split
+    # few numbers are compared between runs: the means
+    scores = result["metrics"]["scores"]["prid2011"]
+    assert scores["prid2011"]["finetuned"] == {key: rows[26][key] for key in ("mAP", "R-1")}
+    assert sorted(scores) == ["image_to_video", "prid2011"]
+    assert len(result["plot"]) == 1 + 5 * 2 * 4
+    assert result["plot"][0] == "protocol,model,rank,share"
+
+
+def test_a_model_of_another_set_scores_all_splits(tmp_path: Path) -> None:
+    rows = run_stage(tmp_path, "prid2011", splits=[1, 0], model="mars", rerank=True)["rows"]
+    ours = [row for row in rows if row["row"] == "finetuned" and row["protocol"] == "prid2011"]
+    assert [(row["split"], row["rerank"]) for row in ours] == [
+        (1, "off"),
+        (1, "on"),
+        (0, "off"),
+        (0, "on"),
+        ("mean of 2", "off"),
+        ("mean of 2", "on"),
+    ]
+    files = sorted(path.name for path in (tmp_path / "out/evaluate/features").iterdir())
+    assert files == sorted(
+        f"{row}_{what}_after-neck_mean.parquet"
+        for row in ("finetuned", "scratch")
+        for what in ("frames", "tracklets")
+    )
+
+
+def test_splits_that_a_model_has_seen_are_refused(tmp_path: Path) -> None:
+    plain = list_variants(FinetuneConfig(split_ids=[0]))
+    several = list_variants(FinetuneConfig(split_ids=[0, 3]))
+    assert assign_splits(plain, [0], same=True, item="x") == [(plain[0], (0,))]
+    assert assign_splits(plain, [0, 1, 2], same=False, item="x") == [(plain[0], ())]
+    assert assign_splits(several, [3, 0], same=True, item="x") == [
+        (several[1], (3,)),
+        (several[0], (0,)),
+    ]
+    assert assign_splits(several, [0], same=False, item="x") == [(several[0], ())]
+    with pytest.raises(ConfigError, match=r"evaluate.x.split_ids has \[1\].*Allowed: \[0, 3\]"):
+        assign_splits(several, [0, 1], same=True, item="x")
+    with pytest.raises(ConfigError, match=r"split 2 of prid2011 does not exist"):
+        run_stage(tmp_path, "prid2011", splits=[2], model="mars")
+
+
+def test_headlines_are_means_where_there_are_any() -> None:
+    def build(group: str, split: object, rerank: str) -> dict[str, object]:
+        own = {"row": "m", "protocol": "p", "title": "t", "split": split, "rerank": rerank}
+        return {**own, "gallery_group": group, "mAP": 0.5, "R-1": float(len(group))}
+
+    rows = [build(group, None, flag) for flag in ("off", "on") for group in ("g1", "g2", "mean")]
+    assert pick_headlines(rows) == [rows[2], rows[5]]
+    rows = arrange_rows([build("g", k, "off") for k in (0, 1)], names=["m"])  # type: ignore[list-item]
+    assert [row["split"] for row in rows] == [0, 1, "mean of 2"]
+    assert pick_headlines(rows) == [rows[2]]
+
+
+def test_the_stage_reads_the_section_of_its_model() -> None:
+    params = Params.__new__(Params)
+    params.evaluate = {"ltcc": EvaluateConfig(model="prcc")}
+    params.finetune = {"prcc": FinetuneConfig(input_size=[8, 4]), "ltcc": FinetuneConfig()}
+    assert STAGE.list_sections(params, "ltcc") == {
+        "evaluate": "evaluate.ltcc",
+        "finetune": "finetune.prcc",
+    }
+    sections = STAGE.resolve_sections(params, "ltcc")
+    assert sections["finetune"].input_size == [8, 4]
+    assert STAGE.inputs(params, "ltcc")["finetune"] == Path("artifacts/finetune/prcc")
