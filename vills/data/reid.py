@@ -76,7 +76,8 @@ class ReidData:
             unusual.append(f"{self.num_single:,} people of train with a single sample")
         if self.num_absent:
             unusual.append(f"{self.num_absent:,} queries whose person is not in the gallery")
-        text = f"{self.name}: {', '.join(parts)} ({strangers:,} distractors, {junk:,} junk)"
+        name = f"{self.name}, split {self.split_id}" if self.split_id else self.name
+        text = f"{name}: {', '.join(parts)} ({strangers:,} distractors, {junk:,} junk)"
         return "; ".join([text, *unusual])
 
 

@@ -1,0 +1,97 @@
+"""The stage: splits, published weights, and the curves of supplement Fig. 2."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.publishers import DEPTH, build_dino
+from tests.train.tuning import CONFIG, save_pretrained
+from vills.config.checks import ConfigError
+from vills.config.curate import SourceConfig
+from vills.config.finetune import FinetuneConfig
+from vills.config.params import Params
+from vills.config.published import PublishedConfig
+from vills.models.weights import load_reid
+from vills.pipeline import StageContext
+from vills.pipeline.finetune import STAGE
+from vills.tracking.journal import Journal
+
+
+def build_context(root: Path, config: FinetuneConfig) -> StageContext:
+    params = Params(finetune={"walks": config})
+    return StageContext(
+        item="walks",
+        sections={"finetune": config},
+        inputs={
+            name: path if path.is_absolute() else root / path
+            for name, path in STAGE.inputs(params, "walks").items()
+        },
+        work=root / "work",
+        outs={name: root / path for name, path in STAGE.outs("walks").items()},
+        journal=Journal(root / "journal.jsonl"),
+        guard=lambda: None,
+        progress=lambda *_: None,
+        fingerprint="f" * 64,
+    )
+
+
+@pytest.fixture
+def root(curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose walks have two splits, and a file of published weights."""
+    source = SourceConfig(layout="folder", path="walks", role="reid")
+    monkeypatch.setattr(Params, "_check_item", lambda self, stage, name: source)
+    folder = tmp_path / "artifacts" / "curated" / "walks"
+    shutil.copytree(curated / "curated" / "walks", folder)
+    splits = [{"train": [3, 7, 8, 20], "test": [30, 31]}, {"train": [30, 31, 3], "test": [7, 8]}]
+    (folder / "splits.json").write_text(json.dumps(splits))
+    save_pretrained(tmp_path / "artifacts" / "pretrain", depth=DEPTH)
+    torch.save(build_dino((4, 2))[1], tmp_path / "dino.pth")
+    monkeypatch.setenv("VILLS_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+def test_every_variant_has_a_model_and_a_curve(root: Path) -> None:
+    config = replace(
+        CONFIG,
+        modality="mixed",
+        initialisations=["scratch", "dino"],
+        published={"dino": PublishedConfig("dino.pth", "dino")},
+        split_ids=[1, 0],
+        epochs=2,
+        eval_epochs=1,
+    )
+    context = build_context(root, config)
+    assert context.inputs["published_dino"] == root / "dino.pth"
+    STAGE.run(context)
+    names = [f"{name}_split{k}" for name in ("scratch", "dino") for k in (1, 0)]
+    with context.outs["plots"].open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted((row["initialisation"], row["epoch"]) for row in rows) == sorted(
+        (name, str(epoch)) for name in names for epoch in (1, 2)
+    )
+    metrics = json.loads(context.outs["metrics"].read_text())["last"]["walks"]
+    for row in rows:
+        if row["epoch"] == "2":
+            last = metrics[row["initialisation"]]
+            assert float(row["map"]) == pytest.approx(last["mAP"], abs=1e-6)
+            assert float(row["rank1"]) == pytest.approx(last["R-1"], abs=1e-6)
+    out = context.outs["finetune"]
+    people = {name: load_reid(out / name).num_ids for name in names}
+    assert list(people.values()) == [3, 4, 3, 4]
+    described = json.loads((out / "data.json").read_text())
+    assert described["0"].startswith("walks: train 12 of 4 people")
+    assert described["1"].startswith("walks, split 1: train 7 of 3 people")
+    assert described["1"].endswith("3 rows of people who are not in split 1 left out")
+    assert "left out" not in described["0"]
+
+
+def test_a_split_that_is_not_there_is_refused_before_anything_is_trained(root: Path) -> None:
+    config = replace(CONFIG, modality="video", split_ids=[0, 2])
+    with pytest.raises(ConfigError, match="split 2 of walks does not exist. Allowed: 0 to 1"):
+        STAGE.run(build_context(root, config))
+    assert not (root / "work").exists()
