@@ -39,17 +39,18 @@ def write_curated(folder: Path, *, modality: str, frames: Sequence[int] = (5, 3,
 def write_entries(
     folder: Path, entries: Sequence[tuple[str, int, int, Sequence[bytes]]], *, modality: str
 ) -> ReidData:
-    """A curated folder of (split, pid, camid, frames)."""
+    """A curated folder of (split, pid, camid, frames); mixed: one frame is an image."""
     records = []
     with ShardWriter(folder, 1 << 20) as writer:
         for number, (split, pid, camid, frames) in enumerate(entries):
             record_id = f"{split}_{pid % 1000:04d}_c{camid}_{number:03d}"
-            numbers = None if modality == "image" else range(len(frames))
+            is_image = modality == "image" or (modality == "mixed" and len(frames) == 1)
+            numbers = None if is_image else range(len(frames))
             shard, offsets, lengths = writer.add(record_id, frames, numbers=numbers)
             records.append(
                 Record(
                     record_id=record_id,
-                    kind="image" if modality == "image" else "tracklet",
+                    kind="image" if is_image else "tracklet",
                     source=folder.name,
                     split=split,
                     pid=pid,
