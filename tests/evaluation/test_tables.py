@@ -99,21 +99,30 @@ def test_means_over_splits_stand_for_the_splits_until_these_are_asked_for() -> N
     assert build_score_tables([make_row("finetuned", 0.4)], splits=True) == []
 
 
-def test_sigset_columns_and_the_note_on_nan() -> None:
+def test_galleries_of_a_sigset_stand_apart_and_nan_is_explained() -> None:
     rows = [
-        make_row("finetuned", 0.4, gallery_group=group, impostor_pairs=pairs) | tar
+        make_row(name, 0.4, gallery_group=group, impostor_pairs=pairs) | tar
+        for name in ("scratch", "finetuned")
         for group, pairs, tar in (
             ("gallery_1", 890, {"TAR@0.01": 0.25, "TAR@0.0001": None}),
-            ("mean", 1780, {"TAR@0.01": 0.35, "TAR@0.0001": math.nan}),
+            ("mean of gallery_1, gallery_2", 1780, {"TAR@0.01": 0.35, "TAR@0.0001": math.nan}),
         )
     ]
-    (table,) = build_score_tables(rows)
-    assert table.head[:2] == ["model", "gallery set"]
-    column = table.head.index("TAR@0.01")
-    assert [line[column : column + 2] for line in table.body] == [["25.0", "-"], ["35.0", "-"]]
-    assert [line[-1] for line in table.body] == ["890", "1,780"]
-    assert "so few pairs" in build_text([table])
-    assert "so few pairs" in build_markdown([table])
+    one, mean = build_score_tables(rows)
+    assert one.title.endswith(": gallery_1")
+    assert mean.title.endswith(": mean of gallery_1, gallery_2")
+    assert one.head[-2:] == ["TAR@1%", "TAR@0.01%"]
+    assert [line[-2:] for line in (*one.body, *mean.body)] == [["25.0", "-"]] * 2 + [
+        ["35.0", "-"]
+    ] * 2
+    assert "890 impostor pairs" in one.facts
+    assert "so few pairs" in build_text([one])
+    assert "so few pairs" in build_markdown([mean])
+
+
+def test_counts_without_a_phrase_of_their_own_are_told_too() -> None:
+    (table,) = build_score_tables([make_row("finetuned", 0.4, skipped_queries=3)])
+    assert table.facts.endswith("run 0123456789ab, skipped queries 3.")
 
 
 def test_the_widest_table_fits_a_terminal() -> None:

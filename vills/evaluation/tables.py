@@ -20,20 +20,20 @@ SPREADS = ("_low", "_high", "_std")
 """Ends of the names of what stands beside a score, in its cell."""
 INTERVAL_COLUMNS = ("mAP", "R-1")
 """Scores shown with their interval, as are those of TAR; results.json has all."""
-COUNT_COLUMNS = ("queries", "valid_queries", "gallery", "impostor_pairs", "draws")
-IDENTITY = ("data set", "protocol", "title", "row")
-HEADS = {
-    "row": "model",
-    "gallery_group": "gallery set",
-    "valid_queries": "valid",
-    "impostor_pairs": "impostor pairs",
-    "rerank": "re-ranking",
-}
-_TEXT = ("model", "protocol", "gallery set", "split", "pooling", "neck", "distance", "run")
+COUNT_COLUMNS = (
+    "queries",
+    "valid_queries",
+    "gallery",
+    "genuine_pairs",
+    "impostor_pairs",
+    "draws",
+)
+IDENTITY = ("data set", "protocol", "title", "row", "gallery_group")
+HEADS = {"row": "model", "valid_queries": "valid", "rerank": "re-ranking"}
+_TEXT = ("row", "split", "ap", "distance", "neck", "flip", "pooling", "rerank", "run")
 
 _CHOICES = {
     "split": "split {}",
-    "gallery_group": "gallery {}",
     "ap": "AP by {}",
     "distance": "{} distance",
     "neck": "feature {} the neck",
@@ -44,6 +44,7 @@ _CHOICES = {
     "queries": "{} queries",
     "valid_queries": "{} of them valid",
     "gallery": "gallery of {}",
+    "genuine_pairs": "{} genuine pairs",
     "impostor_pairs": "{} impostor pairs",
     "run": "run {}",
 }
@@ -102,15 +103,23 @@ def format_score(column: str, row: Row) -> str:
     return text
 
 
+def name_column(column: str) -> str:
+    """Head of a column: R-1, valid, TAR@0.1%."""
+    name, _, far = column.partition("@")
+    if name == "TAR" and far:
+        return f"TAR@{100 * float(far):g}%"
+    return HEADS.get(column, column.replace("_", " "))
+
+
 def build_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Head and body of any table as strings; its columns are the union over the rows."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    head = [HEADS.get(column, column) for column in columns]
+    head = [name_column(column) for column in columns]
     return head, [[format_cell(column, row.get(column)) for column in columns] for row in rows]
 
 
 def build_score_tables(rows: Sequence[Row], *, splits: bool = False) -> list[ScoreTable]:
-    """One table per data set and protocol, in the order in which they first appear.
+    """One table per data set, protocol and gallery, in the order in which they first appear.
 
     Args:
         rows: rows of results.json; "data set" and "run" may be added.
@@ -118,8 +127,10 @@ def build_score_tables(rows: Sequence[Row], *, splits: bool = False) -> list[Sco
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        key = (str(row.get("data set", "")), str(row.get("title") or row["protocol"]))
-        groups.setdefault(key, []).append(row)
+        title = str(row.get("title") or row["protocol"])
+        if row.get("gallery_group"):
+            title += f": {row['gallery_group']}"
+        groups.setdefault((str(row.get("data set", "")), title), []).append(row)
     tables = []
     for (data_set, title), group in groups.items():
         means = [row for row in group if is_mean(row)]
@@ -187,13 +198,14 @@ def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
     keys = [key for key in keys if not _is_spread(key, keys)]
     shared = {key: values[0] for key in keys if len(values := _get_values(key, rows)) == 1}
     told = [key for key in _CHOICES if key in shared]
+    told += [key for key in shared if key not in told and isinstance(shared[key], int)]
     differing = [key for key in keys if key not in told]
     choices = [key for key in _CHOICES if key in differing and key not in COUNT_COLUMNS]
     counts = [key for key in differing if key not in choices and _is_count(key, rows)]
     scores = [key for key in differing if key not in (*choices, *counts)]
     run = ["run"] if "run" in choices else []
     columns = ["row", *(key for key in choices if key != "run"), *scores, *counts, *run]
-    head = [HEADS.get(key, key) for key in columns]
+    head = [name_column(key) for key in columns]
     facts = ", ".join(_tell(key, shared[key]) for key in told)
     return ScoreTable(
         data_set=data_set,
@@ -201,7 +213,7 @@ def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
         facts=f"{facts[:1].upper()}{facts[1:]}." if facts else "",
         head=head,
         body=[[format_score(key, row) for key in columns] for row in rows],
-        text_columns=frozenset(i for i, name in enumerate(head) if name in _TEXT),
+        text_columns=frozenset(i for i, key in enumerate(columns) if key in _TEXT),
         marked=frozenset(i for i, row in enumerate(rows) if str(row["row"]).startswith(OURS)),
     )
 
@@ -209,6 +221,8 @@ def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
 def _tell(key: str, value: object) -> str:
     if key == "split" and isinstance(value, str):
         return f"{value} splits"
+    if key not in _CHOICES:
+        return f"{name_column(key)} {format_cell(key, value)}"
     return _CHOICES[key].format(format_cell(key, value))
 
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,11 @@ class AccuracyPlot:
     bands: dict[str, dict[str, tuple[list[float], list[float]]]] = field(default_factory=dict)
     """Panel -> initialisation -> mean minus and plus the deviation, where there are splits."""
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether any line has more than its last point."""
+        return any(len(x) > 1 for lines in self.lines.values() for x, _ in lines.values())
+
 
 def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInputs) -> Section:
     """A figure per fine-tuned data set; its title names the protocol."""
@@ -37,19 +42,20 @@ def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInput
     for model, config in inputs.models.items():
         path = inputs.artifacts / "plots" / f"finetune_{model}.csv"
         plot = build_plot(load_points(path), config)
-        if not plot.lines:
+        if not plot.has_curves:
+            blocks.append(Block(text=f"{model} was measured at its last epoch alone: see Scores."))
             continue
-        title = f"{model}: {find_title(config, inputs.artifacts / 'curated' / model)}"
+        protocol = find_title(config, inputs.artifacts / "curated" / model)
+        title = f"{model}, protocol: {protocol}"
         picture = build_curves(
             plot.lines, x_label="epoch", columns=2, title=title, bands=plot.bands
         )
-        caption = f"Accuracy of {title}, on its test split after each epoch."
+        caption = f"Accuracy on {model} after each epoch, protocol: {protocol}."
         if plot.bands:
             num = len(config.split_ids)
             caption += f" Lines are means over {num} splits, bands one standard deviation."
-        blocks.append(build_picture(picture, caption=caption, plot=True))
         run = metrics.get(f"finetune_{model}", {}).get("fingerprint", "")
-        blocks.append(Block(run=run))
+        blocks.append(replace(build_picture(picture, caption=caption, plot=True), run=run))
     note = Block(
         text="Recorded during fine-tuning, and selects nothing: the last epoch is kept, whatever "
         "stands here."

@@ -57,32 +57,34 @@ def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
     """Attention of the role tokens of each fine-tuned model, on its own data set."""
     blocks: list[Block] = []
     for model, trained in inputs.models.items():
-        variant = list_variants(trained)[0].name
-        backbone = load_backbone(inputs.get_model_folder(model, variant)).eval()
+        variant = list_variants(trained)[0]
+        backbone = load_backbone(inputs.get_model_folder(model, variant.name)).eval()
         reader = CropReader(inputs.artifacts / "curated" / model)
         users = [item for item, used in inputs.items.items() if used == model and item != model]
-        heading = f"{model}, model {variant}"
+        heading = f"{model}, fine-tuned from {variant.initialisation}"
+        if len(trained.split_ids) > 1:
+            heading += f" on split {variant.split_id}"
         if users:
-            heading += f" (which scores {', '.join(users)} too)"
+            heading += f" (scored on {', '.join(users)} too)"
         size = trained.input_size
         shown: list[tuple[str, bytes, tuple[str, ...]]] = []
         if trained.modality != "video":
             people = pick_people(reader, kind="image", count=config.num_attention)
             if people:
                 picture = render_image_attention(backbone, reader, people, size=size)
-                shown.append(("Crops", *picture))
+                shown.append(("Crops, then", *picture))
         if trained.modality != "image":
             count = max(1, config.num_attention // 2)
             for person in pick_people(reader, kind="tracklet", count=count):
                 picture = render_clip_attention(
                     backbone, reader, person, size=size, num_frames=trained.num_frames
                 )
-                shown.append(("Frames of a clip; below", *picture))
+                shown.append(("Frames of a clip, below them", *picture))
         if not shown:
             blocks.append(Block(heading=heading, text="No query of the model's modality to draw."))
         for number, (first, png, roles) in enumerate(shown):
             names = ", ".join(role.replace("_", " ") for role in roles)
-            caption = f"{first}, then where each token looks: {names}."
+            caption = f"{first} where each token looks: {names}."
             blocks.append(build_picture(png, caption=caption, heading="" if number else heading))
     return Section("Attention", blocks)
 

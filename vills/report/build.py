@@ -8,11 +8,12 @@ from typing import Any
 from vills.config.report import ReportConfig
 from vills.report.accuracy import build_accuracy
 from vills.report.attention import build_attention
+from vills.report.data import build_data
 from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, build_table, render_page
 from vills.report.retrieval import build_retrieval
 from vills.report.scores import build_scores_page, load_rows
-from vills.report.sections import build_data, build_pretraining, build_scores
+from vills.report.sections import build_pretraining, build_scores
 from vills.report.timing import build_run_rows
 
 Progress = Callable[[str, int, int], None]

@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Label -> (x, y)."""
@@ -18,6 +19,9 @@ Bands = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Label -> (low, high) around its line."""
 
 _COLOURS = ("#1f6f8b", "#d1495b", "#66a182", "#edae49", "#7a5195", "#4f4f4f", "#c8553d", "#2d936c")
+_DASHES = ("-", "--", ":")
+MAX_INSIDE = 6
+"""Lines whose names fit inside a panel; those of more stand beside it."""
 
 
 def build_curves(
@@ -40,8 +44,9 @@ def build_curves(
         bands: title of a panel -> shaded bands of its lines.
     """
     rows = -(-len(panels) // columns)
+    width = 5.4 if max(map(len, panels.values()), default=0) > MAX_INSIDE else 4.2
     figure, axes = plt.subplots(
-        rows, columns, figsize=(4.2 * columns, 2.7 * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(width * columns, 2.7 * rows), squeeze=False, layout="constrained"
     )
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
@@ -49,19 +54,26 @@ def build_curves(
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     for axis, (name, series) in zip(axes.flat, panels.items(), strict=False):
         shades = (bands or {}).get(name, {})
-        for colour, (label, (x, y)) in zip(_cycle(len(series)), series.items(), strict=True):
+        for number, (label, (x, y)) in enumerate(series.items()):
             xs, ys = _smooth(x, y, smooth)
+            colour = _COLOURS[number % len(_COLOURS)]
+            dashes = _DASHES[number // len(_COLOURS) % len(_DASHES)]
             marker = "o" if len(xs) < 25 else None
-            axis.plot(xs, ys, label=label, color=colour, linewidth=1.6, marker=marker, markersize=3)
+            axis.plot(
+                xs, ys, dashes, label=label, color=colour, lw=1.6, marker=marker, markersize=3
+            )
             if label in shades:
                 low, high = (np.asarray(edge, dtype=float) for edge in shades[label])
                 axis.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
         axis.set_title(name, fontsize=10, loc="left")
         axis.set_xlabel(x_label, fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-        if len(series) > 1:
+        if len(series) > MAX_INSIDE:
+            axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        elif len(series) > 1:
             axis.legend(fontsize=7, frameon=False)
     return _to_png(figure)
 
@@ -69,10 +81,6 @@ def build_curves(
 def build_data_uri(content: bytes, kind: str = "image/png") -> str:
     """Bytes as an address that a page can hold."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _cycle(count: int) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
 
 
 def _smooth(x: Sequence[float], y: Sequence[float], window: int) -> tuple[np.ndarray, np.ndarray]:

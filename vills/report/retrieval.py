@@ -15,7 +15,8 @@ from vills.report.strips import CropReader, load_strips, render_strips
 READING = (
     "Left the query (grey edge), then the gallery nearest first: green right, red wrong; what a "
     "protocol leaves out is left out. Queries are taken evenly, not chosen. Of a tracklet its "
-    "middle frame is shown, of a template its first image."
+    "middle frame is shown, of a template its first image. Of several draws, galleries or splits "
+    "it is the first."
 )
 
 
@@ -34,7 +35,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
             if not strips:
                 skipped.append(name)
                 continue
-            caption = f"Model {row['row']}{_name_split(row)}."
+            caption = f"Model {row['row']} of {inputs.items[item]}{_name_split(row)}."
             picture = render_strips(strips, reader)
             blocks.append(build_picture(picture, caption=caption, heading=name))
     notes = [Block(text=READING)] if blocks else []

@@ -36,12 +36,14 @@ def build_scores(inputs: ReportInputs) -> Section:
     if not rows:
         return Section("Scores")
     overview = build_table(build_overview(rows), text=("data set", "protocol"))
-    blocks = [Block(text=SCORES_NOTE), Block(heading="mAP / R-1 at a glance", table=overview)]
+    marks = " ".join(explain(build_score_tables(rows)))
+    blocks = [Block(text=SCORES_NOTE), Block(text=marks)]
+    blocks.append(Block(heading="mAP / R-1 at a glance", table=overview))
     for item, found in by_item.items():
         model = inputs.items[item]
         text = f"Scored with the models of {model}." if model != item else ""
         tables = build_score_tables(found)
-        blocks.append(Block(heading=item, text=" ".join([text, *explain(tables)]).strip()))
+        blocks.append(Block(heading=item, text=text))
         blocks += [_build_score_block(table) for table in tables]
         splits = [_build_score_block(table) for table in build_score_tables(found, splits=True)]
         if splits:
@@ -79,7 +81,7 @@ def build_pretraining(metrics: Metrics, *, plots: Path, folder: Path) -> Section
     if health:
         blocks.append(
             build_picture(
-                build_curves(health, x_label="step"),
+                build_curves(health, x_label="step", columns=2),
                 heading="Health",
                 plot=True,
                 caption="Norm of each weighted term's gradient on shared parameters; entropy of "
@@ -130,46 +132,5 @@ def _build_health_table(health: Mapping[str, Any]) -> Block:
         for name in names
     ]
     bounds = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in health["bounds"].items())
-    return Block(
-        heading="Start and end", table=build_table(rows), text=f"For comparison: {bounds}."
-    )
-
-
-def build_data(metrics: Metrics, artifacts: Path) -> Section:
-    """What was curated, what was rejected and why, how good tracklets and masks are."""
-    blocks = []
-    parts = (("curate", "curated", "Curation"), ("lse", "lse", "Local Semantic Extraction"))
-    for stage, out, title in parts:
-        values = metrics[stage]
-        summary = [{"summary": k, "value": v} for k, v in flatten(values) if k != "fingerprint"]
-        run = str(values["fingerprint"])
-        text = "Overlap, MOTA, IDF1 and purity are against the world's truth, where there is one."
-        blocks.append(Block(heading=title, text=text, table=build_table(summary), run=run))
-        for path in sorted((artifacts / out).glob("*/report.json")):
-            report = json.loads(path.read_text())
-            rows = [{"count": k, "value": v} for k, v in flatten(report) if v not in ("", "0")]
-            heading = f"{title}: {path.parent.name}"
-            blocks.append(Block(heading=heading, table=build_table(rows)))
-    return Section("Data", blocks)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Leaves of a nested mapping as (path, text)."""
-    lines: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            lines += flatten(value, f"{name} / ")
-        elif isinstance(value, float):
-            lines.append((name, f"{value:.4g}"))
-        else:
-            lines.append(
-                (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
-            )
-    return lines
-
-
-def iterate_items(metrics: Metrics, stage: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """(data set, metrics) of a stage that runs per data set."""
-    prefix = f"{stage}_"
-    return [(k.removeprefix(prefix), v) for k, v in metrics.items() if k.startswith(prefix)]
+    table = Block(table=build_table(rows), text=f"For comparison: {bounds}.")
+    return Block(folded=(table,), subheading="Health at the start and at the end")

@@ -1,0 +1,80 @@
+"""What the stages before the report leave, in little: two data sets, models that nobody trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.evaluation.curated import write_curated
+from tests.evaluation.networks import SIZE, make_backbone, make_reid
+from vills.config.evaluate import EvaluateConfig
+from vills.config.finetune import FinetuneConfig, list_variants
+from vills.evaluation.baselines import ModelRow
+from vills.evaluation.evaluate import evaluate_dataset
+from vills.evaluation.histogram import StripeHistogram
+from vills.evaluation.splits import load_test_sets
+from vills.models.weights import export_backbone, export_reid
+from vills.report.inputs import ReportInputs
+
+MODELS = {
+    "people": FinetuneConfig(
+        modality="image", initialisations=["pretrained", "scratch"], input_size=list(SIZE)
+    ),
+    "tracks": FinetuneConfig(
+        modality="video", split_ids=[0, 1], input_size=list(SIZE), num_frames=2, protocol="video"
+    ),
+}
+PROTOCOLS = {"people": ["image"], "tracks": ["video", "image_to_video"], "others": ["image"]}
+ITEMS = {"people": "people", "tracks": "tracks", "others": "people"}
+
+
+def make_artifacts(root: Path) -> ReportInputs:
+    """Curated sets, models, scores, curves and metrics files."""
+    artifacts = root / "artifacts"
+    for item, model in ITEMS.items():
+        config = MODELS[model]
+        write_curated(artifacts / "curated" / item, modality=config.modality)
+        report = {
+            "records": 5,
+            "notes": [f"{item}: a <strange> file"],
+            "splits": {"query": {"records": 2}},
+        }
+        save_json(artifacts / "curated" / item / "report.json", report)
+        rows = [
+            ModelRow("histogram", StripeHistogram),
+            ModelRow("finetuned", lambda modality=config.modality: make_reid(modality)),
+        ]
+        evaluate_dataset(
+            EvaluateConfig(protocols=PROTOCOLS[item], bootstrap=20, num_frames=2, ranks=[1, 5]),
+            splits=load_test_sets(artifacts / "curated" / item, split_ids=[0]),
+            models=rows,
+            input_size=SIZE,
+            out=artifacts / "evaluate" / item,
+        )
+        save_json(artifacts / "metrics" / f"evaluate_{item}.json", {"fingerprint": f"e{item}" * 9})
+    for name, config in MODELS.items():
+        lines = ["initialisation,epoch,map,rank1"]
+        for seed, variant in enumerate(list_variants(config)):
+            export_reid(
+                make_reid(config.modality, seed=seed),
+                artifacts / "finetune" / name / variant.name,
+            )
+            lines += [f"{variant.name},{epoch},0.{epoch}{seed},0.{epoch}5" for epoch in (1, 2, 3)]
+        plots = artifacts / "plots" / f"finetune_{name}.csv"
+        plots.parent.mkdir(parents=True, exist_ok=True)
+        plots.write_text("\n".join(lines) + "\n")
+        save_json(artifacts / "metrics" / f"finetune_{name}.json", {"fingerprint": f"f{name}" * 9})
+    save_json(
+        artifacts / "metrics" / "curate.json",
+        {"fingerprint": "c" * 40, "curated": {item: {"records": 5} for item in ITEMS}},
+    )
+    save_json(
+        artifacts / "metrics" / "lse.json",
+        {"fingerprint": "d" * 40, "iou": {"people": {"head": 0.5}}},
+    )
+    export_backbone(make_backbone(), artifacts / "pretrain" / "teacher")
+    return ReportInputs(artifacts, ITEMS, MODELS, root / "runs")
+
+
+def save_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
