@@ -9,9 +9,11 @@ import pytest
 from tests.evaluation.curated import write_entries
 from vills.config.evaluate import EvaluateConfig
 from vills.evaluation import onnx_reid as module
+from vills.evaluation.baselines import ModelRow
 from vills.evaluation.evaluate import evaluate_dataset
 from vills.evaluation.histogram import StripeHistogram
 from vills.evaluation.onnx_reid import OnnxReid
+from vills.evaluation.splits import build_test_data
 
 
 class MeanSession:
@@ -66,13 +68,18 @@ def test_real_crops_give_the_known_scores(real_data: Path, tmp_path: Path) -> No
     entries.append(("train", 9999, 0, entries[0][3]))
     data = write_entries(tmp_path / "pku", entries, modality="image")
     generator = np.random.default_rng(0)
-    models = {
-        "onnx": OnnxReid(real_data / "weights" / "person-reidentification-retail-0287.onnx"),
-        "histogram": StripeHistogram(),
-        "random": lambda crop: generator.normal(size=64).astype(np.float32),
-    }
+    weights = real_data / "weights" / "person-reidentification-retail-0287.onnx"
+    models = [
+        ModelRow("onnx", lambda: OnnxReid(weights)),
+        ModelRow("histogram", StripeHistogram),
+        ModelRow("random", lambda: lambda crop: generator.normal(size=64).astype(np.float32)),
+    ]
     results = evaluate_dataset(
-        EvaluateConfig(ranks=[1]), data=data, models=models, input_size=(64, 32), out=tmp_path
+        EvaluateConfig(ranks=[1]),
+        splits={0: build_test_data(data)},
+        models=models,
+        input_size=(64, 32),
+        out=tmp_path / "out",
     )
     rows = {row["row"]: row for row in results["rows"]}
     assert rows["onnx"]["valid_queries"] == rows["onnx"]["gallery"] == 304
