@@ -197,9 +197,7 @@ def test_bad_input_is_said() -> None:
         )
     with pytest.raises(ProtocolError, match="needs a group 'probe' and a gallery; .* gallery_1"):
         run({"gallery_1": GALLERY}, FEATURES)
-    with pytest.raises(
-        ProtocolError, match="none of the 1 queries has a true match"
-    ):
+    with pytest.raises(ProtocolError, match="none of the 1 queries has a true match"):
         run({"probe": {"p9": (9, ["m9"])}, "gallery_1": GALLERY}, FEATURES)
     with pytest.raises(ProtocolError, match=r"not finite .*: m1\."):
         run(good, {**FEATURES, "m1": [np.nan, 1.0]})  # not a failed enrolment, but a broken one

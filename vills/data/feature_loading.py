@@ -117,18 +117,7 @@ def build_feature_loader(
     """
     check_choice("mode", mode, MODES)
     counts = manifest.column("num_frames").tolist()
-    if mode == "frame":
-        plan = [
-            (row, np.array([position]))
-            for row, n in enumerate(counts)
-            for position in plan_frames(n, num_frames, sampling=sampling)
-        ]
-    else:
-        plan = [
-            (row, clip)
-            for row, n in enumerate(counts)
-            for clip in plan_clips(n, num_frames, sampling=sampling)
-        ]
+    plan = _plan_inputs(counts, mode=mode, num_frames=num_frames, sampling=sampling)
     inputs = _FeatureInputs(
         CheckedFrames(manifest, reader),
         plan,
@@ -145,3 +134,20 @@ def build_feature_loader(
     )
     for pixels, rows in loader:
         yield normalise(pixels), rows
+
+
+def _plan_inputs(
+    counts: Sequence[int], *, mode: str, num_frames: int, sampling: str
+) -> list[tuple[int, np.ndarray]]:
+    """(row, positions of the input's frames) of every input."""
+    if mode == "clip":
+        return [
+            (row, clip)
+            for row, n in enumerate(counts)
+            for clip in plan_clips(n, num_frames, sampling=sampling)
+        ]
+    return [
+        (row, np.array([position]))
+        for row, n in enumerate(counts)
+        for position in plan_frames(n, num_frames, sampling=sampling)
+    ]
