@@ -1,6 +1,8 @@
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vills.config.checks import ConfigError
 from vills.config.load import list_profiles, load_params, load_profile
@@ -71,3 +73,15 @@ def test_a_dataset_without_source_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("finetune:", "finetune:\n  duke: {modality: image}"))
     with pytest.raises(ConfigError, match=r"finetune\.duke has no source"):
         load_params(tmp_path)
+
+
+def test_paper_profiles_take_the_documented_recipes() -> None:
+    text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    recipes: dict[str, dict[str, object]] = {}
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        for name, fields in yaml.safe_load(block).items():
+            recipes.setdefault(name, fields)
+    finetune = load_profile("paper_vitb").finetune
+    assert list(finetune) == list(recipes)
+    for name, fields in recipes.items():
+        assert {key: getattr(finetune[name], key) for key in fields} == fields
