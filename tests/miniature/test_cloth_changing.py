@@ -1,14 +1,17 @@
 """PRCC and LTCC as published, read by means other than our own readers."""
 
+import dataclasses
 import re
 from collections import defaultdict
 from pathlib import Path
 
 import cv2
 import pyarrow.parquet as pq
+import pytest
 
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.people import LTCC_OFFSET, PRCC_OFFSET
+from vills.miniature.identity import Group
+from vills.miniature.people import LTCC_OFFSET, PRCC_OFFSET, dress
 
 PRCC_TRAIN = re.compile(r"^([ABC])_cropped_rgb\d{3}\.jpg$")
 PRCC_TEST = re.compile(r"^cropped_rgb\d{3}\.jpg$")
@@ -45,7 +48,7 @@ def test_prcc_names_follow_the_published_pattern(world: Path, small: MiniatureCo
         assert not {f.name for f in (rgb / "val" / person).iterdir()} & set(files)
     tests = [list_people(rgb / "test" / camera) for camera in "ABC"]
     assert tests[0] == tests[1] == tests[2]
-    assert len(tests[0]) == small.num_prcc_ids
+    assert len(tests[0]) == small.num_prcc_ids // 2
     assert not tests[0] & train
     for camera in "ABC":
         for person in tests[0]:
@@ -63,6 +66,19 @@ def test_prcc_people_change_between_b_and_c_only(world: Path) -> None:
         if row["person"] == PRCC_OFFSET + pid:
             worn[camera].add(row["outfit"])
     assert worn == {"A": {0}, "B": {0}, "C": {1}}
+
+
+@pytest.mark.parametrize("group", [Group.PRCC, Group.LTCC])
+def test_training_people_share_a_wardrobe_and_change_within_it(group: Group) -> None:
+    worn = [
+        [dress(0, group, index, outfit, person=index, size=4).look.outfit for outfit in range(3)]
+        for index in range(12)
+    ]
+    for outfits in worn:
+        assert [outfit.index for outfit in outfits] == [0, 1, 2]
+    clothes = [[dataclasses.replace(outfit, index=0) for outfit in outfits] for outfits in worn]
+    assert all(len(set(outfits)) == 3 for outfits in clothes)
+    assert len({outfit for outfits in clothes for outfit in outfits}) == 4
 
 
 def test_ltcc_names_and_lists_agree(world: Path, small: MiniatureConfig) -> None:

@@ -67,3 +67,12 @@ def test_a_number_beyond_the_shared_people_is_two_people(world: Path) -> None:
     assert {len(set(seen.values())) for seen in both} == {1, 2}
     used = load_splits(world)[0]
     assert all(len(set(people[n].values())) == 1 for n in (*used["train"], *used["test"]))
+
+
+def test_somebody_walks_past_in_front_during_most_tracklets(world: Path) -> None:
+    least: dict[str, list[float]] = {}
+    for row in pq.read_table(world / "truth" / "prid2011.parquet").to_pylist():
+        if row["person"] >= PRID_OFFSET:
+            least.setdefault(row["path"].rsplit("/", maxsplit=1)[0], []).append(row["visible"])
+    hidden = [min(shares) < 0.75 for shares in least.values()]
+    assert 0.2 < sum(hidden) / len(hidden) < 0.9

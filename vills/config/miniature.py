@@ -38,9 +38,9 @@ class MiniatureConfig:
     """People of the training splits of market1501 and mars."""
     num_test_ids: int = 60
     """Held-out people of the query and gallery splits."""
-    num_prcc_ids: int = 30
-    """prcc: people of the training split, and as many of the test split."""
-    num_ltcc_ids: int = 20
+    num_prcc_ids: int = 60
+    """prcc: people of the training split; half as many are in the test split, as in the release."""
+    num_ltcc_ids: int = 30
     """ltcc: people of the training split, and as many of the test split; a quarter of them never
     change clothes."""
     num_prid_ids: int = 30
@@ -57,8 +57,8 @@ class MiniatureConfig:
     """Cameras of market1501, mars and ltcc: background, colour cast, blur and compression
     differ."""
     images_per_camera: int = 3
-    """market1501: images of a person in each camera that sees it; prcc, ltcc: twice as many in
-    training, one more in testing."""
+    """market1501, prcc, ltcc: images of a training person in each camera that sees it (ltcc: in
+    each outfit); a test person has one more, to ask with."""
     num_luperson_images: int = 600
     """luperson: unlabelled person crops."""
     num_scenes: int = 24

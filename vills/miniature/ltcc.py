@@ -11,7 +11,7 @@ from pathlib import Path
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.files import write_bytes
 from vills.miniature.identity import Group
-from vills.miniature.people import LTCC_OFFSET, build_actor, draw_pids
+from vills.miniature.people import LTCC_OFFSET, build_actor, draw_pids, dress
 from vills.miniature.rng import Stream, sample_rng
 from vills.miniature.sink import Sink
 from vills.miniature.still import add_still, draw_size
@@ -19,7 +19,8 @@ from vills.miniature.still import add_still, draw_size
 NAME = "ltcc"
 _PIDS = range(1, 152)
 _UNIT = 5  # people
-_FIRST_CAMERA = 12_060
+# Each sees people come towards it: who somebody is shows in other clothes, too.
+_CAMERAS = (12_060, 12_061, 12_062, 12_066, 12_067, 12_068)
 _LABELS = (
     1,
     11,
@@ -29,6 +30,7 @@ _LABELS = (
     9,
 )  # of the official 1 to 12: the first two already hold one of two digits
 _FIRST_TEST = 1_000  # index of the first test person: more training people leave them alone
+_WEARERS = 5  # training people per outfit of their wardrobe
 _FAITHFUL = 4  # one person in so many never changes clothes
 _JITTER = 0.03
 
@@ -87,11 +89,15 @@ def _plan_outfits(config: MiniatureConfig, index: int) -> tuple[tuple[int, ...],
 
 def _render_person(config: MiniatureConfig, person: _Person, sink: Sink) -> None:
     test = person.index >= _FIRST_TEST
-    count = config.images_per_camera + 1 if test else 2 * config.images_per_camera
+    count = config.images_per_camera + int(test)
     shown = 0
     for outfit, cameras in enumerate(person.outfits):
         number = LTCC_OFFSET + person.pid
-        actor = build_actor(config.seed, Group.LTCC, person.index, outfit, person=number)
+        if test:
+            actor = build_actor(config.seed, Group.LTCC, person.index, outfit, person=number)
+        else:
+            shared = max(3, config.num_outfits + 1, config.num_ltcc_ids // _WEARERS)
+            actor = dress(config.seed, Group.LTCC, person.index, outfit, person=number, size=shared)
         for camera in cameras:
             for picture in range(count):
                 rng = sample_rng(config.seed, Stream.VIEW, 4, person.index, outfit, camera, picture)
@@ -102,7 +108,7 @@ def _render_person(config: MiniatureConfig, person: _Person, sink: Sink) -> None
                 label = f"{person.pid:03d}_{outfit + 1}_c{_LABELS[camera]}_{frame:06d}"
                 path = f"{folder}/{label}.png"
                 size = draw_size(config, rng)
-                where = _FIRST_CAMERA + camera
+                where = _CAMERAS[camera]
                 add_still(
                     config, sink, path, actor, camera=where, rng=rng, jitter=_JITTER, size=size
                 )

@@ -1,5 +1,6 @@
 """Who lives in the world: people, their numbers, and the cameras that see them."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ PRETRAIN_OFFSET, DISTRACTOR_OFFSET = 100_000, 200_000  # truth numbers of those 
 # The later data sets number their people anew: their truth numbers are these plus the pid.
 PRCC_OFFSET, LTCC_OFFSET, PRID_OFFSET, SIGSET_OFFSET = 300_000, 400_000, 500_000, 600_000
 _FIRST_PASSER, _NUM_PASSERS = 10_000, 12
+_FIRST_HANGER = 10_000  # outfits from here on belong to a wardrobe, not to a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,26 @@ def build_actor(seed: int, group: Group, index: int, outfit: int, *, person: int
     """Return a person in clothes under the truth number `person`."""
     identity = build_identity(seed, group, index)
     return Actor(build_look(identity, build_outfit(seed, group, index, outfit)), person)
+
+
+def dress(seed: int, group: Group, index: int, outfit: int, *, person: int, size: int) -> Actor:
+    """Return a person in clothes of a wardrobe of `size` outfits that the group shares.
+
+    Where many wear the same, clothes do not tell who somebody is: a model that trains on such
+    people has to look at the body too.
+
+    Args:
+        seed: of the world.
+        group: whose wardrobe it is.
+        index: of the person in the group.
+        outfit: from 0; a person's outfits differ.
+        person: truth number.
+        size: more than the outfits of a person.
+    """
+    order = sample_rng(seed, Stream.OUTFIT, group, _FIRST_HANGER, index).permutation(size)
+    worn = build_outfit(seed, group, _FIRST_HANGER + int(order[outfit]), 0)
+    identity = build_identity(seed, group, index)
+    return Actor(build_look(identity, dataclasses.replace(worn, index=outfit)), person)
 
 
 def build_pretrain_actor(config: MiniatureConfig, index: int, outfit: int) -> Actor:

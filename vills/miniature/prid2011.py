@@ -15,7 +15,7 @@ import numpy as np
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import Actor, plan_shot, render_crop
+from vills.miniature.crop import Actor, Shot, plan_shot, render_crop
 from vills.miniature.files import write_bytes
 from vills.miniature.identity import Group
 from vills.miniature.people import PRID_OFFSET, build_actor, build_passers
@@ -30,6 +30,7 @@ _UNIT = 8  # people
 _FIRST_CAMERA = 12_120
 _STRANGERS = (3, 5)  # people of camera a alone, of camera b alone
 _SHORT = ((2, None), (None, 2), (3, 3))  # frames in each camera of those left out of the splits
+_PASSED = 0.8  # share of tracklets during which somebody walks past
 _JITTER, _SLIP, _SLIPS = 0.022, 0.09, 0.25  # how far boxes are off; at times more; how often
 
 
@@ -106,10 +107,7 @@ def _render_track(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
     rng = sample_rng(config.seed, Stream.VIEW, 5, track.index, track.camera)
     camera = build_camera(config.seed, _FIRST_CAMERA + track.camera)
     size = (config.image_height, config.image_height // 2)
-    shot = plan_shot(camera, size, rng, build_passers(config.seed))
-    # Who gets in the way walks past: a single frame may show the wrong person, a tracklet hardly.
-    pace = float(-np.sign(shot.passer_offset) * rng.uniform(0.05, 0.11))
-    shot = dataclasses.replace(shot, passer_drift=pace)
+    shot = _let_pass(plan_shot(camera, size, rng, build_passers(config.seed)), config.seed, rng)
     shortest = max(4, -(-2 * config.tracklet_frames // 3))
     drawn = int(rng.integers(shortest, max(shortest, config.tracklet_frames) + 1))
     folder = f"prid_2011/multi_shot/cam_{'ab'[track.camera]}/person_{track.number:04d}"
@@ -124,3 +122,15 @@ def _render_track(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
         )
         path = f"{folder}/{frame + 1:04d}.png"
         sink.add_image(path, image, instances, rng, quality=camera.quality)
+
+
+def _let_pass(shot: Shot, seed: int, rng: np.random.Generator) -> Shot:
+    """Have somebody walk past in front: a frame may show the wrong person, a tracklet hardly."""
+    passers = build_passers(seed)
+    passer = passers[int(rng.integers(len(passers)))]
+    pace, moment = float(rng.uniform(0.20, 0.35)), float(rng.uniform(0.02, 0.9))
+    if rng.random() > _PASSED:
+        return dataclasses.replace(shot, passer=None)
+    # Below 0 is in front; after `moment` seconds they cover each other.
+    start = -8 * pace * moment
+    return dataclasses.replace(shot, passer=passer, passer_offset=start, passer_drift=pace)
