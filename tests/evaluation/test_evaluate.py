@@ -14,9 +14,10 @@ from tests.evaluation.networks import SIZE, make_backbone, make_reid
 from vills.config.checks import ConfigError
 from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, EvaluateConfig
 from vills.config.finetune import FinetuneConfig
+from vills.data.feature_loading import DamagedRecordError
 from vills.data.reid import ReidData, load_reid_data
 from vills.evaluation import distance, metrics
-from vills.evaluation.accuracy import compute_accuracy
+from vills.evaluation.accuracy import check_accuracy, compute_accuracy
 from vills.evaluation.baselines import Model, ModelRow, build_baselines, build_untrained
 from vills.evaluation.evaluate import evaluate_dataset
 from vills.evaluation.histogram import StripeHistogram
@@ -226,6 +227,45 @@ def test_a_protocol_of_the_wrong_modality_is_refused(tmp_path: Path) -> None:
     config = EvaluateConfig(protocols=["video"])
     with pytest.raises(ProtocolError, match=r"needs a query of tracklets .* holds images.*What to"):
         evaluate(config, data, {"histogram": StripeHistogram()}, tmp_path / "out")
+
+
+def test_what_cannot_be_scored_is_said_before_anything_is_described(tmp_path: Path) -> None:
+    data = write_curated(tmp_path / "set", modality="image")
+    calls: list[str] = []
+    config = EvaluateConfig(protocols=["image", "prcc_cloth_changing"])
+    with pytest.raises(ProtocolError, match="needs a query of camera 2"):
+        evaluate(
+            config,
+            data,
+            {"histogram": StripeHistogram()},
+            tmp_path / "out",
+            progress=lambda label, done, total: calls.append(label),
+        )
+    assert calls == []
+    for protocol in ("ltcc_cloth_changing", "video", "sigset"):
+        with pytest.raises(ProtocolError, match=f"'{protocol}' needs"):
+            check_accuracy(data=data, config=FinetuneConfig(protocol=protocol))
+    check_accuracy(data=data, config=FinetuneConfig())
+
+
+def test_features_that_are_not_finite_are_named_by_record(tmp_path: Path) -> None:
+    data = write_curated(tmp_path / "set", modality="image")
+    model = make_reid("image")
+    torch.nn.init.constant_(model.neck.weight, torch.nan)
+    with pytest.raises(ProtocolError, match="5 query features are not finite .*: query_0001_c0"):
+        evaluate(EvaluateConfig(), data, {"finetuned": model}, tmp_path / "out")
+
+
+def test_a_damaged_shard_stops_the_stage_by_the_record_s_name(tmp_path: Path) -> None:
+    data = write_curated(tmp_path / "set", modality="image")
+    record = data.gallery[2]
+    shard = tmp_path / "set" / record.shard
+    content = bytearray(shard.read_bytes())
+    content[record.offsets[0] : record.offsets[0] + record.lengths[0]] = bytes(record.lengths[0])
+    shard.write_bytes(content)
+    with pytest.raises(DamagedRecordError, match=f"record {record.record_id}, frame 0 cannot"):
+        evaluate(EvaluateConfig(), data, {"finetuned": make_reid("image")}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

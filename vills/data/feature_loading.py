@@ -44,10 +44,11 @@ class CheckedFrames:
         try:
             return self._frames.read(row, position)
         except (CorruptImageError, ValueError, OSError) as error:
+            reason = str(error).split(" What to do", maxsplit=1)[0].rstrip(".")
             raise DamagedRecordError(
-                f"record {self._ids[row]}, frame {position} cannot be read: {error} Scores without "
-                "it would be of another query or gallery. What to do: `vills data check`, then run "
-                "the curate stage again (`dvc repro --force --single-item curate`)."
+                f"record {self._ids[row]}, frame {position} cannot be read: {reason}. Scores "
+                "without it would be of another query or gallery. What to do: run the curate stage "
+                "again (`dvc repro --force --single-item curate`)."
             ) from error
 
 

@@ -36,14 +36,25 @@ def compute_accuracy(
         sampling=Sampling("all", config.num_frames),
         workers=workers,
     )
-    protocol = PROTOCOLS[config.protocol] if config.protocol else _find_native(data, config)
+    protocol = _find_protocol(data, config)
     result = protocol.run(FeatureCache(features), data=test, settings=ProtocolSettings(ranks=RANKS))
     row = result.rows[-1]
     return {name: float(row[name] or 0.0) for name in ("mAP", *(f"R-{rank}" for rank in RANKS))}
 
 
-def _find_native(data: ReidData, config: FinetuneConfig) -> Protocol:
-    """Image or video, by modality; mixed data by what is searched."""
+def check_accuracy(*, data: ReidData, config: FinetuneConfig) -> None:
+    """Refuse, before the first epoch, data that `config.protocol` cannot score.
+
+    Raises:
+        ProtocolError: saying what is missing.
+    """
+    _find_protocol(data, config).check(build_test_data(data), ProtocolSettings())
+
+
+def _find_protocol(data: ReidData, config: FinetuneConfig) -> Protocol:
+    """That of the parameters; else image or video, by modality; mixed by what is searched."""
+    if config.protocol:
+        return PROTOCOLS[config.protocol]
     if config.modality != "mixed":
         return get_native_protocol(config.modality)
     kinds = set(data.gallery.column("kind").astype(str).tolist())

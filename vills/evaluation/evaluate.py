@@ -84,6 +84,9 @@ def evaluate_dataset(
         DamagedRecordError: a record cannot be read.
     """
     check_names(models)
+    for protocol in config.protocols:
+        for test in splits.values():
+            PROTOCOLS[protocol].check(test, build_settings(config))
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)

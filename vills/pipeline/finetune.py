@@ -27,7 +27,7 @@ def run(context: StageContext) -> None:
     """Train one model per initialisation and split; accuracy is recorded and selects nothing."""
     from vills.data.reid import load_reid_data
     from vills.distributed import is_main
-    from vills.evaluation.accuracy import compute_accuracy
+    from vills.evaluation.accuracy import check_accuracy, compute_accuracy
     from vills.train.finetune import ACCURACY, run_finetune
     from vills.train.results import save_json
 
@@ -37,6 +37,8 @@ def run(context: StageContext) -> None:
         split_id: load_reid_data(folder, modality=config.modality, split_id=split_id)
         for split_id in config.split_ids
     }
+    for split in data.values():
+        check_accuracy(data=split, config=config)
     context.progress("; ".join(split.describe() for split in data.values()), 0, 1)
 
     def evaluate(model: "ReidModel", split_id: int) -> dict[str, float]:

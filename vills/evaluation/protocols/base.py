@@ -207,6 +207,14 @@ class Protocol(ABC):
                 differ, or no query has a true match.
         """
 
+    @abstractmethod
+    def check(self, data: TestData, settings: ProtocolSettings) -> None:
+        """Whether the data have what the protocol needs; before anything costly is done.
+
+        Raises:
+            ProtocolError: saying what is missing.
+        """
+
     def resolve(self, settings: ProtocolSettings) -> Choices:
         """The protocol's choices where the settings leave them to it."""
         feature = replace(

@@ -90,6 +90,10 @@ class RetrievalProtocol(Protocol):
             self.name, tuple(rows), selection.query, selection.gallery, lists, data.split
         )
 
+    def check(self, data: TestData, settings: ProtocolSettings) -> None:
+        """See `Protocol.check`."""
+        self.select(data, settings)
+
     def select(self, data: TestData, settings: ProtocolSettings) -> Selection:
         """Query and gallery of this protocol.
 

@@ -73,6 +73,10 @@ class SigsetProtocol(Protocol):
             data.split,
         )
 
+    def check(self, data: TestData, settings: ProtocolSettings) -> None:
+        """See `Protocol.check`."""
+        load_templates(data)
+
 
 class _Search:
     """Probes against one gallery."""
