@@ -6,10 +6,12 @@ test accuracy of the others was. Any number of processes: a batch is global, the
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from vills.config.finetune import FinetuneConfig, list_variants
 from vills.data.reid import ReidData
 from vills.distributed import barrier, init_process_group, is_main
+from vills.models.published import LoadReport
 from vills.models.weights import export_reid
 from vills.tracking.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
@@ -43,17 +45,14 @@ def run_finetune(
 
     Args:
         config: parameters of the stage; batches are global.
-        model_folder: what pre-training wrote: folders teacher and student. Training from scratch
-            takes its architecture only.
+        model_folder: what pre-training wrote: folders teacher and student.
         data: the data set's splits by number, for every one of `config.split_ids`.
-        evaluate: test accuracy of a model in evaluation mode on a split; it selects nothing. All
-            ranks call it.
+        evaluate: test accuracy of a model on a split; it selects nothing. All ranks call it.
         work: this run's folder for checkpoints, shared by all ranks.
-        out: gets <variant>/model.safetensors and model.json, and accuracy.json: variant -> list of
-            {epoch, **accuracy}; and published.json, what was loaded of each published file, if
-            there are any. Rank 0 writes.
-        journal: metrics by epoch under the variant's name, rewound to the checkpoint; rank 0
-            writes.
+        out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> list of
+            {epoch, **accuracy}), and published.json (what was loaded of published files). Rank 0
+            alone writes, here and in the journal.
+        journal: metrics by epoch under the variant's name, rewound to the checkpoint.
         guard: raises if another attempt owns the run; called before every commit.
         published: files of `config.published` by name.
         progress: called with (text, steps done, steps in all).
@@ -69,52 +68,44 @@ def run_finetune(
     init_process_group()
     set_determinism(config.threads_per_rank)
     files = FinetuneFiles(work, journal, guard)
-    accuracy: dict[str, list[dict[str, float]]] = {}
-    paths = dict(published or {})
-    reports = check_published(config, model_folder=model_folder, published=paths)
-    position = _find_position(config, work)
-    if is_main():
-        journal.rewind(position)
+    loading = {"workers": workers, "cache_mb": cache_mb}
+    starts: dict[str, Any] = {"model_folder": model_folder, "published": published or {}}
+    reports = check_published(config, **starts)
+    _rewind(config, files)
+    accuracy = {}
     with InterruptFlag() as flag:
         for number, variant in enumerate(list_variants(config)):
             split = data[variant.split_id]
-            model = build_model(
-                config,
-                variant.initialisation,
-                model_folder=model_folder,
-                num_ids=split.num_ids,
-                published=paths,
-            )
-            run = Finetuning(
-                config,
-                number,
-                model=model,
-                data=split,
-                files=files,
-                workers=workers,
-                cache_mb=cache_mb,
-            )
-            run.restore()
-            while run.epoch < config.epochs:
-                run.train_epoch(flag, progress)
-                run.finish_epoch(evaluate)
+            model = build_model(config, variant.initialisation, num_ids=split.num_ids, **starts)
+            run = Finetuning(config, number, model=model, data=split, files=files, loading=loading)
+            run.train(flag, evaluate=evaluate, progress=progress)
             if is_main():
                 export_reid(run.model, out / variant.name)
             accuracy[variant.name] = run.accuracy
     if is_main():
         guard()
-        save_json(out / ACCURACY, accuracy)
-        if reports:
-            rows = {name: report.build_row() for name, report in reports.items()}
-            save_json(out / PUBLISHED, rows)
+        _save_results(out, accuracy, reports)
     barrier()
 
 
-def _find_position(config: FinetuneConfig, work: Path) -> int:
-    """Epochs of all variants up to the newest checkpoint: where the journal goes on."""
+def _save_results(
+    out: Path,
+    accuracy: Mapping[str, list[dict[str, float]]],
+    reports: Mapping[str, LoadReport],
+) -> None:
+    save_json(out / ACCURACY, accuracy)
+    if reports:
+        save_json(out / PUBLISHED, {name: row.build_row() for name, row in reports.items()})
+
+
+def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:
+    """Take the journal back to the newest checkpoint: epochs of all variants up to it."""
+    position = 0
     variants = list_variants(config)
     for number in reversed(range(len(variants))):
-        state = load_checkpoint(work / variants[number].name / FOLDER)
+        state = load_checkpoint(files.work / variants[number].name / FOLDER)
         if state is not None:
-            return number * config.epochs + int(state["epoch"])
-    return 0
+            position = number * config.epochs + int(state["epoch"])
+            break
+    if is_main():
+        files.journal.rewind(position)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,10 +57,12 @@ class Finetuning:
         model: ReidModel,
         data: ReidData,
         files: FinetuneFiles,
-        workers: int = 0,
-        cache_mb: float = 0.0,
+        loading: Mapping[str, Any],
     ) -> None:
-        """Build loader, losses and optimizer around `model`, for variant `number`."""
+        """Build loader, losses and optimizer around `model`, for variant `number`.
+
+        `loading` holds what only changes the speed of `build_finetune_loader`.
+        """
         self.config, self.model = config, model
         self.variant = list_variants(config)[number]
         self.epoch = 0
@@ -73,13 +76,24 @@ class Finetuning:
             config=config,
             rank=get_rank(),
             world_size=get_world_size(),
-            workers=workers,
-            cache_mb=cache_mb,
+            **loading,
         )
         self._identity = IdentityLoss(label_smoothing=config.label_smoothing)
         self._triplet = TripletLoss(margin=config.triplet_margin)
         self._optimizer = build_optimizer(model, config)
         self._last_commit = time.monotonic()
+
+    def train(self, flag: InterruptFlag, *, evaluate: Evaluate, progress: Progress | None) -> None:
+        """Train from the newest checkpoint to the last epoch.
+
+        Raises:
+            InterruptedRunError: if `flag` is raised in any rank, after a checkpoint.
+            NonFiniteError: if a loss is NaN or inf on any rank.
+        """
+        self.restore()
+        while self.epoch < self.config.epochs:
+            self.train_epoch(flag, progress)
+            self.finish_epoch(evaluate)
 
     def restore(self) -> None:
         """Load the newest checkpoint, if there is one; any world size can."""
