@@ -38,7 +38,7 @@ def test_evaluate_prints_a_table_and_writes_json(
     text = capsys.readouterr().out
     assert "Market-1501" in text
     assert "AP by step, cosine distance" in text
-    assert "12 features" in text
+    assert "12 features in the file" in text
     assert max(map(len, text.splitlines())) <= 160
     content = json.loads((tmp_path / "out.json").read_text())
     assert [(row["row"], row["protocol"], row["rerank"]) for row in content["rows"]] == [

@@ -71,6 +71,12 @@ def test_what_differs_is_a_column() -> None:
     assert table.marked == {0, 1}
 
 
+def test_a_choice_that_no_model_has_is_no_column() -> None:
+    (table,) = build_score_tables([make_row("histogram", 0.4), make_row("histogram", 0.5)])
+    assert "neck" not in table.head
+    assert "neck" not in table.facts
+
+
 def test_groups_keep_data_sets_and_protocols_apart_in_order() -> None:
     rows = [
         make_row("finetuned", 0.4, title="PRCC, b"),

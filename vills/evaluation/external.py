@@ -52,11 +52,14 @@ class ExternalReport:
 
     def format(self) -> str:
         """Lines for the terminal."""
-        lines = [f"{self.num_features:,} features"]
+        lines = [f"{self.num_features:,} features in the file"]
         if self.unknown:
-            lines[0] += f"; {len(self.unknown):,} of no test row: {list_names(self.unknown)}"
+            lines.append(
+                f"{len(self.unknown):,} of them are of nothing in the test splits (of train, or of "
+                f"no file of the data set), first {self.unknown[0]}"
+            )
         if self.num_unused:
-            lines[0] += f"; {self.num_unused:,} that no protocol asked for"
+            lines.append(f"{self.num_unused:,} of them no protocol asked for (such as junk)")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -82,10 +85,14 @@ class _Asker:
         self._queries = set(self.data.query.ids)
 
     @property
+    def num_gallery(self) -> int:
+        """Gallery entries that were asked for."""
+        return self.num_asked - self.num_queries
+
+    @property
     def has_both_sides(self) -> bool:
         """Whether a query and a gallery entry are left to be ranked."""
-        num_gallery = self.num_asked - self.num_queries
-        return len(self.query) < self.num_queries and len(self.gallery) < num_gallery
+        return len(self.query) < self.num_queries and len(self.gallery) < self.num_gallery
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
         """Features; NaN, or zeros that are never ranked, for what has none.
@@ -185,7 +192,7 @@ def _score(
     allow_missing: bool,
 ) -> tuple[ProtocolResult, str]:
     """The result, and a line on what was missing."""
-    data = entries.build_data()
+    data = entries.data
     model.num_pooled = 0
     asker = _Asker(data, model, takes_nan=protocol.name == SIGSET)
     try:
@@ -195,19 +202,21 @@ def _score(
     missing = _describe_missing(protocol, asker, entries)
     if missing and not (allow_missing and asker.has_both_sides):
         raise MissingFeatureError(_refuse_missing(missing, model))
+    missing_rows: Row = {"missing_queries": len(asker.query), "missing_gallery": len(asker.gallery)}
     num_misses = 0
     if result is None:
         data = replace(data, query=_drop(data.query, asker), gallery=_drop(data.gallery, asker))
         again = _Asker(data, model, takes_nan=False)
         result = protocol.run(again.compute, data=data, settings=settings)
         num_misses = asker.num_queries - again.num_queries
+        num_left_out = asker.num_gallery - again.num_gallery
+        missing_rows = {"missing_queries": num_misses, "missing_gallery": num_left_out}
     own: Row = {"neck": "-", "flip": "-"}
     if not model.num_pooled:
         own["pooling"] = "-"
     rows = tuple(_count_misses({**row, **own}, num_misses) for row in result.rows)
     if missing:
-        counts: Row = {"missing_queries": len(asker.query), "missing_gallery": len(asker.gallery)}
-        rows = tuple({**row, **counts} for row in rows)
+        rows = tuple({**row, **missing_rows} for row in rows)
     return replace(result, rows=rows), missing
 
 

@@ -7,6 +7,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -108,7 +109,8 @@ class LayoutEntries:
         self._templates = _build_templates(layout, self.media)
         self._split_id = split_id if layout.splits else None
 
-    def build_data(self) -> TestData:
+    @cached_property
+    def data(self) -> TestData:
         """Query and gallery of all test rows; junk is left to the protocols, as ever."""
         parts = {}
         for split in TEST_SPLITS:

@@ -195,7 +195,7 @@ def explain(tables: Iterable[ScoreTable]) -> list[str]:
 
 def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
     keys = list(dict.fromkeys(key for row in rows for key in row if key not in IDENTITY))
-    keys = [key for key in keys if not _is_spread(key, keys)]
+    keys = [key for key in keys if not _is_spread(key, keys) and _get_values(key, rows)]
     shared = {key: values[0] for key in keys if len(values := _get_values(key, rows)) == 1}
     told = [key for key in _CHOICES if key in shared]
     told += [key for key in shared if key not in told and isinstance(shared[key], int)]
