@@ -77,7 +77,7 @@ def test_damaged_files_are_counted_and_named(project: Project, tmp_path: Path) -
     crops[0].write_bytes(crops[0].read_bytes()[:200])
     crops[1].write_bytes(b"")
     crops[2].write_text("not a picture")
-    film = sorted((data / "kinetics").rglob("*.mp4"))[0]
+    film = sorted((data / "kinetics" / "train").glob("*.mp4"))[0]
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
     path = project.folder / "params.yaml"
     path.write_text(path.read_text().replace("max_corrupt_share: 0.05", "max_corrupt_share: 0.6"))
