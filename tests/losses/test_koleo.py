@@ -49,6 +49,13 @@ def test_a_row_alone_in_its_group_does_not_count() -> None:
     torch.testing.assert_close(lone, without)
 
 
+@pytest.mark.parametrize("group", [0, 2, 3])
+def test_a_group_holds_whole_samples_with_all_their_tokens(group: int) -> None:
+    x = TOKENS.reshape(1, 4, 4, 5)  # 4 samples of 4 tokens
+    loss = KoLeoLoss(group=group, eps=1e-8)([x])
+    torch.testing.assert_close(loss, loop_koleo(x[0].flatten(0, 1), 4 * group))
+
+
 @pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-6, 1e-4, 1e-2])
 def test_duplicates_give_finite_losses_and_bounded_gradients(gap: float) -> None:
     x = TOKENS[:1].clone()
@@ -83,10 +90,11 @@ def run_loss(tokens: Tensor, group: int) -> tuple[Tensor, Tensor]:
     return distributed.reduce_mean(loss), grad
 
 
+@pytest.mark.parametrize("tokens", [TOKENS, TOKENS.reshape(2, 4, 2, 5)], ids=["one", "many"])
 @pytest.mark.parametrize("group", [0, 3])
-def test_two_processes_equal_one(group: int) -> None:
-    loss, grad = run_loss(TOKENS, group)
-    ranks = run_ranks(run_loss, 2, TOKENS, group)
+def test_two_processes_equal_one(group: int, tokens: Tensor) -> None:
+    loss, grad = run_loss(tokens, group)
+    ranks = run_ranks(run_loss, 2, tokens, group)
     for own_loss, _ in ranks:
         torch.testing.assert_close(own_loss, loss, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(torch.cat([g for _, g in ranks], dim=1), grad, rtol=1e-5, atol=1e-6)

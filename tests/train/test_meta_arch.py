@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.train.synthetic import build_batch, build_config
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
+from vills.losses.koleo import KoLeoLoss
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.param_groups import set_schedule
 
@@ -157,6 +158,22 @@ def test_literal_reading_regularises_all_tokens() -> None:
     literal = train(config, steps=1)[0]["koleo"]
     coarse = train(replace(config, reading="default"), steps=1)[0]["koleo"]
     assert literal != coarse
+
+
+def test_a_koleo_group_holds_samples_in_either_reading() -> None:
+    """Samples apart, a group of 2 of 8: the literal reading has the tokens of both in it."""
+    config = build_config(koleo_group=2, modalities="image", alignment_weight=0.0, drop_path=0.0)
+    for reading, tokens in (("default", 1), ("literal", config.model.num_queries)):
+        arch = SSLMetaArch(replace(config, reading=reading))
+        student = arch.student(build_batch(arch.config), role="student")
+        (rows,) = arch._collect_koleo(student)
+        expected = [
+            KoLeoLoss()([rows[v : v + 1, start : start + 2]])
+            for v in (0, 1)
+            for start in (0, 2, 4, 6)
+        ]
+        assert rows[0].numel() == 8 * tokens * config.model.width
+        torch.testing.assert_close(arch._koleo([rows]), torch.stack(expected).mean())
 
 
 def test_permuted_area_masks_worsen_the_area_loss() -> None:

@@ -167,7 +167,8 @@ class PretrainConfig:
     center_momentum: float = 0.9
     """EMA of the centers."""
     koleo_group: int = 0
-    """Rows of a KoLeo group within the global batch; 0 = the whole batch."""
+    """Samples of a KoLeo group within the global batch, with all their tokens in the literal
+    reading; 0 = the whole batch."""
     drop_path: float = 0.1
     """Stochastic depth of the student's last block, rising linearly."""
     precision: str = "fp32"
@@ -193,6 +194,8 @@ class PretrainConfig:
         check_choice("pretrain.zero_stage", self.zero_stage, (0, 1, 2, 3))
         check_subset("pretrain.areas", self.areas, AREAS)
         check_range("pretrain.epochs", self.epochs, low=0.0)
+        # a group of one has no neighbours: the term would be 0 without a word
+        check_range("pretrain.koleo_group", self.koleo_group, low=2 if self.koleo_group else 0)
         check_range("pretrain.image_batch", self.image_batch, low=2)
         check_range("pretrain.video_batch", self.video_batch, low=2)
         for name in ("feature", "masking", "koleo", "alignment"):

@@ -227,10 +227,10 @@ class SSLMetaArch:
         return output
 
     def _collect_koleo(self, student: NetworkOutput) -> list[Tensor]:
-        """One [2, rows, D] per modality: coarse tokens, or to the letter all tokens."""
+        """Coarse tokens [2, B, D] per modality, or to the letter all tokens [2, B, L, D]."""
         tokens = [student.tokens[name] for name in KOLEO_SOURCES if name in student.tokens]
         if self.config.reading == "literal":
-            return [views.flatten(1, 2) for views in tokens]
+            return tokens
         return [views[:, :, COARSE] for views in tokens]
 
     def _build_prototype_losses(self, network: VillsNetwork) -> tuple[FeatureLoss, MaskedTokenLoss]:
