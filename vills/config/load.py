@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vills.config.checks import ConfigError
+from vills.config.overrides import find_strangers, find_table, nest_additions
 from vills.config.params import Params
 
 PARAMS_FILE = "params.yaml"
@@ -55,12 +56,19 @@ def _compose(folder: Path, name: str, overrides: Sequence[str]) -> DictConfig:
     ConfigStore.instance().store(name="schema", node=Params)
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-            return compose(name, overrides=list(overrides))
+            return compose(name, overrides=nest_additions(overrides))
     except HydraException as error:
         raise ConfigError(_explain(error, f"{folder.name}/{name}.yaml")) from error
 
 
 def _build(config: DictConfig, origin: str) -> Params:
+    strangers = find_strangers(config)
+    if strangers:
+        choices = ", ".join(_list_choices(strangers[0]))
+        raise ConfigError(
+            f"{origin}: {strangers[0]} is no parameter. Allowed keys beside it: {choices}. What to "
+            "do: mend the key; + adds entries to curate.sources, finetune and evaluate alone."
+        )
     try:
         params: Any = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
@@ -88,6 +96,11 @@ def _explain(error: BaseException, origin: str) -> str:
     choices = _list_choices(full_key) if "not in" in reason else []
     if choices:
         message += f" Allowed keys beside it: {', '.join(choices)}."
+    if find_table(full_key) and "not in struct" in reason:
+        return (
+            f"{message} What to do: name an entry that is there, or add one with "
+            f"'+{full_key}={{field: value, ...}}'; vills/config documents the fields."
+        )
     return (
         message
         + " What to do: mend the key or its value; every field is documented in vills/config."

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import inspect
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ _DEFAULTS = "defaults: [schema, _self_]"
 def render_params(params: Params, *, profile: str, overrides: Sequence[str] = ()) -> str:
     """Text of params.yaml: a header that states its origin, then every field and its meaning."""
     body = "\n".join(_render_dataclass(params, indent=0))
-    command = " ".join(["vills configure", f"profile={profile}", *overrides])
+    command = shlex.join(["vills", "configure", f"profile={profile}", *overrides])
     head = [
         f"# Written by `{command}`.",
         f"{_DIGEST}{_digest(body)}",
