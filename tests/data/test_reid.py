@@ -63,8 +63,12 @@ def test_everything_unusual_is_counted(write_source: WriteSource) -> None:
 
 def test_the_wrong_modality_is_said(write_source: WriteSource) -> None:
     folder = write_source("m", TRAIN + TEST)
-    with pytest.raises(ConfigError, match="no tracklet in split train; it holds image"):
-        load_reid_data(folder, modality="video")
+    for modality in ("video", "mixed"):
+        with pytest.raises(ConfigError, match="no tracklet in split train; it holds image"):
+            load_reid_data(folder, modality=modality)
+    strangers = [item for item in TEST if item[2] == "gallery" or item[3] == -1]
+    with pytest.raises(ConfigError, match="s has no record in split query"):
+        load_reid_data(write_source("s", TRAIN + strangers), modality="image")
     with pytest.raises(ConfigError, match="n has no record in split query"):
         load_test_data(write_source("n", TRAIN))
 

@@ -27,7 +27,8 @@ class FinetuneConfig:
     """Models trained one after the other: pretrained, scratch, names of `published` (supplement
     Fig. 2)."""
     published: dict[str, PublishedConfig] = field(default_factory=dict)
-    """Published weights to start from, by the name that the row gets."""
+    """Published weights to start from, by the name that the row gets; `initialisations` names
+    every one of them."""
     network: str = "teacher"
     """Which pre-trained network to start from (the paper's: the teacher)."""
     split_ids: list[int] = field(default_factory=lambda: [0])
@@ -35,9 +36,9 @@ class FinetuneConfig:
     seed: int = 0
     """Order of samples, augmentation, new layers."""
     input_size: list[int] = field(default_factory=lambda: [256, 128])
-    """Height and width, px."""
+    """Height and width, px; multiples of the encoder's patch."""
     num_frames: int = 8
-    """Frames of a clip."""
+    """Frames of a clip (modality image: where accuracy is measured on tracklets)."""
     sampling: str = "random"
     """Frames of a training clip: random (torchreid), restricted (one of each equal part: SINet,
     CAL's tsn), stride (every `stride`-th: TKP, CAL), consecutive, evenly."""
@@ -60,11 +61,11 @@ class FinetuneConfig:
     schedule: str = "cosine"
     """cosine to zero, or steps at `milestones`."""
     milestones: list[int] = field(default_factory=list)
-    """Epochs at which the rate is multiplied by `gamma` (CAL: 20, 40)."""
+    """With schedule steps: epochs after which the rate is multiplied by `gamma` (CAL: 20, 40)."""
     gamma: float = 0.1
-    """Factor of each step."""
+    """Factor at each milestone."""
     warmup_epochs: float = 20.0
-    """Linear warm-up."""
+    """Linear warm-up, at most `epochs`."""
     weight_decay: float = 1e-4
     """On weights only."""
     layer_decay: float = 1.0
@@ -103,6 +104,13 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         self._check_choices()
+        self._check_variants()
+        self._check_schedule()
+        if len(self.input_size) != 2 or min(self.input_size) < 1:
+            raise ConfigError(
+                f"finetune.*.input_size = {list(self.input_size)} is not allowed. Allowed: "
+                "[height, width], px. What to do: write two numbers, such as [256, 128]."
+            )
         for name in ("epochs", "num_frames", "stride", "threads_per_rank"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=1)
         check_range("finetune.*.num_ids", self.num_ids, low=2)
@@ -125,25 +133,50 @@ class FinetuneConfig:
         check_choice("finetune.*.sampling", self.sampling, TRAIN_SAMPLINGS)
         check_choice("finetune.*.network", self.network, TEACHER_OR_STUDENT)
         check_choice("finetune.*.protocol", self.protocol, ("", *PROTOCOLS))
-        self._check_variants()
         if not self.identity_weight and not self.triplet_weight:
             raise ConfigError(
                 "finetune.*.identity_weight = 0 is not allowed with triplet_weight 0. Allowed: one "
                 "of them above 0. What to do: set one; without a loss nothing is trained."
             )
+
+    def _check_schedule(self) -> None:
+        shown = f"finetune.*.milestones = {list(self.milestones)}"
         if self.schedule == "steps" and not self.milestones:
             raise ConfigError(
-                "finetune.*.milestones = [] is not allowed with schedule steps. Allowed: epochs, "
-                "such as [20, 40]. What to do: set them, or schedule=cosine."
+                f"{shown} is not allowed with schedule steps. Allowed: epochs, such as [20, 40]. "
+                "What to do: set them, or schedule=cosine."
+            )
+        if self.schedule == "cosine" and self.milestones:
+            raise ConfigError(
+                f"{shown} is not allowed with schedule cosine, which has none. Allowed: []. "
+                "What to do: set schedule=steps, or milestones=[]."
+            )
+        met = [milestone for milestone in self.milestones if 1 <= milestone < self.epochs]
+        if len(set(met)) < len(self.milestones):
+            raise ConfigError(
+                f"{shown} is not allowed with epochs = {self.epochs}. Allowed: distinct epochs "
+                f"from 1 to {self.epochs - 1}. What to do: name once every epoch after which the "
+                "rate goes down, and none that is never met."
             )
 
     def _check_variants(self) -> None:
-        for name in self.published:
+        for name, entry in self.published.items():
             if name in INITIALISATIONS or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise ConfigError(
                     f"finetune.*.published name {name!r} is not allowed. Allowed: letters, digits, "
                     f"_ and -, and not {', '.join(INITIALISATIONS)}: it names a folder and a row. "
                     "What to do: call it dino_vits16, for example."
+                )
+            if not entry.file:
+                raise ConfigError(
+                    f"finetune.*.published.{name}.file = '' is not allowed. Allowed: a file below "
+                    "VILLS_WEIGHTS. What to do: name it."
+                )
+            if name not in self.initialisations:
+                raise ConfigError(
+                    f"finetune.*.published has {name!r}, which finetune.*.initialisations = "
+                    f"{list(self.initialisations)} does not name. Allowed: files that a model "
+                    f"starts from. What to do: add {name} to initialisations, or remove it."
                 )
         allowed = (*INITIALISATIONS, *self.published)
         check_subset("finetune.*.initialisations", self.initialisations, allowed)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vills.config.checks import check_choice
+from vills.config.checks import ConfigError, check_choice
 
 WEIGHT_LAYOUTS = ("dino", "ibot", "dinov2", "pass", "transreid_ssl", "mae", "timm")
 
@@ -24,5 +24,11 @@ class PublishedConfig:
     for dino, ibot, dinov2 and mae, half for pass, transreid_ssl (their fine-tuning) and timm."""
 
     def __post_init__(self) -> None:
+        if not self.file and (self.layout, self.normalisation) != ("timm", "publisher"):
+            raise ConfigError(
+                f"*.file = '' of published weights is not allowed with layout {self.layout!r} and "
+                f"normalisation {self.normalisation!r}. Allowed: a file below VILLS_WEIGHTS. What "
+                "to do: name it, or leave out the others to start from random weights."
+            )
         check_choice("*.normalisation of published weights", self.normalisation, NORMALISATIONS)
         check_choice("*.layout of published weights", self.layout, WEIGHT_LAYOUTS)

@@ -36,12 +36,7 @@ class PKSampler:
     ) -> None:
         """Take, for every pool, the samples of each person; none of them is empty."""
         self._pools = pools
-        people = len(pools[0])
-        if people < num_ids:
-            raise ConfigError(
-                f"finetune.*.num_ids = {num_ids} is not allowed. Allowed: up to the "
-                f"{people} people of the training split. What to do: set a smaller one."
-            )
+        check_num_ids(num_ids, people=len(pools[0]))
         self._num_ids = num_ids
         self._num_instances = num_instances
         self._seed = seed
@@ -96,6 +91,19 @@ class PKSampler:
         while len(shuffled) < size:
             shuffled = np.concatenate([shuffled, rng.permutation(samples)[: size - len(shuffled)]])
         return list(shuffled.reshape(-1, size))
+
+
+def check_num_ids(num_ids: int, *, people: int) -> None:
+    """Refuse batches of more people than a training split has.
+
+    Raises:
+        ConfigError: saying how many there are.
+    """
+    if people < num_ids:
+        raise ConfigError(
+            f"finetune.*.num_ids = {num_ids} is not allowed. Allowed: up to the "
+            f"{people} people of the training split. What to do: set a smaller one."
+        )
 
 
 def group_samples(labels: Sequence[int] | np.ndarray) -> list[np.ndarray]:

@@ -15,6 +15,8 @@ from vills.data.shards import ShardReader
 
 KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tracklet")}
 """Kinds of record that a modality is trained on."""
+NEEDED_OF = {"image": "image", "video": "tracklet", "mixed": "tracklet"}
+"""Kind without which there is nothing to train; images alone would be clips that stand still."""
 SPLITS_FILE, ENTRIES_FILE = "splits.json", "entries.parquet"
 _PARTS = ("train", "query", "gallery")
 
@@ -93,7 +95,8 @@ def load_reid_data(folder: Path, *, modality: str, split_id: int = 0) -> ReidDat
         split_id: which of the splits of splits.json; 0 for a source without.
 
     Raises:
-        ConfigError: if there is no such split, or its training part holds nothing of the modality.
+        ConfigError: if there is no such split, its training part holds nothing of the modality (of
+            a mixed one: no tracklet), or query or gallery are empty.
     """
     return _load(folder, modality=modality, split_id=split_id)
 
@@ -110,12 +113,9 @@ def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
 def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
     manifest = load_manifest(folder / "manifest.parquet")
     parts, left_out = _split_by_people(manifest, folder, split_id)
+    kinds = manifest.column("kind").astype(str)
     if modality:
-        kinds = np.isin(manifest.column("kind")[parts["train"]].astype(str), KINDS_OF[modality])
-        parts["train"] = parts["train"][kinds]
-    for part in _PARTS if modality else _PARTS[1:]:
-        if not len(parts[part]):
-            raise ConfigError(_explain_empty(folder, manifest, part=part, modality=modality))
+        parts["train"] = parts["train"][np.isin(kinds[parts["train"]], KINDS_OF[modality])]
     pids = manifest.column("pid")
     # neither strangers nor unknown people are one person to learn
     for part, lowest in (("train", 1), ("query", 0)):
@@ -123,6 +123,12 @@ def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
         if not known.all():
             left_out.append(f"{(~known).sum():,} rows of {part} without a person left out")
         parts[part] = parts[part][known]
+    for part in _PARTS if modality else _PARTS[1:]:
+        found = kinds[parts[part]]
+        if part == "train":
+            found = found[found == NEEDED_OF[modality]]
+        if not len(found):
+            raise ConfigError(_explain_empty(folder, manifest, part=part, modality=modality))
     entries = folder / ENTRIES_FILE
     return ReidData(
         folder.name,
@@ -198,7 +204,7 @@ def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str
     kinds = ", ".join(np.unique(manifest.column("kind").astype(str))) or "nothing"
     splits = ", ".join(np.unique(manifest.column("split").astype(str)))
     trained = bool(modality) and part == "train"
-    wanted = " or ".join(KINDS_OF[modality]) if trained else "record"
+    wanted = NEEDED_OF[modality] if trained else "record"
     todo = (
         f"set finetune.{folder.name}.modality to what the data set holds, and " if trained else ""
     )

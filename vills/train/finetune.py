@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.finetune import FinetuneConfig, list_variants
+from vills.data.pk_sampler import check_num_ids
 from vills.data.reid import ReidData
 from vills.distributed import barrier, init_process_group, is_main
 from vills.models.published import LoadReport
@@ -70,7 +71,7 @@ def run_finetune(
     files = FinetuneFiles(work, journal, guard)
     loading = {"workers": workers, "cache_mb": cache_mb}
     starts: dict[str, Any] = {"model_folder": model_folder, "published": published or {}}
-    reports = check_published(config, **starts)
+    reports = _check_starts(config, data, **starts)
     _rewind(config, files)
     accuracy = {}
     with InterruptFlag() as flag:
@@ -86,6 +87,15 @@ def run_finetune(
         guard()
         _save_results(out, accuracy, reports)
     barrier()
+
+
+def _check_starts(
+    config: FinetuneConfig, data: Mapping[int, ReidData], **starts: Any
+) -> dict[str, LoadReport]:
+    """What is wrong with the last model should not be met after days of training the first."""
+    for split in data.values():
+        check_num_ids(config.num_ids, people=split.num_ids)
+    return check_published(config, **starts)
 
 
 def _save_results(
