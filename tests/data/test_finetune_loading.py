@@ -11,7 +11,7 @@ from tests.data.sources import WriteSource, build_source_writer, make_crop
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.data.batch import ReidBatch
-from vills.data.finetune_loading import build_finetune_loader
+from vills.data.finetune_loading import FinetuneLoader
 from vills.data.reid import ReidData, load_reid_data
 
 PEOPLE = (3, 7, 8, 20)
@@ -41,7 +41,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ReidData]:
 
 def test_batches_are_pk_and_labelled(sources: dict[str, ReidData]) -> None:
     data = sources["image"]
-    loader = build_finetune_loader(data, config=CONFIG)
+    loader = FinetuneLoader(data, config=CONFIG)
     for epoch in range(3):
         batches = list(loader.epoch(epoch))
         assert len(batches) == loader.num_batches == 4
@@ -66,26 +66,25 @@ def test_rows_do_not_depend_on_workers_world_size_start_or_cache(
     modality: str, sources: dict[str, ReidData]
 ) -> None:
     data, config = sources[modality], replace(CONFIG, modality=modality)
-    alone = list(build_finetune_loader(data, config=config).epoch(1))
+    alone = list(FinetuneLoader(data, config=config).epoch(1))
     dims = {"image": [4], "video": [5], "mixed": [4, 5]}[modality]
     assert [part.dim() for part in alone[0].inputs] == dims
-    workers = build_finetune_loader(data, config=config, workers=2, cache_mb=1)
+    workers = FinetuneLoader(data, config=config, workers=2, cache_mb=1)
     for one, two in zip(alone, workers.epoch(1), strict=True):
         assert_same(one, two)
-    assert_same(alone[2], next(build_finetune_loader(data, config=config).epoch(1, start=2)))
+    assert_same(alone[2], next(FinetuneLoader(data, config=config).epoch(1, start=2)))
     halves = [
-        list(build_finetune_loader(data, config=config, rank=r, world_size=2).epoch(1))
-        for r in (0, 1)
+        list(FinetuneLoader(data, config=config, rank=r, world_size=2).epoch(1)) for r in (0, 1)
     ]
     for one, left, right in zip(alone, *halves, strict=True):
         for own, first, second in zip(one.inputs, left.inputs, right.inputs, strict=True):
             assert torch.equal(own, torch.cat([first, second]))
         assert sorted(one.keys.tolist()) == sorted([*left.keys.tolist(), *right.keys.tolist()])
     assert len({int(key) for batch in alone for key in batch.keys}) == 4 * len(dims) * len(alone)
-    other = next(build_finetune_loader(data, config=config).epoch(2))
+    other = next(FinetuneLoader(data, config=config).epoch(2))
     assert not torch.equal(alone[0].inputs[0], other.inputs[0])
     with pytest.raises(ConfigError, match="= 4 does not divide by the 3 processes"):
-        build_finetune_loader(data, config=config, world_size=3)
+        FinetuneLoader(data, config=config, world_size=3)
 
 
 def show(data: ReidData, row: int, position: int) -> Tensor:
@@ -132,7 +131,7 @@ def test_mixed_batches_hold_both_of_the_same_people(sources: dict[str, ReidData]
 
 
 def build_loader(data: ReidData, config: FinetuneConfig):  # type: ignore[no-untyped-def]
-    return build_finetune_loader(data, config=config)
+    return FinetuneLoader(data, config=config)
 
 
 def test_any_set_of_videos_is_mixed(sources: dict[str, ReidData]) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from vills.config.curate import SourceConfig
 from vills.config.finetune import FinetuneConfig
 from vills.config.params import Params
 from vills.config.published import PublishedConfig
+from vills.data import finetune_loading
 from vills.models.weights import load_reid
 from vills.pipeline import StageContext
 from vills.pipeline.finetune import STAGE
@@ -88,6 +90,27 @@ def test_every_variant_has_a_model_and_a_curve(root: Path) -> None:
     assert described["1"].startswith("walks, split 1: train 7 of 3 people")
     assert described["1"].endswith("3 rows of people who are not in split 1 left out")
     assert "left out" not in described["0"]
+
+
+def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, modality="video", initialisations=["pretrained"], epochs=1)
+    used, models = [], []
+    loaders = finetune_loading.DataLoader
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        used.append(kwargs["num_workers"])
+        return loaders(*args, **kwargs)
+
+    monkeypatch.setattr(finetune_loading, "DataLoader", count)
+    for cores in (2, 3):  # on two, the training's own process loads
+        monkeypatch.setenv("VILLS_WORKERS", str(cores))
+        shutil.rmtree(root / "work", ignore_errors=True)
+        context = build_context(root, config)
+        STAGE.run(context)
+        (path,) = context.outs["finetune"].rglob("model.safetensors")
+        models.append(path.read_bytes())
+    assert used == [0, 3]
+    assert models[0] == models[1]
 
 
 def test_a_split_that_is_not_there_is_refused_before_anything_is_trained(root: Path) -> None:

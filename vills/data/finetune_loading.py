@@ -38,7 +38,16 @@ class _Place:
 
 
 class FinetuneLoader(Dataset[ReidBatch]):
-    """Batches of every epoch; `num_batches` is what schedules count by."""
+    """PK batches of augmented samples; rows do not depend on rank, world size or workers.
+
+    An image slot takes the person's images, else a random frame of a tracklet; a clip slot takes
+    the person's tracklets, else an image as a clip that stands still. So any set of videos can be
+    trained on mixed.
+
+    Raises:
+        ConfigError: if there are fewer people than `num_ids`, or a batch does not divide by the
+            world size.
+    """
 
     def __init__(
         self,
@@ -76,7 +85,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
 
     @property
     def num_batches(self) -> int:
-        """Batches of every epoch."""
+        """Batches of every epoch: what schedules count by."""
         return self._sampler.num_batches
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[ReidBatch]:
@@ -137,35 +146,6 @@ class FinetuneLoader(Dataset[ReidBatch]):
         )
         frames = [self._frames.read(row, int(position)) for position in positions]
         return augment_inputs(frames, rng, config=config)
-
-
-def build_finetune_loader(
-    data: ReidData,
-    *,
-    config: FinetuneConfig,
-    rank: int = 0,
-    world_size: int = 1,
-    workers: int = 0,
-    cache_mb: float = 0.0,
-) -> FinetuneLoader:
-    """PK batches of augmented samples; rows do not depend on rank, world size or workers.
-
-    An image slot takes the person's images, else a random frame of a tracklet; a clip slot takes
-    the person's tracklets, else an image as a clip that stands still. So any set of videos can be
-    trained on mixed.
-
-    Raises:
-        ConfigError: if there are fewer people than `num_ids`, or a batch does not divide by the
-            world size.
-    """
-    return FinetuneLoader(
-        data,
-        config=config,
-        rank=rank,
-        world_size=world_size,
-        workers=workers,
-        cache_mb=cache_mb,
-    )
 
 
 def _build_pool(labels: np.ndarray, *, preferred: np.ndarray) -> list[np.ndarray]:

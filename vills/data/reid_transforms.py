@@ -88,7 +88,7 @@ def _erase(views: np.ndarray, rng: np.random.Generator) -> None:
         h, w = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
         if 0 < h < height and 0 < w < width:
             y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-            # standard normal after normalisation with mean and std 0.5
+            # standard normal after normalisation with mean and std 0.5, cut at black and white
             noise = 127.5 + 127.5 * rng.standard_normal((h, w, 3), dtype=np.float32)
             views[:, y : y + h, x : x + w] = np.clip(noise, 0, 255).astype(np.uint8)
             return

@@ -66,7 +66,7 @@ def load_backbone(folder: Path) -> Backbone:
             for name, value in state.items()
             if name.startswith(prefix)
         }
-    return _fill(_build_backbone(description), state, folder)
+    return _fill(build_backbone(description), state, folder)
 
 
 def load_reid(folder: Path) -> ReidModel:
@@ -83,7 +83,7 @@ def load_reid(folder: Path) -> ReidModel:
         )
     reid = description["reid"]
     model = ReidModel(
-        _build_backbone(description),
+        build_backbone(description),
         num_ids=reid["num_ids"],
         modality=reid["modality"],
         neck=reid.get("neck", "bnneck"),
@@ -114,6 +114,16 @@ def load_description(folder: Path) -> dict[str, Any]:
             "What to do: export the weights again with this version."
         )
     return description
+
+
+def build_backbone(description: Mapping[str, Any]) -> Backbone:
+    """A backbone of the architecture that a model.json describes, with random weights."""
+    architecture = description["architecture"]
+    return Backbone(
+        ModelConfig(**architecture["model"]),
+        areas=architecture["areas"],
+        video=architecture["video"],
+    )
 
 
 def export_timm(backbone: Backbone) -> tuple[dict[str, object], dict[str, Tensor]]:
@@ -160,15 +170,6 @@ def _describe(backbone: Backbone, prefix: str) -> dict[str, Any]:
             "prefix": prefix + _VIT,
         },
     }
-
-
-def _build_backbone(description: Mapping[str, Any]) -> Backbone:
-    architecture = description["architecture"]
-    return Backbone(
-        ModelConfig(**architecture["model"]),
-        areas=architecture["areas"],
-        video=architecture["video"],
-    )
 
 
 def _save(folder: Path, state: Mapping[str, Tensor], description: dict[str, Any]) -> None:

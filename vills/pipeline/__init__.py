@@ -124,6 +124,15 @@ def count_workers() -> int:
     return int(value)
 
 
+def count_loaders() -> int:
+    """Processes that load batches beside a training: `count_workers` beyond two, else none.
+
+    A loader in the training's own process reads in step order; others pay off beyond two cores.
+    """
+    workers = count_workers()
+    return workers if workers > 2 else 0
+
+
 def get_data_root() -> Path:
     """Folder of the real data sets: VILLS_DATA.
 

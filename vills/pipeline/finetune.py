@@ -10,6 +10,7 @@ from vills.pipeline import (
     ARTIFACTS,
     Stage,
     StageContext,
+    count_loaders,
     get_metrics_path,
     get_plots_path,
     get_weights_path,
@@ -56,6 +57,7 @@ def run(context: StageContext) -> None:
         guard=context.guard,
         published={name: context.inputs[_name_input(name)] for name in _list_published(config)},
         progress=context.progress,
+        workers=count_loaders(),
         cache_mb=CACHE_MB,
     )
     if is_main():

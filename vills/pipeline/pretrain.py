@@ -8,7 +8,7 @@ from vills.pipeline import (
     ARTIFACTS,
     Stage,
     StageContext,
-    count_workers,
+    count_loaders,
     get_metrics_path,
     get_plots_path,
     get_weights_path,
@@ -28,8 +28,6 @@ def run(context: StageContext) -> None:
     from vills.train.pretrain import run_pretrain
 
     config = context.config("pretrain", PretrainConfig)
-    # A loader in this process reads in step order; processes of its own pay off beyond two cores.
-    workers = count_workers()
     out = context.outs["pretrain"]
     data = load_data(context, config)
     run_pretrain(
@@ -40,7 +38,7 @@ def run(context: StageContext) -> None:
         journal=context.journal,
         guard=context.guard,
         progress=context.progress,
-        workers=workers if workers > 2 else 0,
+        workers=count_loaders(),
         initial=context.inputs.get("initial"),
     )
     save_curves(context.outs["plots"], context.journal)

@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.config.model import ModelConfig
 from vills.config.published import PublishedConfig
 from vills.models.backbone import Backbone
 from vills.models.encoder import Encoder
 from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
-from vills.models.weights import load_backbone, load_description
+from vills.models.weights import build_backbone, load_backbone, load_description
 from vills.train.determinism import get_device
 
 
@@ -80,7 +78,7 @@ def start_from(
 def check_published(
     config: FinetuneConfig, *, model_folder: Path, published: Mapping[str, Path]
 ) -> dict[str, LoadReport]:
-    """Load every published file once: a wrong one should not be met after days of training.
+    """Load every published file once, before anything is trained.
 
     Returns:
         What was loaded and what stays random, by initialisation.
@@ -103,10 +101,6 @@ def _fill(encoder: Encoder, path: Path, *, origin: PublishedConfig) -> LoadRepor
 
 def _build_fresh(config: FinetuneConfig, folder: Path) -> Backbone:
     """A backbone of the architecture of `folder`, with weights of the seed."""
-    architecture: dict[str, Any] = load_description(folder)["architecture"]
+    description = load_description(folder)
     torch.manual_seed(config.seed)
-    return Backbone(
-        ModelConfig(**architecture["model"]),
-        areas=architecture["areas"],
-        video=architecture["video"],
-    )
+    return build_backbone(description)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vills.config.finetune import FinetuneConfig, list_variants
 from vills.data.batch import ReidBatch
-from vills.data.finetune_loading import build_finetune_loader
+from vills.data.finetune_loading import FinetuneLoader
 from vills.data.reid import ReidData
 from vills.distributed import (
     average_gradients,
@@ -61,7 +61,7 @@ class Finetuning:
     ) -> None:
         """Build loader, losses and optimizer around `model`, for variant `number`.
 
-        `loading` holds what only changes the speed of `build_finetune_loader`.
+        `loading` holds what only changes the speed of `FinetuneLoader`.
         """
         self.config, self.model = config, model
         self.variant = list_variants(config)[number]
@@ -71,7 +71,7 @@ class Finetuning:
         self._batch = 0
         self._sums: dict[str, float] = {}
         self._files = files
-        self._loader = build_finetune_loader(
+        self._loader = FinetuneLoader(
             data,
             config=config,
             rank=get_rank(),
