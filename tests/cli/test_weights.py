@@ -34,6 +34,11 @@ def test_inspect_says_what_to_do(
     monkeypatch.setenv("VILLS_WEIGHTS", str(tmp_path))
     assert main(["weights", "inspect"]) == 2
     assert "needs a name" in capsys.readouterr().err
+    for words in (["list", "sam_vit_b"], ["list", "--layout", "dino"]):
+        assert main(["weights", *words]) == 2
+        assert "is not allowed" in capsys.readouterr().err
+    assert main(["weights", "fetch", "sam_vit_b", "--layout", "dino"]) == 2
+    assert "--layout dino is not allowed with vills weights fetch" in capsys.readouterr().err
     assert main(["weights", "inspect", "none.pth"]) == 2
     assert "not below VILLS_WEIGHTS" in capsys.readouterr().err
     torch.save({"base.conv": torch.ones(2), **build_vit((4, 4))}, tmp_path / "tuned.pth")

@@ -105,9 +105,9 @@ def test_other_sizes_are_said_as_settings(tmp_path: Path) -> None:
     state, content = build_dinov2((37, 37), patch=14)
     message = refuse(content, "dinov2", tmp_path)
     assert "patch_embed.proj.weight (32, 3, 14, 14) for (32, 3, 16, 16)" in message
-    assert "set the file's sizes, model.patch_size=14 (" in message
+    assert "set the file's sizes, pretrain.model.patch_size=14 (" in message
     message = refuse(state, "dinov2", tmp_path, replace(CONFIG, depth=2, width=64))
-    assert "model.width=32 model.depth=3 model.patch_size=14 (" in message
+    assert "model.width=32 pretrain.model.depth=3 pretrain.model.patch_size=14 (" in message
     assert f"cls_token {(1, 1, 32)} for {(1, 1, 64)}" in message
 
 
@@ -186,7 +186,10 @@ def test_heads_that_no_published_model_has_are_refused(tmp_path: Path) -> None:
     state = {k: v for k, v in state.items() if k != "reg_token"}
     state["pos_embed"] = torch.ones(1, 1 + 2, 192)
     message = refuse(state, "dino", tmp_path, config)
-    assert "has 3 attention heads, the encoder 6. What to do: set model.num_heads=3" in message
+    assert (
+        "has 3 attention heads, the encoder 6. What to do: set pretrain.model.num_heads=3"
+        in message
+    )
     load_published(Encoder(replace(config, num_heads=3)), tmp_path / "published.pth", layout="dino")
 
 
@@ -273,7 +276,7 @@ def test_inspecting_says_all_of_a_file(tmp_path: Path) -> None:
     assert "used            42: blocks.0.attn.proj.bias, " in text
     assert "dropped         8: head.last_layer.weight_g, " in text
     assert "left at random  reg_token" in text
-    assert "model.width=32 model.depth=3 model.patch_size=16" in text
+    assert "pretrain.model.width=32 pretrain.model.depth=3 pretrain.model.patch_size=16" in text
     text = describe_file(save(build_mae((14, 14))[1], tmp_path))
     assert "fits layout     mae\n" in text
     assert "decoder_blocks.0.attn.qkv.weight" in text

@@ -20,20 +20,36 @@ def _run(arguments: Arguments) -> int:
     from vills.data.published import fetch_weights, format_published
     from vills.pipeline import get_weights_root
 
+    _check(arguments)
     if arguments.action == "list":
         print(format_published())
         return 0
-    if not arguments.name:
-        raise ConfigError(
-            f"vills weights {arguments.action} needs a name. Allowed: for fetch a name that `vills "
-            "weights list` prints, for inspect a file. What to do: add it."
-        )
     if arguments.action == "inspect":
         print(_inspect(arguments.name, arguments.layout))
         return 0
     path = fetch_weights(arguments.name, folder=get_weights_root())
     print(f"{path}: checksum as published")
     return 0
+
+
+def _check(arguments: Arguments) -> None:
+    """Refuse what an action needs and lacks, or would ignore."""
+    action = arguments.action
+    if action != "list" and not arguments.name:
+        raise ConfigError(
+            f"vills weights {action} needs a name. Allowed: for fetch a name that `vills weights "
+            "list` prints, for inspect a file. What to do: add it."
+        )
+    if action == "list" and arguments.name:
+        raise ConfigError(
+            f"vills weights list {arguments.name} is not allowed. Allowed: no name. What to do: "
+            f"vills weights fetch {arguments.name}, or inspect for a file."
+        )
+    if action != "inspect" and arguments.layout:
+        raise ConfigError(
+            f"--layout {arguments.layout} is not allowed with vills weights {action}. Allowed: "
+            "with inspect. What to do: leave it out."
+        )
 
 
 def _inspect(name: str, layout: str) -> str:

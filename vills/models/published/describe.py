@@ -15,6 +15,8 @@ from vills.models.published.sizes import Sizes, find_sizes
 from vills.models.published.tensor_file import TensorFile, read_tensors
 from vills.models.weights import WeightsError
 
+_HEADS_FIELD = "pretrain.model.num_heads"
+
 
 def describe_file(path: Path, *, layout: str = "") -> str:
     """Lines for people: sizes, the layouts that fit, which tensors are used and dropped.
@@ -53,7 +55,7 @@ def describe_file(path: Path, *, layout: str = "") -> str:
         "left at random": ", ".join(fit.random) or "nothing",
         "set to zero": ", ".join(fit.zero) or "nothing",
         "to set": " ".join(sizes.build_settings())
-        + (f" model.num_heads={heads}" if heads else " and model.num_heads, which no file says"),
+        + (f" {_HEADS_FIELD}={heads}" if heads else f" and {_HEADS_FIELD}, which no file says"),
     }
     return "\n".join(f"{title:15} {text}" for title, text in lines.items())
 

@@ -127,7 +127,7 @@ def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid)
     if settings:
         return (
             f"{text} What to do: set the file's sizes, {' '.join(settings)} (a patch size needs "
-            "pictures of its multiples), and model.num_heads to the publisher's."
+            "pictures of its multiples), and pretrain.model.num_heads to the publisher's."
         )
     return f"{text} What to do: check the layout and the file (see docs/weights.md)."
 
@@ -139,5 +139,5 @@ def _check_heads(encoder: Encoder, file: TensorFile, layout: Layout) -> None:
         raise WeightsError(
             f"{file.path} is of layout {layout.name} and width {width}, whose ViT has "
             f"{HEADS[width]} attention heads, the encoder {encoder.num_heads}. What to do: set "
-            f"model.num_heads={HEADS[width]}."
+            f"pretrain.model.num_heads={HEADS[width]}."
         )

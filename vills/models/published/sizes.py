@@ -18,9 +18,9 @@ class Sizes:
     patch_size: int
 
     def build_settings(self, other: "Sizes | None" = None) -> list[str]:
-        """`model.width=384` and so on, only what differs from `other`."""
+        """`pretrain.model.width=384` and so on, only what differs from `other`."""
         return [
-            f"model.{name}={value}"
+            f"pretrain.model.{name}={value}"
             for name, value in vars(self).items()
             if value and (other is None or value != getattr(other, name))
         ]
