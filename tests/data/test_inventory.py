@@ -46,6 +46,17 @@ def test_drift_is_named(root: Path) -> None:
         check_inventory(root, table)
 
 
+def test_links_that_lead_nowhere_are_named(root: Path) -> None:
+    table = build_inventory(root)
+    (root / "b.jpg").unlink()
+    (root / "b.jpg").symlink_to("nowhere")
+    message = r"cannot read .*b\.jpg \(No such file"
+    with pytest.raises(InventoryError, match=message):
+        check_inventory(root, table)
+    with pytest.raises(InventoryError, match=message):
+        build_inventory(root)
+
+
 def test_nothing_to_list(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no file"):
         build_inventory(tmp_path)

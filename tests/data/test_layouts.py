@@ -1,9 +1,11 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vills.config.checks import ConfigError
+from vills.data.files import UnreadableFolderError
 from vills.data.layouts import (
     LAYOUTS,
     LayoutError,
@@ -11,6 +13,7 @@ from vills.data.layouts import (
     RawVideo,
     read_layout,
 )
+from vills.data.split_counts import count_splits
 
 Touch = Callable[..., Path]
 
@@ -56,6 +59,42 @@ def test_kinetics_takes_every_video(touch: Touch) -> None:
         RawVideo("train/walking/a_000001_000011.mp4", "train/walking/a_000001_000011"),
         RawVideo("val/b.mp4", "val/b"),
     ]
+
+
+def test_kinetics_tells_two_files_of_one_name_apart(touch: Touch) -> None:
+    root = touch("a.mp4", "a.b.mp4", "a.avi", "c/a.mp4")
+    ids = [video.video_id for video in read_layout("kinetics", root).videos]
+    assert ids == ["a.avi", "a.b", "a.mp4", "c/a"]
+
+
+@pytest.mark.parametrize("name", ["luperson", "kinetics", "sigset", "folder"])
+def test_a_folder_that_cannot_be_listed_is_an_error_that_names_it(
+    name: str, touch: Touch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = touch("a/0001_c1.jpg", "a/b.mp4", "locked/0002_c1.jpg")
+    real = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UnreadableFolderError, match=r"cannot list .*locked \(Permission denied\)"):
+        count_splits(read_layout(name, root))
+
+
+def test_a_folder_that_cannot_be_looked_into_is_an_error_that_names_it(
+    touch: Touch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = touch(*(f"multi_shot/{camera}/x" for camera in ("cam_a", "cam_b")))
+
+    def iterdir(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(LayoutError, match=r"prid2011: cannot read .*\(Permission denied\)\. What"):
+        read_layout("prid2011", root)
 
 
 def splits_of(root: Path) -> dict[str, str]:
@@ -118,12 +157,22 @@ def test_folder_with_a_split_file(touch: Touch) -> None:
     (root / "splits.csv").write_text("\n".join(["path,split", *lines[1:]]))
     with pytest.raises(LayoutError, match=r"says nothing of 1 images, e\.g\. -1_c2\.jpg"):
         splits_of(root)
+    (root / "splits.csv").write_text(f"pid,split\n{'1' * 5_000},train\n")
+    with pytest.raises(LayoutError, match="row 1+,train is not allowed"):
+        splits_of(root)
     (root / "splits.csv").write_text("pid,split\nx,train\n")
     with pytest.raises(LayoutError, match="row x,train is not allowed"):
         splits_of(root)
     (root / "splits.csv").write_text("1,train\n")
     with pytest.raises(LayoutError, match="must start with the line"):
         splits_of(root)
+
+
+def test_folder_never_asks_for_junk_or_distractors(touch: Touch) -> None:
+    names = [f"{pid}_c{cam}.jpg" for pid in ("-1", "0000", "0002") for cam in (1, 2)]
+    root = touch("0001_c1.jpg", *names)
+    (root / "splits.csv").write_text("pid,split\n-1,test\n0,test\n1,train\n2,test\n")
+    assert [name for name, split in splits_of(root).items() if split == "query"] == ["0002_c1.jpg"]
 
 
 def test_folder_of_tracklets(touch: Touch) -> None:

@@ -1,11 +1,14 @@
 """Market-1501, PRCC and LTCC: what is read, and what is refused."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vills.data.files import UnreadableFolderError
 from vills.data.layouts import LayoutError, RawImage, read_layout
+from vills.errors import UserError
 
 Touch = Callable[..., Path]
 
@@ -38,7 +41,10 @@ def test_market1501_at_every_root_of_the_field(prefix: str, touch: Touch) -> Non
 def test_market1501_with_the_500k_distractors(touch: Touch) -> None:
     layout = read_layout("market1501", touch(*MARKET, "images/a.jpg", "images/b.txt"))
     assert list(layout.images)[-1] == RawImage("images/a.jpg", "gallery", pid=0, camid=-1)
-    assert layout.notes[-1] == "images: 1 images read as distractors of the gallery"
+    assert layout.notes[-2:] == (
+        "images: 1 images read as distractors of the gallery",
+        "images: 1 other file passed over: b.txt",
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,14 @@ def test_prcc_refuses_what_has_no_meaning(touch: Touch, tmp_path: Path) -> None:
     touch("train/003/A_cropped_rgb001.png")
     with pytest.raises(LayoutError, match="are the same image twice"):
         read_layout("prcc", root)
+    (root / "train/003/A_cropped_rgb001.png").unlink()
+    touch("test/A/cropped_rgb002.jpg")
+    with pytest.raises(LayoutError, match=r"1 images lie in .*test/A, .*: cropped_rgb002\.jpg"):
+        read_layout("prcc", root)
+    (root / "test/A/cropped_rgb002.jpg").unlink()
+    touch("train/3/B_cropped_rgb001.jpg")
+    with pytest.raises(LayoutError, match="has 003 and 3, the same person twice"):
+        read_layout("prcc", root)
 
 
 def test_prcc_half_unpacked_and_one_level_too_deep(touch: Touch) -> None:
@@ -208,8 +222,6 @@ def test_ltcc_half_unpacked(touch: Touch) -> None:
 def test_a_folder_that_cannot_be_listed_is_refused(
     name: str, touch: Touch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     root = touch(*{"market1501": MARKET, "prcc": PRCC, "ltcc": LTCC}[name])
     real = os.scandir
 
@@ -219,5 +231,24 @@ def test_a_folder_that_cannot_be_listed_is_refused(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(LayoutError, match=r"cannot list .*(query|001) \(Permission denied\)"):
+    with pytest.raises(
+        UnreadableFolderError, match=r"cannot list .*(query|001) \(Permission denied\)"
+    ):
         read_layout(name, root)
+
+
+@pytest.mark.parametrize("name", ["market1501", "prcc", "ltcc"])
+def test_a_file_where_a_folder_belongs_is_an_error_that_names_it(name: str, touch: Touch) -> None:
+    files = {"market1501": MARKET, "prcc": PRCC, "ltcc": LTCC}[name]
+    parts = {"market1501": "query", "prcc": "train", "ltcc": "test"}
+    root = touch(*(file for file in files if not file.startswith(parts[name])), parts[name])
+    with pytest.raises(UserError, match=rf"cannot .*{parts[name]} \(Not a directory\)"):
+        read_layout(name, root)
+
+
+def test_names_that_are_not_utf8_are_refused_by_name(touch: Touch) -> None:
+    root = touch(*MARKET)
+    stray = os.fsencode(root / "query") + b"/Se\xe9an.txt"
+    Path(os.fsdecode(stray)).touch()
+    with pytest.raises(UnreadableFolderError, match=r"query holds b'Se\\xe9an\.txt', .*UTF-8"):
+        read_layout("market1501", root)

@@ -201,7 +201,7 @@ def test_prid2011_reads_the_people_of_its_splits(prid: Path) -> None:
     assert first.paths == tuple(base + name for name in ("0009.png", "0010.png", "0100.png"))
     assert [(s.train, s.test) for s in layout.splits] == [((1, 3), (2,)), ((1, 2), (3,))]
     assert layout.notes == (
-        "splits: 2 of 3 people, of splits_prid2011.json",
+        "splits: 2 of 3 people, of splits_prid2011.json, not the official ones",
         "prid_2011/multi_shot/cam_a/person_0001: 1 other file passed over: Thumbs.db",
         "cam_a: 1 people of no split are not read",
         "cam_b: 1 people of no split are not read",
@@ -226,6 +226,14 @@ def test_prid2011_without_the_file_takes_the_official_splits(prid: Path, touch: 
     assert len(list(layout.tracklets)) == 2 * 178
     assert layout.splits == official
     assert layout.notes[0] == "splits: 10 of 178 people, the official ones"
+    named = [
+        {part: [f"person_{pid:04d}" for pid in getattr(s, part)] for part in ("train", "test")}
+        for s in official
+    ]
+    (prid / "splits_prid2011.json").write_text(json.dumps(named))
+    assert read_layout("prid2011", prid).notes[0] == layout.notes[0]
+    (prid / "splits_prid2011.json").write_text(json.dumps(named[::-1]))
+    assert read_layout("prid2011", prid).notes[0].endswith("json, not the official ones")
 
 
 def test_prid2011_official_splits_are_halves_of_the_same_people() -> None:
@@ -291,7 +299,7 @@ def test_prid2011_half_unpacked_or_ambiguous(prid: Path, touch: Touch) -> None:
         read_layout("prid2011", prid)
     for frame in (camera / "person_0003").iterdir():
         frame.unlink()
-    with pytest.raises(LayoutError, match="person_0003 holds no frame"):
+    with pytest.raises(LayoutError, match="person_0003 holds no image"):
         read_layout("prid2011", prid)
     touch("prid_2011/multi_shot/cam_b/person_0003/x.png")
     with pytest.raises(LayoutError, match=r"x\.png has no frame number"):

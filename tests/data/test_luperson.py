@@ -138,6 +138,15 @@ def test_keys_without_a_value_are_counted_and_named(
     assert report["notes"][0].startswith("keys.pkl lists 7 keys, the database holds 6")
 
 
+def test_a_key_that_no_database_can_have_is_unreadable(
+    crops: dict[str, bytes], tmp_path: Path
+) -> None:
+    root = write_database(tmp_path / "lup" / "db", crops, keys=[*KEYS, ""])
+    layout = read_layout("luperson", root)
+    with pytest.raises(OSError, match="BAD_VALSIZE"):
+        layout.read_bytes(".jpg")
+
+
 def _touch(root: Path) -> list[os.PathLike[str]]:
     class Touch:
         def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
@@ -259,6 +268,7 @@ def test_lists_that_are_none(folder: Path, tmp_path: Path) -> None:
         "c.json": b"[",
         "a.txt": b"\n\n",
         "b.txt": b"\xff\xfea\x00",
+        "d.json": b"[" * 100_000,
         "a.pkl": pickle.dumps({"a": 1}),
         "b.pkl": pickle.dumps([b"\xff"]),
     }

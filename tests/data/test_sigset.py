@@ -226,6 +226,8 @@ def test_segments_are_rows_of_their_own(root: Path) -> None:
         ("0", "inf", "second"),
         ("0", "3", "fortnight"),
         ("0", "99999999999", "frame"),
+        ("0", "1e99999999", "frame"),
+        ("0", "1e99999999", "second"),
     ],
 )
 def test_segments_without_sense(start: str, stop: str, unit: str, root: Path) -> None:
@@ -328,7 +330,7 @@ def test_unknown_media(fields: dict[str, str], match: str, root: Path) -> None:
     refuse(root, match)
 
 
-@pytest.mark.parametrize("subject", ["Jane", "G1-38", "G99999999999"])
+@pytest.mark.parametrize("subject", ["Jane", "G1-38", "G99999999999", "G" + "1" * 5_000])
 def test_subjects_without_a_number(subject: str, root: Path) -> None:
     write_probe(root, signature("p", subject, member(VIDEO)))
     refuse(root, f"subjectId '{subject}', which does not say who it is")
@@ -416,6 +418,45 @@ def test_signatures_that_lack_something(broken: str, what: str, root: Path) -> N
     refuse(root, rf"signature \S+ of .* has no {what}")
 
 
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            signature("p", "G00038").replace("<name>", "<name>q</name><name>"),
+            "line 1 of .* says 'p' where 'q' was said already",
+        ),
+        (
+            signature("p", "G00038", member(VIDEO)).replace(
+                "<modality>", f"<filePath>{STILL}</filePath><modality>"
+            ),
+            "G00038_set1_wb_00.jpg' where '.*mp4' was said already",
+        ),
+        (
+            signature("p", "G00038", member(VIDEO)).replace(
+                "</signature>", f"{signature('q', 'G00038')}</signature>"
+            ),
+            "has a signature inside another",
+        ),
+        (
+            signature("p", "G00038", member(VIDEO)).replace(
+                "</sigmember>", "<sigmember></sigmember></sigmember>"
+            ),
+            "has a sigmember inside another",
+        ),
+    ],
+)
+def test_signatures_that_say_two_things(broken: str, message: str, root: Path) -> None:
+    write_probe(root, broken)
+    refuse(root, message)
+
+
+def test_xml_files_of_other_names_are_counted(root: Path) -> None:
+    probe = root / "sigsets_main" / "Probe_x_ALL.xml"
+    (root / "sigsets_main" / "BTS_probe.xml").write_bytes(probe.read_bytes())
+    expected = "1 XML files of other names are not read: sigsets_main/BTS_probe.xml"
+    assert read(root).notes[0] == expected
+
+
 def test_an_empty_sigset(root: Path) -> None:
     write_probe(root)
     refuse(root, r"Probe_x_ALL\.xml holds no signature")
@@ -480,7 +521,9 @@ def test_documents_with_a_definition_are_refused(doctype: str, root: Path) -> No
 
 def test_probe_without_gallery_and_gallery_without_probe(root: Path) -> None:
     (root / "sigsets_gallery" / "Gallery_1.xml").rename(root / "sigsets_gallery" / "notes.xml")
-    refuse(root, r"no complete sigset\. Looked for .* found sigsets_main/Probe_x_ALL\.xml")
+    refuse(
+        root, r"no complete sigset\. Looked for .* found sigsets_gallery/notes\.xml, sigsets_main/"
+    )
     (root / "sigsets_gallery" / "notes.xml").rename(root / "sigsets_gallery" / "Gallery_1.xml")
     (root / "sigsets_main" / "Probe_x_ALL.xml").unlink()
     refuse(root, r"found sigsets_gallery/Gallery_1\.xml")

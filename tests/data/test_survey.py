@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,8 +200,38 @@ def test_a_wrong_level_is_told_from_below(tmp_path: Path) -> None:
 def test_no_folder_and_nothing_in_it(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no folder .*VILLS_DATA"):
         list(survey_datasets(tmp_path / "absent"))
-    assert not list(survey_datasets(tmp_path))
-    assert len(format_surveys([]).splitlines()) == 2
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(LayoutError, match=r"notes\.txt is no folder.*VILLS_DATA"):
+        list(survey_datasets(tmp_path / "notes.txt"))
+    with pytest.raises(LayoutError, match=r"no data set in .*VILLS_DATA"):
+        list(survey_datasets(tmp_path))
+
+
+def test_names_of_folders_that_are_not_utf8_can_be_printed(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/Se\xe9an")).mkdir()
+    assert r"Se\udce9an  -" in format_surveys(list(survey_datasets(tmp_path)))
+
+
+def test_links_in_circles_end(touch: Touch) -> None:
+    root = touch("a/b/c/d/e/notes.txt")
+    for name in "xyz":
+        (root / "a/b/c" / name).symlink_to(root / "a/b")
+    assert find_layouts(root) == {"a": ""}
+
+
+def test_folders_above_that_cannot_be_read_are_nobodys_business(
+    touch: Touch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = touch("data/own/0001_c1.jpg", "data/own/0002_c1.jpg", "secret.xml")
+    real = Path.open
+
+    def open_file(path: Path, *arguments: str) -> object:
+        if path.name == "secret.xml":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", open_file)
+    assert find_layouts(root / "data") == {"own": "folder"}
 
 
 def test_progress_names_the_data_set(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Raw image files to candidates: bytes as they are, after they have decoded without an error."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -11,13 +10,13 @@ from typing import TypeVar
 from vills.curation.candidate import Candidate
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.layouts import RawImage, RawTracklet
+from vills.data.layouts.listing import find_number
 from vills.data.records import Record, make_record_id
 
 # Reading and decoding wait for a disk or run outside Python's lock; the order stays that of the
 # source. A chunk is in memory at a time.
 NUM_READERS = min(4, os.cpu_count() or 1)
 CHUNK = 128
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 Raw = TypeVar("Raw", RawImage, RawTracklet)
 ReadBytes = Callable[[str], bytes]
@@ -77,8 +76,8 @@ def get_frame_numbers(paths: tuple[str, ...]) -> tuple[int, ...]:
 
     They are counted where a name ends in no number, or the numbers do not rise.
     """
-    found = [_LAST_NUMBER.search(PurePosixPath(path).stem) for path in paths]
-    numbers = tuple(int(match[1]) for match in found if match)
+    found = [find_number(path) for path in paths]
+    numbers = tuple(number for number in found if number is not None)
     rising = all(a < b for a, b in zip(numbers, numbers[1:], strict=False))
     if len(numbers) == len(paths) and rising and numbers[-1] < 2**31:
         return numbers

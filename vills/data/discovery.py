@@ -1,5 +1,6 @@
 """Finds the data sets below a folder."""
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ def find_datasets(root: Path) -> list[FoundFolder]:
     A folder that has a known layout is one data set, whatever it holds. Other folders with media
     count as one where their names look like parts of one (train, 0001), else each for itself.
     """
-    if not recognise(root) and (around := _find_around(root)):
+    if around := _find_around(root):
         problem = (
             f"{root} lies inside a data set: the wrong folder level. What to do: give {around[0]}."
         )
@@ -51,11 +52,15 @@ def find_datasets(root: Path) -> list[FoundFolder]:
 def _find_around(root: Path) -> tuple[Path, str] | None:
     """A data set that `root` is only a part of."""
     folder = root
-    for _ in range(_UP):
-        folder = folder.parent if folder.name else folder.resolve().parent
-        layout = recognise(folder)
-        if layout in _TOO_DEEP:
-            return folder, layout
+    # folders above belong to others: what cannot be read there is no error
+    with contextlib.suppress(OSError):
+        if recognise(root):
+            return None
+        for _ in range(_UP):
+            folder = folder.parent if folder.name else folder.resolve().parent
+            layout = recognise(folder)
+            if layout in _TOO_DEEP:
+                return folder, layout
     return None
 
 
@@ -72,7 +77,7 @@ def _look_into(folder: Path, *, depth: int) -> list[FoundFolder]:
     if layout:
         return [FoundFolder(folder, layout)]
     if depth == MAX_DEPTH:
-        return [FoundFolder(folder, _peek_below(folder))]
+        return [FoundFolder(folder, _peek_below(folder, depth=MAX_DEPTH))]
     found = [f for name in list_subfolders(folder) for f in _visit(folder / name, depth=depth + 1)]
     known = {f.layout for f in found if f.layout}
     if not known and not any(f.problem for f in found):
@@ -93,10 +98,10 @@ def _is_one(folder: Path, found: list[FoundFolder], *, known: set[str], depth: i
     return known <= _LOOSE and all(map(_PART.fullmatch, parts))
 
 
-def _peek_below(folder: Path) -> str:
-    """Layout of the first folder below with media."""
-    for name in list_subfolders(folder):
-        layout = recognise_media(folder / name) or _peek_below(folder / name)
+def _peek_below(folder: Path, *, depth: int) -> str:
+    """Layout of the first folder with media, up to `depth` below: links may go in circles."""
+    for name in list_subfolders(folder) if depth else ():
+        layout = recognise_media(folder / name) or _peek_below(folder / name, depth=depth - 1)
         if layout:
             return layout
     return ""

@@ -8,6 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vills.errors import UserError
+
+
+class UnreadableFolderError(UserError, ValueError):
+    """A folder whose content cannot be listed, or a name in it that cannot be written down."""
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -33,21 +39,55 @@ def save_table(path: Path, table: pa.Table) -> None:
 
 
 def walk_files(root: Path) -> Iterator[str]:
-    """Paths of all files below `root`, posix and relative, folder by folder, sorted in each.
+    """Paths of all files below `root`, posix and relative, but for hidden ones, as walk_folders.
 
-    One folder is in memory at a time. Links are followed, since data sets are often linked into
-    place, but no folder is read twice. Hidden files and folders are left out.
+    Raises:
+        UnreadableFolderError: as walk_folders.
+    """
+    for prefix, _, names in walk_folders(root):
+        yield from (prefix + name for name in names if not name.startswith("."))
+
+
+def walk_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """What lies in `root` and in each folder below, one at a time, sorted.
+
+    Links are followed, since data sets are often linked into place, but no folder is read twice.
+    Hidden folders are not entered.
+
+    Yields:
+        (path of the folder with a slash at its end, or nothing for `root`; names of the hidden
+        folders in it; names of the files in it).
+
+    Raises:
+        UnreadableFolderError: if a folder cannot be listed, since to pass it over would lose its
+            files, or a name is not UTF-8, as tables and reports are.
     """
     seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, onerror=_refuse_folder, followlinks=True):
         status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        hidden = sorted(name for name in folders if name.startswith("."))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        _check_names(folder, [*folders, *names])
         base = Path(folder).relative_to(root).as_posix()
-        prefix = "" if base == "." else f"{base}/"
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield prefix + name
+        yield "" if base == "." else f"{base}/", hidden, sorted(names)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UnreadableFolderError(
+        f"cannot list {error.filename} ({error.strerror}). What to do: make it a readable folder."
+    ) from error
+
+
+def _check_names(folder: str, names: list[str]) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UnreadableFolderError(
+                f"{folder} holds {os.fsencode(name)!r}, a name that is not UTF-8. What to do: "
+                "rename it; archives made on Windows often have names in Latin-1."
+            ) from error

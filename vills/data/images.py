@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 # PIL does not turn pixels by EXIF either: boxes and masks refer to the stored raster
 _READ = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 
 class CorruptImageError(ValueError):
@@ -27,7 +27,7 @@ def decode_image(data: bytes, *, name: str = "image") -> np.ndarray:
     if not data:
         raise CorruptImageError(f"{name}: the file is empty")
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     # PIL reports damage by OSError, SyntaxError (PNG chunks), ValueError or a bomb error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -22,14 +22,18 @@ def build_inventory(root: Path) -> pa.Table:
 
     Raises:
         FileNotFoundError: if there is no such folder, or it holds no file.
+        InventoryError: if a file cannot be read: a link that leads nowhere.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}. What to do: check VILLS_DATA and the path.")
     paths = sorted(walk_files(root))
     if not paths:
         raise FileNotFoundError(f"{root} holds no file. What to do: put the data set there.")
-    sizes = [(root / path).stat().st_size for path in paths]
-    digests = [compute_digest(root / path) for path in paths]
+    try:
+        sizes = [(root / path).stat().st_size for path in paths]
+        digests = [compute_digest(root / path) for path in paths]
+    except OSError as error:
+        raise InventoryError(_explain_unreadable(error)) from error
     return pa.table({"path": paths, "size": sizes, "digest": digests}, schema=SCHEMA)
 
 
@@ -64,7 +68,10 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
         InventoryError: naming the first paths that differ.
     """
     listed = dict(zip(table["path"].to_pylist(), table["size"].to_pylist(), strict=True))
-    found = {path: (root / path).stat().st_size for path in walk_files(root)}
+    try:
+        found = {path: (root / path).stat().st_size for path in walk_files(root)}
+    except OSError as error:
+        raise InventoryError(_explain_unreadable(error)) from error
     wrong = [f"{path} (missing)" for path in sorted(listed.keys() - found.keys())]
     wrong += [f"{path} (not listed)" for path in sorted(found.keys() - listed.keys())]
     both = sorted(listed.keys() & found.keys())
@@ -82,3 +89,10 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
             f"{root} differs from its inventory: {', '.join(wrong[:_SHOWN])}{more}. What to do: "
             "restore the files, or register the data again if the change is meant."
         )
+
+
+def _explain_unreadable(error: OSError) -> str:
+    return (
+        f"cannot read {error.filename} ({error.strerror}). What to do: restore the file, or take "
+        "it away if it is only a link that leads nowhere."
+    )

@@ -7,10 +7,9 @@ from itertools import islice
 
 from PIL import Image
 
-from vills.data.images import CorruptImageError, decode_image
+from vills.data.images import FORMATS, CorruptImageError, decode_image
 from vills.data.layouts import Layout, RawTracklet, RawVideo
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 NUM_READERS = 4
 CHUNK = 256
 
@@ -43,9 +42,7 @@ def find_unreadable(
     done = 0
     paths = _list_paths(layout)
     with ThreadPoolExecutor(NUM_READERS) as pool:
-        while batches := [list(islice(paths, CHUNK)) for _ in range(NUM_READERS)]:
-            if not batches[0]:
-                break
+        while (batches := [list(islice(paths, CHUNK)) for _ in range(NUM_READERS)])[0]:
             for found in pool.map(lambda batch: [check(layout, path) for path in batch], batches):
                 damaged += [(path, reason) for path, reason in found if reason]
                 done += len(found)

@@ -14,6 +14,7 @@ from vills.errors import UserError
 
 OK, DIFFERS, BROKEN, UNKNOWN = "ok", "differs", "broken", "unknown"
 
+_WHERE = "What to do: give a folder of data sets, or set VILLS_DATA to the one that holds yours."
 Progress = Callable[[str, int, int], None]
 """(label, done, total)."""
 
@@ -56,14 +57,15 @@ def survey_datasets(
         progress: Told how many files of a data set are read.
 
     Raises:
-        LayoutError: if there is no such folder.
+        LayoutError: if there is no such folder, or nothing in it.
     """
     if not root.is_dir():
-        raise LayoutError(
-            f"no folder {root}. What to do: give a folder, or set VILLS_DATA to the one that holds "
-            "your data sets."
-        )
-    for found in find_datasets(root):
+        what = f"{root} is no folder" if root.exists() else f"no folder {root}"
+        raise LayoutError(f"{what}. {_WHERE}")
+    datasets = find_datasets(root)
+    if not datasets:
+        raise LayoutError(f"no data set in {root}, and no folder that could be one. {_WHERE}")
+    for found in datasets:
         path = found.path.relative_to(root).as_posix()
 
         def say(label: str, done: int, total: int, path: str = path) -> None:

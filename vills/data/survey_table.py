@@ -39,7 +39,8 @@ def format_surveys(surveys: Sequence[Survey]) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     for survey in surveys:
         lines += _explain(survey)
-    return "\n".join(lines)
+    # names of folders that are not UTF-8 could not be printed
+    return "\n".join(lines).encode(errors="backslashreplace").decode()
 
 
 def _format_rows(survey: Survey) -> list[tuple[str, ...]]:

@@ -63,15 +63,22 @@ def read_layout(name: str, root: Path, *, filter_list: str = "", keep: int = 0) 
 
     Raises:
         ConfigError: if `name` is unknown, or has no list of images.
-        LayoutError: if there is no such folder, it is empty, or holds something else.
+        LayoutError: if there is no such folder, it is empty, unreadable, or holds something else.
+        UnreadableFolderError: if a folder below it cannot be listed, or a name is not UTF-8.
         PlainPickleError: if a pickled list holds more than plain values.
     """
     check_choice("layout", name, LAYOUTS)
-    if name == "luperson":
-        return luperson.read(root, filter_list=filter_list, keep=keep)
-    if filter_list or keep:
+    if (filter_list or keep) and name != "luperson":
         raise ConfigError(
             f"filter = {filter_list!r}, keep = {keep} is not allowed with layout {name}. Allowed: "
             "layout luperson. What to do: leave both out."
         )
-    return LAYOUTS[name](root)
+    try:
+        if name == "luperson":
+            return luperson.read(root, filter_list=filter_list, keep=keep)
+        return LAYOUTS[name](root)
+    except OSError as error:
+        raise LayoutError(
+            f"{name}: cannot read {error.filename} ({error.strerror}). What to do: make it "
+            "readable, or unpack the archive again."
+        ) from error

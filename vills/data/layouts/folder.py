@@ -28,7 +28,7 @@ def read(root: Path) -> Layout:
             or a split is missing.
     """
     check_folder(root, "folder")
-    found = list_folder(root, name="folder", suffixes=SUFFIXES)
+    found = list_folder(root, suffixes=SUFFIXES)
     named = [_parse(path) for path in found.images]
     if not named:
         raise LayoutError(

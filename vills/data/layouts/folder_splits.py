@@ -124,7 +124,7 @@ def _load_listed(path: Path) -> tuple[str, dict[str, str]]:
 
 
 def _is_int(text: str) -> bool:
-    return re.fullmatch(r"-?\d+", text) is not None
+    return re.fullmatch(r"-?[0-9]{1,12}", text) is not None
 
 
 def _default_splits(named: Sequence[Named]) -> dict[str, str]:
@@ -146,6 +146,7 @@ def _resolve_test(named: Sequence[Named], splits: Mapping[str, str]) -> dict[str
 
     def resolve(entry: Named) -> str:
         seen = cameras[entry.pid]
-        return "query" if len(seen) > 1 and entry.camid == min(seen) else "gallery"
+        is_asked = entry.pid > 0 and len(seen) > 1 and entry.camid == min(seen)
+        return "query" if is_asked else "gallery"
 
     return {e.path: resolve(e) if splits[e.path] == "test" else splits[e.path] for e in named}

@@ -23,7 +23,7 @@ def load_image_list(path: Path) -> list[str]:
         names = to_names(_load(path))
     except (LayoutError, PlainPickleError):
         raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LayoutError(
             f"{path} cannot be read as {path.suffix[1:]} in UTF-8 ({error}). What to do: write it "
             "again."

@@ -1,10 +1,11 @@
 """Files of a folder, apart from those that have nothing to do with the data set."""
 
-import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from vills.data.files import walk_folders
 from vills.data.layouts.base import LayoutError
 
 IMAGES = (".jpg", ".jpeg", ".png")
@@ -12,6 +13,7 @@ MAX_NUMBER = 2**31 - 1
 ZERO_PERSON = 100_000
 """Person 0 of a data set that counts people from 0: in records, 0 is a distractor."""
 _SHOWN = 5
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 @dataclass(frozen=True)
@@ -24,58 +26,57 @@ class Listing:
     """Everything else: Thumbs.db, .DS_Store, hidden folders."""
 
 
-def list_folder(folder: Path, *, name: str, suffixes: Sequence[str] = IMAGES) -> Listing:
+def list_folder(folder: Path, *, suffixes: Sequence[str] = IMAGES) -> Listing:
     """Sort the files below `folder` into images and others; links are followed, once.
 
     Raises:
-        LayoutError: if a folder cannot be listed: to pass it over would lose its images.
+        UnreadableFolderError: if a folder cannot be listed, or a name is not UTF-8.
     """
-
-    def refuse(error: OSError) -> None:
-        raise LayoutError(
-            f"{name}: cannot list {error.filename} ({error.strerror}). What to do: make the folder "
-            "readable."
-        ) from error
-
     images: list[str] = []
     stray: list[str] = []
-    seen = set()
-    for current, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        status = Path(current).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        base = Path(current).relative_to(folder).as_posix()
-        prefix = "" if base == "." else f"{base}/"
-        stray += sorted(f"{prefix}{entry}/" for entry in folders if entry.startswith("."))
-        folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
-        for entry in sorted(names):
-            is_image = entry.lower().endswith(tuple(suffixes)) and not entry.startswith(".")
-            (images if is_image else stray).append(prefix + entry)
+    for prefix, hidden, names in walk_folders(folder):
+        stray += [f"{prefix}{name}/" for name in hidden]
+        for name in names:
+            (images if is_image(name, suffixes) else stray).append(prefix + name)
     return Listing(tuple(images), tuple(stray))
+
+
+def list_images(folder: Path, *, name: str) -> Listing:
+    """Sort the files below a folder that has to hold images, each of them once.
+
+    Raises:
+        LayoutError: if there is no image, or two have one name, whatever their suffix.
+        UnreadableFolderError: if a folder cannot be listed, or a name is not UTF-8.
+    """
+    found = list_folder(folder)
+    if not found.images:
+        raise LayoutError(f"{name}: {folder} holds no image. What to do: unpack the archive again.")
+    seen: dict[str, str] = {}
+    for path in found.images:
+        other = seen.setdefault(PurePosixPath(path).stem, path)
+        if other != path:
+            raise LayoutError(
+                f"{name}: {folder}: {other} and {path} are the same image twice. What to do: keep "
+                "one of them; a second copy of the data set may lie inside the first."
+            )
+    return found
+
+
+def is_image(name: str, suffixes: Sequence[str] = IMAGES) -> bool:
+    """Whether a name is that of an image, and no resource fork of one (`._0001.jpg`)."""
+    return name.lower().endswith(tuple(suffixes)) and not name.startswith(".")
+
+
+def find_number(path: str) -> int | None:
+    """Last number in the name of a file: that of a frame; None if there is none."""
+    found = _LAST_NUMBER.search(PurePosixPath(path).stem)
+    return int(found[1]) if found else None
 
 
 def list_subfolders(folder: Path) -> tuple[str, ...]:
     """Names of the folders in `folder`, sorted, without hidden ones and those of macOS's zip."""
     names = (entry.name for entry in folder.iterdir() if entry.is_dir())
     return tuple(sorted(n for n in names if not n.startswith(".") and n != "__MACOSX"))
-
-
-def require_unique(paths: Iterable[str], *, name: str) -> None:
-    """Refuse two files of one name, whatever their folder and suffix.
-
-    Raises:
-        LayoutError: naming the first pair.
-    """
-    seen: dict[str, str] = {}
-    for path in paths:
-        other = seen.setdefault(PurePosixPath(path).stem, path)
-        if other != path:
-            raise LayoutError(
-                f"{name}: {other} and {path} are the same image twice. What to do: keep one of "
-                "them; a second copy of the data set may lie inside the first."
-            )
 
 
 def parse_person(text: str, *, path: str, name: str) -> int:

@@ -52,9 +52,15 @@ class LmdbStore:
 
         Raises:
             FileNotFoundError: if there is no such key.
+            OSError: if the database is damaged at that place, or cannot have such a key.
         """
-        with self._database.begin() as transaction:
-            value = transaction.get(key.encode())
+        import lmdb
+
+        try:
+            with self._database.begin() as transaction:
+                value = transaction.get(key.encode())
+        except lmdb.Error as error:
+            raise OSError(errno.EIO, str(error), key) from error
         if value is None:
             raise FileNotFoundError(errno.ENOENT, "not in the database", key)
         return bytes(value)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vills.data.layouts.base import Layout, LayoutError, RawImage
-from vills.data.layouts.listing import list_folder, note_stray, parse_person, require_unique
+from vills.data.layouts.listing import list_images, note_stray, parse_person
 from vills.data.layouts.people import note_people
 from vills.data.layouts.roots import find_base, get_prefix
 
@@ -37,12 +37,7 @@ def read(root: Path) -> Layout:
     clothes: list[tuple[int, int]] = []
     notes: list[str] = []
     for split, folder in FOLDERS.items():
-        found = list_folder(base / folder, name="ltcc")
-        if not found.images:
-            raise LayoutError(
-                f"ltcc: {base / folder} holds no image. What to do: unpack the archive again."
-            )
-        require_unique(found.images, name=f"ltcc: {folder}")
+        found = list_images(base / folder, name="ltcc")
         notes += note_stray(folder, found.stray)
         for path in found.images:
             image, outfit = _parse(f"{prefix}{folder}/{path}", split)

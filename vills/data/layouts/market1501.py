@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vills.data.layouts.base import Layout, LayoutError, RawImage
-from vills.data.layouts.listing import MAX_NUMBER, list_folder, note_stray, require_unique
+from vills.data.layouts.listing import MAX_NUMBER, list_folder, list_images, note_stray
 from vills.data.layouts.people import note_people
 from vills.data.layouts.roots import find_base, get_prefix
 
@@ -37,27 +37,21 @@ def read(root: Path) -> Layout:
     images: list[RawImage] = []
     notes: list[str] = []
     for split, folder in FOLDERS.items():
-        found = list_folder(base / folder, name="market1501")
-        if not found.images:
-            raise LayoutError(
-                f"market1501: {base / folder} holds no image. What to do: unpack the archive again."
-            )
-        require_unique(found.images, name=f"market1501: {folder}")
+        found = list_images(base / folder, name="market1501")
         images += [_parse(f"{prefix}{folder}/{path}", split) for path in found.images]
         notes += note_stray(folder, found.stray)
     notes += note_people((image.split, image.pid, image.camid) for image in images)
     notes += _note_names(images)
-    extra = list(_list_distractors(base, prefix))
-    if extra:
-        notes.append(f"{DISTRACTORS}: {len(extra):,} images read as distractors of the gallery")
-    return Layout("market1501", root, images=[*images, *extra], notes=tuple(notes))
-
-
-def _list_distractors(base: Path, prefix: str) -> Iterator[RawImage]:
-    folder = base / DISTRACTORS
-    if folder.is_dir():
-        for path in list_folder(folder, name="market1501").images:
-            yield RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", pid=0)
+    if (base / DISTRACTORS).is_dir():
+        extra = list_folder(base / DISTRACTORS)
+        images += [
+            RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", pid=0) for path in extra.images
+        ]
+        notes.append(
+            f"{DISTRACTORS}: {len(extra.images):,} images read as distractors of the gallery"
+        )
+        notes += note_stray(DISTRACTORS, extra.stray)
+    return Layout("market1501", root, images=images, notes=tuple(notes))
 
 
 def _parse(path: str, split: str) -> RawImage:

@@ -80,7 +80,7 @@ def read(root: Path) -> Layout:
 def count_files(root: Path) -> dict[str, tuple[int, int]]:
     """Images and other files that lie in bbox_train and bbox_test, whatever the index says."""
     base = _find_base(root)
-    found = {part: list_folder(base / folder, name="mars") for part, folder in FOLDERS.items()}
+    found = {part: list_folder(base / folder) for part, folder in FOLDERS.items()}
     return {part: (len(files.images), len(files.stray)) for part, files in found.items()}
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from vills.data.layouts.base import Layout, LayoutError, RawImage
 from vills.data.layouts.listing import (
+    is_image,
     list_folder,
+    list_images,
     list_subfolders,
     note_stray,
     parse_person,
-    require_unique,
+    shorten,
 )
 from vills.data.layouts.people import note_people
 from vills.data.layouts.roots import find_base, get_prefix, hint_nested
@@ -68,7 +70,7 @@ def read(root: Path) -> Layout:
 def count_val(root: Path) -> int:
     """Images of `val`, which are not read."""
     folder = _find_base(root) / "val"
-    return len(list_folder(folder, name="prcc").images) if folder.is_dir() else 0
+    return len(list_folder(folder).images) if folder.is_dir() else 0
 
 
 def _find_base(root: Path) -> Path:
@@ -88,17 +90,22 @@ def _read_people(folder: _Folder) -> tuple[list[RawImage], list[str]]:
             f"prcc: {folder.path} holds no folders of people. What to do: "
             f"{hint_nested(folder.path)}."
         )
-    stray = [entry.name for entry in folder.path.iterdir() if not entry.is_dir()]
+    stray = sorted(entry.name for entry in folder.path.iterdir() if not entry.is_dir())
+    if lost := [name for name in stray if is_image(name)]:
+        raise LayoutError(
+            f"prcc: {len(lost):,} images lie in {folder.path}, outside the folders of people: "
+            f"{shorten(lost)}. What to do: move them to their people, or take them away."
+        )
     images: list[RawImage] = []
+    pids: dict[int, str] = {}
     for person in people:
         pid = parse_person(person, path=f"{folder.prefix}{person}", name="prcc")
-        found = list_folder(folder.path / person, name="prcc")
-        if not found.images:
+        if pids.setdefault(pid, person) != person:
             raise LayoutError(
-                f"prcc: {folder.path / person} holds no image. What to do: unpack the archive "
-                "again."
+                f"prcc: {folder.path} has {pids[pid]} and {person}, the same person twice. What to "
+                "do: keep one."
             )
-        require_unique(found.images, name=f"prcc: {folder.path / person}")
+        found = list_images(folder.path / person, name="prcc")
         stray += [f"{person}/{path}" for path in found.stray]
         images += [_parse(f"{folder.prefix}{person}/{path}", pid, folder) for path in found.images]
     return images, sorted(stray)

@@ -11,11 +11,11 @@ from typing import Any
 
 from vills.data.layouts.base import Layout, LayoutError, PersonSplit, RawTracklet
 from vills.data.layouts.listing import (
-    list_folder,
+    find_number,
+    list_images,
     list_subfolders,
     note_stray,
     parse_person,
-    require_unique,
     shorten,
 )
 from vills.data.layouts.people import note_people
@@ -25,7 +25,6 @@ CAMERAS = ("cam_a", "cam_b")
 SPLIT_FILE = "splits_prid2011.json"
 OWN_SPLITS = Path(__file__).with_name("prid2011_splits.json")
 _PERSON = re.compile(r"person_(\d+)")
-_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 def read(root: Path) -> Layout:
@@ -65,7 +64,7 @@ def load_splits(path: Path) -> tuple[PersonSplit, ...]:
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
         splits = tuple(_parse_split(entry, path) for entry in content)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError) as error:
         raise LayoutError(
             f"prid2011: {path} is no list of splits ({type(error).__name__}: {error}). What to do: "
             "restore it, or remove it: the official splits come with vills."
@@ -100,11 +99,14 @@ def _find_base(root: Path) -> Path:
 
 
 def _find_splits(root: Path, base: Path) -> tuple[tuple[PersonSplit, ...], str]:
+    official = load_official_splits()
     folders = [base, *(path for path in base.parents if path == root or root in path.parents)]
     for folder in folders:
         if (folder / SPLIT_FILE).is_file():
-            return load_splits(folder / SPLIT_FILE), f"of {SPLIT_FILE}"
-    return load_official_splits(), "the official ones"
+            splits = load_splits(folder / SPLIT_FILE)
+            if splits != official:
+                return splits, f"of {SPLIT_FILE}, not the official ones"
+    return official, "the official ones"
 
 
 def _parse_split(entry: Any, path: Path) -> PersonSplit:
@@ -148,16 +150,11 @@ def _list_people(folder: Path, people: list[int]) -> dict[int, str]:
 
 def _list_frames(root: Path, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Frames by number, so that 10 follows 9."""
-    found = list_folder(root / path, name="prid2011")
-    if not found.images:
-        raise LayoutError(
-            f"prid2011: {root / path} holds no frame. What to do: unpack the archive again."
-        )
-    require_unique(found.images, name=f"prid2011: {root / path}")
+    found = list_images(root / path, name="prid2011")
     numbers: dict[int, str] = {}
     for name in found.images:
-        number = _NUMBER.search(name.rpartition(".")[0])
-        other = numbers.setdefault(int(number[1]), name) if number else ""
+        number = find_number(name)
+        other = numbers.setdefault(number, name) if number is not None else ""
         if other != name:
             raise LayoutError(
                 f"prid2011: {root / path}/{name} has "

@@ -42,7 +42,7 @@ def read(root: Path) -> Layout:
         LayoutError: if a file cannot be used, probe or gallery are missing, or most media are.
     """
     check_folder(root, "sigset")
-    files = _find_files(root)
+    files, others = _find_files(root)
     table = MediaTable(root)
     entries: dict[tuple[str, str], RawEntry] = {}
     skipped: list[str] = []
@@ -71,6 +71,7 @@ def read(root: Path) -> Layout:
         videos=videos,
         entries=ordered,
         notes=(
+            *_note_others(others),
             *table.describe(),
             *_note_skipped(skipped),
             *_note_entries(ordered, train_people=train_people),
@@ -78,26 +79,27 @@ def read(root: Path) -> Layout:
     )
 
 
-def _find_files(root: Path) -> list[_File]:
-    """Sigset files, sorted.
+def _find_files(root: Path) -> tuple[list[_File], list[str]]:
+    """Sigset files, and XML files of other names that lie among them, sorted.
 
     Raises:
         LayoutError: if there is none, or a gallery without a probe, or a probe without a gallery.
     """
     folders = sorted(path for path in root.glob(_FOLDERS) if path.is_dir())
-    paths = [
-        path.relative_to(root).as_posix()
+    found = sorted(
+        (folder / name).relative_to(root).as_posix()
         for folder in folders or [root]
-        for path in (folder / name for name in walk_files(folder))
-        if _FILE.fullmatch(path.name)
-    ]
-    files = [_describe_file(path) for path in sorted(paths)]
+        for name in walk_files(folder)
+        if name.lower().endswith(".xml")
+    )
+    paths = [path for path in found if _FILE.fullmatch(path.rpartition("/")[2])]
+    files = [_describe_file(path) for path in paths]
     splits = {file.split for file in files}
     if not splits or ("query" in splits) != ("gallery" in splits):
-        found = ", ".join(paths) or ", ".join(sorted(path.name for path in root.iterdir())[:8])
+        seen = shorten(found or sorted(path.name for path in root.iterdir()))
         raise LayoutError(
             f"sigset: {root} has no complete sigset. Looked for Probe*.xml and Gallery_*.xml "
-            f"(Blended_Gallery_*.xml), and Train*.xml, in sigsets_* or anywhere; found {found}. "
+            f"(Blended_Gallery_*.xml), and Train*.xml, in sigsets_* or anywhere; found {seen}. "
             "What to do: put the missing file there, or correct the source's path."
         )
     groups = [file.group for file in files if file.split == "gallery"]
@@ -107,7 +109,7 @@ def _find_files(root: Path) -> list[_File]:
             f"{', '.join(file.path for file in files if file.group == twice[0])}. What to do: keep "
             "one of them."
         )
-    return files
+    return files, [path for path in found if path not in paths]
 
 
 def _describe_file(path: str) -> _File:
@@ -158,6 +160,12 @@ def _check_missing(table: MediaTable, *, root: Path) -> None:
             f"{table.missing[0]} among them; it was looked for below {root}. What to do: unpack "
             "the media there, or correct the source's path by a folder."
         )
+
+
+def _note_others(paths: Sequence[str]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    return (f"{len(paths):,} XML files of other names are not read: {shorten(paths)}",)
 
 
 def _note_skipped(names: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from vills.data.files import walk_files
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, RawVideo
-from vills.data.layouts.listing import MAX_NUMBER, parse_person, shorten
+from vills.data.layouts.listing import MAX_NUMBER, find_number, parse_person, shorten
 from vills.data.layouts.sigset_member import (
     STILL,
     Segment,
@@ -23,7 +23,7 @@ OUTFITS = 100
 """clothes_id = OUTFITS * pid + N of setN in the path."""
 _OUTFIT = re.compile(r"(?:^|[/_])set(\d{1,2})(?=[/_.]|$)")
 _SET = re.compile(r"BTS([\d.]+)")
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+_DIGITS = 12  # more than any number here has
 _RANKS = {"train": 0, "gallery": 1, "query": 2}
 
 Row = RawImage | RawTracklet | RawVideo
@@ -54,7 +54,9 @@ class MediaTable:
             LayoutError: if it has none, or another subject has the same ones.
         """
         digits = re.findall(r"\d+", subject_id)
-        if len(digits) != 1 or int(digits[0]) > MAX_NUMBER // OUTFITS - 1:
+        # asked first: Python converts no number of thousands of digits
+        is_short = len(digits) == 1 and len(digits[0]) <= _DIGITS
+        if not is_short or int(digits[0]) > MAX_NUMBER // OUTFITS - 1:
             raise LayoutError(
                 f"sigset: {where} has subjectId {subject_id!r}, which does not say who it is. "
                 "Expected: letters and one number, like G00038. What to do: rename the subject."
@@ -168,7 +170,8 @@ def _list_frames(folder: Path, path: str, segment: Segment) -> tuple[str, ...]:
     if segment.unit != "frame":
         return ()
     names = [name for name in walk_files(folder) if name.lower().endswith(SUFFIXES)]
-    names.sort(key=lambda name: (_find_number(name), name))
+    numbers = {name: find_number(name) for name in names}
+    names.sort(key=lambda name: (-1 if numbers[name] is None else numbers[name], name))
     chosen = names[segment.start : None if segment.stop < 0 else segment.stop]
     return tuple(f"{path}/{name}" for name in chosen)
 
@@ -177,11 +180,6 @@ def _find_key(row: Row) -> str:
     if isinstance(row, RawVideo):
         return row.video_id
     return row.path if isinstance(row, RawImage) else row.paths[0]
-
-
-def _find_number(name: str) -> int:
-    found = _LAST_NUMBER.search(name.rpartition(".")[0])
-    return int(found[1]) if found else -1
 
 
 def _find_outfit(path: str, pid: int) -> int:

@@ -112,6 +112,7 @@ def _parse_number(text: str, *, unit: str | None) -> int:
     if text.lower() in _WHOLE:
         return -1
     number = Decimal(text)
-    if not number.is_finite() or (unit == "frame" and number != int(number)):
+    # asked first: to write out 1e999999999 as a whole number would fill the memory
+    if not -MAX_NUMBER <= number <= MAX_NUMBER or (unit == "frame" and number != int(number)):
         raise ValueError(text)
     return int(number * 1000) if unit == "s" else int(number)

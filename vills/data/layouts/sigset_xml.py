@@ -53,7 +53,7 @@ def load_signatures(path: Path) -> list[Signature]:
 
     Raises:
         LayoutError: if the file is no complete XML, has a DTD, holds no signature, or one without
-            a name, a subject or a path, or two of one name.
+            a name, a subject or a path, or with two names, or two of one name.
     """
     reader = _Reader(path)
     try:
@@ -109,6 +109,12 @@ class _Reader:
     def _start(self, name: str, _: dict[str, str]) -> None:
         self._text = []
         local = name.rpartition(" ")[2]
+        outer = {"signature": self._signature, "sigmember": self._member}.get(local)
+        if outer is not None:
+            raise LayoutError(
+                f"sigset: line {self.parser.CurrentLineNumber} of {self._path} has a {local} "
+                "inside another. What to do: correct the file."
+            )
         if local == "signature":
             self._signature = Signature()
         elif local == "sigmember" and self._signature is not None:
@@ -132,9 +138,17 @@ class _Reader:
             self._signature.subject_ids.append(text)
         elif self._member is None:
             if local == "name":
-                self._signature.name = text
+                self._set(self._signature, local, text)
         elif local in _MEMBER_FIELDS:
-            setattr(self._member, "file_path" if local == "filePath" else local, text)
+            self._set(self._member, "file_path" if local == "filePath" else local, text)
+
+    def _set(self, owner: Signature | Member, name: str, text: str) -> None:
+        if known := getattr(owner, name):
+            raise LayoutError(
+                f"sigset: line {self.parser.CurrentLineNumber} of {self._path} says {text!r} where "
+                f"{known!r} was said already. What to do: keep one of the two."
+            )
+        setattr(owner, name, text)
 
 
 def _check(signature: Signature, *, path: Path) -> None:
