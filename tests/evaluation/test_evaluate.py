@@ -18,7 +18,13 @@ from vills.data.feature_loading import DamagedRecordError
 from vills.data.reid import ReidData, load_reid_data
 from vills.evaluation import distance, metrics
 from vills.evaluation.accuracy import check_accuracy, compute_accuracy
-from vills.evaluation.baselines import Model, ModelRow, build_baselines, build_untrained
+from vills.evaluation.baselines import (
+    Model,
+    ModelRow,
+    build_baselines,
+    build_untrained,
+    check_names,
+)
 from vills.evaluation.evaluate import evaluate_dataset
 from vills.evaluation.histogram import StripeHistogram
 from vills.evaluation.protocols import ProtocolError, Row
@@ -212,7 +218,7 @@ def test_baselines_are_fresh_seeded_and_explained() -> None:
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="image")
     row = ModelRow("histogram", StripeHistogram)
-    with pytest.raises(ConfigError, match="two models have the row 'histogram'"):
+    with pytest.raises(ConfigError, match="two models have the rows 'histogram' and 'histogram'"):
         evaluate_dataset(
             EvaluateConfig(),
             splits={0: build_test_data(data)},
@@ -220,6 +226,17 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
             input_size=SIZE,
             out=tmp_path / "out",
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "splits"), [("histogram", (0,)), ("Histogram", (0, 1)), ("-histogram_", ())]
+)
+def test_two_models_of_one_file_name_are_refused(name: str, splits: tuple[int, ...]) -> None:
+    """A published model's rows would else be those of the baseline that was scored before it."""
+    other = ModelRow(name, StripeHistogram, splits)
+    with pytest.raises(ConfigError, match=f"the rows 'histogram' and '{name}', which are one"):
+        check_names([ModelRow("histogram", StripeHistogram), other])
+    check_names([ModelRow("histogram", StripeHistogram, (2,)), ModelRow(name, other.load, (3,))])
 
 
 def test_a_protocol_of_the_wrong_modality_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
 from vills.evaluation.features import PixelModel
 from vills.evaluation.histogram import StripeHistogram
+from vills.evaluation.names import make_slug
 from vills.evaluation.onnx_reid import OnnxReid
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
@@ -74,19 +76,19 @@ def build_baselines(
 
 
 def check_names(rows: Sequence[ModelRow]) -> None:
-    """Refuse two models under one name and split.
+    """Refuse two models whose results on one split would have the same file names.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: naming them.
     """
-    seen: set[tuple[str, tuple[int, ...]]] = set()
-    for row in rows:
-        if (row.name, row.splits) in seen:
+    for row, other in combinations(rows, 2):
+        shared = not row.splits or not other.splits or set(row.splits) & set(other.splits)
+        if shared and make_slug(row.name) == make_slug(other.name):
             raise ConfigError(
-                f"two models have the row {row.name!r}. Allowed: names of finetune.*.published "
-                "that are no baseline and not finetuned or scratch. What to do: rename it."
+                f"two models have the rows {row.name!r} and {other.name!r}, which are one file "
+                "name. Allowed: names of finetune.*.published that are no baseline, not finetuned "
+                "or scratch, and differ in letters or digits. What to do: rename one."
             )
-        seen.add((row.name, row.splits))
 
 
 def _require(value: T | None, name: str, remedy: str) -> T:

@@ -1,7 +1,6 @@
 """Score all models of a data set under all its protocols and write what the report shows."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from vills.evaluation.features import (
     PixelFeatures,
     Sampling,
 )
+from vills.evaluation.names import make_slug, name_ranking
 from vills.evaluation.protocols import (
     PROTOCOLS,
     ProtocolResult,
@@ -79,8 +79,9 @@ def evaluate_dataset(
         The content of results.json; docs/protocols.md says what a row has.
 
     Raises:
-        ProtocolError: the data set lacks what a protocol needs, or features are not finite.
-        MetricError: no query has a true match.
+        ConfigError: two models whose results would have one name.
+        ProtocolError: the data set lacks what a protocol needs, features are not finite, or no
+            query has a true match.
         DamagedRecordError: a record cannot be read.
     """
     check_names(models)
@@ -210,7 +211,7 @@ class _Scorer:
         if is_main():
             part = self.building / self._name_part(name, protocol, split)
             if first:
-                _save_ranking(part / "ranking" / f"{_slug(name)}_{protocol}.parquet", result)
+                _save_ranking(part / "ranking" / name_ranking(name, protocol), result)
             # scores last: what has scores is complete
             _save_json(part / "rows.json", rows)
         return rows
@@ -220,7 +221,7 @@ class _Scorer:
     ) -> FeatureCache:
         """Features of baselines are cheap to compute again, and nobody needs their files."""
         tests = [self.splits[split] for split in split_ids]
-        name = _slug(row.name) + "".join(f"-split{split}" for split in row.splits)
+        name = make_slug(row.name) + "".join(f"-split{split}" for split in row.splits)
         return FeatureCache(
             self._build_features(model, advance),
             pools=build_pools(tests, query_frame=self.config.query_frame, seed=self.config.seed),
@@ -242,7 +243,7 @@ class _Scorer:
         )
 
     def _name_part(self, name: str, protocol: str, split: int) -> str:
-        return f"{_slug(name)}_{protocol}_split{split}"
+        return f"{make_slug(name)}_{protocol}_split{split}"
 
 
 def _fit_choices(row: Row, model: Model) -> Row:
@@ -292,7 +293,3 @@ def _assemble(out: Path, results: Results, building: Path, *, remove: bool) -> N
 def _save_json(path: Path, content: object) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()

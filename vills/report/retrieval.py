@@ -1,11 +1,11 @@
 """What a model found, as ranked strips: one picture per data set and protocol."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vills.config.report import ReportConfig
+from vills.evaluation.names import name_ranking
 from vills.evaluation.tables import OURS
 from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, build_picture
@@ -29,8 +29,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
         folder = inputs.artifacts / "evaluate" / item / "ranking"
         for row in pick_rows(load_rows(inputs.artifacts, item)):
             name = f"{item}: {row.get('title', row['protocol'])}"
-            slug = re.sub(r"[^A-Za-z0-9]+", "-", str(row["row"])).strip("-").lower()
-            path = folder / f"{slug}_{row['protocol']}.parquet"
+            path = folder / name_ranking(str(row["row"]), str(row["protocol"]))
             strips = _load(path, config)
             if not strips:
                 skipped.append(name)
