@@ -25,6 +25,10 @@ def test_every_profile_survives_being_written_and_read(profile: str, tmp_path: P
         ("zero_stage: 1", "zero_stage: 5", ["pretrain.zero_stage = 5", "0, 1, 2, 3"]),
         ("areas: [upper_body,", "areas: [arms,", ["'arms'", "upper_body, lower_body, head"]),
         ("num_heads: 4", "num_heads: 5", ["num_heads = 5", "divisor"]),
+        ("protocols: [market1501]", "protocols: [mars]", ["evaluate.market1501.protocols", "mars"]),
+        ("protocol: prcc_cloth_changing", "protocol: sigset", ["finetune.prcc.protocol", "layout"]),
+        ("onnx_weights: ''", "onnx_weights: a.onnx", ["onnx_weights = 'a.onnx'", "baselines"]),
+        ("masking_weight: 1.0", "masking_weight: .nan", ["masking_weight = nan", "What to do"]),
         ("defaults: [schema, _self_]", "", ["not checked", "defaults"]),
     ],
 )

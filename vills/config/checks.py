@@ -22,7 +22,8 @@ def check_range(
     Raises:
         ConfigError: naming the field, its value, what is allowed and what to do.
     """
-    if (low is not None and value < low) or (high is not None and value > high):
+    # NaN compares as false with everything, so what is allowed is asked for
+    if not ((low is None or value >= low) and (high is None or value <= high)):
         allowed = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
         raise ConfigError(_say(field, value, allowed, remedy))
 

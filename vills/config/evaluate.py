@@ -93,5 +93,12 @@ class EvaluateConfig:
                 "most once. What to do: remove repeats."
             )
         check_range("evaluate.*.bootstrap", self.bootstrap, low=0)
+        check_range("evaluate.*.seed", self.seed, low=0)
         for far in self.fars:
             check_range("evaluate.*.fars entry", far, low=0.0, high=1.0)
+        if self.onnx_weights and "onnx" not in self.baselines:
+            raise ConfigError(
+                f"evaluate.*.onnx_weights = {self.onnx_weights!r} is not allowed without the "
+                "baseline onnx: nothing would read it. Allowed: empty. What to do: add onnx to "
+                "evaluate.*.baselines, or leave the weights out."
+            )

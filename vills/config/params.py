@@ -9,6 +9,7 @@ from vills.config.finetune import FinetuneConfig
 from vills.config.lse import LseConfig
 from vills.config.miniature import MiniatureConfig
 from vills.config.pretrain import PretrainConfig
+from vills.config.protocols import check_layout
 from vills.config.report import ReportConfig
 
 
@@ -38,6 +39,11 @@ class Params:
         for name, entry in self.evaluate.items():
             entry.model = entry.model or name
             self._check_model(name, entry.model)
+            for protocol in entry.protocols:
+                self._check_protocol(f"evaluate.{name}.protocols entry", name, protocol)
+        for name, trained in self.finetune.items():
+            if trained.protocol:
+                self._check_protocol(f"finetune.{name}.protocol", name, trained.protocol)
 
     def _check_item(self, stage: str, name: str) -> None:
         sources = [key for key, source in self.curate.sources.items() if source.role == "reid"]
@@ -46,6 +52,9 @@ class Params:
                 f"{stage}.{name} has no source. Allowed: {', '.join(sources) or 'none yet'}. "
                 f"What to do: add curate.sources.{name} with role reid, or remove {stage}.{name}."
             )
+
+    def _check_protocol(self, field: str, name: str, protocol: str) -> None:
+        check_layout(field, protocol, self.curate.sources[name].layout)
 
     def _check_model(self, name: str, model: str) -> None:
         if model not in self.finetune:

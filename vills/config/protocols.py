@@ -1,5 +1,7 @@
 """Names that the parameters of several stages share; vills.evaluation.protocols has the objects."""
 
+from vills.config.checks import ConfigError
+
 PROTOCOLS = (
     "image",
     "video",
@@ -19,3 +21,28 @@ PROTOCOLS = (
     "sigset",
 )
 """Keys of vills.evaluation.protocols.PROTOCOLS, in the order of a table."""
+DATA_SETS = ("market1501", "prcc", "ltcc", "mars", "prid2011", "sigset")
+"""Layouts with protocols of their own, whose keys start with the layout's name."""
+ANY_LAYOUT = "folder"
+"""May hold any data set, so that every protocol may be asked for."""
+
+
+def check_layout(field: str, protocol: str, layout: str) -> None:
+    """Refuse one data set's protocol for another: its name would stand above other numbers.
+
+    Raises:
+        ConfigError: naming the protocols that the layout has.
+    """
+    allowed = [name for name in PROTOCOLS if get_data_set(name) in ("", layout)]
+    if layout != ANY_LAYOUT and protocol not in allowed:
+        raise ConfigError(
+            f"{field} = {protocol!r} is not allowed with layout {layout}. Allowed: "
+            f"{', '.join(allowed)}. What to do: choose one of them; image and video are the rule "
+            "of Market-1501 for any data set."
+        )
+
+
+def get_data_set(protocol: str) -> str:
+    """Layout of the data set that a protocol belongs to; empty: any."""
+    owners = [name for name in DATA_SETS if protocol == name or protocol.startswith(f"{name}_")]
+    return owners[0] if owners else ""
