@@ -390,7 +390,10 @@ def test_probes_of_nobody_known_stay(root: Path) -> None:
     )
     layout = read(root)
     assert RawEntry("probe", "q", 40, (OTHER,)) in layout.entries
-    assert "1 probes show people whom no gallery has: they count as misses: q" in layout.notes
+    assert (
+        "1 probes show people whom no gallery has: they are queries without a match: q"
+        in layout.notes
+    )
 
 
 def test_signatures_of_one_name(root: Path) -> None:

@@ -14,7 +14,12 @@ from scipy.io import savemat
 
 from vills.config.checks import ConfigError
 from vills.data.layouts import read_layout
-from vills.evaluation.external import ExternalReport, MissingFeatureError, score_external
+from vills.evaluation.external import (
+    ExternalReport,
+    MissingFeatureError,
+    save_report,
+    score_external,
+)
 from vills.evaluation.external_file import FeatureFileError, load_external
 from vills.evaluation.feature_file import TokenWriter
 from vills.evaluation.protocols.base import ProtocolSettings
@@ -519,6 +524,59 @@ def test_broken_npz_is_refused(tmp_path: Path, content: bytes, message: str) -> 
         np.save(file, np.zeros(3))
     with pytest.raises(FeatureFileError, match="holds one array"):
         load_external(tmp_path / "b.npz")
+
+
+def test_a_damaged_compressed_npz_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, path=np.array(["a", "b"]), feature=np.zeros((2, 4000), np.float32))
+    data = bytearray(file.read_bytes())
+    start = data.index(b"feature.npy") + len("feature.npy")
+    data[start + 4 : start + 40] = b"\xff" * 36
+    file.write_bytes(data)
+    with pytest.raises(FeatureFileError, match="cannot be read as .npz.*What to do"):
+        load_external(file)
+
+
+def test_names_may_start_with_dots(tmp_path: Path) -> None:
+    file = save_npz(tmp_path / "a.npz", {"..a/b.jpg": np.ones(2, np.float32)})
+    assert load_external(file).paths == ["..a/b.jpg"]
+
+
+def test_junk_in_the_query_is_noted(tmp_path: Path) -> None:
+    features = make_market(tmp_path / "set")
+    touch(tmp_path / "set", ["query/-1_c1s1_000001_00.jpg"])
+    report = score(save_npz(tmp_path / "a.npz", features), tmp_path / "set", "market1501")
+    assert report.rows[0]["queries"] == 15
+    assert "note: 1 rows of query without a person left out" in report.format()
+
+
+def test_what_one_split_alone_lacks_is_no_column_of_the_mean(tmp_path: Path) -> None:
+    features = {
+        name: np.random.default_rng(number).normal(size=4)
+        for number, name in enumerate(make_prid(tmp_path / "prid"))
+    }
+    gone = next(name for name in features if "cam_a/person_0006" in name)
+    del features[gone]
+    report = score(
+        save_npz(tmp_path / "a.npz", features),
+        tmp_path / "prid",
+        "prid2011",
+        layout="prid2011",
+        split_ids=[0, 1],
+        allow_missing=True,
+    )
+    assert [row.get("missing_queries") for row in report.rows] == [1, None, None]
+    save_report(tmp_path / "out.json", report)
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert rows[2]["split"] == "mean of 2"
+    assert rows[2]["mAP"] == pytest.approx((rows[0]["mAP"] + rows[1]["mAP"]) / 2)
+
+
+def test_the_protocol_of_another_data_set_is_refused(tmp_path: Path) -> None:
+    file = save_npz(tmp_path / "a.npz", make_market(tmp_path / "set"))
+    for protocol in ("prcc_cloth_changing", "ltcc_standard", "mars", "sigset"):
+        with pytest.raises(ConfigError, match=f"{protocol}.*layout market1501.*image_to_video"):
+            score(file, tmp_path / "set", protocol)
 
 
 def test_another_column_and_float16_and_fixed_lists_are_read(tmp_path: Path) -> None:

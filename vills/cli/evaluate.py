@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from vills.cli.command import Arguments, Command
+from vills.config.checks import ConfigError
 from vills.config.curate import LAYOUTS
 from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, POOLINGS, QUERY_FRAMES
 from vills.config.protocols import PROTOCOLS
@@ -65,7 +66,9 @@ def _run(arguments: Arguments) -> int:
         ranks=arguments.ranks or [1],
         fars=arguments.fars,
         bootstrap=arguments.bootstrap,
+        seed=arguments.seed,
     )
+    _check_out(arguments.json)
     report = score_external(
         load_external(arguments.features, column=arguments.column),
         layout=read_layout(arguments.layout, arguments.root),
@@ -79,7 +82,7 @@ def _run(arguments: Arguments) -> int:
             query_frame=arguments.query_frame,
             rerank=arguments.rerank,
             bootstrap=checked.bootstrap,
-            seed=arguments.seed,
+            seed=checked.seed,
         ),
         name=arguments.name or arguments.features.stem,
         split_ids=split_ids,
@@ -92,6 +95,13 @@ def _run(arguments: Arguments) -> int:
         save_report(arguments.json, report)
         print(f"wrote {arguments.json}")
     return 0
+
+
+def _check_out(path: Path | None) -> None:
+    if path is not None and path.is_dir():
+        raise ConfigError(
+            f"--json {path} is a folder. Allowed: the name of a file. What to do: add a name."
+        )
 
 
 COMMANDS = (

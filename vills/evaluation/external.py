@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vills.config.protocols import check_layout
 from vills.data.files import atomic_path
 from vills.data.layouts import Layout
 from vills.evaluation.distance import FloatArray
@@ -149,8 +150,11 @@ def score_external(
     Raises:
         MissingFeatureError: entries without a feature, by name.
         FeatureFileError: rows that contradict each other or the data set.
+        ConfigError: a protocol of another data set.
         ProtocolError: the data set has not what the protocol needs.
     """
+    for key in protocols:
+        check_layout("--protocol", key, layout.name)
     report = ExternalReport(len(external.paths), notes=list(layout.notes))
     used = np.zeros(len(external.paths), bool)
     known = np.zeros(len(external.paths), bool)
@@ -162,6 +166,7 @@ def score_external(
             scored, note = _score(PROTOCOLS[key], model, entries, settings, allow_missing)
             report.rows += scored.build_rows(name)
             report.notes += [note] if note else []
+        report.notes += [note for note in entries.data.notes if note not in report.notes]
         used |= model.used
         known[np.setdiff1d(np.arange(len(known)), model.unknown)] = True
     report.rows = arrange_rows(report.rows, names=[name])

@@ -5,6 +5,7 @@ Legend: n rows, D feature width.
 
 import posixpath
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ from vills.evaluation.feature_file import SUFFIXES
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, KeyError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+)
+"""What NumPy and zipfile raise on archives that are cut, damaged, encrypted or packed oddly."""
 
 
 class FeatureFileError(UserError, ValueError):
@@ -95,7 +101,7 @@ def _load_npz(path: Path, column: str) -> tuple[list[str], FloatArray, NDArray[n
             _check_columns(path.name, list(archive), column)
             names, features = archive["path"], archive[column]
             frames = archive.get("frame")
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, FeatureFileError):
             raise
         hint = (
@@ -206,7 +212,7 @@ def _clean(name: str, file: str) -> str:
     """A path as the data set's own are written."""
     absolute = name.startswith(("/", "\\")) or name[1:3] in (":\\", ":/")
     clean = posixpath.normpath(name) if name else ""
-    if absolute or clean in ("", ".") or clean.startswith(".."):
+    if absolute or clean in ("", ".", "..") or clean.startswith("../"):
         raise FeatureFileError(
             f"{file}: path {name!r} is not allowed. Allowed: paths below the data set's root, such "
             "as query/0001_c1s1_001051_00.jpg. What to do: cut the root off "

@@ -111,14 +111,16 @@ class LayoutEntries:
 
     @cached_property
     def data(self) -> TestData:
-        """Query and gallery of all test rows; junk is left to the protocols, as ever."""
+        """Query and gallery of all test rows; a gallery's junk is left to the protocols."""
         parts = {}
         for split in TEST_SPLITS:
             media = [medium for medium in self.media if medium.split == split]
             parts[split] = build_entries(_build_table(media))
         query = parts["query"]
         people = query.take(np.flatnonzero(query.labels.pids != JUNK_PID))
-        return TestData(people, parts["gallery"], self._templates, self._split_id)
+        num_junk = len(query) - len(people)
+        notes = (f"{num_junk:,} rows of query without a person left out",) if num_junk else ()
+        return TestData(people, parts["gallery"], self._templates, self._split_id, notes)
 
     def find(self, path: str) -> Found | None:
         """What a path below the root means; a unique file name alone is enough.

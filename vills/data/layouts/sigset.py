@@ -184,7 +184,7 @@ def _note_entries(entries: Iterable[RawEntry], *, train_people: set[int]) -> tup
     learned = sorted(train_people & (asked | known))
     findings = (
         ("entries have no media left and stay empty (a probe of none is a miss)", empty),
-        ("probes show people whom no gallery has: they count as misses", strangers),
+        ("probes show people whom no gallery has: they are queries without a match", strangers),
         ("people of galleries are distractors, whom no probe shows", sorted(known - asked)),
         ("people are trained and tested", learned),
     )
