@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from vills.cli import main
+from vills.config.load import load_params
+from vills.config.write import save_params
 
 
 def make_folder(root: Path) -> dict[str, np.ndarray]:
@@ -73,7 +75,10 @@ def test_options_change_the_row(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--ranks", "0"], "ranks entry = 0 is not allowed"),
         (["--fars", "2"], "fars entry = 2.0 is not allowed"),
         (["--split-id", "3"], "split_id = 3 is not allowed"),
-        (["--protocol", "prcc_cloth_changing"], "needs a query of camera 2"),
+        (["--fars", "nan"], "fars entry = nan is not allowed"),
+        (["--json", "."], "--json . is a folder"),
+        (["--seed", "-1"], "seed = -1 is not allowed"),
+        (["--protocol", "prcc_cloth_changing"], "not allowed with layout market1501"),
         (["--protocol", "video"], "needs a query of tracklets"),
         (["--column", "coarse"], "has no coarse"),
         (["--layout", "kinetics"], "kinetics"),
@@ -121,3 +126,27 @@ def test_scores_shows_means_or_splits(
     assert "* finetuned  2      52.0  50.0" in capsys.readouterr().out
     assert main(["scores", "mars"]) == 2
     assert "Found: prid2011" in capsys.readouterr().err
+
+
+def test_scores_keep_the_order_of_the_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_results(tmp_path)
+    for name in ("market1501", "mars", "another"):
+        for path in ("metrics/evaluate_{}.json", "evaluate/{}/results.json"):
+            source = tmp_path / "artifacts" / path.format("prid2011")
+            target = tmp_path / "artifacts" / path.format(name)
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(source.read_text())
+
+    def read_order() -> list[str]:
+        assert main(["scores"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [line.split(":")[0] for line in lines if line.endswith(": PRID2011")]
+
+    assert read_order() == ["another", "market1501", "mars", "prid2011"]
+    save_params(tmp_path, profile="miniature")
+    assert list(load_params(tmp_path).evaluate) != sorted(load_params(tmp_path).evaluate)
+    expected = [name for name in load_params(tmp_path).evaluate if name in read_order()]
+    assert read_order() == [*expected, "another"]

@@ -98,3 +98,13 @@ def test_a_browser_finds_nothing_wider_than_the_page(inputs: ReportInputs, tmp_p
     assert found is not None
     assert int(found[1]) == 0
     assert int(found[2]) > 10
+
+
+def test_rows_that_no_protocol_sees_are_told(inputs: ReportInputs, tmp_path: Path) -> None:
+    copy = tmp_path / "artifacts"
+    shutil.copytree(inputs.artifacts, copy)
+    path = copy / "evaluate" / "others" / "results.json"
+    note = "2 rows of query without a person left out"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "left_out": [note]}))
+    page = build(ReportInputs(copy, inputs.items, inputs.models, inputs.runs), tmp_path / "out")
+    assert f"Scored with the models of people. In no query and no gallery: {note}." in page

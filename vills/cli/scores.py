@@ -14,9 +14,13 @@ def _add(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Arguments) -> int:
+    from vills.config.load import PARAMS_FILE, load_params
     from vills.report.scores import format_scores, load_scores
 
-    rows = load_scores(Path.cwd(), items=arguments.items)
+    project = Path.cwd()
+    # scores may have been pulled into a folder without parameters
+    order = tuple(load_params(project).evaluate) if (project / PARAMS_FILE).is_file() else ()
+    rows = load_scores(project, items=arguments.items, order=order)
     print(format_scores(rows, splits=arguments.splits))
     return 0
 
@@ -25,7 +29,8 @@ COMMANDS = (
     Command(
         name="scores",
         summary="Print the retrieval scores by data set and protocol, each with its run",
-        reads="artifacts/metrics/evaluate_*.json, artifacts/evaluate/*/results.json",
+        reads="artifacts/metrics/evaluate_*.json, artifacts/evaluate/*/results.json; the order "
+        "of data sets from params.yaml, if it is there",
         writes="nothing",
         needs="a finished evaluate stage",
         add_arguments=_add,

@@ -19,15 +19,23 @@ Row = dict[str, Any]
 SPLIT_NOTE = "Where splits are averaged, `vills scores --splits` has the rows of each."
 
 
-def load_scores(project: Path, *, items: Sequence[str] = ()) -> list[Row]:
-    """Rows of artifacts/evaluate/*/results.json, in the order of data sets.
+def load_scores(
+    project: Path, *, items: Sequence[str] = (), order: Sequence[str] = ()
+) -> list[Row]:
+    """Rows of artifacts/evaluate/*/results.json, data set by data set.
+
+    Args:
+        project: folder that holds artifacts/.
+        items: data sets; empty: all evaluated ones.
+        order: which of these come first, in their order; the others follow by name.
 
     Raises:
         ConfigError: if nothing, or not what was asked for, has been evaluated.
     """
     folder = project / "artifacts" / "metrics"
-    paths = sorted(folder.glob("evaluate_*.json"))
-    found = [path.stem.removeprefix("evaluate_") for path in paths]
+    names = sorted(path.stem.removeprefix("evaluate_") for path in folder.glob("evaluate_*.json"))
+    found = [name for name in order if name in names]
+    found += [name for name in names if name not in order]
     missing = [item for item in items if item not in found]
     if missing or not found:
         raise ConfigError(
@@ -46,6 +54,12 @@ def load_rows(artifacts: Path, item: str) -> list[Row]:
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
     run = {"run": metrics["fingerprint"][:12]}
     return [{"data set": item, **row, **run} for row in results["rows"]]
+
+
+def load_left_out(artifacts: Path, item: str) -> list[str]:
+    """Rows of one data set that are in no query and no gallery: how many, and why."""
+    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
+    return [str(note) for note in results["left_out"]]
 
 
 def format_scores(rows: Sequence[Row], *, splits: bool = False) -> str:

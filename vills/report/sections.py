@@ -9,7 +9,7 @@ from vills.evaluation.tables import ScoreTable, build_score_tables, explain
 from vills.report.figures import build_curves
 from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, Table, build_picture, build_table
-from vills.report.scores import build_overview, load_rows
+from vills.report.scores import build_overview, load_left_out, load_rows
 from vills.tracking.curves import load_curves
 
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -41,9 +41,11 @@ def build_scores(inputs: ReportInputs) -> Section:
     blocks.append(Block(heading="mAP / R-1 at a glance", table=overview))
     for item, found in by_item.items():
         model = inputs.items[item]
-        text = f"Scored with the models of {model}." if model != item else ""
+        texts = [f"Scored with the models of {model}."] if model != item else []
+        left_out = load_left_out(inputs.artifacts, item)
+        texts += [f"In no query and no gallery: {'; '.join(left_out)}."] if left_out else []
         tables = build_score_tables(found)
-        blocks.append(Block(heading=item, text=text))
+        blocks.append(Block(heading=item, text=" ".join(texts)))
         blocks += [_build_score_block(table) for table in tables]
         splits = [_build_score_block(table) for table in build_score_tables(found, splits=True)]
         if splits:
