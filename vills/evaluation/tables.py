@@ -19,7 +19,7 @@ OURS = "finetuned"
 SPREADS = ("_low", "_high", "_std")
 """Ends of the names of what stands beside a score, in its cell."""
 INTERVAL_COLUMNS = ("mAP", "R-1")
-"""Scores shown with their interval, as are those of TAR; results.json has all."""
+"""Scores shown with their interval; results.json has those of all R-k."""
 COUNT_COLUMNS = (
     "queries",
     "valid_queries",
@@ -98,7 +98,7 @@ def format_score(column: str, row: Row) -> str:
         return text
     if isinstance(std, float):
         text += f" ± {format_cell(column, std)}"
-    if isinstance(low, float) and (column in INTERVAL_COLUMNS or column.startswith("TAR")):
+    if isinstance(low, float) and column in INTERVAL_COLUMNS:
         text += f" [{format_cell(column, low)}, {format_cell(column, high)}]"
     return text
 
