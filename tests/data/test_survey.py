@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_listed_is_broken(
     monkeypatch.setattr(Path, "iterdir", iterdir)
     surveys = {survey.path: survey for survey in survey_datasets(root)}
     assert surveys["locked"].verdict == "broken"
-    assert "locked (Permission denied)" in surveys["locked"].problems[0]
+    assert f"look into {root / 'locked'} (Permission denied" in surveys["locked"].problems[0]
 
 
 def test_counts_of_a_layout() -> None:

@@ -68,7 +68,10 @@ def _visit(folder: Path, *, depth: int) -> list[FoundFolder]:
     try:
         return _look_into(folder, depth=depth)
     except OSError as error:
-        problem = f"cannot list {error.filename} ({error.strerror}). What to do: make it readable."
+        problem = (
+            f"cannot look into {folder} ({error.strerror}: {error.filename}). What to do: make it, "
+            "and what lies in it, readable."
+        )
         return [FoundFolder(folder, "", problem=problem)]
 
 
