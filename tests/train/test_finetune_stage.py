@@ -113,6 +113,16 @@ def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPa
     assert models[0] == models[1]
 
 
+@pytest.mark.parametrize("kind", ["absolute", "above", "missing", "folder"])
+def test_a_published_file_lies_below_the_folder_of_weights(root: Path, kind: str) -> None:
+    names = {"absolute": str(root / "dino.pth"), "above": f"../{root.name}/dino.pth"}
+    name = {**names, "missing": "none.pth", "folder": "artifacts"}[kind]
+    published = {"dino": PublishedConfig(name, "dino")}
+    config = replace(CONFIG, initialisations=["dino"], published=published)
+    with pytest.raises(ConfigError, match="are not below VILLS_WEIGHTS"):
+        build_context(root, config)
+
+
 def test_a_split_that_is_not_there_is_refused_before_anything_is_trained(root: Path) -> None:
     config = replace(CONFIG, modality="video", split_ids=[0, 2])
     with pytest.raises(ConfigError, match="split 2 of walks does not exist. Allowed: 0 to 1"):

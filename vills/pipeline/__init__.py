@@ -155,13 +155,14 @@ def get_weights_path(name: str) -> Path:
     """A weights file below VILLS_WEIGHTS.
 
     Raises:
-        ConfigError: if the folder or the file is missing.
+        ConfigError: if the folder or the file is missing, or it is named from elsewhere.
     """
     path = get_weights_root() / name
-    if not path.is_file():
+    # a path elsewhere would put this machine into params.yaml
+    if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
         raise ConfigError(
-            f"weights {name!r} are not below VILLS_WEIGHTS. What to do: put the file there, or "
-            "fetch known ones: `vills weights list`."
+            f"weights {name!r} are not below VILLS_WEIGHTS. Allowed: a path below it. What to do: "
+            "put the file there and name it from there, or fetch known ones: `vills weights list`."
         )
     return path
 

@@ -239,6 +239,6 @@ def _list(values: Sequence[int]) -> str:
 
 
 _REMEDY = (
-    "What to do: choose other protocols (evaluate.*.protocols; docs/protocols.md says what each "
-    "needs), or look at the data set with `vills data check`."
+    "What to do: choose other protocols (evaluate.*.protocols, finetune.*.protocol; "
+    "docs/protocols.md says what each needs), or look at the data set with `vills data check`."
 )
