@@ -140,6 +140,13 @@ def test_folder_with_sub_folders(touch: Touch) -> None:
         splits_of(root)
 
 
+@pytest.mark.parametrize("name", ["train/0001_c1.jpg", "splits.csv"])
+def test_folder_at_a_wrong_level_is_not_split_by_default(name: str, touch: Touch) -> None:
+    root = touch("own/0002_c1.jpg", f"own/{name}", "0003_c1.jpg")
+    with pytest.raises(LayoutError, match=r"wrong folder level.* give .*root/own, or write"):
+        splits_of(root)
+
+
 def test_folder_with_a_split_file(touch: Touch) -> None:
     root = touch("0001_c1.jpg", "0002_c1.jpg", "0002_c2.jpg", "0003_c2.jpg", "-1_c2.jpg")
     (root / "splits.csv").write_text("pid,split\n1,train\n0002,test\n3,gallery\n-1, gallery\n")

@@ -61,6 +61,13 @@ def test_market1501_refuses_an_image_twice(touch: Touch) -> None:
         read_layout("market1501", root)
 
 
+def test_market1501_with_a_link_to_itself(touch: Touch) -> None:
+    root = touch(*MARKET)
+    expected = list(read_layout("market1501", root).images)
+    (root / "query/up").symlink_to(root)
+    assert list(read_layout("market1501", root).images) == expected
+
+
 def test_market1501_half_unpacked(touch: Touch) -> None:
     root = touch(*MARKET)
     (root / "query/0001_c6s1_001051_00.jpg").unlink()

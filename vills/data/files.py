@@ -51,8 +51,8 @@ def walk_files(root: Path) -> Iterator[str]:
 def walk_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """What lies in `root` and in each folder below, one at a time, sorted.
 
-    Links are followed, since data sets are often linked into place, but no folder is read twice.
-    Hidden folders are not entered.
+    Links are followed, since data sets are often linked into place, but no folder is read twice,
+    nor one that `root` lies in. Hidden folders are not entered.
 
     Yields:
         (path of the folder with a slash at its end, or nothing for `root`; names of the hidden
@@ -62,18 +62,23 @@ def walk_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         UnreadableFolderError: if a folder cannot be listed, since to pass it over would lose its
             files, or a name is not UTF-8, as tables and reports are.
     """
-    seen = set()
+    seen = {_identify(folder) for folder in root.resolve().parents}
     for folder, folders, names in os.walk(root, onerror=_refuse_folder, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
+        identity = _identify(Path(folder))
+        if identity in seen:
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         hidden = sorted(name for name in folders if name.startswith("."))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         _check_names(folder, [*folders, *names])
         base = Path(folder).relative_to(root).as_posix()
         yield "" if base == "." else f"{base}/", hidden, sorted(names)
+
+
+def _identify(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _refuse_folder(error: OSError) -> None:

@@ -55,7 +55,21 @@ def find_splits(root: Path, named: Sequence[Named]) -> dict[str, str]:
             f"folder: {root} has {present}, but not all of {list(SPLIT_FOLDERS)}. What to do: add "
             f"the others, or write {SPLIT_FILE}, or put all images into one folder."
         )
+    _check_level(root, named)
     return _default_splits(named)
+
+
+def _check_level(root: Path, named: Sequence[Named]) -> None:
+    """Refuse a folder whose splits are told one level below: the default would be other ones."""
+    inner = {entry.path.split("/")[0] for entry in named if entry.path.count("/")}
+    for folder in sorted(inner):
+        found = [name for name in (SPLIT_FILE, *SPLIT_FOLDERS) if (root / folder / name).exists()]
+        if found:
+            raise LayoutError(
+                f"folder: {root} is the wrong folder level, or holds several data sets: the splits "
+                f"are told by {', '.join(found)} in {root / folder}. What to do: give "
+                f"{root / folder}, or write {SPLIT_FILE} into {root}."
+            )
 
 
 def _splits_of_folders(root: Path, named: Sequence[Named]) -> dict[str, str]:
