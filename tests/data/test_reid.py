@@ -61,6 +61,14 @@ def test_everything_unusual_is_counted(write_source: WriteSource) -> None:
     assert len(data.query) == 3  # counted, not dropped
 
 
+def test_people_of_one_kind_are_counted_in_a_mixed_set(write_source: WriteSource) -> None:
+    clips: list[Item] = [("tracklet", 3, "train", pid, 0, "") for pid in (3, 20, 21)]
+    data = load_reid_data(write_source("b", TRAIN + TEST + clips), modality="mixed")
+    assert data.num_lacking == {"image": 1, "tracklet": 2}
+    assert "; 1 people of train without image, the other kind stands in" in data.describe()
+    assert "; 2 people of train without tracklet, the other kind stands in" in data.describe()
+
+
 def test_the_wrong_modality_is_said(write_source: WriteSource) -> None:
     folder = write_source("m", TRAIN + TEST)
     for modality in ("video", "mixed"):

@@ -59,6 +59,13 @@ class ReidData:
         return int((np.unique(self.train.column("pid"), return_counts=True)[1] == 1).sum())
 
     @property
+    def num_lacking(self) -> dict[str, int]:
+        """Kind -> people of train without it, where train has both: the other kind stands in."""
+        pids, kinds = self.train.column("pid"), self.train.column("kind").astype(str)
+        people = {kind: np.unique(pids[kinds == kind]) for kind in np.unique(kinds)}
+        return {kind: self.num_ids - len(owners) for kind, owners in people.items()}
+
+    @property
     def num_absent(self) -> int:
         """Rows of query whose person is not in the gallery: no ranking can find them."""
         return int((~np.isin(self.query.column("pid"), self.gallery.column("pid"))).sum())
@@ -76,6 +83,11 @@ class ReidData:
         unusual = list(self.left_out)
         if self.num_single:
             unusual.append(f"{self.num_single:,} people of train with a single sample")
+        unusual += [
+            f"{count:,} people of train without {kind}, the other kind stands in"
+            for kind, count in self.num_lacking.items()
+            if count
+        ]
         if self.num_absent:
             unusual.append(f"{self.num_absent:,} queries whose person is not in the gallery")
         name = f"{self.name}, split {self.split_id}" if self.split_id else self.name
