@@ -6,9 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from curation.scenes import build_config, write_image
 
 from tests.data.sources import WriteSource
 from vills.config.checks import ConfigError
+from vills.config.curate import SourceConfig
+from vills.curation import curate_source
 from vills.data.reid import ReidData, load_reid_data, load_test_data
 
 Item = tuple[str, int, str, int, int, str]
@@ -162,3 +165,31 @@ def test_templates_come_along(write_source: WriteSource) -> None:
     for data in (load_reid_data(folder, modality="image"), load_test_data(folder)):
         assert data.entries is not None
         assert data.entries.to_pylist() == table.to_pylist()
+
+
+def test_queries_that_curation_could_not_read_are_named(tmp_path: Path) -> None:
+    names = [
+        *(f"bounding_box_train/0001_c{cam}s1_000001_00.jpg" for cam in (1, 2)),
+        *(f"query/{pid:04d}_c1s1_000001_00.jpg" for pid in range(2, 9)),
+        *(f"bounding_box_test/{pid:04d}_c2s1_000001_00.jpg" for pid in range(2, 9)),
+    ]
+    for seed, name in enumerate(names):
+        write_image(tmp_path / "market" / name, seed=seed)
+    for name in names[2:]:
+        if name.startswith("query") and "0008" not in name:
+            (tmp_path / "market" / name).write_bytes(b"")
+    curate_source(
+        "market",
+        SourceConfig("market1501", "market"),
+        build_config(max_corrupt_share=0.5),
+        root=tmp_path,
+        out=tmp_path / "out",
+        work=tmp_path / "work",
+    )
+    data = load_test_data(tmp_path / "out")
+    assert get_pids(data, "query") == [8]
+    (note,) = data.left_out
+    assert note.startswith(
+        "6 of 16 raw files that could not be read: query/0002_c1s1_000001_00.jpg"
+    )
+    assert note.endswith("query/0006_c1s1_000001_00.jpg (the file is empty), ...")

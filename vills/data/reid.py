@@ -17,8 +17,9 @@ KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tra
 """Kinds of record that a modality is trained on."""
 NEEDED_OF = {"image": "image", "video": "tracklet", "mixed": "tracklet"}
 """Kind without which there is nothing to train; images alone would be clips that stand still."""
-SPLITS_FILE, ENTRIES_FILE = "splits.json", "entries.parquet"
+SPLITS_FILE, ENTRIES_FILE, REPORT_FILE = "splits.json", "entries.parquet", "report.json"
 _PARTS = ("train", "query", "gallery")
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
 def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
     manifest = load_manifest(folder / "manifest.parquet")
     parts, left_out = _split_by_people(manifest, folder, split_id)
+    left_out += _find_damage(folder / REPORT_FILE)
     kinds = manifest.column("kind").astype(str)
     if modality:
         parts["train"] = parts["train"][np.isin(kinds[parts["train"]], KINDS_OF[modality])]
@@ -150,6 +152,21 @@ def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
         entries=pq.read_table(entries) if entries.is_file() else None,
         left_out=tuple(left_out),
     )
+
+
+def _find_damage(report: Path) -> list[str]:
+    """Raw files that curation could not read: a query among them is missing from the scores."""
+    if not report.is_file():
+        return []
+    damaged = json.loads(report.read_text(encoding="utf-8"))["damaged"]
+    if not damaged["count"]:
+        return []
+    named = [f"{file['path']} ({file['reason']})" for file in damaged["named"]]
+    rest = ["..."] if len(named) > _SHOWN else []
+    return [
+        f"{damaged['count']:,} of {damaged['files']:,} raw files that could not be read: "
+        f"{', '.join([*named[:_SHOWN], *rest])}"
+    ]
 
 
 def _split_by_people(
