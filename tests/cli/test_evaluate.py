@@ -76,7 +76,7 @@ def test_options_change_the_row(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--fars", "2"], "fars entry = 2.0 is not allowed"),
         (["--split-id", "3"], "split_id = 3 is not allowed"),
         (["--fars", "nan"], "fars entry = nan is not allowed"),
-        (["--json", "."], "--json . is a folder"),
+        (["--json", "."], "--json . cannot be written"),
         (["--seed", "-1"], "seed = -1 is not allowed"),
         (["--protocol", "prcc_cloth_changing"], "not allowed with layout market1501"),
         (["--protocol", "video"], "needs a query of tracklets"),

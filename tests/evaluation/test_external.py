@@ -537,6 +537,25 @@ def test_a_damaged_compressed_npz_is_refused(tmp_path: Path) -> None:
         load_external(file)
 
 
+@pytest.mark.parametrize("column", ["path", "frame"])
+def test_the_names_of_rows_are_no_features(tmp_path: Path, column: str) -> None:
+    features = {"a.jpg": np.ones(2, np.float32)}
+    for file in (
+        save_npz(tmp_path / "a.npz", features, frame=np.array([-1])),
+        save_parquet(tmp_path / "a.parquet", features, frame=[-1]),
+    ):
+        with pytest.raises(FeatureFileError, match=f"--column {column} is not allowed"):
+            load_external(file, column=column)
+
+
+def test_features_of_zeros_are_noted(tmp_path: Path) -> None:
+    features = make_market(tmp_path / "set")
+    name = next(iter(features))
+    features[name] = np.zeros(6, np.float32)
+    report = score(save_npz(tmp_path / "a.npz", features), tmp_path / "set", "market1501")
+    assert f"note: 1 features are nothing but zeros: {name}" in report.format()
+
+
 def test_names_may_start_with_dots(tmp_path: Path) -> None:
     file = save_npz(tmp_path / "a.npz", {"..a/b.jpg": np.ones(2, np.float32)})
     assert load_external(file).paths == ["..a/b.jpg"]

@@ -2,12 +2,16 @@
 
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vills.cli.command import Arguments, Command
 from vills.config.checks import ConfigError
 from vills.config.curate import LAYOUTS
 from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, POOLINGS, QUERY_FRAMES
 from vills.config.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from vills.evaluation.external import ExternalReport
 
 
 def _add(parser: ArgumentParser) -> None:
@@ -53,7 +57,7 @@ def _add(parser: ArgumentParser) -> None:
 def _run(arguments: Arguments) -> int:
     from vills.config.evaluate import EvaluateConfig
     from vills.data.layouts import read_layout
-    from vills.evaluation.external import save_report, score_external
+    from vills.evaluation.external import score_external
     from vills.evaluation.external_file import load_external
     from vills.evaluation.protocols.base import ProtocolSettings
     from vills.evaluation.tables import build_score_tables, build_text
@@ -68,7 +72,6 @@ def _run(arguments: Arguments) -> int:
         bootstrap=arguments.bootstrap,
         seed=arguments.seed,
     )
-    _check_out(arguments.json)
     report = score_external(
         load_external(arguments.features, column=arguments.column),
         layout=read_layout(arguments.layout, arguments.root),
@@ -92,16 +95,21 @@ def _run(arguments: Arguments) -> int:
     print(build_text(build_score_tables(report.rows)))
     print(report.format())
     if arguments.json:
-        save_report(arguments.json, report)
-        print(f"wrote {arguments.json}")
+        _save(arguments.json, report)
     return 0
 
 
-def _check_out(path: Path | None) -> None:
-    if path is not None and path.is_dir():
+def _save(path: Path, report: "ExternalReport") -> None:
+    from vills.evaluation.external import save_report
+
+    try:
+        save_report(path, report)
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"--json {path} is a folder. Allowed: the name of a file. What to do: add a name."
-        )
+            f"--json {path} cannot be written ({error}). Allowed: the name of a file in a "
+            "folder that may be written to. What to do: name another."
+        ) from error
+    print(f"wrote {path}")
 
 
 COMMANDS = (

@@ -156,6 +156,7 @@ def score_external(
     for key in protocols:
         check_layout("--protocol", key, layout.name)
     report = ExternalReport(len(external.paths), notes=list(layout.notes))
+    report.notes += _note_zeros(external)
     used = np.zeros(len(external.paths), bool)
     known = np.zeros(len(external.paths), bool)
     for split_id in split_ids:
@@ -187,6 +188,13 @@ def save_report(path: Path, report: ExternalReport) -> None:
     with atomic_path(path) as temporary:
         text = json.dumps(content, indent=1, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _note_zeros(external: ExternalFeatures) -> list[str]:
+    """What has no direction is at the same cosine distance from everything."""
+    rows = np.flatnonzero(~external.features.any(axis=1))
+    names = list_names([external.name(int(row)) for row in rows])
+    return [f"{len(rows):,} features are nothing but zeros: {names}"] if len(rows) else []
 
 
 def _score(

@@ -193,6 +193,11 @@ def _to_float32(features: np.ndarray) -> FloatArray:
 
 
 def _check_columns(file: str, names: Sequence[str], column: str) -> None:
+    if column in ("path", "frame"):
+        raise FeatureFileError(
+            f"--column {column} is not allowed: {column} says what a row is of. Allowed: the name "
+            "of the features. What to do: name them."
+        )
     missing = [name for name in ("path", column) if name not in names]
     if missing:
         raise FeatureFileError(
