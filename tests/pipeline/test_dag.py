@@ -54,7 +54,7 @@ def test_a_second_repro_does_nothing_in_seconds(finished: Project) -> None:
 
 def test_metrics_and_plots_are_shown(finished: Project) -> None:
     shown = finished.run("dvc", "metrics", "show", "--md").stdout
-    assert "scores.market1501.image.finetuned.mAP" in shown
+    assert "scores.market1501.market1501.finetuned.mAP" in shown
     assert "iou.luperson.head" in shown
     plots = finished.run("dvc", "plots", "show", "--out", "plots").stdout
     assert "file://" in plots
@@ -80,8 +80,8 @@ def test_comments_caches_and_cluster_files_recompute_nothing(finished: Project) 
 def test_one_data_set_s_fine_tuning_reruns_only_that_one(finished: Project) -> None:
     edit(
         finished.folder / "params.yaml",
-        "input_size: [64, 32]\n    # Frames of a clip (video).\n    num_frames: 3",
-        "input_size: [64, 32]\n    # Frames of a clip (video).\n    num_frames: 2",
+        "input_size: [64, 32]\n    num_frames: 3",
+        "input_size: [64, 32]\n    num_frames: 2",
     )
     ran = finished.list_ran(finished.run("dvc", "repro").stdout)
     assert ran == ["finetune@mars", "evaluate@mars", "report"]

@@ -153,9 +153,9 @@ def test_an_unknown_module_is_refused(root: Path) -> None:
 
 
 def test_this_package_is_read_without_importing_it() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     closure = compute_import_closure("vills.runs.run".replace("runs.run", "config.params"))
     assert {"vills", "vills.config", "vills.config.checks", "vills.areas"} <= set(closure)
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
     assert "vills.models.encoder" not in sys.modules or "torch" in sys.modules
     assert code_digest.DEFAULT_ROOT.name == "vills"
