@@ -35,6 +35,7 @@ def make_artifacts(root: Path) -> ReportInputs:
         write_curated(artifacts / "curated" / item, modality=config.modality)
         report = {
             "records": 5,
+            "damaged": {"count": 0, "files": 5, "named": []},
             "notes": [f"{item}: a <strange> file"],
             "splits": {"query": {"records": 2}},
         }

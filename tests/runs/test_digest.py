@@ -108,3 +108,20 @@ def test_without_a_cache_nothing_is_written(
         digest_module, "save_bytes", lambda *_: pytest.fail("something was written")
     )
     assert compute_digest(folder) == compute_digest(folder)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tree / "closed"
+    closed.mkdir()
+    listing = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(RunError, match="closed cannot be listed"):
+        compute_digest(tree)

@@ -17,7 +17,7 @@ from vills.models.backbone import Backbone
 from vills.models.weights import load_backbone
 from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, build_picture
-from vills.report.strips import CropReader, Picture, encode_png, join, stack
+from vills.report.strips import CropReader, Picture, encode_picture, join, stack
 
 SCALE_HEIGHT = 128
 
@@ -25,7 +25,7 @@ SCALE_HEIGHT = 128
 def render_image_attention(
     backbone: Backbone, reader: CropReader, record_ids: list[str], *, size: list[int]
 ) -> tuple[bytes, tuple[str, ...]]:
-    """PNG with a line per person: the crop, then one map per role; and the names of the roles."""
+    """JPEG with a line per person: the crop, then one map per role; and the names of the roles."""
     lines: list[Picture] = []
     roles: tuple[str, ...] = ()
     for record_id in record_ids:
@@ -34,13 +34,13 @@ def render_image_attention(
         roles = attention.roles
         maps = [_overlay(picture, heat) for heat in attention.maps]
         lines.append(join([_show(picture), *maps]))
-    return encode_png(stack(lines)), roles
+    return encode_picture(stack(lines)), roles
 
 
 def render_clip_attention(
     backbone: Backbone, reader: CropReader, record_id: str, *, size: list[int], num_frames: int
 ) -> tuple[bytes, tuple[str, ...]]:
-    """PNG of one clip: its frames, then a line per role; and the names of the roles."""
+    """JPEG of one clip: its frames, then a line per role; and the names of the roles."""
     frames = reader.read_frames(record_id)
     chosen = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)
     pictures = [_resize(frames[i], size) for i in chosen]
@@ -50,7 +50,7 @@ def render_clip_attention(
         peak = float(heat.max())
         overlays = [_overlay(p, h, peak=peak) for p, h in zip(pictures, heat, strict=True)]
         lines.append(join(overlays))
-    return encode_png(stack(lines)), attention.roles
+    return encode_picture(stack(lines)), attention.roles
 
 
 def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:

@@ -66,9 +66,10 @@ def build_table(
     return Table(head=head, body=body, text_columns=columns, marked=frozenset(marked))
 
 
-def build_picture(png: bytes, *, caption: str, heading: str = "", plot: bool = False) -> Block:
-    """A block that is one PNG."""
-    return Block(heading=heading, image=build_data_uri(png), caption=caption, plot=plot)
+def build_picture(content: bytes, *, caption: str, heading: str = "", plot: bool = False) -> Block:
+    """A block that is one PNG or JPEG."""
+    kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
+    return Block(heading=heading, image=build_data_uri(content, kind), caption=caption, plot=plot)
 
 
 def render_page(sections: Sequence[Section]) -> str:

@@ -100,6 +100,13 @@ def compute_listing(folder: Path, cache: DigestCache | None = None) -> dict[str,
 
 
 def _iterate_files(folder: Path) -> Iterator[Path]:
-    for root, _, names in os.walk(folder, followlinks=True):
+    def refuse(error: OSError) -> None:
+        # os.walk would pass over the folder, and the digest would be that of less.
+        raise RunError(
+            f"{error.filename} cannot be listed ({error.strerror}). What to do: make the folder "
+            "readable."
+        ) from error
+
+    for root, _, names in os.walk(folder, followlinks=True, onerror=refuse):
         for name in names:
             yield Path(root) / name
