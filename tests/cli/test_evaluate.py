@@ -105,7 +105,7 @@ def make_results(project: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps({"rows": rows}))
     (project / "artifacts" / "metrics").mkdir()
-    metrics = {"fingerprint": "0123456789abcdef", "scores": {}}
+    metrics = {"fingerprint": "0123456789abcdef", "model": "mars", "scores": {}}
     (project / "artifacts" / "metrics" / "evaluate_prid2011.json").write_text(json.dumps(metrics))
 
 
@@ -120,7 +120,7 @@ def test_scores_shows_means_or_splits(
     text = capsys.readouterr().out
     assert "prid2011: PRID2011" in text
     assert "* finetuned  50.0 ± 1.0  50.0" in text
-    assert "Mean of 3 splits, AP by step, run 0123456789ab" in text
+    assert "Mean of 3 splits, AP by step, models fine-tuned on mars, run 0123456789ab" in text
     assert "--splits" in text
     assert main(["scores", "prid2011", "--splits"]) == 0
     assert "* finetuned  2      52.0  50.0" in capsys.readouterr().out

@@ -51,7 +51,10 @@ def make_artifacts(root: Path) -> ReportInputs:
             input_size=SIZE,
             out=artifacts / "evaluate" / item,
         )
-        save_json(artifacts / "metrics" / f"evaluate_{item}.json", {"fingerprint": f"e{item}" * 9})
+        save_json(
+            artifacts / "metrics" / f"evaluate_{item}.json",
+            {"fingerprint": f"e{item}" * 9, "model": model},
+        )
     for name, config in MODELS.items():
         lines = ["initialisation,epoch,map,rank1"]
         for seed, variant in enumerate(list_variants(config)):

@@ -30,7 +30,7 @@ COUNT_COLUMNS = (
 )
 IDENTITY = ("data set", "protocol", "title", "row", "gallery_group")
 HEADS = {"row": "model", "valid_queries": "valid", "rerank": "re-ranking"}
-_TEXT = ("row", "split", "ap", "distance", "neck", "flip", "pooling", "rerank", "run")
+_TEXT = ("row", "split", "ap", "distance", "neck", "flip", "pooling", "rerank", "trained_on", "run")
 
 _CHOICES = {
     "split": "split {}",
@@ -46,6 +46,7 @@ _CHOICES = {
     "gallery": "gallery of {}",
     "genuine_pairs": "{} genuine pairs",
     "impostor_pairs": "{} impostor pairs",
+    "trained_on": "models fine-tuned on {}",
     "run": "run {}",
 }
 """Column -> how it reads when all rows of a table have the same; in the order of the sentence."""

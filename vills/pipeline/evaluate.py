@@ -50,7 +50,7 @@ def run(context: StageContext) -> None:
     for row in headlines:
         values = {key: row[key] for key in ("mAP", "R-1") if row.get(key) is not None}
         scores.setdefault(str(row["protocol"]), {})[_name(row)] = values
-    context.save_metrics({"scores": {context.item: scores}})
+    context.save_metrics({"model": config.model, "scores": {context.item: scores}})
 
 
 def build_models(

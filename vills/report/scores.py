@@ -49,11 +49,11 @@ def load_scores(
 
 
 def load_rows(artifacts: Path, item: str) -> list[Row]:
-    """Table rows of one data set, by protocol, with the fingerprint of the run behind them."""
+    """Table rows of one data set, by protocol, with whose models they are and the run behind them."""
     metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
-    run = {"run": metrics["fingerprint"][:12]}
-    return [{"data set": item, **row, **run} for row in results["rows"]]
+    source = {"trained_on": metrics["model"], "run": metrics["fingerprint"][:12]}
+    return [{"data set": item, **row, **source} for row in results["rows"]]
 
 
 def load_left_out(artifacts: Path, item: str) -> list[str]:
