@@ -49,7 +49,7 @@ def load_scores(
 
 
 def load_rows(artifacts: Path, item: str) -> list[Row]:
-    """Table rows of one data set, by protocol, with whose models they are and the run behind them."""
+    """Table rows of one data set: whose models they are, and the run behind them."""
     metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
     source = {"trained_on": metrics["model"], "run": metrics["fingerprint"][:12]}
