@@ -174,8 +174,9 @@ def set_threads(sections: Mapping[str, Any]) -> None:
     if threads:
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[variable] = str(max(threads))
-        # Threads that wait by spinning starve each other wherever cores are shared.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Threads that spin for long starve each other wherever cores are shared; threads that
+        # never spin sleep between the small operations of a small model.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def to_plain(value: Any) -> Any:

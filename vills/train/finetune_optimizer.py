@@ -20,11 +20,12 @@ def build_optimizer(model: ReidModel, config: FinetuneConfig) -> torch.optim.Opt
         weight_decay=config.weight_decay,
         bias_lr_factor=config.bias_lr_factor,
     )
+    # fused: one pass over all parameters instead of an operation per tensor and term
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=True)
     if config.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=config.lr)
-    return torch.optim.AdamW(groups, lr=config.lr)
+        return torch.optim.Adam(groups, lr=config.lr, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 
 def compute_rate(config: FinetuneConfig, step: int, *, steps_per_epoch: int) -> float:
