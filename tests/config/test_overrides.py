@@ -44,7 +44,7 @@ def test_a_data_set_is_added_on_the_command_line(tmp_path: Path, source: list[st
     [
         (f"curate.sources.new={NEW}", ["'new' is not in struct", "+curate.sources.new={field"]),
         ("finetune.mars.published.dino.file=x", ["+finetune.mars.published.dino={field"]),
-        ("+curate.sources.new={paht: x}", ["curate.sources.new.paht", "What to do"]),
+        ("+curate.sources.new={pfad: x}", ["curate.sources.new.pfad", "What to do"]),
         ("+curate.sources.new=mine", ["str is not a subclass of SourceConfig", "What to do"]),
         ("+evaluate.new={model: mars}", ["evaluate.new has no source", "curate.sources.new"]),
         ("+finetune.mars.fliip=0.3", ["finetune.mars.fliip", "What to do"]),
