@@ -108,8 +108,13 @@ def _holds_same(source: Path, to: Path, cache: DigestCache | None) -> bool:
 
 
 def _remove_leftovers(to: Path) -> None:
+    # The orphan of a killed parent may be writing its own at this moment: what cannot be removed
+    # now is a leftover for the next publication.
     for path in to.parent.glob(f".{to.name}.publish-*"):
-        _remove(path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:
