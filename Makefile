@@ -33,7 +33,7 @@ check: setup ## style, types, layers, spelling
 	ruff format --check .
 	mypy
 	lint-imports
-	codespell vills tests benchmarks docs README.md CONTRIBUTING.md LOG.md
+	codespell vills sweeps slurm tests benchmarks docs README.md CONTRIBUTING.md LOG.md
 
 ui: setup ## the MLflow UI on 127.0.0.1:5000
 	vills ui

@@ -78,3 +78,45 @@ def slice_five() -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+@pytest.mark.parametrize(
+    ("visible", "local_rank", "wanted"),
+    [
+        (0, "3", "cpu"),
+        (4, "3", "cuda:3"),
+        (4, "", "cuda:0"),
+        (1, "0", "cuda:0"),
+        (1, "3", "cuda:0"),  # SLURM's --gpus-per-task: each process sees its own alone
+    ],
+)
+def test_a_rank_takes_its_own_gpu(
+    monkeypatch: pytest.MonkeyPatch, visible: int, local_rank: str, wanted: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: visible > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    assert str(distributed.get_device()) == wanted
+
+
+def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(distributed.DeviceError, match="LOCAL_RANK = 2 .*Allowed: 0 to 1.*What to"):
+        distributed.get_device()
+
+
+def test_the_group_sets_the_gpu_that_a_rank_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[object] = []
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *a, **k: chosen.append(a))
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: False)
+    distributed.init_process_group()
+    assert chosen == [torch.device("cuda", 0), ("nccl",)]

@@ -10,7 +10,8 @@ from vills.cli import COMMANDS, build_parser
 from vills.config.load import list_profiles, load_profile
 
 ROOT = Path(__file__).parent.parent
-DOCS = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+DOCS = ["README.md", "CONTRIBUTING.md", "sweeps/README.md"]
+DOCS += sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))
 TEXT = "\n".join((ROOT / name).read_text() for name in DOCS)
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 WORDS = re.sub(r"^```.*?^```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
@@ -56,7 +57,9 @@ def test_files_that_are_named_exist() -> None:
 
 
 def test_overrides_and_profiles_that_the_readme_names_are_accepted() -> None:
-    for profile in re.findall(r"`(tiny|miniature|datasets|real|paper_vits|paper_vitb)`", TEXT):
+    for profile in re.findall(
+        r"`(tiny|tiny_sets|miniature|datasets|real|paper_vits|paper_vitb)`", TEXT
+    ):
         assert profile in list_profiles()
     load_profile("miniature", ["pretrain.areas=[]"])
     load_profile("miniature", ["pretrain.modalities=image", "pretrain.alignment_weight=0"])

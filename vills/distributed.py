@@ -13,8 +13,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vills.errors import UserError
+
 _BUCKET = 1 << 23
 """Gradients that travel together: 32 MB of fp32."""
+
+
+class DeviceError(UserError, ValueError):
+    """A process has no GPU of its own."""
 
 
 def init_process_group(timeout_minutes: float = 30.0) -> None:
@@ -28,8 +34,30 @@ def init_process_group(timeout_minutes: float = 30.0) -> None:
     os.environ.setdefault("MASTER_PORT", "0" if os.environ["WORLD_SIZE"] == "1" else "29511")
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if backend == "nccl":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(get_device())
     dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+
+
+def get_device() -> torch.device:
+    """This rank's device: its GPU, or the CPU where there is none; needs no process group.
+
+    Of several visible GPUs it is that of LOCAL_RANK. SLURM's `--gpus-per-task` and `--gpu-bind`
+    show each process its own GPU alone, as number 0, whatever its LOCAL_RANK.
+
+    Raises:
+        DeviceError: if more processes than GPUs run on this machine.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local_rank, visible = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if visible == 1:
+        return torch.device("cuda", 0)
+    if local_rank >= visible:
+        raise DeviceError(
+            f"LOCAL_RANK = {local_rank} is not allowed with {visible} visible GPUs. Allowed: 0 to "
+            f"{visible - 1}. What to do: start as many processes on a node as it has GPUs."
+        )
+    return torch.device("cuda", local_rank)
 
 
 def destroy_process_group() -> None:

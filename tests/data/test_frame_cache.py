@@ -1,6 +1,13 @@
+import fcntl
+import gc
 import multiprocessing
+import os
+import pickle
+import signal
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from vills.data.frame_cache import FrameCache
 
@@ -35,9 +42,10 @@ def _fill(cache: FrameCache, numbers: range) -> None:
         cache.put(number, np.full((8, 4, 3), number, dtype=np.uint8))
 
 
-def test_children_share_it() -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_share_it(method: str) -> None:
     cache = FrameCache(num_images=100, megabytes=1)
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(method)
     ranges = range(0, 60), range(40, 100)
     children = [context.Process(target=_fill, args=(cache, numbers)) for numbers in ranges]
     for child in children:
@@ -49,3 +57,28 @@ def test_children_share_it() -> None:
         found = cache.get(number)
         assert found is not None
         assert (found == number).all()
+
+
+def _die_in_lock(cache: FrameCache) -> None:
+    fcntl.lockf(cache._descriptor, fcntl.LOCK_EX)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_child_leaves_no_lock_behind() -> None:
+    cache = FrameCache(num_images=1, megabytes=1)
+    child = multiprocessing.get_context("fork").Process(target=_die_in_lock, args=(cache,))
+    child.start()
+    child.join()
+    cache.put(0, np.zeros((2, 2, 3), dtype=np.uint8))
+    assert cache.get(0) is not None
+
+
+def test_its_memory_is_given_back() -> None:
+    gc.collect()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        FrameCache(num_images=1, megabytes=1).put(0, np.zeros((2, 2, 3), dtype=np.uint8))
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(RuntimeError, match="only be shared between processes"):
+        pickle.dumps(FrameCache(num_images=1, megabytes=1))

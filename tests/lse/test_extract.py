@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.processes import list_group, wait_until
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
@@ -157,51 +158,135 @@ def test_an_interrupted_run_goes_on_with_the_same_bytes(
     assert read_files(tmp_path / "cut") == read_files(tmp_path / "whole")
 
 
-KILLED = """
-import sys
+SCRIPT = """
+import os, sys
 from pathlib import Path
 from vills.config.lse import LseConfig
 from vills.lse.extract import extract_source
+from vills.runs.interrupt import InterruptedRunError, interrupt_at_once
 if __name__ == "__main__":
-    curated, root, folder = map(Path, sys.argv[1:])
-    extract_source("luperson", LseConfig(), curated=curated, root=root, out=folder / "out",
-                   work=folder / "work", weights=None, chunk_records=8, workers=2)
+    curated, root, folder = map(Path, sys.argv[1:4])
+    workers, rank, world_size = map(int, sys.argv[4:])
+    try:
+        with interrupt_at_once():
+            extract_source("luperson", LseConfig(), curated=curated, root=root, out=folder / "out",
+                           work=folder / "work", weights=None, chunk_records=4, workers=workers,
+                           rank=rank, world_size=world_size,
+                           progress=lambda *a: print(*a, flush=True))
+    except InterruptedRunError as error:
+        sys.exit(error.exit_status + error.wants_requeue)
 """
 
 
+def start(  # type: ignore[no-untyped-def]
+    source, folder: Path, *, workers: int = 1, rank: int = 0, world_size: int = 1
+) -> "subprocess.Popen[str]":
+    """An extraction in processes of its own group."""
+    script = folder / "main.py"
+    folder.mkdir(exist_ok=True)
+    script.write_text(SCRIPT)
+    numbers = map(str, (workers, rank, world_size))
+    return subprocess.Popen(
+        [sys.executable, str(script), str(source.curated), str(source.root), str(folder), *numbers],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def list_finished(folder: Path) -> list[Path]:
+    return list(folder.glob("work/*/chunk-*/summary.json"))
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes of the images, with the segmenter that the scripts use."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(world["luperson"], folder, chunk_records=64)
+    return read_files(folder)
+
+
 def test_a_killed_run_of_two_processes_leaves_none_behind_and_resumes(
-    world, tmp_path: Path
+    world, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    source = world["luperson"]
-    folder = tmp_path / "killed"
-    script = tmp_path / "main.py"
-    script.write_text(KILLED)
-    command = [sys.executable, str(script), str(source.curated), str(source.root), str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("work/chunk-*/summary.json")):
-        assert time.monotonic() < deadline, "no chunk was finished"
-        time.sleep(0.02)
+    process = start(world["luperson"], tmp_path, workers=2)
+    wait_until(lambda: list_finished(tmp_path))
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    while _group_lives(process.pid):
-        assert time.monotonic() < deadline, "a process outlived its parent"
-        time.sleep(0.05)
-    run(source, folder)
-    run(source, tmp_path / "whole")
-    assert read_files(folder) == read_files(tmp_path / "whole")
+    process.communicate()
+    wait_until(lambda: not list_group(process.pid))
+    assert not (tmp_path / "out").exists()
+    run(world["luperson"], tmp_path, chunk_records=4)
+    assert read_files(tmp_path) == whole
 
 
-def _group_lives(group: int) -> bool:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            return True
-    return False
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signals_to_every_process_end_it_at_once_and_it_goes_on(
+    world, whole: dict[str, bytes], tmp_path: Path, workers: int
+) -> None:
+    process = start(world["luperson"], tmp_path, workers=workers)
+    wait_until(lambda: list_finished(tmp_path))
+    begin = time.monotonic()
+    os.killpg(process.pid, signal.SIGUSR2)
+    os.killpg(process.pid, signal.SIGTERM)
+    said, _ = process.communicate()
+    assert time.monotonic() - begin < 6
+    assert process.returncode == 75 + 1  # and it wants to be queued again
+    assert all(line.startswith("luperson ") for line in said.splitlines()), said
+    wait_until(lambda: not list_group(process.pid))
+    assert not (tmp_path / "out").exists()
+    assert run(world["luperson"], tmp_path, chunk_records=4).records == 64
+    assert read_files(tmp_path) == whole
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_chunks_and_the_first_publishes_the_same_bytes(
+    world, whole: dict[str, bytes], tmp_path: Path, world_size: int
+) -> None:
+    ranks = [
+        start(world["luperson"], tmp_path, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    said = [process.communicate()[0] for process in ranks]
+    assert [process.returncode for process in ranks] == [0] * world_size, said
+    assert read_files(tmp_path) == whole
+    assert said[0].splitlines()[-1] == "luperson 64 64"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_rank_computes_its_own_chunks_and_publishes_nothing(world, tmp_path: Path) -> None:
+    source = world["luperson"]
+    guarded: list[int] = []
+    second = run(source, tmp_path, rank=1, world_size=3, guard=lambda: guarded.append(1))
+    numbers = sorted(path.parent.name for path in list_finished(tmp_path))
+    assert numbers == [f"chunk-{number:06d}" for number in (1, 4, 7)]
+    assert second.records == 24
+    assert not (tmp_path / "out").exists()
+    assert guarded == []
+    run(source, tmp_path, rank=2, world_size=3)
+    reported: list[tuple[str, int, int]] = []
+    whole = run(
+        source,
+        tmp_path,
+        rank=0,
+        world_size=3,
+        guard=lambda: guarded.append(1),
+        progress=lambda *a: reported.append(a),
+    )
+    assert whole.records == 64
+    assert guarded == [1]
+    assert reported[0] == ("luperson", 40, 64)  # the others' are counted
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_orphan_publishes_nothing(world, tmp_path: Path) -> None:
+    def guard() -> None:
+        raise RuntimeError("attempt 1 was taken over by attempt 2")
+
+    with pytest.raises(RuntimeError, match="taken over"):
+        run(world["luperson"], tmp_path, guard=guard)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("quick")

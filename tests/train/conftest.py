@@ -44,12 +44,12 @@ def pretrain_data(curated: Path) -> PretrainData:
     return load_pretrain_data(curated)
 
 
-def load_pretrain_data(root: Path) -> PretrainData:
+def load_pretrain_data(root: Path, *, cache_mb: float = 0.0) -> PretrainData:
     images, videos = (
         load_pretrain_source(root / "curated" / name, lse=root / "lse" / name)
         for name in ("images", "videos")
     )
-    return PretrainData([images], [videos], config=build_config())
+    return PretrainData([images], [videos], config=build_config(), cache_mb=cache_mb)
 
 
 @pytest.fixture(scope="session")

@@ -25,13 +25,14 @@ from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.config.published import PublishedConfig
 from vills.data.reid import ReidData
+from vills.data.workers import METHODS
 from vills.models.reid import ReidModel
 from vills.models.weights import WeightsError, load_reid
+from vills.runs.interrupt import InterruptedRunError
 from vills.tracking.journal import load_journal
 from vills.train.engine import NonFiniteError
 from vills.train.finetune_model import build_model
 from vills.train.finetune_optimizer import build_optimizer, compute_rate
-from vills.train.interrupt import InterruptedRunError
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,21 @@ def test_initialisations_share_neck_and_classifier_but_not_the_backbone(pretrain
     assert not torch.equal(first[name], second[name])
     again = build_model(CONFIG, "scratch", model_folder=pretrained, num_ids=4).state_dict()
     assert torch.equal(again[name], second[name])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_loader_processes_change_nothing(
+    people: ReidData,
+    pretrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    monkeypatch.setenv("VILLS_WORKER_START", method)
+    config = replace(CONFIG, initialisations=["pretrained"], epochs=2)
+    for folder, workers in ((tmp_path / "none", 0), (tmp_path / "two", 2)):
+        tune(people, pretrained, folder, config=config, workers=workers, cache_mb=1.0)
+    assert read(tmp_path / "two") == read(tmp_path / "none")
 
 
 @pytest.mark.parametrize("every", [1, 5])

@@ -19,7 +19,7 @@ from vills.config.params import Params
 from vills.config.published import PublishedConfig
 from vills.data import finetune_loading
 from vills.models.weights import load_reid
-from vills.pipeline import StageContext
+from vills.pipeline import StageContext, count_loaders
 from vills.pipeline.finetune import STAGE
 from vills.tracking.journal import Journal
 
@@ -95,22 +95,27 @@ def test_every_variant_has_a_model_and_a_curve(root: Path) -> None:
 def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, modality="video", initialisations=["pretrained"], epochs=1)
     used, models = [], []
-    loaders = finetune_loading.DataLoader
+    iterate = finetune_loading.iterate_shielded
 
     def count(*args: Any, **kwargs: Any) -> Any:
-        used.append(kwargs["num_workers"])
-        return loaders(*args, **kwargs)
+        used.append(kwargs["workers"])
+        return iterate(*args, **kwargs)
 
-    monkeypatch.setattr(finetune_loading, "DataLoader", count)
-    for cores in (2, 3):  # on two, the training's own process loads
-        monkeypatch.setenv("VILLS_WORKERS", str(cores))
+    monkeypatch.setattr(finetune_loading, "iterate_shielded", count)
+    # on two cores, the training's own process loads, unless it is told otherwise
+    for cores, asked in (("2", ""), ("3", ""), ("2", "1"), ("3", "0")):
+        monkeypatch.setenv("VILLS_WORKERS", cores)
+        monkeypatch.setenv("VILLS_LOADERS", asked)
         shutil.rmtree(root / "work", ignore_errors=True)
         context = build_context(root, config)
         STAGE.run(context)
         (path,) = context.outs["finetune"].rglob("model.safetensors")
         models.append(path.read_bytes())
-    assert used == [0, 3]
-    assert models[0] == models[1]
+    assert used == [0, 3, 1, 0]
+    assert len(set(models)) == 1
+    monkeypatch.setenv("VILLS_LOADERS", "many")
+    with pytest.raises(ConfigError, match="VILLS_LOADERS = 'many' is not allowed"):
+        count_loaders()
 
 
 @pytest.mark.parametrize("kind", ["absolute", "above", "missing", "folder"])

@@ -11,14 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_config
 from vills.config.pretrain import PretrainConfig
 from vills.data.pretrain_sources import PretrainData
+from vills.data.workers import METHODS
 from vills.models.weights import load_backbone
+from vills.runs.interrupt import InterruptedRunError
 from vills.tracking.journal import Journal, load_journal
 from vills.train.checkpoint import list_checkpoints
 from vills.train.engine import NonFiniteError
-from vills.train.interrupt import InterruptedRunError
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.pretrain import run_pretrain
 
@@ -154,10 +156,16 @@ def test_killed_between_checkpoints_is_bit_identical(
     assert read(tmp_path) == read(undisturbed)
 
 
+@pytest.mark.parametrize("method", METHODS)
 def test_loader_processes_change_nothing(
-    pretrain_data: PretrainData, undisturbed: Path, tmp_path: Path
+    curated: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
 ) -> None:
-    run(pretrain_data, tmp_path, workers=1)
+    monkeypatch.setenv("VILLS_WORKER_START", method)
+    run(load_pretrain_data(curated, cache_mb=1.0), tmp_path, workers=2)
     assert read(tmp_path) == read(undisturbed)
 
 

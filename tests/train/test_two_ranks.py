@@ -1,5 +1,8 @@
 """World size changes nothing but speed: two gloo processes equal one, all losses and parts on."""
 
+import os
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,16 @@ from tests.ddp import run_ranks
 from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_batch, build_config
 from vills.config.pretrain import OptimConfig
-from vills.distributed import get_rank, get_world_size
+from vills.data.batch import PretrainBatch
+from vills.distributed import gather_objects, get_rank, get_world_size
+from vills.runs.interrupt import InterruptedRunError
 from vills.tracking.journal import Journal
-from vills.train.meta_arch import SSLMetaArch
+from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.param_groups import set_schedule
-from vills.train.pretrain import Pretraining
+from vills.train.pretrain import Pretraining, run_pretrain
 
 STEPS = 4
+STOP, STEPS_IN_ALL = 4, 8
 
 
 def train(stage: int) -> list[dict[str, float]]:
@@ -42,20 +48,40 @@ def train(stage: int) -> list[dict[str, float]]:
     return trace
 
 
-def resume(root: str, work: str, stop: int) -> dict[str, Any]:
-    """Train on from the checkpoint in `work` up to `stop` steps."""
+def pretrain(root: str, folder: str, stop: int) -> dict[str, Any]:
+    """Train from where `folder` is, until rank 1 (or the only one) is asked to stop at `stop`."""
     # A small rate: Adam turns rounding noise of tiny gradients into steps of the rate's size.
-    config = build_config(max_steps=6, optim=OptimConfig(base_lr=1e-3, warmup_epochs=0.0))
-    journal = Journal(Path(work) / "journal.jsonl")
-    run = Pretraining(config, data=load_pretrain_data(Path(root)), work=Path(work), journal=journal)
-    run.restore(guard=lambda: None)
-    first, losses = run.step, []
-    for batch in run.load_batches():
-        losses.append(run.arch.compute_means(run.train_step(batch).terms))
-        if run.step == stop:
-            run._commit(lambda: None)
-            break
-    return {"first": first, "losses": losses, "end": run.monitor.health.compute_end()}
+    config = build_config(
+        max_steps=STEPS_IN_ALL, optim=OptimConfig(base_lr=1e-3, warmup_epochs=0.5)
+    )
+    trace: dict[str, Any] = {"losses": {}, "rows": {}, "schedules": {}, "ended": "finished"}
+    step = Pretraining.train_step
+
+    def train_step(self: Pretraining, batch: PretrainBatch) -> StepOutput:
+        output = step(self, batch)
+        trace["losses"][batch.step] = self.arch.compute_means(output.terms)
+        trace["schedules"][batch.step] = self.schedules.compute_all(batch.step)
+        keys = gather_objects((batch.image_keys.tolist(), batch.video_keys.tolist()))
+        trace["rows"][batch.step] = [sum(part, []) for part in zip(*keys, strict=True)]
+        trace["state"] = {**self.arch.compute_state(), "end": self.monitor.health.get_state()}
+        if self.step == stop and get_rank() == get_world_size() - 1:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pretraining, "train_step", train_step)
+        try:
+            run_pretrain(
+                config,
+                data=load_pretrain_data(Path(root)),
+                work=Path(folder) / "work",
+                out=Path(folder) / "out",
+                journal=Journal(Path(folder) / "journal.jsonl"),
+                guard=lambda: None,
+            )
+        except InterruptedRunError as error:
+            trace["ended"] = f"requeue {error.wants_requeue}"
+    return trace
 
 
 @pytest.mark.parametrize("stage", [1, 3])
@@ -68,19 +94,54 @@ def test_two_processes_equal_one(stage: int) -> None:
             assert values == pytest.approx(reference, rel=1e-3)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(curated: Path, tmp_path: Path) -> None:
-    whole = resume(str(curated), str(tmp_path / "whole"), 6)
-    shared = str(tmp_path / "shared")
-    (first, _) = run_ranks(resume, 2, str(curated), shared, 3)
-    rest = resume(str(curated), shared, 6)
-    assert (first["first"], rest["first"]) == (0, 3)
-    losses = first["losses"] + rest["losses"]
-    for values, expected in zip(losses, whole["losses"], strict=True):
-        assert values == pytest.approx(expected, rel=1e-5, abs=1e-5)
-    assert rest["end"] == pytest.approx(whole["end"], rel=1e-3)
+@pytest.fixture(scope="module")
+def whole(curated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return pretrain(str(curated), str(tmp_path_factory.mktemp("whole")), STEPS_IN_ALL)
+
+
+def run_at(world_size: int, *arguments: Any) -> list[dict[str, Any]]:
+    """The trace of every rank."""
+    return run_ranks(pretrain, world_size, *arguments)
+
+
+@pytest.mark.parametrize("worlds", [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    curated: Path, tmp_path: Path, whole: dict[str, Any], worlds: tuple[int, int]
+) -> None:
+    first, *others = run_at(worlds[0], str(curated), str(tmp_path), STOP)
+    for trace in (first, *others):  # all stop, for the same reason, though one was asked
+        assert trace["ended"] == "requeue True"
+        assert list(trace["losses"]) == list(range(STOP))
+    rest, *_ = run_at(worlds[1], str(curated), str(tmp_path), STEPS_IN_ALL)
+    assert rest["ended"] == "finished"
+    assert list(rest["losses"]) == list(range(STOP, STEPS_IN_ALL))
+    for name in ("rows", "schedules"):
+        assert {**first[name], **rest[name]} == whole[name], name
+    losses = {**first["losses"], **rest["losses"]}
+    worst = max(
+        (abs(value - wanted) / abs(wanted), f"{name} of step {step}", value, wanted)
+        for step, terms in whole["losses"].items()
+        for name, wanted in terms.items()
+        for value in [losses[step][name]]
+    )
+    assert worst[0] < 1e-5, f"worst of {worlds[0]} -> {worlds[1]}: {worst}"
+    print(f"worst of {worlds[0]} -> {worlds[1]}: {worst}")
+    assert_same_state(rest["state"], whole["state"])
+
+
+def assert_same_state(found: Any, wanted: Any, *, name: str = "") -> None:
+    """Weights, moments, teacher, centers and batch norm: what a reset would show in."""
+    if isinstance(wanted, Mapping):
+        assert found.keys() == wanted.keys()
+        for key in wanted:
+            assert_same_state(found[key], wanted[key], name=f"{name}/{key}")
+    elif isinstance(wanted, torch.Tensor):
+        difference = float((found.double() - wanted.double()).abs().max()) if wanted.numel() else 0
+        assert difference <= 1e-4 * (1 + float(wanted.double().abs().max())), (name, difference)
 
 
 def test_threads_must_be_what_the_receipt_says(curated: Path, tmp_path: Path) -> None:
     torch.set_num_threads(2)
     with pytest.raises(RuntimeError, match="torch runs with 2 threads, threads_per_rank says 1"):
-        resume(str(curated), str(tmp_path), 1)
+        pretrain(str(curated), str(tmp_path), 1)

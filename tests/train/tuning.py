@@ -65,6 +65,7 @@ def tune(
     signal_number: int = signal.SIGTERM,
     published: Mapping[str, Path] | None = None,
     accuracy: Callable[[ReidModel, int], Mapping[str, float]] = evaluate,
+    **loading: float,
 ) -> None:
     """Fine-tune into `folder`; this process gets the signal after a step that is asked for."""
 
@@ -83,6 +84,7 @@ def tune(
         guard=lambda: None,
         published=published,
         progress=progress,
+        **loading,  # type: ignore[arg-type]
     )
 
 

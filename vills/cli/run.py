@@ -11,7 +11,7 @@ def _add_run(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Arguments) -> int:
-    from vills.launch.local import launch_stage
+    from vills.launch.run import launch_stage
 
     stage, _, item = arguments.stage.partition("@")
     return launch_stage(Path.cwd(), stage=stage, item=item)
@@ -21,6 +21,40 @@ def _status(arguments: Arguments) -> int:
     from vills.launch.status import compute_status, format_status
 
     print(format_status(compute_status(Path.cwd())))
+    return 0
+
+
+def _add_repro(parser: ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", metavar="STAGE", help="as of `dvc repro`")
+    parser.add_argument("--cluster", default="", help="slurm, local or debug (default: what is)")
+    parser.add_argument(
+        "--detach", action="store_true", help="leave with status 75 while jobs are left"
+    )
+    parser.add_argument("--retry", choices=("failed",), help="ask again for what is over and bad")
+
+
+def _repro(arguments: Arguments) -> int:
+    from vills.launch.repro import reproduce
+
+    return reproduce(
+        Path.cwd(),
+        targets=arguments.targets,
+        cluster=arguments.cluster,
+        detach=arguments.detach,
+        retry=arguments.retry == "failed",
+    )
+
+
+def _add_explain(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "cell", help="SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC"
+    )
+
+
+def _explain(arguments: Arguments) -> int:
+    from vills.launch.explain import explain_cell
+
+    print(explain_cell(Path.cwd(), arguments.cell))
     return 0
 
 
@@ -42,5 +76,23 @@ COMMANDS = (
         needs="nothing; it works on an empty clone",
         add_arguments=lambda parser: None,
         run=_status,
+    ),
+    Command(
+        name="repro",
+        summary="Run `dvc repro` with its heavy stages as jobs of a cluster, waiting or --detach",
+        reads="dvc.yaml, params.yaml, slurm/*.yaml",
+        writes="runs/, and what `dvc repro` writes",
+        needs="sbatch, or this machine's own queue (--cluster local)",
+        add_arguments=_add_repro,
+        run=_repro,
+    ),
+    Command(
+        name="explain",
+        summary="Trace a number back to its runs, commits, data, parameters, jobs and GPU-hours",
+        reads="runs/, and artifacts/ for a number of `vills scores`",
+        writes="nothing",
+        needs="the runs behind the number",
+        add_arguments=_add_explain,
+        run=_explain,
     ),
 )

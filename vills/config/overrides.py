@@ -7,21 +7,18 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from vills.config.params import Params
 
-
-def nest_additions(overrides: Sequence[str]) -> list[str]:
+def nest_additions(overrides: Sequence[str], *, kind: type) -> list[str]:
     """`+curate.sources.new.path=x` as `+curate.sources={new: {path: x}}`; others as they are.
 
     Hydra merges a dict into a table of typed entries, and so makes a typed entry of it; a new key
     of such a table it would give the bare dict, which the table refuses.
     """
-    return [_nest(override) for override in overrides]
+    return [_nest(override, kind) for override in overrides]
 
 
-def find_table(key: str) -> str:
-    """The table of typed entries that a dotted key is below, such as curate.sources; or empty."""
-    kind: Any = Params
+def find_table(key: str, *, kind: Any) -> str:
+    """Table of typed entries that a dotted key of `kind` is below: curate.sources; or empty."""
     parts = key.split(".")
     for place, part in enumerate(parts[:-1], start=1):
         hint = get_type_hints(kind).get(part)
@@ -34,7 +31,7 @@ def find_table(key: str) -> str:
 
 
 def find_strangers(node: Any, at: str = "") -> list[str]:
-    """Dotted keys that no field of the parameters has; a leading + lets them in."""
+    """Dotted keys that no field of the dataclasses has; a leading + lets them in."""
     if not isinstance(node, DictConfig):
         return []
     kind = OmegaConf.get_type(node)
@@ -49,9 +46,9 @@ def find_strangers(node: Any, at: str = "") -> list[str]:
     return strangers
 
 
-def _nest(override: str) -> str:
+def _nest(override: str, kind: type) -> str:
     found = re.fullmatch(r"(\++)([^=]+)=(.*)", override, re.DOTALL)
-    table = find_table(found[2]) if found else ""
+    table = find_table(found[2], kind=kind) if found else ""
     if found is None or not table:
         return override
     plus, key, value = found.groups()

@@ -3,12 +3,13 @@
 Legend: B inputs of a batch, T frames of a clip, H x W pixels of an input.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from vills.config.checks import check_choice
 from vills.data.clip_plans import plan_clips, plan_frames
@@ -18,6 +19,7 @@ from vills.data.normalise import normalise
 from vills.data.records import Manifest
 from vills.data.reid_transforms import load_inputs
 from vills.data.shards import ShardReader
+from vills.data.workers import iterate_shielded
 from vills.errors import UserError
 
 MODES = ("frame", "clip")
@@ -93,7 +95,7 @@ def build_feature_loader(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """(inputs, rows of the manifest), rows ascending; pool what repeats a row.
 
     mode frame: every frame of `plan_frames` by itself, [B, 3, H, W]; an image is one frame.
@@ -126,15 +128,10 @@ def build_feature_loader(
         batch_size=batch_size,
         as_clips=mode == "clip",
     )
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        inputs,
-        batch_size=None,
-        sampler=range(rank, -(-len(plan) // batch_size), world_size),
-        num_workers=workers,
-        multiprocessing_context="fork" if workers else None,
-    )
-    for pixels, rows in loader:
-        yield normalise(pixels), rows
+    numbers = range(rank, -(-len(plan) // batch_size), world_size)
+    with closing(iterate_shielded(inputs, numbers=numbers, workers=workers)) as loader:
+        for pixels, rows in loader:
+            yield normalise(pixels), rows
 
 
 def _plan_inputs(

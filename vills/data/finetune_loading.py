@@ -4,12 +4,13 @@ Legend: T frames of a clip, H x W pixels of an input, P people and K samples of 
 batch. A slot is a place of a batch that wants an image, or a clip.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
@@ -23,6 +24,7 @@ from vills.data.reid_transforms import augment_inputs
 from vills.data.rng import sample_key, sample_rng
 from vills.data.samplers import REID_STREAM
 from vills.data.tracks import cut_tracks
+from vills.data.workers import iterate_shielded
 
 SLOTS = {"image": ("image",), "video": ("clip",), "mixed": ("image", "clip")}
 """Slots of a batch, P x K of each."""
@@ -88,18 +90,13 @@ class FinetuneLoader(Dataset[ReidBatch]):
         """Batches of every epoch: what schedules count by."""
         return self._sampler.num_batches
 
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[ReidBatch]:
+    def epoch(self, epoch: int, *, start: int = 0) -> Generator[ReidBatch, None, None]:
         """This rank's rows of the batches of an epoch, from batch `start`."""
         self._epoch, self._batches = epoch, self._sampler.epoch(epoch)
-        loader: DataLoader[ReidBatch] = DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(start, self.num_batches),
-            num_workers=self._workers,
-            multiprocessing_context="fork" if self._workers else None,
-        )
-        for batch in loader:
-            yield replace(batch, inputs=tuple(normalise(part) for part in batch.inputs))
+        numbers = range(start, self.num_batches)
+        with closing(iterate_shielded(self, numbers=numbers, workers=self._workers)) as loader:
+            for batch in loader:
+                yield replace(batch, inputs=tuple(normalise(part) for part in batch.inputs))
 
     def __getitem__(self, number: int) -> ReidBatch:
         """Batch `number` of the current epoch, pixels as uint8."""

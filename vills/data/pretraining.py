@@ -5,12 +5,13 @@ N patches of an image view, Nf of a frame, A areas, K LSE views per area, H x W 
 h x w of an LSE view.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from vills.areas import AREAS
 from vills.config.pretrain import PretrainConfig
@@ -23,6 +24,7 @@ from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
 from vills.data.rng import sample_key, sample_rng
 from vills.data.samplers import IMAGE_STREAM, VIDEO_STREAM
 from vills.data.transforms import FILL, ViewDraw, apply_view, padded_size, sample_view, to_channels
+from vills.data.workers import iterate_shielded
 
 Rows = Sequence[tuple[int, int]]
 Arrays = dict[str, np.ndarray]
@@ -209,26 +211,20 @@ def build_pretrain_loader(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
-) -> Iterator[PretrainBatch]:
+) -> Generator[PretrainBatch, None, None]:
     """Batches of steps start_step, ..., start_step + num_steps - 1.
 
     Pixels are normalised here, in the consumer's process: workers hand over bytes, a quarter of the
     floats.
     """
     steps = PretrainSteps(data, config=config, rank=rank, world_size=world_size)
-    loader: DataLoader[PretrainBatch] = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=range(start_step, start_step + num_steps),
-        num_workers=workers,
-        # fork: the workers share manifests, masks and the cache of decoded frames
-        multiprocessing_context="fork" if workers else None,
-    )
-    for batch in loader:
-        yield replace(
-            batch,
-            images=normalise(batch.images),
-            frames=normalise(batch.frames),
-            image_lse=normalise(batch.image_lse, weight=batch.image_lse_weight),
-            clip_lse=normalise(batch.clip_lse, weight=batch.clip_lse_weight),
-        )
+    numbers = range(start_step, start_step + num_steps)
+    with closing(iterate_shielded(steps, numbers=numbers, workers=workers)) as loader:
+        for batch in loader:
+            yield replace(
+                batch,
+                images=normalise(batch.images),
+                frames=normalise(batch.frames),
+                image_lse=normalise(batch.image_lse, weight=batch.image_lse_weight),
+                clip_lse=normalise(batch.clip_lse, weight=batch.clip_lse_weight),
+            )

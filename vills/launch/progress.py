@@ -7,8 +7,9 @@ import time
 class ProgressLine:
     """Callable (label, done, total) that tells the user how far a stage is."""
 
-    def __init__(self, name: str, *, every_seconds: float = 5.0) -> None:
+    def __init__(self, name: str, *, every_seconds: float = 5.0, silent: bool = False) -> None:
         self._name = name
+        self._silent = silent
         self._terminal = sys.stderr.isatty()
         self._every = 0.2 if self._terminal else every_seconds
         self._start = time.monotonic()
@@ -27,6 +28,8 @@ class ProgressLine:
 
     def _show(self) -> None:
         line, self._held = self._held, ""
+        if self._silent:
+            return
         if self._terminal:
             print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
             self._open = True

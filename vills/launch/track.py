@@ -7,13 +7,17 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from vills.launch.local import get_runs_root
+from vills.launch.desk import Desk
+from vills.launch.stage import get_runs_root
+from vills.launch.sweep import list_records
+from vills.launch.sweep_tracking import sync_sweep
+from vills.launch.sweeping import look_at_sweep
 from vills.tracking.mlflow_sync import sync_run
 from vills.tracking.settings import LIMITS, load_tracking_settings
 
 
 def sync_all(project: Path) -> int:
-    """Replay every run's journal; 1 if a tracker refused one."""
+    """Replay every run's journal, and bring every sweep up to date; 1 if a tracker refused one."""
     settings = load_tracking_settings(project)
     if settings is None:
         print("VILLS_TRACKING is off; unset it first")
@@ -24,7 +28,19 @@ def sync_all(project: Path) -> int:
         label = f"{receipt.parent.parent.name} {receipt.parent.name[:12]}"
         print(f"{label}: {f'{result.num_points} points' if result.ok else result.reason}")
         failures += not result.ok
-    return int(failures > 0)
+    return int(failures + _sync_sweeps(project) > 0)
+
+
+def _sync_sweeps(project: Path) -> int:
+    """Parents and children; the number of sweeps that a tracker refused."""
+    desk = Desk(project)
+    failures = 0
+    for name in list_records(desk.runs):
+        record, state = look_at_sweep(desk, name)
+        result = sync_sweep(desk, record, state, every=0.0, say=lambda text: None)
+        print(f"sweep {name}: {'up to date' if result.ok else result.reason}")
+        failures += not result.ok
+    return failures
 
 
 def serve_ui(project: Path, *, port: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torchvision.models.detection import KeypointRCNN, keypointrcnn_resnet50_fpn
 
+from vills.distributed import get_device
 from vills.lse.crop import Crop, Floats
 from vills.lse.keypoints import Keypoints
 from vills.lse.state_dicts import load_weights
@@ -58,5 +59,4 @@ def build_torchvision_detector(path: Path) -> TorchvisionDetector:
     """
     model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     load_weights(model, field="lse.keypoint_weights", path=path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return TorchvisionDetector(model, device=device)
+    return TorchvisionDetector(model, device=get_device())

@@ -3,11 +3,9 @@
 import hashlib
 import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
-from os import _exit
+from collections.abc import Callable, Generator
+from concurrent.futures import as_completed
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +22,13 @@ from vills.data.shards import ShardReader
 from vills.lse.chunk import KEYPOINTS, KEYPOINTS_SCHEMA, ChunkWorker, iterate_chunks, load_summary
 from vills.lse.digest import compute_cache_key
 from vills.lse.parts import build_keypoint_detector, build_segmenter
+from vills.lse.sharing import ChunkCount, join_summaries
 from vills.lse.summary import Summary
 from vills.lse.weights_files import compute_file_digest
+from vills.runs.pool import open_pool
 
 Progress = Callable[[str, int, int], None]
 CHUNK_RECORDS = 64
-_STATE = "state.json"
 _Jobs = list[tuple[Path, range]]
 
 
@@ -45,12 +44,18 @@ def extract_source(
     progress: Progress | None = None,
     workers: int = 1,
     chunk_records: int = CHUNK_RECORDS,
+    rank: int = 0,
+    world_size: int = 1,
+    guard: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Compute the LSE cache of one source; may be killed at any moment and called again.
 
     Reads `curated`/manifest.parquet and its shards. Finished chunks stay in `work`; `out` gets
     keypoints.parquet, masks_<area>.parquet and report.json, the same bytes whatever the number of
-    workers and the interruptions.
+    workers and ranks and the interruptions.
+
+    Ranks share the chunks by number, and `work` is all that they know of each other. Rank 0 then
+    waits for the others' chunks and publishes; the others return after their own.
 
     Args:
         name: the source, for progress.
@@ -63,33 +68,41 @@ def extract_source(
         progress: told (label, records done, records in all).
         workers: processes, unless K or M is a torch network, which fills the device by itself.
         chunk_records: records of a chunk.
+        rank: of this process.
+        world_size: processes that are called like this one, on any machines.
+        guard: raises if another attempt owns the run; asked before anything is published.
+
+    Returns:
+        Counts over the source; on another rank than 0, over its own chunks.
 
     Raises:
         ConfigError: missing predictions or weights, or more corrupt records than allowed.
     """
     manifest = load_manifest(curated / "manifest.parquet")
     key = compute_work_key(config, curated=curated, root=root, weights=weights)
-    _prepare_work(work, f"{key}-{chunk_records}")
+    folder = _open_work(work, f"{key[:32]}-{chunk_records}", is_first=rank == 0)
     jobs = [
-        (work / f"chunk-{number:06d}", rows)
+        (folder / f"chunk-{number:06d}", rows)
         for number, rows in enumerate(iterate_chunks(len(manifest), size=chunk_records))
     ]
-    todo = [(folder, rows) for folder, rows in jobs if load_summary(folder) is None]
-    done = len(manifest) - sum(len(rows) for _, rows in todo)
-    report = progress or (lambda label, done, total: None)
-    report(name, done, len(manifest))
-    for finished in _run_jobs(
+    # By number, not by what is unfinished: ranks that look at different times agree on it.
+    own = jobs[rank::world_size]
+    todo = [(chunk, rows) for chunk, rows in own if load_summary(chunk) is None]
+    count = ChunkCount(jobs, name=name, progress=progress)
+    count.report()
+    finished = _run_jobs(
         todo, workers=workers, config=config, curated=curated, root=root, weights=weights
-    ):
-        done += finished
-        report(name, done, len(manifest))
-    summary = Summary()
-    for folder, _ in jobs:
-        part = load_summary(folder)
-        assert part is not None, f"{folder} was computed and has no summary"
-        summary.add(part)
+    )
+    with closing(finished) as steps:
+        for _ in steps:
+            count.report()
+    if rank:
+        return join_summaries(own)
+    count.wait()
+    summary = join_summaries(jobs)
     _check_corrupt(summary, config)
-    _publish(out, [folder for folder, _ in jobs], summary)
+    guard()
+    _publish(out, [chunk for chunk, _ in jobs], summary)
     return summary
 
 
@@ -112,15 +125,14 @@ def compute_work_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _prepare_work(work: Path, key: str) -> None:
-    """Keep finished chunks of the same work, drop those of another."""
-    state = work / _STATE
-    if state.is_file() and json.loads(state.read_text())["key"] == key:
-        return
-    for folder in work.glob("chunk-*"):
-        shutil.rmtree(folder)
-    with atomic_path(state) as temporary:
-        temporary.write_text(json.dumps({"key": key}))
+def _open_work(work: Path, key: str, *, is_first: bool) -> Path:
+    """A folder per key, so that ranks need not wait for one another; other work is dropped."""
+    folder = work / key
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in work.iterdir() if is_first else ():
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
 
 
 def _build_worker(
@@ -143,8 +155,8 @@ def _run_jobs(
     curated: Path,
     root: Path | None,
     weights: Path | None,
-) -> Iterator[int]:
-    """Compute chunks here or in processes, yielding the number of records of each."""
+) -> Generator[Path, None, None]:
+    """Compute chunks here or in processes, yielding each when it is finished; to be closed."""
     if not jobs:
         return
     if config.keypoint_detector == "torchvision" or config.segmenter == "sam":
@@ -153,20 +165,13 @@ def _run_jobs(
         worker = _build_worker(config, curated, root, weights)
         for folder, rows in jobs:
             worker.compute(folder, rows=rows)
-            yield len(rows)
+            yield folder
         return
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=get_context("spawn"),
-        initializer=_start_process,
-        initargs=(config, curated, root, weights),
-    ) as pool:
+    arguments = (config, curated, root, weights)
+    with open_pool(min(workers, len(jobs)), start=_start_process, arguments=arguments) as pool:
         futures = [pool.submit(_compute_in_process, folder, rows) for folder, rows in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for future in as_completed(futures):
+            yield future.result()
 
 
 _process_worker: list[ChunkWorker] = []
@@ -175,21 +180,12 @@ _process_worker: list[ChunkWorker] = []
 def _start_process(
     config: LseConfig, curated: Path, root: Path | None, weights: Path | None
 ) -> None:
-    parent = parent_process()
-    assert parent is not None, "only a child process is started this way"
-
-    def follow() -> None:
-        parent.join()
-        _exit(1)
-
-    # A pool's processes outlive a killed parent and wait for work for ever.
-    threading.Thread(target=follow, daemon=True).start()
     _process_worker.append(_build_worker(config, curated, root, weights))
 
 
-def _compute_in_process(folder: Path, rows: range) -> int:
+def _compute_in_process(folder: Path, rows: range) -> Path:
     _process_worker[0].compute(folder, rows=rows)
-    return len(rows)
+    return folder
 
 
 def _check_corrupt(summary: Summary, config: LseConfig) -> None:

@@ -12,6 +12,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 
+from vills.distributed import get_device
 from vills.lse.crop import Crop, Floats, Labels
 from vills.lse.segmenter import AreaMask, AreaMasks, has_positive
 from vills.lse.state_dicts import load_weights
@@ -109,5 +110,4 @@ def build_sam_segmenter(path: Path, *, sam_type: str, precision: str) -> SamSegm
     # The registry's own `checkpoint=` unpickles; the weights are loaded here instead.
     model = sam_model_registry[sam_type](checkpoint=None)
     load_weights(model, field="lse.segmenter_weights", path=path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return SamSegmenter(model, device=device, precision=precision)
+    return SamSegmenter(model, device=get_device(), precision=precision)

@@ -1,12 +1,9 @@
 """Units of work, rendered here or in several processes."""
 
-import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context, parent_process
 
 import cv2
 import pyarrow as pa
@@ -14,6 +11,7 @@ import pyarrow as pa
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.layouts import LAYOUTS
 from vills.miniature.sink import Sink
+from vills.runs.pool import open_pool
 
 _AHEAD = 2  # units per process that are handed out; what is done waits for the writer in memory
 
@@ -46,37 +44,20 @@ def render_unit(config: MiniatureConfig, unit: Unit) -> RenderedUnit:
 
 def render_units(
     config: MiniatureConfig, units: Sequence[Unit], *, workers: int
-) -> Iterator[RenderedUnit]:
-    """Yield each unit once it is rendered, with several workers in any order."""
+) -> Generator[RenderedUnit, None, None]:
+    """Yield each unit once it is rendered, with several workers in any order; to be closed."""
     workers = min(workers, len(units))
     if workers <= 1:
         yield from (render_unit(config, unit) for unit in units)
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_process) as pool:
+    # One thread each: processes share the cores already.
+    with open_pool(workers, start=cv2.setNumThreads, arguments=(1,)) as pool:
         left = iter(units)
         running: set[Future[RenderedUnit]] = set()
-        try:
-            while True:
-                free = _AHEAD * workers - len(running)
-                running |= {pool.submit(render_unit, config, unit) for unit in islice(left, free)}
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_process() -> None:
-    # One thread each: processes share the cores already.
-    cv2.setNumThreads(1)
-    parent = parent_process()
-    assert parent is not None, "only a child process is started this way"
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    # A pool's processes outlive a killed parent and wait for work for ever.
-    threading.Thread(target=follow, daemon=True).start()
+        while True:
+            free = _AHEAD * workers - len(running)
+            running |= {pool.submit(render_unit, config, unit) for unit in islice(left, free)}
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -46,11 +47,12 @@ def render_world(
     ]
     left = [unit for unit in units if not _is_done(unit, out=out, state=state)]
     done = len(units) - len(left)
-    for rendered in render_units(config, left, workers=workers):
-        _write_unit(rendered, out=out, state=state)
-        done += 1
-        if progress is not None:
-            progress(rendered.unit.dataset, done, len(units))
+    with closing(render_units(config, left, workers=workers)) as finished:
+        for rendered in finished:
+            _write_unit(rendered, out=out, state=state)
+            done += 1
+            if progress is not None:
+                progress(rendered.unit.dataset, done, len(units))
     for name in config.datasets:
         _finish(config, name, out=out, state=state)
     if work is None:

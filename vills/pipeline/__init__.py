@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vills.config.checks import ConfigError
 
@@ -24,6 +24,7 @@ STAGES = ("miniature", "curate", "lse", "pretrain", "finetune", "evaluate", "rep
 
 Progress = Callable[[str, int, int], None]
 Config = TypeVar("Config")
+Ranks = Literal["one", "group", "shares"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Stage:
     """Data sets that it runs for."""
     names: Callable[["Params", str], Mapping[str, str]] = lambda params, item: {}
     """What stands for a name in `sections`, where it depends on the parameters."""
+    ranks: Ranks = "one"
+    """In how many processes it may run. one: a single one. group: any number, which form a
+    torch.distributed group (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); all end
+    together. shares: any number, which share the work through the run's folder and know of each
+    other by RANK and WORLD_SIZE alone; rank 0 ends last. Rank 0 alone publishes and speaks."""
 
     def list_sections(self, params: "Params", item: str) -> dict[str, str]:
         """Its sections by dotted name, keyed without the part in braces."""
@@ -125,12 +131,29 @@ def count_workers() -> int:
 
 
 def count_loaders() -> int:
-    """Processes that load batches beside a training: `count_workers` beyond two, else none.
+    """Processes that load batches beside a training: VILLS_LOADERS; no result depends on it.
 
-    A loader in the training's own process reads in step order; others pay off beyond two cores.
+    Without it, `count_workers` beyond two, else none: a loader in the training's own process reads
+    in step order, others pay off beyond two cores.
+
+    Raises:
+        ConfigError: if it is no number.
     """
-    workers = count_workers()
-    return workers if workers > 2 else 0
+    value = os.environ.get("VILLS_LOADERS")
+    if not value:
+        workers = count_workers()
+        return workers if workers > 2 else 0
+    if not value.isdigit():
+        raise ConfigError(
+            f"VILLS_LOADERS = {value!r} is not allowed. Allowed: 0 and more. "
+            "What to do: export VILLS_LOADERS=2, or unset it."
+        )
+    return int(value)
+
+
+def get_share() -> tuple[int, int]:
+    """(RANK, WORLD_SIZE) that a launcher set, else (0, 1): for a stage of `ranks="shares"`."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def get_data_root() -> Path:

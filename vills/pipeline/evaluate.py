@@ -20,6 +20,7 @@ from vills.pipeline import (
 if TYPE_CHECKING:
     from vills.config.params import Params
     from vills.evaluation.baselines import ModelRow
+    from vills.evaluation.evaluate import Results
     from vills.models.backbone import Backbone
     from vills.models.reid import ReidModel
 
@@ -29,9 +30,11 @@ ROWS = {"pretrained": "finetuned"}
 
 def run(context: StageContext) -> None:
     """Score every model under every protocol, on every split."""
+    from vills.distributed import barrier, init_process_group, is_main
     from vills.evaluation.evaluate import evaluate_dataset
     from vills.evaluation.splits import load_test_sets
 
+    init_process_group()
     config = context.config("evaluate", EvaluateConfig)
     trained = context.config("finetune", FinetuneConfig)
     splits = load_test_sets(context.inputs["curated"] / context.item, split_ids=config.split_ids)
@@ -42,8 +45,15 @@ def run(context: StageContext) -> None:
         input_size=trained.input_size,
         out=context.outs["evaluate"],
         work=context.work / "rows",
-        progress=context.progress,
+        progress=context.progress if is_main() else None,
     )
+    if is_main():
+        _save_scores(context, config, results)
+    barrier()
+
+
+def _save_scores(context: StageContext, config: EvaluateConfig, results: "Results") -> None:
+    """The few numbers that are compared between runs, and their plot."""
     headlines = pick_headlines(results["rows"])
     _save_plot(context.outs["plots"], headlines)
     scores: dict[str, dict[str, Any]] = {}
@@ -145,21 +155,17 @@ def _save_plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _load_reid(folder: Path) -> "ReidModel":
+    from vills.distributed import get_device
     from vills.models.weights import load_reid
 
-    return load_reid(folder).to(_pick_device()).eval()
+    return load_reid(folder).to(get_device()).eval()
 
 
 def _load_backbone(folder: Path) -> "Backbone":
+    from vills.distributed import get_device
     from vills.models.weights import load_backbone
 
-    return load_backbone(folder).to(_pick_device()).eval()
-
-
-def _pick_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return load_backbone(folder).to(get_device()).eval()
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
@@ -190,5 +196,6 @@ STAGE = Stage(
     run=run,
     summary="Retrieval scores of fine-tuned models beside baselines",
     items=_items,
+    ranks="group",
     names=lambda params, item: {"model": params.evaluate[item].model},
 )

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 def run(context: StageContext) -> None:
     """Train one model per initialisation and split; accuracy is recorded and selects nothing."""
     from vills.data.reid import load_reid_data
-    from vills.distributed import is_main
+    from vills.distributed import barrier, init_process_group, is_main
     from vills.evaluation.accuracy import check_accuracy, compute_accuracy
     from vills.train.finetune import ACCURACY, run_finetune
     from vills.train.results import save_json
 
+    init_process_group()
     config = context.config("finetune", FinetuneConfig)
     folder = context.inputs["curated"] / context.item
     data = {
@@ -40,7 +41,8 @@ def run(context: StageContext) -> None:
     }
     for split in data.values():
         check_accuracy(data=split, config=config)
-    context.progress("; ".join(split.describe() for split in data.values()), 0, 1)
+    if is_main():
+        context.progress("; ".join(split.describe() for split in data.values()), 0, 1)
 
     def evaluate(model: "ReidModel", split_id: int) -> dict[str, float]:
         return compute_accuracy(model, data=data[split_id], config=config)
@@ -65,6 +67,7 @@ def run(context: StageContext) -> None:
         accuracy = json.loads((out / ACCURACY).read_text())
         _save_plot(context.outs["plots"], accuracy)
         context.save_metrics({"last": {context.item: _get_last(accuracy)}})
+    barrier()
 
 
 def _get_last(
@@ -121,4 +124,5 @@ STAGE = Stage(
     run=run,
     summary="Supervised fine-tuning from several initialisations and splits",
     items=_items,
+    ranks="group",
 )

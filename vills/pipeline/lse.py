@@ -12,6 +12,7 @@ from vills.pipeline import (
     count_workers,
     get_data_root,
     get_metrics_path,
+    get_share,
     get_weights_path,
     get_weights_root,
 )
@@ -29,6 +30,7 @@ def run(context: StageContext) -> None:
     curate = context.config("curate", CurateConfig)
     root = context.inputs["world"] if curate.root == "miniature" else get_data_root()
     metrics: dict[str, Any] = {}
+    rank, world_size = get_share()
     for name, source in curate.sources.items():
         if source.role == "reid":
             continue
@@ -41,11 +43,14 @@ def run(context: StageContext) -> None:
             out=out,
             work=context.work / name,
             weights=get_weights_root() if _names_weights(config) else None,
-            progress=context.progress,
+            progress=context.progress if rank == 0 else None,
             workers=count_workers(),
+            rank=rank,
+            world_size=world_size,
+            guard=context.guard,
         )
         truth = root / "truth" / f"{name}.parquet"
-        if truth.exists():
+        if truth.exists() and rank == 0:
             scores = compute_area_scores(
                 out,
                 curated=context.inputs["curated"] / name,
@@ -53,7 +58,8 @@ def run(context: StageContext) -> None:
                 frame_stride=config.frame_stride,
             )
             metrics[name] = {area: score.iou for area, score in scores.items()}
-    context.save_metrics({"iou": metrics})
+    if rank == 0:
+        context.save_metrics({"iou": metrics})
 
 
 def _names_weights(config: LseConfig) -> bool:
@@ -77,5 +83,6 @@ STAGE = Stage(
     inputs=_inputs,
     outs=lambda item: {"lse": ARTIFACTS / "lse", "metrics": get_metrics_path("lse")},
     run=run,
+    ranks="shares",
     summary="Keypoints prompt a segmenter for the masks of all areas (eq. 1 to 5)",
 )

@@ -25,6 +25,7 @@ CACHE_MB = 1024.0
 
 def run(context: StageContext) -> None:
     """Train, export student and teacher, and state how healthy it was."""
+    from vills.distributed import barrier, is_main
     from vills.train.pretrain import run_pretrain
 
     config = context.config("pretrain", PretrainConfig)
@@ -41,14 +42,16 @@ def run(context: StageContext) -> None:
         workers=count_loaders(),
         initial=context.inputs.get("initial"),
     )
-    save_curves(context.outs["plots"], context.journal)
-    context.save_metrics(
-        {
-            "images": data.num_images,
-            "videos": data.num_videos,
-            "last": get_last_losses(context.outs["plots"]),
-        }
-    )
+    if is_main():
+        save_curves(context.outs["plots"], context.journal)
+        context.save_metrics(
+            {
+                "images": data.num_images,
+                "videos": data.num_videos,
+                "last": get_last_losses(context.outs["plots"]),
+            }
+        )
+    barrier()
 
 
 def get_last_losses(curves: Path) -> dict[str, float]:
@@ -89,4 +92,5 @@ STAGE = Stage(
     },
     run=run,
     summary="Self-supervised pre-training on images and videos (eq. 6 to 12)",
+    ranks="group",
 )

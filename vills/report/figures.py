@@ -18,7 +18,7 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 Bands = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Label -> (low, high) around its line."""
 
-_COLOURS = ("#1f6f8b", "#d1495b", "#66a182", "#edae49", "#7a5195", "#4f4f4f", "#c8553d", "#2d936c")
+COLOURS = ("#1f6f8b", "#d1495b", "#66a182", "#edae49", "#7a5195", "#4f4f4f", "#c8553d", "#2d936c")
 _DASHES = ("-", "--", ":")
 MAX_INSIDE = 6
 """Lines whose names fit inside a panel; those of more stand beside it."""
@@ -56,8 +56,8 @@ def build_curves(
         shades = (bands or {}).get(name, {})
         for number, (label, (x, y)) in enumerate(series.items()):
             xs, ys = _smooth(x, y, smooth)
-            colour = _COLOURS[number % len(_COLOURS)]
-            dashes = _DASHES[number // len(_COLOURS) % len(_DASHES)]
+            colour = COLOURS[number % len(COLOURS)]
+            dashes = _DASHES[number // len(COLOURS) % len(_DASHES)]
             marker = "o" if len(xs) < 25 else None
             axis.plot(
                 xs, ys, dashes, label=label, color=colour, lw=1.6, marker=marker, markersize=3
@@ -75,7 +75,7 @@ def build_curves(
             axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         elif len(series) > 1:
             axis.legend(fontsize=7, frameon=False)
-    return _to_png(figure)
+    return build_png(figure)
 
 
 def build_data_uri(content: bytes, kind: str = "image/png") -> str:
@@ -91,7 +91,8 @@ def _smooth(x: Sequence[float], y: Sequence[float], window: int) -> tuple[np.nda
     return xs[window - 1 :], np.convolve(ys, kernel, mode="valid")
 
 
-def _to_png(figure: Figure) -> bytes:
+def build_png(figure: Figure) -> bytes:
+    """A figure's bytes; it is closed."""
     buffer = io.BytesIO()
     # The writer's name and version would make the bytes depend on the installation.
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})

@@ -10,7 +10,7 @@ from typing import Any
 
 from vills.runs.code_digest import compute_code_state
 from vills.runs.digest import DigestCache, compute_digest
-from vills.runs.errors import RunError
+from vills.runs.errors import DriftError, RunError
 from vills.runs.fingerprint import find_differences
 from vills.runs.receipt import Receipt
 
@@ -47,8 +47,29 @@ def find_input_drift(receipt: Receipt, inputs: Mapping[str, Path], cache: Digest
     return lines
 
 
-def say_drift(label: str, changed: list[str]) -> str:
-    """Write the message of a `DriftError`."""
+def refuse_drift(
+    label: str,
+    receipt: Receipt,
+    *,
+    inputs: Mapping[str, Path],
+    cache: DigestCache,
+    params: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse a run whose inputs, code or (if given) parameters are not the receipt's any more.
+
+    Raises:
+        DriftError: naming what changed.
+    """
+    changed = [
+        *(find_param_drift(receipt, params) if params is not None else []),
+        *find_input_drift(receipt, inputs, cache),
+        *find_code_drift(receipt),
+    ]
+    if changed:
+        raise DriftError(_say(label, changed))
+
+
+def _say(label: str, changed: list[str]) -> str:
     lines = "\n  ".join(changed)
     return (
         f"{label} cannot be handed to DVC, which would record the new state as the one that made "

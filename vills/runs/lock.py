@@ -12,15 +12,16 @@ server's clock, never between hosts.
 
 import errno
 import os
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vills.runs.errors import LostRunError
+from vills.runs.errors import HeldRunError, LostRunError
 from vills.runs.machine import ProcessIdentity, load_process_identity
 from vills.tracking.files import DiskFullError, load_json, save_json
 
@@ -29,6 +30,22 @@ STALE_SECONDS = 90.0
 POLL_SECONDS = 0.5
 SPEAK_SECONDS = 30.0
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How a process asks for a run."""
+
+    stale_after: float = STALE_SECONDS
+    """A writer on another host is given up after so many silent seconds."""
+    patience: float | None = None
+    """Seconds to wait for a living writer; None: as long as it takes."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Kept with the attempt: ranks, devices."""
+
+
+PATIENT = Claim()
+"""Waits for another writer as long as it takes, then collects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,7 @@ class RunLock:
         is_done: Callable[[], bool],
         notes: Mapping[str, Any],
         progress: Callable[[str], None],
+        patience: float | None = None,
     ) -> int | None:
         """Become the writer, waiting for the present one; None when the run got done meanwhile.
 
@@ -77,18 +95,28 @@ class RunLock:
             is_done: Asked while waiting; a finished run needs no writer.
             notes: Kept in the attempt's file beside the process's identity.
             progress: Gets a line when waiting begins and every half minute.
+            patience: Seconds to wait for a living writer; None: as long as it takes.
+
+        Raises:
+            HeldRunError: when the present writer still lives after `patience`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        spoken = float("-inf")
+        begun, spoken = time.monotonic(), float("-inf")
         while not is_done():
             newest = get_last_attempt(self.folder)
             if newest == 0 or not self._is_held(newest):
                 if self._claim(newest + 1, notes):
                     return self._start(newest + 1)
                 continue
+            if patience is not None and time.monotonic() - begun > patience:
+                raise HeldRunError(
+                    f"{self.folder.parent} is being written by {self._describe(newest)}; two "
+                    "writers are never let in. What to do: wait for it, or end it; then give the "
+                    "same command again."
+                )
             if time.monotonic() - spoken > SPEAK_SECONDS:
                 spoken = time.monotonic()
-                progress(self._describe(newest))
+                progress(f"waits for {self._describe(newest)}")
             time.sleep(POLL_SECONDS)
         return None
 
@@ -122,6 +150,11 @@ class RunLock:
             os.link(get_attempt_path(self.folder, attempt), end)
             raise
 
+    def find_holder(self) -> int:
+        """Number of the attempt that writes the run now; 0 if nobody does."""
+        newest = get_last_attempt(self.folder)
+        return newest if newest and self._is_held(newest) else 0
+
     def _start(self, attempt: int) -> int:
         self.attempt = attempt
         self._stop.clear()
@@ -153,6 +186,8 @@ class RunLock:
         if get_end_path(self.folder, attempt).exists():
             return False
         identity = load_identity(self.folder, attempt)
+        if identity is not None and identity.is_superseded():
+            return False
         alive = identity.is_alive() if identity is not None else None
         if alive is not None:
             return alive
@@ -175,7 +210,12 @@ class RunLock:
             job = f", SLURM job {identity.slurm_job}" if identity.slurm_job else ""
             who = f"process {identity.pid} on {identity.host}{job}"
         silence = max(0.0, self._get_silence(attempt))
-        return f"waits for attempt {attempt} by {who} (last sign of life {silence:.0f} s ago)"
+        return f"attempt {attempt} by {who} (last sign of life {silence:.0f} s ago)"
+
+
+def print_line(text: str) -> None:
+    """Say something about a run on stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def get_attempt_path(folder: Path, attempt: int) -> Path:
@@ -200,8 +240,9 @@ def load_identity(folder: Path, attempt: int) -> ProcessIdentity | None:
     """Read who an attempt is; None for a file that is not (yet) readable."""
     try:
         value = load_json(get_attempt_path(folder, attempt))
-        return ProcessIdentity(**{name: value[name] for name in ProcessIdentity.__slots__})
-    except (FileNotFoundError, ValueError, KeyError):
+        known = {name: value[name] for name in ProcessIdentity.__slots__ if name in value}
+        return ProcessIdentity(**known)
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

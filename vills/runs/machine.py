@@ -10,9 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from vills.tracking.files import load_json
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # dvc.lock changes with every stage of `dvc repro`, and what it says is in the inputs' digests.
 GIT_PATHS = ("--", ".", ":(exclude)dvc.lock")
+GIT_NAME, DIFF_NAME = "git.json", "code.diff"
+"""What a snapshot of the code says about the checkout that it was taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,10 @@ class ProcessIdentity:
     """Two containers on one host do not see each other's processes."""
     started: int
     """Start of the process in clock ticks since boot: a reused pid has another."""
-    slurm_job: str
+    slurm_job: str = ""
     """SLURM job id, or empty."""
+    slurm_restart: str = ""
+    """How often SLURM has started that job again; empty before the first time."""
 
     def is_alive(self) -> bool | None:
         """Look whether the process still runs; None when that cannot be seen from here."""
@@ -39,7 +45,13 @@ class ProcessIdentity:
             return None
         if self.pid_namespace != here.pid_namespace:
             return None
-        return _read_start(self.pid) == self.started
+        return read_start(self.pid) == self.started
+
+    def is_superseded(self) -> bool:
+        """Whether SLURM has started this very job anew, as this process; it runs no job twice."""
+        here = load_process_identity()
+        same = bool(self.slurm_job) and self.slurm_job == here.slurm_job
+        return same and self.slurm_restart != here.slurm_restart
 
 
 def load_process_identity() -> ProcessIdentity:
@@ -51,8 +63,9 @@ def load_process_identity() -> ProcessIdentity:
         pid=os.getpid(),
         boot_id=boot.read_text().strip() if boot.exists() else "",
         pid_namespace=str(namespace.readlink()) if namespace.is_symlink() else "",
-        started=_read_start(os.getpid()) or 0,
+        started=read_start(os.getpid()) or 0,
         slurm_job=os.environ.get("SLURM_JOB_ID", ""),
+        slurm_restart=os.environ.get("SLURM_RESTART_COUNT", ""),
     )
 
 
@@ -78,8 +91,11 @@ def collect_packages() -> dict[str, str]:
 def collect_git(folder: Path) -> dict[str, Any]:
     """Describe the checkout around `folder`: commit, dirty flag, digest of the difference.
 
-    Without git, or outside a checkout, the commit is None.
+    Without git, or outside a checkout, the commit is None. A snapshot of the code carries the
+    description of the checkout that it was taken from.
     """
+    if (folder / GIT_NAME).is_file():
+        return load_json(folder / GIT_NAME)
     commit = _run_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None, "diff_digest": None}
@@ -90,6 +106,9 @@ def collect_git(folder: Path) -> dict[str, Any]:
 
 def load_git_diff(folder: Path) -> str:
     """Read what tracked files changed since the commit."""
+    if (folder / GIT_NAME).is_file():
+        diff = folder / DIFF_NAME
+        return diff.read_text() if diff.is_file() else ""
     return _run_git(folder, "diff", "--no-ext-diff", "--binary", "HEAD", *GIT_PATHS) or ""
 
 
@@ -110,7 +129,7 @@ def _run_git(folder: Path, *arguments: str) -> str | None:
     return result.stdout if result.returncode == 0 else None
 
 
-def _read_start(pid: int) -> int | None:
+def read_start(pid: int) -> int | None:
     """Read a live process's start time; None for one that is gone or waits to be reaped."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

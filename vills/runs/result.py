@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.runs.digest import DigestCache, compute_listing
+from vills.runs.interrupt import InterruptedRunError
 from vills.tracking.files import load_json
 
 RESULT_NAME = "result.json"
@@ -54,5 +55,7 @@ def describe_end(error: BaseException | None, *, complete: bool) -> tuple[str, s
     """Status and reason of an attempt that ended with `error`, or without one."""
     if error is None:
         return ("finished" if complete else "failed"), ""
+    if isinstance(error, InterruptedRunError):
+        return "interrupted", str(error)[:2000]
     status = "failed" if isinstance(error, Exception) else "killed"
     return status, f"{type(error).__name__}: {error}"[:2000]

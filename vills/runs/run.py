@@ -9,7 +9,6 @@ runs/<stage>/<fingerprint>/
     result.json     digests of the outputs and the scores; its presence says "complete"
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -19,10 +18,11 @@ from typing import Any, Self
 
 from vills.runs.code_digest import compute_code_state
 from vills.runs.digest import CACHE_NAME, DigestCache, compute_digest, compute_listing
-from vills.runs.drift import find_code_drift, find_input_drift, find_param_drift, say_drift
-from vills.runs.errors import DamagedError, DriftError
-from vills.runs.lock import STALE_SECONDS, AttemptGuard, RunLock
+from vills.runs.drift import refuse_drift
+from vills.runs.errors import DamagedError
+from vills.runs.lock import PATIENT, AttemptGuard, Claim, RunLock, print_line
 from vills.runs.machine import collect_git, collect_machine, load_git_diff
+from vills.runs.progress import MARK, compute_progress_mark, refuse_stalled
 from vills.runs.publish import protect, publish
 from vills.runs.receipt import Receipt, build_receipt, load_receipt, save_receipt
 from vills.runs.result import (
@@ -43,11 +43,6 @@ from vills.tracking.files import (
 from vills.tracking.journal import Journal
 
 
-def print_line(text: str) -> None:
-    """Say something about a run on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def open_run(
     root: Path,
     *,
@@ -58,7 +53,7 @@ def open_run(
     module: str,
     checkout: Path | None = None,
     progress: Callable[[str], None] = print_line,
-    stale_after: float = STALE_SECONDS,
+    claim: Claim = PATIENT,
 ) -> "Run":
     """Name the run of a stage by its content. Nothing is written before `with` enters it.
 
@@ -72,7 +67,7 @@ def open_run(
         module: The stage's module, whose import closure is its code.
         checkout: A folder of the git checkout; that of `root` by default.
         progress: Gets lines about waiting and rebuilding.
-        stale_after: A writer on another host is given up after so many silent seconds.
+        claim: How long to wait for another writer, and what to note.
 
     Raises:
         RunError: when an input is not there.
@@ -94,7 +89,7 @@ def open_run(
         cache=cache,
         checkout=checkout or root.parent,
         progress=progress,
-        stale_after=stale_after,
+        claim=claim,
     )
 
 
@@ -111,7 +106,7 @@ class Run:
         cache: DigestCache,
         checkout: Path,
         progress: Callable[[str], None],
-        stale_after: float,
+        claim: Claim,
     ) -> None:
         self.folder = folder
         self.receipt = receipt
@@ -126,7 +121,8 @@ class Run:
         self._cache = cache
         self._checkout = checkout
         self._progress = progress
-        self._lock = RunLock(folder / "attempts", stale_after=stale_after)
+        self._claim = claim
+        self._lock = RunLock(folder / "attempts", stale_after=claim.stale_after)
         self._entered = time.monotonic()
 
     @property
@@ -155,15 +151,21 @@ class Run:
             return self
         attempt = self._lock.acquire(
             is_done=self.is_complete,
-            notes={"machine": collect_machine(), "git": collect_git(self._checkout)},
+            notes={
+                **self._claim.notes,
+                "machine": collect_machine(),
+                "git": collect_git(self._checkout),
+                MARK: compute_progress_mark(self.folder),
+            },
             progress=lambda text: self._progress(f"{self._label}: {text}"),
+            patience=self._claim.patience,
         )
         if attempt is None:
             return self
         if self.is_complete():  # the last writer ended between a look at the run and the claim
             self._lock.release("finished")
         else:
-            self._begin(attempt)
+            self._begin_or_release(attempt)
         return self
 
     def __exit__(
@@ -214,12 +216,7 @@ class Run:
                 stays), or parameters did (the run is committed under its own fingerprint).
         """
         self.guard()
-        changed = [
-            *find_input_drift(self.receipt, self._inputs, self._cache),
-            *find_code_drift(self.receipt),
-        ]
-        if changed:
-            raise DriftError(say_drift(self._label, changed))
+        self._refuse_drift()
         self.out.mkdir(exist_ok=True)
         missing = [name for name in artifacts if not (self.out / name).is_file()]
         if missing:
@@ -237,7 +234,7 @@ class Run:
         self.journal.mark_finished()
         self.guard()
         save_json(self.result_path, result)
-        self._refuse_drift()
+        self._refuse_drift(self._read_params())
 
     def collect(self) -> dict[str, Any]:
         """Check that the outputs are the recorded ones and that nothing drifted; the result.
@@ -252,7 +249,7 @@ class Run:
                 f"{self._label}: outputs are not as recorded: {', '.join(damaged[:5])} "
                 f"({len(damaged)} in all). What to do: run the stage again; it rebuilds them."
             )
-        self._refuse_drift()
+        self._refuse_drift(self._read_params())
         return self.load_result()
 
     def publish(self, to: Path, *, part: str = "") -> bool:
@@ -268,6 +265,15 @@ class Run:
     @property
     def _label(self) -> str:
         return f"{self.receipt.name} {self.fingerprint[:12]}"
+
+    def _begin_or_release(self, attempt: int) -> None:
+        # An error in `__enter__` never reaches `__exit__`.
+        try:
+            refuse_stalled(self._lock.folder, attempt=attempt)
+            self._begin(attempt)
+        except BaseException as error:
+            self._lock.release(*describe_end(error, complete=False))
+            raise
 
     def _begin(self, attempt: int) -> None:
         self._entered = time.monotonic()
@@ -286,11 +292,7 @@ class Run:
         if attempt > 1:
             self._progress(f"{self._label}: attempt {attempt} goes on where the last one was")
 
-    def _refuse_drift(self) -> None:
-        changed = [
-            *find_param_drift(self.receipt, self._read_params()),
-            *find_input_drift(self.receipt, self._inputs, self._cache),
-            *find_code_drift(self.receipt),
-        ]
-        if changed:
-            raise DriftError(say_drift(self._label, changed))
+    def _refuse_drift(self, params: Mapping[str, Any] | None = None) -> None:
+        refuse_drift(
+            self._label, self.receipt, inputs=self._inputs, cache=self._cache, params=params
+        )

@@ -41,9 +41,9 @@ def save_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def save_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` as indented JSON with sorted keys; the same value gives the same bytes."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def save_json(path: Path, value: Mapping[str, Any], *, sort: bool = True) -> None:
+    """Write `value` as indented JSON; with sorted keys, unless their order says something."""
+    text = json.dumps(value, indent=2, sort_keys=sort, ensure_ascii=False) + "\n"
     save_bytes(path, text.encode())
 
 

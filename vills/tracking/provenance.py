@@ -58,7 +58,7 @@ def build_tags(record: RunRecord) -> dict[str, str]:
 def build_params(record: RunRecord) -> dict[str, str]:
     """The run's parameters by dotted names, as text."""
     flat = _flatten(record.receipt["params"], "")
-    return {clean_name(name): _shorten(value) for name, value in flat.items()}
+    return {clean_name(name): shorten_param(value) for name, value in flat.items()}
 
 
 def _flatten(value: Any, prefix: str) -> dict[str, str]:
@@ -70,7 +70,8 @@ def _flatten(value: Any, prefix: str) -> dict[str, str]:
     return {prefix: value if isinstance(value, str) else json.dumps(value)} if prefix else {}
 
 
-def _shorten(text: str) -> str:
+def shorten_param(text: str) -> str:
+    """A parameter's value within MLflow's limit; what is cut off stays in a digest."""
     if len(text) <= MAX_PARAM:
         return text
     mark = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"

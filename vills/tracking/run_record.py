@@ -8,7 +8,18 @@ from typing import Any
 from vills.tracking.files import load_json
 from vills.tracking.journal import JournalContent, load_journal
 
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+STATUS = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+    # it goes on when its job is started again, and MLflow has a word for that
+    "interrupted": "SCHEDULED",
+}
+
+
+RECONCILED_NAME = "reconciled.json"
+"""What `reconcile` found out about an attempt that ended without a word: `attempt`, `status` (of
+MLflow), `reason`. It holds until the next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +37,8 @@ class RunRecord:
     attempts: int
     """How many processes have worked on it."""
     status: str
-    """MLflow's RUNNING, FINISHED, FAILED or KILLED. After `kill -9` it stays RUNNING: nobody is
-    left to say otherwise, and the next attempt goes on with it."""
+    """MLflow's RUNNING, SCHEDULED, FINISHED, FAILED or KILLED. After `kill -9` it stays RUNNING:
+    nobody is left to say otherwise but `reconcile`, and the next attempt goes on with it."""
 
     @property
     def created_ms(self) -> int:
@@ -56,11 +67,16 @@ def load_run_record(folder: Path) -> RunRecord | None:
         result=result,
         journal=load_journal(folder / "journal.jsonl"),
         attempts=len(attempts),
-        status="FINISHED" if result else _read_status(attempts),
+        status="FINISHED" if result else _read_status(folder, attempts),
     )
 
 
-def _read_status(attempts: list[Path]) -> str:
+def _read_status(folder: Path, attempts: list[Path]) -> str:
+    noted = folder / RECONCILED_NAME
+    if attempts and noted.exists():
+        content = load_json(noted)
+        if content["attempt"] == int(attempts[-1].stem):
+            return str(content["status"])
     end = attempts[-1].with_suffix(".end.json") if attempts else None
     if end is None or not end.exists():
         return "RUNNING"

@@ -1,12 +1,22 @@
 """Where curves go: environment variables only, never params.yaml."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 EXPERIMENT = "vills"
-NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "lustre", "cifs", "smb3", "beegfs", "gpfs", "fuse.sshfs")
+NETWORK_FILE_SYSTEMS = (
+    *("nfs", "nfs3", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs"),
+    *("lustre", "gpfs", "beegfs", "beegfs_nodev", "ceph", "panfs", "pvfs2", "wekafs", "orangefs"),
+    *("glusterfs", "moosefs", "pfs", "quobyte", "vastfs", "daos", "fuse.sshfs"),
+    *("fuse.ceph", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.lizardfs", "fuse.mfs", "fuse.dfuse"),
+    *("fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.juicefs", "fuse.goofys", "fuse.quobyte"),
+)
+"""As /proc/mounts names them; 9p is how virtual machines see a folder of their host."""
 SQLITE = "sqlite:///"
+OCTAL = re.compile(r"\\(\d{3})")
+"""How /proc/mounts writes blanks."""
 
 LIMITS = {
     # MLflow's own: 7 retries of 120 s each. A server that is down costs a run nothing here.
@@ -61,15 +71,16 @@ def get_database_path(uri: str) -> Path | None:
 def find_network_file_system(path: Path) -> str | None:
     """Type of the network file system that `path` lies on; None on a local disk.
 
-    SQLite's locks do not hold there.
+    SQLite's locks do not hold there. Where it says nothing of mounts, none is seen.
     """
+    path = path.resolve()  # a link in /home often leads to the file server
     mounts = Path("/proc/mounts")
     if not mounts.exists():
         return None
     best, kind = "", ""
     for line in mounts.read_text().splitlines():
         _, point, name, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
+        point = OCTAL.sub(lambda found: chr(int(found[1], 8)), point)
         if path.is_relative_to(point) and len(point) >= len(best):
             best, kind = point, name
     return kind if kind in NETWORK_FILE_SYSTEMS else None

@@ -7,18 +7,18 @@ sees the end of its standard input when the stage is killed, replays what is com
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vills.tracking.database import holds_run
 from vills.tracking.files import DiskFullError, load_json, save_json
 from vills.tracking.mlflow_sync import SyncResult
-from vills.tracking.settings import LIMITS, TrackingSettings, get_database_path
+from vills.tracking.settings import LIMITS, TrackingSettings
 
 EVERY_SECONDS = 30.0
 PATIENCE_SECONDS = 10.0
@@ -115,7 +115,7 @@ class Syncer:
             return False
         noted = load_json(path)
         run_id = noted.pop("run_id", "")
-        return noted == state and _holds_run(state["uri"], run_id)
+        return noted == state and holds_run(state["uri"], run_id)
 
     def _describe_store(self) -> dict[str, Any] | None:
         """What a finished run's last replay went into; None while it is not finished."""
@@ -128,19 +128,3 @@ class Syncer:
             "experiment": self._settings.experiment,
             "finished_ms": load_json(result)["finished_ms"],
         }
-
-
-def _holds_run(uri: str, run_id: str) -> bool:
-    """Look into a database without importing MLflow: it may have been removed and made anew.
-
-    A server is believed.
-    """
-    database = get_database_path(uri)
-    if database is None:
-        return True
-    query = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
-    try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute(query, (run_id,)).fetchone() is not None
-    except sqlite3.Error:
-        return False

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vills.distributed import all_gather
+from vills.runs.interrupt import InterruptFlag
 from vills.train.engine import NonFiniteError
 
 
@@ -53,3 +54,13 @@ def agree_any(flags: Sequence[bool], *, device: torch.device) -> list[bool]:
     local = torch.tensor([[float(flag) for flag in flags]], device=device)
     agreed: list[bool] = (all_gather(local).amax(dim=0) > 0).tolist()
     return agreed
+
+
+def agree_requeue(flag: InterruptFlag, *, device: torch.device) -> bool:
+    """Whether any rank's signals say that the run may be queued again.
+
+    Asked once the ranks have agreed to stop and the checkpoint is written: SLURM may send SIGTERM
+    before SIGUSR2, and to one node before another.
+    """
+    (wanted,) = agree_any([flag.wants_requeue], device=device)
+    return wanted

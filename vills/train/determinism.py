@@ -5,13 +5,6 @@ import os
 import torch
 
 
-def get_device() -> torch.device:
-    """This rank's device: the GPU of LOCAL_RANK, or the CPU where there is none."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
-
-
 def set_determinism(threads_per_rank: int) -> None:
     """Refuse another thread count than the receipt says, and ask for deterministic kernels.
 

@@ -16,13 +16,14 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vills.config.pretrain import PretrainConfig
-from vills.distributed import get_rank, get_world_size, init_process_group
+from vills.distributed import get_device, get_rank, get_world_size, init_process_group
 from vills.errors import UserError
 from vills.train.param_groups import build_param_groups
 
@@ -226,6 +227,8 @@ def build_engine(module: nn.Module, *, config: PretrainConfig) -> Engine:
             model=module,
             optimizer=optimizer,
             config=build_deepspeed_config(config, num_parameters=_count(module)),
+            # Else DeepSpeed takes the GPU of LOCAL_RANK, which a process may not see.
+            args=SimpleNamespace(device_rank=get_device().index or 0),
             dist_init_required=False,
         )
     return Engine(wrapped, stage=config.zero_stage)

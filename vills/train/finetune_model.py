@@ -8,12 +8,12 @@ import torch
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.config.published import PublishedConfig
+from vills.distributed import get_device
 from vills.models.backbone import Backbone
 from vills.models.encoder import Encoder
 from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
 from vills.models.weights import build_backbone, load_backbone, load_description
-from vills.train.determinism import get_device
 
 
 def build_model(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vills.data.finetune_loading import FinetuneLoader
 from vills.data.reid import ReidData
 from vills.distributed import (
     average_gradients,
+    get_device,
     get_rank,
     get_world_size,
     is_main,
@@ -22,12 +24,11 @@ from vills.distributed import (
 )
 from vills.losses.reid import IdentityLoss, TripletLoss
 from vills.models.reid import ReidModel
+from vills.runs.interrupt import InterruptedRunError, InterruptFlag
 from vills.tracking.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
-from vills.train.consensus import agree_any, check_finite
-from vills.train.determinism import get_device
+from vills.train.consensus import agree_any, agree_requeue, check_finite
 from vills.train.finetune_optimizer import build_optimizer, compute_rate
-from vills.train.interrupt import InterruptedRunError, InterruptFlag
 from vills.train.monitor import Progress
 
 Evaluate = Callable[[ReidModel, int], Mapping[str, float]]
@@ -113,13 +114,14 @@ class Finetuning:
         """
         self._commit_if_due(flag)
         self.model.train()
-        for batch in self._loader.epoch(self.epoch, start=self._batch):
-            loss = self._train_batch(batch.to(get_device()))
-            self._batch += 1
-            if progress is not None and is_main():
-                self._say(progress, loss)
-            if self._batch < self._loader.num_batches:
-                self._commit_if_due(flag)
+        with closing(self._loader.epoch(self.epoch, start=self._batch)) as batches:
+            for batch in batches:
+                loss = self._train_batch(batch.to(get_device()))
+                self._batch += 1
+                if progress is not None and is_main():
+                    self._say(progress, loss)
+                if self._batch < self._loader.num_batches:
+                    self._commit_if_due(flag)
 
     def finish_epoch(self, evaluate: Evaluate) -> None:
         """Close an epoch: journal its losses, measure accuracy if it is time, checkpoint."""
@@ -182,7 +184,8 @@ class Finetuning:
             raise InterruptedRunError(
                 f"stopped in epoch {self.epoch + 1} of {self.config.epochs} "
                 f"({self.variant.name}) on request, checkpoint written. What to do: give the same "
-                "command again to continue."
+                "command again to continue.",
+                wants_requeue=agree_requeue(flag, device=get_device()),
             )
 
     def _commit(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vills.config.model import MODALITY_SOURCES
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
-from vills.distributed import reduce_mean
+from vills.distributed import get_device, reduce_mean
 from vills.losses.alignment import AlignmentLoss
 from vills.losses.feature import FeatureLoss
 from vills.losses.koleo import KoLeoLoss
@@ -25,7 +25,6 @@ from vills.models.network import VillsNetwork, build_network
 from vills.models.output import NetworkOutput
 from vills.models.published import LoadReport, load_published
 from vills.models.roles import COARSE
-from vills.train.determinism import get_device
 from vills.train.ema import update_teacher
 from vills.train.engine import build_engine
 from vills.train.health import compute_gradient_norms

@@ -6,7 +6,8 @@ checkpoint.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -22,12 +23,12 @@ from vills.distributed import (
     init_process_group,
     is_main,
 )
+from vills.runs.interrupt import InterruptedRunError, InterruptFlag
 from vills.tracking.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
-from vills.train.consensus import agree_any, check_finite, explain_non_finite
+from vills.train.consensus import agree_any, agree_requeue, check_finite, explain_non_finite
 from vills.train.determinism import set_determinism
 from vills.train.engine import NonFiniteError
-from vills.train.interrupt import InterruptedRunError, InterruptFlag
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.monitor import PretrainMonitor, Progress
 from vills.train.param_groups import set_schedule
@@ -79,15 +80,11 @@ def run_pretrain(
             initial=initial,
         )
         run.restore(guard=guard)
-        for batch in run.load_batches():
-            output = run.train_step(batch)
-            run.monitor.write(output, batch, step=run.step)
-            stop = run.commit_if_due(guard=guard, interrupted=flag.is_set)
-            if stop and run.step < run.num_steps:
-                raise InterruptedRunError(
-                    f"stopped at step {run.step} of {run.num_steps} on request, checkpoint "
-                    "written. What to do: give the same command again to continue."
-                )
+        with closing(run.load_batches()) as batches:
+            for batch in batches:
+                output = run.train_step(batch)
+                run.monitor.write(output, batch, step=run.step)
+                run.commit_if_due(flag, guard=guard)
     run.export(out, guard=guard)
 
 
@@ -139,12 +136,13 @@ class Pretraining:
         if is_main():
             self._journal.rewind(self.step)
         if state is None:
-            batches = self._load_batches(0, self.monitor.num_probe_batches)
-            self.monitor.measure_start(batches, views=self._work / VIEWS)
+            probe = self._load_batches(0, self.monitor.num_probe_batches)
+            with closing(probe) as batches:
+                self.monitor.measure_start(batches, views=self._work / VIEWS)
             self._commit(guard)
 
-    def load_batches(self) -> Iterator[PretrainBatch]:
-        """This rank's rows of the steps to come, on the training device."""
+    def load_batches(self) -> Generator[PretrainBatch, None, None]:
+        """This rank's rows of the steps to come, on the training device; to be closed."""
         return self._load_batches(self.step, self.num_steps - self.step)
 
     def train_step(self, batch: PretrainBatch) -> StepOutput:
@@ -174,15 +172,24 @@ class Pretraining:
         self.step += 1
         return output
 
-    def commit_if_due(self, *, guard: Callable[[], None], interrupted: bool) -> bool:
-        """Write a checkpoint if it is time or any rank was asked to stop; returns the latter."""
+    def commit_if_due(self, flag: InterruptFlag, *, guard: Callable[[], None]) -> None:
+        """Write a checkpoint if it is time or any rank was asked to stop.
+
+        Raises:
+            InterruptedRunError: on every rank alike, if one was asked to stop before the last step.
+        """
         every = self.config.checkpoint_steps
         waited = time.monotonic() - self._last_commit > 60 * self.config.checkpoint_minutes
         due = waited or self.step == self.num_steps or bool(every and self.step % every == 0)
-        due, stop = agree_any([due, interrupted], device=self.arch.device)
+        due, stop = agree_any([due, flag.is_set], device=self.arch.device)
         if due or stop:
             self._commit(guard)
-        return stop
+        if stop and self.step < self.num_steps:
+            raise InterruptedRunError(
+                f"stopped at step {self.step} of {self.num_steps} on request, checkpoint written. "
+                "What to do: give the same command again to continue.",
+                wants_requeue=agree_requeue(flag, device=self.arch.device),
+            )
 
     def export(self, out: Path, *, guard: Callable[[], None]) -> None:
         """Write what the next stages and the report read; the same bytes for the same run."""
@@ -202,8 +209,10 @@ class Pretraining:
         save_json(out / "health.json", report)
         (out / VIEWS).write_bytes((self._work / VIEWS).read_bytes())
 
-    def _load_batches(self, start_step: int, num_steps: int) -> Iterator[PretrainBatch]:
-        loader: Iterable[PretrainBatch] = build_pretrain_loader(
+    def _load_batches(
+        self, start_step: int, num_steps: int
+    ) -> Generator[PretrainBatch, None, None]:
+        loader = build_pretrain_loader(
             self._data,
             config=self.config,
             start_step=start_step,
@@ -212,7 +221,9 @@ class Pretraining:
             world_size=get_world_size(),
             workers=self._workers,
         )
-        return (batch.to(self.arch.device) for batch in loader)
+        with closing(loader) as batches:
+            for batch in batches:
+                yield batch.to(self.arch.device)
 
     def _describe(self, batch: PretrainBatch) -> str:
         first, last = get_rank(), get_world_size()

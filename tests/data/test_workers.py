@@ -1,0 +1,135 @@
+"""Loader processes: the signals pass them by, and they are gone when their batches are."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from multiprocessing import active_children
+from pathlib import Path
+
+import pytest
+from torch.utils.data import Dataset
+
+from tests.processes import list_group, wait_until
+from vills.config.checks import ConfigError
+from vills.data.workers import METHODS, get_start_method, iterate_shielded
+from vills.runs.interrupt import SIGNALS, InterruptFlag
+
+pytestmark = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(autouse=True)
+def _start_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VILLS_WORKER_START", method)
+
+
+class Masks(Dataset[tuple[int, set[int]]]):
+    """Item n is (n, the signals that its process blocks); some are slow or fail."""
+
+    def __init__(self, *, slow: int = -1, bad: int = -1) -> None:
+        self.slow, self.bad = slow, bad
+
+    def __getitem__(self, number: int) -> tuple[int, set[int]]:
+        if number == self.slow:
+            time.sleep(60)
+        if number == self.bad:
+            raise ValueError("this one is bad")
+        return number, set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def test_the_method_is_read_from_the_environment(method: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    assert get_start_method() == method
+    monkeypatch.delenv("VILLS_WORKER_START")
+    assert get_start_method() == "fork"
+    monkeypatch.setenv("VILLS_WORKER_START", "forkserver")
+    with pytest.raises(ConfigError, match="'forkserver' is not allowed. Allowed: fork, spawn"):
+        get_start_method()
+
+
+def test_workers_block_the_signals_and_their_parent_does_not() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    found = list(iterate_shielded(Masks(), numbers=range(6), workers=2))
+    assert [number for number, _ in found] == list(range(6))
+    assert all(set(SIGNALS) <= mask for _, mask in found)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert active_children() == []
+
+
+def test_signals_to_workers_and_parent_cost_no_batch() -> None:
+    with InterruptFlag() as flag:
+        numbers = []
+        for number, _ in iterate_shielded(Masks(), numbers=range(40), workers=2):
+            numbers.append(number)
+            for process in (*active_children(), None):
+                for signal_number in SIGNALS:
+                    pid = process.pid if process else os.getpid()
+                    if number % 10 == 0 and pid:
+                        os.kill(pid, signal_number)
+        assert flag.signals == set(SIGNALS)
+    assert numbers == list(range(40))
+
+
+def test_closed_early_it_leaves_no_process_behind() -> None:
+    with closing(iterate_shielded(Masks(), numbers=range(1000), workers=2)) as batches:
+        next(batches)
+        begin = time.monotonic()
+    assert active_children() == []
+    assert time.monotonic() - begin < 3
+
+
+def test_a_stuck_worker_is_not_waited_for() -> None:
+    """Torch's last resort is SIGTERM, which workers block."""
+    numbers = range(1000)
+    with closing(iterate_shielded(Masks(slow=3), numbers=numbers, workers=2)) as batches:
+        next(batches)
+        begin = time.monotonic()
+    assert active_children() == []
+    assert time.monotonic() - begin < 6
+
+
+def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
+    with pytest.raises(ValueError, match="this one is bad") as caught:
+        list(iterate_shielded(Masks(bad=5), numbers=range(1000), workers=2))
+    assert active_children() == []  # while the traceback is alive
+    del caught
+
+
+def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
+    batches = iterate_shielded(Masks(slow=6), numbers=range(1000), workers=2)
+    next(batches)
+    os.kill(active_children()[0].pid or 0, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(batches)
+    assert active_children() == []
+
+
+ENDLESS = """
+import sys
+from tests.data.test_workers import Masks
+from vills.data.workers import iterate_shielded
+if __name__ == "__main__":
+    for number, _ in iterate_shielded(Masks(), numbers=range(10**9), workers=2):
+        if number == 10:
+            print("works", flush=True)
+"""
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(ENDLESS)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert len(list_group(process.pid)) >= 3
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    wait_until(lambda: not list_group(process.pid), seconds=15)

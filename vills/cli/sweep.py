@@ -1,0 +1,228 @@
+"""`python sweeps/launch.py`: sweeps, and what can be done with them."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vills.errors import UserError
+
+if TYPE_CHECKING:
+    from vills.launch.desk import Desk
+    from vills.launch.sweeping import SweepState
+
+ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
+EPILOG = """\
+  launch.py NAME [key=value ...]     launch a sweep, or attach to it: what is missing is asked for
+  launch.py NAME --plan              what there is to do and what it costs; nothing is submitted
+  launch.py status [NAME] [--watch]  how far every point is
+  launch.py logs NAME POINT [STAGE]  where the jobs of a point have written, and the last lines
+  launch.py cancel NAME [POINT ...]  end its jobs; what is finished is kept
+  launch.py report NAME              its tables, beside the published ones
+  launch.py reconcile                end MLflow runs whose jobs are over
+
+NAME is a file of sweeps/, or the path of your own .yaml. key=value changes the sweep (seeds=[0,1]),
+the parameters (pretrain.epochs=10, profile=paper_vits) or the jobs (slurm.pretrain.nodes=2).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Give one command; errors that the user can mend are printed without a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words and words[0] in ACTIONS:
+            return _RUN[words[0]](_build_action_parser(words[0]).parse_args(words[1:]))
+        return _launch(_build_launch_parser().parse_intermixed_args(words))
+    except UserError as error:
+        print(f"launch.py: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has seen enough
+        return 0
+    except KeyboardInterrupt:
+        print("launch.py: interrupted; jobs go on, and the same command attaches", file=sys.stderr)
+        return 130
+
+
+def _build_launch_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="launch.py",
+        description="Launch the points of a sweep as jobs, each thing computed once.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", help=f"a sweep, or one of {', '.join(ACTIONS)}")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--plan", action="store_true", help="show what there is to do, and stop")
+    parser.add_argument("--cluster", default="", help="slurm, local or debug (default: what is)")
+    parser.add_argument(
+        "--max-parallel", type=_parse_count, default=0, metavar="N", help="jobs of a stage at once"
+    )
+    parser.add_argument("--retry", choices=("failed",), help="ask again for what is over and bad")
+    parser.add_argument("--wait", action="store_true", help="stay until nothing is going on")
+    return parser
+
+
+def _build_action_parser(action: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"launch.py {action}")
+    if action == "reconcile":
+        return parser
+    optional = action == "status"
+    parser.add_argument("name", nargs="?" if optional else None, help="a sweep that was launched")
+    if action == "status":
+        parser.add_argument("--watch", action="store_true", help="again and again, until it ends")
+    if action == "logs":
+        parser.add_argument("point")
+        parser.add_argument("stage", nargs="?", default="", help="stage, or stage@data set")
+        parser.add_argument("--lines", type=_parse_count, default=20, metavar="N")
+    if action == "cancel":
+        parser.add_argument("points", nargs="*", metavar="POINT")
+    if action == "report":
+        parser.add_argument("--out", type=Path, help="folder (default: below runs/)")
+    return parser
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    from vills.launch.desk import Desk, choose_cluster
+    from vills.launch.resources import PREFIX
+    from vills.launch.sweep_text import format_plan, format_state
+    from vills.launch.sweeping import launch_sweep, plan_sweep
+
+    words: list[str] = arguments.overrides
+    desk = Desk(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
+    overrides = [word for word in words if not word.startswith(PREFIX)]
+    if arguments.plan:
+        sweep, state = plan_sweep(desk, arguments.name, overrides)
+        print(format_plan(sweep, state, get_resources=desk.get_resources))
+        return 0
+    sweep, state = launch_sweep(
+        desk,
+        arguments.name,
+        overrides,
+        cluster=choose_cluster(arguments.cluster),
+        max_parallel=arguments.max_parallel,
+        retry=arguments.retry == "failed",
+    )
+    if arguments.wait:
+        return _watch(desk, sweep.name)
+    print(format_state(sweep.name, state))
+    return _finish(desk, sweep.name)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from vills.launch.desk import Desk
+    from vills.launch.sweep import list_records
+    from vills.launch.sweep_text import format_state
+    from vills.launch.sweeping import look_at_sweep
+
+    desk = Desk(Path.cwd())
+    if arguments.watch and arguments.name:
+        return _watch(desk, arguments.name)
+    names = [arguments.name] if arguments.name else list_records(desk.runs)
+    if not names:
+        raise UserError(f"no sweep was launched here ({desk.runs})")
+    for name in names:
+        _, state = look_at_sweep(desk, name)
+        print(format_state(name, state), end="\n\n" if len(names) > 1 else "\n")
+    return 0
+
+
+def _watch(desk: "Desk", name: str) -> int:
+    """Show the table again and again; the status is 1 if anything is over without a result."""
+    from vills.launch.sweep_text import format_state
+    from vills.launch.sweeping import list_over, wait_for_sweep
+
+    shown = [""]
+
+    def show(state: "SweepState") -> None:
+        text = format_state(name, state)
+        if text == shown[0]:
+            return
+        shown[0] = text
+        if sys.stdout.isatty():
+            print("\x1b[H\x1b[2J", end="")
+        print(time.strftime("%H:%M:%S"), text, flush=True)
+
+    state = wait_for_sweep(desk, name, show=show)
+    _finish(desk, name)
+    return 1 if list_over(state) else 0
+
+
+def _finish(desk: "Desk", name: str) -> int:
+    """Tell the tracker, and write the tables as soon as anything is in them."""
+    from vills.launch.sweep_tracking import sync_sweep
+    from vills.launch.sweeping import look_at_sweep
+
+    record, state = look_at_sweep(desk, name)
+    sync_sweep(desk, record, state)
+    if any(state.is_done(label) for label in state.plans):
+        print(f"tables: python sweeps/launch.py report {name}")
+    return 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    from vills.launch.desk import Desk
+    from vills.launch.sweeping import find_logs
+
+    paths = find_logs(
+        Desk(Path.cwd()), arguments.name, point=arguments.point, stage=arguments.stage
+    )
+    if not paths:
+        print("no job of it has written anything yet")
+    for path in paths:
+        print(f"== {path}")
+        lines = path.read_text(errors="replace").splitlines()
+        print("\n".join(lines[-arguments.lines :] if arguments.lines else lines))
+    return 0
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    from vills.launch.desk import Desk
+    from vills.launch.sweeping import cancel_sweep
+
+    jobs = cancel_sweep(Desk(Path.cwd()), arguments.name, points=arguments.points)
+    print(f"{len(jobs)} job(s) cancelled: {', '.join(jobs)}" if jobs else "nothing was going on")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from vills.launch.desk import Desk
+    from vills.launch.sweep import FOLDER
+    from vills.launch.sweep_report import build_report
+    from vills.launch.sweep_tracking import log_report
+    from vills.launch.sweeping import look_at_sweep
+
+    desk = Desk(Path.cwd())
+    record, state = look_at_sweep(desk, arguments.name)
+    out = arguments.out or desk.runs / FOLDER / arguments.name
+    paths = build_report(record, state, out=out)
+    log_report(desk, record, paths)
+    markdown = next(path for path in paths if path.suffix == ".md")
+    print(markdown.read_text())
+    print("\n".join(str(path) for path in paths))
+    return 0
+
+
+def _reconcile(_: argparse.Namespace) -> int:
+    from vills.launch.desk import Desk
+    from vills.launch.sweep_tracking import reconcile
+
+    reconcile(Desk(Path.cwd()), say=print)
+    return 0
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
+_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "status": _status,
+    "logs": _logs,
+    "cancel": _cancel,
+    "report": _report,
+    "reconcile": _reconcile,
+}

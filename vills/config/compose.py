@@ -1,0 +1,121 @@
+"""YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vills.config.checks import ConfigError
+from vills.config.overrides import find_strangers, find_table, nest_additions
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Schema(Generic[Kind]):
+    """A dataclass that files are checked against, and how errors speak of it."""
+
+    name: str
+    """What the defaults of a file call it."""
+    kind: type[Kind]
+    noun: str
+    """What a key of it is: parameter, field of a sweep."""
+    tables: str
+    """Its tables of entries, to which + adds."""
+    rewrite: str = ""
+    """How such a file is written anew; empty: by hand."""
+
+    def load(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        overrides: Sequence[str],
+        origin: str,
+        search: Sequence[Path] = (),
+    ) -> Kind:
+        """Read `folder`/`name`.yaml with Hydra `overrides` on top.
+
+        Args:
+            folder: where the file lies.
+            name: its name without .yaml.
+            overrides: in Hydra's grammar.
+            origin: what errors call the file.
+            search: further folders whose files its defaults may name.
+
+        Raises:
+            ConfigError: if a key, a type or a range is refused.
+        """
+        return self._build(self._compose(folder, name, overrides, search), origin)
+
+    def _compose(
+        self, folder: Path, name: str, overrides: Sequence[str], search: Sequence[Path]
+    ) -> DictConfig:
+        ConfigStore.instance().store(name=self.name, node=self.kind)
+        asked = nest_additions(overrides, kind=self.kind)
+        if search:
+            folders = ", ".join(f"'file://{path.resolve()}'" for path in search)
+            asked.append(f"hydra.searchpath=[{folders}]")
+        try:
+            with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+                return compose(name, overrides=asked)
+        except HydraException as error:
+            raise ConfigError(self._explain(error, f"{folder.name}/{name}.yaml")) from error
+
+    def _build(self, config: DictConfig, origin: str) -> Kind:
+        strangers = find_strangers(config)
+        if strangers:
+            choices = ", ".join(self._list_choices(strangers[0]))
+            raise ConfigError(
+                f"{origin}: {strangers[0]} is no {self.noun}. Allowed keys beside it: {choices}. "
+                f"What to do: mend the key; + adds entries to {self.tables} alone."
+            )
+        try:
+            built: Any = OmegaConf.to_object(config)
+        except OmegaConfBaseException as error:
+            raise ConfigError(self._explain(error, origin)) from error
+        if not isinstance(built, self.kind):
+            raise ConfigError(
+                f"{origin} is not checked: its defaults lack the schema. What to do: keep its "
+                f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
+            )
+        return built
+
+    def _explain(self, error: BaseException, origin: str) -> str:
+        """Field, value, allowed, remedy from the chain of Hydra's and OmegaConf's errors."""
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            if isinstance(cause, ConfigError):
+                return str(cause)
+            cause = cause.__cause__
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        full_key = next((line[10:].strip() for line in lines if line.startswith("full_key:")), "")
+        # Hydra's own first line only says which file; OmegaConf's reason stands on the next.
+        reason = lines[1] if len(lines) > 1 and lines[0].startswith("In ") else "".join(lines[:1])
+        message = f"{origin}: {full_key + ': ' if full_key else ''}{reason.rstrip('.')}."
+        choices = self._list_choices(full_key) if "not in" in reason else []
+        if choices:
+            message += f" Allowed keys beside it: {', '.join(choices)}."
+        if find_table(full_key, kind=self.kind) and "not in struct" in reason:
+            return (
+                f"{message} What to do: name an entry that is there, or add one with "
+                f"'+{full_key}={{field: value, ...}}'; vills/config documents the fields."
+            )
+        return (
+            message
+            + " What to do: mend the key or its value; every field is documented in vills/config."
+        )
+
+    def _list_choices(self, full_key: str) -> list[str]:
+        node: Any = OmegaConf.structured(self.kind)
+        for part in full_key.split(".")[:-1]:
+            if not isinstance(node, DictConfig) or part not in node:
+                return []
+            node = node[part]
+        return [str(key) for key in node] if isinstance(node, DictConfig) else []

@@ -1,0 +1,223 @@
+"""A sweep: points of the parameter space, and the tables that their scores fill.
+
+A cell is addressed SWEEP/POINT/COLUMN; the keys of points and columns are its parts.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from vills.config.checks import ConfigError, check_choice, check_range
+from vills.config.protocols import PROTOCOLS
+
+_KEY = r"[a-z0-9_]+"
+_METRIC = r"mAP|mINP|R-[1-9]\d*|TAR@\d[\d.e-]*"
+_MEND = "mend it in the sweep's file, or give the override"
+
+
+@dataclass
+class ColumnConfig:
+    """One score of one data set."""
+
+    head: str
+    """Data set, as the paper prints it."""
+    evaluate: str
+    """Entry of params.evaluate that scores it; one that params.yaml lacks leaves cells missing."""
+    protocol: str
+    """Protocol of its row in results.json; docs/protocols.md describes each."""
+    metric: str
+    """Column of results.json: mAP, mINP, R-1, TAR@0.001 (a share, not percent)."""
+    row: str = "finetuned"
+    """Model of results.json: finetuned starts from the point's own pre-training."""
+    label: str = ""
+    """The metric as the paper prints it; empty: its name."""
+
+    def __post_init__(self) -> None:
+        self.label = self.label or self.metric
+        check_choice("columns.*.protocol", self.protocol, PROTOCOLS, _MEND)
+        for name in ("head", "evaluate", "row"):
+            _check_pattern(f"columns.*.{name}", getattr(self, name), r".*\S.*", "some text")
+        allowed = "mAP, mINP, R-k such as R-1, TAR@x such as TAR@0.001"
+        _check_pattern("columns.*.metric", self.metric, _METRIC, allowed)
+
+
+@dataclass
+class ReferenceConfig:
+    """A row of another published method."""
+
+    label: str
+    """The method, as the paper prints it."""
+    group: str = ""
+    """Rows of one group stand together."""
+    published: dict[str, float] = field(default_factory=dict)
+    """Column -> score, percent; what the paper does not give is left out."""
+
+
+@dataclass
+class TableConfig:
+    """A table of the paper: a row per point."""
+
+    title: str
+    """Number and name."""
+    columns: dict[str, ColumnConfig]
+    """Scores, from left to right; no two columns of a sweep have one key."""
+    references: list[ReferenceConfig] = field(default_factory=list)
+    """Rows of other methods, above the points."""
+    note: str = ""
+    """What a reader must know to compare; it stands below the table."""
+
+    def __post_init__(self) -> None:
+        _check_some("tables.*.columns", self.columns, what="a column")
+        for row in self.references:
+            name = f"published of reference {row.label!r}"
+            _check_published(name, row.published, self.columns)
+
+
+@dataclass
+class PointConfig:
+    """One pre-training with all that follows from it: a row of the tables."""
+
+    label: str
+    """The row, as the paper prints it; L^m, λ2 and |A| are set as symbols."""
+    group: str = ""
+    """Rows of one group stand together, and are one panel of the trend plot."""
+    x: float | None = None
+    """Place in the trend plot; none: not in it."""
+    overrides: list[str] = field(default_factory=list)
+    """Hydra overrides of the parameters, after those of the sweep."""
+    published: dict[str, float] = field(default_factory=dict)
+    """Column -> the paper's score, percent; what the paper does not give is left out."""
+    tables: list[str] = field(default_factory=list)
+    """Tables that it is a row of; []: all."""
+
+
+@dataclass
+class SweepConfig:
+    """Points and tables."""
+
+    title: str
+    """What is varied."""
+    command: str
+    """How it is launched."""
+    cost: str
+    """What it takes at the paper's scale."""
+    tables: dict[str, TableConfig]
+    """Tables by key."""
+    points: dict[str, PointConfig]
+    """Points by key, in the order of the rows."""
+    seeds: list[int] = field(default_factory=list)
+    """Seeds that every point is run with; []: params.yaml's own."""
+    overrides: list[str] = field(default_factory=list)
+    """Hydra overrides of the parameters that all points share."""
+
+    def __post_init__(self) -> None:
+        for name, keys in (("tables", self.tables), ("points", self.points)):
+            _check_some(name, keys, what="an entry")
+            _check_keys(name, keys)
+        self._check_seeds()
+        self._check_columns()
+        for name, point in self.points.items():
+            self._check_point(name, point)
+        self._check_distinct()
+
+    @property
+    def columns(self) -> dict[str, ColumnConfig]:
+        """Columns of all tables."""
+        return {key: col for table in self.tables.values() for key, col in table.columns.items()}
+
+    def list_points(self, table: str) -> dict[str, PointConfig]:
+        """Rows of a table."""
+        return {
+            name: point
+            for name, point in self.points.items()
+            if not point.tables or table in point.tables
+        }
+
+    def list_columns(self, point: str) -> dict[str, ColumnConfig]:
+        """Columns in which a point has a cell."""
+        chosen = self.points[point].tables or list(self.tables)
+        return {key: col for table in chosen for key, col in self.tables[table].columns.items()}
+
+    def list_evaluations(self, point: str) -> list[str]:
+        """Entries of params.evaluate that a point's cells need."""
+        return list(dict.fromkeys(col.evaluate for col in self.list_columns(point).values()))
+
+    def list_overrides(self, point: str) -> list[str]:
+        """Overrides of the parameters that make a point: the shared ones, then its own."""
+        return [*self.overrides, *self.points[point].overrides]
+
+    def _check_seeds(self) -> None:
+        for seed in self.seeds:
+            check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ConfigError(
+                f"seeds = {list(self.seeds)} is not allowed. Allowed: each seed at most once, "
+                "since a repeated one is the same run. What to do: remove repeats."
+            )
+
+    def _check_columns(self) -> None:
+        owners: dict[str, str] = {}
+        for name, table in self.tables.items():
+            _check_keys(f"tables.{name}.columns", table.columns)
+            for key in table.columns:
+                if key in owners:
+                    raise ConfigError(
+                        f"tables.{name}.columns has {key!r}, which tables.{owners[key]} has too. "
+                        "Allowed: keys that no other table has, since SWEEP/POINT/COLUMN names a "
+                        "cell. What to do: rename one of them."
+                    )
+                owners[key] = name
+
+    def _check_point(self, name: str, point: PointConfig) -> None:
+        for table in point.tables:
+            check_choice(f"points.{name}.tables entry", table, self.tables, _MEND)
+        _check_published(f"points.{name}.published", point.published, self.list_columns(name))
+
+    def _check_distinct(self) -> None:
+        owners: dict[tuple[str, ...], str] = {}
+        for name, point in self.points.items():
+            key = tuple(sorted(point.overrides))
+            if key in owners:
+                raise ConfigError(
+                    f"points.{name}.overrides = {list(point.overrides)} is not allowed: "
+                    f"points.{owners[key]} has the same. Allowed: points that differ. What to do: "
+                    "change one, or remove it."
+                )
+            owners[key] = name
+
+
+def check_name(field: str, name: str) -> None:
+    """Refuse a name that cannot be part of a cell's address.
+
+    Raises:
+        ConfigError: saying which characters are allowed.
+    """
+    _check_pattern(field, name, _KEY, "small letters, digits and _")
+
+
+def _check_keys(name: str, keys: Iterable[str]) -> None:
+    for key in keys:
+        check_name(f"{name} key", key)
+
+
+def _check_pattern(name: str, value: str, pattern: str, allowed: str) -> None:
+    if not re.fullmatch(pattern, value):
+        raise ConfigError(
+            f"{name} = {value!r} is not allowed. Allowed: {allowed}. What to do: {_MEND}."
+        )
+
+
+def _check_some(name: str, entries: Mapping[str, object], *, what: str) -> None:
+    if not entries:
+        raise ConfigError(
+            f"{name} is empty. Allowed: {what} or more. What to do: add {what}; the files in "
+            "sweeps/ are examples."
+        )
+
+
+def _check_published(
+    name: str, published: Mapping[str, float], columns: Mapping[str, object]
+) -> None:
+    for key, value in published.items():
+        check_choice(f"{name} key", key, columns, _MEND)
+        check_range(f"{name}.{key}", value, low=0.0, high=100.0, remedy="write percent, as printed")

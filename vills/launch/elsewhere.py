@@ -1,0 +1,116 @@
+"""Stages of `dvc repro` on a cluster: asked for as jobs, waited for or left, then collected.
+
+    VILLS_CLUSTER=slurm dvc repro    each heavy stage becomes a job, and DVC waits for it
+    vills repro --detach             the whole DAG is asked for at once; DVC collects what is done
+
+DVC itself stays on the login node, and a job never holds one of its locks. What a job left is
+collected as if it had been computed here: the same run, the same checks against drift.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from vills.config.params import Params
+from vills.errors import UserError
+from vills.launch.board import OVER, NodeState
+from vills.launch.desk import VARIABLE, Desk, choose_cluster
+from vills.launch.plan import Node, Plan, build_steps, select_steps
+from vills.launch.progress import ProgressLine
+from vills.launch.submit import Wanted
+
+DETACH = "VILLS_DETACH"
+"""Set by `vills repro --detach`: a stage that is not done ends with status 75 at once."""
+LIGHT = ("report",)
+"""Stages that are done here in any case."""
+POLL_SECONDS = 2.0
+
+
+class SubmittedError(UserError, RuntimeError):
+    """The work is a job now; the same command collects it when that is done."""
+
+    exit_status = 75
+
+
+class JobFailedError(UserError, RuntimeError):
+    """The job is over and left no result."""
+
+
+def get_cluster_name() -> str:
+    """Where stages of `dvc repro` run: VILLS_CLUSTER; empty: here, as inside a job."""
+    if "SLURM_STEP_ID" in os.environ or "RANK" in os.environ:
+        return ""
+    return choose_cluster() if os.environ.get(VARIABLE) else ""
+
+
+def compute_elsewhere(project: Path, *, params: Params, name: str, progress: ProgressLine) -> None:
+    """See that a stage is computed by a job, and come back when it is.
+
+    A stage that is done already, or that is light, is left to the caller.
+
+    Raises:
+        SubmittedError: with VILLS_DETACH, when it is not done yet.
+        JobFailedError: when its job is over without a result.
+    """
+    if name.partition("@")[0] in LIGHT:
+        return
+    desk = Desk(project)
+    plan = desk.planner.build_plan(select_steps(build_steps(params), [name]))
+    node = plan[name]
+    state = look_at(desk, plan)[node.key]
+    detached = os.environ.get(DETACH) == "1"
+    if state.state == "done":
+        return
+    if not detached:
+        state = _submit_one(desk, plan, params=params, node=node, progress=progress)
+    while state.state != "done":
+        if state.state in OVER:
+            raise JobFailedError(
+                f"{name}: {state.state}, {state.detail} (log: {desk.runs / state.log}). What to "
+                "do: mend it and give the same command again; it goes on where the job was."
+            )
+        if detached:
+            raise SubmittedError(
+                f"{name} is {state.state} ({state.detail or 'no job yet'}). What to do: give the "
+                "same command again later; it collects what is done."
+            )
+        progress(f"job {state.job} {state.state}: {state.detail}", 0, 0)
+        time.sleep(POLL_SECONDS)
+        state = look_at(desk, plan)[node.key]
+
+
+def submit_dag(project: Path, *, params: Params, cluster: str, retry: bool = False) -> Plan:
+    """Ask for every stage of params.yaml that is not done; what is going on is left alone."""
+    desk = Desk(project)
+    steps = [step for step in build_steps(params) if step.stage not in LIGHT]
+    plan = desk.planner.build_plan(steps)
+    with desk.hold_lock():
+        registry, board = desk.open_board()
+        submitter = desk.open_submitter(registry, cluster)
+        wanted = Wanted(plan, lambda: params, "params.yaml")
+        submitter.submit([wanted], board.look([plan]), retry=retry)
+    return plan
+
+
+def look_at(desk: Desk, plan: Plan) -> dict[str, NodeState]:
+    """States of a plan's nodes, now."""
+    _, board = desk.open_board()
+    return board.look([plan])
+
+
+def _submit_one(
+    desk: Desk, plan: Plan, *, params: Params, node: Node, progress: ProgressLine
+) -> NodeState:
+    """Ask for one node, whose makers DVC has had computed; once more if its last job is over."""
+    with desk.hold_lock():
+        registry, board = desk.open_board()
+        submitter = desk.open_submitter(registry, choose_cluster(), say=progress.say)
+        wanted = Wanted(plan, lambda: params, "params.yaml")
+        submitter.submit([wanted], board.look([plan]), retry=True)
+    return look_at(desk, plan)[node.key]
+
+
+def list_unfinished(states: Sequence[NodeState]) -> list[NodeState]:
+    """Those that are over without a result."""
+    return [state for state in states if state.state in OVER]
