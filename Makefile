@@ -5,10 +5,10 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup demo test check ui real
+.PHONY: help setup demo test test-slurm torture-slurm check ui real
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(VENV)/.complete ## a virtual environment with the pinned packages, in .venv
 
@@ -26,13 +26,21 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 	@echo "report: $(CURDIR)/report/index.html"
 
 test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile -m "not slurm"
+
+test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (6 minutes, 2 cores)
+	python -m pytest -m "slurm and not torture" tests/slurm tests/launch
+
+torture-slurm: setup ## the same cluster at its worst, by hand (40 minutes, 2 cores)
+	python -m pytest -m torture -s tests/slurm
 
 check: setup ## style, types, layers, spelling
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
+	@if command -v shellcheck >/dev/null; then echo shellcheck -x slurm/*.sh; shellcheck -x slurm/*.sh; \
+	else echo "shellcheck is not installed: slurm/*.sh are not checked"; fi
 	codespell vills sweeps slurm tests benchmarks docs README.md CONTRIBUTING.md LOG.md
 
 ui: setup ## the MLflow UI on 127.0.0.1:5000

@@ -65,6 +65,9 @@ start() {
   fi
   # One process per task, found over env://. srun does not inherit the CPUs of a task from sbatch,
   # and one failed process must end them all.
+  # Deaf to SLURM's signals until Python has a handler: a process that one of them ended while it was
+  # still importing would count as failed; one that stays until SLURM ends it is requeued.
+  # shellcheck disable=SC2016 # the inner shell expands it
   exec srun --kill-on-bad-exit=1 --cpu-bind=none --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
-    "$VILLS_PYTHON" -m vills run "$1"
+    bash -c 'trap "" USR2 TERM; exec "$@"' vills "$VILLS_PYTHON" -m vills run "$1"
 }

@@ -14,7 +14,7 @@ import yaml
 from vills.config.write import save_params
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("vills", "dvc.yaml", ".dvcignore", ".gitignore", "data")
+PARTS = ("vills", "slurm", "sweeps", "dvc.yaml", ".dvcignore", ".gitignore", "data")
 BIN = Path(sys.executable).parent
 
 

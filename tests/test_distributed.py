@@ -111,7 +111,8 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_group_sets_the_gpu_that_a_rank_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[object] = []
-    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+    group = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}
+    for name, value in {**group, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -76,7 +76,7 @@ def test_closed_early_it_leaves_no_process_behind() -> None:
         next(batches)
         begin = time.monotonic()
     assert active_children() == []
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10
 
 
 def test_a_stuck_worker_is_not_waited_for() -> None:
@@ -86,7 +86,7 @@ def test_a_stuck_worker_is_not_waited_for() -> None:
         next(batches)
         begin = time.monotonic()
     assert active_children() == []
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 15
 
 
 def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:

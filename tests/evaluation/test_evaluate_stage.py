@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.ddp import run_ranks
 from tests.evaluation.curated import make_crop, write_entries
 from tests.evaluation.networks import SIZE, make_backbone, make_reid
 from vills.config.checks import ConfigError
@@ -49,6 +51,13 @@ def build_context(
     for seed, variant in enumerate(list_variants(trained)):
         export_reid(make_reid("video", seed=seed), tmp_path / "finetune" / variant.name)
     export_backbone(make_backbone(), tmp_path / "pretrain" / "teacher")
+    return describe_context(tmp_path, item, config, trained)
+
+
+def describe_context(
+    tmp_path: Path, item: str, config: EvaluateConfig, trained: FinetuneConfig
+) -> StageContext:
+    """The same, once they have published."""
     out = tmp_path / "out"
     return StageContext(
         item=item,
@@ -122,6 +131,40 @@ def test_splits_of_one_set_by_their_own_models(tmp_path: Path) -> None:
     assert sorted(scores) == ["image_to_video", "prid2011"]
     assert len(result["plot"]) == 1 + 5 * 2 * 4
     assert result["plot"][0] == "protocol,model,rank,share"
+
+
+SHARED = EvaluateConfig(
+    model="prid2011",
+    protocols=["prid2011"],
+    split_ids=[0],
+    baselines=["histogram"],
+    num_frames=2,
+    bootstrap=5,
+)
+TRAINED = FinetuneConfig(modality="video", input_size=list(SIZE), initialisations=["pretrained"])
+
+
+def run_shared(folder: str) -> list[str]:
+    """The stage on one rank; whom it told how far it is."""
+    said: list[str] = []
+    context = describe_context(Path(folder), "prid2011", SHARED, TRAINED)
+    run(replace(context, progress=lambda label, done, total: said.append(label)))
+    return said
+
+
+def test_two_ranks_score_what_one_scores_and_one_of_them_writes_and_speaks(
+    tmp_path: Path,
+) -> None:
+    for name in ("one", "two"):
+        write_prid(tmp_path / name / "curated" / "prid2011")
+        build_context(tmp_path / name, "prid2011", SHARED, TRAINED)
+    run_shared(str(tmp_path / "one"))
+    said = run_ranks(run_shared, 2, str(tmp_path / "two"))
+    assert said[0]
+    assert said[1] == []
+    for name in ("metrics.json", "plots.csv", "evaluate/results.json"):
+        found, wanted = ((tmp_path / n / "out" / name).read_bytes() for n in ("two", "one"))
+        assert found == wanted, name
 
 
 def test_a_model_of_another_set_scores_all_splits(tmp_path: Path) -> None:

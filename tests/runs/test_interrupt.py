@@ -144,3 +144,17 @@ def test_what_cleans_up_after_the_work_is_not_cut_off() -> None:
 
     assert run_inside(work).wants_requeue
     assert cleaned == [1]
+
+
+def test_signals_stay_ignored_where_the_process_ends_with_the_stop() -> None:
+    before = get_handlers()
+    try:
+        with pytest.raises(InterruptedRunError), interrupt_at_once(ends_process=True):
+            send(signal.SIGUSR2)
+        send(signal.SIGTERM)  # would end the tests
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)  # type: ignore[arg-type]
+    with interrupt_at_once(ends_process=True):
+        pass
+    assert get_handlers() == before

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vills.runs import lock as lock_module
-from vills.runs.errors import LostRunError
+from vills.runs.errors import HeldRunError, LostRunError
 from vills.runs.lock import RunLock, get_last_attempt
 from vills.runs.machine import load_process_identity
 from vills.tracking.files import save_json
@@ -202,3 +202,66 @@ def test_file_systems_without_hard_links_do(
     assert acquire(lock) == 1
     lock.guard()
     lock.release("finished")
+
+
+def test_patience_ends_with_a_word_about_who_writes(tmp_path: Path) -> None:
+    with hold_elsewhere(tmp_path / "attempts") as process:
+        lock = RunLock(tmp_path / "attempts")
+        begun = time.monotonic()
+        with pytest.raises(HeldRunError) as caught:
+            lock.acquire(is_done=lambda: False, notes={}, progress=print, patience=0.6)
+        assert 0.5 < time.monotonic() - begun < 5
+        assert f"attempt 1 by process {process.pid} on" in str(caught.value)
+        assert "What to do" in str(caught.value)
+        assert caught.value.exit_status == 75
+        assert get_last_attempt(tmp_path / "attempts") == 1
+
+
+def test_patience_outlasts_a_writer_that_ends(tmp_path: Path) -> None:
+    with hold_elsewhere(tmp_path / "attempts", seconds=0.3):
+        lock = RunLock(tmp_path / "attempts")
+        attempt = lock.acquire(
+            is_done=lambda: False, notes={}, progress=lambda text: None, patience=20
+        )
+        assert attempt == 2
+        lock.release("finished")
+
+
+@pytest.mark.parametrize(("job", "restart", "at_once"), [("12", "1", True), ("13", "1", False)])
+def test_a_job_that_slurm_started_again_takes_over_at_once(
+    tmp_path: Path, job: str, restart: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first node died a second ago; nobody need wait until that is plain."""
+    (tmp_path / "attempts").mkdir()
+    write_attempt(tmp_path / "attempts", 1, age=0, slurm_job="12", slurm_restart="")
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restart)
+    lock = RunLock(tmp_path / "attempts")
+    assert lock.find_holder() == (0 if at_once else 1)
+    if at_once:
+        assert acquire(lock) == 2
+        lock.release("finished")
+
+
+def test_the_same_start_of_a_job_is_not_superseded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "attempts").mkdir()
+    for number, restart in ((1, ""), (2, "1")):
+        write_attempt(tmp_path / "attempts", number, age=0, slurm_job="12", slurm_restart=restart)
+        monkeypatch.setenv("SLURM_JOB_ID", "12")
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restart)
+        assert RunLock(tmp_path / "attempts").find_holder() == number
+
+
+def test_attempts_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    (tmp_path / "attempts").mkdir()
+    path = write_attempt(tmp_path / "attempts", 1, age=0)
+    fields = json.loads(path.read_text())
+    for name in ("slurm_job", "slurm_restart"):
+        del fields[name]
+    save_json(path, {**fields, "unknown": 1})
+    identity = lock_module.load_identity(tmp_path / "attempts", 1)
+    assert identity is not None
+    assert (identity.slurm_job, identity.slurm_restart) == ("", "")
+    assert RunLock(tmp_path / "attempts").find_holder() == 1

@@ -13,6 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
 from vills.tracking.journal import Journal
@@ -172,6 +174,28 @@ def test_committed_records_that_were_taken_back_are_replaced(
     ]
     deleted = MlflowClient(settings.uri).search_runs(["1"], run_view_type=ViewType.DELETED_ONLY)
     assert [run.info.run_id for run in deleted] == [old]
+
+
+def test_a_run_that_may_not_be_deleted_is_set_aside(
+    make_run: Any, settings: TrackingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: MlflowClient, run_id: str) -> None:
+        raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+
+    monkeypatch.setattr(MlflowClient, "delete_run", refuse)
+    folder = make_run()
+    log_steps(folder, range(1, 3), resume_at=0).mark_checkpoint(2)
+    old = sync(folder, settings).run_id
+    log_steps(folder, range(1, 3), resume_at=0, scale=10).mark_checkpoint(2)
+    new = sync(folder, settings).run_id
+    assert sync(folder, settings).run_id == new
+    names = {run.info.run_id: (run.info.run_name, run.info.status) for run in load_runs(settings)}
+    assert names == {
+        old: ("pretrain aaaaaaaa (superseded)", "KILLED"),
+        new: ("pretrain aaaaaaaa", "RUNNING"),
+    }
+    history = MlflowClient(settings.uri).get_metric_history(new, "loss")
+    assert sorted(point.value for point in history) == [10.0, 20.0]
 
 
 def test_a_rebuilt_run_keeps_its_scores_once(make_run: Any, settings: TrackingSettings) -> None:

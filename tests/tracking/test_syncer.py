@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from vills.tracking import settings as settings_module
 from vills.tracking.journal import Journal
 from vills.tracking.settings import (
     TrackingSettings,
@@ -22,6 +23,7 @@ from vills.tracking.syncer import Syncer
 STAGE = """
 import sys, time
 from pathlib import Path
+from vills.tracking import settings as settings_module
 from vills.tracking.journal import Journal
 from vills.tracking.settings import TrackingSettings
 from vills.tracking.syncer import Syncer
@@ -152,3 +154,19 @@ def test_local_disks_are_told_from_network_file_systems(
     monkeypatch.setattr(Path, "read_text", lambda self: mounts)
     assert find_network_file_system(Path("/home/a b/c")) == "nfs4"
     assert find_network_file_system(Path("/home/c")) is None
+
+
+@pytest.mark.parametrize("kind", ["lustre", "gpfs", "beegfs", "ceph", "cifs", "fuse.sshfs", "9p"])
+def test_the_innermost_mount_decides_and_links_are_followed(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, mounts = tmp_path / "shared", tmp_path / "mounts"
+    (shared / "scratch").mkdir(parents=True)
+    (tmp_path / "home").symlink_to(shared)
+    text = f"/dev/vda / ext4 rw 0 0\nx {shared} {kind} rw 0 0\n/dev/b {shared}/scratch xfs rw 0 0\n"
+    mounts.write_text(text)
+    monkeypatch.setattr(settings_module, "MOUNTS", mounts)
+    assert find_network_file_system(shared / "project" / "mlflow.db") == kind
+    assert find_network_file_system(tmp_path / "home" / "mlflow.db") == kind
+    assert find_network_file_system(shared / "scratch" / "mlflow.db") is None
+    assert find_network_file_system(tmp_path / "mlflow.db") is None

@@ -110,14 +110,14 @@ def stop_by_rank_one(root: str, model_folder: str, folder: str) -> str:
         def count(self: ReidModel, *args: Any) -> Any:
             calls.append(1)
             if len(calls) == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGUSR2)
             return step(self, *args)
 
         ReidModel.forward = count  # type: ignore[method-assign]
     try:
         tune(load_walks(Path(root)), Path(model_folder), Path(folder), config=WALKS)
     except InterruptedRunError as error:
-        return str(error)
+        return f"{error} Again: {error.wants_requeue}"
     return "went on"
 
 
@@ -128,6 +128,7 @@ def test_one_rank_that_is_asked_to_stop_stops_all(
     messages = run_ranks(stop_by_rank_one, 2, str(curated), str(pretrained), str(stopped))
     assert messages[0] == messages[1]
     assert "stopped in epoch 1 of 3 (pretrained)" in messages[0]
+    assert messages[0].endswith("Again: True")
     (newest, *_) = sorted((stopped / "work").rglob("step-*.pt"), reverse=True)
     assert newest.name == "step-00000001.pt"
     # what two ranks began, one may finish

@@ -1,5 +1,6 @@
 """World size changes nothing but speed: two gloo processes equal one, all losses and parts on."""
 
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -15,8 +16,10 @@ from tests.train.synthetic import build_batch, build_config
 from vills.config.pretrain import OptimConfig
 from vills.data.batch import PretrainBatch
 from vills.distributed import gather_objects, get_rank, get_world_size
+from vills.pipeline import StageContext
+from vills.pipeline.pretrain import STAGE
 from vills.runs.interrupt import InterruptedRunError
-from vills.tracking.journal import Journal
+from vills.tracking.journal import Journal, load_journal
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.param_groups import set_schedule
 from vills.train.pretrain import Pretraining, run_pretrain
@@ -63,7 +66,9 @@ def pretrain(root: str, folder: str, stop: int) -> dict[str, Any]:
         trace["schedules"][batch.step] = self.schedules.compute_all(batch.step)
         keys = gather_objects((batch.image_keys.tolist(), batch.video_keys.tolist()))
         trace["rows"][batch.step] = [sum(part, []) for part in zip(*keys, strict=True)]
-        trace["state"] = {**self.arch.compute_state(), "end": self.monitor.health.get_state()}
+        if self.step == self.num_steps:
+            trace["state"] = self.arch.compute_state()
+            trace["end"] = self.monitor.health.compute_end()
         if self.step == stop and get_rank() == get_world_size() - 1:
             os.kill(os.getpid(), signal.SIGUSR2)
         return output
@@ -128,6 +133,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert worst[0] < 1e-5, f"worst of {worlds[0]} -> {worlds[1]}: {worst}"
     print(f"worst of {worlds[0]} -> {worlds[1]}: {worst}")
     assert_same_state(rest["state"], whole["state"])
+    assert rest["end"] == pytest.approx(whole["end"], rel=1e-3)
 
 
 def assert_same_state(found: Any, wanted: Any, *, name: str = "") -> None:
@@ -139,6 +145,41 @@ def assert_same_state(found: Any, wanted: Any, *, name: str = "") -> None:
     elif isinstance(wanted, torch.Tensor):
         difference = float((found.double() - wanted.double()).abs().max()) if wanted.numel() else 0
         assert difference <= 1e-4 * (1 + float(wanted.double().abs().max())), (name, difference)
+
+
+def run_stage(root: str, folder: str) -> list[str]:
+    """The stage itself; whom it told how far it is."""
+    said: list[str] = []
+    out = Path(folder) / "out"
+    context = StageContext(
+        item="",
+        sections={"pretrain": build_config(max_steps=2)},
+        inputs={name: Path(root) / name for name in ("lse", "curated")},
+        work=Path(folder) / "work",
+        outs={
+            "pretrain": out / "pretrain",
+            "metrics": out / "metrics.json",
+            "plots": out / "plots.csv",
+        },
+        journal=Journal(Path(folder) / "journal.jsonl"),
+        guard=lambda: None,
+        progress=lambda text, done, total: said.append(text),
+        fingerprint="f",
+    )
+    STAGE.run(context)
+    # every rank leaves once all is written
+    assert all(path.exists() for path in context.outs.values())
+    return said
+
+
+def test_one_rank_of_the_stage_writes_and_speaks(curated: Path, tmp_path: Path) -> None:
+    said = run_ranks(run_stage, 2, str(curated), str(tmp_path))
+    assert len(said[0]) == 2
+    assert said[1] == []
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert sorted(metrics["last"]) == ["alignment", "feature", "koleo", "masking", "total"]
+    steps = [r.step for r in load_journal(tmp_path / "journal.jsonl").committed]
+    assert steps == [0, 1, 1, 2, 2]
 
 
 def test_threads_must_be_what_the_receipt_says(curated: Path, tmp_path: Path) -> None:

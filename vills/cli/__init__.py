@@ -5,7 +5,18 @@ import sys
 from collections.abc import Sequence
 
 import vills
-from vills.cli import configure, data, evaluate, extract, run, scores, sheets, tracking, weights
+from vills.cli import (
+    configure,
+    data,
+    doctor,
+    evaluate,
+    extract,
+    run,
+    scores,
+    sheets,
+    tracking,
+    weights,
+)
 from vills.errors import UserError
 
 COMMANDS = (
@@ -18,6 +29,7 @@ COMMANDS = (
     *scores.COMMANDS,
     *sheets.COMMANDS,
     *tracking.COMMANDS,
+    *doctor.COMMANDS,
 )
 
 

@@ -67,14 +67,17 @@ class Board:
         jobs = self._ask(submissions)
         states: dict[str, NodeState] = {}
         for key, (node, plan) in nodes.items():
+            last = submissions[key][-1] if submissions.get(key) else None
+            job = jobs.get((last.cluster, last.job), UNKNOWN) if last else UNKNOWN
+            # The job may have ended well between the look at its run and the cluster's answer.
+            has_ended = last is not None and job.phase in ("ended", "unknown")
+            is_done = key not in open_nodes or (has_ended and self._registry.is_done(node, plan))
             run = self._registry.find_run(node, plan)
-            if key not in open_nodes:
+            if is_done:
                 attempts = get_last_attempt(run / "attempts") if run else 0
                 states[key] = NodeState("done", run=run, attempts=attempts)
             else:
-                last = submissions[key][-1] if submissions[key] else None
-                state = jobs.get((last.cluster, last.job), UNKNOWN) if last else UNKNOWN
-                states[key] = self._judge(node, plan, run=run, last=last, job=state, known=states)
+                states[key] = self._judge(node, plan, run=run, last=last, job=job, known=states)
         return states
 
     def _ask(
@@ -121,6 +124,8 @@ class Board:
         if last is not None and job.phase == "pending":
             return say("queued", _describe_pending(job, num_attempts))
         if holder:
+            # Somebody else may be at it (`dvc repro`, a colleague): then it is not that job.
+            last = last if last and _get_job(attempts, holder) == last.job else None
             return say("running", describe_attempt(attempts, holder))
         if last is not None:
             return say(*self._judge_ended(node, run=run, last=last, job=job))
@@ -140,7 +145,8 @@ class Board:
         reason = self._registry.load_error(node.key) or _load_end(run)
         if job.phase == "unknown":
             if not last.job:
-                return "lost", "the launcher was killed while it asked for this job"
+                known = f"; {reason}" if reason else ""
+                return "lost", f"the launcher was killed while it asked for this job{known}"
             if time.time() - last.submitted < UNSEEN_SECONDS and not reason:
                 return "queued", f"job {last.job} is not listed yet"
             known = f"; the run says: {reason}" if reason else ""
@@ -157,6 +163,12 @@ def describe_attempt(attempts: Path | None, number: int) -> str:
         return "starting"
     note = load_json(get_attempt_path(attempts, number))
     return f"attempt {number} on {note.get('nodes') or note.get('host', 'an unknown host')}"
+
+
+def _get_job(attempts: Path | None, number: int) -> str:
+    """The job that an attempt belongs to."""
+    note = load_json(get_attempt_path(attempts, number)) if attempts is not None else {}
+    return str(note.get("job", ""))
 
 
 def _describe_pending(job: JobState, attempts: int) -> str:

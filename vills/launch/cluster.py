@@ -8,8 +8,10 @@ states are ours too; submitit's wait for sacct.
 
 import os
 import shlex
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from vills.launch.job import NodeJob
@@ -34,18 +36,23 @@ class SlurmCluster:
             ClusterError: with sbatch's own words.
         """
         size = int(load_config().get("MaxArraySize", DEFAULT_ARRAY))
-        ids: list[str] = []
+        ids: dict[str, str] = {}
         chunks = split_batch(batch, size=max(size, 1))
+        lanes = min(batch.max_parallel, len(chunks))
+        last = [""] * lanes
         for number, (keys, dependency) in enumerate(chunks):
             throttle = batch.max_parallel
-            if throttle and len(chunks) > 1:
-                # Arrays know nothing of each other: each gets its share, and later ones wait.
-                lanes = min(throttle, len(chunks))
-                throttle = throttle // lanes
-                if number >= lanes and not dependency:
-                    dependency = f"afterany:{ids[-1].partition('_')[0]}"
-            ids += self._submit_chunk(batch, keys, dependency=dependency, throttle=throttle)
-        return ids
+            if lanes:
+                # Arrays know nothing of each other: each lane gets its share, and in a lane one
+                # waits for the one before it.
+                throttle = share_out(throttle, lanes)[number % lanes]
+                earlier = last[number % lanes]
+                dependency = ",".join(filter(None, (dependency, earlier)))
+            found = self._submit_chunk(batch, keys, dependency=dependency, throttle=throttle)
+            ids |= zip(keys, found, strict=True)
+            if lanes:
+                last[number % lanes] = f"afterany:{found[0].partition('_')[0]}"
+        return [ids[key] for key in batch.keys]
 
     def load_states(self, jobs: Collection[str]) -> dict[str, JobState]:
         """States from squeue and sacct."""
@@ -68,13 +75,14 @@ class SlurmCluster:
 
         folder = batch.runs.resolve() / batch.log
         with _outside_of_job():
-            executor = submitit.SlurmExecutor(folder=folder)
-            executor.update_parameters(
-                **build_parameters(batch, dependency=dependency, throttle=throttle)
-            )
             try:
+                executor = submitit.SlurmExecutor(folder=folder, python=build_python())
+                executor.update_parameters(
+                    **build_parameters(batch, dependency=dependency, throttle=throttle)
+                )
                 jobs = executor.map_array(NodeJob(str(batch.runs.resolve())), list(keys))
-            except (FailedJobError, FailedSubmissionError, OSError) as error:
+            # RuntimeError: there is no srun
+            except (FailedJobError, FailedSubmissionError, OSError, RuntimeError) as error:
                 text = str(error).strip().splitlines()
                 raise ClusterError(
                     f"sbatch refused {len(keys)} job(s) of {batch.stage}: {' '.join(text[-3:])} "
@@ -82,6 +90,15 @@ class SlurmCluster:
                     "); `vills doctor` knows the usual causes."
                 ) from error
         return [str(job.job_id) for job in jobs]
+
+
+def build_python() -> str:
+    """How a job starts Python, as shell text: deaf to SLURM's signals until it has a handler.
+
+    A process that a signal ended while it was still importing would count as failed; one that stays
+    until SLURM ends it is requeued.
+    """
+    return f"""bash -c 'trap "" USR2 TERM; exec "$@"' python {shlex.quote(sys.executable)}"""
 
 
 @contextmanager
@@ -121,21 +138,32 @@ def split_batch(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
     return chunks
 
 
+def share_out(number: int, lanes: int) -> list[int]:
+    """A number in as many parts as there are lanes, as equal as can be."""
+    return [number // lanes + (lane < number % lanes) for lane in range(lanes)]
+
+
 def _group_by_array(
     bound: Sequence[tuple[str, Sequence[str]]],
 ) -> list[list[tuple[str, Sequence[str]]]]:
-    """Runs of elements that wait for elements 0, 1, 2, ... of one array and nothing else."""
+    """Elements that wait for elements 0, 1, 2, ... of one array and nothing else.
+
+    Several may wait for the same element (a data set each): as many groups go through the array.
+    """
     groups: list[list[tuple[str, Sequence[str]]]] = []
+    open_groups: dict[tuple[str, int], list[list[tuple[str, Sequence[str]]]]] = {}
     for key, after in bound:
         array, _, index = after[0].partition("_")
-        if len(after) == 1 and index.isdigit() and groups:
-            last = groups[-1]
-            first_array, _, first_index = last[0][1][0].partition("_")
-            fits = len(last[0][1]) == 1 and first_index == "0" and first_array == array
-            if fits and int(index) == len(last):
-                last.append((key, after))
-                continue
-        groups.append([(key, after)])
+        place = (array, int(index)) if len(after) == 1 and index.isdigit() else None
+        waiting = open_groups.get(place, []) if place else []
+        if waiting:
+            group = waiting.pop(0)
+            group.append((key, after))
+        else:
+            group = [(key, after)]
+            groups.append(group)
+        if place and place[1] == len(group) - 1:
+            open_groups.setdefault((array, len(group)), []).append(group)
     return groups
 
 
@@ -176,10 +204,18 @@ def build_exports(batch: Batch) -> list[str]:
     variables = {
         **batch.environment,
         **build_stage_environment(batch.resources),
-        "PYTHONPATH": str(batch.code.resolve()),
+        **build_code_environment(batch.code),
         REQUEUE: "1",
     }
     return [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
+
+
+def build_code_environment(code: Path) -> Mapping[str, str]:
+    """Variables that let a job import a snapshot of the code.
+
+    Safe path: `python -m` looks into the working directory first, which may be the checkout.
+    """
+    return {"PYTHONPATH": str(code.resolve()), "PYTHONSAFEPATH": "1"}
 
 
 def build_stage_environment(resources: Resources) -> Mapping[str, str]:

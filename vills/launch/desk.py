@@ -92,6 +92,7 @@ class Desk:
             registry,
             chosen,
             resources=self.get_resources,
+            clusters=self.clusters,
             max_parallel=max_parallel,
             say=say,
         )

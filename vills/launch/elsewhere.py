@@ -12,12 +12,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from vills.config.checks import check_choice
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.launch.board import OVER, NodeState
 from vills.launch.desk import VARIABLE, Desk, choose_cluster
 from vills.launch.plan import Node, Plan, build_steps, select_steps
 from vills.launch.progress import ProgressLine
+from vills.launch.ranks import load_ranks
 from vills.launch.submit import Wanted
 
 DETACH = "VILLS_DETACH"
@@ -38,8 +40,8 @@ class JobFailedError(UserError, RuntimeError):
 
 
 def get_cluster_name() -> str:
-    """Where stages of `dvc repro` run: VILLS_CLUSTER; empty: here, as inside a job."""
-    if "SLURM_STEP_ID" in os.environ or "RANK" in os.environ:
+    """Where stages of `dvc repro` run: VILLS_CLUSTER; empty: here, as one of several ranks."""
+    if load_ranks().world_size > 1:
         return ""
     return choose_cluster() if os.environ.get(VARIABLE) else ""
 
@@ -80,10 +82,28 @@ def compute_elsewhere(project: Path, *, params: Params, name: str, progress: Pro
         state = look_at(desk, plan)[node.key]
 
 
-def submit_dag(project: Path, *, params: Params, cluster: str, retry: bool = False) -> Plan:
-    """Ask for every stage of params.yaml that is not done; what is going on is left alone."""
+def submit_dag(
+    project: Path, *, params: Params, cluster: str, targets: Sequence[str] = (), retry: bool = False
+) -> Plan:
+    """Ask for every stage of params.yaml that is not done; what is going on is left alone.
+
+    Args:
+        project: The project's folder.
+        params: Its parameters.
+        cluster: Whom to ask.
+        targets: Stages, of one data set or of all; with what they need. None: all.
+        retry: Whether what is over without a result is asked for again.
+
+    Raises:
+        ConfigError: if there is no such stage.
+    """
     desk = Desk(project)
-    steps = [step for step in build_steps(params) if step.stage not in LIGHT]
+    steps = build_steps(params)
+    for target in targets:
+        allowed = [name for step in steps for name in (step.stage, step.name)]
+        check_choice("stage", target, dict.fromkeys(allowed), "name stages of params.yaml")
+    names = [s.name for s in steps if not targets or {s.stage, s.name} & set(targets)]
+    steps = [step for step in select_steps(steps, names) if step.stage not in LIGHT]
     plan = desk.planner.build_plan(steps)
     with desk.hold_lock():
         registry, board = desk.open_board()
@@ -109,8 +129,3 @@ def _submit_one(
         wanted = Wanted(plan, lambda: params, "params.yaml")
         submitter.submit([wanted], board.look([plan]), retry=True)
     return look_at(desk, plan)[node.key]
-
-
-def list_unfinished(states: Sequence[NodeState]) -> list[NodeState]:
-    """Those that are over without a result."""
-    return [state for state in states if state.state in OVER]

@@ -1,5 +1,6 @@
 """`vills explain CELL`: from a number to the runs, commits, data, parameters and jobs behind it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
+from vills.config.params import Params
 from vills.config.sweep import SweepConfig
 from vills.launch.desk import Desk
 from vills.launch.lineage import Ancestor, trace
@@ -44,7 +46,7 @@ def explain_cell(project: Path, cell: str) -> str:
     desk = Desk(project)
     parts = cell.split("/")
     if len(parts) == 3:
-        found = list(_find_in_sweep(desk, *parts))
+        found = _find_in_sweep(desk, *parts)
     elif len(parts) == 4:
         found = [_find_in_scores(desk, *parts)]
     else:
@@ -53,19 +55,21 @@ def explain_cell(project: Path, cell: str) -> str:
             f"{', '.join(list_records(desk.runs)) or 'none'}) or DATASET/PROTOCOL/MODEL/METRIC, as "
             "in market1501/market1501/finetuned/mAP. What to do: copy one from a table."
         )
+    params = load_params(project) if (project / PARAMS_FILE).is_file() else None
     lines: list[str] = []
     for entry in found:
         lines += [f"{cell} = {entry.value}  ({entry.title})", ""]
         ancestors = trace(desk.runs, entry.run)
         for ancestor in ancestors:
-            lines += [*_describe(project, ancestor), ""]
+            lines += [*_describe(params, ancestor), ""]
         hours = sum(ancestor.gpu_hours for ancestor in ancestors)
         jobs = sorted({a.job for run in ancestors for a in run.attempts if a.job})
         lines.append(f"GPU-hours in all: {hours:.2f}; jobs: {', '.join(jobs) or 'none'}")
     return "\n".join(lines)
 
 
-def _find_in_sweep(desk: Desk, name: str, point: str, column: str) -> Iterator[Found]:
+def _find_in_sweep(desk: Desk, name: str, point: str, column: str) -> list[Found]:
+    """The cell's score of every seed that has one."""
     record, state = look_at_sweep(desk, name)
     config: SweepConfig = build_config(SweepConfig, record["config"])
     if point not in config.points or column not in config.list_columns(point):
@@ -78,7 +82,7 @@ def _find_in_sweep(desk: Desk, name: str, point: str, column: str) -> Iterator[F
     wanted = config.columns[column]
     published = config.points[point].published.get(column)
     beside = f"; published: {published:g}" if published is not None else ""
-    reasons = []
+    found, reasons = [], []
     for label, entry in record["points"].items():
         if entry["name"] != point:
             continue
@@ -86,18 +90,19 @@ def _find_in_sweep(desk: Desk, name: str, point: str, column: str) -> Iterator[F
         if isinstance(run, str):
             reasons.append(f"{label}: {run}")
             continue
-        rows = load_rows(run, wanted.evaluate)
+        rows = load_rows(run)
         value = pick_score(rows, wanted)
         if value is None:
             reasons.append(f"{label}: {explain_absence(rows, wanted)}")
             continue
         title = f"{label}: {wanted.head}, {wanted.metric}, protocol {wanted.protocol}{beside}"
-        yield Found(title, f"{100 * value:.2f} %", run)
-    if reasons:
+        found.append(Found(title, f"{100 * value:.2f} %", run))
+    if not found:
         raise ConfigError(
             f"cell {name}/{point}/{column} has no score: {'; '.join(reasons)}. What to do: "
             f"python sweeps/launch.py status {name}"
         )
+    return found
 
 
 def _find_in_scores(desk: Desk, item: str, protocol: str, model: str, metric: str) -> Found:
@@ -121,7 +126,7 @@ def _find_in_scores(desk: Desk, item: str, protocol: str, model: str, metric: st
     return Found(str(row.get("title") or protocol), text, folders[0])
 
 
-def _describe(project: Path, run: Ancestor) -> Iterator[str]:
+def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
     receipt = run.receipt
     yield f"{run.name}  run {receipt['fingerprint'][:12]}  {run.folder}"
     git = receipt["git"]
@@ -131,11 +136,10 @@ def _describe(project: Path, run: Ancestor) -> Iterator[str]:
     yield f"  commit  {git['commit'] or 'not in git'}{dirty}"
     yield f"  code    {receipt['code']['digest'][:12]} ({len(receipt['code']['files'])} files)"
     for name, entry in receipt["inputs"].items():
-        maker = f"  <- {run.makers[name].parent.name} {run.makers[name].name[:12]}" * (
-            name in run.makers
-        )
+        folder = run.makers.get(name)
+        maker = f"  <- {folder.parent.name} {folder.name[:12]}" if folder else ""
         yield f"  input   {name} sha256 {entry['digest'][:12]}{maker}"
-    changes = _compare(project, receipt)
+    changes = _compare(params, receipt)
     if changes:
         yield f"  params  unlike params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
         if changes[MAX_CHANGES:]:
@@ -151,15 +155,19 @@ def _describe(project: Path, run: Ancestor) -> Iterator[str]:
     yield f"  GPU-hours {run.gpu_hours:.2f}"
 
 
-def _compare(project: Path, receipt: Mapping[str, Any]) -> Sequence[str]:
-    """What differs from the params.yaml of now, as `key: there -> here`."""
-    if not (project / PARAMS_FILE).is_file():
+def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]:
+    """What differs from the params.yaml of now, as `key: 1 here, 2 there`."""
+    if params is None:
         return ["there is no params.yaml here"]
-    params = load_params(project)
     stage = load_stage(receipt["stage"])
     if receipt["item"] not in stage.items(params):
         return [f"params.yaml has no {receipt['stage']}.{receipt['item']}"]
     sections = stage.resolve_sections(params, receipt["item"])
     here = {name: to_plain(value) for name, value in sections.items()}
     lines = find_differences(here, receipt["params"])
-    return [line.replace(": ", " ", 1).replace(" -> ", " is ") for line in lines]
+    return [
+        re.sub(" -> (.*)", r" here, \1 there", line)
+        .replace(": added, ", ": not here, there ")
+        .replace(": removed, was ", ": not there, here ")
+        for line in lines
+    ]

@@ -7,6 +7,7 @@ the same words as the first time, and finds its newest checkpoint in the run's f
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from vills.launch.registry import NODES
 from vills.launch.stage import StageCall, load_stage, run_call
 from vills.launch.sweep_job import track_points
 from vills.runs.errors import RunError
-from vills.runs.interrupt import InterruptedRunError
+from vills.runs.interrupt import REQUEUE_SIGNAL, InterruptedRunError
 from vills.runs.machine import collect_machine
 from vills.tracking.files import load_json, save_json
 from vills.tracking.settings import load_tracking_settings
@@ -35,6 +36,8 @@ class NodeJob:
 
     def __call__(self, key: str) -> int:
         """Run the node in this process."""
+        # submitit's handler would requeue from here, or give up; see `build_python`.
+        signal.signal(REQUEUE_SIGNAL, signal.SIG_IGN)
         return run_node(Path(self.runs), key)
 
 

@@ -8,7 +8,7 @@ A node is one stage of one data set with its parameters. It has two names:
   under it, and whoever computed one (`dvc repro`, another sweep, a colleague) computed it for all.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,13 +149,6 @@ class Planner:
             digest = compute_digest(self._project / path, self._cache) if there else ""
             self._outside[path] = digest or f"{MISSING}{path}"
         return self._outside[path]
-
-
-def list_missing(node: Node, project: Path) -> Iterator[str]:
-    """What a node reads from outside and is not there."""
-    for entry in node.step.inputs.values():
-        if entry.path and not (project / entry.path).exists():
-            yield entry.path
 
 
 def _find_inputs(stage: Any, params: Params, item: str) -> Mapping[str, Path]:

@@ -11,19 +11,21 @@ started go on, and the next call of the launcher starts another that looks after
 import os
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vills.launch.cluster import build_stage_environment
+from vills.launch.cluster import build_code_environment, build_stage_environment
 from vills.launch.jobs import UNKNOWN, Batch, JobState
-from vills.launch.queue_process import ENDED, end_process, is_running
+from vills.launch.queue_process import ENDED, end_processes, is_running
 from vills.tracking.file_lock import hold_file_lock
 from vills.tracking.files import load_json, save_json
 
 FOLDER = "_queue"
 LOCK_NAME, SETTINGS_NAME = ".lock", ".settings.json"
-LOCK_PATIENCE = 0.0
+STATES_LOCK_NAME = ".states.lock"
+LOCK_PATIENCE, STATES_PATIENCE = 0.0, 60.0
 
 
 class LocalQueue:
@@ -54,7 +56,7 @@ class LocalQueue:
                 "environment": {
                     **batch.environment,
                     **build_stage_environment(batch.resources),
-                    "PYTHONPATH": str(batch.code.resolve()),
+                    **build_code_environment(batch.code),
                 },
             }
             save_json(self._folder / f"{job}.json", content)
@@ -73,12 +75,15 @@ class LocalQueue:
         for job in jobs:
             if not (self._folder / f"{job}.json").exists():
                 continue
-            state = _load(self._folder, job)
-            if state.get("state") in ENDED:
-                continue
             # What is not started is marked first, so that nobody starts it any more.
-            save_json(self._folder / f"{job}.state.json", {**state, "state": "CANCELLED"})
-            end_process(state.get("processes", []))
+            with hold_states(self._folder):
+                state = load_entry(self._folder, job)
+                if state.get("state") in ENDED:
+                    continue
+                save_json(self._folder / f"{job}.state.json", {**state, "state": "CANCELLED"})
+            end_processes(state.get("processes", []))
+            if is_running(state.get("processes", [])):
+                self.ensure_worker()  # which insists
 
     def cancel_batch(self, name: str) -> None:
         """End the jobs of a batch."""
@@ -107,7 +112,7 @@ def load_state(folder: Path, job: str) -> JobState:
     """How a job of the queue is."""
     if not (folder / f"{job}.json").exists():
         return UNKNOWN
-    content = _load(folder, job)
+    content = load_entry(folder, job)
     state = content.get("state", "PENDING")
     if state == "PENDING":
         return JobState("pending", state, "no free slot, or a job before it")
@@ -116,6 +121,13 @@ def load_state(folder: Path, job: str) -> JobState:
         # Its worker was killed: the next one finds out how it ended.
         return JobState("running", state, "" if alive else "its end is being looked into")
     return JobState("ended", state, content.get("reason", ""))
+
+
+@contextmanager
+def hold_states(folder: Path) -> Iterator[None]:
+    """Keep others from changing a job's state between a look at it and a change of it."""
+    with hold_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
+        yield
 
 
 def list_jobs(folder: Path) -> list[dict[str, Any]]:
@@ -145,6 +157,7 @@ def _is_job(path: Path) -> bool:
     return not path.name.startswith(".") and not path.name.endswith(".state.json")
 
 
-def _load(folder: Path, job: str) -> dict[str, Any]:
+def load_entry(folder: Path, job: str) -> dict[str, Any]:
+    """What is noted of a job; empty as long as it waits."""
     path = folder / f"{job}.state.json"
     return load_json(path) if path.exists() else {}

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Collection
 
-from vills.launch.cluster import build_stage_environment
+from vills.launch.cluster import build_code_environment, build_stage_environment
 from vills.launch.jobs import UNKNOWN, Batch, JobState
 from vills.launch.scheduler import ClusterError
 
@@ -28,7 +28,7 @@ class ForegroundQueue:
             **os.environ,
             **batch.environment,
             **build_stage_environment(batch.resources),
-            "PYTHONPATH": str(batch.code.resolve()),
+            **build_code_environment(batch.code),
         }
         environment.pop("VILLS_CLUSTER", None)
         for key in batch.keys:

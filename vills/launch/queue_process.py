@@ -58,11 +58,20 @@ def describe(processes: "Sequence[subprocess.Popen[bytes]]") -> list[dict[str, A
 
 
 def is_running(identities: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether any of these processes lives; one that cannot be seen from here is taken to."""
-    return any(ProcessIdentity(**entry).is_alive() is not False for entry in identities)
+    """Whether any of these processes lives; one that cannot be seen from here is taken to.
+
+    A machine that has been started anew is the exception: nothing of before lives on it.
+    """
+    here = load_process_identity()
+    return any(
+        ProcessIdentity(**entry).is_alive() is not False
+        # this machine was started anew since
+        and not (entry["host"] == here.host and entry["boot_id"] != here.boot_id)
+        for entry in identities
+    )
 
 
-def end_process(identities: Sequence[Mapping[str, Any]], number: int = signal.SIGTERM) -> None:
+def end_processes(identities: Sequence[Mapping[str, Any]], number: int = signal.SIGTERM) -> None:
     """Signal the groups of these processes, as far as they live."""
     for entry in identities:
         if ProcessIdentity(**entry).is_alive():

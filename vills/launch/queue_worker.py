@@ -3,6 +3,7 @@
 python -m vills.launch.queue_worker RUNS
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -10,11 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vills.launch.queue import FOLDER, LOCK_NAME, count_slots, list_gpus, list_jobs
-from vills.launch.queue_process import ENDED, describe, end_process, is_running, start_ranks
+from vills.launch.queue import (
+    FOLDER,
+    LOCK_NAME,
+    count_slots,
+    hold_states,
+    list_gpus,
+    list_jobs,
+    load_entry,
+)
+from vills.launch.queue_process import ENDED, describe, end_processes, is_running, start_ranks
 from vills.launch.registry import NODES
 from vills.tracking.file_lock import hold_file_lock
-from vills.tracking.files import load_json, save_json
+from vills.tracking.files import save_json
 
 POLL_SECONDS = 0.2
 IDLE_SECONDS = 2.0
@@ -32,7 +41,8 @@ class Worker:
         self._folder = runs / FOLDER
         self._children: dict[str, list[subprocess.Popen[bytes]]] = {}
         self._gpus = list_gpus()
-        self._cancelled: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
+        """Job -> when its processes were asked to end."""
 
     def run(self) -> None:
         """Work until the queue has been idle for a while."""
@@ -46,10 +56,10 @@ class Worker:
         """Note who has ended, start what may start; whether anything is going on."""
         jobs = list_jobs(self._folder)
         states = {job["job"]: self._update(job) for job in jobs}
-        running = [job for job in jobs if states[job["job"]].get("state") == "RUNNING"]
+        running = [job for job in jobs if self._is_held(job["job"], states[job["job"]])]
         free = count_slots(self._folder, gpus=len(self._gpus)) - len(running)
         held = {gpu for job in running for gpu in states[job["job"]].get("gpus", [])}
-        busy = bool(running) or bool(self._children)
+        busy = bool(running)
         for job in jobs:
             if "state" in states[job["job"]]:
                 continue
@@ -66,6 +76,17 @@ class Worker:
                     free -= 1
         return busy
 
+    def has_work(self) -> bool:
+        """Whether a job waits or runs; nothing is started."""
+        names = [job["job"] for job in list_jobs(self._folder)]
+        return any(load_entry(self._folder, n).get("state") not in ENDED for n in names)
+
+    def _is_held(self, name: str, state: dict[str, Any]) -> bool:
+        """Whether a job keeps its slot and GPUs: also one that is cancelled and still saves."""
+        if name in self._children or state.get("state") == "RUNNING":
+            return True
+        return state.get("state") == "CANCELLED" and is_running(state.get("processes", []))
+
     def _choose_gpus(self, job: dict[str, Any], held: set[str]) -> list[str] | None:
         """GPUs for a job: as many as it asks for and there are; None while they are taken."""
         wanted = min(job["gpus"], len(self._gpus))
@@ -80,8 +101,7 @@ class Worker:
 
     def _update(self, job: dict[str, Any]) -> dict[str, Any]:
         name = job["job"]
-        path = self._folder / f"{name}.state.json"
-        state = load_json(path) if path.exists() else {}
+        state = load_entry(self._folder, name)
         children = self._children.get(name, [])
         codes = [child.poll() for child in children]
         if children and all(code is not None for code in codes):
@@ -89,11 +109,9 @@ class Worker:
             if state.get("state") == "RUNNING":
                 bad = [code for code in codes if code]
                 return self._end(name, state, "FAILED" if bad else "COMPLETED", bad)
-        elif state.get("state") == "CANCELLED":
+        elif state.get("state") == "CANCELLED" or any(code for code in codes):
+            # Where one rank has failed, the others wait for it in a collective.
             self._insist(name, state)
-        elif any(code for code in codes):
-            # One rank has failed: the others wait for it in a collective.
-            end_process(state["processes"])
         elif state.get("state") == "RUNNING" and not children:
             return self._find_out(job, state)
         return state
@@ -106,10 +124,13 @@ class Worker:
         return self._end(job["job"], state, "COMPLETED" if done else "FAILED", [])
 
     def _insist(self, name: str, state: dict[str, Any]) -> None:
-        since = self._cancelled.setdefault(name, time.monotonic())
-        if name in self._children and time.monotonic() - since > FINAL_SECONDS:
-            for child in self._children[name]:
-                child.kill()
+        """Ask processes to end, once; those that still live much later are killed."""
+        processes = state.get("processes", [])
+        if name not in self._asked:
+            self._asked[name] = time.monotonic()
+            end_processes(processes)
+        elif time.monotonic() - self._asked[name] > FINAL_SECONDS:
+            end_processes(processes, signal.SIGKILL)
 
     def _end(
         self, name: str, state: dict[str, Any], word: str, codes: Sequence[int | None]
@@ -121,12 +142,14 @@ class Worker:
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
         # Somebody may have cancelled it in this very moment; that stands.
-        path = self._folder / f"{name}.state.json"
-        before = load_json(path).get("state") if path.exists() else None
-        if before not in ENDED:
-            save_json(path, state)
-        elif state.get("state") == "RUNNING":
-            end_process(state["processes"])
+        with hold_states(self._folder):
+            before = load_entry(self._folder, name)
+            if before.get("state") not in ENDED:
+                save_json(self._folder / f"{name}.state.json", state)
+            elif state.get("state") == "RUNNING":
+                # what it was started as is what has to end
+                save_json(self._folder / f"{name}.state.json", {**state, **before})
+                end_processes(state["processes"])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -139,8 +162,9 @@ def main(arguments: Sequence[str]) -> int:
                 worker.run()
         except TimeoutError:
             return 0
-        # What was put in while this one was about to leave found the lock still held.
-        if not worker.look():
+        # What was put in while this one was about to leave found the lock still held. Whoever
+        # holds the lock now may be starting it already.
+        if not worker.has_work():
             return 0
 
 

@@ -23,7 +23,7 @@ from vills.tracking.open_runs import OPEN, OpenRun, end_open_run, list_open_runs
 from vills.tracking.provenance import EXECUTION, FINGERPRINT
 from vills.tracking.run_record import RECONCILED_NAME, load_run_record
 from vills.tracking.settings import TrackingSettings, load_tracking_settings
-from vills.tracking.sweep_sync import SWEEP
+from vills.tracking.sweep_sync import PARENT, SWEEP
 
 STAGE = "vills.stage"
 
@@ -129,22 +129,23 @@ class Reconciler:
         execution = load_execution(self._desk.runs / FOLDER)
         own = [run for run in runs if run.tags.get(EXECUTION) == execution]
         self._foreign += len(runs) - len(own)
-        for name in sorted({run.tags[SWEEP] for run in own}):
-            record = load_record(self._desk.runs, name)
-            if record is not None:
-                self._sync(name)
+        names = sorted({run.tags[SWEEP] for run in own})
+        parents = {name: self._sync(name) for name in names}
         open_now = {run.run_id: run.status for run in list_open_runs(self._settings)}
-        current = self._list_current()
         for run in own:
+            parent = parents[run.tags[SWEEP]]
             if run.run_id not in open_now:
                 self._tell(run, "ended", "as its runs say")
-            elif (run.tags[SWEEP], run.tags[FINGERPRINT]) in current:
-                self._tell(run, open_now[run.run_id], "")
+            elif parent is None or parent in (run.run_id, run.tags.get(PARENT)):
+                self._tell(run, open_now[run.run_id], "as its runs say")
             else:
                 end_open_run(self._settings, run.run_id, status="KILLED")
                 self._tell(run, "KILLED", "its sweep was launched anew with something changed")
 
-    def _sync(self, name: str) -> None:
+    def _sync(self, name: str) -> str | None:
+        """The parent of a sweep's present edition; empty without one, None if nobody knows."""
+        if load_record(self._desk.runs, name) is None:
+            return ""
         record, state = look_at_sweep(self._desk, name)
         sight = Sight(
             runs=self._desk.runs,
@@ -158,16 +159,8 @@ class Reconciler:
         if not result.ok:
             self.num_failed += 1
             self._say(f"sweep {name}: {result.reason}")
-
-    def _list_current(self) -> set[tuple[str, str]]:
-        """(sweep, fingerprint) of every parent and child that the records know."""
-        known: set[tuple[str, str]] = set()
-        for name in list_records(self._desk.runs):
-            record = load_record(self._desk.runs, name)
-            assert record is not None
-            known.add((name, record["fingerprint"]))
-            known |= {(name, point["fingerprint"]) for point in record["points"].values()}
-        return known
+            return None
+        return result.run_id
 
     def _tell(self, run: OpenRun, status: str, reason: str) -> None:
         if status == run.status:

@@ -30,7 +30,7 @@ def reproduce(
     if not detach:
         return subprocess.run(command, cwd=project, env=environment, check=False).returncode
     params = load_params(project)
-    plan = submit_dag(project, params=params, cluster=chosen, retry=retry)
+    plan = submit_dag(project, params=params, cluster=chosen, targets=targets, retry=retry)
     status = subprocess.run(
         [*command, "--keep-going"], cwd=project, env={**environment, DETACH: "1"}, check=False
     ).returncode

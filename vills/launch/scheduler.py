@@ -1,10 +1,12 @@
 """What SLURM says about jobs and about itself: squeue, sacct, scontrol, scancel.
 
 sacct may be switched off, or lag behind; squeue forgets a job minutes after its end. So both are
-asked, and a job that neither knows is unknown, never failed.
+asked, and a job that neither knows is unknown, never failed. While the controller is down nobody
+can say anything: jobs are then as good as pending.
 """
 
 import re
+import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from vills.launch.jobs import UNKNOWN, JobState
 TIMEOUT_SECONDS = 60.0
 QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
 MAX_IDS = 200
 """Jobs per question: a command line has its limits."""
 
@@ -56,8 +59,13 @@ def load_job_states(jobs: Collection[str]) -> dict[str, JobState]:
     for start in range(0, len(wanted), MAX_IDS):
         part = wanted[start : start + MAX_IDS]
         arrays = sorted({job.partition("_")[0] for job in part})
-        found = dict(_read_accounts(arrays)) | dict(_read_queue(arrays))
-        states |= {job: found.get(job, UNKNOWN) for job in part}
+        listed = _read_queue(arrays)
+        found = dict(_read_accounts(arrays)) | dict(listed or ())
+        otherwise = SILENT if listed is None and shutil.which("squeue") else UNKNOWN
+        for job in part:
+            # An array that was cancelled before any of it began is listed as one job.
+            whole = found.get(job.partition("_")[0], otherwise)
+            states[job] = found.get(job, whole if whole.phase == "ended" else otherwise)
     return states
 
 
@@ -81,15 +89,19 @@ def expand_array(job: str) -> list[str]:
     return [f"{found[1]}_{index}" for index in indices]
 
 
-def _read_queue(arrays: Sequence[str]) -> Iterator[tuple[str, JobState]]:
+def _read_queue(arrays: Sequence[str]) -> list[tuple[str, JobState]] | None:
     # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked for.
     # One row per element: a long list of elements is cut short without a word.
     text = ask(["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r"])
-    for line in (text or "").splitlines():
+    if text is None:
+        return None
+    found = []
+    for line in text.splitlines():
         job, state, reason = line.strip().split("|", maxsplit=2)
         if job.partition("_")[0] in arrays:
-            for element in expand_array(job):
-                yield element, _build_state(state, "" if reason == "None" else reason)
+            told = _build_state(state, "" if reason == "None" else reason)
+            found += [(element, told) for element in expand_array(job)]
+    return found
 
 
 def _read_accounts(arrays: Sequence[str]) -> Iterator[tuple[str, JobState]]:

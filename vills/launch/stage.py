@@ -71,7 +71,9 @@ def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
     check_ranks(call.stage, ranks)
     ranks.join()
     set_threads(call.load_sections())
-    with interrupt_at_once():  # a second signal must not end the way out
+    # Three rings: a signal ends the work, so that the run says "interrupted"; or, before there is
+    # any, the wait for it; and no second signal ends the way out.
+    with interrupt_at_once(ends_process=True):
         try:
             with interrupt_at_once():
                 if ranks.is_leader:
@@ -104,7 +106,8 @@ def _lead(call: StageCall, ranks: Ranks, progress: ProgressLine) -> Run:
                 progress=progress,
                 fingerprint=run.fingerprint,
             )
-            execute(call.stage, run, context)
+            with interrupt_at_once():
+                execute(call.stage, run, context)
     return run
 
 

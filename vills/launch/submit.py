@@ -2,8 +2,10 @@
 
 Killed at any moment and called again, every node is asked for once. Before sbatch is called, each
 node notes the batch that it will be part of; afterwards, its job. A note without a job means that
-the launcher died in between: whatever the batch has become is cancelled (it could not have found
-its pickles), and asked for anew. Should two jobs meet at a run after all, its lock lets one in.
+the launcher died in between: whatever the batch has become is cancelled (nobody knows its ids, and
+the last array has not found its pickles), and asked for anew. What sbatch refuses leaves no note,
+and no job of the same batch that it took. Should two jobs meet at a run after all, its lock lets
+one in.
 """
 
 import os
@@ -12,13 +14,16 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from vills.config.checks import ConfigError
 from vills.config.params import Params
 from vills.launch.board import OVER, NodeState
 from vills.launch.jobs import Batch, Cluster
 from vills.launch.plan import Node, Plan
 from vills.launch.registry import Registry, Submission, build_spec
 from vills.launch.resources import Resources
+from vills.launch.scheduler import ClusterError
 from vills.launch.snapshot import save_code, save_point
 from vills.pipeline import STAGES
 from vills.tracking.files import save_json
@@ -49,12 +54,14 @@ class Submitter:
         cluster: Cluster,
         *,
         resources: Callable[[str], Resources],
+        clusters: Mapping[str, Cluster],
         max_parallel: int = 0,
         say: Callable[[str], None] = print,
     ) -> None:
         self._project = project.resolve()
         self._registry = registry
         self._cluster = cluster
+        self._clusters = clusters
         self._resources = resources
         self._max_parallel = max_parallel
         self._say = say
@@ -71,6 +78,7 @@ class Submitter:
             states: Of all their nodes.
             retry: Whether nodes whose job is over without a result are asked for again.
         """
+        self._params = {}  # keyed by objects that live as long as this call
         jobs = {
             key: state.job
             for key, state in states.items()
@@ -117,16 +125,16 @@ class Submitter:
         return over or missing or any(key in blocked for key in node.makers.values())
 
     def _forget_unfinished(self, group: Sequence[tuple[Node, Wanted]]) -> None:
-        batches: set[str] = set()
+        batches: set[tuple[str, str]] = set()
         for node, _ in group:
             entries = self._registry.load_submissions(node.key)
             kept = [entry for entry in entries if entry.job]
-            batches |= {entry.batch for entry in entries if not entry.job}
+            batches |= {(entry.cluster, entry.batch) for entry in entries if not entry.job}
             if len(kept) != len(entries):
                 self._registry.save_submissions(node.key, kept)
-        for batch in batches:
+        for cluster, batch in sorted(batches):
             self._say(f"batch {batch} was being asked for when the launcher ended: asked for anew")
-            self._cluster.cancel_batch(batch)
+            self._clusters.get(cluster, self._cluster).cancel_batch(batch)
 
     def _submit_group(
         self, stage: str, group: Sequence[tuple[Node, Wanted]], jobs: Mapping[str, str]
@@ -149,7 +157,11 @@ class Submitter:
         )
         note = Submission(self._cluster.name, "", batch.name, time.time(), batch.log)
         self._note(dict.fromkeys(keys, note))
-        ids = self._cluster.submit(batch)
+        try:
+            ids = self._cluster.submit(batch)
+        except ClusterError:
+            self._withdraw(batch)
+            raise
         self._note({k: replace(note, job=job) for k, job in zip(keys, ids, strict=True)})
         self._say(f"{stage}: {len(keys)} job(s) asked for, {_shorten(ids)}")
         return dict(zip(keys, ids, strict=True))
@@ -158,6 +170,13 @@ class Submitter:
         for key, note in notes.items():
             earlier = [e for e in self._registry.load_submissions(key) if e.batch != note.batch]
             self._registry.save_submissions(key, [*earlier, note])
+
+    def _withdraw(self, batch: Batch) -> None:
+        """Leave nothing of a batch that was refused, or of which only a part was taken."""
+        self._cluster.cancel_batch(batch.name)
+        for key in batch.keys:
+            kept = [e for e in self._registry.load_submissions(key) if e.batch != batch.name]
+            self._registry.save_submissions(key, kept)
 
     def _save_spec(self, node: Node, entry: Wanted, environment: Mapping[str, str]) -> None:
         folder = self._registry.get_folder(node.key)
@@ -203,9 +222,24 @@ class Submitter:
         variables["VILLS_RUNS"] = str(self._registry.runs.resolve())
         settings = load_tracking_settings(self._project)
         if settings is not None:
+            _refuse_password(settings.uri)
             variables["MLFLOW_TRACKING_URI"] = settings.uri
             variables["MLFLOW_EXPERIMENT_NAME"] = settings.experiment
         return variables
+
+
+def _refuse_password(uri: str) -> None:
+    """A job's files are read by whoever may read the runs' folder, its script by SLURM's admins.
+
+    Raises:
+        ConfigError: if the address carries a password.
+    """
+    if urlsplit(uri).password:
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI holds a password, which would be written into every job. Allowed: "
+            "an address without one. What to do: export MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or write them into ~/.mlflow/credentials."
+        )
 
 
 def _find_after(node: Node, plan: Plan, jobs: Mapping[str, str]) -> list[str]:

@@ -103,7 +103,7 @@ def build_sweep(
             plan = planner.build_plan(chosen)
             points.append(Point(name, seed, changes, plan, lacking))
     steps.save()
-    origin = describe_params(project, of_params)
+    origin = describe_params(project, [*config.overrides, *of_params])
     return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), origin)
 
 

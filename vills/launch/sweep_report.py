@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from vills.config.sweep import SweepConfig
-from vills.launch.board import NodeState
-from vills.launch.plan import Plan
+from vills.launch.board import OVER, NodeState
+from vills.launch.plan import Plan, select_steps
 from vills.launch.sweeping import SweepState
 from vills.report.sweep_caption import SweepFacts
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
@@ -42,7 +42,7 @@ def collect_cells(
                 if isinstance(found, str):
                     missing.append(found)
                     continue
-                rows = load_rows(found, wanted.evaluate)
+                rows = load_rows(found)
                 value = pick_score(rows, wanted)
                 if value is None:
                     missing.append(explain_absence(rows, wanted))
@@ -63,14 +63,15 @@ def find_evaluation(plan: Plan, states: Mapping[str, NodeState], item: str) -> P
     if state.state == "done":
         assert state.run is not None
         return state.run
-    for name in plan:
-        upstream = states[plan[name].key]
-        if upstream.state in ("failed", "cancelled", "lost"):
-            return f"{name} {upstream.state}"
+    steps = select_steps([entry.step for entry in plan.values()], [node.name])
+    for step in steps:
+        upstream = states[plan[step.name].key]
+        if upstream.state in OVER:
+            return f"{step.name} {upstream.state}"
     return {"waits": "not computed yet", "to do": "not computed yet"}.get(state.state, state.state)
 
 
-def load_rows(run: Path, item: str) -> list[dict[str, Any]]:
+def load_rows(run: Path) -> list[dict[str, Any]]:
     """Score rows of a finished evaluation."""
     content = json.loads((run / "out" / "evaluate" / "results.json").read_text())
     rows: list[dict[str, Any]] = content["rows"]

@@ -5,6 +5,7 @@ everything. MLflow itself is imported in a child process only.
 """
 
 import csv
+import re
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 OPEN_SECONDS, SYNC_SECONDS = 60.0, 300.0
 EVERY_SECONDS = 30.0
 """Curves of a sweep that is going on are sent no more often."""
+NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,12})?")
 OFF = SyncResult(ok=True)
 """Tracking is off: the tracker holds all that it should."""
 
@@ -280,8 +282,15 @@ def _explain(result: SyncResult) -> str:
 
 
 def _save_table(path: Path, source: Path) -> str:
-    """CSV -> the JSON of `mlflow.log_table`."""
+    """CSV -> the JSON of `mlflow.log_table`; columns that say the same everywhere stand last."""
     with source.open(newline="") as file:
-        columns, *data = csv.reader(file)
-    save_json(path, {"columns": columns, "data": data})
+        columns, *rows = csv.reader(file)
+    order = sorted(range(len(columns)), key=lambda i: len({row[i] for row in rows}) < 2)
+    data = [[_read_cell(row[i]) for i in order] for row in rows]
+    save_json(path, {"columns": [columns[i] for i in order], "data": data})
     return str(path)
+
+
+def _read_cell(text: str) -> str | float:
+    # the UI sorts numbers as such; a fingerprint of digits is none
+    return float(text) if NUMBER.fullmatch(text) else text

@@ -105,7 +105,8 @@ class SweepViewer:
             scored_ms=scored_ms,
             run=str(run.resolve()) if run is not None and (run / "receipt.json").exists() else "",
             status=status,
-            created_ms=self._origin["created_ms"],
+            # The tracker lists the newest first: so points stand there as in the tables.
+            created_ms=self._origin["created_ms"] - list(self._plans).index(label),
             ended_ms=scored_ms if status == "FINISHED" and scored_ms else None,
         )
 
@@ -134,7 +135,8 @@ class SweepViewer:
     def compute_parent_mark(self) -> str:
         """The same of the parent, without its report."""
         statuses = [self.get_status(label) for label in self._plans]
-        text = json.dumps([statuses, self._record["overrides"], self._origin])
+        parts = [statuses, self._record["overrides"], self._origin]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _find_pretrain(self, label: str) -> Path | None:

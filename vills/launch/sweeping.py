@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vills.config.checks import ConfigError
+from vills.config.checks import ConfigError, check_choice
 from vills.launch.board import OVER, NodeState
 from vills.launch.desk import Desk
 from vills.launch.estimate import Estimate, estimate_node
@@ -125,8 +125,14 @@ def wait_for_sweep(
 
 
 def cancel_sweep(desk: Desk, name: str, *, points: Sequence[str] = ()) -> list[str]:
-    """End the jobs of a sweep (of these points); a node that another sweep wants too is ended."""
+    """End the jobs of a sweep (of these points); a node that another sweep wants too is ended.
+
+    Raises:
+        ConfigError: if there is no such point.
+    """
     _, state = look_at_sweep(desk, name)
+    for label in points:
+        check_choice(f"point of {name}", label, state.plans, "name one of them")
     chosen = [plan for label, plan in state.plans.items() if not points or label in points]
     jobs: dict[str, set[str]] = {}
     for plan in chosen:
@@ -143,17 +149,17 @@ def find_logs(desk: Desk, name: str, *, point: str, stage: str = "") -> list[Pat
     """Output of the jobs of a point, in the order of the DAG.
 
     Raises:
-        ConfigError: if there is no such point.
+        ConfigError: if there is no such point, or no such stage of it.
     """
-    record, state = look_at_sweep(desk, name)
-    if point not in state.plans:
-        raise ConfigError(
-            f"point = {point!r} is not of {name}. Allowed: {', '.join(record['points'])}. "
-            "What to do: name one of them."
-        )
+    _, state = look_at_sweep(desk, name)
+    check_choice(f"point of {name}", point, state.plans, "name one of them")
+    plan = state.plans[point]
+    known = dict.fromkeys(word for node in plan.values() for word in (node.step.stage, node.name))
+    if stage:
+        check_choice(f"stage of {point}", stage, known, "name one of them")
     registry, _ = desk.open_board()
     paths: list[Path] = []
-    for node in state.plans[point].values():
+    for node in plan.values():
         if stage and stage not in (node.step.stage, node.name):
             continue
         for entry in registry.load_submissions(node.key):

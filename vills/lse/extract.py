@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Callable, Generator
 from concurrent.futures import as_completed
-from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,17 +18,18 @@ from vills.data.mask_store import build_mask_table, mask_path, save_mask_table
 from vills.data.predictions import FOLDER
 from vills.data.records import load_manifest
 from vills.data.shards import ShardReader
-from vills.lse.chunk import KEYPOINTS, KEYPOINTS_SCHEMA, ChunkWorker, iterate_chunks, load_summary
+from vills.lse.chunk import KEYPOINTS, KEYPOINTS_SCHEMA, ChunkWorker, load_summary
 from vills.lse.digest import compute_cache_key
 from vills.lse.parts import build_keypoint_detector, build_segmenter
-from vills.lse.sharing import ChunkCount, join_summaries
+from vills.lse.sharing import ChunkCount, Chunks, join_summaries, list_chunks
 from vills.lse.summary import Summary
 from vills.lse.weights_files import compute_file_digest
 from vills.runs.pool import open_pool
 
 Progress = Callable[[str, int, int], None]
 CHUNK_RECORDS = 64
-_Jobs = list[tuple[Path, range]]
+_Arguments = tuple[LseConfig, Path, Path | None, Path | None]
+"""Parameters, curated folder, raw folder, folder of weights: what a worker is built from."""
 
 
 def extract_source(
@@ -81,29 +81,15 @@ def extract_source(
     manifest = load_manifest(curated / "manifest.parquet")
     key = compute_work_key(config, curated=curated, root=root, weights=weights)
     folder = _open_work(work, f"{key[:32]}-{chunk_records}", is_first=rank == 0)
-    jobs = [
-        (folder / f"chunk-{number:06d}", rows)
-        for number, rows in enumerate(iterate_chunks(len(manifest), size=chunk_records))
-    ]
+    chunks = list_chunks(folder, num_records=len(manifest), size=chunk_records)
     # By number, not by what is unfinished: ranks that look at different times agree on it.
-    own = jobs[rank::world_size]
-    todo = [(chunk, rows) for chunk, rows in own if load_summary(chunk) is None]
-    count = ChunkCount(jobs, name=name, progress=progress)
-    count.report()
-    finished = _run_jobs(
-        todo, workers=workers, config=config, curated=curated, root=root, weights=weights
-    )
-    with closing(finished) as steps:
-        for _ in steps:
-            count.report()
+    own = chunks[rank::world_size]
+    count = ChunkCount(chunks, name=name, progress=progress)
+    count.follow(_run_jobs(own, workers=workers, arguments=(config, curated, root, weights)))
     if rank:
         return join_summaries(own)
     count.wait()
-    summary = join_summaries(jobs)
-    _check_corrupt(summary, config)
-    guard()
-    _publish(out, [chunk for chunk, _ in jobs], summary)
-    return summary
+    return _publish(out, chunks, config=config, guard=guard)
 
 
 def compute_work_key(
@@ -148,28 +134,23 @@ def _build_worker(
 
 
 def _run_jobs(
-    jobs: _Jobs,
-    *,
-    workers: int,
-    config: LseConfig,
-    curated: Path,
-    root: Path | None,
-    weights: Path | None,
+    chunks: Chunks, *, workers: int, arguments: _Arguments
 ) -> Generator[Path, None, None]:
-    """Compute chunks here or in processes, yielding each when it is finished; to be closed."""
-    if not jobs:
+    """Compute what is unfinished, here or in processes, yielding each chunk; to be closed."""
+    todo = [(folder, rows) for folder, rows in chunks if load_summary(folder) is None]
+    if not todo:
         return
+    config = arguments[0]
     if config.keypoint_detector == "torchvision" or config.segmenter == "sam":
         workers = 1
     if workers <= 1:
-        worker = _build_worker(config, curated, root, weights)
-        for folder, rows in jobs:
+        worker = _build_worker(*arguments)
+        for folder, rows in todo:
             worker.compute(folder, rows=rows)
             yield folder
         return
-    arguments = (config, curated, root, weights)
-    with open_pool(min(workers, len(jobs)), start=_start_process, arguments=arguments) as pool:
-        futures = [pool.submit(_compute_in_process, folder, rows) for folder, rows in jobs]
+    with open_pool(min(workers, len(todo)), start=_start_process, arguments=arguments) as pool:
+        futures = [pool.submit(_compute_in_process, folder, rows) for folder, rows in todo]
         for future in as_completed(futures):
             yield future.result()
 
@@ -199,8 +180,12 @@ def _check_corrupt(summary: Summary, config: LseConfig) -> None:
         )
 
 
-def _publish(out: Path, folders: list[Path], summary: Summary) -> None:
-    """Join the chunks; the report comes last."""
+def _publish(out: Path, chunks: Chunks, *, config: LseConfig, guard: Callable[[], None]) -> Summary:
+    """Join the finished chunks; the report comes last."""
+    summary = join_summaries(chunks)
+    _check_corrupt(summary, config)
+    guard()
+    folders = [folder for folder, _ in chunks]
     keypoints = pa.concat_tables(
         [KEYPOINTS_SCHEMA.empty_table(), *(pq.read_table(folder / KEYPOINTS) for folder in folders)]
     )
@@ -211,3 +196,4 @@ def _publish(out: Path, folders: list[Path], summary: Summary) -> None:
         save_mask_table(mask_path(out, area), pa.concat_tables([build_mask_table([]), *tables]))
     with atomic_path(out / "report.json") as temporary:
         temporary.write_text(json.dumps(summary.to_report(), indent=2, sort_keys=True) + "\n")
+    return summary

@@ -1,10 +1,11 @@
 """The chunks of a source as all its ranks see them: in a folder that they share."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
-from vills.lse.chunk import SUMMARY, load_summary
+from vills.lse.chunk import SUMMARY, iterate_chunks, load_summary
 from vills.lse.summary import Summary
 
 POLL_SECONDS = 0.5
@@ -32,6 +33,13 @@ class ChunkCount:
         left = sum(self._sizes[name] for name in self._open)
         self._progress(self._name, total - left, total)
 
+    def follow(self, finished: Generator[Path, None, None]) -> None:
+        """Report at the start and after each of this rank's chunks; closes `finished`."""
+        with closing(finished) as chunks:
+            self.report()
+            for _ in chunks:
+                self.report()
+
     def wait(self) -> None:
         """Return once every chunk is finished.
 
@@ -49,6 +57,12 @@ class ChunkCount:
             return
         begun = self._open & {path.name for path in self._folder.iterdir()}
         self._open -= {name for name in begun if (self._folder / name / SUMMARY).is_file()}
+
+
+def list_chunks(folder: Path, *, num_records: int, size: int) -> Chunks:
+    """Folder and rows of every chunk of a source."""
+    ranges = enumerate(iterate_chunks(num_records, size=size))
+    return [(folder / f"chunk-{number:06d}", rows) for number, rows in ranges]
 
 
 def join_summaries(chunks: Chunks) -> Summary:

@@ -152,7 +152,7 @@ def count_loaders() -> int:
 
 
 def get_share() -> tuple[int, int]:
-    """(RANK, WORLD_SIZE) that a launcher set, else (0, 1): for a stage of `ranks="shares"`."""
+    """(RANK, WORLD_SIZE) that a launcher set, else (0, 1)."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -14,6 +14,7 @@ from vills.pipeline import (
     StageContext,
     get_metrics_path,
     get_plots_path,
+    get_share,
     get_weights_path,
 )
 
@@ -34,7 +35,8 @@ def run(context: StageContext) -> None:
     from vills.evaluation.evaluate import evaluate_dataset
     from vills.evaluation.splits import load_test_sets
 
-    init_process_group()
+    if get_share()[1] > 1:
+        init_process_group()
     config = context.config("evaluate", EvaluateConfig)
     trained = context.config("finetune", FinetuneConfig)
     splits = load_test_sets(context.inputs["curated"] / context.item, split_ids=config.split_ids)

@@ -13,4 +13,8 @@ How the pieces fit, as `vills run STAGE` uses them:
 (`code_digest.py`); `receipt.py` writes down what that was, and where (`machine.py`); `lock.py`
 keeps one writer per run, on any host; `drift.py` sees what changed meanwhile; `publish.py` puts
 the outputs where DVC looks for them. Metrics go to `vills.tracking.journal`.
+
+How work ends on request is here too, for every floor above: `interrupt.py` turns the scheduler's
+signals into a flag or an error, `shield.py` keeps them from child processes, `pool.py` is a pool
+of such processes.
 """

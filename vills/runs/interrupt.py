@@ -79,11 +79,15 @@ class InterruptFlag:
 
 
 @contextmanager
-def interrupt_at_once() -> Iterator[None]:
+def interrupt_at_once(*, ends_process: bool = False) -> Iterator[None]:
     """Turn the first of SIGNALS into InterruptedRunError; later ones are noted and ignored.
 
     For work that may end at any moment. Nested, the inner one raises and tells the outer one, which
     then ignores what comes while its own block ends: wrap the stage, and what cleans up after it.
+
+    Args:
+        ends_process: this process ends with the error: signals stay ignored after the block, so
+            that a SIGTERM that follows cannot change the exit status.
 
     Raises:
         InterruptedRunError: when a signal came.
@@ -115,7 +119,7 @@ def interrupt_at_once() -> Iterator[None]:
         raise
     finally:
         ended = True  # the first thing in here: nothing is left to be stopped
-        handlers.restore(error)
+        handlers.restore(error, ignore=ends_process and isinstance(error, InterruptedRunError))
 
 
 class _StopNow(BaseException):
@@ -138,12 +142,12 @@ class _Handlers:
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self)
 
-    def restore(self, error: BaseException | None) -> None:
+    def restore(self, error: BaseException | None, *, ignore: bool = False) -> None:
         """Give the signals back; a block around this one hears of a request that ended this."""
         for number, previous in self._previous.items():
             if isinstance(previous, _Handlers) and isinstance(error, InterruptedRunError):
                 previous._arrived |= self._arrived
-            signal.signal(number, previous)  # type: ignore[arg-type]
+            signal.signal(number, signal.SIG_IGN if ignore else previous)  # type: ignore[arg-type]
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Be a signal's handler."""

@@ -15,6 +15,7 @@ NETWORK_FILE_SYSTEMS = (
 )
 """As /proc/mounts names them; 9p is how virtual machines see a folder of their host."""
 SQLITE = "sqlite:///"
+MOUNTS = Path("/proc/mounts")
 OCTAL = re.compile(r"\\(\d{3})")
 """How /proc/mounts writes blanks."""
 
@@ -26,6 +27,7 @@ LIMITS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "30",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # What a laboratory computes is nobody else's business.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -74,11 +76,10 @@ def find_network_file_system(path: Path) -> str | None:
     SQLite's locks do not hold there. Where it says nothing of mounts, none is seen.
     """
     path = path.resolve()  # a link in /home often leads to the file server
-    mounts = Path("/proc/mounts")
-    if not mounts.exists():
+    if not MOUNTS.exists():
         return None
     best, kind = "", ""
-    for line in mounts.read_text().splitlines():
+    for line in MOUNTS.read_text().splitlines():
         _, point, name, *_ = line.split(" ")
         point = OCTAL.sub(lambda found: chr(int(found[1], 8)), point)
         if path.is_relative_to(point) and len(point) >= len(best):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOCK_PATIENCE = 60.0
 PAGE = 1000
+SUPERSEDED = "vills.superseded"
+"""Tag of a run that another has replaced, where only an admin may delete it."""
 
 
 @contextmanager
@@ -76,10 +78,12 @@ def get_run(
     current = None
     for run in found:
         edition = run.data.tags.get(GENERATION, "")
+        if SUPERSEDED in run.data.tags:
+            continue
         if current is None and (edition in ("", entry.edition) or not entry.edition):
             current = run
         else:
-            client.delete_run(run.info.run_id)
+            _remove(client, run)
     if current is not None:
         return current
     return client.create_run(
@@ -88,6 +92,20 @@ def get_run(
         tags=dict(entry.tags),
         run_name=entry.name,
     )
+
+
+def _remove(client: "MlflowClient", run: "Run") -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.delete_run(run.info.run_id)
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
+        # A server with users lets those who may write not delete.
+        name = f"{run.info.run_name} (superseded)"
+        client.update_run(run.info.run_id, status="KILLED", name=name)
+        client.set_tag(run.info.run_id, SUPERSEDED, "true")
 
 
 def _build_client(uri: str) -> "MlflowClient":

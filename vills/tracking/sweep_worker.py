@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 
 from vills.tracking.mlflow_sync import SyncResult
@@ -71,11 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--experiment", required=True)
     options = parser.parse_args(arguments)
 
+    answers = sys.stdout
+
     def note(label: str, run_id: str) -> None:
-        print(json.dumps({"label": label, "run_id": run_id}), flush=True)
+        print(json.dumps({"label": label, "run_id": run_id}), file=answers, flush=True)
 
     view = load_sweep_view(json.load(sys.stdin))
-    result = sync_view(view, TrackingSettings(options.uri, options.experiment), note=note)
+    with redirect_stdout(sys.stderr):  # MLflow says there where a run can be seen
+        result = sync_view(view, TrackingSettings(options.uri, options.experiment), note=note)
     print(json.dumps(asdict(result)), flush=True)
     return 0
 

@@ -80,6 +80,7 @@ def run_pretrain(
             initial=initial,
         )
         run.restore(guard=guard)
+        run.stop_if_asked(flag)
         with closing(run.load_batches()) as batches:
             for batch in batches:
                 output = run.train_step(batch)
@@ -173,10 +174,10 @@ class Pretraining:
         return output
 
     def commit_if_due(self, flag: InterruptFlag, *, guard: Callable[[], None]) -> None:
-        """Write a checkpoint if it is time or any rank was asked to stop.
+        """Write a checkpoint if it is time or any rank was asked to stop, then stop.
 
         Raises:
-            InterruptedRunError: on every rank alike, if one was asked to stop before the last step.
+            InterruptedRunError: see `stop_if_asked`.
         """
         every = self.config.checkpoint_steps
         waited = time.monotonic() - self._last_commit > 60 * self.config.checkpoint_minutes
@@ -184,6 +185,16 @@ class Pretraining:
         due, stop = agree_any([due, flag.is_set], device=self.arch.device)
         if due or stop:
             self._commit(guard)
+        if stop:
+            self.stop_if_asked(flag)
+
+    def stop_if_asked(self, flag: InterruptFlag) -> None:
+        """End the run where a checkpoint was just written or read.
+
+        Raises:
+            InterruptedRunError: on every rank alike, if one was asked to stop before the last step.
+        """
+        (stop,) = agree_any([flag.is_set], device=self.arch.device)
         if stop and self.step < self.num_steps:
             raise InterruptedRunError(
                 f"stopped at step {self.step} of {self.num_steps} on request, checkpoint written. "
