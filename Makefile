@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: help setup demo test test-slurm torture-slurm check ui real
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(VENV)/.complete ## a virtual environment with the pinned packages, in .venv
 

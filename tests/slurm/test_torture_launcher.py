@@ -64,6 +64,8 @@ def check_once(site: Site, sweep: str) -> None:
     runs = site.list_runs("evaluate")
     assert len(runs) == NUM_POINTS
     for run in runs:
+        # the last thing that a job does is to say how its attempt ended
+        wait_until(lambda run=run: list_attempts(run)[-1], "the end", seconds=30)
         ends = [end.get("status") for end in list_attempts(run)]
         assert ends.count("finished") == 1, ends
 
@@ -115,13 +117,10 @@ def test_a_hundred_points_cost_little(build_site: Callable[..., Site], tuned: Pr
 TRIVIAL = """
 
 def _do_nothing(context):
-    for path in context.outs.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix:
-            path.write_text("{}")
-        else:
-            path.mkdir()
-            (path / "results.json").write_text('{"rows": []}')
+    context.outs["evaluate"].mkdir(parents=True, exist_ok=True)
+    (context.outs["evaluate"] / "results.json").write_text('{"rows": []}')
+    context.outs["plots"].write_text("")
+    context.save_metrics({})
 
 
 import dataclasses
