@@ -9,9 +9,9 @@ from typing import Any
 from unittest.mock import patch
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
-from vills.launch.plan import Node, NodeInput, Plan, Step
-from vills.launch.registry import Registry, Submission
-from vills.launch.sweep import Point, Sweep, save_record
+from vills.launch.plan.nodes import Node, NodeInput, Plan, Step
+from vills.launch.plan.registry import Registry, Submission
+from vills.launch.sweeps.sweep import Point, Sweep, save_record
 from vills.runs.run import Run, open_run
 from vills.tracking.files import save_json
 from vills.tracking.mlflow_sync import SyncResult

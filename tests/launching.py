@@ -13,14 +13,14 @@ from typing import Any
 from vills.config.load import load_params, load_profile
 from vills.config.params import Params
 from vills.config.write import render_params
-from vills.launch.board import Board, NodeState
+from vills.launch.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
+from vills.launch.clusters.resources import Resources
 from vills.launch.desk import Desk
-from vills.launch.jobs import UNKNOWN, Batch, Cluster, JobState
-from vills.launch.plan import Node, Plan, Planner, Step, build_steps, select_steps
-from vills.launch.registry import NODES, Registry, Submission
-from vills.launch.resources import Resources
-from vills.launch.stage import load_stage
-from vills.launch.submit import Submitter, Wanted
+from vills.launch.plan.board import Board, NodeState
+from vills.launch.plan.nodes import Node, Plan, Planner, Step, build_steps, select_steps
+from vills.launch.plan.registry import NODES, Registry, Submission
+from vills.launch.plan.submit import Submitter, Wanted
+from vills.launch.work.stage import load_stage
 from vills.runs.code_digest import CodeState
 from vills.runs.digest import DigestCache, compute_digest, compute_listing
 from vills.runs.lock import get_attempt_path, get_end_path

@@ -26,8 +26,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> launching.Bench:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VILLS_TRACKING", "off")
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power fails in these tests
-    monkeypatch.setattr("vills.launch.submit.save_code", lambda runs, project: "_code/frozen")
-    for name in ("sweep", "explain"):
+    monkeypatch.setattr("vills.launch.plan.submit.save_code", lambda runs, project: "_code/frozen")
+    for name in ("sweeps.sweep", "explain"):
         monkeypatch.setattr(f"vills.launch.{name}.load_params", launching.load_known_params)
     (tmp_path / "project").mkdir()
     return launching.Bench(tmp_path / "project")

@@ -5,9 +5,9 @@ import socket
 import pytest
 from launching import DAG, Bench, save_error, write_attempt
 
-from vills.launch.board import UNSEEN_SECONDS, NodeState
-from vills.launch.jobs import JobState
-from vills.launch.registry import Registry
+from vills.launch.clusters.jobs import JobState
+from vills.launch.plan.board import UNSEEN_SECONDS, NodeState
+from vills.launch.plan.registry import Registry
 
 FIRST = DAG[0]
 

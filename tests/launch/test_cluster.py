@@ -18,9 +18,9 @@ from vills.launch.cluster import (
     list_hosts,
     split_batch,
 )
-from vills.launch.jobs import Batch
-from vills.launch.resources import Resources
-from vills.launch.scheduler import ClusterError
+from vills.launch.clusters.jobs import Batch
+from vills.launch.clusters.resources import Resources
+from vills.launch.clusters.scheduler import ClusterError
 
 BAD_VALUES = ["two words", "it's", 'a "b"', "$(touch planted)", "`id`", "a\\nb", "x;y&|*?", "~", ""]
 

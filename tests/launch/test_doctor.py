@@ -10,6 +10,7 @@ import pytest
 
 from vills.cli import main
 from vills.config.load import load_profile
+from vills.launch.clusters.resources import Resources
 from vills.launch.doctor import files, limits, machine, probe, project, scheduler
 from vills.launch.doctor.answers import (
     Answer,
@@ -23,7 +24,6 @@ from vills.launch.doctor.examine import drop_answered, examine
 from vills.launch.doctor.finding import Finding, Level, run_check
 from vills.launch.doctor.nodes import count_nodes, parse_partitions
 from vills.launch.doctor.text import format_findings
-from vills.launch.resources import Resources
 
 # Recorded from the two-node SLURM 22.05 of slurm_bed.py, the second with everything switched off.
 HEALTHY = """\

@@ -7,9 +7,9 @@ import pytest
 from launching import Bench, build_planner, load_steps
 
 from vills.config.load_sweep import load_sweep
-from vills.launch.estimate import count_images, estimate_node
-from vills.launch.plan import Plan, select_steps
-from vills.launch.resources import EstimateConfig, Resources, load_resources
+from vills.launch.clusters.resources import EstimateConfig, Resources, load_resources
+from vills.launch.plan.estimate import count_images, estimate_node
+from vills.launch.plan.nodes import Plan, select_steps
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from vills.config.checks import ConfigError
 from vills.launch import explain as explain_module
 from vills.launch.explain import explain_cell
 from vills.launch.lineage import build_index, load_attempts, trace
-from vills.launch.sweeping import launch_sweep, look_at_sweep
+from vills.launch.sweeps.sweeping import launch_sweep, look_at_sweep
 from vills.tracking.files import load_json, save_json
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vills.launch import handoff
-from vills.launch.handoff import announce, await_handoff, hand_off
-from vills.launch.ranks import Ranks
+from vills.launch.work import handoff
+from vills.launch.work.handoff import announce, await_handoff, hand_off
+from vills.launch.work.ranks import Ranks
 
 LEADER, FOLLOWER = Ranks(0, 2, 0, "17-0-0"), Ranks(1, 2, 1, "17-0-0")
 WORD = {"complete": False, "folder": "f", "attempt": 1}

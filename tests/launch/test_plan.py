@@ -6,8 +6,8 @@ import pytest
 from launching import DAG, Bench, build_params, build_planner, get_names, load_steps
 
 from vills.config.params import Params
-from vills.launch.plan import Plan, build_steps, select_steps
-from vills.launch.registry import Registry, compute_part_digest
+from vills.launch.plan.nodes import Plan, build_steps, select_steps
+from vills.launch.plan.registry import Registry, compute_part_digest
 from vills.runs.digest import compute_digest, compute_listing
 from vills.runs.run import open_run
 from vills.tracking.files import save_json

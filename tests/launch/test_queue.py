@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from processes import list_group, wait_until
 
-from vills.launch import queue_process, queue_worker
-from vills.launch.jobs import UNKNOWN, Batch
-from vills.launch.queue import (
+from vills.launch.clusters import queue_process, queue_worker
+from vills.launch.clusters.jobs import UNKNOWN, Batch
+from vills.launch.clusters.queue import (
     FOLDER,
     LOCK_NAME,
     LocalQueue,
@@ -24,9 +24,9 @@ from vills.launch.queue import (
     load_entry,
     load_state,
 )
-from vills.launch.queue_process import end_processes, is_running, start_ranks
-from vills.launch.queue_worker import Worker
-from vills.launch.resources import Resources
+from vills.launch.clusters.queue_process import end_processes, is_running, start_ranks
+from vills.launch.clusters.queue_worker import Worker
+from vills.launch.clusters.resources import Resources
 from vills.tracking.file_lock import hold_file_lock
 from vills.tracking.files import save_json
 
@@ -317,7 +317,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalQueue
     starter = tmp_path / "start.py"
     starter.write_text(
         "import sys\n"
-        "from vills.launch import queue_worker as w\n"
+        "from vills.launch.clusters import queue_worker as w\n"
         "w.IDLE_SECONDS, w.POLL_SECONDS, w.LOCK_SECONDS = 0.5, 0.05, 0.2\n"
         f"sys.executable = {str(tool)!r}\n"
         "sys.exit(w.main(sys.argv[1:]))\n"
@@ -331,7 +331,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalQueue
         started.append(child)
         return child
 
-    monkeypatch.setattr("vills.launch.queue.subprocess.Popen", popen)
+    monkeypatch.setattr("vills.launch.clusters.queue.subprocess.Popen", popen)
     yield LocalQueue(runs)
     for child in started:
         child.wait(20)

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.launch.ranks import FIRST_PORT, NUM_PORTS, Ranks, load_ranks
+from vills.launch.work.ranks import FIRST_PORT, NUM_PORTS, Ranks, load_ranks
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "VILLS_LAUNCH")
 SRUN = {

@@ -6,12 +6,12 @@ import pytest
 from fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
 from mlflow.tracking import MlflowClient
 
-from vills.launch import sweep_tracking
+from vills.launch.clusters.jobs import JobState
 from vills.launch.desk import Desk
-from vills.launch.jobs import JobState
-from vills.launch.reconcile import judge_job
-from vills.launch.sweep_tracking import reconcile, sync_sweep
-from vills.launch.sweeping import look_at_sweep
+from vills.launch.sweeps import tracking as sweep_tracking
+from vills.launch.sweeps.reconcile import judge_job
+from vills.launch.sweeps.sweeping import look_at_sweep
+from vills.launch.sweeps.tracking import reconcile, sync_sweep
 from vills.launch.track import sync_all
 from vills.runs.lock import get_attempt_path
 from vills.runs.machine import ProcessIdentity

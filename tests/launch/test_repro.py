@@ -10,15 +10,15 @@ from launching import Bench, build_desk, build_params
 
 from vills.config.checks import ConfigError
 from vills.launch import elsewhere, repro
+from vills.launch.clusters.jobs import JobState
 from vills.launch.elsewhere import (
     JobFailedError,
     SubmittedError,
     compute_elsewhere,
     get_cluster_name,
 )
-from vills.launch.jobs import JobState
-from vills.launch.progress import ProgressLine
 from vills.launch.repro import reproduce
+from vills.launch.work.progress import ProgressLine
 
 Dvc = Callable[[], int]
 
@@ -155,7 +155,7 @@ def test_a_detached_stage_leaves_at_once(
     collect(bench, "report")
 
 
-def test_inside_a_job_stages_run_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_several_ranks_runs_its_stage_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("SLURM") or name == "RANK"]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("VILLS_CLUSTER", raising=False)
@@ -163,8 +163,10 @@ def test_inside_a_job_stages_run_where_they_are(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("VILLS_CLUSTER", "local")
     assert get_cluster_name() == "local"
     monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert get_cluster_name() == "local", "a shell on a compute node (srun --pty) is no rank"
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     assert get_cluster_name() == ""
-    monkeypatch.delenv("SLURM_STEP_ID")
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
     monkeypatch.setenv("VILLS_CLUSTER", "slrum")
     with pytest.raises(ConfigError, match=r"cluster = 'slrum'.*slurm, local, debug"):
         get_cluster_name()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.launch.resources import Resources, check_overrides, load_resources
+from vills.launch.clusters.resources import Resources, check_overrides, load_resources
 from vills.pipeline import STAGES
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vills.launch.jobs import UNKNOWN, JobState
-from vills.launch.scheduler import (
+from vills.launch.clusters.jobs import UNKNOWN, JobState
+from vills.launch.clusters.scheduler import (
     MAX_IDS,
     ClusterError,
     ask,

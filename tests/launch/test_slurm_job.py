@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vills.launch import slurm_job
-from vills.launch.ranks import Ranks
-from vills.launch.slurm_job import (
+from vills.launch.work import slurm_job
+from vills.launch.work.ranks import Ranks
+from vills.launch.work.slurm_job import (
     PATIENCE_SECONDS,
     build_claim,
     build_notes,

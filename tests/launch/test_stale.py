@@ -7,9 +7,9 @@ from typing import Any
 
 from launching import Bench, build_planner, load_steps
 
-from vills.launch.plan import Plan, select_steps
-from vills.launch.registry import NODES
-from vills.launch.stale import find_stale_reasons, shorten
+from vills.launch.plan.nodes import Plan, select_steps
+from vills.launch.plan.registry import NODES
+from vills.launch.plan.stale import find_stale_reasons, shorten
 from vills.runs.code_digest import compute_code_state
 from vills.tracking.files import load_json, save_json
 

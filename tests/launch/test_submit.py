@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from launching import DAG, Bench, build_params, get_names
 
-from vills.launch.jobs import JobState
-from vills.launch.plan import Plan
-from vills.launch.registry import Registry
-from vills.launch.resources import Resources
-from vills.launch.scheduler import ClusterError
-from vills.launch.submit import Submitter, Wanted
+from vills.launch.clusters.jobs import JobState
+from vills.launch.clusters.resources import Resources
+from vills.launch.clusters.scheduler import ClusterError
+from vills.launch.plan.nodes import Plan
+from vills.launch.plan.registry import Registry
+from vills.launch.plan.submit import Submitter, Wanted
 
 POINTS = ("pretrain.koleo_weight=1.0", "pretrain.koleo_weight=2.0", "pretrain.koleo_weight=3.0")
 OWN = DAG[3:]

@@ -6,11 +6,11 @@ import pytest
 from launching import SWEEP, Bench, build_desk, build_planner
 
 from vills.config.checks import ConfigError
-from vills.launch import sweep as sweep_module
-from vills.launch.jobs import JobState
-from vills.launch.registry import Registry
-from vills.launch.sweep import Sweep, build_sweep, load_plans, load_record, save_record
-from vills.launch.sweeping import (
+from vills.launch.clusters.jobs import JobState
+from vills.launch.plan.registry import Registry
+from vills.launch.sweeps import sweep as sweep_module
+from vills.launch.sweeps.sweep import Sweep, build_sweep, load_plans, load_record, save_record
+from vills.launch.sweeps.sweeping import (
     cancel_sweep,
     find_logs,
     launch_sweep,

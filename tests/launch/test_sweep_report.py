@@ -7,15 +7,15 @@ import pytest
 from launching import DAG, SCORES, Bench, build_desk
 
 from vills.config.sweep import SweepConfig
-from vills.launch.jobs import JobState
-from vills.launch.sweep_report import (
+from vills.launch.clusters.jobs import JobState
+from vills.launch.sweeps.report import (
     build_config,
     build_report,
     collect_cells,
     collect_facts,
     find_evaluation,
 )
-from vills.launch.sweeping import SweepState, launch_sweep, look_at_sweep
+from vills.launch.sweeps.sweeping import SweepState, launch_sweep, look_at_sweep
 from vills.report.sweep_cells import Cell
 
 

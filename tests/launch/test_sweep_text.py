@@ -2,10 +2,10 @@
 
 from launching import DAG, Bench, build_desk, save_error
 
-from vills.launch.jobs import JobState
-from vills.launch.resources import EstimateConfig, Resources
-from vills.launch.sweep_text import format_plan, format_state
-from vills.launch.sweeping import launch_sweep, look_at_sweep, plan_sweep
+from vills.launch.clusters.jobs import JobState
+from vills.launch.clusters.resources import EstimateConfig, Resources
+from vills.launch.sweeps.sweeping import launch_sweep, look_at_sweep, plan_sweep
+from vills.launch.sweeps.text import format_plan, format_state
 
 RATES = EstimateConfig({"32": 6.0}, {"default": 30}, source="a guess")
 

@@ -15,13 +15,13 @@ from mlflow.tracking import MlflowClient
 from tracking_server import TrackingServer, get_closed_port
 
 from vills.config.checks import ConfigError
-from vills.launch import sweep_tracking
 from vills.launch.desk import Desk
-from vills.launch.sweep import load_record, save_record
-from vills.launch.sweep_job import track_points
-from vills.launch.sweep_report import build_report
-from vills.launch.sweep_tracking import log_report, open_parent, sync_sweep
-from vills.launch.sweeping import look_at_sweep
+from vills.launch.sweeps import tracking as sweep_tracking
+from vills.launch.sweeps.job import track_points
+from vills.launch.sweeps.report import build_report
+from vills.launch.sweeps.sweep import load_record, save_record
+from vills.launch.sweeps.sweeping import look_at_sweep
+from vills.launch.sweeps.tracking import log_report, open_parent, sync_sweep
 from vills.launch.track import sync_all
 from vills.tracking import settings as settings_module
 from vills.tracking.journal import load_journal
@@ -142,9 +142,9 @@ def test_a_sync_with_no_news_imports_no_mlflow_and_takes_no_time(tmp_path: Path,
     sync(Desk(tmp_path))
     program = (
         "import sys; from pathlib import Path; from vills.launch.desk import Desk\n"
-        "from vills.launch.sweep_tracking import sync_sweep\n"
-        "from vills.launch.sweeping import look_at_sweep\n"
-        "import vills.launch.sweep_tracking as ours\n"
+        "from vills.launch.sweeps.tracking import sync_sweep\n"
+        "from vills.launch.sweeps.sweeping import look_at_sweep\n"
+        "import vills.launch.sweeps.tracking as ours\n"
         "def refuse(*a, **k): raise AssertionError('no process is needed')\n"
         "ours.sync_in_process = refuse\n"
         "desk = Desk(Path.cwd()); record, state = look_at_sweep(desk, 'grid')\n"

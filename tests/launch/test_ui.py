@@ -15,9 +15,9 @@ from mlflow.tracking import MlflowClient
 from project import BIN, build_project
 
 from vills.launch.desk import Desk
-from vills.launch.sweep_report import build_report
-from vills.launch.sweep_tracking import log_report, sync_sweep
-from vills.launch.sweeping import look_at_sweep
+from vills.launch.sweeps.report import build_report
+from vills.launch.sweeps.sweeping import look_at_sweep
+from vills.launch.sweeps.tracking import log_report, sync_sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = [

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from vills.config.load import load_profile
-from vills.launch.stage import load_stage
+from vills.launch.work.stage import load_stage
 from vills.pipeline import STAGES
 from vills.runs.code_digest import compute_import_files
 

@@ -26,7 +26,7 @@ def grid(
     blocker = bed.sbatch("sleep 600", "-p", "prio", "-N2", "--exclusive")
     bed.wait(blocker, "RUNNING")
     both = [site.start("python", "sweeps/launch.py", *GRID) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(slurm_site.PATIENCE) for process in both] == [0, 0]
     module = site.folder / "vills" / "train" / "__init__.py"
     kept = module.read_text()
     module.write_text("raise RuntimeError('half an edit')\n")

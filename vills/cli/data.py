@@ -40,7 +40,7 @@ def _run(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> int:
     from vills.data.survey import BROKEN, survey_datasets
     from vills.data.survey_table import format_surveys
-    from vills.launch.progress import ProgressLine
+    from vills.launch.work.progress import ProgressLine
     from vills.pipeline import get_data_root
 
     progress = ProgressLine("check")

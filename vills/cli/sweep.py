@@ -11,7 +11,7 @@ from vills.errors import UserError
 
 if TYPE_CHECKING:
     from vills.launch.desk import Desk
-    from vills.launch.sweeping import SweepState
+    from vills.launch.sweeps.sweeping import SweepState
 
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
 EPILOG = """\
@@ -85,10 +85,10 @@ def _build_action_parser(action: str) -> argparse.ArgumentParser:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
+    from vills.launch.clusters.resources import PREFIX
     from vills.launch.desk import Desk, choose_cluster
-    from vills.launch.resources import PREFIX
-    from vills.launch.sweep_text import format_plan, format_state
-    from vills.launch.sweeping import launch_sweep, plan_sweep
+    from vills.launch.sweeps.sweeping import launch_sweep, plan_sweep
+    from vills.launch.sweeps.text import format_plan, format_state
 
     words: list[str] = arguments.overrides
     desk = Desk(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
@@ -113,9 +113,9 @@ def _launch(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     from vills.launch.desk import Desk
-    from vills.launch.sweep import list_records
-    from vills.launch.sweep_text import format_state
-    from vills.launch.sweeping import look_at_sweep
+    from vills.launch.sweeps.sweep import list_records
+    from vills.launch.sweeps.sweeping import look_at_sweep
+    from vills.launch.sweeps.text import format_state
 
     desk = Desk(Path.cwd())
     if arguments.watch and arguments.name:
@@ -131,8 +131,8 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _watch(desk: "Desk", name: str) -> int:
     """Show the table again and again; the status is 1 if anything is over without a result."""
-    from vills.launch.sweep_text import format_state
-    from vills.launch.sweeping import list_over, wait_for_sweep
+    from vills.launch.sweeps.sweeping import list_over, wait_for_sweep
+    from vills.launch.sweeps.text import format_state
 
     shown = [""]
 
@@ -152,8 +152,8 @@ def _watch(desk: "Desk", name: str) -> int:
 
 def _finish(desk: "Desk", name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
-    from vills.launch.sweep_tracking import sync_sweep
-    from vills.launch.sweeping import look_at_sweep
+    from vills.launch.sweeps.sweeping import look_at_sweep
+    from vills.launch.sweeps.tracking import sync_sweep
 
     record, state = look_at_sweep(desk, name)
     sync_sweep(desk, record, state)
@@ -164,7 +164,7 @@ def _finish(desk: "Desk", name: str) -> int:
 
 def _logs(arguments: argparse.Namespace) -> int:
     from vills.launch.desk import Desk
-    from vills.launch.sweeping import find_logs
+    from vills.launch.sweeps.sweeping import find_logs
 
     paths = find_logs(
         Desk(Path.cwd()), arguments.name, point=arguments.point, stage=arguments.stage
@@ -180,7 +180,7 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 def _cancel(arguments: argparse.Namespace) -> int:
     from vills.launch.desk import Desk
-    from vills.launch.sweeping import cancel_sweep
+    from vills.launch.sweeps.sweeping import cancel_sweep
 
     jobs = cancel_sweep(Desk(Path.cwd()), arguments.name, points=arguments.points)
     print(f"{len(jobs)} job(s) cancelled: {', '.join(jobs)}" if jobs else "nothing was going on")
@@ -189,10 +189,10 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from vills.launch.desk import Desk
-    from vills.launch.sweep import FOLDER
-    from vills.launch.sweep_report import build_report
-    from vills.launch.sweep_tracking import log_report
-    from vills.launch.sweeping import look_at_sweep
+    from vills.launch.sweeps.report import build_report
+    from vills.launch.sweeps.sweep import FOLDER
+    from vills.launch.sweeps.sweeping import look_at_sweep
+    from vills.launch.sweeps.tracking import log_report
 
     desk = Desk(Path.cwd())
     record, state = look_at_sweep(desk, arguments.name)
@@ -207,7 +207,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _reconcile(_: argparse.Namespace) -> int:
     from vills.launch.desk import Desk
-    from vills.launch.sweep_tracking import reconcile
+    from vills.launch.sweeps.tracking import reconcile
 
     reconcile(Desk(Path.cwd()), say=print)
     return 0

@@ -2,8 +2,8 @@
 
 submitit writes the sbatch script, pickles the call and starts it under srun, one process per task.
 Its own requeue is not used: it pickles on rank 0 alone while the others are being killed, so that
-no collective checkpoint fits into it (`vills.launch.slurm_job` has ours). Time limits, retries and
-states are ours too; submitit's wait for sacct.
+no collective checkpoint fits into it (`vills.launch.work.slurm_job` has ours). Time limits, retries
+and states are ours too; submitit's wait for sacct.
 """
 
 import os
@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vills.launch.job import NodeJob
-from vills.launch.jobs import Batch, JobState
-from vills.launch.resources import Resources
-from vills.launch.scheduler import ClusterError, ask, load_config, load_job_states
-from vills.launch.slurm_job import REQUEUE
+from vills.launch.clusters.jobs import Batch, JobState
+from vills.launch.clusters.resources import Resources
+from vills.launch.clusters.scheduler import ClusterError, ask, load_config, load_job_states
+from vills.launch.work.job import NodeJob
+from vills.launch.work.slurm_job import REQUEUE
 
 DEFAULT_ARRAY = 1001
 """SLURM's own MaxArraySize."""

@@ -7,18 +7,18 @@ from functools import cached_property
 from pathlib import Path
 
 from vills.config.checks import ConfigError
-from vills.launch.adopt import Adoption
-from vills.launch.board import Board
 from vills.launch.cluster import SlurmCluster
-from vills.launch.jobs import Cluster
-from vills.launch.plan import Planner
-from vills.launch.queue import LocalQueue
-from vills.launch.queue_debug import ForegroundQueue
-from vills.launch.registry import Registry
-from vills.launch.resources import Resources, check_overrides, load_resources
-from vills.launch.scheduler import ClusterError, ask
-from vills.launch.stage import get_runs_root
-from vills.launch.submit import Submitter
+from vills.launch.clusters.jobs import Cluster
+from vills.launch.clusters.queue import LocalQueue
+from vills.launch.clusters.queue_debug import ForegroundQueue
+from vills.launch.clusters.resources import Resources, check_overrides, load_resources
+from vills.launch.clusters.scheduler import ClusterError, ask
+from vills.launch.plan.adopt import Adoption
+from vills.launch.plan.board import Board
+from vills.launch.plan.nodes import Planner
+from vills.launch.plan.registry import Registry
+from vills.launch.plan.submit import Submitter
+from vills.launch.work.stage import get_runs_root
 from vills.runs.digest import CACHE_NAME, DigestCache
 from vills.tracking.file_lock import hold_file_lock
 

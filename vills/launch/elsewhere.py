@@ -15,12 +15,12 @@ from pathlib import Path
 from vills.config.checks import check_choice
 from vills.config.params import Params
 from vills.errors import UserError
-from vills.launch.board import OVER, NodeState
 from vills.launch.desk import VARIABLE, Desk, choose_cluster
-from vills.launch.plan import Node, Plan, build_steps, select_steps
-from vills.launch.progress import ProgressLine
-from vills.launch.ranks import load_ranks
-from vills.launch.submit import Wanted
+from vills.launch.plan.board import OVER, NodeState
+from vills.launch.plan.nodes import Node, Plan, build_steps, select_steps
+from vills.launch.plan.submit import Wanted
+from vills.launch.work.progress import ProgressLine
+from vills.launch.work.ranks import load_ranks
 
 DETACH = "VILLS_DETACH"
 """Set by `vills repro --detach`: a stage that is not done ends with status 75 at once."""

@@ -12,10 +12,10 @@ from vills.config.params import Params
 from vills.config.sweep import SweepConfig
 from vills.launch.desk import Desk
 from vills.launch.lineage import Ancestor, trace
-from vills.launch.stage import load_stage, to_plain
-from vills.launch.sweep import list_records
-from vills.launch.sweep_report import build_config, find_evaluation, load_rows
-from vills.launch.sweeping import look_at_sweep
+from vills.launch.sweeps.report import build_config, find_evaluation, load_rows
+from vills.launch.sweeps.sweep import list_records
+from vills.launch.sweeps.sweeping import look_at_sweep
+from vills.launch.work.stage import load_stage, to_plain
 from vills.report.scores import load_rows as load_published_rows
 from vills.report.sweep_cells import explain_absence, pick_score
 from vills.runs.fingerprint import find_differences

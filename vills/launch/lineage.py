@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vills.launch.registry import compute_part_digest
+from vills.launch.plan.registry import compute_part_digest
 from vills.pipeline import STAGES
 from vills.runs.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runs.machine import DIFF_NAME

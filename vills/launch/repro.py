@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vills.config.load import load_params
-from vills.launch.board import OVER
 from vills.launch.desk import VARIABLE, Desk, choose_cluster
 from vills.launch.elsewhere import DETACH, look_at, submit_dag
+from vills.launch.plan.board import OVER
 
 SUBMITTED = 75
 """EX_TEMPFAIL: nothing failed, not everything is done."""

@@ -6,8 +6,8 @@ from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.params import Params
 from vills.launch.elsewhere import compute_elsewhere, get_cluster_name
-from vills.launch.progress import ProgressLine
-from vills.launch.stage import StageCall, check_item, get_runs_root, load_stage, run_call
+from vills.launch.work.progress import ProgressLine
+from vills.launch.work.stage import StageCall, check_item, get_runs_root, load_stage, run_call
 from vills.pipeline import Stage
 from vills.tracking.settings import load_tracking_settings
 

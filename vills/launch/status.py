@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vills.config.load import load_params
 from vills.launch.desk import Desk
-from vills.launch.plan import build_steps
+from vills.launch.plan.nodes import build_steps
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from vills.launch.desk import Desk
-from vills.launch.stage import get_runs_root
-from vills.launch.sweep import list_records
-from vills.launch.sweep_tracking import sync_sweep
-from vills.launch.sweeping import look_at_sweep
+from vills.launch.sweeps.sweep import list_records
+from vills.launch.sweeps.sweeping import look_at_sweep
+from vills.launch.sweeps.tracking import sync_sweep
+from vills.launch.work.stage import get_runs_root
 from vills.tracking.mlflow_sync import sync_run
 from vills.tracking.settings import LIMITS, load_tracking_settings
 

@@ -13,6 +13,7 @@ import vills
 from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
+from vills.launch.clusters.resources import Resources, load_resources
 from vills.launch.doctor import files, limits, machine, project, scheduler
 from vills.launch.doctor.answers import (
     Answer,
@@ -25,8 +26,7 @@ from vills.launch.doctor.finding import Finding, run_check
 from vills.launch.doctor.nodes import Partition, count_nodes, parse_partitions
 from vills.launch.doctor.probe import list_partitions, run_probe
 from vills.launch.elsewhere import LIGHT
-from vills.launch.resources import Resources, load_resources
-from vills.launch.stage import get_runs_root
+from vills.launch.work.stage import get_runs_root
 from vills.pipeline import STAGES
 from vills.tracking.settings import load_tracking_settings
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from vills.launch.clusters.resources import Resources
 from vills.launch.doctor.answers import parse_minutes, parse_tres
 from vills.launch.doctor.finding import Finding
 from vills.launch.doctor.nodes import NodeFacts, Partition
-from vills.launch.resources import Resources
 
 EARLY_SECONDS = 60
 """SLURM may send a signal so much earlier than it was asked to (sbatch(1))."""

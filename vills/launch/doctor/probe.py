@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import vills
+from vills.launch.clusters.resources import Resources
 from vills.launch.doctor.answers import Answer, ask_tool
 from vills.launch.doctor.finding import Finding
 from vills.launch.doctor.machine import check_shared_memory, describe_devices
 from vills.launch.doctor.probe_node import LOCK, TOKEN
-from vills.launch.resources import Resources
 
 QUEUE_SECONDS, JOB_MINUTES = 120, 3
 _GROUP = "nodes"

@@ -1,0 +1,1 @@
+"""Who computes: what a job asks for, what SLURM says, and a queue of our own."""

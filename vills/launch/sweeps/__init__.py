@@ -1,0 +1,1 @@
+"""Many points at once: launched, looked at, tracked, and their tables."""
