@@ -9,15 +9,13 @@ and states are ours too; submitit's wait for sacct.
 import os
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from vills.launch.clusters.jobs import Batch, JobState
-from vills.launch.clusters.resources import Resources
 from vills.launch.clusters.scheduler import ClusterError, ask, load_config, load_job_states
-from vills.launch.work.job import NodeJob
+from vills.launch.job import NodeJob
 from vills.launch.work.slurm_job import REQUEUE
 
 DEFAULT_ARRAY = 1001
@@ -201,30 +199,8 @@ def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[st
 
 def build_exports(batch: Batch) -> list[str]:
     """Shell lines that set the job's variables; every value is quoted."""
-    variables = {
-        **batch.environment,
-        **build_stage_environment(batch.resources),
-        **build_code_environment(batch.code),
-        REQUEUE: "1",
-    }
+    variables = {**batch.build_environment(), REQUEUE: "1"}
     return [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
-
-
-def build_code_environment(code: Path) -> Mapping[str, str]:
-    """Variables that let a job import a snapshot of the code.
-
-    Safe path: `python -m` looks into the working directory first, which may be the checkout.
-    """
-    return {"PYTHONPATH": str(code.resolve()), "PYTHONSAFEPATH": "1"}
-
-
-def build_stage_environment(resources: Resources) -> Mapping[str, str]:
-    """Variables that follow from a stage's resources."""
-    return {
-        "VILLS_WORKERS": str(resources.cpus_per_task),
-        "VILLS_LOADERS": str(resources.loaders),
-        **{name: str(value) for name, value in resources.environment.items()},
-    }
 
 
 def list_hosts() -> list[str]:

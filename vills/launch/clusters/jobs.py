@@ -46,6 +46,19 @@ class Batch:
     max_parallel: int = 0
     """At most so many at once; 0: no limit of ours."""
 
+    def build_environment(self) -> dict[str, str]:
+        """All variables of its jobs: the caller's, its resources', the code that they import."""
+        resources = self.resources
+        return {
+            **self.environment,
+            "VILLS_WORKERS": str(resources.cpus_per_task),
+            "VILLS_LOADERS": str(resources.loaders),
+            **{name: str(value) for name, value in resources.environment.items()},
+            "PYTHONPATH": str(self.code.resolve()),
+            # `python -m` would look into the working directory first, which may be the checkout
+            "PYTHONSAFEPATH": "1",
+        }
+
     @property
     def log(self) -> str:
         """Folder of the jobs' output, relative to `runs`."""

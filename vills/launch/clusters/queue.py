@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vills.launch.cluster import build_code_environment, build_stage_environment
 from vills.launch.clusters.jobs import UNKNOWN, Batch, JobState
 from vills.launch.clusters.queue_process import ENDED, end_processes, is_running
 from vills.tracking.file_lock import hold_file_lock
@@ -53,11 +52,7 @@ class LocalQueue:
                 "after": list(after),
                 "gpus": batch.resources.num_gpus,
                 "log": str(self._runs / batch.log / f"{job}_0_log.out"),
-                "environment": {
-                    **batch.environment,
-                    **build_stage_environment(batch.resources),
-                    **build_code_environment(batch.code),
-                },
+                "environment": batch.build_environment(),
             }
             save_json(self._folder / f"{job}.json", content)
         self.ensure_worker()

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Collection
 
-from vills.launch.cluster import build_code_environment, build_stage_environment
 from vills.launch.clusters.jobs import UNKNOWN, Batch, JobState
 from vills.launch.clusters.scheduler import ClusterError
 
@@ -24,18 +23,13 @@ class ForegroundQueue:
         Raises:
             ClusterError: when a job fails; what it said stands above.
         """
-        environment = {
-            **os.environ,
-            **batch.environment,
-            **build_stage_environment(batch.resources),
-            **build_code_environment(batch.code),
-        }
+        environment = {**os.environ, **batch.build_environment()}
         environment.pop("VILLS_CLUSTER", None)
         for key in batch.keys:
             command = [
                 sys.executable,
                 "-m",
-                "vills.launch.work.job",
+                "vills.launch.job",
                 str(batch.runs.resolve()),
                 key,
             ]

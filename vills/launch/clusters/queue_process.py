@@ -36,7 +36,7 @@ def start_ranks(
             ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "vills.launch.work.job", str(runs), job["key"]],
+                    [sys.executable, "-m", "vills.launch.job", str(runs), job["key"]],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

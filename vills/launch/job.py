@@ -1,6 +1,6 @@
 """What a job runs: one node, in as many ranks as the job has.
 
-    python -m vills.launch.work.job RUNS KEY
+    python -m vills.launch.job RUNS KEY
 
 The job knows nothing but these two; a job that SLURM starts again after a dead node begins with
 the same words as the first time, and finds its newest checkpoint in the run's folder.
