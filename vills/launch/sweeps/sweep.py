@@ -157,7 +157,8 @@ class StepCache:
 
     def save(self) -> None:
         """Keep what was used this time."""
-        save_json(self._path, self._used)
+        if self._used != self._known:
+            save_json(self._path, self._used)
 
 
 def load_step(entry: Mapping[str, Any]) -> Step:
