@@ -141,7 +141,7 @@ class StepCache:
     def __init__(self, project: Path, path: Path) -> None:
         self._project = project
         self._path = path
-        self._known: dict[str, Any] = load_json(self._path) if self._path.exists() else {}
+        self._saved: dict[str, Any] = load_json(self._path) if self._path.exists() else {}
         self._used: dict[str, Any] = {}
         self._origin = _describe_origin(project)
 
@@ -149,15 +149,16 @@ class StepCache:
         """Steps of params.yaml with these changes."""
         text = json.dumps([self._origin, list(overrides), seed])
         name = hashlib.sha256(text.encode()).hexdigest()
-        if name not in self._known:
+        if name in self._saved:
+            self._used[name] = self._saved[name]
+        elif name not in self._used:
             steps = build_steps(load_point_params(self._project, overrides, seed=seed))
-            self._known[name] = [asdict(step) for step in steps]
-        self._used[name] = self._known[name]
-        return [load_step(entry) for entry in self._known[name]]
+            self._used[name] = [asdict(step) for step in steps]
+        return [load_step(entry) for entry in self._used[name]]
 
     def save(self) -> None:
         """Keep what was used this time."""
-        if self._used != self._known:
+        if self._used != self._saved:
             save_json(self._path, self._used)
 
 
