@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from vills.cli import COMMANDS, build_parser
+from vills.cli.sweep import parse_words
 from vills.config.load import list_profiles, load_profile
+from vills.config.load_sweep import load_sweep, split_overrides
+from vills.launch.clusters.resources import PREFIX
 
 ROOT = Path(__file__).parent.parent
 DOCS = ["README.md", "CONTRIBUTING.md", "sweeps/README.md"]
@@ -44,6 +47,20 @@ def test_vills_commands_parse(line: str) -> None:
 def test_make_targets_exist(line: str) -> None:
     target = line.split()[1]
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", [x for x in LINES if x.startswith("python sweeps/launch.py ")])
+def test_sweep_commands_parse(line: str) -> None:
+    _, parsed = parse_words(shlex.split(line)[2:])
+    name = getattr(parsed, "name", None) or "lambda_grid"
+    if name == "NAME" or name.startswith("path/to/"):
+        return  # the reader's own
+    words = [w for w in getattr(parsed, "overrides", ()) if not w.startswith(PREFIX)]
+    own, of_params = split_overrides(words)
+    sweep = load_sweep(name, folder=ROOT / "sweeps", overrides=own)
+    load_profile("miniature", [w for w in of_params if not w.startswith("profile=")])
+    for point in (getattr(parsed, "point", None), *getattr(parsed, "points", ())):
+        assert point is None or point in sweep.points
 
 
 def test_files_that_are_named_exist() -> None:

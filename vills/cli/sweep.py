@@ -32,9 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Give one command; errors that the user can mend are printed without a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words and words[0] in ACTIONS:
-            return _RUN[words[0]](_build_action_parser(words[0]).parse_args(words[1:]))
-        return _launch(_build_launch_parser().parse_intermixed_args(words))
+        action, parsed = parse_words(words)
+        return _RUN[action](parsed)
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return error.exit_status
@@ -44,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("launch.py: interrupted; jobs go on, and the same command attaches", file=sys.stderr)
         return 130
+
+
+def parse_words(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
+    """What is to be done (`launch`, or one of ACTIONS), and with what."""
+    if words and words[0] in ACTIONS:
+        return words[0], _build_action_parser(words[0]).parse_args(words[1:])
+    return "launch", _build_launch_parser().parse_intermixed_args(words)
 
 
 def _build_launch_parser() -> argparse.ArgumentParser:
@@ -220,6 +226,7 @@ def _parse_count(text: str) -> int:
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "launch": _launch,
     "status": _status,
     "logs": _logs,
     "cancel": _cancel,
