@@ -71,7 +71,7 @@ def test_detached_everything_is_asked_for_and_75_says_come_back(
     assert environment["VILLS_DETACH"] == "1"
     stages = [batch.stage for batch in bench.slurm.batches]
     assert stages == ["miniature", "curate", "lse", "pretrain", "finetune", "evaluate"]
-    assert "submitted, not done yet: miniature, curate, lse" in capsys.readouterr().err
+    assert "submitted, not collected yet: miniature, curate, lse" in capsys.readouterr().err
     assert run(bench) == 75
     assert len(bench.slurm.batches) == 6
 
@@ -84,9 +84,23 @@ def test_called_when_all_is_done_it_collects(bench: Bench, dvc: FakeDvc) -> None
     assert run(bench) == 1, "what DVC itself refuses is no job's matter"
 
 
+def test_a_job_that_ends_while_dvc_walks_is_not_collected_yet(bench: Bench, dvc: FakeDvc) -> None:
+    plan = bench.plan(wanted=["evaluate@market1501", "evaluate@mars"])
+
+    def walk() -> int:
+        bench.finish(plan)  # too late for DVC, which has met status 75 already
+        return 1
+
+    dvc.work = walk
+    assert run(bench) == 75
+    dvc.work = lambda: 0
+    assert run(bench) == 0
+
+
 def test_a_failure_is_told_and_asked_for_again_on_request(
     bench: Bench, dvc: FakeDvc, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    dvc.work = lambda: 1
     run(bench)
     bench.slurm.states["100_0"] = JobState("ended", "FAILED", "exit 1:0")
     assert run(bench) == 1
@@ -98,6 +112,7 @@ def test_a_failure_is_told_and_asked_for_again_on_request(
 
 
 def test_targets_are_what_is_asked_for(bench: Bench, dvc: FakeDvc) -> None:
+    dvc.work = lambda: 1
     assert run(bench, "lse") == 75
     assert [batch.stage for batch in bench.slurm.batches] == ["miniature", "curate", "lse"]
     assert dvc.calls[0][0] == ["repro", "lse", "--keep-going"]

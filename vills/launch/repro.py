@@ -31,19 +31,23 @@ def reproduce(
         return subprocess.run(command, cwd=project, env=environment, check=False).returncode
     params = load_params(project)
     plan = submit_dag(project, params=params, cluster=chosen, targets=targets, retry=retry)
+    # Looked at before DVC walks: a job that ends meanwhile is done, and still not collected.
+    states = look_at(Desk(project), plan)
+    left = [name for name, node in plan.items() if states[node.key].state != "done"]
     status = subprocess.run(
         [*command, "--keep-going"], cwd=project, env={**environment, DETACH: "1"}, check=False
     ).returncode
+    if status == 0:
+        return 0
     states = look_at(Desk(project), plan)
     over = {n: states[node.key] for n, node in plan.items() if states[node.key].state in OVER}
-    left = [name for name, node in plan.items() if states[node.key].state != "done"]
     for name, state in over.items():
         print(f"{name}: {state.state}, {state.detail}", file=sys.stderr)
     if over:
         print("mend it, then: vills repro --detach --retry failed", file=sys.stderr)
         return 1
     if left:
-        print(f"submitted, not done yet: {', '.join(left)}", file=sys.stderr)
+        print(f"submitted, not collected yet: {', '.join(left)}", file=sys.stderr)
         print("give the same command again later; it collects what is done", file=sys.stderr)
         return SUBMITTED
     return status
