@@ -28,7 +28,7 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
 	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
-test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (6 minutes, 2 cores)
+test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)
 	python -m pytest -m "slurm and not torture" tests/slurm tests/launch
 
 torture-slurm: setup ## the same cluster at its worst, by hand (40 minutes, 2 cores)
