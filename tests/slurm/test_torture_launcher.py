@@ -105,16 +105,13 @@ def test_a_hundred_points_cost_little(build_site: Callable[..., Site], tuned: Pr
     site.wait_for_sweep("points", seconds=1200)
     computed = time.monotonic() - begun
     assert len(site.list_runs("evaluate")) == 100
-    begun, before = time.monotonic(), os.times()
+    begun = time.monotonic()
     told = site.launch(sweep).stdout
-    again, after = time.monotonic() - begun, os.times()
-    used = after.children_user + after.children_system
-    used -= before.children_user + before.children_system
+    again = time.monotonic() - begun
     assert "100 of 100 points done" in told
     print(f"\nlaunching {launched / 100:.3f} s a point, all {computed / 100:.3f} s a point")
-    print(f"no-op relaunch of 100 done points: {again:.2f} s, of them {used:.2f} s of CPU")
-    # on a machine that others use too, the rest is waiting for a core
-    assert used < 5.0
+    print(f"no-op relaunch of 100 done points: {again:.2f} s")
+    assert again < 5.0
 
 
 TRIVIAL = """
