@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vills.data.clip_plans import even_clip
-from vills.data.clips import sample_clip, sample_train_clip
+from vills.data.clips import sample_clip, sample_clips, sample_frame, sample_train_clip
 from vills.data.rng import sample_rng
 
 
@@ -94,3 +94,31 @@ def test_random_frames_are_those_of_pretraining_bit_by_bit() -> None:
         assert (
             sample_train_clip(num_frames, 8, sample_rng(5), sampling="random") == expected
         ).all()
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 5, 8, 9, 40])
+def test_clips_apart_share_no_frame_and_each_half_comes_first_at_times(num_frames: int) -> None:
+    firsts = set()
+    for seed in range(60):
+        one, two = sample_clips(num_frames, 3, sample_rng(seed), apart=True)
+        assert len(one) == len(two) == 3
+        assert 0 <= min(*one, *two) <= max(*one, *two) < num_frames
+        if num_frames > 1:
+            assert max(one) < min(two) or max(two) < min(one)
+            firsts.add(max(one) < min(two))
+    assert firsts == ({True, False} if num_frames > 1 else set())
+
+
+def test_clips_of_the_same_time_are_one_clip_and_prefer_masks_in_either_half() -> None:
+    one, two = sample_clips(20, 4, sample_rng(5), apart=False)
+    assert (one == sample_clip(20, 4, sample_rng(5))).all()
+    assert (one == two).all()
+    cached = np.arange(0, 40, 4)
+    for clip in sample_clips(40, 3, sample_rng(1), apart=True, prefer=cached, num_preferred=2):
+        assert len(set(clip) & set(cached)) >= 2
+
+
+def test_a_frame_beside_its_clip_is_not_in_it_unless_the_clip_has_all() -> None:
+    clip = np.array([0, 2, 3])
+    assert {sample_frame(5, clip, sample_rng(seed)) for seed in range(40)} == {1, 4}
+    assert sample_frame(2, np.array([0, 0, 1]), sample_rng(0)) in (0, 1)

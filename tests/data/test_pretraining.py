@@ -234,3 +234,49 @@ def test_views_without_augmentation_are_the_picture(data: PretrainData) -> None:
         row = index if index < 10 else index - 10
         expected = torch.from_numpy(make_crop(1000 * row)).permute(2, 0, 1) / 127.5 - 1
         assert (batch.images[0, b] - expected).abs().mean() < 0.05
+
+
+def test_tracklets_as_videos_and_views_of_different_times(data: PretrainData) -> None:
+    views = replace(VIEWS, view_times="apart", num_frames=1, lse_frames=1, jitter=0.0, gray=0.0)
+    config = replace(CONFIG, video_unit="tracklet", views=views, video_batch=12)
+    units = PretrainData([], [*data.clips.sources], config=config)
+    assert units.num_videos == 12
+    (batch,) = load(units, config, num_steps=1)
+    assert batch.frames is not None
+    assert batch.frames.shape == (2, 12, 1, 3, 32, 24)
+    assert batch.video_ids is not None
+    assert sorted(batch.video_ids.tolist()) == list(range(12))
+    same = load(units, replace(config, views=replace(views, view_times="same")), num_steps=1)[0]
+    assert not torch.equal(batch.frames, same.frames)
+
+
+def test_a_frame_beside_its_clip_is_the_last_of_the_row(data: PretrainData) -> None:
+    config = replace(CONFIG, views=replace(VIEWS, frame_in_clip=False, num_frames=2))
+    (batch,) = load(data, config, num_steps=1)
+    assert batch.frames is not None
+    assert batch.frame_index is not None
+    assert batch.frames.shape[2] == 3
+    assert batch.frame_index.tolist() == [2, 2, 2, 2]
+    assert batch.clip_lse_index is not None
+    assert batch.clip_lse_index.max() < 2
+
+
+def test_shuffled_tracklets_hold_every_frame_once_and_not_their_own(data: PretrainData) -> None:
+    config = replace(CONFIG, shuffle_tracklets=True)
+    mixed = PretrainData([], [*data.clips.sources], config=config)
+    assert [mixed.clips.num_frames(i) for i in range(12)] == list(range(3, 15))
+
+    def digest(pool: PretrainData) -> list[list[bytes]]:
+        sizes = [pool.clips.num_frames(i) for i in range(12)]
+        return [[pool.clips.read(i, t).tobytes() for t in range(n)] for i, n in enumerate(sizes)]
+
+    plain, shuffled = digest(data), digest(mixed)
+    assert sorted(sum(plain, [])) == sorted(sum(shuffled, []))
+    kept = sum(frame in plain[i] for i, row in enumerate(shuffled) for frame in row)
+    assert kept < 30  # of 102; 11 by chance
+    for i in range(12):
+        for t in range(mixed.clips.num_frames(i)):
+            mask = mixed.clips.mask(i, t, "head")
+            home = next(j for j, row in enumerate(plain) if shuffled[i][t] in row)
+            other = data.clips.mask(home, plain[home].index(shuffled[i][t]), "head")
+            assert (mask is None) == (other is None)

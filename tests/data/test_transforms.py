@@ -22,6 +22,7 @@ from vills.data.transforms import (
     resize,
     sample_color,
     sample_crop,
+    sample_gains,
     sample_view,
     to_channels,
 )
@@ -240,3 +241,18 @@ def test_frames_are_padded_symmetrically_to_whole_patches() -> None:
     assert (out[..., :2] == FILL).all()
     assert (out[..., -2:] == FILL).all()
     assert (out[..., 2:-2].transpose(0, 2, 3, 1) == views).all()
+
+
+def test_white_balance_is_a_gain_per_channel_after_the_jitter() -> None:
+    draw = ColorDraw((1.2, 1.0, 1.0, 0.0), (0, 1, 2, 3), gray=False, gains=(1.1, 0.9, 1.0))
+    pixels = gentle().astype(np.float64)
+    matrix = compute_color_matrix(draw, pixels.reshape(-1, 3).mean(axis=0))
+    assert matrix is not None
+    expected = pixels * 1.2 * np.array([1.1, 0.9, 1.0])
+    np.testing.assert_allclose(pixels @ matrix[:, :3].T + matrix[:, 3], expected, atol=1e-9)
+    gains = np.array([sample_gains(sample_rng(seed), 0.2) for seed in range(2000)])
+    np.testing.assert_allclose(gains.mean(axis=1), 1.0)
+    assert np.log(gains).std() == pytest.approx(0.2 * (2 / 3) ** 0.5, abs=0.01)
+    state = sample_rng(3)
+    assert sample_gains(state, 0.0) is None
+    assert state.random() == sample_rng(3).random()

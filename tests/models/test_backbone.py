@@ -114,3 +114,13 @@ def test_works_at_the_sizes_of_the_downstream_sets() -> None:
         tokens = backbone.encode_image(images)
         assert tokens.roles.shape == (2, 8, 32)
         assert tokens.patches.shape == (2, height * width // 256, 32)
+
+
+def test_a_frame_beside_its_clip_is_not_seen_by_the_clip() -> None:
+    backbone = build_backbone()
+    last = torch.full((2,), 3)
+    beside = backbone.encode_video(CLIPS, frame_index=last, frame_in_clip=False)
+    torch.testing.assert_close(beside.roles, backbone.encode_video(CLIPS[:, :3]).roles)
+    assert beside.frame is not None
+    alone = backbone.encode_image(CLIPS[:, 3])
+    torch.testing.assert_close(beside.frame.roles, alone.roles)

@@ -6,7 +6,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from tests.models.batches import HEADS
 from vills.config.model import HeadConfig
-from vills.models.heads import AlignmentHeads, ProjectionHead, Prototypes, Trunk
+from vills.models.heads import ProjectionHead, Prototypes, Trunk
 
 TOKENS = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
 
@@ -49,13 +49,3 @@ def test_norm_none_has_biases_instead() -> None:
     assert all(layer.bias is not None for layer in plain.layers)
     rows = plain(TOKENS, role="coarse")
     torch.testing.assert_close(plain(TOKENS[:2], role="coarse"), rows[:2])
-
-
-def test_the_scale_starts_at_clips_and_stops_at_100() -> None:
-    heads = AlignmentHeads(32, HEADS)
-    video, frame, scale = heads(TOKENS, TOKENS)
-    torch.testing.assert_close(scale.item(), 1 / 0.07)
-    assert not torch.allclose(video, frame)
-    with torch.no_grad():
-        heads.log_scale.fill_(9.0)
-    torch.testing.assert_close(heads(TOKENS, TOKENS)[2].item(), 100.0)

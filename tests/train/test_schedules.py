@@ -83,3 +83,12 @@ def test_pretraining_schedules_follow_the_configuration() -> None:
     assert plan.compute_momentum(99) == pytest.approx(1.0)
     assert plan.compute_teacher_temperature(10) == pytest.approx(0.03)
     assert plan.compute_teacher_temperature(50) == pytest.approx(0.04)
+
+
+def test_a_half_life_makes_the_same_share_of_any_run_count_for_half() -> None:
+    for num_steps in (100, 5000):
+        config = PretrainConfig(optim=OptimConfig(half_life=0.05))
+        plan = Schedules(config, num_steps=num_steps, steps_per_epoch=10.0)
+        momentum = {plan.compute_momentum(step) for step in (0, num_steps // 2, num_steps - 1)}
+        assert len(momentum) == 1
+        assert momentum.pop() ** (0.05 * num_steps) == pytest.approx(0.5)

@@ -66,10 +66,14 @@ class HeadConfig:
     """K of the feature head."""
     masking_prototypes: int = 8192
     """K of the masking head."""
+    alignment_layers: int = 3
+    """Linear layers of h^v and h^i: 3 are the paper's MLP; with 1 or 0 L^a shapes the tokens
+    themselves (0: a batch norm alone)."""
     norm: str = "bn"
     """Norm between the layers: bn (the paper's, over the global batch) or none (DINO's)."""
 
     def __post_init__(self) -> None:
         check_choice("heads.norm", self.norm, HEAD_NORMS)
+        check_choice("heads.alignment_layers", self.alignment_layers, (0, 1, 3))
         for name in ("hidden", "bottleneck", "feature_prototypes", "masking_prototypes"):
             check_range(f"heads.{name}", getattr(self, name), low=2)

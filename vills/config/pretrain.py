@@ -10,6 +10,10 @@ from vills.config.published import PublishedConfig
 MODALITIES = ("image", "image+video")
 READINGS = ("default", "literal")
 CENTERINGS = ("ema", "sinkhorn")
+ALIGNMENTS = ("pairs", "index")
+VIDEO_UNITS = ("video", "tracklet")
+TOKENS = ("coarse", "roles")
+VIEW_TIMES = ("same", "apart")
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -25,6 +29,11 @@ class ViewConfig:
     """LSE view, [height, width] px."""
     num_frames: int = 8
     """Frames of a clip, T."""
+    view_times: str = "same"
+    """The two views of a clip show the same frames, or frames of different halves of the tracklet
+    (apart): a clip then never holds the frame that L^a compares it with."""
+    frame_in_clip: bool = True
+    """Whether z^vi is a frame of its clip; else it is another frame of the tracklet."""
     lse_frames: int = 8
     """Frames of a clip that carry LSE views, at most num_frames."""
     lse_views: int = 1
@@ -45,6 +54,8 @@ class ViewConfig:
     """Probability of colour jitter."""
     jitter_strength: list[float] = field(default_factory=lambda: [0.4, 0.4, 0.2, 0.1])
     """Brightness, contrast, saturation, hue."""
+    white_balance: float = 0.0
+    """Standard deviation of the log gain of each colour channel: what cameras differ in."""
     gray: float = 0.2
     """Probability of greyscale."""
     blur: list[float] = field(default_factory=lambda: [1.0, 0.1, 0.5])
@@ -59,6 +70,8 @@ class ViewConfig:
         check_range("pretrain.views.lse_frames", self.lse_frames, low=1, high=self.num_frames)
         check_range("pretrain.views.lse_views", self.lse_views, low=1)
         check_choice("pretrain.views.lse_background", self.lse_background, ("mean", "keep"))
+        check_choice("pretrain.views.view_times", self.view_times, VIEW_TIMES)
+        check_range("pretrain.views.white_balance", self.white_balance, low=0.0, high=1.0)
         for name in ("flip", "jitter", "gray", "solarize"):
             check_range(f"pretrain.views.{name}", getattr(self, name), low=0.0, high=1.0)
         for name in ("global_scale", "lse_scale", "crop_ratio", "blur_sigma"):
@@ -106,10 +119,14 @@ class OptimConfig:
     """Prototype layers stand still for so long."""
     momentum: float = 0.996
     """EMA momentum of the teacher at the start; 1 at the end, by a cosine."""
+    half_life: float = 0.0
+    """Half-life of the teacher's average, share of the run's steps, in place of `momentum`: a
+    short run's teacher is then no average of its beginning; 0 = off."""
 
     def __post_init__(self) -> None:
         check_range("pretrain.optim.base_lr", self.base_lr, low=0.0)
-        check_range("pretrain.optim.momentum", self.momentum, low=0.0, high=1.0)
+        for name in ("momentum", "half_life"):
+            check_range(f"pretrain.optim.{name}", getattr(self, name), low=0.0, high=1.0)
         for name in ("min_lr", "warmup_epochs", "weight_decay", "weight_decay_end", "clip_grad"):
             check_range(f"pretrain.optim.{name}", getattr(self, name), low=0.0)
 
@@ -140,12 +157,16 @@ class PretrainConfig:
     """Images of a step over all processes."""
     video_batch: int = 256
     """Distinct videos of a step over all processes."""
+    video_unit: str = "video"
+    """What counts as a video: a video file, of whose tracklets one is drawn, or every tracklet (the
+    paper's 67,956 videos are curated tracklets): people of one scene are then negatives of L^a."""
     modalities: str = "image+video"
     """image, or image+video (Table 2b)."""
     areas: list[str] = field(default_factory=lambda: list(AREAS))
     """A of eq. 5; [] switches LSE off. Table 2a takes prefixes of upper_body, lower_body, head."""
     reading: str = "default"
-    """literal sets eq. 4, 8, 9 and 10 as printed: KoLeo over all tokens, masking after R."""
+    """literal sets eq. 4, 8, 9, 10 and 11 as printed: KoLeo over all tokens, masking after R,
+    alignment=index."""
     feature_weight: float = 1.0
     """lambda_1 of eq. 12; 0 = off and not computed."""
     masking_weight: float = 1.0
@@ -154,6 +175,17 @@ class PretrainConfig:
     """lambda_3 of eq. 12."""
     alignment_weight: float = 2.0
     """lambda_4 of eq. 12."""
+    alignment: str = "pairs"
+    """Eq. 11 as CLIP's InfoNCE over the videos of a step (pairs), or as printed: h^v and h^i
+    classify the index y of the video (index)."""
+    alignment_tokens: str = "coarse"
+    """What L^a aligns: the coarse token, or all spatial role tokens side by side, as fine-tuning
+    uses them (roles)."""
+    shuffle_tracklets: bool = False
+    """A control: every frame goes to a tracklet at random, so that none tells a person."""
+    alignment_samples: int = 0
+    """With alignment index: videos other than those of the step that are classified against, drawn
+    anew in each step; 0 = all."""
     student_temperature: float = 0.1
     """Softmax temperature of the student."""
     teacher_temperature: float = 0.04
@@ -166,6 +198,8 @@ class PretrainConfig:
     """Against collapse: ema centers per role and modality, or sinkhorn."""
     center_momentum: float = 0.9
     """EMA of the centers."""
+    koleo_tokens: str = "coarse"
+    """What L^r spreads: the coarse token, or all spatial role tokens side by side (roles)."""
     koleo_group: int = 0
     """Samples of a KoLeo group within the global batch, with all their tokens in the literal
     reading; 0 = the whole batch."""
@@ -191,6 +225,13 @@ class PretrainConfig:
         check_choice("pretrain.reading", self.reading, READINGS)
         check_choice("pretrain.centering", self.centering, CENTERINGS)
         check_choice("pretrain.precision", self.precision, PRECISIONS)
+        check_choice("pretrain.alignment", self.alignment, ALIGNMENTS)
+        check_choice("pretrain.video_unit", self.video_unit, VIDEO_UNITS)
+        for name in ("alignment_tokens", "koleo_tokens"):
+            check_choice(f"pretrain.{name}", getattr(self, name), TOKENS)
+        samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or leave it at 0"
+        high = None if self.aligns_index else 0
+        check_range("pretrain.alignment_samples", samples, low=0, high=high, remedy=remedy)
         check_choice("pretrain.zero_stage", self.zero_stage, (0, 1, 2, 3))
         check_subset("pretrain.areas", self.areas, AREAS)
         check_range("pretrain.epochs", self.epochs, low=0.0)
@@ -206,6 +247,14 @@ class PretrainConfig:
             check_range(f"pretrain.{name}", getattr(self, name), low=1e-3)
         for name in ("threads_per_rank", "health_steps", "log_steps"):
             check_range(f"pretrain.{name}", getattr(self, name), low=1)
+        self._check_alignment()
+
+    @property
+    def aligns_index(self) -> bool:
+        """Whether L^a classifies the index of the video; the literal reading does."""
+        return self.alignment == "index" or self.reading == "literal"
+
+    def _check_alignment(self) -> None:
         if self.modalities == "image" and self.alignment_weight:
             raise ConfigError(
                 f"pretrain.alignment_weight = {self.alignment_weight} is not allowed. Allowed: 0 "

@@ -33,9 +33,10 @@ class PretrainBatch:
     image_keys: Tensor | None = None
     """long [B], identifies (seed, epoch, image): noise keyed by it ignores the world size."""
     frames: Tensor | None = None
-    """[2, V, T, 3, Hf, Wf] clips, padded to whole patches."""
+    """[2, V, T, 3, Hf, Wf] clips, padded to whole patches; [2, V, T + 1, ...] if the frame that
+    becomes z^vi is none of them: it is the last."""
     frame_index: Tensor | None = None
-    """long [V], position in the clip of the frame that becomes z^vi."""
+    """long [V], position of the frame that becomes z^vi; T if it is not in the clip."""
     frame_masks: Tensor | None = None
     """bool [2, V, Nf], of that frame."""
     clip_lse: Tensor | None = None

@@ -62,3 +62,35 @@ def sample_clip(
     others = np.setdiff1d(np.arange(num_frames), first)
     second = rng.choice(others, size=length - len(first), replace=False)
     return np.sort(np.concatenate([first, second]))
+
+
+def sample_clips(
+    num_frames: int,
+    length: int,
+    rng: np.random.Generator,
+    *,
+    apart: bool,
+    prefer: np.ndarray | None = None,
+    num_preferred: int | None = None,
+) -> list[np.ndarray]:
+    """`sample_clip` for both views of a tracklet: the same positions, or those of either half.
+
+    Which half is the first view's is drawn; a tracklet of one frame has no halves.
+    """
+    preferred = {"prefer": prefer, "num_preferred": num_preferred}
+    if not apart or num_frames < 2:
+        return [sample_clip(num_frames, length, rng, **preferred)] * 2  # type: ignore[arg-type]
+    middle = num_frames // 2
+    halves = [(0, middle), (middle, num_frames)]
+    clips = []
+    for start, stop in halves if rng.random() < 0.5 else reversed(halves):
+        own = None if prefer is None else prefer[(prefer >= start) & (prefer < stop)] - start
+        preferred["prefer"] = own
+        clips.append(start + sample_clip(stop - start, length, rng, **preferred))  # type: ignore[arg-type]
+    return clips
+
+
+def sample_frame(num_frames: int, clip: np.ndarray, rng: np.random.Generator) -> int:
+    """Position of a frame that the clip does not hold, any if it holds them all."""
+    others = np.setdiff1d(np.arange(num_frames), clip)
+    return int(rng.choice(others if len(others) else clip))

@@ -11,8 +11,12 @@ from vills.config.pretrain import PretrainConfig
 from vills.data.frames import FrameReader
 from vills.data.mask_store import MaskStore
 from vills.data.records import Manifest, load_manifest
+from vills.data.rng import sample_rng
 from vills.data.samplers import PretrainSampler
 from vills.data.shards import ShardReader
+
+_STREAM = 41
+"""Keeps the shuffle of frames apart from other uses of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,12 @@ def load_pretrain_source(curated: Path, *, lse: Path | None = None) -> PretrainS
 class SourcePool:
     """Rows of several sources behind one running number."""
 
-    def __init__(self, sources: Sequence[PretrainSource], *, cache_mb: float) -> None:
-        frames = [int(s.manifest.column("num_frames").sum()) for s in sources]
+    def __init__(
+        self, sources: Sequence[PretrainSource], *, cache_mb: float, shuffle: int | None = None
+    ) -> None:
+        """Take sources and memory for frames; with a seed `shuffle`, frames change their rows."""
+        counts = [s.manifest.column("num_frames").astype(np.int64) for s in sources]
+        frames = [int(count.sum()) for count in counts]
         # every source gets memory for its share of the frames
         shares = [cache_mb * count / max(sum(frames), 1) for count in frames]
         self.sources = tuple(sources)
@@ -46,6 +54,10 @@ class SourcePool:
             for s, share in zip(sources, shares, strict=True)
         ]
         self._ends = np.cumsum([len(s.manifest) for s in sources], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(np.concatenate([*counts, [0]]))])
+        self._order: np.ndarray | None = None
+        if shuffle is not None:
+            self._order = sample_rng(shuffle, _STREAM).permutation(sum(frames))
         # ids as fixed-width bytes: no Python object per record, and forked workers share them
         self._ids = [np.asarray(s.manifest.column("record_id"), dtype=np.bytes_) for s in sources]
 
@@ -60,11 +72,13 @@ class SourcePool:
 
     def read(self, number: int, position: int = 0) -> np.ndarray:
         """Pixels of a frame, uint8 [H, W, 3]."""
-        source, row = self._locate(number)
+        source, row, position = self._locate_frame(number, position)
         return self._readers[source].read(row, position)
 
     def cached_frames(self, number: int) -> np.ndarray:
-        """Positions of a row with a mask."""
+        """Positions of a row with a mask; of shuffled rows they are not known beforehand."""
+        if self._order is not None:
+            return np.zeros(0, dtype=np.int64)
         source, row = self._locate(number)
         masks = self.sources[source].masks
         if masks is None:
@@ -73,10 +87,18 @@ class SourcePool:
 
     def mask(self, number: int, position: int, area: str) -> np.ndarray | None:
         """Bool [H, W] of an area, or None if it is missing."""
-        source, row = self._locate(number)
+        source, row, position = self._locate_frame(number, position)
         masks = self.sources[source].masks
         found = masks and masks.load(self._ids[source][row].decode(), position, area)
         return found[0] if found else None
+
+    def _locate_frame(self, number: int, position: int) -> tuple[int, int, int]:
+        """Source, row in it and position in the row of what stands at a place."""
+        if self._order is not None:
+            place = int(self._order[self._starts[number] + position])
+            number = int(np.searchsorted(self._starts, place, side="right")) - 1
+            position = place - int(self._starts[number])
+        return *self._locate(number), position
 
     def _locate(self, number: int) -> tuple[int, int]:
         source = int(np.searchsorted(self._ends, number, side="right"))
@@ -106,9 +128,15 @@ class PretrainData:
         sizes = [sum(_count_frames(s) for s in part) for part in (chosen, clips)]
         share = cache_mb / max(sum(sizes), 1)
         self.images = SourcePool(chosen, cache_mb=share * sizes[0])
-        self.clips = SourcePool(clips, cache_mb=share * sizes[1])
+        self.clips = SourcePool(
+            clips,
+            cache_mb=share * sizes[1],
+            shuffle=config.seed if config.shuffle_tracklets else None,
+        )
         self.tracklets_of = _group_by_video(clips)
-        """Rows of `clips` of every video."""
+        """Rows of `clips` of every video; with `config.video_unit` tracklet one each."""
+        if config.video_unit == "tracklet":
+            self.tracklets_of = [np.array([row]) for row in range(len(self.clips))]
         if with_video and not self.tracklets_of:
             raise ConfigError(
                 "pretrain.modalities = 'image+video' is not allowed without tracklets. What to do: "

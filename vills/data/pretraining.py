@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from vills.areas import AREAS
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
-from vills.data.clips import sample_clip
+from vills.data.clips import sample_clips, sample_frame
 from vills.data.lse_views import build_lse_views, sample_lse_view
 from vills.data.masking import sample_block_mask
 from vills.data.normalise import normalise
@@ -135,7 +135,8 @@ class PretrainSteps(Dataset[PretrainBatch]):
     def _build_videos(self, rows: Rows) -> Arrays:
         config, views = self._config, self._config.views
         grid, count, length = self._grid(views.frame_size), len(rows), views.num_frames
-        frames = self._empty_views((2, count, length), views.frame_size)
+        held = length + int(not views.frame_in_clip)
+        frames = self._empty_views((2, count, held), views.frame_size)
         masks = np.zeros((2, count, grid[0] * grid[1]), dtype=bool)
         chosen = np.zeros(count, dtype=np.int64)
         parts = []
@@ -144,21 +145,26 @@ class PretrainSteps(Dataset[PretrainBatch]):
             rng = sample_rng(*key)
             clip = int(rng.choice(self._data.tracklets_of[index]))
             cached = self._data.clips.cached_frames(clip) if config.areas else None
-            positions = sample_clip(
-                self._data.clips.num_frames(clip),
+            size = self._data.clips.num_frames(clip)
+            clips = sample_clips(
+                size,
                 length,
                 rng,
+                apart=views.view_times == "apart",
                 prefer=cached,
                 num_preferred=views.lse_frames,
             )
-            chosen[b] = rng.integers(length)
-            pixels = [self._data.clips.read(clip, int(p)) for p in positions]
+            chosen[b] = rng.integers(length) if views.frame_in_clip else length
             for v, draw in enumerate(self._sample_globals(rng)):
+                shown = clips[v].tolist()
+                if not views.frame_in_clip:
+                    shown.append(sample_frame(size, clips[v], rng))
+                pixels = [self._data.clips.read(clip, p) for p in shown]
                 to_channels(apply_view(pixels, draw, size=views.frame_size), out=frames[v, b])
                 if config.masking_weight:
                     masks[v, b] = sample_block_mask(rng, grid=grid, config=config.masking)
             if config.areas:
-                parts.append(self._build_clip_lse(clip, positions, pixels, key=key))
+                parts.append(self._build_clip_lse(clip, clips[0], key=key))
         arrays = {"frames": frames, "frame_index": chosen, "frame_masks": masks}
         if config.areas:
             names = ("clip_lse", "clip_lse_weight", "clip_lse_index")
@@ -171,7 +177,6 @@ class PretrainSteps(Dataset[PretrainBatch]):
         self,
         clip: int,
         positions: np.ndarray,
-        pixels: Sequence[np.ndarray],
         *,
         key: tuple[int, ...],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,7 +201,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
             if known:
                 views = np.empty((len(known), *lse.shape[2:]), dtype=np.uint8)
                 found = [mask for t in known if (mask := masks[t]) is not None]
-                chosen = [pixels[t] for t in known]
+                chosen = [self._data.clips.read(clip, int(positions[t])) for t in known]
                 self._write_lse(chosen, found, key=(*key, AREAS.index(area)), out=views)
                 lse[a, used] = views
         return lse, weight, index

@@ -72,6 +72,8 @@ class ColorDraw:
     """Permutation of the four."""
     gray: bool
     """Greyscale at the end."""
+    gains: tuple[float, float, float] | None = None
+    """Factors of red, green and blue after the jitter, of mean 1; None = unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +117,29 @@ def sample_crop(
     return Crop((1 - side) / 2, (1 - side) / 2, side, side)
 
 
+def sample_gains(rng: np.random.Generator, deviation: float) -> tuple[float, float, float] | None:
+    """Gains of the colour channels: exp(N(0, deviation)) over their mean; 0 draws nothing."""
+    if not deviation:
+        return None
+    gains = np.exp(rng.normal(0.0, deviation, size=3))
+    red, green, blue = (gains / gains.mean()).tolist()
+    return red, green, blue
+
+
 def sample_color(rng: np.random.Generator, config: ViewConfig) -> ColorDraw:
-    """Colour jitter with probability `jitter`, grey with probability `gray`."""
+    """Colour jitter with probability `jitter`, white balance, grey with probability `gray`."""
     u = rng.random(10).tolist()
+    gains = sample_gains(rng, config.white_balance)
     gray = u[9] < config.gray
     if u[0] >= config.jitter:
-        return ColorDraw(None, (), gray)
+        return ColorDraw(None, (), gray, gains)
     factors = [
         max(0.0, 1 - s) + draw * (1 + s - max(0.0, 1 - s))
         for s, draw in zip(config.jitter_strength[:3], u[1:4], strict=True)
     ]
     hue = config.jitter_strength[3] * (2 * u[4] - 1)
     order = tuple(sorted(range(4), key=u[5:9].__getitem__))
-    return ColorDraw((factors[0], factors[1], factors[2], hue), order, gray)
+    return ColorDraw((factors[0], factors[1], factors[2], hue), order, gray, gains)
 
 
 def sample_view(
@@ -157,10 +169,11 @@ def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None
 
     mean: [3], of the pixels it will act on: contrast pulls towards their mean grey.
     """
-    if draw.factors is None:
+    if draw.factors is None and draw.gains is None:
         return np.tile(_LUMA4, (3, 1)) if draw.gray else None
     matrix = np.eye(3, 4)
     for kind in draw.order:
+        assert draw.factors is not None
         factor = draw.factors[kind]
         if kind == 0:
             matrix *= factor
@@ -174,6 +187,8 @@ def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None
             angle = 2 * math.pi * factor
             turn = _HUE_KEPT + math.cos(angle) * _HUE_COS + math.sin(angle) * _HUE_SIN
             matrix = turn @ matrix
+    if draw.gains is not None:
+        matrix *= np.array(draw.gains)[:, None]
     if draw.gray:
         matrix[:] = _LUMA @ matrix
     return matrix

@@ -1,6 +1,6 @@
-"""L^a, the alignment loss (eq. 11).
+"""L^a, the alignment loss (eq. 11), in both readings.
 
-Legend: V videos of this rank, W ranks, E bottleneck.
+Legend: V videos of this rank, W ranks, E bottleneck, C videos to classify against.
 """
 
 import torch
@@ -37,3 +37,21 @@ class AlignmentLoss(nn.Module):
                     total = total + functional.cross_entropy(logits, labels, reduction="sum")
             count = torch.tensor(2.0 * len(video) * rows, device=video.device)
             return global_mean(total, count)
+
+
+class VideoIndexLoss(nn.Module):
+    """Eq. 11 as printed: h^v and h^i classify the index y of the video, by cross-entropy.
+
+    Both sides of both global views meet the same classes. A model that knows nothing scores ln(C).
+    """
+
+    def forward(
+        self, video: Tensor, frame: Tensor, scale: Tensor, classes: Tensor, labels: Tensor
+    ) -> Tensor:
+        """[2, V, E] unit vectors of clips and frames, scale [], classes [C, E], labels long [V]."""
+        with torch.autocast(video.device.type, enabled=False):
+            rows = torch.cat([video, frame]).float()  # [4, V, E]
+            logits = scale.float() * rows @ classes.float().T  # [4, V, C]
+            targets = labels.repeat(len(rows))
+            total = functional.cross_entropy(logits.flatten(0, 1), targets, reduction="sum")
+            return global_mean(total, torch.tensor(float(len(targets)), device=total.device))

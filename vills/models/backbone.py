@@ -100,11 +100,13 @@ class Backbone(nn.Module):
         frames: Tensor,
         *,
         frame_index: Tensor | None = None,
+        frame_in_clip: bool = True,
         mask: Tensor | None = None,
         drop: DropPathNoise | None = None,
     ) -> VideoTokens:
         """[B, T, 3, H, W] clips -> z^v and, with `frame_index` long [B], z^vi of that frame.
 
+        Without `frame_in_clip` the clips are the first T - 1 frames, and z^vi is of the last.
         `mask` bool [B, N] hides patches of that frame, `drop` holds B * T rows.
         """
         rows, num_frames = frames.shape[:2]
@@ -115,7 +117,7 @@ class Backbone(nn.Module):
             hidden[torch.arange(rows, device=mask.device), frame_index] = mask
             hidden = hidden.flatten(0, 1)
         tokens = fold_rows(self.encoder(frames.flatten(0, 1), hidden, drop), (rows, num_frames))
-        roles = self.resample_video(tokens)
+        roles = self.resample_video(tokens if frame_in_clip else tokens[:, :-1])
         if frame_index is None:
             return VideoTokens(roles, None)
         frame = tokens[torch.arange(rows, device=tokens.device), frame_index]  # [B, S, D]

@@ -1,4 +1,4 @@
-"""Heads h^f, h^m, h^v, h^i: multi-layer perceptrons with batch norm (supplement 2).
+"""Heads h^f and h^m, and the MLP of h^v and h^i: perceptrons with batch norm (supplement 2).
 
 Legend: R rows, D width of a token, K prototypes, E = 256 bottleneck.
 
@@ -10,7 +10,6 @@ together and far from those of another, so that statistics over all roles would 
 the difference between roles; and its center (vills.losses.centering).
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -20,8 +19,7 @@ from torch.nn import functional
 from vills.config.model import HeadConfig
 from vills.models.norm import GlobalBatchNorm1d
 
-_MAX_LOG_SCALE = math.log(100.0)
-_MIN_NORM = 1e-3
+MIN_NORM = 1e-3
 """Rows that are all alike leave a batch norm as zeros (masked latents of `reading=literal` at step
 0): torch's own 1e-12 would make their gradient 1e12."""
 
@@ -55,7 +53,7 @@ class Trunk(nn.Module):
             if self.norms:
                 x = self.norms[f"{role}_{index}"](x, row_weight)
             x = functional.gelu(x)
-        return functional.normalize(self.last(x).float(), dim=-1, eps=_MIN_NORM)
+        return functional.normalize(self.last(x).float(), dim=-1, eps=MIN_NORM)
 
 
 class Prototypes(nn.Module):
@@ -94,20 +92,3 @@ class ProjectionHead(nn.Module):
         """
         logits: Tensor = self.prototypes(self.trunk(tokens, role=role, row_weight=row_weight))
         return logits
-
-
-class AlignmentHeads(nn.Module):
-    """h^v and h^i of eq. 11 and the learned temperature of CLIP's logits."""
-
-    def __init__(self, width: int, heads: HeadConfig) -> None:
-        """Build both heads; the scale starts at 1 / .07 and ends at 100 at most (CLIP)."""
-        super().__init__()
-        self.video_head = Trunk(width, heads, roles=("coarse",))
-        self.image_head = Trunk(width, heads, roles=("coarse",))
-        # [1], not []: DeepSpeed broadcasts parameters as bytes, which a 0-D tensor refuses.
-        self.log_scale = nn.Parameter(torch.tensor([math.log(1.0 / 0.07)]))
-
-    def forward(self, video: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[R, D] coarse tokens of videos and of their frames -> both [R, E], and the scale []."""
-        scale = self.log_scale[0].clamp(max=_MAX_LOG_SCALE).exp()
-        return self.video_head(video, role="coarse"), self.image_head(frame, role="coarse"), scale

@@ -4,7 +4,8 @@ Legend: B images, V videos, N patches, L role tokens, D width, K prototypes, A a
 role. Sources: image, frame (z^vi) and video; image and frame share the image heads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +13,11 @@ from torch import Tensor, nn
 from vills.config.model import MODALITY_SOURCES, HeadConfig, ModelConfig
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
+from vills.models.alignment import AlignmentHeads
 from vills.models.backbone import Backbone
-from vills.models.heads import AlignmentHeads, ProjectionHead
-from vills.models.output import (
-    AlignmentPairs,
-    MaskedTokens,
-    NetworkOutput,
-    RoleViews,
-)
-from vills.models.roles import COARSE, build_all_roles
+from vills.models.heads import ProjectionHead
+from vills.models.output import MaskedTokens, NetworkOutput, RoleViews
+from vills.models.roles import COARSE, build_all_roles, build_roles
 from vills.models.shapes import fold_rows
 from vills.models.views import SourceTokens, ViewEncoder
 
@@ -62,11 +59,17 @@ class VillsNetwork(nn.Module):
         terms: Sequence[str] = TERMS,
         literal: bool = False,
         drop_path: float = 0.0,
+        frame_in_clip: bool = True,
+        alignment: Mapping[str, Any] | None = None,
     ) -> None:
-        """Build what the loss `terms` need; the backbone first, so that its start ignores them."""
+        """Build what the loss `terms` need; the backbone first, so that its start ignores them.
+
+        `alignment` holds keywords of `AlignmentHeads`; default: pairs of coarse tokens.
+        """
         super().__init__()
         self.literal = literal
         self.drop_path = drop_path
+        self.frame_in_clip = frame_in_clip
         self.masks_patches = "masking" in terms and not literal
         self.backbone = Backbone(
             model, areas=areas, video="video" in modalities, masking=self.masks_patches
@@ -89,7 +92,8 @@ class VillsNetwork(nn.Module):
         self.masked_latents = MaskedLatents(model.width) if literal and "masking" in terms else None
         self.alignment_heads: AlignmentHeads | None = None
         if "alignment" in terms:
-            self.alignment_heads = AlignmentHeads(model.width, heads)
+            chosen = {"tokens": [COARSE], **(alignment or {})}
+            self.alignment_heads = AlignmentHeads(model.width, heads, **chosen)
 
     def get_roles(self, modality: str) -> dict[str, int]:
         """Role -> token index of the tokens that enter L^f, for `image` or `video`."""
@@ -130,10 +134,12 @@ class VillsNetwork(nn.Module):
             masked=self.masks_patches,
             lse=bool(self.feature_heads),
             drop_path=self.drop_path if self.training else 0.0,
+            frame_in_clip=self.frame_in_clip,
         ).encode(batch)
         alignment = None
         if student and self.alignment_heads is not None:
-            alignment = self._align(sources)
+            video, frame = (sources[name].roles for name in ("video", "frame"))
+            alignment = self.alignment_heads(video, frame, batch)
         return NetworkOutput(
             tokens={name: source.roles for name, source in sources.items()},
             features=self._project_features(sources),
@@ -213,16 +219,6 @@ class VillsNetwork(nn.Module):
         rows = tokens[mask.any(dim=-1)].flatten(0, 1)
         return rows, rows.new_full((len(rows),), 1.0 / tokens.shape[2])
 
-    def _align(self, sources: dict[str, SourceTokens]) -> AlignmentPairs:
-        """h^v and h^i on coarse tokens of both global views."""
-        assert self.alignment_heads is not None
-        video, frame = (sources[name].roles[:, :, COARSE] for name in ("video", "frame"))
-        shape = video.shape[:2]
-        video_rows, frame_rows, scale = self.alignment_heads(
-            video.flatten(0, 1), frame.flatten(0, 1)
-        )
-        return AlignmentPairs(fold_rows(video_rows, shape), fold_rows(frame_rows, shape), scale)
-
 
 def stretch_mask(mask: Tensor, length: int) -> Tensor:
     """Bool [..., N] over patches -> [..., length] over latents, read at evenly spaced patches.
@@ -234,8 +230,18 @@ def stretch_mask(mask: Tensor, length: int) -> Tensor:
     return mask[..., places]
 
 
-def build_network(config: PretrainConfig) -> VillsNetwork:
-    """The network of a pretrain stage: heads only for terms whose weight is not 0."""
+def build_network(config: PretrainConfig, *, num_videos: int = 0) -> VillsNetwork:
+    """The network of a pretrain stage: heads only for terms whose weight is not 0.
+
+    `num_videos` is the number of classes of `alignment=index`.
+    """
+    roles = build_roles(config.areas, temporal=False)
+    alignment = {
+        "tokens": list(roles.values()) if config.alignment_tokens == "roles" else [COARSE],
+        "num_videos": num_videos if config.aligns_index else 0,
+        "num_samples": config.alignment_samples,
+        "seed": config.seed,
+    }
     return VillsNetwork(
         config.model,
         heads=config.heads,
@@ -244,4 +250,6 @@ def build_network(config: PretrainConfig) -> VillsNetwork:
         terms=[term for term in TERMS if getattr(config, f"{term}_weight") > 0],
         literal=config.reading == "literal",
         drop_path=config.drop_path,
+        frame_in_clip=config.views.frame_in_clip,
+        alignment=alignment,
     )

@@ -33,7 +33,7 @@ class MaskedTokens:
     """float [M], 1 / number of tokens of that view in `logits`: a masked view weighs 1."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots, as below
 class AlignmentPairs:
     """Unit vectors of videos and of one frame of each (eq. 11)."""
 
@@ -43,6 +43,10 @@ class AlignmentPairs:
     """[2, V, E]."""
     scale: Tensor
     """[], what cosines are multiplied with, at most 100."""
+    classes: Tensor | None = None
+    """[C, E] unit vectors of the videos to classify against, in the index reading."""
+    labels: Tensor | None = None
+    """long [V], places of this rank's videos in `classes`."""
 
 
 @dataclass(frozen=True)  # no slots: ZeRO-3's forward hooks look into the output with vars()

@@ -38,13 +38,24 @@ class ViewEncoder:
     """Turns a batch into tokens of its sources; `student` adds masks, LSE views and drop path."""
 
     def __init__(
-        self, backbone: Backbone, *, student: bool, masked: bool, lse: bool, drop_path: float
+        self,
+        backbone: Backbone,
+        *,
+        student: bool,
+        masked: bool,
+        lse: bool,
+        drop_path: float,
+        frame_in_clip: bool = True,
     ) -> None:
-        """Say what the student sees: `masked` patches, `lse` views, stochastic depth."""
+        """Say what the student sees: `masked` patches, `lse` views, stochastic depth.
+
+        Without `frame_in_clip` the last frame of the batch is z^vi, and of no clip.
+        """
         self._backbone = backbone
         self._masked = masked and student
         self._lse = lse and student
         self._drop_path = drop_path if student else 0.0
+        self._frame_in_clip = frame_in_clip
 
     def encode(self, batch: PretrainBatch) -> dict[str, SourceTokens]:
         """Source -> tokens, for the modalities that the batch holds."""
@@ -91,6 +102,7 @@ class ViewEncoder:
         tokens = self._backbone.encode_video(
             batch.frames.flatten(0, 1),
             frame_index=batch.frame_index.repeat(views),
+            frame_in_clip=self._frame_in_clip,
             mask=mask.flatten(0, 1) if self._masked and mask is not None else None,
             drop=self._build_noise(keys),
         )
@@ -163,7 +175,7 @@ class ViewEncoder:
             roles = self._backbone.resample_video(
                 clips.flatten(0, 1),  # [A * V, Tl, S, D]
                 positions=batch.clip_lse_index.flatten(0, 1),
-                num_frames=batch.frames.shape[2],
+                num_frames=batch.frames.shape[2] - int(not self._frame_in_clip),
                 frame_mask=batch.clip_lse_weight.flatten(0, 1) > 0,
             )
             clip_roles = fold_rows(roles, (areas, 1, rows))

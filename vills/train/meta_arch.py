@@ -7,7 +7,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,13 @@ from vills.config.model import MODALITY_SOURCES
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.distributed import get_device, reduce_mean
-from vills.losses.alignment import AlignmentLoss
+from vills.losses.alignment import AlignmentLoss, VideoIndexLoss
 from vills.losses.feature import FeatureLoss
 from vills.losses.koleo import KoLeoLoss
 from vills.losses.masked import MaskedTokenLoss
 from vills.models.backbone import Backbone
 from vills.models.network import VillsNetwork, build_network
-from vills.models.output import NetworkOutput
+from vills.models.output import AlignmentPairs, NetworkOutput
 from vills.models.published import LoadReport, load_published
 from vills.models.roles import COARSE
 from vills.train.ema import update_teacher
@@ -54,11 +54,14 @@ class SSLMetaArch:
     printed: L^f over all L tokens, masks after R, KoLeo over all of the student's tokens.
     """
 
-    def __init__(self, config: PretrainConfig, *, initial: Path | None = None) -> None:
+    def __init__(
+        self, config: PretrainConfig, *, num_videos: int = 0, initial: Path | None = None
+    ) -> None:
         """Build networks and losses on this rank's device.
 
         Args:
             config: all random weights come from its seed, with `initial` and without.
+            num_videos: videos of the data, which the index reading of L^a classifies.
             initial: the file of `config.initial`, from which both encoders start.
 
         Raises:
@@ -73,7 +76,7 @@ class SSLMetaArch:
             if (weight := getattr(config, f"{term}_weight")) > 0
         }
         torch.manual_seed(config.seed)
-        network = build_network(config)
+        network = build_network(config, num_videos=num_videos)
         self.initial: LoadReport | None = None
         if initial is not None:
             self.initial = load_published(
@@ -87,6 +90,7 @@ class SSLMetaArch:
         self._feature, self._masked = self._build_prototype_losses(network)
         self._koleo = KoLeoLoss(group=config.koleo_group)
         self._alignment = AlignmentLoss()
+        self._video_index = VideoIndexLoss()
         self._losses = nn.ModuleDict({"feature": self._feature, "masking": self._masked})
         self._losses.to(self.device)
         self.student = build_engine(network, config=config)
@@ -136,9 +140,14 @@ class SSLMetaArch:
         if "koleo" in self.weights:
             terms["koleo"] = self._koleo(self._collect_koleo(student))
         if "alignment" in self.weights and student.alignment is not None:
-            pairs = student.alignment
-            terms["alignment"] = self._alignment(pairs.video, pairs.frame, pairs.scale)
+            terms["alignment"] = self._align(student.alignment)
         return terms
+
+    def _align(self, pairs: AlignmentPairs) -> Tensor:
+        sides = pairs.video, pairs.frame, pairs.scale
+        if pairs.classes is None or pairs.labels is None:
+            return cast(Tensor, self._alignment(*sides))
+        return cast(Tensor, self._video_index(*sides, pairs.classes, pairs.labels))
 
     def compute_weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their lambda."""
@@ -214,7 +223,12 @@ class SSLMetaArch:
         return student
 
     def _run_teacher(self, batch: PretrainBatch) -> NetworkOutput:
-        """Forward on the global views, in training mode: batch norm uses the batch (DINO, iBOT)."""
+        """Forward on the global views, in training mode: batch norm uses the batch (DINO, iBOT).
+
+        No term that is on may ask for it: then it is not computed.
+        """
+        if not {"feature", "masking"} & self.weights.keys():
+            return NetworkOutput(tokens={})
         with torch.no_grad():
             return self._run(self.teacher, batch, role="teacher")
 
@@ -226,11 +240,17 @@ class SSLMetaArch:
         return output
 
     def _collect_koleo(self, student: NetworkOutput) -> list[Tensor]:
-        """Coarse tokens [2, B, D] per modality, or to the letter all tokens [2, B, L, D]."""
+        """Coarse tokens [2, B, D] per modality, or all spatial roles side by side [2, B, n * D].
+
+        To the letter all tokens [2, B, L, D].
+        """
         tokens = [student.tokens[name] for name in KOLEO_SOURCES if name in student.tokens]
         if self.config.reading == "literal":
             return tokens
-        return [views[:, :, COARSE] for views in tokens]
+        chosen = [COARSE]
+        if self.config.koleo_tokens == "roles":
+            chosen = list(self.teacher.backbone.get_roles("image").values())
+        return [views[:, :, chosen].flatten(2) for views in tokens]
 
     def _build_prototype_losses(self, network: VillsNetwork) -> tuple[FeatureLoss, MaskedTokenLoss]:
         """L^f and L^m with a center for everything that has a mean of its own."""

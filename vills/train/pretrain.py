@@ -111,7 +111,7 @@ class Pretraining:
         self.num_steps = compute_num_steps(config, steps_per_epoch=per_epoch)
         self.step = 0
         self.schedules = Schedules(config, num_steps=self.num_steps, steps_per_epoch=per_epoch)
-        self.arch = SSLMetaArch(config, initial=initial)
+        self.arch = SSLMetaArch(config, num_videos=data.num_videos, initial=initial)
         self.monitor = PretrainMonitor(
             config,
             arch=self.arch,

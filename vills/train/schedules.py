@@ -74,7 +74,9 @@ class Schedules:
         )
 
     def compute_momentum(self, step: int) -> float:
-        """EMA momentum of the teacher, to 1."""
+        """EMA momentum of the teacher: to 1, or constant if a half-life is given."""
+        if self.config.optim.half_life:
+            return float(0.5 ** (1.0 / max(self.config.optim.half_life * self.num_steps, 1.0)))
         return compute_cosine(
             step, start=self.config.optim.momentum, end=1.0, num_steps=self.num_steps
         )
