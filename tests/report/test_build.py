@@ -39,7 +39,7 @@ def test_the_page_names_protocols_choices_and_intervals(
         "<h4>Tracklets</h4>",
         "<h4>Image to video, query = first frame</h4>",
         "AP by step, cosine distance",
-        "95 % bootstrap interval over the queries",
+        "95 % bootstrap interval over people",
         "Scored with the models of people.",
         "Accuracy on tracks after each epoch, protocol: Tracklets.",
         "Lines are means over 2 splits, bands one standard deviation.",

@@ -52,8 +52,8 @@ _CHOICES = {
 """Column -> how it reads when all rows of a table have the same; in the order of the sentence."""
 
 NOTES = {
-    "[": "[low, high]: 95 % bootstrap interval over the queries.",
-    "±": "±: standard deviation over splits or draws; no interval over queries.",
+    "[": "[low, high]: 95 % bootstrap interval over people, each drawn with all of its queries.",
+    "±": "±: standard deviation over splits or draws; no interval over people.",
     "TAR": "TAR is - where its false accept rate is below one of the impostor pairs: so few pairs "
     "cannot show it.",
 }
