@@ -68,7 +68,7 @@ def add_differences(
                 if found.num_people > 1:
                     columns[f"{PREFIX}{metric}_low"] = found.low
                     columns[f"{PREFIX}{metric}_high"] = found.high
-                columns[f"{PREFIX}people"] = found.num_people
+            columns[f"{PREFIX}people"] = found.num_people
         added.append({**row, **columns})
     return added
 
@@ -85,10 +85,12 @@ def describe_differences(rows: Sequence[Mapping[str, object]]) -> list[str]:
         if not isinstance(num_people, int):
             continue
         twins = [other for other in rows if other["row"] == row["row"]]
-        name = str(row["row"])
-        for key, words in (("split", "split {}"), ("rerank", "re-ranking {}")):
-            if len({str(other.get(key)) for other in twins}) > 1:
-                name += f", {words.format(row.get(key))},"
+        choices = [
+            f"{words} {row.get(key)}"
+            for key, words in (("split", "split"), ("rerank", "re-ranking"))
+            if len({str(other.get(key)) for other in twins}) > 1
+        ]
+        name = f"{row['row']} ({', '.join(choices)})" if choices else str(row["row"])
         people = "1 person" if num_people == 1 else f"{num_people:,} people"
         scores = ", ".join(_describe(row, metric) for metric in METRICS)
         lines.append(f"{name} minus {REFERENCE}, paired over {people}: {scores}.")
