@@ -1,7 +1,7 @@
 """The difference of two models scored on the same queries, with its interval.
 
-Legend: V valid queries of a run, P people and R runs of a world, U units (a part of a run), n
-resamples, b resamples of one block.
+Legend: V valid queries of a run; P people, R runs and K parts of a world; n resamples, b of one
+block.
 
 Whether one model is better than another is not whether their intervals overlap: both meet the same
 hard people, which moves both scores alike. The difference per query is what is averaged and
@@ -128,13 +128,13 @@ class _World:
         shape = (self._num_parts, self.num_people)
         cells = which * self.num_people + whose
         num_cells = shape[0] * shape[1]
-        self._sizes = np.bincount(cells, minlength=num_cells).reshape(shape)  # [parts, P]
+        self._sizes = np.bincount(cells, minlength=num_cells).reshape(shape)  # [K, P]
         self._sums = np.stack(
             [
                 np.bincount(cells, run.differences, minlength=num_cells).reshape(shape)
                 for run in runs
             ]
-        )  # [R, parts, P]
+        )  # [R, K, P]
 
     def compute_mean(self) -> float:
         """Mean over runs and parts; nothing is drawn."""
@@ -167,9 +167,9 @@ class _World:
         A part of whose people none is drawn is passed over: in a part of four of eight people that
         is one resample of a hundred.
         """
-        sizes = np.einsum("bp,up->bu", counts, self._sizes)  # [b, parts]
+        sizes = np.einsum("bp,kp->bk", counts, self._sizes)  # [b, K]
         drawn = sizes > 0
-        sums = np.einsum("bp,rup->bru", counts, self._sums)  # [b, R, parts]
+        sums = np.einsum("bp,rkp->brk", counts, self._sums)  # [b, R, K]
         means = sums / np.where(drawn, sizes, 1)[:, None]
         scores: FloatArray = means.sum(axis=2) / drawn.sum(axis=1)[:, None]
         return scores
