@@ -73,7 +73,10 @@ def rank_ours(distance: Distance, query: Labels, gallery: Labels) -> float:
     """This repository."""
     ranking = rank_gallery(distance, query=query, gallery=gallery, block_size=BLOCK_SIZE)
     scores = compute_scores(
-        ranking.hit_ranks, ranks=range(1, MAX_RANK + 1), num_gallery=len(gallery)
+        ranking.hit_ranks,
+        pids=query.pids,
+        ranks=range(1, MAX_RANK + 1),
+        num_gallery=len(gallery),
     )
     return scores.mean_ap
 

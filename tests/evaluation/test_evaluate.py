@@ -121,6 +121,7 @@ def test_video_and_image_to_video_files_are_the_same_bytes_twice(tmp_path: Path)
     assert sorted(files) == [
         "features/fine-tuned_frames_after-neck_mean.parquet",
         "features/fine-tuned_tracklets_after-neck_mean.parquet",
+        "per_query.parquet",
         *(
             f"ranking/{row}_{protocol}.parquet"
             for row in ("fine-tuned", "histogram", "pretrained")

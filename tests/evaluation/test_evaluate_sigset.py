@@ -27,7 +27,7 @@ MODELS = [
     ModelRow("histogram", StripeHistogram),
     ModelRow("pretrained", make_backbone),
     ModelRow("finetuned", lambda: make_reid("mixed"), keep_features=True),
-    ModelRow("scratch", lambda: make_reid("image", seed=1)),
+    ModelRow("scratch", lambda: make_reid("image", seed=1), keep_features=True),
 ]
 
 
@@ -92,10 +92,22 @@ def test_all_models_score_both_galleries_in_one_process_and_two(tmp_path: Path) 
         "finetuned_sigset.parquet",
         "finetuned_tracklets_after-neck_mean.parquet",
         "histogram_sigset.parquet",
+        "per_query.parquet",
         "pretrained_sigset.parquet",
         "results.json",
+        "scratch_images_after-neck_mean.parquet",
         "scratch_sigset.parquet",
+        "scratch_tracklets_after-neck_mean.parquet",
     ]
+    by_kind = {(row["row"], row["rerank"], row["gallery_group"]): row for row in rows}
+    for (name, rerank, group), row in by_kind.items():
+        assert ("minus_scratch_people" in row) == (name == "finetuned")
+        if name == "finetuned":
+            other = by_kind["scratch", rerank, group]
+            assert row["minus_scratch_people"] == (6 if str(group).startswith("mean") else 3)
+            for metric in ("mAP", "R-1"):
+                gap = row[metric] - other[metric]  # type: ignore[operator]
+                assert row[f"minus_scratch_{metric}"] == pytest.approx(gap, abs=1e-12)
     both = run_ranks(evaluate_on_rank, 2, str(tmp_path / "set"), str(tmp_path / "two"))
     assert both == [rows, rows]
     # features differ in their last bits with the number of threads

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.ddp import run_ranks
@@ -17,6 +18,12 @@ from vills.config.finetune import FinetuneConfig, list_variants
 from vills.config.params import Params
 from vills.data.images import encode_jpeg
 from vills.evaluation.evaluate import arrange_rows
+from vills.evaluation.per_query import (
+    load_pair,
+    load_per_query,
+    pool_differences,
+    select_queries,
+)
 from vills.models.weights import export_backbone, export_reid
 from vills.pipeline import StageContext
 from vills.pipeline.evaluate import STAGE, assign_splits, pick_headlines, run
@@ -121,6 +128,7 @@ def test_splits_of_one_set_by_their_own_models(tmp_path: Path) -> None:
         assert (mean["queries"], mean["gallery"]) == (4, 4)
         assert "mAP_low" in first
         assert "mAP_low" not in mean
+    check_differences(rows, tmp_path / "out/evaluate")
     files = sorted(path.name for path in (tmp_path / "out/evaluate").rglob("*.parquet"))
     assert "finetuned-split0_tracklets_after-neck_mean.parquet" in files
     assert "finetuned-split1_frames_after-neck_mean.parquet" in files
@@ -131,6 +139,32 @@ def test_splits_of_one_set_by_their_own_models(tmp_path: Path) -> None:
     assert sorted(scores) == ["image_to_video", "prid2011"]
     assert len(result["plot"]) == 1 + 5 * 2 * 4
     assert result["plot"][0] == "protocol,model,rank,share"
+
+
+def check_differences(rows: list[dict[str, Any]], out: Path) -> None:
+    """Of fine-tuned rows alone, that of the scores, and what stands behind them is kept."""
+    by_kind = {(row["row"], row["protocol"], row["split"]): row for row in rows}
+    table = load_per_query(out)
+    for (name, protocol, split), row in by_kind.items():
+        columns = [key for key in row if key.startswith("minus_scratch_")]
+        assert bool(columns) == (name == "finetuned")
+        if not isinstance(split, int) or name not in ("scratch", "finetuned"):
+            continue
+        own = select_queries(table, protocol=protocol, row=name, split=split)
+        assert own["query"].to_pylist() == [0, 1, 2, 3]
+        assert own["pid"].to_pylist() == SPLITS[split]["test"]
+        assert np.mean(own["ap"].to_numpy()) == row["mAP"]
+        assert np.mean(own["r1"].to_numpy()) == row["R-1"]
+    for split, num_people in ((0, 4), (1, 4), ("mean of 2", 8)):
+        row, other = (by_kind[name, "prid2011", split] for name in ("finetuned", "scratch"))
+        assert row["minus_scratch_people"] == num_people
+        for metric in ("mAP", "R-1"):
+            gap = row[f"minus_scratch_{metric}"]
+            assert gap == pytest.approx(row[metric] - other[metric], abs=1e-12)
+            low, high = (row[f"minus_scratch_{metric}_{end}"] for end in ("low", "high"))
+            assert low <= high
+    pair = load_pair(out, protocol="prid2011")
+    assert pool_differences([pair]).value == row["minus_scratch_mAP"]
 
 
 SHARED = EvaluateConfig(

@@ -49,7 +49,11 @@ def test_scores_equal_a_plain_loop() -> None:
         expected = loop_scores(verdicts)
         for kind in ("step", "trapezoid"):
             scores = compute_scores(
-                hits, ranks=RANKS, num_gallery=num_gallery, average_precision=kind
+                hits,
+                pids=np.arange(len(hits)),
+                ranks=RANKS,
+                num_gallery=num_gallery,
+                average_precision=kind,
             )
             row = scores.build_row()
             assert row["mAP"] == pytest.approx(expected[kind], abs=1e-9)
@@ -92,7 +96,7 @@ def test_one_true_match_per_query_gives_a_map_of_at_least_rank_one() -> None:
         ranking = rank_gallery(
             MatrixDistance(distances), query=query, gallery=gallery, block_size=32
         )
-        scores = compute_scores(ranking.hit_ranks, ranks=[1], num_gallery=89)
+        scores = compute_scores(ranking.hit_ranks, pids=query.pids, ranks=[1], num_gallery=89)
         first = np.array([hits[0] for hits in ranking.hit_ranks])
         assert scores.mean_ap == pytest.approx((1 / first).mean(), abs=1e-12)
         assert scores.mean_ap >= scores.cmc[1]
@@ -101,24 +105,32 @@ def test_one_true_match_per_query_gives_a_map_of_at_least_rank_one() -> None:
 
 def test_a_rank_beyond_the_gallery_is_one() -> None:
     hits = [np.array([1]), np.array([2])]
-    scores = compute_scores(hits, ranks=[1, 2, 50], num_gallery=2)
+    scores = compute_scores(hits, pids=np.arange(2), ranks=[1, 2, 50], num_gallery=2)
     assert scores.cmc == {1: 0.5, 2: 1.0, 50: 1.0}
 
 
 def test_invalid_queries_do_not_enter_the_mean_but_are_counted() -> None:
     hits = [np.array([1]), np.array([], np.int64), np.array([4])]
-    scores = compute_scores(hits, ranks=[1], num_gallery=9, average_precision="trapezoid")
+    pids = np.array([7, 8, 9])
+    scores = compute_scores(
+        hits, pids=pids, ranks=[1], num_gallery=9, average_precision="trapezoid"
+    )
     assert (scores.num_queries, scores.num_valid) == (3, 2)
     assert scores.mean_ap == pytest.approx((1 + 0.125) / 2)
     assert scores.mean_inp == pytest.approx((1 + 0.25) / 2)
+    queries = scores.queries
+    assert (queries.rows.tolist(), queries.pids.tolist()) == ([0, 2], [7, 9])
+    assert (queries.ap.tolist(), queries.r1.tolist()) == ([1, 0.125], [1, 0])
     with pytest.raises(ValueError, match="none of the 1 queries has a true match"):
-        compute_scores(hits[1:2], ranks=[1], num_gallery=9)
+        compute_scores(hits[1:2], pids=pids[1:2], ranks=[1], num_gallery=9)
 
 
 def test_a_row_has_the_columns_of_a_table_in_order() -> None:
     hits = [np.array([1]), np.array([3])]
-    row = compute_scores(hits, ranks=[1, 5], num_gallery=4).build_row()
+    row = compute_scores(hits, pids=np.arange(2), ranks=[1, 5], num_gallery=4).build_row()
     assert list(row) == ["mAP", "R-1", "R-5", "mINP", "queries", "valid_queries", "gallery"]
-    row = compute_scores(hits, ranks=[1], num_gallery=4, num_resamples=20).build_row()
+    row = compute_scores(
+        hits, pids=np.arange(2), ranks=[1], num_gallery=4, num_resamples=20
+    ).build_row()
     assert list(row)[:6] == ["mAP", "mAP_low", "mAP_high", "R-1", "R-1_low", "R-1_high"]
     assert all(type(value) in (int, float) for value in row.values())

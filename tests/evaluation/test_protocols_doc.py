@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from tests.evaluation.searches import Item, search
+from tests.evaluation.test_difference_columns import LINES, add, make_rows
 from tests.evaluation.test_protocol_sigset import FEATURES, GALLERY, PROBES, run
 from vills.evaluation.evaluate import arrange_rows
 from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings
@@ -54,6 +55,7 @@ def test_every_column_is_explained() -> None:
     rows += run({"probe": PROBES, "gallery_1": {**GALLERY, "s0": (4, [])}}, FEATURES).build_rows(
         "x"
     )
+    rows += add(make_rows(), LINES)  # type: ignore[arg-type]
     found = {name for row in rows for name in row} | {"skipped_gallery", "failed_probes"}
     plain = {re.sub(r"_(low|high)$", "", name) for name in found}
     plain = {re.sub(r"^R-\d+$", "R-k", re.sub(r"^TAR@.*", "TAR@x", name)) for name in plain}

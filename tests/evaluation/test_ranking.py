@@ -336,8 +336,9 @@ def test_mars_counts(real_data: Path, with_queries: bool, num_gallery: int, num_
     gallery = labels.take(np.flatnonzero(keep))
     features = np.random.default_rng(0).normal(size=(len(tracks), 8)).astype(np.float32)
     distance = FeatureDistance(features[query_rows], features[keep], metric="cosine")
-    ranking = rank_gallery(distance, query=labels.take(query_rows), gallery=gallery, block_size=512)
-    scores = compute_scores(ranking.hit_ranks, ranks=[1], num_gallery=len(gallery))
+    query = labels.take(query_rows)
+    ranking = rank_gallery(distance, query=query, gallery=gallery, block_size=512)
+    scores = compute_scores(ranking.hit_ranks, pids=query.pids, ranks=[1], num_gallery=len(gallery))
     assert (scores.num_gallery, scores.num_queries, scores.num_valid) == (
         num_gallery,
         1980,

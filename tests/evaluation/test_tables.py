@@ -52,7 +52,7 @@ def test_what_rows_share_is_said_once_and_intervals_stand_in_the_cell() -> None:
         "  * finetuned  43.1 [40.1, 46.1]  44.1 [41.1, 47.1]  48.1  53.1  63.1  21.6",
         "",
         "*: ours.",
-        "[low, high]: 95 % bootstrap interval over the queries.",
+        "[low, high]: 95 % bootstrap interval over people, each drawn with all of its queries.",
     ]
     assert build_text([]) == "(no rows)"
 

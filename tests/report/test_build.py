@@ -39,7 +39,9 @@ def test_the_page_names_protocols_choices_and_intervals(
         "<h4>Tracklets</h4>",
         "<h4>Image to video, query = first frame</h4>",
         "AP by step, cosine distance",
-        "95 % bootstrap interval over the queries",
+        "95 % bootstrap interval over people",
+        "<p>finetuned minus scratch, paired over 5 people: mAP ",
+        "another seed of the training is not in it",
         "Scored with the models of people.",
         "Accuracy on tracks after each epoch, protocol: Tracklets.",
         "Lines are means over 2 splits, bands one standard deviation.",
@@ -69,6 +71,8 @@ def test_tables_say_the_same_as_results(inputs: ReportInputs, tmp_path: Path) ->
             assert f"## {item}: {row['title']}" in tables
             low, high = (f"{100 * row[f'mAP_{end}']:.1f}" for end in ("low", "high"))
             assert f"{100 * row['mAP']:.1f} [{low}, {high}]" in tables
+            assert ("minus_scratch_mAP" in row) == (row["row"] == "finetuned")
+    assert tables.count("finetuned minus scratch, paired over 5 people: mAP ") == 4
 
 
 def test_a_protocol_without_lists_is_named(inputs: ReportInputs, tmp_path: Path) -> None:

@@ -45,6 +45,20 @@ def test_the_page_has_means_first_and_splits_after_them() -> None:
     assert "Scores of each split" not in build_scores_page([make_row("finetuned", 0.1)])
 
 
+def test_what_pre_training_is_worth_stands_below_the_table() -> None:
+    gap: dict[str, Any] = {"minus_scratch_people": 60}
+    for name in ("mAP", "R-1"):
+        values = {"": -0.02, "_low": -0.05, "_high": 0.01}
+        gap |= {f"minus_scratch_{name}{end}": value for end, value in values.items()}
+    rows = [make_row("scratch", 0.3), make_row("finetuned", 0.28, **gap)]
+    line = (
+        "finetuned minus scratch, paired over 60 people: mAP -2.0 [-5.0, 1.0] (holds 0), "
+        "R-1 -2.0 [-5.0, 1.0] (holds 0)."
+    )
+    assert line in format_scores(rows)
+    assert line in build_scores_page(rows)
+
+
 def test_asking_for_splits_where_there_are_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="--splits: nothing here is averaged"):
         format_scores([make_row("finetuned", 0.1)], splits=True)

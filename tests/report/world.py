@@ -42,7 +42,14 @@ def make_artifacts(root: Path) -> ReportInputs:
         save_json(artifacts / "curated" / item / "report.json", report)
         rows = [
             ModelRow("histogram", StripeHistogram),
-            ModelRow("finetuned", lambda modality=config.modality: make_reid(modality)),
+            *(
+                ModelRow(
+                    name,
+                    lambda modality=config.modality, seed=seed: make_reid(modality, seed=seed),
+                    keep_features=True,
+                )
+                for seed, name in ((1, "scratch"), (0, "finetuned"))
+            ),
         ]
         evaluate_dataset(
             EvaluateConfig(protocols=PROTOCOLS[item], bootstrap=20, num_frames=2, ranks=[1, 5]),

@@ -58,7 +58,7 @@ class EvaluateConfig:
     rerank: bool = False
     """A second row of every model after k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)."""
     bootstrap: int = 1000
-    """Resamples of the queries behind each 95 % confidence interval (0: none)."""
+    """Resamples of the people behind each 95 % confidence interval (0: none)."""
     batch_size: int = 64
     """Images per forward."""
     block_size: int = 1024

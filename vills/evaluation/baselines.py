@@ -32,7 +32,7 @@ class ModelRow:
     splits: tuple[int, ...] = ()
     """Split ids; empty: all."""
     keep_features: bool = False
-    """Whether its features are published."""
+    """Whether its features, and what each query found, are published: a fine-tuned model."""
 
 
 def build_untrained(reference: ReidModel, *, seed: int) -> ReidModel:

@@ -1,20 +1,16 @@
 """Score all models of a data set under all its protocols and write what the report shows."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-import numpy as np
-import pyarrow as pa
-
 from vills.config.evaluate import AS_PROTOCOL, EvaluateConfig
-from vills.data.files import atomic_path, save_table
 from vills.distributed import broadcast_object, is_main
 from vills.evaluation.averages import average_rows
 from vills.evaluation.baselines import Model, ModelRow, check_names
+from vills.evaluation.difference_columns import add_differences
 from vills.evaluation.feature_cache import FeatureCache, build_pools
 from vills.evaluation.features import (
     Advance,
@@ -23,16 +19,15 @@ from vills.evaluation.features import (
     PixelFeatures,
     Sampling,
 )
-from vills.evaluation.names import make_slug, name_ranking
+from vills.evaluation.names import make_slug
 from vills.evaluation.protocols import (
     PROTOCOLS,
-    ProtocolResult,
     ProtocolSettings,
     Row,
     TestData,
 )
 from vills.evaluation.protocols.base import NO_CHOICE
-from vills.evaluation.ranking import VERDICTS
+from vills.evaluation.result_files import assemble, load_queries, load_rows, save_part
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 
@@ -61,7 +56,7 @@ def evaluate_dataset(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Results:
-    """Write results.json, ranking/ and features/ below `out`; the same input, the same bytes.
+    """Write results.json, per_query.parquet, ranking/ and features/; same input, same bytes.
 
     Args:
         config: protocols, metrics, sizes.
@@ -69,7 +64,8 @@ def evaluate_dataset(
         models: rows of the tables, in their order.
         input_size: height and width that networks see, px.
         out: folder; ranking/<row>_<protocol>.parquet holds each query's top entries (of the first
-            split), features/<row>_<what>_<choices>.parquet the features of fine-tuned models.
+            split); of fine-tuned models features/<row>_<what>_<choices>.parquet has the features,
+            per_query.parquet what each query found.
         work: folder of this run alone: rows and features that a killed attempt finished there are
             not computed again. Without one, every call starts anew.
         workers: processes that decode.
@@ -102,8 +98,13 @@ def evaluate_dataset(
         ],
     )
     if is_main():
-        _assemble(out, results, building, remove=work is None)
-    return results
+        queries = load_queries(building)
+        results["rows"] = add_differences(
+            results["rows"], queries, num_resamples=config.bootstrap, seed=config.seed
+        )
+        assemble(out, results, queries, building=building, remove=work is None)
+    found: Results = broadcast_object(results)
+    return found
 
 
 def build_settings(config: EvaluateConfig) -> ProtocolSettings:
@@ -176,7 +177,7 @@ class _Scorer:
             for protocol in self.config.protocols
             for split in split_ids
         ]
-        finished = {part: _load_rows(self.building / part) for _, _, part in parts}
+        finished = {part: load_rows(self.building / part) for _, _, part in parts}
         label = row.name
 
         def advance(done: int, total: int) -> None:
@@ -193,12 +194,12 @@ class _Scorer:
                 if model is None or cache is None:
                     model = row.load()
                     cache = self._build_cache(row, model, split_ids, advance)
-                found = self._score_part(row.name, protocol, split, model, cache)
+                found = self._score_part(row, protocol, split, model, cache)
             rows += found
         return rows
 
     def _score_part(
-        self, name: str, protocol: str, split: int, model: Model, cache: FeatureCache
+        self, row: ModelRow, protocol: str, split: int, model: Model, cache: FeatureCache
     ) -> list[Row]:
         first = split == next(iter(self.splits))
         result = PROTOCOLS[protocol].run(
@@ -207,13 +208,16 @@ class _Scorer:
             settings=build_settings(self.config),
             top_k=TOP_K if first else 0,
         )
-        rows = [_fit_choices(row, model) for row in result.build_rows(name)]
+        rows = [_fit_choices(scored, model) for scored in result.build_rows(row.name)]
         if is_main():
-            part = self.building / self._name_part(name, protocol, split)
-            if first:
-                _save_ranking(part / "ranking" / name_ranking(name, protocol), result)
-            # scores last: what has scores is complete
-            _save_json(part / "rows.json", rows)
+            save_part(
+                self.building / self._name_part(row.name, protocol, split),
+                rows,
+                result,
+                name=row.name,
+                with_ranking=first,
+                with_queries=row.keep_features,
+            )
         return rows
 
     def _build_cache(
@@ -250,46 +254,3 @@ def _fit_choices(row: Row, model: Model) -> Row:
     """A row that names no neck where the model has none."""
     has_neck = isinstance(model, ReidModel) and model.neck is not None
     return row if has_neck else {**row, "neck": NO_CHOICE}
-
-
-def _load_rows(part: Path) -> list[Row] | None:
-    """The rows that an earlier attempt finished; one answer for all ranks."""
-    path = part / "rows.json"
-    own = json.loads(path.read_text()) if is_main() and path.is_file() else None
-    rows: list[Row] | None = broadcast_object(own)
-    return rows
-
-
-def _save_ranking(path: Path, result: ProtocolResult) -> None:
-    """One row per shown entry: query, its frame (-1: whole record), position, entry, verdict."""
-    lists = result.lists
-    sizes = [len(top.gallery) for top in lists]
-    queries = np.repeat(np.arange(len(lists)), sizes)
-    positions = np.concatenate([np.arange(size) for size in sizes])
-    entries = np.concatenate([top.gallery for top in lists])
-    verdicts = np.concatenate([top.verdicts for top in lists])
-    keys, gallery_ids = result.query.keys, np.array(result.gallery.ids)
-    columns = {
-        "query_id": pa.array([keys[row][0] for row in queries], pa.string()),
-        "query_frame": pa.array([keys[row][1] for row in queries], pa.int32()),
-        "position": pa.array(positions, pa.int32()),
-        "gallery_id": pa.array(gallery_ids[entries].tolist(), pa.string()),
-        "verdict": pa.array([VERDICTS[verdict] for verdict in verdicts], pa.string()),
-        "distance": pa.array(np.concatenate([top.distances for top in lists]), pa.float32()),
-    }
-    save_table(path, pa.table(columns))
-
-
-def _assemble(out: Path, results: Results, building: Path, *, remove: bool) -> None:
-    """The finished parts' files under their names in `out`."""
-    for source in sorted(building.glob("*/*/*.parquet")):
-        with atomic_path(out / source.parent.name / source.name) as temporary:
-            shutil.copyfile(source, temporary)
-    _save_json(out / "results.json", results)
-    if remove:
-        shutil.rmtree(building)
-
-
-def _save_json(path: Path, content: object) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -7,11 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vills.evaluation.bootstrap import compute_intervals
 from vills.evaluation.ranking import IntArray
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryScores:
+    """What each valid query found: what intervals and differences between models are made of."""
+
+    rows: IntArray
+    """Which of the protocol's queries, ascending, [V]."""
+    pids: IntArray
+    """Whose query each is, [V]."""
+    ap: NDArray[np.float64]
+    """Average precision, [V]."""
+    r1: NDArray[np.float64]
+    """Whether the first entry is right, 0 or 1 (a share where draws are averaged), [V]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +44,7 @@ class RetrievalScores:
     num_queries: int
     num_valid: int
     num_gallery: int
+    queries: QueryScores
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Score (mAP, R-1, ...) -> its 95 % confidence interval; empty unless resampled."""
 
@@ -76,6 +92,7 @@ def compute_average_precision(hit_ranks: IntArray, *, kind: str = "step") -> flo
 def compute_scores(
     hit_ranks: Sequence[IntArray],
     *,
+    pids: IntArray,
     ranks: Sequence[int],
     num_gallery: int,
     average_precision: str = "step",
@@ -89,16 +106,18 @@ def compute_scores(
 
     Args:
         hit_ranks: per query R, int64 [P]; empty for a query that is not valid.
+        pids: whose query each is, int64 [Q]: intervals are over people.
         ranks: k of the R-k.
         num_gallery: entries searched.
         average_precision: step or trapezoid.
-        num_resamples: of the valid queries, for 95 % percentile bootstrap intervals; 0: none.
+        num_resamples: of the people, for 95 % percentile bootstrap intervals; 0: none.
         seed: of the resamples.
 
     Raises:
         ValueError: no query is valid, so no score exists.
     """
-    valid = [hits for hits in hit_ranks if len(hits)]
+    rows = np.array([row for row, hits in enumerate(hit_ranks) if len(hits)], dtype=np.int64)
+    valid = [hit_ranks[row] for row in rows]
     if not valid:
         raise ValueError(
             f"none of the {len(hit_ranks)} queries has a true match in the gallery of "
@@ -106,8 +125,9 @@ def compute_scores(
             "camera numbers in the file names, and at the query and gallery folders"
         )
     first = np.array([hits[0] for hits in valid])
-    aps = [compute_average_precision(hits, kind=average_precision) for hits in valid]
-    per_query = {"mAP": np.array(aps)}  # [V] each
+    aps = np.array([compute_average_precision(hits, kind=average_precision) for hits in valid])
+    queries = QueryScores(rows, pids[rows], aps, (first == 1).astype(np.float64))
+    per_query = {"mAP": aps}  # [V] each
     per_query.update({f"R-{rank}": (first <= rank).astype(np.float64) for rank in ranks})
     return RetrievalScores(
         mean_ap=float(np.mean(per_query["mAP"])),
@@ -116,5 +136,8 @@ def compute_scores(
         num_queries=len(hit_ranks),
         num_valid=len(valid),
         num_gallery=num_gallery,
-        intervals=compute_intervals(per_query, num_resamples=num_resamples, seed=seed),
+        queries=queries,
+        intervals=compute_intervals(
+            per_query, pids=queries.pids, num_resamples=num_resamples, seed=seed
+        ),
     )

@@ -6,9 +6,11 @@ and scores, however long the protocol's title is.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
+
+from vills.evaluation.difference_columns import PREFIX, describe_differences
 
 Row = Mapping[str, object]
 
@@ -52,8 +54,10 @@ _CHOICES = {
 """Column -> how it reads when all rows of a table have the same; in the order of the sentence."""
 
 NOTES = {
-    "[": "[low, high]: 95 % bootstrap interval over the queries.",
-    "±": "±: standard deviation over splits or draws; no interval over queries.",
+    "[": "[low, high]: 95 % bootstrap interval over people, each drawn with all of its queries.",
+    "minus": "minus: mean difference over the same queries, in percentage points, with its 95 % "
+    "bootstrap interval over people; another seed of the training is not in it.",
+    "±": "±: standard deviation over splits or draws; no interval over people.",
     "TAR": "TAR is - where its false accept rate is below one of the impostor pairs: so few pairs "
     "cannot show it.",
 }
@@ -75,6 +79,8 @@ class ScoreTable:
     """Columns that stand to the left."""
     marked: frozenset[int]
     """Rows of the product's own models."""
+    differences: tuple[str, ...] = ()
+    """What pre-training is worth, a line per fine-tuned model."""
 
     @property
     def heading(self) -> str:
@@ -155,7 +161,10 @@ def build_text(tables: Sequence[ScoreTable], *, width: int = WIDTH) -> str:
     for table in tables:
         lines += wrap(table.heading, width, subsequent_indent="    ")
         lines += wrap(table.facts, width - 2, initial_indent="  ", subsequent_indent="  ")
-        lines += [f"  {line}" for line in _align(table)] + [""]
+        lines += [f"  {line}" for line in _align(table)]
+        for text in table.differences:
+            lines += wrap(text, width - 2, initial_indent="  ", subsequent_indent="    ")
+        lines.append("")
     notes = explain(tables)
     if any(table.marked for table in tables):
         notes = ["*: ours.", *notes]
@@ -175,10 +184,12 @@ def build_markdown(tables: Sequence[ScoreTable], *, level: int = 2) -> str:
         head = [_escape(cell) for cell in table.head]
         parts += ["| " + " | ".join(line) + " |" for line in [head, marks, *body]]
         parts.append("")
+        for text in table.differences:
+            parts += [_escape(text), ""]
     return "\n".join([*parts, *explain(tables)]) if parts else "(no rows)"
 
 
-def explain(tables: Iterable[ScoreTable]) -> list[str]:
+def explain(tables: Sequence[ScoreTable]) -> list[str]:
     """What the marks in the cells mean; only of those that occur."""
     cells = [
         (name, cell)
@@ -188,6 +199,7 @@ def explain(tables: Iterable[ScoreTable]) -> list[str]:
     ]
     present = {
         "[": any("[" in cell for _, cell in cells),
+        "minus": any(table.differences for table in tables),
         "±": any("±" in cell for _, cell in cells),
         "TAR": any(name.startswith("TAR") and cell == "-" for name, cell in cells),
     }
@@ -196,6 +208,7 @@ def explain(tables: Iterable[ScoreTable]) -> list[str]:
 
 def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
     keys = list(dict.fromkeys(key for row in rows for key in row if key not in IDENTITY))
+    keys = [key for key in keys if not key.startswith(PREFIX)]  # told below the table
     keys = [key for key in keys if not _is_spread(key, keys) and _get_values(key, rows)]
     shared = {key: values[0] for key in keys if len(values := _get_values(key, rows)) == 1}
     told = [key for key in _CHOICES if key in shared]
@@ -216,6 +229,7 @@ def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
         body=[[format_score(key, row) for key in columns] for row in rows],
         text_columns=frozenset(i for i, key in enumerate(columns) if key in _TEXT),
         marked=frozenset(i for i, row in enumerate(rows) if str(row["row"]).startswith(OURS)),
+        differences=tuple(describe_differences(rows)),
     )
 
 

@@ -1,7 +1,7 @@
 """What the report says about each stage, from its metrics file and its curves."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +46,23 @@ def build_scores(inputs: ReportInputs) -> Section:
         texts += [f"In no query and no gallery: {'; '.join(left_out)}."] if left_out else []
         tables = build_score_tables(found)
         blocks.append(Block(heading=item, text=" ".join(texts)))
-        blocks += [_build_score_block(table) for table in tables]
-        splits = [_build_score_block(table) for table in build_score_tables(found, splits=True)]
+        blocks += _build_score_blocks(tables)
+        splits = _build_score_blocks(build_score_tables(found, splits=True))
         if splits:
             blocks.append(Block(folded=tuple(splits), subheading="Scores of each split"))
         blocks.append(Block(run=found[0]["run"] if found else ""))
     return Section("Scores", blocks)
 
 
-def _build_score_block(table: ScoreTable) -> Block:
-    facts = table.facts.split(", run ")[0].rstrip(".") + "." if table.facts else ""
-    cells = Table(table.head, table.body, table.text_columns, table.marked)
-    return Block(subheading=table.title, text=facts, table=cells)
+def _build_score_blocks(tables: Sequence[ScoreTable]) -> list[Block]:
+    """Each table, and below it what pre-training is worth."""
+    blocks = []
+    for table in tables:
+        facts = table.facts.split(", run ")[0].rstrip(".") + "." if table.facts else ""
+        cells = Table(table.head, table.body, table.text_columns, table.marked)
+        blocks.append(Block(subheading=table.title, text=facts, table=cells))
+        blocks += [Block(text=text) for text in table.differences]
+    return blocks
 
 
 def build_pretraining(metrics: Metrics, *, plots: Path, folder: Path) -> Section:

@@ -28,6 +28,7 @@ import pyarrow as pa
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import Entries
+from vills.evaluation.metrics import QueryScores
 from vills.evaluation.ranking import RankedList
 
 NO_CHOICE = "-"
@@ -103,7 +104,7 @@ class ProtocolSettings:
     rerank: bool = False
     """Whether a second row follows, after k-reciprocal re-ranking."""
     bootstrap: int = 0
-    """Resamples of the queries behind each 95 % confidence interval; 0: no intervals."""
+    """Resamples of the people behind each 95 % confidence interval; 0: no intervals."""
     block_size: int = 1024
     seed: int = 0
 
@@ -131,6 +132,18 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """One search, scored."""
+
+    row: Row
+    """Scores as columns."""
+    lists: Sequence[RankedList]
+    """Top of each query's ranking; empty unless asked for."""
+    queries: QueryScores
+    """What each valid query found."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProtocolResult:
     """Scores of one model under one protocol, and what its ranked strips need."""
 
@@ -146,6 +159,8 @@ class ProtocolResult:
     """Top of each query's ranking. Empty unless asked for."""
     split: int | None = None
     """Of the data."""
+    queries: tuple[QueryScores | None, ...] = ()
+    """What each valid query found, row by row; none of a row that is the mean of others."""
 
     def build_rows(self, name: str) -> list[Row]:
         """Rows of results.json for the model `name`; a score that does not exist is None."""

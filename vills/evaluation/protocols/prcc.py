@@ -13,7 +13,8 @@ import numpy as np
 from vills.data.rng import sample_rng
 from vills.evaluation.averages import average_rows
 from vills.evaluation.entries import Entries
-from vills.evaluation.protocols.base import Choices, FeatureChoice, ProtocolSettings, Row
+from vills.evaluation.metrics import QueryScores
+from vills.evaluation.protocols.base import Choices, FeatureChoice, ProtocolSettings, Scored
 from vills.evaluation.protocols.plain import SAME_CAMERA
 from vills.evaluation.protocols.retrieval import (
     Features,
@@ -43,23 +44,35 @@ class SingleShotProtocol(RetrievalProtocol):
         *,
         rerank: bool,
         top_k: int,
-    ) -> tuple[Row, Sequence[RankedList]]:
+    ) -> Scored:
         """Mean and deviation over the draws; the lists are those of the first."""
-        rows: list[Row] = []
+        found: list[Scored] = []
         lists: list[RankedList] = []
-        # no interval over queries: what varies here is the gallery
+        # no interval over people: what varies here is the gallery
         settings = replace(settings, bootstrap=0)
         for draw in range(self.num_draws):
             chosen = draw_gallery(selection.gallery, seed=settings.seed, draw=draw)
             part, half = take_gallery(selection, features, chosen)
-            row, found = super().score(
+            scored = super().score(
                 half, part, choices, settings, rerank=rerank, top_k=0 if draw else top_k
             )
-            rows.append(row)
-            for top in found:
+            found.append(scored)
+            for top in scored.lists:
                 lists.append(RankedList(chosen[top.gallery], top.verdicts, top.distances))
-        mean = average_rows(rows, deviations=("mAP", "R-1"))
-        return {"draws": self.num_draws, **mean}, lists
+        mean = average_rows([scored.row for scored in found], deviations=("mAP", "R-1"))
+        queries = _average_queries([scored.queries for scored in found])
+        return Scored({"draws": self.num_draws, **mean}, lists, queries)
+
+
+def _average_queries(draws: Sequence[QueryScores]) -> QueryScores:
+    """What each query found on average; every draw has every person, so all have the same."""
+    first = draws[0]
+    assert all(np.array_equal(draw.rows, first.rows) for draw in draws)
+    return replace(
+        first,
+        ap=np.mean([draw.ap for draw in draws], axis=0),
+        r1=np.mean([draw.r1 for draw in draws], axis=0),
+    )
 
 
 def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:

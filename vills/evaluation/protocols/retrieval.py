@@ -17,10 +17,11 @@ from vills.evaluation.protocols.base import (
     ProtocolResult,
     ProtocolSettings,
     Row,
+    Scored,
     TestData,
 )
 from vills.evaluation.protocols.checks import check_sizes, check_valid, compute_checked
-from vills.evaluation.ranking import JunkRule, RankedList, find_same_camera, rank_gallery
+from vills.evaluation.ranking import JunkRule, find_same_camera, rank_gallery
 from vills.evaluation.rerank import rerank_distances
 
 
@@ -76,18 +77,24 @@ class RetrievalProtocol(Protocol):
         features = describe(compute_features, selection, choices)
         title = self.build_title(*self._name_frame(data, settings), *choices.changed)
         rows: list[Row] = []
-        lists: Sequence[RankedList] = []
+        found: list[Scored] = []
         for rerank in (False, True)[: 1 + settings.rerank]:
-            scores, found = self.score(
+            scored = self.score(
                 features, selection, choices, settings, rerank=rerank, top_k=0 if rerank else top_k
             )
-            lists = lists or found
+            found.append(scored)
             row: Row = {"title": title, **choices.build_row(), "rerank": "on" if rerank else "off"}
             if "video" not in (*selection.query.modalities, *selection.gallery.modalities):
                 row["pooling"] = NO_CHOICE
-            rows.append(row | scores | selection.skipped)
+            rows.append(row | scored.row | selection.skipped)
         return ProtocolResult(
-            self.name, tuple(rows), selection.query, selection.gallery, lists, data.split
+            self.name,
+            tuple(rows),
+            selection.query,
+            selection.gallery,
+            found[0].lists,
+            data.split,
+            tuple(scored.queries for scored in found),
         )
 
     def check(self, data: TestData, settings: ProtocolSettings) -> None:
@@ -130,8 +137,8 @@ class RetrievalProtocol(Protocol):
         *,
         rerank: bool,
         top_k: int,
-    ) -> tuple[Row, Sequence[RankedList]]:
-        """Scores as columns, and the top of each query's list."""
+    ) -> Scored:
+        """Rank, and score."""
         distance: Distance = (
             rerank_distances(
                 features.query,
@@ -153,13 +160,14 @@ class RetrievalProtocol(Protocol):
         check_valid(ranking.hit_ranks, f"gallery of protocol {self.name!r} ({self.gallery})")
         scores = compute_scores(
             ranking.hit_ranks,
+            pids=selection.query.labels.pids,
             ranks=choices.ranks,
             num_gallery=len(selection.gallery),
             average_precision=choices.average_precision,
             num_resamples=settings.bootstrap,
             seed=settings.seed,
         )
-        return dict(scores.build_row()), ranking.lists
+        return Scored(dict(scores.build_row()), ranking.lists, scores.queries)
 
     def _choose(self, entries: Entries, part: str, cameras: tuple[int, ...]) -> Entries:
         if cameras:

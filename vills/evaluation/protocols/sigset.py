@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vills.evaluation.averages import average_rows
+from vills.evaluation.averages import average_rows, name_families
 from vills.evaluation.distance import FeatureDistance, FloatArray
-from vills.evaluation.metrics import compute_scores
+from vills.evaluation.metrics import QueryScores, compute_scores
 from vills.evaluation.protocols.base import (
     Choices,
     ComputeFeatures,
@@ -23,6 +23,7 @@ from vills.evaluation.protocols.base import (
     ProtocolResult,
     ProtocolSettings,
     Row,
+    Scored,
     TestData,
 )
 from vills.evaluation.protocols.checks import check_valid, compute_checked
@@ -53,16 +54,20 @@ class SigsetProtocol(Protocol):
         )
         head: Row = {"title": self.build_title(*choices.changed), **choices.build_row()}
         rows: list[Row] = []
+        queries: list[QueryScores | None] = []
         shown: tuple[IntArray, IntArray, Sequence[RankedList]] | None = None
         for rerank in (False, True)[: 1 + settings.rerank]:
             group_rows = []
             for gallery in galleries:
                 search = _Search(probes, gallery, features, choices, settings, rerank)
-                scores, lists = search.score(top_k if shown is None else 0)
-                shown = shown or (search.probe_rows, search.gallery_rows, lists)
+                scored = search.score(top_k if shown is None else 0)
+                shown = shown or (search.probe_rows, search.gallery_rows, scored.lists)
                 own: Row = {"rerank": "on" if rerank else "off", "gallery_group": gallery.group}
-                group_rows.append(head | own | scores)
-            rows += [*group_rows, *_average_groups(group_rows)]
+                group_rows.append(head | own | scored.row)
+                queries.append(scored.queries)
+            means = _average_groups(group_rows)
+            rows += [*group_rows, *means]
+            queries += [None] * len(means)
         assert shown is not None
         return ProtocolResult(
             self.name,
@@ -71,6 +76,7 @@ class SigsetProtocol(Protocol):
             records.take(galleries[0].first_records[shown[1]]),
             shown[2],
             data.split,
+            tuple(queries),
         )
 
     def check(self, data: TestData, settings: ProtocolSettings) -> None:
@@ -113,8 +119,8 @@ class _Search:
             else FeatureDistance(query, found, metric=choices.distance)
         )
 
-    def score(self, top_k: int) -> tuple[Row, Sequence[RankedList]]:
-        """Columns of this gallery's row, and the top of each usable probe's list."""
+    def score(self, top_k: int) -> Scored:
+        """This gallery's row; the lists are those of the usable probes."""
         probes, gallery, settings = self._probes, self._gallery, self._settings
         ranking = rank_gallery(
             self._distance,
@@ -128,6 +134,7 @@ class _Search:
         check_valid(hits, f"gallery {gallery.group}")
         scores = compute_scores(
             hits,
+            pids=probes.pids[probes.pids > 0],
             ranks=self._choices.ranks,
             num_gallery=int((gallery.pids >= 0).sum()),
             average_precision=self._choices.average_precision,
@@ -140,7 +147,8 @@ class _Search:
             "failed_probes": int((probes.pids > 0).sum()) - len(self.probe_rows),
             "failed_templates": int((gallery.pids >= 0).sum()) - len(self.gallery_rows),
         }
-        return row | {key: num for key, num in lost.items() if num}, ranking.lists
+        row |= {key: num for key, num in lost.items() if num}
+        return Scored(row, ranking.lists, scores.queries)
 
     def _add_misses(self, found: Sequence[IntArray]) -> list[IntArray]:
         """Ranks of every probe: a failed probe, or one whose template failed, is a miss."""
@@ -181,16 +189,10 @@ def _label(pids: IntArray) -> Labels:
 
 def _average_groups(rows: Sequence[Row]) -> list[Row]:
     """A mean row for each family of galleries: gallery_1 and gallery_2, blended_gallery_1 ..."""
-    families: dict[str, list[Row]] = {}
-    for row in rows:
-        family = str(row["gallery_group"]).rstrip("0123456789").rstrip("_")
-        families.setdefault(family, []).append(row)
     means = []
-    for members in families.values():
-        if len(members) > 1:
-            names = ", ".join(str(row["gallery_group"]) for row in members)
-            mean = average_rows([{**row, "gallery_group": ""} for row in members])
-            means.append({**mean, "gallery_group": f"mean of {names}"})
+    for name, members in name_families([str(row["gallery_group"]) for row in rows]).items():
+        own = [{**row, "gallery_group": ""} for row in rows if row["gallery_group"] in members]
+        means.append({**average_rows(own), "gallery_group": name})
     return means
 
 

@@ -1,0 +1,232 @@
+"""per_query.parquet: what each query found, so that models are compared later without features.
+
+One line per valid query of each fine-tuned model under each protocol. To pool a difference over
+runs (seeds), each with its own evaluate out:
+
+    pairs = [
+        load_pair(out, protocol="market1501", world="miniature")  # finetuned beside scratch
+        for out in outs                                           # artifacts/evaluate/<data set>
+    ]
+    found = pool_differences(pairs, metric="mAP")
+    found.value, found.low, found.high, found.num_people, found.num_runs
+
+Legend: V valid queries.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vills.errors import UserError
+from vills.evaluation.averages import name_families
+from vills.evaluation.difference import Difference, PairedRun, compute_difference
+from vills.evaluation.protocols.base import ProtocolResult
+
+FILE = "per_query.parquet"
+WHOLE = -1
+"""Split of a data set that has one alone."""
+METRICS = {"mAP": "ap", "R-1": "r1"}
+"""Scores that are means over queries -> column."""
+SCHEMA = pa.schema(
+    {
+        "protocol": pa.string(),
+        "row": pa.string(),
+        "split": pa.int32(),
+        "rerank": pa.string(),
+        "gallery_group": pa.string(),
+        "query": pa.int32(),
+        "pid": pa.int64(),
+        "ap": pa.float64(),
+        "r1": pa.float64(),
+    }
+)
+"""row: model. rerank: on or off. gallery_group: of a sigset, else empty. query: its place among the
+protocol's queries; those without a true match have no line."""
+_KEY = ("split", "gallery_group", "query", "pid")
+
+
+class PairingError(UserError, ValueError):
+    """Two models cannot be compared query by query; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPair:
+    """Two models of one run (seed)."""
+
+    ours: pa.Table
+    """Lines of one model under one protocol (`select_queries`)."""
+    other: pa.Table
+    """Lines of the model that is subtracted."""
+    world: str = ""
+    """Whose test people they are; runs on the same people must say the same."""
+
+
+def build_per_query(result: ProtocolResult, *, name: str) -> pa.Table:
+    """Lines of one model under one protocol, on one split."""
+    tables = [SCHEMA.empty_table()]
+    for row, queries in zip(result.rows, result.queries, strict=True):
+        if queries is None:
+            continue
+        num = len(queries.rows)
+        columns = {
+            "protocol": [result.protocol] * num,
+            "row": [name] * num,
+            "split": [WHOLE if result.split is None else result.split] * num,
+            "rerank": [str(row["rerank"])] * num,
+            "gallery_group": [str(row.get("gallery_group", ""))] * num,
+            "query": queries.rows,
+            "pid": queries.pids,
+            "ap": queries.ap,
+            "r1": queries.r1,
+        }
+        tables.append(pa.table(columns, schema=SCHEMA))
+    return pa.concat_tables(tables)
+
+
+def load_per_query(folder: Path) -> pa.Table:
+    """The table of an evaluate out.
+
+    Raises:
+        PairingError: the out has none.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise PairingError(
+            f"{path} does not exist: nothing says what each query found. What to do: run the "
+            "evaluate stage again; it writes the file where a fine-tuned model is scored."
+        )
+    return pq.read_table(path, schema=SCHEMA)
+
+
+def select_queries(
+    table: pa.Table,
+    *,
+    protocol: str,
+    row: str,
+    rerank: str = "off",
+    split: int | None = None,
+    gallery_group: str | None = None,
+) -> pa.Table:
+    """Lines of one model under one protocol.
+
+    Args:
+        table: of one evaluate out.
+        protocol: key.
+        row: model.
+        rerank: on or off.
+        split: of a data set of several; none: all, whose mean is the score.
+        gallery_group: of a sigset; `mean of ...` and none: all that are averaged.
+
+    Raises:
+        PairingError: there is no such line.
+    """
+    wanted: dict[str, list[Any]] = {"protocol": [protocol], "row": [row], "rerank": [rerank]}
+    if split is not None:
+        wanted["split"] = [split]
+    if gallery_group is not None:
+        groups = pc.unique(table["gallery_group"]).to_pylist()
+        wanted["gallery_group"] = name_families(groups).get(gallery_group, [gallery_group])
+    mask = np.ones(table.num_rows, dtype=bool)
+    for column, values in wanted.items():
+        mask &= pc.is_in(table[column], pa.array(values, SCHEMA.field(column).type)).to_numpy()
+    if not mask.any():
+        found = sorted(set(zip(*(table[key].to_pylist() for key in wanted), strict=True)))
+        names = "; ".join(", ".join(map(str, values)) for values in found) or "nothing"
+        raise PairingError(
+            f"per_query.parquet has no {', '.join(str(v) for vs in wanted.values() for v in vs)} "
+            f"({', '.join(wanted)}). It has: {names}. What to do: name one of these."
+        )
+    return table.filter(pa.array(mask))
+
+
+def load_pair(
+    folder: Path,
+    *,
+    protocol: str,
+    world: str = "",
+    row: str = "finetuned",
+    other: str = "scratch",
+    other_folder: Path | None = None,
+) -> RunPair:
+    """Two models of one run, without re-ranking, over all splits and galleries.
+
+    Args:
+        folder: evaluate out, artifacts/evaluate/<data set>.
+        protocol: key.
+        world: whose test people they are.
+        row: model.
+        other: model that is subtracted.
+        other_folder: where it was scored; none: in the same out.
+
+    Raises:
+        PairingError: an out lacks the file, or the model.
+    """
+    table = load_per_query(folder)
+    beside = table if other_folder is None else load_per_query(other_folder)
+    return RunPair(
+        select_queries(table, protocol=protocol, row=row),
+        select_queries(beside, protocol=protocol, row=other),
+        world,
+    )
+
+
+def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
+    """The difference per query; splits and galleries are parts of the run.
+
+    Raises:
+        PairingError: an unknown metric, or other queries.
+    """
+    if metric not in METRICS:
+        raise PairingError(
+            f"metric = {metric!r} is not kept per query. Allowed: {', '.join(METRICS)}. What to "
+            "do: name one of these."
+        )
+    ours, other = (_sort(table) for table in (pair.ours, pair.other))
+    keys = [(ours[key].to_numpy(), other[key].to_numpy()) for key in _KEY]
+    if not all(np.array_equal(own, others) for own, others in keys):
+        raise PairingError(
+            f"the two models are not scored on the same queries ({ours.num_rows} and "
+            f"{other.num_rows}, or of other people). What to do: evaluate both on one curated "
+            "data set, under one protocol."
+        )
+    split, group = (np.unique(own, return_inverse=True)[1] for own, _ in keys[:2])
+    column = METRICS[metric]
+    return PairedRun(
+        pids=ours["pid"].to_numpy(),
+        differences=ours[column].to_numpy() - other[column].to_numpy(),
+        parts=split * (group.max() + 1) + group,
+        world=pair.world,
+    )
+
+
+def pool_differences(
+    pairs: Sequence[RunPair], *, metric: str = "mAP", num_resamples: int = 2000, seed: int = 0
+) -> Difference:
+    """The difference over several runs, with its 95 % interval over people and runs.
+
+    Args:
+        pairs: one per seed and world.
+        metric: mAP or R-1.
+        num_resamples: of people and runs.
+        seed: of the resamples.
+
+    Raises:
+        PairingError: models on other queries, or runs of one world on other queries.
+    """
+    runs = [pair_queries(pair, metric=metric) for pair in pairs]
+    try:
+        return compute_difference(runs, num_resamples=num_resamples, seed=seed)
+    except ValueError as error:
+        raise PairingError(
+            f"{error}. What to do: give runs on other test people a world of their own."
+        ) from error
+
+
+def _sort(table: pa.Table) -> pa.Table:
+    return table.sort_by([(key, "ascending") for key in _KEY])
