@@ -18,6 +18,7 @@ from vills.tracking.curves import load_curves, save_curves
 if TYPE_CHECKING:
     from vills.config.params import Params
     from vills.data.pretrain_sources import PretrainData
+    from vills.data.reid import ReidData
 
 CACHE_MB = 1024.0
 """Memory for decoded frames; a small data set is then decoded once."""
@@ -41,6 +42,7 @@ def run(context: StageContext) -> None:
         progress=context.progress,
         workers=count_loaders(),
         initial=context.inputs.get("initial"),
+        people=load_people(context, config),
     )
     if is_main():
         save_curves(context.outs["plots"], context.journal)
@@ -72,6 +74,15 @@ def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
     curated = context.inputs["curated"]
     sources = [load_pretrain_source(curated / path.name, lse=path) for path in folders]
     return PretrainData(sources, sources, config=config, cache_mb=CACHE_MB)
+
+
+def load_people(context: StageContext, config: PretrainConfig) -> "ReidData | None":
+    """The labelled people whom the probes ask; None if they ask none."""
+    from vills.data.reid import load_test_data
+
+    if not (config.probe.every_steps and config.probe.source):
+        return None
+    return load_test_data(context.inputs["curated"] / config.probe.source)
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
