@@ -23,6 +23,8 @@ from vills.data.pretrain_sources import PretrainData
 from vills.data.probe_crops import build_probe_crops, draw_people
 from vills.data.reid import ReidData, load_test_data
 from vills.models.backbone import Backbone
+from vills.pipeline import StageContext
+from vills.pipeline.pretrain import STAGE
 from vills.tracking.journal import Journal
 from vills.train.pretrain import Pretraining, run_pretrain
 from vills.train.probe import PretrainProbe
@@ -236,6 +238,37 @@ def test_untrained_is_random_where_a_run_starts_from_a_file(
             assert start[name] == random[name]
     assert start["teacher/all/effective_rank"] == start["student/all/effective_rank"]
     assert start["teacher/all/effective_rank"] != start["untrained/all/effective_rank"]
+
+
+def test_the_stage_reads_the_named_source_and_publishes_last_values(
+    curated: Path, probed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    context = StageContext(
+        item="",
+        sections={"pretrain": build_probed()},
+        inputs={name: curated / name for name in ("lse", "curated")},
+        work=tmp_path / "work",
+        outs={
+            "pretrain": out / "pretrain",
+            "metrics": out / "metrics.json",
+            "plots": out / "plots.csv",
+        },
+        journal=Journal(tmp_path / "journal.jsonl"),
+        guard=lambda: None,
+        progress=lambda text, done, total: None,
+        fingerprint="f",
+    )
+    STAGE.run(context)
+    report = json.loads((out / "pretrain" / "health.json").read_text())["probe"]
+    assert report["start"] == load_health(probed)["probe"]["start"]
+    metrics = json.loads((out / "metrics.json").read_text())["probe"]
+    assert metrics == {
+        f"{net}/{value}": report[when][f"{net}/all/{value}"]
+        for net, when in [("pixels", "start"), ("untrained", "start")]
+        + [("student", "end"), ("teacher", "end")]
+        for value in VALUES
+    }
 
 
 def run_rank(root: str, folder: str) -> None:

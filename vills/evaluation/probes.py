@@ -88,7 +88,7 @@ def compute_retrieval(features: Tensor, question: Question) -> tuple[Tensor, Ten
 
     Cosine similarity of features [n, D] less their mean. A crop's gallery is everything in other
     views than its own, whoever it shows. Of entries at equal similarity the wrong ones come first:
-    features that are all alike score 0. Average precision is the mean of i / R_i (`step`).
+    features that are all alike find nobody. Average precision is the mean of i / R_i (`step`).
 
     Raises:
         ValueError: if no person is in two views.

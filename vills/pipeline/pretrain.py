@@ -51,6 +51,7 @@ def run(context: StageContext) -> None:
                 "images": data.num_images,
                 "videos": data.num_videos,
                 "last": get_last_losses(context.outs["plots"]),
+                **get_last_probes(context.outs["plots"]),
             }
         )
     barrier()
@@ -64,6 +65,17 @@ def get_last_losses(curves: Path) -> dict[str, float]:
         for name, (_, values) in load_curves(curves).items()
         if name.startswith(prefix)
     }
+
+
+def get_last_probes(curves: Path) -> dict[str, dict[str, float]]:
+    """`probe`: the last value of all roles by `<network>/<value>`; nothing if none was asked."""
+    first, role = "probe/", "/all/"
+    values = {
+        name.removeprefix(first).replace(role, "/"): values[-1]
+        for name, (_, values) in load_curves(curves).items()
+        if name.startswith(first) and role in name
+    }
+    return {"probe": values} if values else {}
 
 
 def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
