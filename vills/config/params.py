@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vills.config.checks import ConfigError
+from vills.config.checks import ConfigError, check_choice
 from vills.config.curate import CurateConfig
 from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig
@@ -36,6 +36,8 @@ class Params:
         for stage in ("finetune", "evaluate"):
             for name in getattr(self, stage):
                 self._check_item(stage, name)
+        if self.pretrain.probe.source:
+            self._check_probe(self.pretrain.probe.source)
         for name, entry in self.evaluate.items():
             entry.model = entry.model or name
             self._check_model(name, entry.model)
@@ -45,8 +47,15 @@ class Params:
             if trained.protocol:
                 self._check_protocol(f"finetune.{name}.protocol", name, trained.protocol)
 
+    def _list_labelled(self) -> list[str]:
+        return [key for key, source in self.curate.sources.items() if source.role == "reid"]
+
+    def _check_probe(self, name: str) -> None:
+        remedy = f"add curate.sources.{name} with role reid, or set pretrain.probe.source=''"
+        check_choice("pretrain.probe.source", name, self._list_labelled() or ("none yet",), remedy)
+
     def _check_item(self, stage: str, name: str) -> None:
-        sources = [key for key, source in self.curate.sources.items() if source.role == "reid"]
+        sources = self._list_labelled()
         if name not in sources:
             raise ConfigError(
                 f"{stage}.{name} has no source. Allowed: {', '.join(sources) or 'none yet'}. "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from vills.areas import AREAS
 from vills.config.checks import ConfigError, check_choice, check_range, check_subset
 from vills.config.model import HeadConfig, ModelConfig
+from vills.config.probe import ProbeConfig
 from vills.config.published import PublishedConfig
 
 MODALITIES = ("image", "image+video")
@@ -219,6 +220,8 @@ class PretrainConfig:
     """Gradient norm per loss term, entropies and spread are measured every so many steps."""
     log_steps: int = 10
     """Losses are journalled every so many steps."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """What the features know while they are trained."""
 
     def __post_init__(self) -> None:
         check_choice("pretrain.modalities", self.modalities, MODALITIES)
@@ -247,14 +250,20 @@ class PretrainConfig:
             check_range(f"pretrain.{name}", getattr(self, name), low=1e-3)
         for name in ("threads_per_rank", "health_steps", "log_steps"):
             check_range(f"pretrain.{name}", getattr(self, name), low=1)
-        self._check_alignment()
+        self._check_modalities()
 
     @property
     def aligns_index(self) -> bool:
         """Whether L^a classifies the index of the video; the literal reading does."""
         return self.alignment == "index" or self.reading == "literal"
 
-    def _check_alignment(self) -> None:
+    def _check_modalities(self) -> None:
+        if self.modalities == "image" and self.probe.every_steps and not self.probe.source:
+            raise ConfigError(
+                f"pretrain.probe.every_steps = {self.probe.every_steps} is not allowed. Allowed: 0 "
+                "with pretrain.modalities = image and no pretrain.probe.source, since there are no "
+                "tracklets to ask. What to do: name a source of role reid in pretrain.probe.source."
+            )
         if self.modalities == "image" and self.alignment_weight:
             raise ConfigError(
                 f"pretrain.alignment_weight = {self.alignment_weight} is not allowed. Allowed: 0 "

@@ -18,6 +18,7 @@ from vills.tracking.curves import load_curves, save_curves
 if TYPE_CHECKING:
     from vills.config.params import Params
     from vills.data.pretrain_sources import PretrainData
+    from vills.data.reid import ReidData
 
 CACHE_MB = 1024.0
 """Memory for decoded frames; a small data set is then decoded once."""
@@ -41,6 +42,7 @@ def run(context: StageContext) -> None:
         progress=context.progress,
         workers=count_loaders(),
         initial=context.inputs.get("initial"),
+        people=load_people(context, config),
     )
     if is_main():
         save_curves(context.outs["plots"], context.journal)
@@ -49,6 +51,7 @@ def run(context: StageContext) -> None:
                 "images": data.num_images,
                 "videos": data.num_videos,
                 "last": get_last_losses(context.outs["plots"]),
+                **get_last_probes(context.outs["plots"]),
             }
         )
     barrier()
@@ -64,6 +67,17 @@ def get_last_losses(curves: Path) -> dict[str, float]:
     }
 
 
+def get_last_probes(curves: Path) -> dict[str, dict[str, float]]:
+    """`probe`: the last value of all roles by `<network>/<value>`; nothing if none was asked."""
+    first, role = "probe/", "/all/"
+    values = {
+        name.removeprefix(first).replace(role, "/"): values[-1]
+        for name, (_, values) in load_curves(curves).items()
+        if name.startswith(first) and role in name
+    }
+    return {"probe": values} if values else {}
+
+
 def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
     """Every source that has an LSE cache; what a record is says which modality it serves."""
     from vills.data.pretrain_sources import PretrainData, load_pretrain_source
@@ -72,6 +86,15 @@ def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
     curated = context.inputs["curated"]
     sources = [load_pretrain_source(curated / path.name, lse=path) for path in folders]
     return PretrainData(sources, sources, config=config, cache_mb=CACHE_MB)
+
+
+def load_people(context: StageContext, config: PretrainConfig) -> "ReidData | None":
+    """The labelled people whom the probes ask; None if they ask none."""
+    from vills.data.reid import load_test_data
+
+    if not (config.probe.every_steps and config.probe.source):
+        return None
+    return load_test_data(context.inputs["curated"] / config.probe.source)
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from vills.evaluation.tables import ScoreTable, build_score_tables, explain
 from vills.report.figures import build_curves
 from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, Table, build_picture, build_table
+from vills.report.probe import build_probe_blocks
 from vills.report.scores import build_overview, load_left_out, load_rows
 from vills.tracking.curves import load_curves
 
@@ -66,7 +67,7 @@ def _build_score_blocks(tables: Sequence[ScoreTable]) -> list[Block]:
 
 
 def build_pretraining(metrics: Metrics, *, plots: Path, folder: Path) -> Section:
-    """Loss and health curves, health at the start and at the end, the views."""
+    """Loss and health curves, health at the start and at the end, what features know, views."""
     if "pretrain" not in metrics:
         return Section("Pre-training")
     values = metrics["pretrain"]
@@ -96,7 +97,9 @@ def build_pretraining(metrics: Metrics, *, plots: Path, folder: Path) -> Section
                 "(high: opinions differ, no collapse); spread of the teacher's features.",
             )
         )
-    blocks.append(_build_health_table(json.loads((folder / "health.json").read_text())))
+    report = json.loads((folder / "health.json").read_text())
+    blocks.append(_build_health_table(report))
+    blocks += build_probe_blocks(report, curves)
     views = folder / "views.png"
     if views.is_file():
         blocks.append(

@@ -12,6 +12,7 @@ from vills.distributed import is_main
 from vills.tracking.journal import Journal
 from vills.train.health import MIN_OUTPUTS, HealthMonitor, compute_view_shares
 from vills.train.meta_arch import SSLMetaArch, StepOutput
+from vills.train.probe import PretrainProbe
 from vills.train.schedules import Schedules
 from vills.train.views_sheet import save_views
 
@@ -29,9 +30,11 @@ class PretrainMonitor:
         schedules: Schedules,
         journal: Journal,
         progress: Progress | None,
+        probe: PretrainProbe | None = None,
     ) -> None:
-        """Start with empty health windows."""
+        """Start with empty health windows; `probe`: None asks nothing of the features."""
         self.start_health: dict[str, float] = {}
+        self.probe = probe
         self._config, self._arch, self._schedules = config, arch, schedules
         self._journal, self._progress = journal, progress
         self._started: tuple[float, int] | None = None
@@ -47,7 +50,7 @@ class PretrainMonitor:
         return min(self._window_steps, max(2, self._schedules.num_steps // 5))
 
     def measure_start(self, batches: Iterable[PretrainBatch], *, views: Path) -> None:
-        """Health of the fresh teacher, and a picture of the first step's views at `views`."""
+        """Health and probes of the fresh teacher, and the first step's views at `views`."""
         probe = HealthMonitor(num_steps=1)
         temperature = self._schedules.compute_teacher_temperature(0)
         for number, batch in enumerate(batches):
@@ -56,6 +59,8 @@ class PretrainMonitor:
             probe.observe(self._arch.probe_teacher(batch, teacher_temperature=temperature), step=0)
         self.start_health = probe.compute_end()
         self._log(0, {f"health/{name}": value for name, value in self.start_health.items()})
+        if self.probe is not None:
+            self._log_probe(0, self.probe.measure_start())
 
     def measure(
         self, output: StepOutput, batch: PretrainBatch, *, step: int, teacher_temperature: float
@@ -86,16 +91,21 @@ class PretrainMonitor:
         if self._is_health_step(step - 1):
             values = {f"health/{k}": v for k, v in self.health.compute_rolling().items()}
             self._log(step, values | output.metrics | compute_view_shares(batch))
+        if self.probe is not None and self.probe.is_due(step):
+            self._log_probe(step, self.probe.measure(step))
         self._say(output, step=step)
 
     def get_state(self) -> dict[str, Any]:
         """This rank's part of a checkpoint."""
-        return {"start": self.start_health, "windows": self.health.get_state()}
+        state = {"start": self.start_health, "windows": self.health.get_state()}
+        return state if self.probe is None else {**state, "probe": self.probe.get_state()}
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Take up what `get_state` gave on every rank."""
         self.start_health = dict(states[0]["start"])
         self.health.load_states([s["windows"] for s in states], device=self._arch.device)
+        if self.probe is not None:
+            self.probe.load_state(states[0]["probe"])  # rank 0 asked
 
     def _say(self, output: StepOutput, *, step: int) -> None:
         """One line: total loss, speed and time left."""
@@ -123,6 +133,9 @@ class PretrainMonitor:
         """Whether a window needs `step`: those before a health step, and the last ones."""
         every = self._config.health_steps
         return every - 1 - step % every < self._window_steps or step >= self.health.end_from
+
+    def _log_probe(self, step: int, values: Mapping[str, float]) -> None:
+        self._log(step, {f"probe/{name}": value for name, value in values.items()})
 
     def _log(self, step: int, metrics: Mapping[str, float]) -> None:
         if is_main() and metrics:

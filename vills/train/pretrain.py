@@ -16,6 +16,8 @@ from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
 from vills.data.pretraining import build_pretrain_loader
+from vills.data.probe_crops import build_probe_crops
+from vills.data.reid import ReidData
 from vills.distributed import (
     gather_objects,
     get_rank,
@@ -32,6 +34,7 @@ from vills.train.engine import NonFiniteError
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.monitor import PretrainMonitor, Progress
 from vills.train.param_groups import set_schedule
+from vills.train.probe import PretrainProbe
 from vills.train.results import build_health_report, save_json, save_networks
 from vills.train.schedules import Schedules, compute_num_steps
 
@@ -49,6 +52,7 @@ def run_pretrain(
     progress: Progress | None = None,
     workers: int = 0,
     initial: Path | None = None,
+    people: ReidData | None = None,
 ) -> None:
     """Train from the newest checkpoint in `work`, or from the start, and export to `out`.
 
@@ -63,8 +67,10 @@ def run_pretrain(
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
         initial: published weights from which the encoders start, named by `config.initial`.
+        people: labelled people whom the probes ask, named by `config.probe.source`.
 
     Raises:
+        ConfigError: if there are too few people or tracklets to probe.
         WeightsError: if `initial` does not fit the encoder; it lists what is wrong.
         InterruptedRunError: after SIGTERM or SIGUSR2, once a checkpoint is written.
         NonFiniteError: if a loss or gradient is NaN or inf on any rank.
@@ -78,6 +84,7 @@ def run_pretrain(
             progress=progress,
             workers=workers,
             initial=initial,
+            people=people,
         )
         run.restore(guard=guard)
         run.stop_if_asked(flag)
@@ -102,6 +109,7 @@ class Pretraining:
         progress: Progress | None = None,
         workers: int = 0,
         initial: Path | None = None,
+        people: ReidData | None = None,
     ) -> None:
         """Build networks, losses and schedules; `restore` gives them their state."""
         init_process_group()
@@ -111,13 +119,20 @@ class Pretraining:
         self.num_steps = compute_num_steps(config, steps_per_epoch=per_epoch)
         self.step = 0
         self.schedules = Schedules(config, num_steps=self.num_steps, steps_per_epoch=per_epoch)
+        crops = build_probe_crops(config, data=data, people=people)
         self.arch = SSLMetaArch(config, num_videos=data.num_videos, initial=initial)
+        self.probe: PretrainProbe | None = None
+        if crops is not None:
+            self.probe = PretrainProbe(
+                config, arch=self.arch, crops=crops, num_steps=self.num_steps
+            )
         self.monitor = PretrainMonitor(
             config,
             arch=self.arch,
             schedules=self.schedules,
             journal=journal,
             progress=progress,
+            probe=self.probe,
         )
         self._data, self._work, self._journal, self._workers = data, work, journal, workers
         self._last_commit = time.monotonic()
@@ -210,6 +225,7 @@ class Pretraining:
             end=self.monitor.health.compute_end(),
             num_steps=self.num_steps,
             initial=self.arch.initial,
+            probe=None if self.probe is None or not is_main() else self.probe.build_report(),
         )
         networks = self.arch.build_exports()
         if not is_main():

@@ -26,23 +26,26 @@ def build_health_report(
     end: Mapping[str, float],
     num_steps: int,
     initial: LoadReport | None = None,
+    probe: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Content of health.json: values at step 0 and over the last tenth, with what bounds them.
 
-    `initial` says which published weights the encoders started from, null if from none.
+    `initial` says which published weights the encoders started from, null if from none. `probe` is
+    there if features were probed.
     """
     bounds = {
         "entropy_of_uniform_target": math.log(config.heads.feature_prototypes),
         "alignment_loss_of_chance": math.log(config.video_batch),
         "feature_spread_of_even_sphere": config.model.width**-0.5,
     }
-    return {
+    report = {
         "num_steps": num_steps,
         "initial": None if initial is None else initial.build_row(),
         "bounds": bounds,
         "start": dict(start),
         "end": dict(end),
     }
+    return report if probe is None else {**report, "probe": dict(probe)}
 
 
 def save_networks(out: Path, networks: Mapping[str, Backbone]) -> None:
