@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def test_the_page_names_protocols_choices_and_intervals(
         "<h4>Image to video, query = first frame</h4>",
         "AP by step, cosine distance",
         "95 % bootstrap interval over the queries",
-        "Scored with the models of people.",
+        "Scored on strangers. Scored with the models of people.",
+        "Scored on walks.",
         "Accuracy on tracks after each epoch, protocol: Tracklets.",
         "Lines are means over 2 splits, bands one standard deviation.",
         "<h3>others: Images</h3>",
@@ -75,7 +77,7 @@ def test_a_protocol_without_lists_is_named(inputs: ReportInputs, tmp_path: Path)
     copy = tmp_path / "artifacts"
     shutil.copytree(inputs.artifacts, copy)
     (copy / "evaluate" / "tracks" / "ranking" / "finetuned_video.parquet").unlink()
-    other = ReportInputs(copy, inputs.items, inputs.models, inputs.runs)
+    other = replace(inputs, artifacts=copy)
     assert "No ranked lists were kept of tracks: Tracklets." in build(other, tmp_path / "out")
 
 
@@ -106,5 +108,8 @@ def test_rows_that_no_protocol_sees_are_told(inputs: ReportInputs, tmp_path: Pat
     path = copy / "evaluate" / "others" / "results.json"
     note = "2 rows of query without a person left out"
     path.write_text(json.dumps({**json.loads(path.read_text()), "left_out": [note]}))
-    page = build(ReportInputs(copy, inputs.items, inputs.models, inputs.runs), tmp_path / "out")
+    page = build(
+        replace(inputs, artifacts=copy),
+        tmp_path / "out",
+    )
     assert f"Scored with the models of people. In no query and no gallery: {note}." in page

@@ -13,7 +13,6 @@ import torch
 from tests.models.publishers import DEPTH, build_dino
 from tests.train.tuning import CONFIG, save_pretrained
 from vills.config.checks import ConfigError
-from vills.config.curate import SourceConfig
 from vills.config.finetune import FinetuneConfig
 from vills.config.params import Params
 from vills.config.published import PublishedConfig
@@ -45,8 +44,7 @@ def build_context(root: Path, config: FinetuneConfig) -> StageContext:
 @pytest.fixture
 def root(curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose walks have two splits, and a file of published weights."""
-    source = SourceConfig(layout="folder", path="walks", role="reid")
-    monkeypatch.setattr(Params, "_check_item", lambda self, stage, name: source)
+    monkeypatch.setattr(Params, "_check_item", lambda self, stage, name: None)
     folder = tmp_path / "artifacts" / "curated" / "walks"
     shutil.copytree(curated / "curated" / "walks", folder)
     splits = [{"train": [3, 7, 8, 20], "test": [30, 31]}, {"train": [30, 31, 3], "test": [7, 8]}]

@@ -21,6 +21,9 @@ TEACHER_OR_STUDENT = ("teacher", "student")
 class FinetuneConfig:
     """Teacher's encoder and resampler, BNNeck, cross-entropy and triplet loss."""
 
+    source: str = ""
+    """Curated data set that is learned; empty: the entry's own name. So market1501_20 can be
+    market1501 with 20 people."""
     modality: str = "image"
     """Inputs: image crops, video tracklets, or mixed (both in every batch, as for BRIAR)."""
     initialisations: list[str] = field(default_factory=lambda: ["pretrained"])

@@ -225,7 +225,7 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
 def _explain_split(source: str, split_id: int, *, allowed: str) -> str:
     return (
         f"split {split_id} of {source} does not exist. Allowed: {allowed}. What to do: set "
-        f"finetune.{source}.split_ids and evaluate.{source}.split_ids to those."
+        f"split_ids to those in the entries of finetune and evaluate whose source is {source}."
     )
 
 
@@ -235,7 +235,10 @@ def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str
     trained = bool(modality) and part == "train"
     wanted = NEEDED_OF[modality] if trained else "record"
     todo = (
-        f"set finetune.{folder.name}.modality to what the data set holds, and " if trained else ""
+        "set modality to what the data set holds in the entries of finetune whose source is "
+        f"{folder.name}, and "
+        if trained
+        else ""
     )
     return (
         f"{folder.name} has no {wanted} in split {part}; it holds {kinds} in {splits}. What to "

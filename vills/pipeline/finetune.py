@@ -34,7 +34,7 @@ def run(context: StageContext) -> None:
 
     init_process_group()
     config = context.config("finetune", FinetuneConfig)
-    folder = context.inputs["curated"] / context.item
+    folder = context.inputs["curated"] / config.source
     data = {
         split_id: load_reid_data(folder, modality=config.modality, split_id=split_id)
         for split_id in config.split_ids

@@ -45,7 +45,7 @@ def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInput
         if not plot.has_curves:
             blocks.append(Block(text=f"{model} was measured at its last epoch alone: see Scores."))
             continue
-        protocol = find_title(config, inputs.artifacts / "curated" / model)
+        protocol = find_title(config, inputs.artifacts / "curated" / config.source)
         title = f"{model}, protocol: {protocol}"
         picture = build_curves(
             plot.lines, x_label="epoch", columns=2, title=title, bands=plot.bands
