@@ -83,6 +83,9 @@ class FinetuneConfig:
     """Weight of the triplet loss; 0: not computed (CAL)."""
     triplet_margin: float = 0.0
     """0 = soft margin."""
+    triplet_scale: float = 0.0
+    """Length that features are brought to for the triplet loss (0: raw features, as PASS and
+    TransReID)."""
     drop_path: float = 0.1
     """Stochastic depth of the last block."""
     flip: float = 0.5
@@ -95,6 +98,8 @@ class FinetuneConfig:
     """Probability of random erasing."""
     jitter: float = 0.0
     """Probability of brightness, contrast and saturation jitter of +-0.3 (0 in the recipes)."""
+    white_balance: float = 0.0
+    """Standard deviation of the log gain of each colour channel, over their mean gain (0: off)."""
     protocol: str = ""
     """Protocol of the accuracy per epoch; empty: image or video, by modality."""
     eval_epochs: int = 1
@@ -122,10 +127,11 @@ class FinetuneConfig:
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
         for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs", "triplet_margin"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        check_range("finetune.*.checkpoint_minutes", self.checkpoint_minutes, low=0)
+        for name in ("checkpoint_minutes", "triplet_scale"):
+            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
         for name in ("label_smoothing", "layer_decay", "flip", "erase", "jitter", "drop_path"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
-        for name in ("zoom", "gamma"):
+        for name in ("zoom", "gamma", "white_balance"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
 
     def _check_choices(self) -> None:
@@ -140,6 +146,12 @@ class FinetuneConfig:
             raise ConfigError(
                 "finetune.*.identity_weight = 0 is not allowed with triplet_weight 0. Allowed: one "
                 "of them above 0. What to do: set one; without a loss nothing is trained."
+            )
+        if self.triplet_scale and not self.triplet_weight:
+            raise ConfigError(
+                f"finetune.*.triplet_scale = {self.triplet_scale} is not allowed with "
+                "triplet_weight 0: nothing would read it. Allowed: 0. What to do: leave it out, or "
+                "set triplet_weight."
             )
 
     def _check_schedule(self) -> None:

@@ -80,7 +80,7 @@ class Finetuning:
             **loading,
         )
         self._identity = IdentityLoss(label_smoothing=config.label_smoothing)
-        self._triplet = TripletLoss(margin=config.triplet_margin)
+        self._triplet = TripletLoss(margin=config.triplet_margin, scale=config.triplet_scale)
         self._optimizer = build_optimizer(model, config)
         self._last_commit = time.monotonic()
 
