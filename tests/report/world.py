@@ -19,6 +19,7 @@ MODELS = {
     "people": FinetuneConfig(
         source="people",
         modality="image",
+        num_val_ids=8,
         initialisations=["pretrained", "scratch"],
         input_size=list(SIZE),
     ),

@@ -1,4 +1,4 @@
-"""Test accuracy over the epochs of fine-tuning, initialisations overlaid (supplement Fig. 2)."""
+"""Accuracy over the epochs of fine-tuning, initialisations overlaid (supplement Fig. 2)."""
 
 import csv
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class AccuracyPlot:
 
 
 def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInputs) -> Section:
-    """A figure per fine-tuned data set; its title names the protocol."""
+    """A figure per fine-tuned data set; its title names people and protocol."""
     blocks = []
     for model, config in inputs.models.items():
         path = inputs.artifacts / "plots" / f"finetune_{model}.csv"
@@ -46,11 +46,12 @@ def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInput
             blocks.append(Block(text=f"{model} was measured at its last epoch alone: see Scores."))
             continue
         protocol = find_title(config, inputs.artifacts / "curated" / config.source)
-        title = f"{model}, protocol: {protocol}"
+        people = f"{config.num_val_ids} validation people" if config.num_val_ids else "test people"
+        title = f"{model}, {people}, protocol: {protocol}"
         picture = build_curves(
             plot.lines, x_label="epoch", columns=2, title=title, bands=plot.bands
         )
-        caption = f"Accuracy on {model} after each epoch, protocol: {protocol}."
+        caption = f"Accuracy of {people} of {model} per epoch, protocol: {protocol}."
         if plot.bands:
             num = len(config.split_ids)
             caption += f" Lines are means over {num} splits, bands one standard deviation."
