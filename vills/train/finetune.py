@@ -48,8 +48,7 @@ def run_finetune(
         config: parameters of the stage; batches are global.
         model_folder: what pre-training wrote: folders teacher and student.
         data: the data set's splits by number, for every one of `config.split_ids`.
-        evaluate: accuracy of a model on a split's test people, or on those that are held out; it
-            selects nothing. All ranks call it.
+        evaluate: accuracy of a model on a split; it selects nothing. All ranks call it.
         work: this run's folder for checkpoints, shared by all ranks.
         out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> list of
             `Point`), and published.json (what was loaded of published files). Rank 0 alone writes,
