@@ -40,13 +40,15 @@ def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInput
     """A figure per fine-tuned data set; its title names people and protocol."""
     blocks = []
     for model, config in inputs.models.items():
+        people = f"{config.num_val_ids} validation people" if config.num_val_ids else "test people"
         path = inputs.artifacts / "plots" / f"finetune_{model}.csv"
         plot = build_plot(load_points(path), config)
         if not plot.has_curves:
-            blocks.append(Block(text=f"{model} was measured at its last epoch alone: see Scores."))
+            where = f"{path.stem}.json in artifacts/metrics" if config.num_val_ids else "Scores"
+            text = f"{model} was measured on {people} at its last epoch alone: see {where}."
+            blocks.append(Block(text=text))
             continue
         protocol = find_title(config, inputs.artifacts / "curated" / config.source)
-        people = f"{config.num_val_ids} validation people" if config.num_val_ids else "test people"
         title = f"{model}, {people}, protocol: {protocol}"
         picture = build_curves(
             plot.lines, x_label="epoch", columns=2, title=title, bands=plot.bands
