@@ -32,6 +32,13 @@ STEPS = {"schedule": "steps", "epochs": 30}
         ({"split_ids": []}, "number of split_ids = 0"),
         ({"split_ids": [1, 1]}, r"split_ids = \[1, 1\]"),
         ({"lr": float("nan")}, "lr = nan .* Allowed: 0 to inf"),
+        ({"num_val_ids": -1}, "num_val_ids = -1 is not allowed. Allowed: 0, or 2 and more"),
+        ({"num_val_ids": 1}, "num_val_ids = 1 .* one alone is always found"),
+        ({"num_val_ids": 9, "protocol": "sigset"}, "num_val_ids = 9 .* protocol sigset"),
+        ({"num_train_ids": 15}, "num_train_ids = 15 .* Allowed: 0, or 16 and more"),
+        ({"triplet_scale": -1.0}, "triplet_scale = -1.0 .* Allowed: 0 to inf"),
+        ({"triplet_scale": 9.0, "triplet_weight": 0.0}, "triplet_scale = 9.0 .* triplet_weight 0"),
+        ({"white_balance": 1.5}, "white_balance = 1.5 .* Allowed: 0.0 to 1.0"),
         ({"identity_weight": 0.0, "triplet_weight": 0.0}, "identity_weight = 0 .* triplet_weight"),
     ],
 )

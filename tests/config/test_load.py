@@ -1,10 +1,12 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from vills.config.checks import ConfigError
+from vills.config.finetune import FinetuneConfig
 from vills.config.load import list_profiles, load_params, load_profile
 from vills.config.write import has_hand_edits, render_params, save_params
 
@@ -75,8 +77,25 @@ def test_alignment_needs_videos() -> None:
 def test_a_dataset_without_source_is_refused(tmp_path: Path) -> None:
     path = save_params(tmp_path, profile="tiny")
     path.write_text(path.read_text().replace("finetune:", "finetune:\n  duke: {modality: image}"))
-    with pytest.raises(ConfigError, match=r"finetune\.duke has no source"):
+    with pytest.raises(ConfigError, match=r"finetune\.duke has no source 'duke'\. Allowed: "):
         load_params(tmp_path)
+
+
+def test_two_entries_may_have_one_source() -> None:
+    few = "+finetune.few={source: market1501, protocol: market1501}"
+    params = load_profile("tiny", [few, "+evaluate.few={source: market1501}"])
+    assert params.finetune["market1501"].source == "market1501"
+    assert (params.evaluate["few"].source, params.evaluate["few"].model) == ("market1501", "few")
+    for field, wrong, message in (
+        ("finetune", "{source: duke}", r"finetune\.new has no source 'duke'\. .*new\.source"),
+        ("evaluate", "{source: duke, model: mars}", r"evaluate\.new has no source 'duke'"),
+        ("finetune", "{source: mars, protocol: ltcc_standard}", r"new\.protocol = 'ltcc_stand"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_profile("tiny", [f"+{field}.new={wrong}"])
+    entry = {"a/b": FinetuneConfig(source="market1501")}
+    with pytest.raises(ConfigError, match="finetune entry 'a/b' is not allowed"):
+        replace(params, finetune=entry, evaluate={})
 
 
 def test_paper_profiles_take_the_documented_recipes() -> None:

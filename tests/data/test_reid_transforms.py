@@ -62,9 +62,31 @@ def test_jitter() -> None:
     assert 1.05 < means.max() < 1.4
 
 
+def test_white_balance_is_a_gain_per_channel_and_takes_its_draw_after_jitter() -> None:
+    for seed in range(10):
+        rng = sample_rng(seed)
+        rng.random(3)  # flip, jitter, erase
+        rng.integers(0, 1, size=2)  # where the window is
+        gains = np.exp(0.4 * rng.standard_normal(3))
+        gains /= (gains[0] + gains[1] + gains[2]) / 3
+        expected = np.empty_like(plain())
+        for channel in range(3):
+            values = plain()[0, channel].astype(np.float64) * gains[channel]
+            expected[0, channel] = np.minimum(np.round(values), 255)
+        assert (augment(seed, white_balance=0.4) == expected).all()
+    # what erasing draws comes later, what jitter draws came before
+    jittered, both = (augment(3, jitter=1.0, white_balance=s) for s in (0.0, 0.2))
+    ratios = [
+        float(np.median(b[a > 0] / a[a > 0]))
+        for a, b in zip(jittered[0].astype(float), both[0].astype(float), strict=True)
+    ]
+    assert len({round(ratio, 2) for ratio in ratios}) > 1
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.05)
+
+
 def test_a_clip_has_one_draw() -> None:
     for seed in range(10):
-        views = augment(seed, frames=4, flip=0.5, pad=5, erase=1.0, jitter=1.0)
+        views = augment(seed, frames=4, flip=0.5, pad=5, erase=1.0, jitter=1.0, white_balance=0.2)
         assert views.shape == (4, 3, 64, 32)
         assert (views == views[:1]).all()
 

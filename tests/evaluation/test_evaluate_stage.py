@@ -65,6 +65,8 @@ def describe_context(
     tmp_path: Path, item: str, config: EvaluateConfig, trained: FinetuneConfig
 ) -> StageContext:
     """The same, once they have published."""
+    config.source = config.source or item
+    trained.source = trained.source or config.model
     out = tmp_path / "out"
     return StageContext(
         item=item,
@@ -84,10 +86,20 @@ def describe_context(
 
 
 def run_stage(
-    tmp_path: Path, item: str, *, splits: Sequence[int], model: str = "", **more: Any
+    tmp_path: Path,
+    item: str,
+    *,
+    splits: Sequence[int],
+    model: str = "",
+    source: str = "",
+    trained_on: str = "",
+    trained_splits: Sequence[int] = (0, 1),
+    **more: Any,
 ) -> dict[str, Any]:
-    write_prid(tmp_path / "curated" / item)
+    if not (tmp_path / "curated").exists():
+        write_prid(tmp_path / "curated" / (source or item))
     config = EvaluateConfig(
+        source=source,
         model=model or item,
         protocols=["prid2011", "image_to_video"],
         split_ids=list(splits),
@@ -97,10 +109,11 @@ def run_stage(
         **more,
     )
     trained = FinetuneConfig(
+        source=trained_on,
         modality="video",
         input_size=list(SIZE),
         initialisations=["pretrained", "scratch"],
-        split_ids=[0, 1],
+        split_ids=list(trained_splits),
     )
     context = build_context(tmp_path, item, config, trained)
     run(context)
@@ -223,17 +236,30 @@ def test_a_model_of_another_set_scores_all_splits(tmp_path: Path) -> None:
 def test_splits_that_a_model_has_seen_are_refused(tmp_path: Path) -> None:
     plain = list_variants(FinetuneConfig(split_ids=[0]))
     several = list_variants(FinetuneConfig(split_ids=[0, 3]))
-    assert assign_splits(plain, [0], same=True, item="x") == [(plain[0], (0,))]
-    assert assign_splits(plain, [0, 1, 2], same=False, item="x") == [(plain[0], ())]
-    assert assign_splits(several, [3, 0], same=True, item="x") == [
+    assert assign_splits(plain, [0], same=True, item="x", model="y") == [(plain[0], (0,))]
+    assert assign_splits(plain, [0, 1, 2], same=False, item="x", model="y") == [(plain[0], ())]
+    assert assign_splits(several, [3, 0], same=True, item="x", model="y") == [
         (several[1], (3,)),
         (several[0], (0,)),
     ]
-    assert assign_splits(several, [0], same=False, item="x") == [(several[0], ())]
-    with pytest.raises(ConfigError, match=r"evaluate.x.split_ids has \[1\].*Allowed: \[0, 3\]"):
-        assign_splits(several, [0, 1], same=True, item="x")
+    assert assign_splits(several, [0], same=False, item="x", model="y") == [(several[0], ())]
+    with pytest.raises(
+        ConfigError, match=r"evaluate.x.split_ids has \[1\], on .* finetune.y .*\[0, 3\]"
+    ):
+        assign_splits(several, [0, 1], same=True, item="x", model="y")
     with pytest.raises(ConfigError, match=r"split 2 of prid2011 does not exist"):
         run_stage(tmp_path, "prid2011", splits=[2], model="mars")
+
+
+def test_entries_of_one_source_share_its_people_and_its_splits(tmp_path: Path) -> None:
+    """What counts is the source of a model, not the name of its entry."""
+    names = {"source": "prid2011", "model": "prid_more", "trained_on": "prid2011"}
+    result = run_stage(tmp_path, "prid_few", splits=[1], **names)
+    files = sorted(path.name for path in (tmp_path / "out/evaluate/features").iterdir())
+    assert "finetuned-split1_tracklets_after-neck_mean.parquet" in files
+    assert list(result["metrics"]["scores"]) == ["prid_few"]
+    with pytest.raises(ConfigError, match=r"evaluate.prid_few.split_ids has \[1\], on which"):
+        run_stage(tmp_path, "prid_few", splits=[1], trained_splits=[0], **names)
 
 
 def test_headlines_are_means_where_there_are_any() -> None:

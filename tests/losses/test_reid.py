@@ -15,8 +15,10 @@ LOGITS = torch.randn(8, 4, generator=_GENERATOR)
 PIDS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
 
 
-def loop_triplet(features: Tensor, pids: Tensor, margin: float) -> Tensor:
+def loop_triplet(features: Tensor, pids: Tensor, margin: float, scale: float = 0.0) -> Tensor:
     terms = []
+    if scale:
+        features = torch.stack([scale * row / row.pow(2).sum().sqrt() for row in features])
     for a in range(len(features)):
         positives = [b for b in range(len(pids)) if pids[b] == pids[a] and b != a]
         negatives = [b for b in range(len(pids)) if pids[b] != pids[a]]
@@ -29,20 +31,25 @@ def loop_triplet(features: Tensor, pids: Tensor, margin: float) -> Tensor:
     return torch.stack(terms).mean()
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0, 12.5])
 @pytest.mark.parametrize("margin", [0.0, 0.3])
 @pytest.mark.parametrize("pids", [PIDS, torch.tensor([0, 0, 0, 1, 1, 2, 2, 5])])
-def test_triplet_is_the_plain_loop_with_gradients(pids: Tensor, margin: float) -> None:
+def test_triplet_is_the_plain_loop_with_gradients(
+    pids: Tensor, margin: float, scale: float
+) -> None:
     x = FEATURES.clone().requires_grad_()
-    loss, expected = TripletLoss(margin=margin)(x, pids), loop_triplet(x, pids, margin)
+    loss = TripletLoss(margin=margin, scale=scale)(x, pids)
+    expected = loop_triplet(x, pids, margin, scale)
     torch.testing.assert_close(loss, expected)
     own, theirs = (torch.autograd.grad(y, x)[0] for y in (loss, expected))
     torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_triplet_of_duplicates_and_of_one_person_stays_finite() -> None:
-    x = FEATURES[:1].repeat(8, 1).requires_grad_()
-    (grad,) = torch.autograd.grad(TripletLoss()(x, PIDS), x)
-    assert grad.isfinite().all()
+@pytest.mark.parametrize("scale", [0.0, 10.0])
+def test_triplet_of_duplicates_and_of_one_person_stays_finite(scale: float) -> None:
+    for x in (FEATURES[:1].repeat(8, 1).requires_grad_(), torch.zeros(8, 5, requires_grad=True)):
+        (grad,) = torch.autograd.grad(TripletLoss(scale=scale)(x, PIDS), x)
+        assert grad.isfinite().all()
     assert TripletLoss()(FEATURES, torch.zeros(8, dtype=torch.long)).item() == 0.0
 
 
@@ -56,7 +63,8 @@ def test_identity_loss_is_the_smoothed_cross_entropy(smoothing: float) -> None:
 def run_losses() -> tuple[Tensor, Tensor]:
     rows = distributed.local_slice(8)
     x = torch.cat([FEATURES, LOGITS], dim=1)[rows].requires_grad_()
-    loss = TripletLoss()(x[:, :5], PIDS[rows]) + IdentityLoss()(x[:, 5:], PIDS[rows])
+    loss = TripletLoss()(x[:, :5], PIDS[rows]) + TripletLoss(scale=3.0)(x[:, :5], PIDS[rows])
+    loss = loss + IdentityLoss()(x[:, 5:], PIDS[rows])
     (grad,) = torch.autograd.grad(loss / distributed.get_world_size(), x)
     return distributed.reduce_mean(loss), grad
 

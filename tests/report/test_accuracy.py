@@ -7,7 +7,8 @@ import pytest
 
 from tests.evaluation.curated import write_curated
 from vills.config.finetune import FinetuneConfig
-from vills.report.accuracy import build_plot, find_title, load_points
+from vills.report.accuracy import build_accuracy, build_plot, find_title, load_points
+from vills.report.inputs import ReportInputs
 
 CSV = """initialisation,epoch,map,rank1
 pretrained_split0,1,0.10,0.2
@@ -39,6 +40,23 @@ def test_one_split_has_no_band_and_one_point_is_no_curve(tmp_path: Path) -> None
     plot = build_plot(load_points(tmp_path / "a.csv"), FinetuneConfig())
     assert plot.bands == {}
     assert not plot.has_curves
+
+
+@pytest.mark.parametrize(
+    ("num", "text"),
+    [
+        (0, "x was measured on test people at its last epoch alone: see Scores."),
+        (4, "x was measured on 4 validation people at its last epoch alone: see finetune_x.json"),
+    ],
+)
+def test_one_point_is_said_to_stand_elsewhere(tmp_path: Path, num: int, text: str) -> None:
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "finetune_x.csv").write_text(
+        "initialisation,epoch,map,rank1\npretrained,40,0.5,0.6\n"
+    )
+    config = FinetuneConfig(source="x", num_val_ids=num)
+    inputs = ReportInputs(tmp_path, {}, {}, {"x": config}, tmp_path)
+    assert text in str(build_accuracy({}, inputs).blocks[-1].text)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,10 @@ def test_the_page_names_protocols_choices_and_intervals(
         "95 % bootstrap interval over people",
         "<p>finetuned minus scratch, paired over 5 people: mAP ",
         "another seed of the training is not in it",
-        "Scored with the models of people.",
-        "Accuracy on tracks after each epoch, protocol: Tracklets.",
+        "Scored on strangers. Scored with the models of people.",
+        "Scored on walks.",
+        "Accuracy of test people of tracks per epoch, protocol: Tracklets.",
+        "Accuracy of 8 validation people of people per epoch, protocol: Images.",
         "Lines are means over 2 splits, bands one standard deviation.",
         "<h3>others: Images</h3>",
         "Model finetuned of people.",
@@ -79,7 +82,7 @@ def test_a_protocol_without_lists_is_named(inputs: ReportInputs, tmp_path: Path)
     copy = tmp_path / "artifacts"
     shutil.copytree(inputs.artifacts, copy)
     (copy / "evaluate" / "tracks" / "ranking" / "finetuned_video.parquet").unlink()
-    other = ReportInputs(copy, inputs.items, inputs.models, inputs.runs)
+    other = replace(inputs, artifacts=copy)
     assert "No ranked lists were kept of tracks: Tracklets." in build(other, tmp_path / "out")
 
 
@@ -110,5 +113,8 @@ def test_rows_that_no_protocol_sees_are_told(inputs: ReportInputs, tmp_path: Pat
     path = copy / "evaluate" / "others" / "results.json"
     note = "2 rows of query without a person left out"
     path.write_text(json.dumps({**json.loads(path.read_text()), "left_out": [note]}))
-    page = build(ReportInputs(copy, inputs.items, inputs.models, inputs.runs), tmp_path / "out")
+    page = build(
+        replace(inputs, artifacts=copy),
+        tmp_path / "out",
+    )
     assert f"Scored with the models of people. In no query and no gallery: {note}." in page

@@ -17,14 +17,24 @@ from vills.report.inputs import ReportInputs
 
 MODELS = {
     "people": FinetuneConfig(
-        modality="image", initialisations=["pretrained", "scratch"], input_size=list(SIZE)
+        source="people",
+        modality="image",
+        num_val_ids=8,
+        initialisations=["pretrained", "scratch"],
+        input_size=list(SIZE),
     ),
     "tracks": FinetuneConfig(
-        modality="video", split_ids=[0, 1], input_size=list(SIZE), num_frames=2, protocol="video"
+        source="walks",
+        modality="video",
+        split_ids=[0, 1],
+        input_size=list(SIZE),
+        num_frames=2,
+        protocol="video",
     ),
 }
 PROTOCOLS = {"people": ["image"], "tracks": ["video", "image_to_video"], "others": ["image"]}
 ITEMS = {"people": "people", "tracks": "tracks", "others": "people"}
+SOURCES = {"people": "people", "tracks": "walks", "others": "strangers"}
 
 
 def make_artifacts(root: Path) -> ReportInputs:
@@ -32,14 +42,15 @@ def make_artifacts(root: Path) -> ReportInputs:
     artifacts = root / "artifacts"
     for item, model in ITEMS.items():
         config = MODELS[model]
-        write_curated(artifacts / "curated" / item, modality=config.modality)
+        curated = artifacts / "curated" / SOURCES[item]
+        write_curated(curated, modality=config.modality)
         report = {
             "records": 5,
             "damaged": {"count": 0, "files": 5, "named": []},
             "notes": [f"{item}: a <strange> file"],
             "splits": {"query": {"records": 2}},
         }
-        save_json(artifacts / "curated" / item / "report.json", report)
+        save_json(curated / "report.json", report)
         rows = [
             ModelRow("histogram", StripeHistogram),
             *(
@@ -53,7 +64,7 @@ def make_artifacts(root: Path) -> ReportInputs:
         ]
         evaluate_dataset(
             EvaluateConfig(protocols=PROTOCOLS[item], bootstrap=20, num_frames=2, ranks=[1, 5]),
-            splits=load_test_sets(artifacts / "curated" / item, split_ids=[0]),
+            splits=load_test_sets(curated, split_ids=[0]),
             models=rows,
             input_size=SIZE,
             out=artifacts / "evaluate" / item,
@@ -76,14 +87,14 @@ def make_artifacts(root: Path) -> ReportInputs:
         save_json(artifacts / "metrics" / f"finetune_{name}.json", {"fingerprint": f"f{name}" * 9})
     save_json(
         artifacts / "metrics" / "curate.json",
-        {"fingerprint": "c" * 40, "curated": {item: {"records": 5} for item in ITEMS}},
+        {"fingerprint": "c" * 40, "curated": {name: {"records": 5} for name in SOURCES.values()}},
     )
     save_json(
         artifacts / "metrics" / "lse.json",
         {"fingerprint": "d" * 40, "iou": {"people": {"head": 0.5}}},
     )
     export_backbone(make_backbone(), artifacts / "pretrain" / "teacher")
-    return ReportInputs(artifacts, ITEMS, MODELS, root / "runs")
+    return ReportInputs(artifacts, ITEMS, SOURCES, MODELS, root / "runs")
 
 
 def save_json(path: Path, content: Any) -> None:

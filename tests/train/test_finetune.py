@@ -60,7 +60,9 @@ def test_outputs_hold_both_models_and_the_accuracy_of_every_epoch(undisturbed: P
     ]
     accuracy = json.loads((undisturbed / "out" / "accuracy.json").read_text())
     for name in CONFIG.initialisations:
-        assert [row["epoch"] for row in accuracy[name]] == [1, 2, 3]
+        assert [(row["epoch"], row["people"]) for row in accuracy[name]] == [
+            (epoch, "test") for epoch in (1, 2, 3)
+        ]
         # the last epoch is kept, whatever its score
         model = load_reid(undisturbed / "out" / name).eval()
         assert evaluate(model)["mAP"] == pytest.approx(accuracy[name][-1]["mAP"])
@@ -72,7 +74,7 @@ def test_journal_holds_losses_and_accuracy_by_initialisation(undisturbed: Path) 
     steps = [(r.step, sorted(r.metrics)[0].split("/")[0]) for r in content.committed]
     assert steps == [(e, name) for name in CONFIG.initialisations for e in (1, 2, 3)]
     assert "pretrained/loss/identity" in content.committed[0].metrics
-    assert "pretrained/accuracy/mAP" in content.committed[0].metrics
+    assert "pretrained/accuracy/test/mAP" in content.committed[0].metrics
 
 
 def test_initialisations_share_neck_and_classifier_but_not_the_backbone(pretrained: Path) -> None:
@@ -207,8 +209,8 @@ def test_it_learns_the_training_people(
     records = load_journal(tmp_path / "journal.jsonl").committed
     losses = [r.metrics["scratch/loss/total"] for r in records]
     assert losses[-1] < 0.9 * losses[0]
-    assert "scratch/accuracy/mAP" not in records[0].metrics
-    assert "scratch/accuracy/mAP" in records[-1].metrics
+    assert "scratch/accuracy/test/mAP" not in records[0].metrics
+    assert "scratch/accuracy/test/mAP" in records[-1].metrics
 
 
 def test_video_clips_are_fine_tuned_too(walks: ReidData, pretrained: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import torch
 from tests.models.publishers import DEPTH, build_dino
 from tests.train.tuning import CONFIG, save_pretrained
 from vills.config.checks import ConfigError
-from vills.config.curate import SourceConfig
 from vills.config.finetune import FinetuneConfig
 from vills.config.params import Params
 from vills.config.published import PublishedConfig
@@ -21,7 +20,8 @@ from vills.data import finetune_loading
 from vills.models.weights import load_reid
 from vills.pipeline import StageContext, count_loaders
 from vills.pipeline.finetune import STAGE
-from vills.tracking.journal import Journal
+from vills.tracking.journal import Journal, load_journal
+from vills.train.finetuning import Finetuning
 
 
 def build_context(root: Path, config: FinetuneConfig) -> StageContext:
@@ -45,8 +45,7 @@ def build_context(root: Path, config: FinetuneConfig) -> StageContext:
 @pytest.fixture
 def root(curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose walks have two splits, and a file of published weights."""
-    source = SourceConfig(layout="folder", path="walks", role="reid")
-    monkeypatch.setattr(Params, "_check_item", lambda self, stage, name: source)
+    monkeypatch.setattr(Params, "_check_item", lambda self, stage, name: None)
     folder = tmp_path / "artifacts" / "curated" / "walks"
     shutil.copytree(curated / "curated" / "walks", folder)
     splits = [{"train": [3, 7, 8, 20], "test": [30, 31]}, {"train": [30, 31, 3], "test": [7, 8]}]
@@ -90,6 +89,65 @@ def test_every_variant_has_a_model_and_a_curve(root: Path) -> None:
     assert described["1"].startswith("walks, split 1: train 7 of 3 people")
     assert described["1"].endswith("3 rows of people who are not in split 1 left out")
     assert "left out" not in described["0"]
+
+
+HELD_OUT = replace(CONFIG, modality="video", initialisations=["scratch"], epochs=2, num_val_ids=2)
+
+
+def run_held_out(root: Path) -> dict[str, Any]:
+    """The stage with two people held out: who was learned, and what was said."""
+    context = build_context(root, replace(HELD_OUT))
+    STAGE.run(context)
+    out = context.outs["finetune"]
+    return {
+        "num_ids": load_reid(out / "scratch").num_ids,
+        "described": json.loads((out / "data.json").read_text())["0"],
+        "accuracy": json.loads((out / "accuracy.json").read_text())["scratch"],
+        "metrics": json.loads(context.outs["metrics"].read_text()),
+        "journal": [r.metrics for r in load_journal(root / "journal.jsonl").committed],
+        "model": (out / "scratch" / "model.safetensors").read_bytes(),
+    }
+
+
+def test_accuracy_of_held_out_people_is_said_to_be_theirs(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "artifacts/curated/walks/splits.json").unlink()
+    found = run_held_out(root)
+    assert found["num_ids"] == 2  # who is held out is in no classifier
+    assert "train 6 of 2 people" in found["described"]
+    assert "val 6 of 2 people in 2 cameras" in found["described"]
+    assert [(row["epoch"], row["people"]) for row in found["accuracy"]] == [(1, "val"), (2, "val")]
+    assert "last" not in found["metrics"]
+    last = found["accuracy"][-1]
+    assert found["metrics"]["last_val"]["walks"]["scratch"] == {k: last[k] for k in ("mAP", "R-1")}
+    names = {name for metrics in found["journal"] for name in metrics}
+    assert "scratch/accuracy/val/mAP" in names
+    assert not any("accuracy/test" in name for name in names)
+    # killed between two epochs, it goes on to the same bits
+    shutil.rmtree(root / "work")
+    (root / "journal.jsonl").unlink()
+    finish = Finetuning.finish_epoch
+
+    def die(self: Finetuning, evaluate: Any) -> None:
+        finish(self, evaluate)
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Finetuning, "finish_epoch", die)
+        with pytest.raises(KeyboardInterrupt):
+            run_held_out(root)
+    assert run_held_out(root) == found
+
+
+def test_held_out_people_that_cannot_be_scored_are_refused_before_training(root: Path) -> None:
+    config = replace(HELD_OUT)
+    context = build_context(root, config)
+    config.protocol = "ltcc_standard"
+    with pytest.raises(ConfigError, match="num_val_ids = 2 of walks .* needs a query of images"):
+        STAGE.run(context)
+    assert not (root / "work").exists()
 
 
 def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,10 @@ BASELINES = ("histogram", "untrained", "pretrained", "onnx")
 class EvaluateConfig:
     """Retrieval scores of fine-tuned models, beside baselines."""
 
+    source: str = ""
+    """Curated data set that is searched; empty: the entry's own name."""
     model: str = ""
-    """Entry of finetune whose models are scored; empty: that of the data set itself."""
+    """Entry of finetune whose models are scored; empty: that of the entry's own name."""
     protocols: list[str] = field(default_factory=lambda: ["image"])
     """Who searches whom, and what counts; docs/protocols.md describes each."""
     split_ids: list[int] = field(default_factory=lambda: [0])

@@ -21,6 +21,9 @@ TEACHER_OR_STUDENT = ("teacher", "student")
 class FinetuneConfig:
     """Teacher's encoder and resampler, BNNeck, cross-entropy and triplet loss."""
 
+    source: str = ""
+    """Curated data set that is learned; empty: the entry's own name. So market1501_20 can be
+    market1501 with 20 people."""
     modality: str = "image"
     """Inputs: image crops, video tracklets, or mixed (both in every batch, as for BRIAR)."""
     initialisations: list[str] = field(default_factory=lambda: ["pretrained"])
@@ -34,7 +37,12 @@ class FinetuneConfig:
     split_ids: list[int] = field(default_factory=lambda: [0])
     """Splits to train on, one model each (PRID2011 has 0 to 9)."""
     seed: int = 0
-    """Order of samples, augmentation, new layers."""
+    """Order of samples, augmentation, new layers, and who is kept by `num_train_ids`."""
+    num_val_ids: int = 0
+    """Training people held out, to measure accuracy per epoch on: the same ones whatever the seed
+    and `num_train_ids` (0: nobody, and accuracy is that of the test people)."""
+    num_train_ids: int = 0
+    """Training people kept of those that `num_val_ids` leaves, drawn by the seed (0: all)."""
     input_size: list[int] = field(default_factory=lambda: [256, 128])
     """Height and width, px; multiples of the encoder's patch."""
     num_frames: int = 8
@@ -80,6 +88,9 @@ class FinetuneConfig:
     """Weight of the triplet loss; 0: not computed (CAL)."""
     triplet_margin: float = 0.0
     """0 = soft margin."""
+    triplet_scale: float = 0.0
+    """Length that features are brought to for the triplet loss (0: raw features, as PASS and
+    TransReID)."""
     drop_path: float = 0.1
     """Stochastic depth of the last block."""
     flip: float = 0.5
@@ -92,10 +103,12 @@ class FinetuneConfig:
     """Probability of random erasing."""
     jitter: float = 0.0
     """Probability of brightness, contrast and saturation jitter of +-0.3 (0 in the recipes)."""
+    white_balance: float = 0.0
+    """Standard deviation of the log gain of each colour channel, over their mean gain (0: off)."""
     protocol: str = ""
     """Protocol of the accuracy per epoch; empty: image or video, by modality."""
     eval_epochs: int = 1
-    """Test accuracy is recorded every so many epochs (0: only at the end); it selects nothing."""
+    """Accuracy is recorded every so many epochs (0: only at the end); it selects nothing."""
     checkpoint_minutes: float = 5.0
     """Longest time between checkpoints within an epoch (0: after every batch); an epoch ends with
     one."""
@@ -106,6 +119,7 @@ class FinetuneConfig:
         self._check_choices()
         self._check_variants()
         self._check_schedule()
+        self._check_people()
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             raise ConfigError(
                 f"finetune.*.input_size = {list(self.input_size)} is not allowed. Allowed: "
@@ -119,11 +133,35 @@ class FinetuneConfig:
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
         for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs", "triplet_margin"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        check_range("finetune.*.checkpoint_minutes", self.checkpoint_minutes, low=0)
+        for name in ("checkpoint_minutes", "triplet_scale"):
+            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
         for name in ("label_smoothing", "layer_decay", "flip", "erase", "jitter", "drop_path"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
-        for name in ("zoom", "gamma"):
+        for name in ("zoom", "gamma", "white_balance"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
+
+    @property
+    def accuracy_people(self) -> str:
+        """Whose accuracy is measured per epoch: val or test."""
+        return "val" if self.num_val_ids else "test"
+
+    def _check_people(self) -> None:
+        for name, least, remedy in (
+            ("num_val_ids", 2, "hold out 2 people or more: one alone is always found"),
+            ("num_train_ids", self.num_ids, "keep more people, or set num_ids to fewer in a batch"),
+        ):
+            value = getattr(self, name)
+            if value < 0 or 0 < value < least:
+                raise ConfigError(
+                    f"finetune.*.{name} = {value} is not allowed. Allowed: 0, or {least} and more. "
+                    f"What to do: {remedy}."
+                )
+        if self.num_val_ids and self.protocol == "sigset":
+            raise ConfigError(
+                f"finetune.*.num_val_ids = {self.num_val_ids} is not allowed with protocol sigset: "
+                "people of training have no templates. Allowed: 0. What to do: set "
+                "finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0."
+            )
 
     def _check_choices(self) -> None:
         check_choice("finetune.*.modality", self.modality, REID_MODALITIES)
@@ -137,6 +175,12 @@ class FinetuneConfig:
             raise ConfigError(
                 "finetune.*.identity_weight = 0 is not allowed with triplet_weight 0. Allowed: one "
                 "of them above 0. What to do: set one; without a loss nothing is trained."
+            )
+        if self.triplet_scale and not self.triplet_weight:
+            raise ConfigError(
+                f"finetune.*.triplet_scale = {self.triplet_scale} is not allowed with "
+                "triplet_weight 0: nothing would read it. Allowed: 0. What to do: leave it out, or "
+                "set triplet_weight."
             )
 
     def _check_schedule(self) -> None:

@@ -1,5 +1,6 @@
 """All parameters: params.yaml as a typed object."""
 
+import re
 from dataclasses import dataclass, field
 
 from vills.config.checks import ConfigError, check_choice
@@ -15,7 +16,7 @@ from vills.config.report import ReportConfig
 
 @dataclass
 class Params:
-    """One field per stage; finetune and evaluate have one entry per data set."""
+    """One field per stage; finetune and evaluate have entries, each of one data set."""
 
     miniature: MiniatureConfig = field(default_factory=MiniatureConfig)
     """The embedded world."""
@@ -26,15 +27,16 @@ class Params:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     """Self-supervised pre-training."""
     finetune: dict[str, FinetuneConfig] = field(default_factory=dict)
-    """Supervised fine-tuning, by source name."""
+    """Supervised fine-tuning, by entry; without a source, an entry has its data set's name."""
     evaluate: dict[str, EvaluateConfig] = field(default_factory=dict)
-    """Scores, by source name."""
+    """Scores, by entry."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """Tables and pictures."""
 
     def __post_init__(self) -> None:
         for stage in ("finetune", "evaluate"):
-            for name in getattr(self, stage):
+            for name, item in getattr(self, stage).items():
+                item.source = item.source or name
                 self._check_item(stage, name)
         if self.pretrain.probe.source:
             self._check_probe(self.pretrain.probe.source)
@@ -42,10 +44,10 @@ class Params:
             entry.model = entry.model or name
             self._check_model(name, entry.model)
             for protocol in entry.protocols:
-                self._check_protocol(f"evaluate.{name}.protocols entry", name, protocol)
+                self._check_protocol(f"evaluate.{name}.protocols entry", entry.source, protocol)
         for name, trained in self.finetune.items():
             if trained.protocol:
-                self._check_protocol(f"finetune.{name}.protocol", name, trained.protocol)
+                self._check_protocol(f"finetune.{name}.protocol", trained.source, trained.protocol)
 
     def _list_labelled(self) -> list[str]:
         return [key for key, source in self.curate.sources.items() if source.role == "reid"]
@@ -55,15 +57,22 @@ class Params:
         check_choice("pretrain.probe.source", name, self._list_labelled() or ("none yet",), remedy)
 
     def _check_item(self, stage: str, name: str) -> None:
-        sources = self._list_labelled()
-        if name not in sources:
+        own, sources = getattr(self, stage)[name].source, self._list_labelled()
+        if own not in sources:
             raise ConfigError(
-                f"{stage}.{name} has no source. Allowed: {', '.join(sources) or 'none yet'}. "
-                f"What to do: add curate.sources.{name} with role reid, or remove {stage}.{name}."
+                f"{stage}.{name} has no source {own!r}. Allowed: "
+                f"{', '.join(sources) or 'none yet'}. What to do: name one of them in "
+                f"{stage}.{name}.source, add curate.sources.{own} with role reid, or remove "
+                f"{stage}.{name}."
+            )
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ConfigError(
+                f"{stage} entry {name!r} is not allowed. Allowed: letters, digits, _ and -: it "
+                "names a folder and a stage. What to do: rename it."
             )
 
-    def _check_protocol(self, field: str, name: str, protocol: str) -> None:
-        check_layout(field, protocol, self.curate.sources[name].layout)
+    def _check_protocol(self, field: str, source: str, protocol: str) -> None:
+        check_layout(field, protocol, self.curate.sources[source].layout)
 
     def _check_model(self, name: str, model: str) -> None:
         if model not in self.finetune:

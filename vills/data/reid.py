@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 from vills.config.checks import ConfigError
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
+from vills.data.training_people import TrainingPeople
 
 KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tracklet")}
 """Kinds of record that a modality is trained on."""
 NEEDED_OF = {"image": "image", "video": "tracklet", "mixed": "tracklet"}
 """Kind without which there is nothing to train; images alone would be clips that stand still."""
 SPLITS_FILE, ENTRIES_FILE, REPORT_FILE = "splits.json", "entries.parquet", "report.json"
+EVERYBODY = TrainingPeople()
 _PARTS = ("train", "query", "gallery")
 _SHOWN = 5
 
@@ -41,7 +43,9 @@ class ReidData:
     entries: pa.Table | None = None
     """Templates of a sigset: group, name, pid, record_ids; None for other sources."""
     left_out: tuple[str, ...] = ()
-    """Rows that are in none of the three: how many, and why."""
+    """Rows that are in none of these: how many, and why."""
+    val: Manifest | None = None
+    """People held out of train, with records of every kind; None: nobody."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -74,7 +78,7 @@ class ReidData:
     def describe(self) -> str:
         """One line of statistics, with everything that is unusual."""
         parts = []
-        for part in _PARTS:
+        for part in (*_PARTS, *(["val"] if self.val else [])):
             manifest: Manifest = getattr(self, part)
             pids, cameras = manifest.column("pid"), manifest.column("camid")
             people = len(np.unique(pids[pids > 0]))
@@ -96,7 +100,9 @@ class ReidData:
         return "; ".join([text, *unusual])
 
 
-def load_reid_data(folder: Path, *, modality: str, split_id: int = 0) -> ReidData:
+def load_reid_data(
+    folder: Path, *, modality: str, split_id: int = 0, people: TrainingPeople = EVERYBODY
+) -> ReidData:
     """A split of a curated folder, with its training records of `modality`.
 
     Query and gallery hold every kind of record: what a model is trained on must not change who is
@@ -106,12 +112,14 @@ def load_reid_data(folder: Path, *, modality: str, split_id: int = 0) -> ReidDat
         folder: manifest.parquet and shards; splits.json and entries.parquet if the source has them.
         modality: image, video, or mixed (both).
         split_id: which of the splits of splits.json; 0 for a source without.
+        people: how many training people are held out, and how many are learned.
 
     Raises:
         ConfigError: if there is no such split, its training part holds nothing of the modality (of
-            a mixed one: no tracklet), or query or gallery are empty.
+            a mixed one: no tracklet) or fewer than `people` asks for, or query or gallery are
+            empty.
     """
-    return _load(folder, modality=modality, split_id=split_id)
+    return _load(folder, modality=modality, split_id=split_id, people=people)
 
 
 def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
@@ -120,17 +128,17 @@ def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
     Raises:
         ConfigError: if there is no such split, or query or gallery are empty.
     """
-    return _load(folder, modality="", split_id=split_id)
+    return _load(folder, modality="", split_id=split_id, people=EVERYBODY)
 
 
-def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
+def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople) -> ReidData:
     manifest = load_manifest(folder / "manifest.parquet")
     parts, left_out = _split_by_people(manifest, folder, split_id)
     left_out += _find_damage(folder / REPORT_FILE)
     kinds = manifest.column("kind").astype(str)
+    pids, everybody = manifest.column("pid"), parts["train"]
     if modality:
         parts["train"] = parts["train"][np.isin(kinds[parts["train"]], KINDS_OF[modality])]
-    pids = manifest.column("pid")
     # neither strangers nor unknown people are one person to learn
     for part, lowest in (("train", 1), ("query", 0)):
         known = pids[parts[part]] >= lowest
@@ -143,6 +151,9 @@ def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
             found = found[found == NEEDED_OF[modality]]
         if not len(found):
             raise ConfigError(_explain_empty(folder, manifest, part=part, modality=modality))
+    val, parts["train"], others = _draw_people(pids, everybody, parts["train"], people)
+    if others:
+        left_out.append(f"{others:,} rows of train beyond {people.num_train_ids:,} people left out")
     entries = folder / ENTRIES_FILE
     return ReidData(
         folder.name,
@@ -151,7 +162,23 @@ def _load(folder: Path, *, modality: str, split_id: int) -> ReidData:
         split_id=split_id,
         entries=pq.read_table(entries) if entries.is_file() else None,
         left_out=tuple(left_out),
+        val=manifest.take(val) if people.num_val_ids else None,
     )
+
+
+def _draw_people(
+    pids: np.ndarray, everybody: np.ndarray, train: np.ndarray, people: TrainingPeople
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows of who is held out, those of `train` that are learned, and how many are neither.
+
+    Who is held out is drawn from people of every kind of record, so that all modalities hold out
+    the same ones.
+    """
+    everybody = everybody[pids[everybody] > 0]
+    held = people.draw_val(pids[everybody])
+    train = train[~np.isin(pids[train], held)]
+    learned = np.isin(pids[train], people.draw_train(pids[train]))
+    return everybody[np.isin(pids[everybody], held)], train[learned], int((~learned).sum())
 
 
 def _find_damage(report: Path) -> list[str]:
@@ -225,7 +252,7 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
 def _explain_split(source: str, split_id: int, *, allowed: str) -> str:
     return (
         f"split {split_id} of {source} does not exist. Allowed: {allowed}. What to do: set "
-        f"finetune.{source}.split_ids and evaluate.{source}.split_ids to those."
+        f"split_ids to those in the entries of finetune and evaluate whose source is {source}."
     )
 
 
@@ -235,7 +262,10 @@ def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str
     trained = bool(modality) and part == "train"
     wanted = NEEDED_OF[modality] if trained else "record"
     todo = (
-        f"set finetune.{folder.name}.modality to what the data set holds, and " if trained else ""
+        "set modality to what the data set holds in the entries of finetune whose source is "
+        f"{folder.name}, and "
+        if trained
+        else ""
     )
     return (
         f"{folder.name} has no {wanted} in split {part}; it holds {kinds} in {splits}. What to "

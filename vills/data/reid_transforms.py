@@ -29,7 +29,10 @@ def load_inputs(frames: Sequence[np.ndarray], *, size: Sequence[int]) -> np.ndar
 def augment_inputs(
     frames: Sequence[np.ndarray], rng: np.random.Generator, *, config: FinetuneConfig
 ) -> np.ndarray:
-    """uint8 [T, 3, H, W]: resize, flip, pad and crop, jitter, erase; one draw for all frames."""
+    """uint8 [T, 3, H, W]: resized, then changed by one draw for all frames.
+
+    In this order: flip, pad and crop, jitter, white balance, erase.
+    """
     views = _resize_or_zoom(frames, rng, config=config)
     flip, jitter, erase = rng.random(3).tolist()
     if flip < config.flip:
@@ -37,6 +40,8 @@ def augment_inputs(
     views = _pad_and_crop(views, rng, pad=config.pad)
     if jitter < config.jitter:
         _jitter(views, rng)
+    if config.white_balance:
+        _balance(views, rng, deviation=config.white_balance)
     if erase < config.erase:
         _erase(views, rng)
     return np.ascontiguousarray(views.transpose(0, 3, 1, 2))
@@ -77,6 +82,14 @@ def _jitter(views: np.ndarray, rng: np.random.Generator) -> None:
     matrix = compute_color_matrix(draw, np.array(cv2.mean(tall)[:3]))
     if matrix is not None:
         cv2.transform(tall, matrix, dst=tall)
+
+
+def _balance(views: np.ndarray, rng: np.random.Generator, *, deviation: float) -> None:
+    """Another colour of light: a gain per channel, log-normal; their mean is 1."""
+    gains = np.exp(rng.normal(0.0, deviation, 3))
+    table = np.arange(256)[:, None] * (gains / gains.mean())
+    tall = views.reshape(-1, views.shape[2], 3)
+    cv2.LUT(tall, np.clip(np.rint(table), 0, 255).astype(np.uint8)[None], dst=tall)
 
 
 def _erase(views: np.ndarray, rng: np.random.Generator) -> None:

@@ -1,11 +1,25 @@
-"""Test accuracy after an epoch of fine-tuning: recorded (supplement Fig. 2), never selecting."""
+"""Accuracy after an epoch of fine-tuning: recorded (supplement Fig. 2), never selecting.
 
+That of the test people, or of people held out of training if there are any.
+"""
+
+import numpy as np
+
+from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.data.reid import ReidData
 from vills.evaluation.feature_cache import FeatureCache
 from vills.evaluation.features import NetworkFeatures, Sampling
-from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings, get_native_protocol
+from vills.evaluation.protocols import (
+    PROTOCOLS,
+    Protocol,
+    ProtocolError,
+    ProtocolSettings,
+    TestData,
+    get_native_protocol,
+)
 from vills.evaluation.splits import build_test_data
+from vills.evaluation.validation import build_val_data
 from vills.models.reid import ReidModel
 
 RANKS = (1, 5, 10)
@@ -28,7 +42,7 @@ def compute_accuracy(
     Raises:
         ProtocolError: the data set lacks what the protocol needs.
     """
-    test = build_test_data(data)
+    protocol = _find_protocol(data, config)
     features = NetworkFeatures(
         model,
         input_size=config.input_size,
@@ -36,8 +50,11 @@ def compute_accuracy(
         sampling=Sampling("all", config.num_frames),
         workers=workers,
     )
-    protocol = _find_protocol(data, config)
-    result = protocol.run(FeatureCache(features), data=test, settings=ProtocolSettings(ranks=RANKS))
+    result = protocol.run(
+        FeatureCache(features),
+        data=_build_scored(data, protocol),
+        settings=ProtocolSettings(ranks=RANKS),
+    )
     row = result.rows[-1]
     return {name: float(row[name] or 0.0) for name in ("mAP", *(f"R-{rank}" for rank in RANKS))}
 
@@ -46,9 +63,31 @@ def check_accuracy(*, data: ReidData, config: FinetuneConfig) -> None:
     """Refuse, before the first epoch, data that `config.protocol` cannot score.
 
     Raises:
-        ProtocolError: saying what is missing.
+        ProtocolError: saying what test people lack.
+        ConfigError: saying what people held out of training lack.
     """
-    _find_protocol(data, config).check(build_test_data(data), ProtocolSettings())
+    protocol = _find_protocol(data, config)
+    scored = _build_scored(data, protocol)
+    if data.val is None:
+        return protocol.check(scored, ProtocolSettings())
+    try:
+        # whether anybody has a true match is up to the labels, not to features
+        protocol.run(
+            lambda entries, choice: np.ones((len(entries), 1), np.float32),
+            data=scored,
+            settings=ProtocolSettings(ranks=RANKS),
+        )
+    except ProtocolError as error:
+        raise ConfigError(
+            f"finetune.*.num_val_ids = {config.num_val_ids} of {data.name} is not allowed: "
+            f"{str(error).split(' What to do: ')[0]} Allowed: held-out people whom the protocol "
+            "can score. What to do: hold out more, choose another finetune.*.protocol, or set "
+            "num_val_ids to 0."
+        ) from error
+
+
+def _build_scored(data: ReidData, protocol: Protocol) -> TestData:
+    return build_test_data(data) if data.val is None else build_val_data(data, protocol=protocol)
 
 
 def _find_protocol(data: ReidData, config: FinetuneConfig) -> Protocol:

@@ -29,19 +29,27 @@ class IdentityLoss(nn.Module):
 class TripletLoss(nn.Module):
     """Batch-hard triplets over the global batch: farthest positive against nearest negative.
 
-    Anchors: Hermans et al. 2017, PASS. Features are those before the BNNeck, not normalised.
-    An anchor without a positive or a negative does not count.
+    Anchors: Hermans et al. 2017, PASS. Features are those before the BNNeck. An anchor without a
+    positive or a negative does not count.
     """
 
-    def __init__(self, *, margin: float = 0.0) -> None:
-        """Take the margin; 0 = soft margin, log(1 + exp(positive - negative))."""
+    def __init__(self, *, margin: float = 0.0, scale: float = 0.0) -> None:
+        """Take margin and scale.
+
+        Args:
+            margin: 0 = soft margin, log(1 + exp(positive - negative)).
+            scale: length that features are brought to; 0 = they stay as they are.
+        """
         super().__init__()
-        self.margin = margin
+        self.margin, self.scale = margin, scale
 
     def forward(self, features: Tensor, pids: Tensor) -> Tensor:
         """[B, D] features, long [B] identities -> scalar."""
         with torch.autocast(features.device.type, enabled=False):
-            own, everyone, all_pids = features.float(), all_gather(features.float()), _gather(pids)
+            own = features.float()
+            if self.scale:
+                own = self.scale * functional.normalize(own, dim=1)
+            everyone, all_pids = all_gather(own), _gather(pids)
             # Exact differences: the faster |a|^2 + |b|^2 - 2ab cancels for near people.
             distance = torch.cdist(own, everyone, compute_mode="donot_use_mm_for_euclid_dist")
             same = pids[:, None] == all_pids[None]

@@ -39,7 +39,7 @@ def run(context: StageContext) -> None:
         init_process_group()
     config = context.config("evaluate", EvaluateConfig)
     trained = context.config("finetune", FinetuneConfig)
-    splits = load_test_sets(context.inputs["curated"] / context.item, split_ids=config.split_ids)
+    splits = load_test_sets(context.inputs["curated"] / config.source, split_ids=config.split_ids)
     results = evaluate_dataset(
         config,
         splits=splits,
@@ -77,7 +77,11 @@ def build_models(
     for initialisation in reversed(trained.initialisations):
         own = [variant for variant in variants if variant.initialisation == initialisation]
         for variant, splits in assign_splits(
-            own, config.split_ids, same=config.model == context.item, item=context.item
+            own,
+            config.split_ids,
+            same=trained.source == config.source,
+            item=context.item,
+            model=config.model,
         ):
             tuned.append(
                 ModelRow(
@@ -98,15 +102,16 @@ def build_models(
 
 
 def assign_splits(
-    variants: Sequence[Variant], split_ids: Sequence[int], *, same: bool, item: str
+    variants: Sequence[Variant], split_ids: Sequence[int], *, same: bool, item: str, model: str
 ) -> list[tuple[Variant, tuple[int, ...]]]:
     """Which model of one initialisation scores which splits; () = all.
 
     Args:
         variants: models of one initialisation.
         split_ids: splits to score.
-        same: whether the models are of the data set that is scored.
-        item: the data set that is scored.
+        same: whether the models were trained on the data set that is scored.
+        item: entry of evaluate that is scored.
+        model: entry of finetune that trained them.
 
     Raises:
         ConfigError: a split that no model was trained on: people whom another split tests are
@@ -118,10 +123,10 @@ def assign_splits(
     missing = [split for split in split_ids if split not in by_split]
     if missing:
         raise ConfigError(
-            f"evaluate.{item}.split_ids has {missing}, on which finetune.{item} was not trained. "
+            f"evaluate.{item}.split_ids has {missing}, on which finetune.{model} was not trained. "
             f"Allowed: {sorted(by_split)}, since a model of another split has seen the people that "
-            f"this one tests. What to do: add them to finetune.{item}.split_ids, or set "
-            f"evaluate.{item}.model to another data set's."
+            f"this one tests. What to do: add them to finetune.{model}.split_ids, or "
+            f"set evaluate.{item}.model to another data set's."
         )
     return [(by_split[split], (split,)) for split in split_ids]
 

@@ -15,9 +15,11 @@ def run(context: StageContext) -> None:
     from vills.report.build import build_report
     from vills.report.inputs import ReportInputs
 
+    evaluated = context.sections["evaluate"]
     inputs = ReportInputs(
         artifacts=context.inputs["metrics"].parent,
-        items={item: entry.model for item, entry in context.sections["evaluate"].items()},
+        items={item: entry.model for item, entry in evaluated.items()},
+        sources={item: entry.source for item, entry in evaluated.items()},
         models=context.sections["finetune"],
         runs=context.work.parents[2],
     )

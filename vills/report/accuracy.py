@@ -1,4 +1,4 @@
-"""Test accuracy over the epochs of fine-tuning, initialisations overlaid (supplement Fig. 2)."""
+"""Accuracy over the epochs of fine-tuning, initialisations overlaid (supplement Fig. 2)."""
 
 import csv
 from collections.abc import Mapping
@@ -37,20 +37,23 @@ class AccuracyPlot:
 
 
 def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInputs) -> Section:
-    """A figure per fine-tuned data set; its title names the protocol."""
+    """A figure per fine-tuned data set; its title names people and protocol."""
     blocks = []
     for model, config in inputs.models.items():
+        people = f"{config.num_val_ids} validation people" if config.num_val_ids else "test people"
         path = inputs.artifacts / "plots" / f"finetune_{model}.csv"
         plot = build_plot(load_points(path), config)
         if not plot.has_curves:
-            blocks.append(Block(text=f"{model} was measured at its last epoch alone: see Scores."))
+            where = f"{path.stem}.json in artifacts/metrics" if config.num_val_ids else "Scores"
+            text = f"{model} was measured on {people} at its last epoch alone: see {where}."
+            blocks.append(Block(text=text))
             continue
-        protocol = find_title(config, inputs.artifacts / "curated" / model)
-        title = f"{model}, protocol: {protocol}"
+        protocol = find_title(config, inputs.artifacts / "curated" / config.source)
+        title = f"{model}, {people}, protocol: {protocol}"
         picture = build_curves(
             plot.lines, x_label="epoch", columns=2, title=title, bands=plot.bands
         )
-        caption = f"Accuracy on {model} after each epoch, protocol: {protocol}."
+        caption = f"Accuracy of {people} of {model} per epoch, protocol: {protocol}."
         if plot.bands:
             num = len(config.split_ids)
             caption += f" Lines are means over {num} splits, bands one standard deviation."

@@ -13,7 +13,9 @@ class ReportInputs:
 
     artifacts: Path
     items: Mapping[str, str]
-    """Evaluated data set -> entry of finetune whose models were scored."""
+    """Entry of evaluate -> entry of finetune whose models were scored."""
+    sources: Mapping[str, str]
+    """Entry of evaluate -> curated data set that was searched."""
     models: Mapping[str, FinetuneConfig]
     """Entries of finetune."""
     runs: Path

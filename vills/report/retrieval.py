@@ -25,7 +25,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
     blocks: list[Block] = []
     skipped: list[str] = []
     for item in inputs.items:
-        reader = CropReader(inputs.artifacts / "curated" / item)
+        reader = CropReader(inputs.artifacts / "curated" / inputs.sources[item])
         folder = inputs.artifacts / "evaluate" / item / "ranking"
         for row in pick_rows(load_rows(inputs.artifacts, item)):
             name = f"{item}: {row.get('title', row['protocol'])}"

@@ -41,8 +41,9 @@ def build_scores(inputs: ReportInputs) -> Section:
     blocks = [Block(text=SCORES_NOTE), Block(text=marks)]
     blocks.append(Block(heading="mAP / R-1 at a glance", table=overview))
     for item, found in by_item.items():
-        model = inputs.items[item]
-        texts = [f"Scored with the models of {model}."] if model != item else []
+        model, source = inputs.items[item], inputs.sources[item]
+        texts = [f"Scored on {source}."] if source != item else []
+        texts += [f"Scored with the models of {model}."] if model != item else []
         left_out = load_left_out(inputs.artifacts, item)
         texts += [f"In no query and no gallery: {'; '.join(left_out)}."] if left_out else []
         tables = build_score_tables(found)

@@ -1,7 +1,7 @@
 """Fine-tuning (supplement 1): cross-entropy and triplet loss on a pre-trained backbone.
 
 One model per initialisation and split, one after the other. The last epoch is kept, whatever the
-test accuracy of the others was. Any number of processes: a batch is global, they share its rows.
+accuracy of the others was. Any number of processes: a batch is global, they share its rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from vills.tracking.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.determinism import set_determinism
 from vills.train.finetune_model import build_model, check_published
-from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning
+from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning, Point
 from vills.train.monitor import Progress
 from vills.train.results import save_json
 
@@ -48,11 +48,11 @@ def run_finetune(
         config: parameters of the stage; batches are global.
         model_folder: what pre-training wrote: folders teacher and student.
         data: the data set's splits by number, for every one of `config.split_ids`.
-        evaluate: test accuracy of a model on a split; it selects nothing. All ranks call it.
+        evaluate: accuracy of a model on a split; it selects nothing. All ranks call it.
         work: this run's folder for checkpoints, shared by all ranks.
         out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> list of
-            {epoch, **accuracy}), and published.json (what was loaded of published files). Rank 0
-            alone writes, here and in the journal.
+            `Point`), and published.json (what was loaded of published files). Rank 0 alone writes,
+            here and in the journal.
         journal: metrics by epoch under the variant's name, rewound to the checkpoint.
         guard: raises if another attempt owns the run; called before every commit.
         published: files of `config.published` by name.
@@ -100,7 +100,7 @@ def _check_starts(
 
 def _save_results(
     out: Path,
-    accuracy: Mapping[str, list[dict[str, float]]],
+    accuracy: Mapping[str, list[Point]],
     reports: Mapping[str, LoadReport],
 ) -> None:
     save_json(out / ACCURACY, accuracy)

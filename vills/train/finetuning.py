@@ -33,6 +33,8 @@ from vills.train.monitor import Progress
 
 Evaluate = Callable[[ReidModel, int], Mapping[str, float]]
 """(model, split) -> accuracy by name."""
+Point = dict[str, float | str]
+"""{epoch, people (val or test), **accuracy}."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Finetuning:
         self.config, self.model = config, model
         self.variant = list_variants(config)[number]
         self.epoch = 0
-        self.accuracy: list[dict[str, float]] = []
+        self.accuracy: list[Point] = []
         self._number = number
         self._batch = 0
         self._sums: dict[str, float] = {}
@@ -80,7 +82,7 @@ class Finetuning:
             **loading,
         )
         self._identity = IdentityLoss(label_smoothing=config.label_smoothing)
-        self._triplet = TripletLoss(margin=config.triplet_margin)
+        self._triplet = TripletLoss(margin=config.triplet_margin, scale=config.triplet_scale)
         self._optimizer = build_optimizer(model, config)
         self._last_commit = time.monotonic()
 
@@ -132,8 +134,9 @@ class Finetuning:
             self.model.eval()
             found = evaluate(self.model, self.variant.split_id)
             scores = {name: float(value) for name, value in found.items()}
-            self.accuracy.append({"epoch": self.epoch, **scores})
-            means |= {f"accuracy/{name}": value for name, value in scores.items()}
+            people = self.config.accuracy_people
+            self.accuracy.append({"epoch": self.epoch, "people": people, **scores})
+            means |= {f"accuracy/{people}/{name}": value for name, value in scores.items()}
         if is_main():
             self._files.journal.log(self.epoch, means, context=self.variant.name)
         self._commit()
