@@ -1,7 +1,7 @@
 """Parameters of finetune@data set (supplement 1 and 2)."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vills.config.checks import ConfigError, check_choice, check_range, check_subset
 from vills.config.protocols import PROTOCOLS
@@ -64,6 +64,9 @@ class FinetuneConfig:
     """sgd with momentum 0.9 (PASS, TransReID), adam (CAL, SINet), adamw (HAP)."""
     lr: float = 4e-4
     """Peak rate."""
+    lr_of: dict[str, float] = field(default_factory=dict)
+    """Peak rate of an initialisation that another one suits than `lr`: random weights want a larger
+    one than trained ones."""
     bias_lr_factor: float = 1.0
     """Rate of biases over that of weights (PASS, TransReID: 2)."""
     schedule: str = "cosine"
@@ -139,6 +142,10 @@ class FinetuneConfig:
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
         for name in ("zoom", "gamma", "white_balance"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
+
+    def build_for(self, initialisation: str) -> "FinetuneConfig":
+        """The parameters with which an initialisation is trained: its own rate, if it has one."""
+        return replace(self, lr=self.lr_of.get(initialisation, self.lr))
 
     @property
     def accuracy_people(self) -> str:
@@ -222,6 +229,9 @@ class FinetuneConfig:
                     f"{list(self.initialisations)} does not name. Allowed: files that a model "
                     f"starts from. What to do: add {name} to initialisations, or remove it."
                 )
+        for name, rate in self.lr_of.items():
+            check_choice("finetune.*.lr_of key", name, self.initialisations)
+            check_range(f"finetune.*.lr_of.{name}", rate, low=0.0)
         allowed = (*INITIALISATIONS, *self.published)
         check_subset("finetune.*.initialisations", self.initialisations, allowed)
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
