@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup demo test test-slurm torture-slurm check ui real
+.PHONY: help setup demo test test-slurm torture-slurm check ui real evidence-check
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -48,3 +48,6 @@ ui: setup ## the MLflow UI on 127.0.0.1:5000
 
 real: setup ## the same DAG on real inputs, in a work copy: make real VILLS_REAL_DATA=/path
 	bash tests/real/run.sh
+
+evidence-check: setup ## does pre-training help? one seed from nothing (10 minutes, 2 cores); CONTROL=shuffled: it must not
+	@bash tests/evidence/run.sh

@@ -16,6 +16,8 @@ from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConf
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = ROOT / "sweeps"
+PAPER = ["areas", "components", "lambda_grid", "main"]
+OWN = "label_efficiency"
 WEIGHTS = ("feature", "masking", "koleo", "alignment")
 SHARED = (
     ("lambda_grid", "alignment_2", "components", "perceiver"),
@@ -39,7 +41,7 @@ def load_shipped(name: str) -> SweepConfig:
 
 
 def test_the_papers_sweeps_are_there_and_load_beside_params_in_any_order() -> None:
-    assert list_sweeps(SWEEPS) == ["areas", "components", "lambda_grid", "main"]
+    assert list_sweeps(SWEEPS) == sorted([*PAPER, OWN])
     for name in list_sweeps(SWEEPS):
         sweep = load_sweep(name, folder=SWEEPS)
         assert load_profile("tiny").pretrain.max_steps == 12
@@ -124,7 +126,7 @@ def test_tables_read_what_the_profiles_evaluate() -> None:
                     assert column.protocol in config.protocols
                     fars = [f"TAR@{far:g}" for far in config.fars]
                     ranks = [f"R-{rank}" for rank in config.ranks]
-                    assert column.metric in ("mAP", *ranks, *fars)
+                    assert column.metric in ("mAP", "minus_scratch_mAP", *ranks, *fars)
                 else:
                     assert column.evaluate in ("briar2", "briar3")
 
@@ -157,8 +159,19 @@ def test_published_numbers_are_those_of_the_papers_tables() -> None:
     assert gain == pytest.approx(5.1)
 
 
+def test_label_efficiency_trains_every_budget_of_steps_on_its_own_schedule() -> None:
+    base = ("profile=miniature",)
+    batches = {5: 3, 10: 3, 20: 7, 60: 22}
+    for name in load_sweep(OWN, folder=SWEEPS).points:
+        people, steps = (int(text.strip("peolst_")) for text in name.split("_"))
+        entry = build_params(OWN, name, base=base).finetune["market1501"]
+        assert entry.num_train_ids == people >= entry.num_ids
+        assert abs(entry.epochs * batches[people] - steps) <= batches[people] / 2
+        assert {"scratch", "pretrained"} <= set(entry.initialisations)
+
+
 def test_headers_state_table_command_cost_and_source() -> None:
-    for name in list_sweeps(SWEEPS):
+    for name in PAPER:
         head = (SWEEPS / f"{name}.yaml").read_text().split("\ndefaults")[0]
         assert f"python sweeps/launch.py {name}" in head
         for part in ("Table", "Command:", "Cost:", "GPU-hours", "Published:"):
@@ -206,13 +219,14 @@ def test_the_readmes_own_files_load(tmp_path: Path) -> None:
     shipped = load_sweep("lambda_grid", folder=SWEEPS)
     assert list(finer.points) == [*shipped.points, "alignment_3"]
     assert finer.tables == shipped.tables
-    for name in list_sweeps(SWEEPS):
+    for name in PAPER:
         assert f"| `{name}` | Table" in text
+    assert f"| `{OWN}` |" in text
 
 
 def test_an_unknown_sweep_lists_those_that_exist(tmp_path: Path) -> None:
     for name in ("lambda", "areas.yaml", "../sweeps/areas"):
-        with pytest.raises(ConfigError, match="areas, components, lambda_grid, main"):
+        with pytest.raises(ConfigError, match="areas, components, label_efficiency, lambda_grid"):
             load_sweep(name, folder=SWEEPS)
     with pytest.raises(ConfigError, match="Allowed: none"):
         find_sweep("areas", folder=tmp_path)

@@ -11,7 +11,7 @@ from vills.config.checks import ConfigError, check_choice, check_range
 from vills.config.protocols import PROTOCOLS
 
 _KEY = r"[a-z0-9_]+"
-_METRIC = r"mAP|mINP|R-[1-9]\d*|TAR@\d[\d.e-]*"
+_METRIC = r"mAP|mINP|R-[1-9]\d*|TAR@\d[\d.e-]*|minus_scratch_(mAP|R-1)"
 _MEND = "mend it in the sweep's file, or give the override"
 
 
@@ -26,7 +26,7 @@ class ColumnConfig:
     protocol: str
     """Protocol of its row in results.json; docs/protocols.md describes each."""
     metric: str
-    """Column of results.json: mAP, mINP, R-1, TAR@0.001 (a share, not percent)."""
+    """Column of results.json: mAP, mINP, R-1, TAR@0.001 (a share, not percent), minus_scratch_mAP."""
     row: str = "finetuned"
     """Model of results.json: finetuned starts from the point's own pre-training."""
     label: str = ""
@@ -37,7 +37,7 @@ class ColumnConfig:
         check_choice("columns.*.protocol", self.protocol, PROTOCOLS, _MEND)
         for name in ("head", "evaluate", "row"):
             _check_pattern(f"columns.*.{name}", getattr(self, name), r".*\S.*", "some text")
-        allowed = "mAP, mINP, R-k such as R-1, TAR@x such as TAR@0.001"
+        allowed = "mAP, mINP, R-k such as R-1, TAR@x such as TAR@0.001, minus_scratch_mAP"
         _check_pattern("columns.*.metric", self.metric, _METRIC, allowed)
 
 
