@@ -41,7 +41,7 @@ def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
         )
         for k in range(count)
     ]
-    camera = build_camera(config.seed, _FIRST_CAMERA + unit)
+    camera = build_camera(config.seed, _FIRST_CAMERA + unit % config.num_scene_cameras)
     walkers = plan_walkers(actors, rng)
     clutter = plan_clutter(rng, height=HEIGHT, width=WIDTH, count=int(rng.integers(1, 4)))
     add_video(
