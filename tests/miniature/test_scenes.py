@@ -11,6 +11,7 @@ import pytest
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import crop, scene
 from vills.miniature.identity import Group
+from vills.miniature.kinetics import deal_people
 from vills.miniature.layouts import LAYOUTS
 from vills.miniature.overlay import read_frames
 from vills.miniature.people import PRETRAIN_OFFSET
@@ -97,6 +98,31 @@ def test_nobody_of_pre_training_is_in_a_labelled_picture(
             n for n in numbers if n < 2 * PRETRAIN_OFFSET
         }
         assert min(numbers) >= PRETRAIN_OFFSET
+
+
+@pytest.mark.parametrize(("people", "most"), [(24, 3), (2, 2), (7, 7), (240, 6)])
+def test_scenes_go_through_all_people_before_anyone_comes_back(people: int, most: int) -> None:
+    times = np.zeros(people, dtype=int)
+    for cast in deal_people(0, 200, people, most):
+        assert 2 <= len(cast) == len(set(cast)) <= most
+        times[list(cast)] += 1
+        assert np.ptp(times) <= 1
+    assert times.min() >= 1
+
+
+def test_nobody_keeps_to_a_camera_or_to_company() -> None:
+    cameras: dict[int, set[int]] = {}
+    company: dict[int, set[int]] = {}
+    for unit, cast in enumerate(deal_people(0, 200, 24, 3)):
+        for person in cast:
+            cameras.setdefault(person, set()).add(unit % 8)
+            company.setdefault(person, set()).update(cast)
+    assert min(len(seen_by) for seen_by in cameras.values()) >= 5
+    assert min(len(others) for others in company.values()) >= 10
+
+
+def test_more_scenes_leave_the_others_alone() -> None:
+    assert deal_people(0, 30, 24, 5)[:7] == deal_people(0, 7, 24, 5)
 
 
 def find_place(world: Path, config: MiniatureConfig, unit: int) -> np.ndarray:
