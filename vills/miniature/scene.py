@@ -1,5 +1,6 @@
 """A street scene: several people walk through one camera's picture and pass each other."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,8 +72,7 @@ def render_frame(
     Returns:
         uint8 [HEIGHT, WIDTH, 3] RGB and the instances that show, from far to near.
     """
-    place = build_place(seed, camera.index, HEIGHT, WIDTH, _HORIZON)
-    canvas = Canvas(enlarge(place))
+    canvas = Canvas(_build_stage(seed, camera.index).copy())
     painted = []
     spots = [(walker, *_get_spot(walker, time)) for walker in walkers]
     for slot, (walker, x, z) in enumerate(sorted(spots, key=lambda spot: -spot[2]), start=1):
@@ -96,6 +96,13 @@ def render_frame(
     small = shrink(canvas.colour)
     instances = [build_instance(canvas, figure) for figure in painted]
     return develop(camera, small, rng), instances
+
+
+@functools.lru_cache(maxsize=16)
+def _build_stage(seed: int, index: int) -> Image:
+    """Return what camera `index` sees without people, at the painter's size."""
+    place = build_place(seed, index, HEIGHT, WIDTH, _HORIZON)
+    return enlarge(place.cut(0, 0, HEIGHT, WIDTH))
 
 
 def _get_spot(walker: Walker, time: float) -> tuple[float, float]:
