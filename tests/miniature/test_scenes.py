@@ -10,12 +10,14 @@ import pytest
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import crop, scene
+from vills.miniature.camera import build_camera
 from vills.miniature.identity import Group
 from vills.miniature.kinetics import deal_people
 from vills.miniature.layouts import LAYOUTS
 from vills.miniature.overlay import read_frames
-from vills.miniature.people import PRETRAIN_OFFSET
+from vills.miniature.people import PRETRAIN_OFFSET, build_actor
 from vills.miniature.rendering import Unit, render_unit
+from vills.miniature.rng import sample_rng
 from vills.miniature.sink import Sink
 
 UNLABELLED = ("luperson", "kinetics")
@@ -123,6 +125,25 @@ def test_nobody_keeps_to_a_camera_or_to_company() -> None:
 
 def test_more_scenes_leave_the_others_alone() -> None:
     assert deal_people(0, 30, 24, 5)[:7] == deal_people(0, 7, 24, 5)
+
+
+def test_six_walkers_do_not_all_hide_each_other() -> None:
+    assert measure_plain_view(6) > 0.64
+    assert measure_plain_view(3) > 0.7
+
+
+def measure_plain_view(count: int) -> float:
+    """Share of the people in some scenes of `count` of whom nearly all can be seen."""
+    shares = []
+    for number in range(8):
+        rng = sample_rng(7, number)
+        people = range(number * count, (number + 1) * count)
+        actors = [build_actor(0, Group.PRETRAIN, k, 0, person=k) for k in people]
+        walkers, camera = scene.plan_walkers(actors, rng), build_camera(0, 300)
+        for time in np.linspace(-1.5, 1.5, 7):
+            _, found = scene.render_frame(camera, walkers, rng, seed=0, time=float(time))
+            shares += [instance.visible for instance in found]
+    return float(np.mean(np.array(shares) > 0.85))
 
 
 def find_place(world: Path, config: MiniatureConfig, unit: int) -> np.ndarray:

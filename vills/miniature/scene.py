@@ -43,7 +43,10 @@ class Walker:
 
 def plan_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
     """Draw walks that meet in the middle of the picture, at different depths."""
-    depths = np.linspace(4.7, 7.6, len(actors)) + rng.uniform(-0.3, 0.3, size=len(actors))
+    # More than three take more room, so that not everybody hides everybody.
+    room = max(1.0, len(actors) / 3)
+    farthest = 4.7 + 2.9 * min(room, 1.5)
+    depths = np.linspace(4.7, farthest, len(actors)) + rng.uniform(-0.3, 0.3, size=len(actors))
     rng.shuffle(depths)
     walkers = []
     for actor, z in zip(actors, depths, strict=True):
@@ -55,7 +58,7 @@ def plan_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
         walkers.append(
             Walker(
                 actor=actor,
-                x=float(rng.uniform(-0.9, 0.9)),
+                x=float(rng.uniform(-0.9, 0.9)) * room,
                 z=float(z if sideways else max(z, 6.6)),
                 heading=float(heading),
                 phase=float(rng.uniform(0, 2 * np.pi)),
