@@ -14,7 +14,7 @@ from vills.miniature.world import render_world
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
-    render_world(MiniatureConfig(datasets=["kinetics"], num_scenes=4, scene_frames=36), out=out)
+    render_world(MiniatureConfig(datasets=["kinetics"], num_scenes=8, scene_frames=36), out=out)
     return out
 
 

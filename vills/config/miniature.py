@@ -63,6 +63,9 @@ class MiniatureConfig:
     """luperson: unlabelled person crops."""
     num_scenes: int = 24
     """kinetics: mp4 scenes with several walkers."""
+    num_scene_cameras: int = 8
+    """kinetics: cameras that take turns with the scenes; with one for each scene, the place alone
+    would tell who is in it."""
     scene_frames: int = 48
     """kinetics: frames of a scene."""
     people_per_scene: int = 3
@@ -87,6 +90,8 @@ class MiniatureConfig:
         # A pixel's owner is told apart among seven.
         check_range("miniature.people_per_scene", self.people_per_scene, low=2, high=7)
         check_range("miniature.num_cameras", self.num_cameras, low=2, high=6)
+        # Cameras from 12,000 on belong to labelled data sets.
+        check_range("miniature.num_scene_cameras", self.num_scene_cameras, low=1, high=10_000)
         check_range("miniature.image_height", self.image_height, low=48, high=512)
         check_range("miniature.tracklet_frames", self.tracklet_frames, low=2, high=999)
         counts = ("num_outfits", "images_per_camera", "num_luperson_images", "num_scenes")

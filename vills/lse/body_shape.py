@@ -209,8 +209,13 @@ def _draw_capsule(canvas: np.ndarray, start: Floats, stop: Floats, radius: float
 
 
 def _fixed(point: Floats) -> tuple[int, int]:
-    x, y = np.clip(np.round(point * (1 << _SUBPIXEL)), -30_000, 30_000).astype(int)
-    return int(x), int(y)
+    # Plain numbers: hundreds of points are drawn for a picture, each too small for NumPy.
+    x, y = point.tolist()
+    return _fixed_number(x), _fixed_number(y)
+
+
+def _fixed_number(value: float) -> int:
+    return round(min(max(value * (1 << _SUBPIXEL), -30_000.0), 30_000.0))
 
 
 def _fixed_length(value: float) -> int:

@@ -4,15 +4,15 @@ Shapes: H, W of a crop; h, w of the reduced image that is cut; n = 17 COCO keypo
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS
-from vills.lse.body_shape import draw_area, draw_discs, draw_reach
 from vills.lse.crop import Crop, Floats, Image, Labels, Mask, compute_mask_iou
+from vills.lse.places import Places
 from vills.lse.segmenter import AreaMask, AreaMasks, has_positive
-from vills.lse.skeleton import Skeleton, build_skeleton
 
 # Graph cuts grow faster than the image; masks of larger crops are cut small and enlarged.
 WORK_SIDE = 128
@@ -21,16 +21,17 @@ WORK_SIDE = 128
 CORE = {"head": 0.75, "upper_body": 0.5, "lower_body": 0.15}
 BODY = 1.05
 REACH = {"head": 2.5, "upper_body": 2.0, "lower_body": 2.0}
-PERSON_ROUNDS, AREA_ROUNDS = 2, 1
+ROUNDS = 1  # more find nothing better
 
 
 class GrabCutSegmenter:
     """Positive points and the limbs between them are foreground, negative ones background.
 
     Two cuts: the person against the surroundings, once per crop, with every positive keypoint of
-    every area as foreground; then each area against the rest of the person. Radii come from the
-    person's own scale (`vills.lse.body_shape`). GrabCut draws random numbers to start its colour
-    models: they are seeded by record, so that a mask does not depend on what was cut before it.
+    every area as foreground; then each area against the rest of the person, whose colour models it
+    starts from. Radii come from the person's own scale (`vills.lse.body_shape`). GrabCut draws
+    random numbers to start the first models: they are seeded by record, so that a mask does not
+    depend on what was cut before it.
     """
 
     def __init__(self) -> None:
@@ -59,13 +60,12 @@ def _segment_one(crop: Crop, *, points: Floats, labels: Mapping[str, Labels]) ->
     resized = cv2.resize(crop.image, size[::-1], interpolation=cv2.INTER_AREA)
     # GrabCut's Gaussians sit better in a space where distance is visible difference.
     image = np.asarray(cv2.cvtColor(resized, cv2.COLOR_RGB2LAB), np.uint8)
-    small = (points * scale).astype(np.float32)
-    positive = np.any([v == 1 for v in prompts.values()], axis=0)
-    body = build_skeleton(small, valid=positive, height=size[0])
-    person = _cut_person(image, body, areas=list(prompts), seed=crop.seed)
+    places = Places((points * scale).astype(np.float32), size=size)
+    positive: Mask = np.any([v == 1 for v in prompts.values()], axis=0)
+    person = _cut_person(image, places, valid=positive, areas=list(prompts), seed=crop.seed)
     found: AreaMasks = {}
     for area, prompt in prompts.items():
-        cut = _cut_area(image, small, area=area, labels=prompt, person=person, seed=crop.seed)
+        cut = _cut_area(image, places, area=area, labels=prompt, person=person, seed=crop.seed)
         large = cv2.resize(
             cut.mask.astype(np.float32),
             (crop.width, crop.height),
@@ -75,63 +75,91 @@ def _segment_one(crop: Crop, *, points: Floats, labels: Mapping[str, Labels]) ->
     return found
 
 
-def _cut_person(image: Image, body: Skeleton, *, areas: list[str], seed: int) -> Mask:
+_Models = tuple[np.ndarray, np.ndarray]
+"""GrabCut's colours of background and foreground, [1, 65] each; zeros before they are learned."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Person:
+    """The person against the surroundings, and the colours that tell them apart."""
+
+    mask: Mask
+    models: _Models
+
+
+def _cut_person(
+    image: Image, places: Places, *, valid: Mask, areas: list[str], seed: int
+) -> _Person:
     """Separate the person from the surroundings, whatever the area."""
-    size = (image.shape[0], image.shape[1])
-    trimap = np.full(size, cv2.GC_BGD, np.uint8)
+    trimap = np.full(places.size, cv2.GC_BGD, np.uint8)
     for area in areas:
-        trimap[draw_reach(body, area=area, size=size, grow=REACH[area])] = cv2.GC_PR_BGD
+        trimap[places.draw(area, valid=valid, grow=REACH[area], reach=True)] = cv2.GC_PR_BGD
     for area in areas:
-        trimap[draw_area(body, area=area, size=size, grow=BODY)] = cv2.GC_PR_FGD
+        trimap[places.draw(area, valid=valid, grow=BODY)] = cv2.GC_PR_FGD
     for area in areas:
-        trimap[draw_area(body, area=area, size=size, grow=CORE[area])] = cv2.GC_FGD
-    return _grab(image, trimap, rounds=PERSON_ROUNDS, seed=seed)
+        trimap[places.draw(area, valid=valid, grow=CORE[area])] = cv2.GC_FGD
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    return _Person(_grab(image, trimap, models=models, seed=seed), models)
 
 
 def _cut_area(
-    image: Image, points: Floats, *, area: str, labels: Labels, person: Mask, seed: int
+    image: Image, places: Places, *, area: str, labels: Labels, person: _Person, seed: int
 ) -> AreaMask:
     """Separate an area from the rest of the person, from its own prompt v^a alone."""
-    size = (image.shape[0], image.shape[1])
     inside = np.array([name in AREA_KEYPOINTS[area] for name in KEYPOINTS])
     # A keypoint of the area that the prompt denies (literal eq. 4) must not shape the area.
-    skeleton = build_skeleton(
-        points, valid=np.where(inside, labels == 1, labels == 0), height=size[0]
-    )
-    trimap = np.full(size, cv2.GC_BGD, np.uint8)
-    trimap[draw_reach(skeleton, area=area, size=size, grow=REACH[area]) & person] = cv2.GC_PR_BGD
-    expected = draw_area(skeleton, area=area, size=size, grow=BODY)
-    trimap[expected & person] = cv2.GC_PR_FGD
-    core = draw_area(skeleton, area=area, size=size, grow=CORE[area])
+    valid: Mask = np.where(inside, labels == 1, labels == 0)
+    trimap = np.full(places.size, cv2.GC_BGD, np.uint8)
+    reach = places.draw(area, valid=valid, grow=REACH[area], reach=True)
+    trimap[reach & person.mask] = cv2.GC_PR_BGD
+    expected = places.draw(area, valid=valid, grow=BODY)
+    trimap[expected & person.mask] = cv2.GC_PR_FGD
+    core = places.draw(area, valid=valid, grow=CORE[area])
     trimap[core] = cv2.GC_FGD
     for other in AREAS:
         if other != area:
-            away = draw_area(skeleton, area=other, size=size, grow=CORE[other])
+            away = places.draw(other, valid=valid, grow=CORE[other])
             # An arm before the legs stays an arm: positive limbs win over negative ones.
             trimap[away & ~core] = cv2.GC_BGD
-    trimap[draw_discs(skeleton, inside & (labels == 0), size=size, grow=CORE[area])] = cv2.GC_BGD
-    mask = _keep_cores(_grab(image, trimap, rounds=AREA_ROUNDS, seed=seed), core)
+    denied = inside & (labels == 0)
+    trimap[places.draw_discs(denied, valid=valid, grow=CORE[area])] = cv2.GC_BGD
+    # The person's colours sort the pixels; the area's own are then learned from its map.
+    models = person.models[0].copy(), person.models[1].copy()
+    mask = _keep_cores(_grab(image, trimap, models=models, seed=seed), core)
     return AreaMask(mask=mask, score=compute_mask_iou(mask, expected))
 
 
-def _grab(image: Image, trimap: np.ndarray, *, rounds: int, seed: int) -> Mask:
-    """Run GrabCut from a map of sure and probable pixels."""
-    foreground: Mask = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
+def _grab(image: Image, trimap: np.ndarray, *, models: _Models, seed: int) -> Mask:
+    """Run GrabCut from a map of sure and probable pixels.
+
+    Args:
+        image: [H, W, 3].
+        trimap: [H, W].
+        models: where to start from; learned in place.
+        seed: for models that are zeros and have to be found first.
+    """
+    foreground = _is_foreground(trimap)
     # Its colour models need pixels of both kinds; without them the map itself is the answer.
     if foreground.all() or np.count_nonzero(foreground) < 8:
         return foreground
+    mode = cv2.GC_EVAL if models[0].any() else cv2.GC_INIT_WITH_MASK
     cv2.setRNGSeed(seed & 0x7FFFFFFF)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
     result = trimap.copy()
-    cv2.grabCut(image, result, (0, 0, 1, 1), *models, rounds, cv2.GC_INIT_WITH_MASK)
-    cut: Mask = (result == cv2.GC_FGD) | (result == cv2.GC_PR_FGD)
-    return cut
+    cv2.grabCut(image, result, (0, 0, 1, 1), *models, ROUNDS, mode)
+    return _is_foreground(result)
+
+
+def _is_foreground(trimap: np.ndarray) -> Mask:
+    foreground: Mask = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
+    return foreground
 
 
 def _keep_cores(mask: Mask, core: Mask) -> Mask:
     """Drop islands that hold no core, and fill holes of a few pixels."""
     closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    _, parts = cv2.connectedComponents(closed, connectivity=8)
-    kept = np.unique(parts[core & closed.astype(bool)])
-    result: Mask = np.isin(parts, kept[kept > 0])
+    count, parts = cv2.connectedComponents(closed, connectivity=8)
+    kept = np.zeros(count, np.bool_)
+    kept[parts[core]] = True
+    kept[0] = False  # what is not in the mask
+    result: Mask = kept[parts]
     return result

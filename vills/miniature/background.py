@@ -1,13 +1,41 @@
 """Low-saturation, cluttered places: walls with windows, ground with marks, posts and boxes."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vills.miniature.painter import Image
 
 
-def build_background(rng: np.random.Generator, *, height: int, width: int, horizon: float) -> Image:
-    """Return a uint8 [height, width, 3] picture of a place without people.
+@dataclass(frozen=True, slots=True, eq=False)
+class Background:
+    """A place without people; crops see a small piece of it, so only pieces are finished."""
+
+    drawn: NDArray[np.float32]
+    """[H, W, 3] flat colours."""
+    rough: NDArray[np.float32]
+    """[H, W] what is added to them."""
+    light: NDArray[np.float32]
+    """[W] what they are multiplied by."""
+
+    def cut(self, top: int, left: int, height: int, width: int) -> Image:
+        """Return the piece at `top`, `left` as uint8 [height, width, 3]."""
+        # One more pixel on each side, where there is one, for the blur.
+        above, before = min(top, 1), min(left, 1)
+        rows, columns = slice(top - above, top + height + 1), slice(left - before, left + width + 1)
+        piece = self.drawn[rows, columns] + self.rough[rows, columns, None]
+        piece *= self.light[columns, None]
+        soft = cv2.GaussianBlur(piece, (3, 3), 0.8)
+        soft = soft[above : above + height, before : before + width]
+        return np.clip(soft, 0, 255).astype(np.uint8)
+
+
+def build_background(
+    rng: np.random.Generator, *, height: int, width: int, horizon: float
+) -> Background:
+    """Return a place [height, width] without people.
 
     Args:
         rng: decides everything.
@@ -17,21 +45,21 @@ def build_background(rng: np.random.Generator, *, height: int, width: int, horiz
     """
     wall, ground = rng.uniform(95, 190), rng.uniform(80, 170)
     line = int(height * horizon)
-    image = np.empty((height, width, 3), dtype=np.float32)
-    image[:line] = _tint(rng, wall)
-    image[line:] = _tint(rng, ground)
-    image = np.ascontiguousarray(image)
+    image = np.zeros((height, width, 3), dtype=np.float32)
+    cv2.rectangle(image, (0, 0), (width, line - 1), _tint(rng, wall), -1)
+    cv2.rectangle(image, (0, line), (width, height), _tint(rng, ground), -1)
     unit = max(4, height // 16)
     _draw_wall(rng, image, line, unit, wall)
     _draw_ground(rng, image, line, unit, ground)
     _draw_clutter(rng, image, line, unit)
     coarse = rng.normal(0.0, 1.0, size=(height // 4 + 1, width // 4 + 1)).astype(np.float32)
     rough = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    image += np.asarray(rough, dtype=np.float32)[..., None] * 6.0
     light = np.linspace(rng.uniform(0.85, 1.1), rng.uniform(0.85, 1.1), width)
-    image *= light[None, :, None].astype(np.float32)
-    soft = cv2.GaussianBlur(image, (3, 3), 0.8)
-    return np.clip(soft, 0, 255).astype(np.uint8)
+    return Background(
+        drawn=image,
+        rough=np.asarray(rough, dtype=np.float32) * np.float32(6.0),
+        light=light.astype(np.float32),
+    )
 
 
 def _tint(rng: np.random.Generator, grey: float) -> tuple[float, float, float]:

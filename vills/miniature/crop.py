@@ -1,5 +1,6 @@
 """A person crop, as a detector would cut it: slightly off, at times behind somebody else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ def plan_shot(
     camera: Camera,
     size: tuple[int, int],
     rng: np.random.Generator,
-    passers: list[Actor],
+    passers: Sequence[Actor],
     *,
     spread: float = 11.0,
 ) -> Shot:
@@ -119,7 +120,7 @@ def _cut_background(shot: Shot, seed: int, time: float) -> Image:
     drift = 0.10 * time * float(np.sin(shot.yaw))
     left = int((columns - width) * float(np.clip(shot.left + drift, 0.0, 1.0)))
     top = int((rows - height) * shot.top)
-    return enlarge(place[top : top + height, left : left + width])
+    return enlarge(place.cut(top, left, height, width))
 
 
 def _place_passer(

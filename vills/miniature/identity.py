@@ -1,5 +1,6 @@
 """Who a person is, whatever the clothes: body, hair, skin, gait, bag."""
 
+import functools
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -85,6 +86,7 @@ class Identity:
     """+1: at the person's left, -1: at the right."""
 
 
+@functools.lru_cache(maxsize=4096)
 def build_identity(seed: int, group: Group, index: int) -> Identity:
     """Return person `index` of a group; the same for every size of the world."""
     rng = sample_rng(seed, Stream.IDENTITY, group, index)

@@ -1,10 +1,12 @@
 """Kinetics: short mp4 scenes, `train/<video id>_<start>_<end>.mp4`, several people in each."""
 
+import functools
 import string
 from pathlib import Path
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.camera import build_camera
+from vills.miniature.identity import Group
 from vills.miniature.people import build_pretrain_actor
 from vills.miniature.predictions import plan_clutter
 from vills.miniature.rng import Stream, sample_rng
@@ -30,18 +32,12 @@ def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
     stop = start + -(-config.scene_frames // FRAMES_PER_SECOND)
     path = f"train/{name}_{start:06d}_{stop:06d}.mp4"
     most = min(config.people_per_scene, config.num_pretrain_ids)
-    count = int(rng.integers(2, most + 1))
-    # Consecutive scenes go through all people before anyone comes back.
-    first = unit * config.people_per_scene
+    casts = deal_people(config.seed, config.num_scenes, config.num_pretrain_ids, most)
     actors = [
-        build_pretrain_actor(
-            config,
-            (first + k) % config.num_pretrain_ids,
-            int(rng.integers(config.num_outfits)),
-        )
-        for k in range(count)
+        build_pretrain_actor(config, person, int(rng.integers(config.num_outfits)))
+        for person in casts[unit]
     ]
-    camera = build_camera(config.seed, _FIRST_CAMERA + unit)
+    camera = build_camera(config.seed, _FIRST_CAMERA + unit % config.num_scene_cameras)
     walkers = plan_walkers(actors, rng)
     clutter = plan_clutter(rng, height=HEIGHT, width=WIDTH, count=int(rng.integers(1, 4)))
     add_video(
@@ -53,6 +49,28 @@ def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
         num_frames=config.scene_frames,
         key=(config.seed, Stream.SCENE, unit),
     )
+
+
+@functools.lru_cache(maxsize=8)
+def deal_people(
+    seed: int, num_scenes: int, num_people: int, most: int
+) -> tuple[tuple[int, ...], ...]:
+    """Deal two to `most` people to each scene; all have their turn before anyone comes back.
+
+    They are shuffled for each round: nobody keeps to the same camera, or to the same company.
+    """
+    rng = sample_rng(seed, Stream.CAST, Group.PRETRAIN, 1)
+    casts, deck = [], list[int]()
+    for _ in range(num_scenes):
+        cast: list[int] = []
+        count = int(rng.integers(2, most + 1))
+        while len(cast) < count:
+            deck = deck or rng.permutation(num_people).tolist()
+            # Where two rounds meet, whoever is in the scene already waits for the next one.
+            cast.append(next(person for person in deck if person not in cast))
+            deck.remove(cast[-1])
+        casts.append(tuple(cast))
+    return tuple(casts)
 
 
 def finish(config: MiniatureConfig, root: Path) -> None:

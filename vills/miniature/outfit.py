@@ -1,5 +1,6 @@
 """What a person wears: garments, their patterns and which colour sits where."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,7 @@ class Outfit:
     shoe_colour: Colour
 
 
+@functools.lru_cache(maxsize=4096)
 def build_outfit(seed: int, group: Group, person: int, index: int) -> Outfit:
     """Return outfit `index` of a person; colours come from the sets that everybody shares."""
     rng = sample_rng(seed, Stream.OUTFIT, group, person, index)

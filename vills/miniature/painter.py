@@ -3,6 +3,8 @@
 Shape legend: H, W canvas size (supersampled); parts hold `instance * 32 + part`, 0 is background.
 """
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,11 @@ MAX_INSTANCES = 7
 SUPERSAMPLE = 2
 _SHIFT = 4  # fractional bits of polygon corners: limbs move smoothly between frames
 _ARC = np.linspace(0.0, np.pi, 7)
+# Half circles around a tube's ends: shares of the radius across it and along it.
+_FIRST = np.stack((np.cos(_ARC), -np.sin(_ARC)), axis=1)
+_LAST = -_FIRST
+_CIRCLE = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+_ROUND = np.stack((np.cos(_CIRCLE), np.sin(_CIRCLE)), axis=1)
 
 
 def enlarge(image: Image) -> Image:
@@ -50,13 +57,13 @@ class Canvas:
         The matrix maps texture (column, row) to canvas (x, y); outside it, the rim repeats.
         """
         height, width = self.parts.shape
-        left, top = (int(max(0, v)) for v in np.floor(outline.min(axis=0)))
-        right = int(min(width, np.ceil(outline[:, 0].max()) + 1))
-        bottom = int(min(height, np.ceil(outline[:, 1].max()) + 1))
+        # Plain numbers from here on: of a dozen corners, NumPy's calls cost more than its sums.
+        x, y = outline.T.tolist()
+        left, top = max(0, math.floor(min(x))), max(0, math.floor(min(y)))
+        right, bottom = min(width, math.ceil(max(x)) + 1), min(height, math.ceil(max(y)) + 1)
         if left >= right or top >= bottom:
             return
-        shifted = matrix.copy()
-        shifted[:, 2] -= (left, top)
+        shifted = matrix - np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
         size = (right - left, bottom - top)
         warped = cv2.warpAffine(
             texture, shifted, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -67,34 +74,33 @@ class Canvas:
         cv2.copyTo(warped, mask, self.colour[top:bottom, left:right])
         code = self.instance * PARTS_PER_INSTANCE + part if self.instance else 0
         region = self.parts[top:bottom, left:right]
-        np.copyto(region, np.uint8(code), where=mask.view(np.bool_))
+        cv2.fillPoly(region, [corners], code, lineType=cv2.LINE_8, shift=_SHIFT)
 
     def paint_tube(
         self, start: Vector, end: Vector, radii: tuple[float, float], texture: Image, *, part: int
     ) -> None:
         """Paint a tapered capsule; texture rows run from start to end, columns across it."""
-        along = end - start
-        length = float(np.hypot(*along))
-        along = along / length if length > 1e-6 else np.array([0.0, 1.0])
-        # Columns of a texture run to the image's right on a limb that hangs down.
-        across = np.array([along[1], -along[0]])
-        outline = _capsule(start, end, along, across, radii)
+        (x, y), (x_end, y_end) = start.tolist(), end.tolist()
+        length = math.hypot(x_end - x, y_end - y)
+        # Columns of a texture run to the image's right on a limb that hangs down: across it, as
+        # seen along (a, b), is (b, -a).
+        a, b = ((x_end - x) / length, (y_end - y) / length) if length > 1e-6 else (0.0, 1.0)
+        ends = np.array(((x, y), (x_end, y_end)))
+        turns = np.array(((b, -a), (a, b)))
+        outline = np.concatenate(
+            (ends[0] + radii[0] * (_FIRST @ turns), ends[1] + radii[1] * (_LAST @ turns))
+        )
         radius = max(radii)
         rows, columns = texture.shape[:2]
-        matrix = np.stack(
-            (
-                across * 2 * radius / columns,
-                along * max(length, 1.0) / rows,
-                start - across * radius,
-            ),
-            axis=1,
+        wide, long = 2 * radius / columns, max(length, 1.0) / rows
+        matrix = np.array(
+            ((b * wide, a * long, x - b * radius), (-a * wide, b * long, y + a * radius))
         )
         self.paint(outline, texture, matrix, part=part)
 
     def paint_disc(self, centre: Vector, radius: Vector, texture: Image, *, part: int) -> None:
         """Paint an ellipse of half axes `radius` [2], its bounding box filled by the texture."""
-        angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        outline = centre + radius * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+        outline = centre + radius * _ROUND
         rows, columns = texture.shape[:2]
         matrix = np.array(
             [
@@ -103,12 +109,3 @@ class Canvas:
             ]
         )
         self.paint(outline, texture, matrix, part=part)
-
-
-def _capsule(
-    start: Vector, end: Vector, along: Vector, across: Vector, radii: tuple[float, float]
-) -> Vector:
-    cos, sin = np.cos(_ARC)[:, None], np.sin(_ARC)[:, None]
-    first = start + radii[0] * (cos * across - sin * along)
-    last = end + radii[1] * (-cos * across + sin * along)
-    return np.concatenate((first, last))

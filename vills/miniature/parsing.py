@@ -3,6 +3,8 @@
 Shape legend: H, W picture size.
 """
 
+import functools
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,7 @@ def parse(
             taken = number
             if swapped and area != "head":
                 taken = 1 + AREAS.index("lower_body" if area == "upper_body" else "upper_body")
-            labels[instance.areas[area]] = taken
+            np.copyto(labels, np.uint8(taken), where=instance.areas[area])
     labels = _wobble(labels, rng)
     masks = {}
     for number, area in enumerate(AREAS, start=1):
@@ -50,9 +52,15 @@ def _wobble(labels: Labels, rng: np.random.Generator) -> Labels:
     shift = rng.normal(0.0, 1.3, size=nodes).astype(np.float32)
     # The field is stretched over the picture: neighbouring outlines move together.
     down, across = (cv2.resize(s, (width, height), interpolation=cv2.INTER_LINEAR) for s in shift)
-    rows, columns = np.indices((height, width), dtype=np.float32)
+    rows, columns = _build_grid(height, width)
     moved = cv2.remap(labels, columns + across, rows + down, cv2.INTER_NEAREST)
     for _ in range(int(rng.integers(0, 3))):
         x, y = int(rng.integers(width)), int(rng.integers(height))
         cv2.circle(moved, (x, y), int(rng.integers(2, 6)), 0, -1)
     return moved.astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _build_grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rows, columns = np.indices((height, width), dtype=np.float32)
+    return rows, columns

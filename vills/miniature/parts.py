@@ -51,13 +51,15 @@ _AREA_PARTS: dict[str, tuple[Part, ...]] = {
 }
 
 
-def _build_lookup(area: str) -> NDArray[np.bool_]:
-    table = np.zeros(PARTS_PER_INSTANCE, dtype=np.bool_)
-    table[list(_AREA_PARTS[area])] = True
+def _build_lookup() -> NDArray[np.uint8]:
+    table = np.zeros(PARTS_PER_INSTANCE, dtype=np.uint8)
+    for number, area in enumerate(AREAS, start=1):
+        table[list(_AREA_PARTS[area])] = number
     return table
 
 
-AREA_OF_PART: dict[str, NDArray[np.bool_]] = {area: _build_lookup(area) for area in AREAS}
+AREA_NUMBERS = _build_lookup()
+"""[32] area of a part, 1 for the first of AREAS; 0 for a part of none."""
 
 
 def _get_parts(name: str) -> tuple[Part, ...]:

@@ -1,6 +1,7 @@
 """Who lives in the world: people, their numbers, and the cameras that see them."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,12 +62,13 @@ def build_pretrain_actor(config: MiniatureConfig, index: int, outfit: int) -> Ac
     return build_actor(config.seed, Group.PRETRAIN, index, outfit, person=PRETRAIN_OFFSET + index)
 
 
-def build_passers(seed: int) -> list[Actor]:
+@functools.lru_cache(maxsize=8)
+def build_passers(seed: int) -> tuple[Actor, ...]:
     """Return people that get in the way and belong to no data set."""
     numbers = range(_FIRST_PASSER, _FIRST_PASSER + _NUM_PASSERS)
-    return [
+    return tuple(
         build_actor(seed, Group.DISTRACTOR, i, 0, person=DISTRACTOR_OFFSET + i) for i in numbers
-    ]
+    )
 
 
 def build_distractor(config: MiniatureConfig, index: int) -> Actor:

@@ -1,5 +1,6 @@
 """A street scene: several people walk through one camera's picture and pass each other."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,10 @@ class Walker:
 
 def plan_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
     """Draw walks that meet in the middle of the picture, at different depths."""
-    depths = np.linspace(4.7, 7.6, len(actors)) + rng.uniform(-0.3, 0.3, size=len(actors))
+    # More than three take more room, so that not everybody hides everybody.
+    room = max(1.0, len(actors) / 3)
+    farthest = 4.7 + 2.9 * min(room, 1.5)
+    depths = np.linspace(4.7, farthest, len(actors)) + rng.uniform(-0.3, 0.3, size=len(actors))
     rng.shuffle(depths)
     walkers = []
     for actor, z in zip(actors, depths, strict=True):
@@ -54,7 +58,7 @@ def plan_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
         walkers.append(
             Walker(
                 actor=actor,
-                x=float(rng.uniform(-0.9, 0.9)),
+                x=float(rng.uniform(-0.9, 0.9)) * room,
                 z=float(z if sideways else max(z, 6.6)),
                 heading=float(heading),
                 phase=float(rng.uniform(0, 2 * np.pi)),
@@ -71,8 +75,7 @@ def render_frame(
     Returns:
         uint8 [HEIGHT, WIDTH, 3] RGB and the instances that show, from far to near.
     """
-    place = build_place(seed, camera.index, HEIGHT, WIDTH, _HORIZON)
-    canvas = Canvas(enlarge(place))
+    canvas = Canvas(_build_stage(seed, camera.index).copy())
     painted = []
     spots = [(walker, *_get_spot(walker, time)) for walker in walkers]
     for slot, (walker, x, z) in enumerate(sorted(spots, key=lambda spot: -spot[2]), start=1):
@@ -96,6 +99,13 @@ def render_frame(
     small = shrink(canvas.colour)
     instances = [build_instance(canvas, figure) for figure in painted]
     return develop(camera, small, rng), instances
+
+
+@functools.lru_cache(maxsize=16)
+def _build_stage(seed: int, index: int) -> Image:
+    """Return what camera `index` sees without people, at the painter's size."""
+    place = build_place(seed, index, HEIGHT, WIDTH, _HORIZON)
+    return enlarge(place.cut(0, 0, HEIGHT, WIDTH))
 
 
 def _get_spot(walker: Walker, time: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pycocotools.mask as coco
@@ -82,7 +83,9 @@ class Sink:
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """Return the COCO run lengths of a mask [H, W]."""
-    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+    # OpenCV turns pictures faster than NumPy copies them into columns.
+    columns = cv2.transpose(np.ascontiguousarray(mask).view(np.uint8)).T
+    counts: bytes = coco.encode(columns)["counts"]
     return counts
 
 

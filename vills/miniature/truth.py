@@ -5,12 +5,13 @@ Shape legend: H, W picture size; 17 keypoints in COCO order.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vills.areas import AREAS, KEYPOINTS, NUM_KEYPOINTS
 from vills.miniature.painter import PARTS_PER_INSTANCE, SUPERSAMPLE, Canvas
-from vills.miniature.parts import AREA_OF_PART, KEYPOINT_PARTS
+from vills.miniature.parts import AREA_NUMBERS, KEYPOINT_PARTS
 from vills.miniature.walk import Point
 
 _LEAST_PIXELS = 12  # on the supersampled canvas: less of a person is nobody
@@ -56,14 +57,13 @@ def measure(
     low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
     size = np.array([width, height])
     start, stop = np.clip(low, 0, size).astype(int), np.clip(np.ceil(high), 0, size).astype(int)
-    region = canvas.parts[start[1] : stop[1], start[0] : stop[0]] // PARTS_PER_INSTANCE == slot
+    region = _find_slot(canvas.parts[start[1] : stop[1], start[0] : stop[0]], slot)
     pixels = int(np.count_nonzero(region))
     if pixels < _LEAST_PIXELS:
         return None
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    left, top = columns[0] + start[0], rows[0] + start[1]
-    right, bottom = columns[-1] + 1 + start[0], rows[-1] + 1 + start[1]
-    box = np.array([left, top, right, bottom], dtype=np.float32) / np.float32(SUPERSAMPLE)
+    left, top, wide, tall = cv2.boundingRect(region)
+    edges = np.array([left, top, left + wide, top + tall]) + np.tile(start, 2)
+    box = edges.astype(np.float32) / np.float32(SUPERSAMPLE)
     inside = float(np.prod(np.clip(high, 0, size) - np.clip(low, 0, size)) / np.prod(high - low))
     return Painted(slot, person, outfit, joints, box, pixels, inside)
 
@@ -73,18 +73,37 @@ def build_instance(canvas: Canvas, painted: Painted) -> Instance:
     left, top, right, bottom = (int(edge) for edge in painted.box * SUPERSAMPLE)
     region = canvas.parts[top:bottom, left:right]
     own = np.zeros_like(canvas.parts)
-    mine = region // PARTS_PER_INSTANCE == painted.slot
-    own[top:bottom, left:right] = np.where(mine, region % PARTS_PER_INSTANCE, 0)
+    mine = _find_slot(region, painted.slot)
+    own[top:bottom, left:right] = region & mine & (PARTS_PER_INSTANCE - 1)
     shown = int(np.count_nonzero(mine))
-    small = own[::SUPERSAMPLE, ::SUPERSAMPLE]
     return Instance(
         person=painted.person,
         outfit=painted.outfit,
         box=painted.box,
         visible=min(1.0, shown / painted.pixels) * painted.inside,
         keypoints=_find_keypoints(own, painted.joints),
-        areas={area: AREA_OF_PART[area][small] for area in AREAS},
+        areas=_find_areas(own, painted.box),
     )
+
+
+def _find_slot(parts: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
+    """Return 255 where `parts` show figure `slot`, else 0."""
+    low = slot * PARTS_PER_INSTANCE
+    if parts.size == 0:
+        return parts
+    return np.asarray(cv2.inRange(parts, low, low + PARTS_PER_INSTANCE - 1), dtype=np.uint8)
+
+
+def _find_areas(own: NDArray[np.uint8], box: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
+    """Return the areas on the picture, of which all lies in `box`."""
+    small = own[::SUPERSAMPLE, ::SUPERSAMPLE]
+    (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+    numbers = AREA_NUMBERS[small[top:bottom, left:right]]
+    areas = {}
+    for number, area in enumerate(AREAS, start=1):
+        areas[area] = np.zeros(small.shape, dtype=np.bool_)
+        np.equal(numbers, number, out=areas[area][top:bottom, left:right])
+    return areas
 
 
 def _find_keypoints(own: NDArray[np.uint8], joints: dict[str, Point]) -> NDArray[np.float32]:

