@@ -75,7 +75,7 @@ def test_files_that_are_named_exist() -> None:
 
 def test_overrides_and_profiles_that_the_readme_names_are_accepted() -> None:
     for profile in re.findall(
-        r"`(tiny|tiny_sets|miniature|datasets|real|paper_vits|paper_vitb)`", TEXT
+        r"`(tiny|tiny_sets|miniature|evidence|datasets|real|paper_vits|paper_vitb)`", TEXT
     ):
         assert profile in list_profiles()
     load_profile("miniature", ["pretrain.areas=[]"])

@@ -160,11 +160,11 @@ def test_published_numbers_are_those_of_the_papers_tables() -> None:
 
 
 def test_label_efficiency_trains_every_budget_of_steps_on_its_own_schedule() -> None:
-    base = ("profile=miniature",)
     batches = {5: 3, 10: 3, 20: 7, 60: 22}
     for name in load_sweep(OWN, folder=SWEEPS).points:
         people, steps = (int(text.strip("peolst_")) for text in name.split("_"))
-        entry = build_params(OWN, name, base=base).finetune["market1501"]
+        changes = load_sweep(OWN, folder=SWEEPS).list_overrides(name)
+        entry = load_profile("miniature", changes).finetune["market1501"]
         assert entry.num_train_ids == people >= entry.num_ids
         assert abs(entry.epochs * batches[people] - steps) <= batches[people] / 2
         assert {"scratch", "pretrained"} <= set(entry.initialisations)

@@ -7,11 +7,19 @@ if [ ! -d "${VILLS_REAL_DATA:-}" ]; then
   echo "VILLS_REAL_DATA = '${VILLS_REAL_DATA:-}' is no folder. What to do: make real VILLS_REAL_DATA=/path/to/it" >&2
   exit 2
 fi
-export VILLS_DATA VILLS_WEIGHTS
-VILLS_DATA=$(cd "$VILLS_REAL_DATA" && pwd)
-VILLS_WEIGHTS=$VILLS_DATA/weights
+origin=$(cd "$VILLS_REAL_DATA" && pwd)
+export VILLS_DATA=$PWD/real/inputs VILLS_WEIGHTS=$origin/weights
 
 mkdir -p real/data/inventories
+# Nobody of the test is among the unlabelled: `folder` learns the first half of the sorted people.
+rm -rf real/inputs && mkdir -p real/inputs/reid/pku_train real/inputs/mot
+cp -r --no-preserve=mode "$origin/video" real/inputs/
+cp -r --no-preserve=mode "$origin/mot/TUD-Stadtmitte" real/inputs/mot/
+cp -r --no-preserve=mode "$origin/reid/pku" real/inputs/reid/
+people=$(cd real/inputs/reid/pku && ls -- *_c*_v*.jpg | cut -d_ -f1 | sort -u)
+for person in $(echo "$people" | head -n $(($(echo "$people" | wc -l) / 2))); do
+  cp real/inputs/reid/pku/"$person"_* real/inputs/reid/pku_train/
+done
 cp dvc.yaml .dvcignore real/
 rm -rf real/vills && cp -r vills real/vills
 cd real
@@ -25,5 +33,5 @@ vills configure profile=real "$@"
 for source in crops street walks pku; do vills data register "$source"; done
 dvc repro
 vills scores
-python ../tests/real/score_tracklets.py "$VILLS_DATA"
+python ../tests/real/score_tracklets.py "$origin"
 echo "report: $PWD/report/index.html"

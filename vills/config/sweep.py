@@ -26,7 +26,7 @@ class ColumnConfig:
     protocol: str
     """Protocol of its row in results.json; docs/protocols.md describes each."""
     metric: str
-    """Column of results.json: mAP, mINP, R-1, TAR@0.001 (a share, not percent), minus_scratch_mAP."""
+    """Column of results.json: mAP, mINP, R-1, TAR@0.001 (a share), minus_scratch_mAP."""
     row: str = "finetuned"
     """Model of results.json: finetuned starts from the point's own pre-training."""
     label: str = ""

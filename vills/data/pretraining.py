@@ -49,6 +49,8 @@ class PretrainSteps(Dataset[PretrainBatch]):
                 )
         self._data = data
         self._config = config
+        # LSE views serve L^f alone: without it they are not cut
+        self._areas = config.areas if config.feature_weight else []
         self._sampler = build_pretrain_sampler(data, config)
         self._rank, self._world_size = rank, world_size
 
@@ -92,7 +94,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
 
     def _build_images(self, rows: Rows) -> Arrays:
         config, views = self._config, self._config.views
-        grid, areas, count = self._grid(views.global_size), config.areas, len(rows)
+        grid, areas, count = self._grid(views.global_size), self._areas, len(rows)
         images = self._empty_views((2, count), views.global_size)
         masks = np.zeros((2, count, grid[0] * grid[1]), dtype=bool)
         lse = self._empty_views((len(areas), views.lse_views, count), views.lse_size)
@@ -144,7 +146,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
             key = (config.seed, VIDEO_STREAM, epoch, index)
             rng = sample_rng(*key)
             clip = int(rng.choice(self._data.tracklets_of[index]))
-            cached = self._data.clips.cached_frames(clip) if config.areas else None
+            cached = self._data.clips.cached_frames(clip) if self._areas else None
             size = self._data.clips.num_frames(clip)
             clips = sample_clips(
                 size,
@@ -163,10 +165,10 @@ class PretrainSteps(Dataset[PretrainBatch]):
                 to_channels(apply_view(pixels, draw, size=views.frame_size), out=frames[v, b])
                 if config.masking_weight:
                     masks[v, b] = sample_block_mask(rng, grid=grid, config=config.masking)
-            if config.areas:
+            if self._areas:
                 parts.append(self._build_clip_lse(clip, clips[0], key=key))
         arrays = {"frames": frames, "frame_index": chosen, "frame_masks": masks}
-        if config.areas:
+        if self._areas:
             names = ("clip_lse", "clip_lse_weight", "clip_lse_index")
             stacks = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
             arrays |= dict(zip(names, stacks, strict=True))
@@ -185,7 +187,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
         An area's frames are those with its mask, spread over the clip if there are more than Tl,
         filled up with others of weight 0.
         """
-        areas, length = self._config.areas, self._config.views.lse_frames
+        areas, length = self._areas, self._config.views.lse_frames
         lse = self._empty_views((len(areas), length), self._config.views.lse_size)
         weight = np.zeros((len(areas), length), dtype=np.float32)
         index = np.zeros((len(areas), length), dtype=np.int64)
