@@ -78,8 +78,7 @@ def run_finetune(
         for number, variant in enumerate(list_variants(config)):
             split = data[variant.split_id]
             model = build_model(config, variant.initialisation, num_ids=split.num_ids, **starts)
-            own = config.build_for(variant.initialisation)
-            run = Finetuning(own, number, model=model, data=split, files=files, loading=loading)
+            run = Finetuning(config, number, model=model, data=split, files=files, loading=loading)
             run.train(flag, evaluate=evaluate, progress=progress)
             if is_main():
                 export_reid(run.model, out / variant.name)

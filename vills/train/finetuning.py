@@ -66,8 +66,8 @@ class Finetuning:
 
         `loading` holds what only changes the speed of `FinetuneLoader`.
         """
-        self.config, self.model = config, model
         self.variant = list_variants(config)[number]
+        self.config, self.model = config.build_for(self.variant.initialisation), model
         self.epoch = 0
         self.accuracy: list[Point] = []
         self._number = number
@@ -83,7 +83,7 @@ class Finetuning:
         )
         self._identity = IdentityLoss(label_smoothing=config.label_smoothing)
         self._triplet = TripletLoss(margin=config.triplet_margin, scale=config.triplet_scale)
-        self._optimizer = build_optimizer(model, config)
+        self._optimizer = build_optimizer(model, self.config)
         self._last_commit = time.monotonic()
 
     def train(self, flag: InterruptFlag, *, evaluate: Evaluate, progress: Progress | None) -> None:
