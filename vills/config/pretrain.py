@@ -11,7 +11,7 @@ from vills.config.published import PublishedConfig
 MODALITIES = ("image", "image+video")
 READINGS = ("default", "literal")
 CENTERINGS = ("ema", "sinkhorn")
-ALIGNMENTS = ("pairs", "index")
+ALIGNMENTS = ("pairs", "index", "both")
 VIDEO_UNITS = ("video", "tracklet")
 TOKENS = ("coarse", "roles")
 VIEW_TIMES = ("same", "apart")
@@ -178,7 +178,7 @@ class PretrainConfig:
     """lambda_4 of eq. 12."""
     alignment: str = "pairs"
     """Eq. 11 as CLIP's InfoNCE over the videos of a step (pairs), or as printed: h^v and h^i
-    classify the index y of the video (index)."""
+    classify the index y of the video (index); or the sum of both readings."""
     alignment_tokens: str = "coarse"
     """What L^a aligns: the coarse token, or all spatial role tokens side by side, as fine-tuning
     uses them (roles)."""
@@ -255,7 +255,12 @@ class PretrainConfig:
     @property
     def aligns_index(self) -> bool:
         """Whether L^a classifies the index of the video; the literal reading does."""
-        return self.alignment == "index" or self.reading == "literal"
+        return self.alignment != "pairs" or self.reading == "literal"
+
+    @property
+    def aligns_pairs(self) -> bool:
+        """Whether L^a pairs videos with their frames."""
+        return self.alignment != "index" and self.reading != "literal"
 
     def _check_modalities(self) -> None:
         if self.modalities == "image" and self.probe.every_steps and not self.probe.source:

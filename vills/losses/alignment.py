@@ -1,6 +1,6 @@
 """L^a, the alignment loss (eq. 11), in both readings.
 
-Legend: V videos of this rank, W ranks, E bottleneck, C videos to classify against.
+Legend: V videos of this rank, W ranks, E bottleneck, C videos that are classified against.
 """
 
 import torch
@@ -45,13 +45,10 @@ class VideoIndexLoss(nn.Module):
     Both sides of both global views meet the same classes. A model that knows nothing scores ln(C).
     """
 
-    def forward(
-        self, video: Tensor, frame: Tensor, scale: Tensor, classes: Tensor, labels: Tensor
-    ) -> Tensor:
-        """[2, V, E] unit vectors of clips and frames, scale [], classes [C, E], labels long [V]."""
+    def forward(self, video: Tensor, frame: Tensor, labels: Tensor) -> Tensor:
+        """[2, V, C] logits of clips and of frames, long [V] index of the video -> scalar."""
         with torch.autocast(video.device.type, enabled=False):
-            rows = torch.cat([video, frame]).float()  # [4, V, E]
-            logits = scale.float() * rows @ classes.float().T  # [4, V, C]
-            targets = labels.repeat(len(rows))
+            logits = torch.cat([video, frame]).float()  # [4, V, C]
+            targets = labels.repeat(len(logits))
             total = functional.cross_entropy(logits.flatten(0, 1), targets, reduction="sum")
             return global_mean(total, torch.tensor(float(len(targets)), device=total.device))

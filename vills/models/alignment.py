@@ -17,7 +17,7 @@ from vills.data.rng import sample_rng
 from vills.distributed import all_gather
 from vills.models.heads import MIN_NORM, Trunk
 from vills.models.norm import GlobalBatchNorm1d
-from vills.models.output import AlignmentPairs
+from vills.models.output import AlignmentPairs, IndexLogits
 from vills.models.shapes import fold_rows
 
 _MAX_LOG_SCALE = math.log(100.0)
@@ -26,7 +26,7 @@ _STREAM = 40
 
 
 class ShallowHead(nn.Module):
-    """A batch norm and at most one linear map: what L^a asks for has to be in the tokens.
+    """At most a batch norm and a linear map: what L^a asks for has to be in the tokens.
 
     The paper's MLP (supplement 2) can solve L^a by itself, and the tokens learn little of it.
     """
@@ -48,62 +48,58 @@ class ShallowHead(nn.Module):
         return functional.normalize(x.float(), dim=-1, eps=MIN_NORM)
 
 
-class AlignmentHeads(nn.Module):
-    """h^v and h^i, the learned temperature of their logits, and the classes of the index reading.
+class PairHeads(nn.Module):
+    """h^v and h^i of the reading in pairs, with the learned temperature of CLIP's logits."""
 
-    Index reading: one unit vector per video serves both heads, so that a video and its frames meet
-    in one place, and stands for the videos that a step does not hold.
+    def __init__(self, width: int, heads: HeadConfig) -> None:
+        """Build both heads; the scale starts at 1 / .07 and ends at 100 at most (CLIP)."""
+        super().__init__()
+        self.video_head = _build_head(width, heads)
+        self.image_head = _build_head(width, heads)
+        # [1], not []: DeepSpeed broadcasts parameters as bytes, which a 0-D tensor refuses.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(1.0 / 0.07)]))
+
+    def forward(self, video: Tensor, frame: Tensor) -> AlignmentPairs:
+        """[2, V, n * D] tokens of clips and of frames, both global views -> unit vectors."""
+        scale = self.log_scale[0].clamp(max=_MAX_LOG_SCALE).exp()
+        return AlignmentPairs(_apply(self.video_head, video), _apply(self.image_head, frame), scale)
+
+
+class IndexHeads(nn.Module):
+    """h^v and h^i of eq. 11 as printed: logits of the index y of the video.
+
+    Each side has a batch norm of its own before the classifier (a BNNeck, with which fine-tuning
+    goes on), behind the layers that the pairs have too. Both share the classifier, so that a video
+    and its frames meet in one place; its rows stand for the videos that a step does not hold.
     """
 
     def __init__(
-        self,
-        width: int,
-        heads: HeadConfig,
-        *,
-        tokens: Sequence[int],
-        num_videos: int = 0,
-        num_samples: int = 0,
-        seed: int = 0,
+        self, width: int, heads: HeadConfig, *, num_videos: int, num_samples: int, seed: int
     ) -> None:
-        """Build both heads; the scale starts at 1 / .07 and ends at 100 at most (CLIP).
-
-        Args:
-            width: D.
-            heads: sizes.
-            tokens: indices of the role tokens that are aligned, n of them.
-            num_videos: classes of the index reading; 0 = pairs.
-            num_samples: classes beside those of the step; 0 = all.
-            seed: of their draw.
-        """
+        """Build for `num_videos` classes; `num_samples` as `pretrain.alignment_samples`."""
         super().__init__()
-        self.tokens, self.num_samples, self.seed = list(tokens), num_samples, seed
-        self.video_head = _build_head(len(self.tokens) * width, heads)
-        self.image_head = _build_head(len(self.tokens) * width, heads)
-        # [1], not []: DeepSpeed broadcasts parameters as bytes, which a 0-D tensor refuses.
-        self.log_scale = nn.Parameter(torch.tensor([math.log(1.0 / 0.07)]))
-        self.classes: nn.Parameter | None = None
-        if num_videos:
-            size = heads.bottleneck if heads.alignment_layers else len(self.tokens) * width
-            self.classes = nn.Parameter(torch.empty(num_videos, size))
-            nn.init.trunc_normal_(self.classes, std=0.02)
+        self.num_samples, self.seed = num_samples, seed
+        layers = heads.alignment_layers
+        size = heads.bottleneck if layers else width
+        sides = ("video", "image")
+        self.layers = nn.ModuleDict({s: _build_head(width, heads) for s in sides if layers})
+        self.norms = nn.ModuleDict({s: GlobalBatchNorm1d(size, bias=False) for s in sides})
+        self.classes = nn.Parameter(torch.empty(num_videos, size))
+        nn.init.normal_(self.classes, std=0.001)
 
-    def forward(self, video: Tensor, frame: Tensor, batch: PretrainBatch) -> AlignmentPairs:
-        """Tokens [2, V, L, D] of z^v and z^vi of both global views -> unit vectors."""
-        sides = [
-            fold_rows(_apply(head, source[:, :, self.tokens].flatten(0, 1).flatten(1)), (2, -1))
-            for head, source in ((self.video_head, video), (self.image_head, frame))
-        ]
-        scale = self.log_scale[0].clamp(max=_MAX_LOG_SCALE).exp()
-        if self.classes is None:
-            return AlignmentPairs(sides[0], sides[1], scale)
+    def forward(self, video: Tensor, frame: Tensor, batch: PretrainBatch) -> IndexLogits:
+        """[2, V, n * D] tokens of clips and of frames, both global views -> logits."""
         chosen, labels = self._choose(batch)
-        rows = self.classes if chosen is None else self.classes[chosen]
-        classes = functional.normalize(rows.float(), dim=-1)
-        return AlignmentPairs(sides[0], sides[1], scale, classes, labels)
+        classes = self.classes if chosen is None else self.classes[chosen]
+        logits = []
+        for side, tokens in (("video", video), ("image", frame)):
+            x = _apply(self.layers[side], tokens) if side in self.layers else tokens
+            rows = self.norms[side](x.flatten(0, 1))
+            logits.append(fold_rows(functional.linear(rows, classes), x.shape[:2]))
+        return IndexLogits(logits[0], logits[1], labels)
 
     def _choose(self, batch: PretrainBatch) -> tuple[Tensor | None, Tensor]:
         """Videos to classify against long [C] (None: all), the same on all ranks, and labels."""
-        assert self.classes is not None
         assert batch.video_ids is not None
         own, count = batch.video_ids, len(self.classes)
         if not self.num_samples or self.num_samples >= count:
@@ -111,8 +107,54 @@ class AlignmentHeads(nn.Module):
         rng = sample_rng(self.seed, _STREAM, batch.step)
         drawn = torch.from_numpy(rng.choice(count, size=self.num_samples, replace=False))
         with torch.no_grad():
-            chosen = torch.cat([all_gather(own), drawn.to(own.device)]).unique()  # type: ignore[no-untyped-call]
+            everyone = torch.cat([all_gather(own), drawn.to(own.device)])
+            chosen: Tensor = everyone.unique()  # type: ignore[no-untyped-call]
         return chosen, torch.searchsorted(chosen, own)
+
+
+class AlignmentHeads(nn.Module):
+    """Heads of L^a in the readings that are on, over the same role tokens."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: HeadConfig,
+        *,
+        tokens: Sequence[int],
+        pairs: bool = True,
+        num_videos: int = 0,
+        num_samples: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Build for the role `tokens` (indices).
+
+        Args:
+            width: D.
+            heads: sizes.
+            tokens: indices of the role tokens that are aligned, n of them.
+            pairs: whether videos are paired with their frames.
+            num_videos: classes of the index reading; 0 = off.
+            num_samples: classes beside those of the step; 0 = all.
+            seed: of their draw.
+        """
+        super().__init__()
+        self.tokens = list(tokens)
+        size = len(self.tokens) * width
+        self.pairs = PairHeads(size, heads) if pairs else None
+        self.index: IndexHeads | None = None
+        if num_videos:
+            self.index = IndexHeads(
+                size, heads, num_videos=num_videos, num_samples=num_samples, seed=seed
+            )
+
+    def forward(
+        self, video: Tensor, frame: Tensor, batch: PretrainBatch
+    ) -> tuple[AlignmentPairs | None, IndexLogits | None]:
+        """Tokens [2, V, L, D] of z^v and z^vi of both global views -> what L^a compares."""
+        sides = [source[:, :, self.tokens].flatten(2) for source in (video, frame)]
+        pairs = None if self.pairs is None else self.pairs(*sides)
+        index = None if self.index is None else self.index(*sides, batch)
+        return pairs, index
 
 
 def _build_head(width: int, heads: HeadConfig) -> nn.Module:
@@ -122,5 +164,7 @@ def _build_head(width: int, heads: HeadConfig) -> nn.Module:
 
 
 def _apply(head: nn.Module, tokens: Tensor) -> Tensor:
-    out: Tensor = head(tokens, role="coarse") if isinstance(head, Trunk) else head(tokens)
-    return out
+    """[2, V, n * D] -> [2, V, E] unit vectors."""
+    rows = tokens.flatten(0, 1)
+    out: Tensor = head(rows, role="coarse") if isinstance(head, Trunk) else head(rows)
+    return fold_rows(out, tokens.shape[:2])

@@ -136,15 +136,16 @@ class VillsNetwork(nn.Module):
             drop_path=self.drop_path if self.training else 0.0,
             frame_in_clip=self.frame_in_clip,
         ).encode(batch)
-        alignment = None
+        alignment = index = None
         if student and self.alignment_heads is not None:
             video, frame = (sources[name].roles for name in ("video", "frame"))
-            alignment = self.alignment_heads(video, frame, batch)
+            alignment, index = self.alignment_heads(video, frame, batch)
         return NetworkOutput(
             tokens={name: source.roles for name, source in sources.items()},
             features=self._project_features(sources),
             masked=self._project_masked(sources, student=student),
             alignment=alignment,
+            index=index,
         )
 
     def _project_features(
@@ -235,9 +236,11 @@ def build_network(config: PretrainConfig, *, num_videos: int = 0) -> VillsNetwor
 
     `num_videos` is the number of classes of `alignment=index`.
     """
+    assert num_videos or not (config.aligns_index and config.alignment_weight)
     roles = build_roles(config.areas, temporal=False)
     alignment = {
         "tokens": list(roles.values()) if config.alignment_tokens == "roles" else [COARSE],
+        "pairs": config.aligns_pairs,
         "num_videos": num_videos if config.aligns_index else 0,
         "num_samples": config.alignment_samples,
         "seed": config.seed,

@@ -43,10 +43,18 @@ class AlignmentPairs:
     """[2, V, E]."""
     scale: Tensor
     """[], what cosines are multiplied with, at most 100."""
-    classes: Tensor | None = None
-    """[C, E] unit vectors of the videos to classify against, in the index reading."""
-    labels: Tensor | None = None
-    """long [V], places of this rank's videos in `classes`."""
+
+
+@dataclass(frozen=True)  # no slots, as below
+class IndexLogits:
+    """Logits of the index of the video (eq. 11 as printed)."""
+
+    video: Tensor
+    """[2, V, C], global views."""
+    frame: Tensor
+    """[2, V, C]."""
+    labels: Tensor
+    """long [V], places of this rank's videos among the C."""
 
 
 @dataclass(frozen=True)  # no slots: ZeRO-3's forward hooks look into the output with vars()
@@ -60,4 +68,6 @@ class NetworkOutput:
     masked: dict[str, MaskedTokens] = field(default_factory=dict)
     """Source -> masked tokens; empty if the masking term is off."""
     alignment: AlignmentPairs | None = None
-    """Student only; None if the alignment term is off."""
+    """Student only; None if the alignment term, or its reading in pairs, is off."""
+    index: IndexLogits | None = None
+    """Student only; None if the alignment term, or its index reading, is off."""

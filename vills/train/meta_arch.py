@@ -7,7 +7,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from vills.losses.koleo import KoLeoLoss
 from vills.losses.masked import MaskedTokenLoss
 from vills.models.backbone import Backbone
 from vills.models.network import VillsNetwork, build_network
-from vills.models.output import AlignmentPairs, NetworkOutput
+from vills.models.output import NetworkOutput
 from vills.models.published import LoadReport, load_published
 from vills.models.roles import COARSE
 from vills.train.ema import update_teacher
@@ -140,18 +140,17 @@ class SSLMetaArch:
         if "koleo" in self.weights:
             terms["koleo"] = self._koleo(self._collect_koleo(student))
         if "alignment" in self.weights and student.alignment is not None:
-            terms["alignment"] = self._align(student.alignment)
+            pairs = student.alignment
+            terms["alignment"] = self._alignment(pairs.video, pairs.frame, pairs.scale)
+        if "alignment" in self.weights and student.index is not None:
+            logits = student.index
+            terms["index"] = self._video_index(logits.video, logits.frame, logits.labels)
         return terms
 
-    def _align(self, pairs: AlignmentPairs) -> Tensor:
-        sides = pairs.video, pairs.frame, pairs.scale
-        if pairs.classes is None or pairs.labels is None:
-            return cast(Tensor, self._alignment(*sides))
-        return cast(Tensor, self._video_index(*sides, pairs.classes, pairs.labels))
-
     def compute_weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Terms times their lambda."""
-        return {name: self.weights[name] * term for name, term in terms.items()}
+        """Terms times their lambda; both readings of eq. 11 have lambda_4."""
+        weights = self.weights | {"index": self.weights.get("alignment", 0.0)}
+        return {name: weights[name] * term for name, term in terms.items()}
 
     def compute_total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Eq. 12, the one weighted sum."""
