@@ -32,12 +32,12 @@ def step(
 
 
 def train(config: PretrainConfig, *, steps: int = 3, lr: float = 1e-3) -> list[dict[str, float]]:
-    arch = SSLMetaArch(config)
+    arch = SSLMetaArch(config, num_videos=8)
     return [step(arch, build_batch(config, step=i), lr=lr) for i in range(steps)]
 
 
 def compute_gradients(config: PretrainConfig) -> dict[str, Tensor | None]:
-    arch = SSLMetaArch(config)
+    arch = SSLMetaArch(config, num_videos=8)
     output = arch.compute_losses(build_batch(config), teacher_temperature=TEMPERATURE)
     named = dict(arch.student.named_parameters())
     total = arch.compute_total(output.terms)
@@ -55,7 +55,6 @@ def reach(gradients: Mapping[str, Tensor | None]) -> set[str]:
 
 
 BODY = {"backbone.encoder", "backbone.resampler", "backbone.frame_embedding"}
-ALIGNMENT = {f"alignment_heads.{name}" for name in ("video_head", "image_head", "log_scale")}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,7 @@ ALIGNMENT = {f"alignment_heads.{name}" for name in ("video_head", "image_head", 
         # h^m predicts patches before R
         ("masking", {"backbone.encoder", "masking_heads"}),
         ("koleo", BODY),
-        ("alignment", {*BODY, *ALIGNMENT}),
+        ("alignment", {*BODY, "alignment_heads.pairs"}),
     ],
 )
 def test_each_weight_alone_reaches_its_own_parameters_and_no_other(
@@ -73,6 +72,18 @@ def test_each_weight_alone_reaches_its_own_parameters_and_no_other(
 ) -> None:
     off = {f"{name}_weight": 0.0 for name in ALL - {term}}
     assert reach(compute_gradients(build_config(**off))) == expected
+
+
+def test_readings_of_the_alignment_reach_their_own_heads() -> None:
+    off = {f"{name}_weight": 0.0 for name in ALL - {"alignment"}}
+    for reading, heads in (("index", {"index"}), ("both", {"index", "pairs"})):
+        config = build_config(alignment=reading, alignment_tokens="roles", **off)
+        reached = reach(compute_gradients(config))
+        assert reached == {*BODY, *(f"alignment_heads.{name}" for name in heads)}
+        (values,) = train(config, steps=1)
+        assert {"index": values["index"]}.items() <= values.items()
+        parts = [values[name] for name in values if name in ("index", "alignment")]
+        assert values["total"] == pytest.approx(2.0 * sum(parts))
 
 
 @pytest.mark.parametrize("term", sorted(ALL))
@@ -131,6 +142,7 @@ def test_gradient_norms_are_the_same_at_stage_3() -> None:
     "changes",
     [
         {"reading": "literal"},
+        {"alignment": "both", "alignment_samples": 2, "koleo_tokens": "roles"},
         {"modalities": "image", "alignment_weight": 0.0},
         {"areas": []},
         {"areas": ["upper_body"]},
@@ -164,7 +176,7 @@ def test_a_koleo_group_holds_samples_in_either_reading() -> None:
     """Samples apart, a group of 2 of 8: the literal reading has the tokens of both in it."""
     config = build_config(koleo_group=2, modalities="image", alignment_weight=0.0, drop_path=0.0)
     for reading, tokens in (("default", 1), ("literal", config.model.num_queries)):
-        arch = SSLMetaArch(replace(config, reading=reading))
+        arch = SSLMetaArch(replace(config, reading=reading), num_videos=8)
         student = arch.student(build_batch(arch.config), role="student")
         (rows,) = arch._collect_koleo(student)
         expected = [

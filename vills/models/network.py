@@ -236,7 +236,6 @@ def build_network(config: PretrainConfig, *, num_videos: int = 0) -> VillsNetwor
 
     `num_videos` is the number of classes of `alignment=index`.
     """
-    assert num_videos or not (config.aligns_index and config.alignment_weight)
     roles = build_roles(config.areas, temporal=False)
     alignment = {
         "tokens": list(roles.values()) if config.alignment_tokens == "roles" else [COARSE],

@@ -75,6 +75,8 @@ class SSLMetaArch:
             for term in ("feature", "masking", "koleo", "alignment")
             if (weight := getattr(config, f"{term}_weight")) > 0
         }
+        classified = config.aligns_index and config.alignment_weight
+        assert num_videos or not classified, "classes of the index reading are the data's videos"
         torch.manual_seed(config.seed)
         network = build_network(config, num_videos=num_videos)
         self.initial: LoadReport | None = None
