@@ -280,3 +280,15 @@ def test_shuffled_tracklets_hold_every_frame_once_and_not_their_own(data: Pretra
             home = next(j for j, row in enumerate(plain) if shuffled[i][t] in row)
             other = data.clips.mask(home, plain[home].index(shuffled[i][t]), "head")
             assert (mask is None) == (other is None)
+
+
+def test_without_lse_frames_images_alone_have_lse_views(data: PretrainData) -> None:
+    config = replace(CONFIG, views=replace(VIEWS, lse_frames=0))
+    (batch,) = load(data, config, num_steps=1)
+    assert batch.image_lse is not None
+    assert batch.clip_lse is None
+    assert batch.clip_lse_weight is None
+    without = replace(CONFIG, feature_weight=0.0)
+    (batch,) = load(data, without, num_steps=1)
+    assert batch.image_lse is None
+    assert batch.frames is not None

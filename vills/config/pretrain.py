@@ -36,7 +36,7 @@ class ViewConfig:
     frame_in_clip: bool = True
     """Whether z^vi is a frame of its clip; else it is another frame of the tracklet."""
     lse_frames: int = 8
-    """Frames of a clip that carry LSE views, at most num_frames."""
+    """Frames of a clip that carry LSE views, at most num_frames; 0: images alone have LSE views."""
     lse_views: int = 1
     """LSE views per area."""
     global_scale: list[float] = field(default_factory=lambda: [0.4, 1.0])
@@ -68,7 +68,7 @@ class ViewConfig:
 
     def __post_init__(self) -> None:
         check_range("pretrain.views.num_frames", self.num_frames, low=1)
-        check_range("pretrain.views.lse_frames", self.lse_frames, low=1, high=self.num_frames)
+        check_range("pretrain.views.lse_frames", self.lse_frames, low=0, high=self.num_frames)
         check_range("pretrain.views.lse_views", self.lse_views, low=1)
         check_choice("pretrain.views.lse_background", self.lse_background, ("mean", "keep"))
         check_choice("pretrain.views.view_times", self.view_times, VIEW_TIMES)

@@ -137,7 +137,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
     def _build_videos(self, rows: Rows) -> Arrays:
         config, views = self._config, self._config.views
         grid, count, length = self._grid(views.frame_size), len(rows), views.num_frames
-        held = length + int(not views.frame_in_clip)
+        held, has_lse = length + int(not views.frame_in_clip), self._areas and views.lse_frames
         frames = self._empty_views((2, count, held), views.frame_size)
         masks = np.zeros((2, count, grid[0] * grid[1]), dtype=bool)
         chosen = np.zeros(count, dtype=np.int64)
@@ -146,7 +146,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
             key = (config.seed, VIDEO_STREAM, epoch, index)
             rng = sample_rng(*key)
             clip = int(rng.choice(self._data.tracklets_of[index]))
-            cached = self._data.clips.cached_frames(clip) if self._areas else None
+            cached = self._data.clips.cached_frames(clip) if has_lse else None
             size = self._data.clips.num_frames(clip)
             clips = sample_clips(
                 size,
@@ -165,10 +165,10 @@ class PretrainSteps(Dataset[PretrainBatch]):
                 to_channels(apply_view(pixels, draw, size=views.frame_size), out=frames[v, b])
                 if config.masking_weight:
                     masks[v, b] = sample_block_mask(rng, grid=grid, config=config.masking)
-            if self._areas:
+            if has_lse:
                 parts.append(self._build_clip_lse(clip, clips[0], key=key))
         arrays = {"frames": frames, "frame_index": chosen, "frame_masks": masks}
-        if self._areas:
+        if has_lse:
             names = ("clip_lse", "clip_lse_weight", "clip_lse_index")
             stacks = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
             arrays |= dict(zip(names, stacks, strict=True))
