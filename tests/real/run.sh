@@ -16,7 +16,7 @@ rm -rf real/inputs && mkdir -p real/inputs/reid/pku_train real/inputs/mot
 cp -r --no-preserve=mode "$origin/video" real/inputs/
 cp -r --no-preserve=mode "$origin/mot/TUD-Stadtmitte" real/inputs/mot/
 cp -r --no-preserve=mode "$origin/reid/pku" real/inputs/reid/
-people=$(cd real/inputs/reid/pku && ls -- *_c*_v*.jpg | cut -d_ -f1 | sort -u)
+people=$(cd real/inputs/reid/pku && printf '%s\n' *_c*_v*.jpg | cut -d_ -f1 | sort -u)
 for person in $(echo "$people" | head -n $(($(echo "$people" | wc -l) / 2))); do
   cp real/inputs/reid/pku/"$person"_* real/inputs/reid/pku_train/
 done
