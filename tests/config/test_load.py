@@ -30,7 +30,7 @@ def test_every_profile_survives_being_written_and_read(profile: str, tmp_path: P
         ("protocols: [market1501]", "protocols: [mars]", ["evaluate.market1501.protocols", "mars"]),
         ("protocol: prcc_cloth_changing", "protocol: sigset", ["finetune.prcc.protocol", "layout"]),
         ("onnx_weights: ''", "onnx_weights: a.onnx", ["onnx_weights = 'a.onnx'", "baselines"]),
-        ("masking_weight: 0.05", "masking_weight: .nan", ["masking_weight = nan", "What to do"]),
+        ("masking_weight: 0.0", "masking_weight: .nan", ["masking_weight = nan", "What to do"]),
         ("defaults: [schema, _self_]", "", ["not checked", "defaults"]),
     ],
 )
