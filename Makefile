@@ -20,7 +20,7 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: setup ## the whole DAG on the embedded world, then its score table (14 minutes, 2 cores)
+demo: setup ## the whole DAG on the embedded world, then its score table (13 minutes, 2 cores)
 	dvc repro
 	@vills scores
 	@echo "report: $(CURDIR)/report/index.html"
