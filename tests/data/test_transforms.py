@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -256,3 +257,25 @@ def test_white_balance_is_a_gain_per_channel_after_the_jitter() -> None:
     state = sample_rng(3)
     assert sample_gains(state, 0.0) is None
     assert state.random() == sample_rng(3).random()
+
+
+def test_erasing_fills_one_rectangle_of_every_frame_with_the_same_noise() -> None:
+    def draw(seed: int, erase: float) -> ViewDraw:
+        views = ViewConfig(white_balance=0.1)
+        rng = sample_rng(seed)
+        return sample_view(rng, views, scale=[0.9, 1.0], blur=0.0, solarize=0.0, erase=erase)
+
+    frames = [np.full((64, 32, 3), value, dtype=np.uint8) for value in (90, 160)]
+    plain, erased = draw(5, 0.0), draw(5, 1.0)
+    assert plain == replace(erased, erase=None)
+    before, after = (apply_view(frames, d, size=(64, 32)) for d in (plain, erased))
+    changed = (before != after).any(axis=-1)
+    rows, columns = (np.flatnonzero(changed.any(axis=(0, axis))) for axis in (2, 1))
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    assert 0.01 < height * width / (64 * 32) < 0.36
+    box = np.s_[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert changed[box].mean() > 0.95
+    assert changed.sum() == changed[box].sum()
+    np.testing.assert_array_equal(after[box][0], after[box][1])
+    shares = [draw(seed, 0.5).erase is not None for seed in range(1000)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from tests.ddp import run_ranks
 from vills import distributed
-from vills.losses.alignment import AlignmentLoss, VideoIndexLoss
+from vills.losses.alignment import AlignmentLoss, HardestPairLoss, VideoIndexLoss
 
 _GENERATOR = torch.Generator().manual_seed(0)
 VIDEO = functional.normalize(torch.randn(2, 6, 4, generator=_GENERATOR), dim=-1)
@@ -106,6 +106,51 @@ def run_index_loss(video: Tensor, frame: Tensor) -> tuple[Tensor, list[Tensor]]:
 def test_index_in_two_processes_equals_one() -> None:
     loss, grads = run_index_loss(VIDEO_LOGITS, FRAME_LOGITS)
     ranks = run_ranks(run_index_loss, 2, VIDEO_LOGITS, FRAME_LOGITS)
+    for own_loss, _ in ranks:
+        torch.testing.assert_close(own_loss, loss, rtol=1e-5, atol=1e-6)
+    for whole, *parts in zip(grads, *(own for _, own in ranks), strict=True):
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-5, atol=1e-6)
+
+
+def loop_hardest(video: Tensor, frame: Tensor) -> Tensor:
+    """Every picture: its farthest of the same video less its nearest of another one."""
+    rows = [(side[view, v], v) for side in (video, frame) for view in (0, 1) for v in range(6)]
+    pictures = [(4 * row / row.norm(), v) for row, v in rows]
+    terms = []
+    for anchor, own in pictures:
+        gaps = [(torch.linalg.norm(anchor - other), v == own) for other, v in pictures]
+        farthest = torch.stack([gap for gap, same in gaps if same]).max()
+        nearest = torch.stack([gap for gap, same in gaps if not same]).min()
+        terms.append(functional.softplus(farthest - nearest))
+    return torch.stack(terms).mean()
+
+
+def test_hardest_pairs_are_the_plain_loop_with_gradients() -> None:
+    leaves = [t.clone().requires_grad_() for t in (VIDEO, FRAME)]
+    loss, expected = HardestPairLoss()(*leaves, INDEX), loop_hardest(*leaves)
+    torch.testing.assert_close(loss, expected)
+    for own, theirs in zip(
+        torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), strict=True
+    ):
+        torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_hardest_pairs_of_a_model_that_knows_nothing_cost_ln_2() -> None:
+    blind = torch.ones(2, 6, 4) / 2
+    torch.testing.assert_close(HardestPairLoss()(blind, blind, INDEX).item(), math.log(2))
+
+
+def run_hardest(video: Tensor, frame: Tensor) -> tuple[Tensor, list[Tensor]]:
+    rows = distributed.local_slice(video.shape[1])
+    leaves = [t[:, rows].clone().requires_grad_() for t in (video, frame)]
+    loss = HardestPairLoss()(*leaves, INDEX[rows])
+    grads = torch.autograd.grad(loss / distributed.get_world_size(), leaves)
+    return distributed.reduce_mean(loss), list(grads)
+
+
+def test_hardest_pairs_in_two_processes_equal_one() -> None:
+    loss, grads = run_hardest(VIDEO, FRAME)
+    ranks = run_ranks(run_hardest, 2, VIDEO, FRAME)
     for own_loss, _ in ranks:
         torch.testing.assert_close(own_loss, loss, rtol=1e-5, atol=1e-6)
     for whole, *parts in zip(grads, *(own for _, own in ranks), strict=True):

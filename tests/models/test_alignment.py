@@ -76,7 +76,7 @@ def test_without_layers_the_tokens_are_compared_as_they_stand() -> None:
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_index_is_a_batch_norm_and_one_classifier_for_both_sides(layers: int) -> None:
-    heads = build(layers, pairs=False, num_videos=9)
+    heads = build(layers, pairs="", num_videos=9)
     assert heads.index is not None
     index = classify(heads)
     assert index.video.shape == index.frame.shape == (2, VIDEOS, 9)
@@ -100,10 +100,10 @@ def sample(step: int) -> tuple[Tensor, Tensor]:
     """Logits of this rank's share of the videos 50 to 53, among classes drawn out of 60."""
     rows = distributed.local_slice(VIDEOS)
     batch = replace(BATCH, step=step, video_ids=torch.arange(50, 50 + VIDEOS)[rows])
-    heads = build(0, pairs=False, num_videos=60, num_samples=10)
+    heads = build(0, pairs="", num_videos=60, num_samples=10)
     _, index = heads(VIDEO[:, rows], FRAME[:, rows], batch)
     assert isinstance(index, IndexLogits)
-    whole = build(0, pairs=False, num_videos=60)
+    whole = build(0, pairs="", num_videos=60)
     _, full = whole(VIDEO[:, rows], FRAME[:, rows], batch)
     assert isinstance(full, IndexLogits)
     own = torch.gather(index.video, 2, index.labels.expand(2, -1)[..., None])
@@ -125,3 +125,12 @@ def test_ranks_draw_the_same_classes() -> None:
     ranks = run_ranks(sample, 2, 3)
     assert torch.cat([own for _, own in ranks]).tolist() == labels.tolist()
     torch.testing.assert_close(torch.cat([own for own, _ in ranks], dim=1), whole)
+
+
+def test_hardest_pairs_have_no_scale_to_learn() -> None:
+    heads = build(0, pairs="hardest")
+    pairs = pair(heads)
+    assert pairs.scale is None
+    assert pairs.labels.tolist() == [0, 1, 2, 3]
+    torch.testing.assert_close(pairs.video, pair(build(0)).video)
+    assert "pairs.log_scale" not in dict(heads.named_parameters())

@@ -74,10 +74,12 @@ def test_each_weight_alone_reaches_its_own_parameters_and_no_other(
     assert reach(compute_gradients(build_config(**off))) == expected
 
 
-def test_readings_of_the_alignment_reach_their_own_heads() -> None:
+@pytest.mark.parametrize("pairs", ["all", "hardest"])
+def test_readings_of_the_alignment_reach_their_own_heads(pairs: str) -> None:
     off = {f"{name}_weight": 0.0 for name in ALL - {"alignment"}}
     for reading, heads in (("index", {"index"}), ("both", {"index", "pairs"})):
-        config = build_config(alignment=reading, alignment_tokens="roles", **off)
+        chosen = {"alignment_pairs": pairs} if reading == "both" else {}
+        config = build_config(alignment=reading, alignment_tokens="roles", **chosen, **off)
         reached = reach(compute_gradients(config))
         assert reached == {*BODY, *(f"alignment_heads.{name}" for name in heads)}
         (values,) = train(config, steps=1)
@@ -144,6 +146,7 @@ def test_gradient_norms_are_the_same_at_stage_3() -> None:
     [
         {"reading": "literal"},
         {"alignment": "both", "alignment_samples": 2, "koleo_tokens": "roles"},
+        {"alignment_pairs": "hardest", "views": replace(build_config().views, erase=0.5)},
         {"modalities": "image", "alignment_weight": 0.0},
         {"areas": []},
         {"areas": ["upper_body"]},

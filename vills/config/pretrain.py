@@ -12,6 +12,7 @@ MODALITIES = ("image", "image+video")
 READINGS = ("default", "literal")
 CENTERINGS = ("ema", "sinkhorn")
 ALIGNMENTS = ("pairs", "index", "both")
+ALIGNMENT_PAIRS = ("all", "hardest")
 VIDEO_UNITS = ("video", "tracklet")
 TOKENS = ("coarse", "roles")
 VIEW_TIMES = ("same", "apart")
@@ -65,6 +66,8 @@ class ViewConfig:
     """Standard deviation of the blur, px of a view 256 px high; it goes with a view's height."""
     solarize: float = 0.2
     """Probability of solarization in global view 2."""
+    erase: float = 0.0
+    """Probability that a rectangle of a global view is noise, as in fine-tuning."""
 
     def __post_init__(self) -> None:
         check_range("pretrain.views.num_frames", self.num_frames, low=1)
@@ -73,7 +76,7 @@ class ViewConfig:
         check_choice("pretrain.views.lse_background", self.lse_background, ("mean", "keep"))
         check_choice("pretrain.views.view_times", self.view_times, VIEW_TIMES)
         check_range("pretrain.views.white_balance", self.white_balance, low=0.0, high=1.0)
-        for name in ("flip", "jitter", "gray", "solarize"):
+        for name in ("flip", "jitter", "gray", "solarize", "erase"):
             check_range(f"pretrain.views.{name}", getattr(self, name), low=0.0, high=1.0)
         for name in ("global_scale", "lse_scale", "crop_ratio", "blur_sigma"):
             low, high = getattr(self, name)
@@ -179,6 +182,9 @@ class PretrainConfig:
     alignment: str = "pairs"
     """Eq. 11 as CLIP's InfoNCE over the videos of a step (pairs), or as printed: h^v and h^i
     classify the index y of the video (index); or the sum of both readings."""
+    alignment_pairs: str = "all"
+    """What a pair is told from: all other videos of a step, by cosines and a learned scale (CLIP's
+    InfoNCE); or hardest: the farthest picture of a video against the nearest one of another."""
     alignment_tokens: str = "coarse"
     """What L^a aligns: the coarse token, or all spatial role tokens side by side, as fine-tuning
     uses them (roles)."""
@@ -229,6 +235,8 @@ class PretrainConfig:
         check_choice("pretrain.centering", self.centering, CENTERINGS)
         check_choice("pretrain.precision", self.precision, PRECISIONS)
         check_choice("pretrain.alignment", self.alignment, ALIGNMENTS)
+        pairs = ALIGNMENT_PAIRS if self.aligns_pairs else ("all",)
+        check_choice("pretrain.alignment_pairs", self.alignment_pairs, pairs)
         check_choice("pretrain.video_unit", self.video_unit, VIDEO_UNITS)
         for name in ("alignment_tokens", "koleo_tokens"):
             check_choice(f"pretrain.{name}", getattr(self, name), TOKENS)

@@ -87,8 +87,9 @@ class PretrainSteps(Dataset[PretrainBatch]):
     def _sample_globals(self, rng: np.random.Generator) -> list[ViewDraw]:
         """The draws of the two global views; only the second is solarized."""
         views = self._config.views
+        scale, erase = views.global_scale, views.erase
         return [
-            sample_view(rng, views, scale=views.global_scale, blur=blur, solarize=solarize)
+            sample_view(rng, views, scale=scale, blur=blur, solarize=solarize, erase=erase)
             for blur, solarize in ((views.blur[0], 0.0), (views.blur[1], views.solarize))
         ]
 

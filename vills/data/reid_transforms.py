@@ -9,14 +9,11 @@ import cv2
 import numpy as np
 
 from vills.config.finetune import FinetuneConfig
-from vills.data.transforms import ColorDraw, compute_color_matrix, resize
+from vills.data.transforms import ColorDraw, compute_color_matrix, erase_rectangle, resize
 
 _ZOOM = 1.125
 """Of torchreid's Random2DTranslation and CAL's RandomCroping."""
 _JITTER = 0.3
-_ERASE_AREA = (0.02, 1 / 3)
-_ERASE_ASPECT = (0.3, 1 / 0.3)
-_ERASE_TRIES = 10
 
 
 def load_inputs(frames: Sequence[np.ndarray], *, size: Sequence[int]) -> np.ndarray:
@@ -43,7 +40,7 @@ def augment_inputs(
     if config.white_balance:
         _balance(views, rng, deviation=config.white_balance)
     if erase < config.erase:
-        _erase(views, rng)
+        erase_rectangle(views, rng)
     return np.ascontiguousarray(views.transpose(0, 3, 1, 2))
 
 
@@ -90,18 +87,3 @@ def _balance(views: np.ndarray, rng: np.random.Generator, *, deviation: float) -
     table = np.arange(256)[:, None] * (gains / gains.mean())
     tall = views.reshape(-1, views.shape[2], 3)
     cv2.LUT(tall, np.clip(np.rint(table), 0, 255).astype(np.uint8)[None], dst=tall)
-
-
-def _erase(views: np.ndarray, rng: np.random.Generator) -> None:
-    """Fill a rectangle with noise per pixel (timm's mode `pixel`), the same in every frame."""
-    height, width = views.shape[1:3]
-    for _ in range(_ERASE_TRIES):
-        area = rng.uniform(*_ERASE_AREA) * height * width
-        aspect = np.exp(rng.uniform(*np.log(_ERASE_ASPECT)))
-        h, w = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
-        if 0 < h < height and 0 < w < width:
-            y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-            # standard normal after normalisation with mean and std 0.5, cut at black and white
-            noise = 127.5 + 127.5 * rng.standard_normal((h, w, 3), dtype=np.float32)
-            views[:, y : y + h, x : x + w] = np.clip(noise, 0, 255).astype(np.uint8)
-            return

@@ -29,6 +29,9 @@ MEAN = STD = 0.5
 FILL = 128
 """The mean colour as uint8: what is masked or padded."""
 _CROP_TRIES = 10
+_ERASE_AREA = (0.02, 1 / 3)
+_ERASE_ASPECT = (0.3, 1 / 0.3)
+_ERASE_TRIES = 10
 _LUMA = np.array([0.299, 0.587, 0.114])
 _TO_YIQ = np.array(
     [_LUMA, [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]]
@@ -90,6 +93,8 @@ class ViewDraw:
     """Standard deviation, px of a view of `BLUR_HEIGHT`; 0 = none."""
     solarize: bool
     """Values from 128 inverted."""
+    erase: int | None = None
+    """Seed of a rectangle of noise; None = none."""
 
 
 BLUR_HEIGHT = 256
@@ -149,18 +154,22 @@ def sample_view(
     scale: Sequence[float],
     blur: float,
     solarize: float,
+    erase: float = 0.0,
 ) -> ViewDraw:
-    """Draw a view; `blur` and `solarize` are probabilities."""
+    """Draw a view; `blur`, `solarize` and `erase` are probabilities."""
     crop = sample_crop(rng, scale=scale, ratio=config.crop_ratio)
     color = sample_color(rng, config)
     flip, blurred, sigma, solarized = rng.random(4).tolist()
     low, high = config.blur_sigma
+    # drawn last and only where it is on: the views of a run without it stay as they are
+    erased = bool(erase) and rng.random() < erase
     return ViewDraw(
         crop=crop,
         flip=flip < config.flip,
         color=color,
         blur=low + sigma * (high - low) if blurred < blur else 0.0,
         solarize=solarized < solarize,
+        erase=int(rng.integers(2**63)) if erased else None,
     )
 
 
@@ -231,9 +240,29 @@ def apply_view(
             cv2.GaussianBlur(view, (0, 0), sigma, dst=view, borderType=cv2.BORDER_REFLECT_101)
     if draw.solarize:
         np.subtract(255, views, out=views, where=views >= 128)
+    if draw.erase is not None:
+        erase_rectangle(views, np.random.default_rng(draw.erase))
     for view, mask in zip(views, masks or (), strict=masks is not None):
         view[~_apply_mask(mask, draw, height=height, width=width)] = FILL
     return views
+
+
+def erase_rectangle(views: np.ndarray, rng: np.random.Generator) -> None:
+    """Fill a rectangle of uint8 [T, h, w, 3] with noise per pixel, the same in every frame.
+
+    Random erasing (Zhong et al. 2020), with noise as timm's mode `pixel` has it.
+    """
+    height, width = views.shape[1:3]
+    for _ in range(_ERASE_TRIES):
+        area = rng.uniform(*_ERASE_AREA) * height * width
+        aspect = np.exp(rng.uniform(*np.log(_ERASE_ASPECT)))
+        h, w = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < h < height and 0 < w < width:
+            y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            # standard normal after normalisation with mean and std 0.5, cut at black and white
+            noise = 127.5 + 127.5 * rng.standard_normal((h, w, 3), dtype=np.float32)
+            views[:, y : y + h, x : x + w] = np.clip(noise, 0, 255).astype(np.uint8)
+            return
 
 
 def _apply_mask(mask: np.ndarray, draw: ViewDraw, *, height: int, width: int) -> np.ndarray:

@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vills.distributed import all_gather, get_rank, global_mean
+from vills.losses.reid import TripletLoss
+
+_RADIUS = 4.0
+"""Of the sphere on which hardest pairs are measured: distances are 0 to 8."""
 
 
 class AlignmentLoss(nn.Module):
@@ -37,6 +41,26 @@ class AlignmentLoss(nn.Module):
                     total = total + functional.cross_entropy(logits, labels, reduction="sum")
             count = torch.tensor(2.0 * len(video) * rows, device=video.device)
             return global_mean(total, count)
+
+
+class HardestPairLoss(nn.Module):
+    """Eq. 11 in pairs, where the hardest ones alone count: a batch-hard triplet (Hermans 2017).
+
+    A clip or frame meets every other picture of the step, of both global views: softplus of the
+    distance to the farthest one of its video less that to the nearest one of another. A model that
+    knows nothing scores ln(2).
+    """
+
+    def __init__(self) -> None:
+        """Measure on a sphere, whatever the tokens' length."""
+        super().__init__()
+        self._triplet = TripletLoss(scale=_RADIUS)
+
+    def forward(self, video: Tensor, frame: Tensor, labels: Tensor) -> Tensor:
+        """[2, V, E] unit vectors of clips and of frames, long [V] index of the video -> scalar."""
+        pictures = torch.cat([video, frame])  # [4, V, E]
+        loss: Tensor = self._triplet(pictures.flatten(0, 1), labels.repeat(len(pictures)))
+        return loss
 
 
 class VideoIndexLoss(nn.Module):

@@ -51,18 +51,24 @@ class ShallowHead(nn.Module):
 class PairHeads(nn.Module):
     """h^v and h^i of the reading in pairs, with the learned temperature of CLIP's logits."""
 
-    def __init__(self, width: int, heads: HeadConfig) -> None:
+    def __init__(self, width: int, heads: HeadConfig, *, scaled: bool) -> None:
         """Build both heads; the scale starts at 1 / .07 and ends at 100 at most (CLIP)."""
         super().__init__()
+        self.log_scale: nn.Parameter | None = None
         self.video_head = _build_head(width, heads)
         self.image_head = _build_head(width, heads)
-        # [1], not []: DeepSpeed broadcasts parameters as bytes, which a 0-D tensor refuses.
-        self.log_scale = nn.Parameter(torch.tensor([math.log(1.0 / 0.07)]))
+        if scaled:
+            # [1], not []: DeepSpeed broadcasts parameters as bytes, which a 0-D tensor refuses.
+            self.log_scale = nn.Parameter(torch.tensor([math.log(1.0 / 0.07)]))
 
-    def forward(self, video: Tensor, frame: Tensor) -> AlignmentPairs:
+    def forward(self, video: Tensor, frame: Tensor, batch: PretrainBatch) -> AlignmentPairs:
         """[2, V, n * D] tokens of clips and of frames, both global views -> unit vectors."""
-        scale = self.log_scale[0].clamp(max=_MAX_LOG_SCALE).exp()
-        return AlignmentPairs(_apply(self.video_head, video), _apply(self.image_head, frame), scale)
+        assert batch.video_ids is not None
+        scale = None
+        if self.log_scale is not None:
+            scale = self.log_scale[0].clamp(max=_MAX_LOG_SCALE).exp()
+        sides = (_apply(self.video_head, video), _apply(self.image_head, frame))
+        return AlignmentPairs(*sides, scale=scale, labels=batch.video_ids)
 
 
 class IndexHeads(nn.Module):
@@ -121,7 +127,7 @@ class AlignmentHeads(nn.Module):
         heads: HeadConfig,
         *,
         tokens: Sequence[int],
-        pairs: bool = True,
+        pairs: str = "all",
         num_videos: int = 0,
         num_samples: int = 0,
         seed: int = 0,
@@ -132,7 +138,7 @@ class AlignmentHeads(nn.Module):
             width: D.
             heads: sizes.
             tokens: indices of the role tokens that are aligned, n of them.
-            pairs: whether videos are paired with their frames.
+            pairs: all or hardest, as `pretrain.alignment_pairs`; empty = no pairs.
             num_videos: classes of the index reading; 0 = off.
             num_samples: classes beside those of the step; 0 = all.
             seed: of their draw.
@@ -140,7 +146,7 @@ class AlignmentHeads(nn.Module):
         super().__init__()
         self.tokens = list(tokens)
         size = len(self.tokens) * width
-        self.pairs = PairHeads(size, heads) if pairs else None
+        self.pairs = PairHeads(size, heads, scaled=pairs == "all") if pairs else None
         self.index: IndexHeads | None = None
         if num_videos:
             self.index = IndexHeads(
@@ -152,7 +158,7 @@ class AlignmentHeads(nn.Module):
     ) -> tuple[AlignmentPairs | None, IndexLogits | None]:
         """Tokens [2, V, L, D] of z^v and z^vi of both global views -> what L^a compares."""
         sides = [source[:, :, self.tokens].flatten(2) for source in (video, frame)]
-        pairs = None if self.pairs is None else self.pairs(*sides)
+        pairs = None if self.pairs is None else self.pairs(*sides, batch)
         index = None if self.index is None else self.index(*sides, batch)
         return pairs, index
 

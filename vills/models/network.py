@@ -239,7 +239,7 @@ def build_network(config: PretrainConfig, *, num_videos: int = 0) -> VillsNetwor
     roles = build_roles(config.areas, temporal=False)
     alignment = {
         "tokens": list(roles.values()) if config.alignment_tokens == "roles" else [COARSE],
-        "pairs": config.aligns_pairs,
+        "pairs": config.alignment_pairs if config.aligns_pairs else "",
         "num_videos": num_videos if config.aligns_index else 0,
         "num_samples": config.alignment_samples,
         "seed": config.seed,

@@ -41,8 +41,10 @@ class AlignmentPairs:
     """[2, V, E], global views."""
     frame: Tensor
     """[2, V, E]."""
-    scale: Tensor
-    """[], what cosines are multiplied with, at most 100."""
+    scale: Tensor | None
+    """[], what cosines are multiplied with, at most 100; None where hardest pairs alone count."""
+    labels: Tensor
+    """long [V], index of each video; those of a global batch are distinct."""
 
 
 @dataclass(frozen=True)  # no slots, as below

@@ -16,7 +16,7 @@ from vills.config.model import MODALITY_SOURCES
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.distributed import get_device, reduce_mean
-from vills.losses.alignment import AlignmentLoss, VideoIndexLoss
+from vills.losses.alignment import AlignmentLoss, HardestPairLoss, VideoIndexLoss
 from vills.losses.feature import FeatureLoss
 from vills.losses.koleo import KoLeoLoss
 from vills.losses.masked import MaskedTokenLoss
@@ -92,6 +92,7 @@ class SSLMetaArch:
         self._feature, self._masked = self._build_prototype_losses(network)
         self._koleo = KoLeoLoss(group=config.koleo_group)
         self._alignment = AlignmentLoss()
+        self._hardest_pairs = HardestPairLoss()
         self._video_index = VideoIndexLoss()
         self._losses = nn.ModuleDict({"feature": self._feature, "masking": self._masked})
         self._losses.to(self.device)
@@ -143,7 +144,11 @@ class SSLMetaArch:
             terms["koleo"] = self._koleo(self._collect_koleo(student))
         if "alignment" in self.weights and student.alignment is not None:
             pairs = student.alignment
-            terms["alignment"] = self._alignment(pairs.video, pairs.frame, pairs.scale)
+            terms["alignment"] = (
+                self._hardest_pairs(pairs.video, pairs.frame, pairs.labels)
+                if pairs.scale is None
+                else self._alignment(pairs.video, pairs.frame, pairs.scale)
+            )
         if "alignment" in self.weights and student.index is not None:
             logits = student.index
             terms["index"] = self._video_index(logits.video, logits.frame, logits.labels)
