@@ -38,26 +38,36 @@ def load_tracklets(folder: Path) -> ReidData:
 
 
 def build_config(
-    finetune: FinetuneConfig, *, num_steps: int, per_epoch: int, seed: int
+    finetune: FinetuneConfig, *, num_steps: int, people: int, seed: int
 ) -> FinetuneConfig:
     """Scratch's own parameters for `num_steps`, with the colours that pre-training's views vary."""
-    epochs = max(1, round(num_steps / per_epoch))
-    return replace(
+    config = replace(
         finetune.build_for("scratch"),
-        **{"initialisations": ["scratch"], "epochs": epochs, "eval_epochs": 0, "seed": seed},
-        **{"num_train_ids": 0, "num_val_ids": 0},
-        **{"erase": 0.0, "jitter": 0.8, "white_balance": 0.12},
+        initialisations=["scratch"],
+        epochs=max(1, round(num_steps / (people // finetune.num_ids))),
+        eval_epochs=0,
+        num_val_ids=0,
+        num_train_ids=0,
+        seed=seed,
     )
+    return replace(config, erase=0.0, jitter=0.8, white_balance=0.12)
+
+
+def say(text: str, done: int, total: int) -> None:
+    """One line, again and again."""
+    print(f"{text} {done}/{total}", end="\r")
 
 
 def train(project: Path, *, num_steps: int) -> None:
     """Train the control of a project and put it where pre-training's networks are."""
     params = load_params(project)
     data = load_tracklets(project / "artifacts" / "curated" / "kinetics")
-    finetune = params.finetune["market1501"]
-    per_epoch = data.num_ids // finetune.num_ids
-    seed = params.pretrain.seed
-    config = build_config(finetune, num_steps=num_steps, per_epoch=per_epoch, seed=seed)
+    config = build_config(
+        params.finetune["market1501"],
+        num_steps=num_steps,
+        people=data.num_ids,
+        seed=params.pretrain.seed,
+    )
     pretrained = project / "artifacts" / "pretrain"
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -70,7 +80,7 @@ def train(project: Path, *, num_steps: int) -> None:
             out=work / "out",
             journal=Journal(work / "journal.jsonl"),
             guard=lambda: None,
-            progress=lambda text, done, total: print(f"{text} {done}/{total}", end="\r"),
+            progress=say,
         )
         for network in ("teacher", "student"):
             shutil.rmtree(pretrained / network)

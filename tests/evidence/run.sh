@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 case "${CONTROL:-}" in
   "") changes=() ;;
   shuffled) changes=(pretrain.shuffle_tracklets=true) ;;
-  untrained | tracklets) changes=(pretrain.epochs=0) ;;
+  untrained | tracklets) changes=(pretrain.epochs=0 pretrain.optim.base_lr=0.0 pretrain.optim.min_lr=0.0) ;;
   *)
     echo "CONTROL = '$CONTROL' is not allowed. Allowed: shuffled, untrained, tracklets, or nothing. What to do: make evidence-check CONTROL=shuffled" >&2
     exit 2
