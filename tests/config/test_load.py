@@ -68,6 +68,12 @@ def test_comments_and_spelling_of_numbers_are_no_hand_edits() -> None:
     assert has_hand_edits(text.replace("image_batch: 6", "image_batch: 4"))
 
 
+def test_hardest_pairs_need_pairs() -> None:
+    with pytest.raises(ConfigError, match=r"alignment_pairs = 'hardest'.*Allowed: all"):
+        load_profile("tiny", ["pretrain.alignment=index", "pretrain.alignment_pairs=hardest"])
+    load_profile("tiny", ["pretrain.reading=literal", "pretrain.alignment_pairs=hardest"])
+
+
 def test_alignment_needs_videos() -> None:
     with pytest.raises(ConfigError, match="alignment_weight"):
         load_profile("tiny", ["pretrain.modalities=image"])

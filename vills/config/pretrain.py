@@ -235,7 +235,7 @@ class PretrainConfig:
         check_choice("pretrain.centering", self.centering, CENTERINGS)
         check_choice("pretrain.precision", self.precision, PRECISIONS)
         check_choice("pretrain.alignment", self.alignment, ALIGNMENTS)
-        pairs = ALIGNMENT_PAIRS if self.aligns_pairs else ("all",)
+        pairs = ("all",) if self.alignment == "index" else ALIGNMENT_PAIRS
         check_choice("pretrain.alignment_pairs", self.alignment_pairs, pairs)
         check_choice("pretrain.video_unit", self.video_unit, VIDEO_UNITS)
         for name in ("alignment_tokens", "koleo_tokens"):
