@@ -236,18 +236,26 @@ def test_a_weight_of_zero_is_not_computed(
         FinetuneConfig(identity_weight=0.0, triplet_weight=0.0)
 
 
-def test_a_start_may_have_a_rate_of_its_own(
+def test_a_start_may_have_a_rate_and_epochs_of_its_own(
     people: ReidData, pretrained: Path, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, epochs=1, lr=0.02, lr_of={"scratch": 0.01})
+    config = replace(
+        CONFIG, epochs=2, lr=0.02, lr_of={"scratch": 0.01}, epochs_of={"pretrained": 1}
+    )
     tune(people, pretrained, tmp_path / "own", config=config)
-    for name, rate in (("pretrained", 0.02), ("scratch", 0.01)):
-        alone = replace(CONFIG, epochs=1, lr=rate, initialisations=[name])
+    curves = json.loads((tmp_path / "own" / "out" / "accuracy.json").read_text())
+    assert {name: curve[-1]["epoch"] for name, curve in curves.items()} == config.epochs_of | {
+        "scratch": 2
+    }
+    for name, rate, epochs in (("pretrained", 0.02, 1), ("scratch", 0.01, 2)):
+        alone = replace(CONFIG, epochs=epochs, lr=rate, initialisations=[name])
         tune(people, pretrained, tmp_path / name, config=alone)
         own, other = (tmp_path / f / "out" / name / "model.safetensors" for f in ("own", name))
         assert own.read_bytes() == other.read_bytes()
     with pytest.raises(ConfigError, match="lr_of key = 'random' is not allowed"):
         replace(CONFIG, lr_of={"random": 0.1})
+    with pytest.raises(ConfigError, match="epochs_of key = 'random' is not allowed"):
+        replace(CONFIG, epochs_of={"random": 1})
 
 
 def test_not_a_number_names_term_and_batch(

@@ -55,7 +55,7 @@ def test_recipes_load_with_the_papers_sizes(tmp_path: Path, name: str, number: i
     unused = {"network", "seed", "published", "stride", "max_track", "jitter", "zoom"}
     unused |= {"layer_decay", "bias_lr_factor", "identity_weight", "label_smoothing", "split_ids"}
     unused |= {"threads_per_rank", "checkpoint_minutes", "source", "num_val_ids"}
-    unused |= {"lr_of", "num_train_ids", "triplet_scale", "white_balance"}
+    unused |= {"epochs_of", "lr_of", "num_train_ids", "triplet_scale", "white_balance"}
     unused |= {"milestones", "gamma"} if config.schedule == "cosine" else set()
     unused |= {"num_frames", "sampling"} if config.modality == "image" else set()
     unused |= set() if config.triplet_weight else {"triplet_margin"}

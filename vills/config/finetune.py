@@ -67,6 +67,9 @@ class FinetuneConfig:
     lr_of: dict[str, float] = field(default_factory=dict)
     """Peak rate of an initialisation that another one suits than `lr`: random weights want a larger
     one than trained ones."""
+    epochs_of: dict[str, int] = field(default_factory=dict)
+    """Epochs of an initialisation that needs another number than `epochs`: random weights converge
+    later than trained ones, which learn by heart by then."""
     bias_lr_factor: float = 1.0
     """Rate of biases over that of weights (PASS, TransReID: 2)."""
     schedule: str = "cosine"
@@ -144,8 +147,12 @@ class FinetuneConfig:
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
 
     def build_for(self, initialisation: str) -> "FinetuneConfig":
-        """The parameters with which an initialisation is trained: its own rate, if it has one."""
-        return replace(self, lr=self.lr_of.get(initialisation, self.lr))
+        """The parameters with which an initialisation is trained: its own rate and epochs."""
+        return replace(
+            self,
+            lr=self.lr_of.get(initialisation, self.lr),
+            epochs=self.epochs_of.get(initialisation, self.epochs),
+        )
 
     @property
     def accuracy_people(self) -> str:
@@ -232,6 +239,9 @@ class FinetuneConfig:
         for name, rate in self.lr_of.items():
             check_choice("finetune.*.lr_of key", name, self.initialisations)
             check_range(f"finetune.*.lr_of.{name}", rate, low=0.0)
+        for name, epochs in self.epochs_of.items():
+            check_choice("finetune.*.epochs_of key", name, self.initialisations)
+            check_range(f"finetune.*.epochs_of.{name}", epochs, low=1)
         allowed = (*INITIALISATIONS, *self.published)
         check_subset("finetune.*.initialisations", self.initialisations, allowed)
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
@@ -261,3 +271,9 @@ def list_variants(config: FinetuneConfig) -> list[Variant]:
         for name in config.initialisations
         for split_id in config.split_ids
     ]
+
+
+def count_epochs(config: FinetuneConfig, num_variants: int) -> int:
+    """Epochs of the first `num_variants` models together."""
+    first = list_variants(config)[:num_variants]
+    return sum(config.build_for(variant.initialisation).epochs for variant in first)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vills.config.finetune import FinetuneConfig, list_variants
+from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.pk_sampler import check_num_ids
 from vills.data.reid import ReidData
 from vills.distributed import barrier, init_process_group, is_main
@@ -115,7 +115,7 @@ def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:
     for number in reversed(range(len(variants))):
         state = load_checkpoint(files.work / variants[number].name / FOLDER)
         if state is not None:
-            position = number * config.epochs + int(state["epoch"])
+            position = count_epochs(config, number) + int(state["epoch"])
             break
     if is_main():
         files.journal.rewind(position)

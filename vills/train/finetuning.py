@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vills.config.finetune import FinetuneConfig, list_variants
+from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.batch import ReidBatch
 from vills.data.finetune_loading import FinetuneLoader
 from vills.data.reid import ReidData
@@ -70,7 +70,8 @@ class Finetuning:
         self.config, self.model = config.build_for(self.variant.initialisation), model
         self.epoch = 0
         self.accuracy: list[Point] = []
-        self._number = number
+        self._epochs_before = count_epochs(config, number)
+        self._epochs_in_all = count_epochs(config, len(list_variants(config)))
         self._batch = 0
         self._sums: dict[str, float] = {}
         self._files = files
@@ -203,12 +204,11 @@ class Finetuning:
         step = self.epoch * self._loader.num_batches + self._batch
         save_checkpoint(self._folder, state, step=step, guard=self._files.guard)
         if is_main():
-            self._files.journal.mark_checkpoint(self._number * self.config.epochs + self.epoch)
+            self._files.journal.mark_checkpoint(self._epochs_before + self.epoch)
         self._last_commit = time.monotonic()
 
     def _say(self, progress: Progress, loss: float) -> None:
         steps = self._loader.num_batches
-        whole = self.config.epochs * steps
-        done = self._number * whole + self.epoch * steps + self._batch
+        done = (self._epochs_before + self.epoch) * steps + self._batch
         text = f"{self.variant.name}, epoch {self.epoch + 1}, loss {loss:.3f}"
-        progress(text, done, len(list_variants(self.config)) * whole)
+        progress(text, done, self._epochs_in_all * steps)
