@@ -21,7 +21,7 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	touch $@
 
 # What comes after pre-training does not wait for each other: two at a time, and `dvc repro` collects them.
-demo: setup ## the whole DAG on the embedded world, then its score table (10 minutes, 2 cores)
+demo: setup ## the whole DAG on the embedded world, then its score table (12 minutes, 2 cores)
 	dvc repro pretrain
 	@for stage in finetune evaluate; do \
 	dvc stage list --name-only | grep "^$$stage@" | xargs -P 2 -n 1 vills run || exit 1; done
