@@ -20,7 +20,8 @@ LOSSES = {
     "loss/feature": "L^f, feature",
     "loss/masking": "L^m, masking",
     "loss/koleo": "L^r, KoLeo",
-    "loss/alignment": "L^a, alignment",
+    "loss/alignment": "L^a, alignment in pairs",
+    "loss/index": "L^a, index of the video",
     "loss/total": "L, weighted sum",
 }
 SCORES_NOTE = (
