@@ -1,9 +1,11 @@
 """L^a against torch's cross-entropy and plain loops of eq. 11 in both readings."""
 
 import math
+from collections.abc import Callable
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.ddp import run_ranks
@@ -85,33 +87,6 @@ def loop_index_loss(video: Tensor, frame: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def test_index_is_the_plain_loop_of_eq_11_with_gradients() -> None:
-    leaves = [t.clone().requires_grad_() for t in (VIDEO_LOGITS, FRAME_LOGITS)]
-    loss, expected = VideoIndexLoss()(*leaves, INDEX), loop_index_loss(*leaves)
-    torch.testing.assert_close(loss, expected)
-    for own, theirs in zip(
-        torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), strict=True
-    ):
-        torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-6)
-
-
-def run_index_loss(video: Tensor, frame: Tensor) -> tuple[Tensor, list[Tensor]]:
-    rows = distributed.local_slice(video.shape[1])
-    leaves = [t[:, rows].clone().requires_grad_() for t in (video, frame)]
-    loss = VideoIndexLoss()(*leaves, INDEX[rows])
-    grads = torch.autograd.grad(loss / distributed.get_world_size(), leaves)
-    return distributed.reduce_mean(loss), list(grads)
-
-
-def test_index_in_two_processes_equals_one() -> None:
-    loss, grads = run_index_loss(VIDEO_LOGITS, FRAME_LOGITS)
-    ranks = run_ranks(run_index_loss, 2, VIDEO_LOGITS, FRAME_LOGITS)
-    for own_loss, _ in ranks:
-        torch.testing.assert_close(own_loss, loss, rtol=1e-5, atol=1e-6)
-    for whole, *parts in zip(grads, *(own for _, own in ranks), strict=True):
-        torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-5, atol=1e-6)
-
-
 def loop_hardest(video: Tensor, frame: Tensor) -> Tensor:
     """Every picture: its farthest of the same video less its nearest of another one."""
     rows = [(side[view, v], v) for side in (video, frame) for view in (0, 1) for v in range(6)]
@@ -125,9 +100,19 @@ def loop_hardest(video: Tensor, frame: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def test_hardest_pairs_are_the_plain_loop_with_gradients() -> None:
-    leaves = [t.clone().requires_grad_() for t in (VIDEO, FRAME)]
-    loss, expected = HardestPairLoss()(*leaves, INDEX), loop_hardest(*leaves)
+LABELLED = [
+    (VideoIndexLoss, loop_index_loss, VIDEO_LOGITS, FRAME_LOGITS),
+    (HardestPairLoss, loop_hardest, VIDEO, FRAME),
+]
+"""Losses that take the index of a video, their plain loops, and what they are given."""
+
+
+@pytest.mark.parametrize(("kind", "loop", "video", "frame"), LABELLED)
+def test_is_the_plain_loop_over_indices_with_gradients(
+    kind: type[nn.Module], loop: Callable[[Tensor, Tensor], Tensor], video: Tensor, frame: Tensor
+) -> None:
+    leaves = [t.clone().requires_grad_() for t in (video, frame)]
+    loss, expected = kind()(*leaves, INDEX), loop(*leaves)
     torch.testing.assert_close(loss, expected)
     for own, theirs in zip(
         torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), strict=True
@@ -135,23 +120,28 @@ def test_hardest_pairs_are_the_plain_loop_with_gradients() -> None:
         torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_hardest_pairs_of_a_model_that_knows_nothing_cost_ln_2() -> None:
-    blind = torch.ones(2, 6, 4) / 2
-    torch.testing.assert_close(HardestPairLoss()(blind, blind, INDEX).item(), math.log(2))
-
-
-def run_hardest(video: Tensor, frame: Tensor) -> tuple[Tensor, list[Tensor]]:
+def run_labelled(
+    kind: type[nn.Module], video: Tensor, frame: Tensor
+) -> tuple[Tensor, list[Tensor]]:
     rows = distributed.local_slice(video.shape[1])
     leaves = [t[:, rows].clone().requires_grad_() for t in (video, frame)]
-    loss = HardestPairLoss()(*leaves, INDEX[rows])
+    loss = kind()(*leaves, INDEX[rows])
     grads = torch.autograd.grad(loss / distributed.get_world_size(), leaves)
     return distributed.reduce_mean(loss), list(grads)
 
 
-def test_hardest_pairs_in_two_processes_equal_one() -> None:
-    loss, grads = run_hardest(VIDEO, FRAME)
-    ranks = run_ranks(run_hardest, 2, VIDEO, FRAME)
+@pytest.mark.parametrize(("kind", "loop", "video", "frame"), LABELLED)
+def test_indices_in_two_processes_equal_one(
+    kind: type[nn.Module], loop: object, video: Tensor, frame: Tensor
+) -> None:
+    loss, grads = run_labelled(kind, video, frame)
+    ranks = run_ranks(run_labelled, 2, kind, video, frame)
     for own_loss, _ in ranks:
         torch.testing.assert_close(own_loss, loss, rtol=1e-5, atol=1e-6)
     for whole, *parts in zip(grads, *(own for _, own in ranks), strict=True):
         torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_hardest_pairs_of_a_model_that_knows_nothing_cost_ln_2() -> None:
+    blind = torch.ones(2, 6, 4) / 2
+    torch.testing.assert_close(HardestPairLoss()(blind, blind, INDEX).item(), math.log(2))

@@ -256,6 +256,9 @@ def test_a_start_may_have_a_rate_and_epochs_of_its_own(
         replace(CONFIG, lr_of={"random": 0.1})
     with pytest.raises(ConfigError, match="epochs_of key = 'random' is not allowed"):
         replace(CONFIG, epochs_of={"random": 1})
+    steps = {"schedule": "steps", "epochs": 9, "milestones": [4]}
+    with pytest.raises(ConfigError, match=r"epochs_of.scratch = 4 is not allowed"):
+        replace(CONFIG, **steps, epochs_of={"scratch": 4})
 
 
 def test_not_a_number_names_term_and_batch(

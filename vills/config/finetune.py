@@ -241,7 +241,9 @@ class FinetuneConfig:
             check_range(f"finetune.*.lr_of.{name}", rate, low=0.0)
         for name, epochs in self.epochs_of.items():
             check_choice("finetune.*.epochs_of key", name, self.initialisations)
-            check_range(f"finetune.*.epochs_of.{name}", epochs, low=1)
+            # met now: the last start's error should not follow days of training the first
+            low = 1 + max(self.milestones, default=0)
+            check_range(f"finetune.*.epochs_of.{name}", epochs, low=low)
         allowed = (*INITIALISATIONS, *self.published)
         check_subset("finetune.*.initialisations", self.initialisations, allowed)
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
