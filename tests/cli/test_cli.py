@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vills.cli import COMMANDS, build_parser, main
+from vills.config.checks import ConfigError
 
 
 def test_help_answers_within_a_second_and_without_torch() -> None:
@@ -47,6 +48,24 @@ def test_an_error_of_the_user_has_no_traceback(
     assert main(["configure", "profile=tiny"]) == 0
     assert main(["run", "pretrian"]) == 2
     assert "Allowed: miniature, curate, lse" in capsys.readouterr().err
+
+
+def test_stages_run_in_the_given_order_until_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def launch(project: Path, *, stage: str, item: str = "") -> None:
+        begun.append((project, stage, item))
+        if stage == "evaluate":
+            raise ConfigError("no")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vills.launch.run.launch_stage", launch)
+    assert main(["run", "pretrain", "finetune@mars"]) == 0
+    assert begun == [(tmp_path, "pretrain", ""), (tmp_path, "finetune", "mars")]
+    assert main(["run", "evaluate@mars", "report"]) == 2
+    assert begun[2:] == [(tmp_path, "evaluate", "mars")]
 
 
 def test_extract_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,4 @@
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -114,3 +115,15 @@ def test_paper_profiles_take_the_documented_recipes() -> None:
     assert list(finetune) == list(recipes)
     for name, fields in recipes.items():
         assert {key: getattr(finetune[name], key) for key in fields} == fields
+
+
+def test_a_changed_file_is_read_again_and_nobody_shares_what_was_loaded(tmp_path: Path) -> None:
+    path = save_params(tmp_path, profile="miniature")
+    first = load_params(tmp_path)
+    first.pretrain.seed = 7
+    assert load_params(tmp_path).pretrain.seed == 0
+    assert load_params(tmp_path, ["pretrain.seed=5"]).pretrain.seed == 5
+    stat = path.stat()
+    path.write_text(path.read_text().replace("video_batch: 16", "video_batch: 24"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert load_params(tmp_path).pretrain.video_batch == 24

@@ -19,6 +19,7 @@ from vills.launch.clusters.queue import (
     FOLDER,
     LOCK_NAME,
     LocalQueue,
+    cap_environment,
     count_slots,
     list_jobs,
     load_entry,
@@ -296,6 +297,20 @@ def test_jobs_get_their_environment(yard: Yard) -> None:
     assert (yard.runs / "seen").read_text() == f"yes 1 {yard.runs}\n"
     (log,) = (yard.runs / "_logs").glob("*/q1_0_log.out")
     assert log.read_text() == "to the log\n"
+
+
+@pytest.mark.parametrize(
+    ("slots", "workers", "loaders"), [(1, 4, 3), (2, 2, 1), (3, 1, 0), (8, 1, 0)]
+)
+def test_a_job_has_its_share_of_the_cores(
+    slots: int, workers: int, loaders: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
+    asked = {"VILLS_WORKERS": "8", "VILLS_LOADERS": "6", "OTHER": "1"}
+    found = cap_environment(asked, slots=slots)
+    assert found == {"VILLS_WORKERS": str(workers), "VILLS_LOADERS": str(loaders), "OTHER": "1"}
+    few = {"VILLS_WORKERS": "1", "VILLS_LOADERS": "0"}
+    assert cap_environment(few, slots=slots) == few
 
 
 def test_unknown_jobs_and_settings(yard: Yard) -> None:

@@ -7,14 +7,21 @@ from vills.cli.command import Arguments, Command
 
 
 def _add_run(parser: ArgumentParser) -> None:
-    parser.add_argument("stage", help="miniature, curate, lse, pretrain, finetune@DATASET, ...")
+    parser.add_argument(
+        "stages",
+        nargs="+",
+        metavar="STAGE",
+        help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several: one by one",
+    )
 
 
 def _run(arguments: Arguments) -> int:
     from vills.launch.run import launch_stage
 
-    stage, _, item = arguments.stage.partition("@")
-    return launch_stage(Path.cwd(), stage=stage, item=item)
+    for name in arguments.stages:
+        stage, _, item = name.partition("@")
+        launch_stage(Path.cwd(), stage=stage, item=item)
+    return 0
 
 
 def _status(arguments: Arguments) -> int:
@@ -61,7 +68,7 @@ def _explain(arguments: Arguments) -> int:
 COMMANDS = (
     Command(
         name="run",
-        summary="Run one stage, go on with it, or collect it if it is finished",
+        summary="Run stages, go on with them, or collect them if they are finished",
         reads="params.yaml, the stage's inputs (artifacts/, data/inventories/)",
         writes="runs/STAGE/FINGERPRINT/ and the stage's outs below artifacts/ or report/",
         needs="the stages before it; `dvc repro` runs them all in order",

@@ -1,7 +1,9 @@
 """YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +42,7 @@ class Schema(Generic[Kind]):
         origin: str,
         search: Sequence[Path] = (),
     ) -> Kind:
-        """Read `folder`/`name`.yaml with Hydra `overrides` on top.
+        """Read `folder`/`name`.yaml with Hydra `overrides` on top; once for the same files.
 
         Args:
             folder: where the file lies.
@@ -52,6 +54,23 @@ class Schema(Generic[Kind]):
         Raises:
             ConfigError: if a key, a type or a range is refused.
         """
+        folders = tuple(path.resolve() for path in (folder, *search))
+        files = [f for path in folders for f in sorted(path.glob("*.yaml")) if f.is_file()]
+        content = tuple(file.read_bytes() for file in files)
+        return copy.deepcopy(self._load(folders, name, tuple(overrides), origin, content))
+
+    @cache  # noqa: B019 -- schemas live as long as the process
+    def _load(
+        self,
+        folders: tuple[Path, ...],
+        name: str,
+        overrides: tuple[str, ...],
+        origin: str,
+        content: tuple[bytes, ...],
+    ) -> Kind:
+        """Load once for the same content: a stage asks six times, Hydra takes half a second."""
+        del content
+        folder, *search = folders
         return self._build(self._compose(folder, name, overrides, search), origin)
 
     def _compose(
@@ -60,10 +79,10 @@ class Schema(Generic[Kind]):
         ConfigStore.instance().store(name=self.name, node=self.kind)
         asked = nest_additions(overrides, kind=self.kind)
         if search:
-            folders = ", ".join(f"'file://{path.resolve()}'" for path in search)
+            folders = ", ".join(f"'file://{path}'" for path in search)
             asked.append(f"hydra.searchpath=[{folders}]")
         try:
-            with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+            with initialize_config_dir(str(folder), version_base="1.3"):
                 return compose(name, overrides=asked)
         except HydraException as error:
             raise ConfigError(self._explain(error, f"{folder.name}/{name}.yaml")) from error

@@ -12,8 +12,8 @@ from vills.pipeline import Stage
 from vills.tracking.settings import load_tracking_settings
 
 
-def launch_stage(project: Path, *, stage: str, item: str = "") -> int:
-    """Run `stage` (of data set `item`), or collect it if it is finished; the exit status.
+def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
+    """Run `stage` (of data set `item`), or collect it if it is finished.
 
     With VILLS_CLUSTER=slurm the work is done by a job, and waited for.
 
@@ -44,7 +44,6 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> int:
                 run.publish(project / path, part=out)
     finally:
         progress.close()
-    return 0
 
 
 def find_inputs(project: Path, stage: Stage, *, params: Params, item: str) -> dict[str, Path]:

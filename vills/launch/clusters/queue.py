@@ -44,6 +44,9 @@ class LocalQueue:
         first = 1 + max((int(job["job"][1:]) for job in list_jobs(self._folder)), default=0)
         jobs = [f"q{first + number}" for number in range(len(batch.keys))]
         (self._runs / batch.log).mkdir(parents=True, exist_ok=True)
+        environment = cap_environment(
+            batch.build_environment(), slots=count_slots(self._folder, gpus=len(list_gpus()))
+        )
         for job, key, after in zip(jobs, batch.keys, batch.after, strict=True):
             content: dict[str, Any] = {
                 "job": job,
@@ -52,7 +55,7 @@ class LocalQueue:
                 "after": list(after),
                 "gpus": batch.resources.num_gpus,
                 "log": str(self._runs / batch.log / f"{job}_0_log.out"),
-                "environment": batch.build_environment(),
+                "environment": environment,
             }
             save_json(self._folder / f"{job}.json", content)
         self.ensure_worker()
@@ -137,6 +140,16 @@ def count_slots(folder: Path, *, gpus: int) -> int:
     if path.exists():
         return int(load_json(path)["slots"])
     return max(1, gpus)
+
+
+def cap_environment(environment: dict[str, str], *, slots: int) -> dict[str, str]:
+    """Lower the processes of a job to its share of this machine's cores.
+
+    slurm/*.yaml asks for what a node of a cluster has; six loaders on two cores halve a training.
+    """
+    cores = len(os.sched_getaffinity(0)) // slots
+    most = {"VILLS_WORKERS": max(1, cores), "VILLS_LOADERS": max(0, cores - 1)}
+    return environment | {name: str(min(int(environment[name]), n)) for name, n in most.items()}
 
 
 def list_gpus() -> list[str]:
