@@ -12,10 +12,10 @@ from pathlib import Path
 from vills.evaluation.per_query import load_pair, pool_differences
 
 
-def judge(outs: Sequence[str], *, least: float = 0.0) -> int:
+def judge(outs: Sequence[str], *, protocol: str = "market1501", least: float = 0.0) -> int:
     """0 if the interval of the paired difference in mAP lies above `least` points, else 1."""
     named = [out.rpartition("=") for out in outs]
-    pairs = [load_pair(Path(path), protocol="market1501", world=world) for world, _, path in named]
+    pairs = [load_pair(Path(path), protocol=protocol, world=world) for world, _, path in named]
     found = pool_differences(pairs, metric="mAP")
     value, low, high = (100 * x for x in (found.value, found.low, found.high))
     ahead = low > least
@@ -32,5 +32,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("outs", nargs="+", metavar="WORLD=FOLDER", help="an evaluate out")
     parser.add_argument("--least", type=float, default=0.0, help="mAP points to be ahead by")
+    parser.add_argument("--protocol", default="market1501", help="whose queries are paired")
     given = parser.parse_args()
-    sys.exit(judge(given.outs, least=given.least))
+    sys.exit(judge(given.outs, protocol=given.protocol, least=given.least))
