@@ -21,13 +21,14 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	touch $@
 
 # What comes after pre-training does not wait for each other: two models at a time, each with all that
-# it is scored on, the longest first. `dvc repro` collects them.
+# it is scored on, the longest first. `dvc commit` notes them in dvc.lock, as `dvc repro` would by collecting each.
 demo: setup ## the whole DAG on the embedded world, then its score table (10 minutes, 2 cores)
-	VILLS_LOADERS=1 dvc repro pretrain
+	dvc repro pretrain
 	@printf '%s\n' "finetune@mars evaluate@mars evaluate@prid2011 evaluate@sigset" \
 	  "finetune@market1501 evaluate@market1501 evaluate@ltcc" \
 	  "finetune@prcc evaluate@prcc" "finetune@market1501_20 evaluate@market1501_20" \
 	  | xargs -P 2 -L 1 vills run
+	dvc commit --force finetune evaluate
 	dvc repro
 	@vills scores
 	@echo "report: $(CURDIR)/report/index.html"
