@@ -20,15 +20,20 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# What comes after pre-training does not wait for each other: two models at a time, each with all that
-# it is scored on, the longest first. `dvc commit` notes them in dvc.lock, as `dvc repro` would by collecting each.
+# What comes after pre-training does not wait for each other: two models at a time, the longest first,
+# each with all that it is scored on. `dvc commit` notes them in dvc.lock at once.
+define AFTER_PRETRAINING
+finetune@mars evaluate@mars evaluate@prid2011 evaluate@sigset
+finetune@market1501 evaluate@market1501 evaluate@ltcc
+finetune@prcc evaluate@prcc
+finetune@market1501_20 evaluate@market1501_20
+endef
+export AFTER_PRETRAINING
+
 demo: setup ## the whole DAG on the embedded world, then its score table (10 minutes, 2 cores)
 	dvc repro pretrain
-	@printf '%s\n' "finetune@mars evaluate@mars evaluate@prid2011 evaluate@sigset" \
-	  "finetune@market1501 evaluate@market1501 evaluate@ltcc" \
-	  "finetune@prcc evaluate@prcc" "finetune@market1501_20 evaluate@market1501_20" \
-	  | xargs -P 2 -L 1 vills run
-	dvc commit --force finetune evaluate
+	@printf '%s\n' "$$AFTER_PRETRAINING" | xargs -P 2 -L 1 vills run
+	dvc commit --force $$AFTER_PRETRAINING
 	dvc repro
 	@vills scores
 	@echo "report: $(CURDIR)/report/index.html"
