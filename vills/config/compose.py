@@ -42,7 +42,7 @@ class Schema(Generic[Kind]):
         origin: str,
         search: Sequence[Path] = (),
     ) -> Kind:
-        """Read `folder`/`name`.yaml with Hydra `overrides` on top; once for the same files.
+        """Read `folder`/`name`.yaml with Hydra `overrides` on top.
 
         Args:
             folder: where the file lies.
