@@ -30,7 +30,7 @@ finetune@market1501_20 evaluate@market1501_20
 endef
 export AFTER_PRETRAINING
 
-demo: setup ## the whole DAG on the embedded world, then its score table (11 minutes, 2 cores)
+demo: setup ## the whole DAG on the embedded world, then its score table (10 minutes, 2 cores)
 	dvc repro pretrain
 	@printf '%s\n' "$$AFTER_PRETRAINING" | xargs -P 2 -L 1 vills run
 	dvc commit --force $$AFTER_PRETRAINING
