@@ -122,6 +122,12 @@ def test_one_seed_of_one_is_complete() -> None:
     assert (entry.text, entry.count, entry.reason) == ("50.0", "", 0)
 
 
+def test_a_difference_may_be_negative() -> None:
+    sweep = replace(SWEEP, seeds=[])
+    cells = {("a", "m_map"): Cell((Score(-0.0099, "f"),))}
+    assert build_grids("small", sweep=sweep, cells=cells).entries[0].text == "-1.0"
+
+
 def test_the_best_as_printed_is_marked_ours_and_the_papers_apart() -> None:
     assert get_entry("a", "m_map").best  # 59.0 and 59.0
     assert get_entry("b", "m_map").best

@@ -16,14 +16,14 @@ class Score:
     """What one evaluation found."""
 
     value: float
-    """Share, 0 to 1."""
+    """Share, 0 to 1; a difference of two shares may be negative."""
     run: str
     """Fingerprint of the evaluate run."""
     seed: int | None = None
     """Seed of the sweep; none: that of params.yaml."""
 
     def __post_init__(self) -> None:
-        assert 0.0 <= self.value <= 1.0, f"{self.value} is no share; percent is for tables alone"
+        assert -1.0 <= self.value <= 1.0, f"{self.value} is no share; percent is for tables alone"
 
 
 @dataclass(frozen=True)
