@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from vills.config.load_sweep import load_sweep
 from vills.config.sweep import (
@@ -19,6 +20,7 @@ from vills.config.sweep import (
     SweepConfig,
     TableConfig,
 )
+from vills.report import sweep_trend
 from vills.report.sweep_caption import SweepFacts
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
 from vills.report.sweep_csv import FIELDS
@@ -317,6 +319,21 @@ def test_the_same_numbers_give_the_same_bytes_and_no_stale_picture(tmp_path: Pat
     paths = save_sweep_report(folder, name="small", sweep=flat, cells=CELLS, facts=FACTS)
     assert sorted(paths) == sorted(folder.iterdir())
     assert "trend" not in (folder / "tables.md").read_text()
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_right_axis_only_where_the_paper_has_scores(
+    published: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {k: p if published else replace(p, published={}) for k, p in SWEEP.points.items()}
+    drawn: list[Figure] = []
+    monkeypatch.setattr(sweep_trend, "build_png", lambda figure: drawn.append(figure) or b"")
+    sweep_trend.build_trend(replace(SWEEP, points=points), CELLS)
+    titled = [axis for axis in drawn[0].axes if axis.get_title(loc="left")]
+    # two panels: Market1501, which the paper has, and Sig, which it has not
+    assert (len(titled), len(drawn[0].axes)) == (2, 3 if published else 2)
+    texts = {text.get_text() for text in drawn[0].legends[0].get_texts()}
+    assert ("paper (right axis)" in texts) == published
 
 
 @pytest.mark.parametrize("name", ["areas", "components", "lambda_grid", "main"])

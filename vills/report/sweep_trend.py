@@ -15,8 +15,8 @@ from vills.report.sweep_labels import render_mathtext
 
 CAPTION = (
     "Solid, left axis: ours, with one standard deviation where there are several seeds. Dashed, "
-    "right axis: the paper's. The axes differ, so shapes compare here, and levels in the tables. "
-    "Values are set at equal distances."
+    "right axis: the paper's, where it has scores. The axes differ, so shapes compare here, and "
+    "levels in the tables. Values are set at equal distances."
 )
 
 
@@ -26,6 +26,11 @@ class _Panel:
     head: str
     points: Mapping[str, PointConfig]
     columns: Mapping[str, ColumnConfig]
+
+    @property
+    def has_published(self) -> bool:
+        """Whether the paper has a score for any of its places."""
+        return any(key in point.published for key in self.columns for point in self.points.values())
 
 
 def build_trend(sweep: SweepConfig, cells: Cells) -> bytes:
@@ -54,7 +59,9 @@ def build_trend(sweep: SweepConfig, cells: Cells) -> bytes:
         Line2D([], [], color=COLOURS[i % len(COLOURS)], label=render_mathtext(label))
         for i, label in enumerate(labels)
     ]
-    for style, label in (("-", "ours (left axis)"), ("--", "paper (right axis)")):
+    styles = (("-", "ours (left axis)"), ("--", "paper (right axis)"))
+    has_published = any(panel.has_published for panels in rows for panel in panels)
+    for style, label in styles if has_published else ():
         handles.append(Line2D([], [], color="#4f4f4f", ls=style, label=label))
     num = min(len(handles), 2 * width)
     figure.legend(handles=handles, loc="outside lower center", ncols=num, frameon=False)
@@ -79,7 +86,7 @@ def _arrange(sweep: SweepConfig) -> list[list[_Panel]]:
 def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None:
     points = dict(sorted(panel.points.items(), key=lambda item: float(item[1].x or 0)))
     places = list(range(len(points)))
-    right = axis.twinx()
+    right = axis.twinx() if panel.has_published else None
     num_ours = 0
     for key, column in panel.columns.items():
         colour = COLOURS[labels.index(column.label) % len(COLOURS)]
@@ -96,8 +103,9 @@ def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None
             markersize=3.5,
             capsize=2,
         )
-        published = [point.published.get(key, float("nan")) for point in points.values()]
-        right.plot(places, published, "--", color=colour, lw=1.1, marker="s", markersize=2.5)
+        if right is not None:
+            published = [point.published.get(key, float("nan")) for point in points.values()]
+            right.plot(places, published, "--", color=colour, lw=1.1, marker="s", markersize=2.5)
     if not num_ours:
         axis.set_yticks([])
         axis.text(0.02, 0.03, "ours: no score yet", transform=axis.transAxes, fontsize=8)
@@ -107,7 +115,7 @@ def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None
     axis.set_xticks(places, [f"{point.x:g}" for point in points.values()])
     axis.set_xlim(-0.4, len(points) - 0.6)
     axis.grid(alpha=0.25)
-    for side in (axis, right):
+    for side in (axis, *([right] if right is not None else [])):
         side.tick_params(labelsize=8)
         side.spines[["top"]].set_visible(False)
 
