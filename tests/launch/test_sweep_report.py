@@ -58,6 +58,17 @@ def test_seeds_share_a_cell_and_those_that_lack_are_named(bench: Bench) -> None:
     assert cell.missing == "queued"
 
 
+def test_a_difference_may_be_negative_and_a_score_may_not(bench: Bench) -> None:
+    launch(bench, "tables.one.columns.market_r1.metric=minus_scratch_mAP")
+    _, state = look(bench)
+    rows = [{**SCORES["market1501"][0], "minus_scratch_mAP": -0.03}]
+    bench.finish(state.plans["zeta"], *DAG, rows=rows)
+    assert collect(bench)["zeta", "market_r1"].mean == -0.03
+    bench.finish(state.plans["alpha"], *DAG[3:], rows=[{**rows[0], "mAP": -0.5}])
+    with pytest.raises(AssertionError, match="no share"):
+        collect(bench)
+
+
 def test_an_empty_cell_names_what_failed_before_it_and_nothing_else(bench: Bench) -> None:
     launch(bench)
     _, state = look(bench)

@@ -126,8 +126,10 @@ def test_one_seed_of_one_is_complete() -> None:
 
 def test_a_difference_may_be_negative() -> None:
     sweep = replace(SWEEP, seeds=[])
-    cells = {("a", "m_map"): Cell((Score(-0.0099, "f"),))}
+    cells = {("a", "m_map"): Cell((Score(-0.0099, "f", is_difference=True),))}
     assert build_grids("small", sweep=sweep, cells=cells).entries[0].text == "-1.0"
+    with pytest.raises(AssertionError, match="no share"):
+        Score(-0.0099, "f")
 
 
 def test_the_best_as_printed_is_marked_ours_and_the_papers_apart() -> None:

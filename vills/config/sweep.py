@@ -40,6 +40,11 @@ class ColumnConfig:
         allowed = "mAP, mINP, R-k such as R-1, TAR@x such as TAR@0.001, minus_scratch_mAP"
         _check_pattern("columns.*.metric", self.metric, _METRIC, allowed)
 
+    @property
+    def is_difference(self) -> bool:
+        """Whether its score is a difference of two models' shares, which may be negative."""
+        return self.metric.startswith("minus_scratch_")
+
 
 @dataclass
 class ReferenceConfig:

@@ -16,14 +16,17 @@ class Score:
     """What one evaluation found."""
 
     value: float
-    """Share, 0 to 1; a difference of two shares may be negative."""
+    """Share, 0 to 1; -1 to 1 if it is a difference."""
     run: str
     """Fingerprint of the evaluate run."""
     seed: int | None = None
     """Seed of the sweep; none: that of params.yaml."""
+    is_difference: bool = False
+    """Whether it is a difference of two shares."""
 
     def __post_init__(self) -> None:
-        assert -1.0 <= self.value <= 1.0, f"{self.value} is no share; percent is for tables alone"
+        low = -1.0 if self.is_difference else 0.0
+        assert low <= self.value <= 1.0, f"{self.value} is no share; percent is for tables alone"
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None
     axis.set_xticks(places, [f"{point.x:g}" for point in points.values()])
     axis.set_xlim(-0.4, len(points) - 0.6)
     axis.grid(alpha=0.25)
-    for side in (axis, *([right] if right is not None else [])):
+    for side in [axis] if right is None else [axis, right]:
         side.tick_params(labelsize=8)
         side.spines[["top"]].set_visible(False)
 

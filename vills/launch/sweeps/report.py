@@ -48,7 +48,7 @@ def collect_cells(
                     missing.append(explain_absence(rows, wanted))
                 else:
                     seed = record["points"][label]["seed"]
-                    scores.append(Score(value, found.name, seed))
+                    scores.append(Score(value, found.name, seed, wanted.is_difference))
             reasons = "; ".join(dict.fromkeys(missing))
             cells[point, column] = Cell(tuple(scores), reasons)
     return cells
