@@ -104,11 +104,12 @@ def test_what_goes_wrong_is_shown_and_mended(
     site = slurm_site.build_site(tmp_path / "site", poor, like=tuned)
     points = {name: [f"evaluate.market1501.bootstrap={n + 2}"] for n, name in enumerate("abcdef")}
     sweep = site.save_sweep("six", {**points, "bad": ["finetune.market1501.num_ids=50"]})
+    # from the start: once the job of `bad` has failed, its evaluation is not asked for any more
+    blocker = poor.sbatch("sleep 600", "-p", "prio", "-N2", "--exclusive")
+    poor.wait(blocker, "RUNNING")
     refused = site.launch(sweep, "slurm.evaluate.partition=nosuch", check=False)
     assert refused.returncode != 0
     assert "invalid partition specified: nosuch" in refused.stdout
-    blocker = poor.sbatch("sleep 600", "-p", "prio", "-N2", "--exclusive")
-    poor.wait(blocker, "RUNNING")
     told = site.launch(sweep).stdout
     # four and two, and the one whose model is still to be made
     arrays = {job.partition("_")[0] for (job,) in list_submissions(site, "evaluate")}
