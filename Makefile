@@ -42,7 +42,7 @@ test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those
 	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
 test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)
-	python -m pytest -m "slurm and not torture" tests/slurm tests/launch
+	python -m pytest -m "slurm and not torture" tests/slurm tests/runner/launch
 
 torture-slurm: setup ## the same cluster at its worst, by hand (40 minutes, 2 cores)
 	python -m pytest -m torture -s tests/slurm

@@ -9,14 +9,14 @@ from typing import Any
 from unittest.mock import patch
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
-from vills.launch.plan.nodes import Node, NodeInput, Plan, Step
-from vills.launch.plan.registry import Registry, Submission
-from vills.launch.sweeps.sweep import Point, Sweep, save_record
-from vills.runs.run import Run, open_run
-from vills.tracking.files import save_json
-from vills.tracking.mlflow_sync import SyncResult
-from vills.tracking.settings import TrackingSettings
-from vills.tracking.sweep_sync import SweepView, sync_view
+from vills.io import save_json
+from vills.runner.mlflow.mlflow_sync import SyncResult
+from vills.runner.mlflow.settings import TrackingSettings
+from vills.runner.mlflow.sweep_sync import SweepView, sync_view
+from vills.runner.plan.nodes import Node, NodeInput, Plan, Step
+from vills.runner.plan.registry import Registry, Submission
+from vills.runner.store.run import Run, open_run
+from vills.runner.sweeps.sweep import Point, Sweep, save_record
 
 WEIGHTS = ("feature_weight", "masking_weight", "koleo_weight", "alignment_weight")
 COLUMNS = {
@@ -137,7 +137,7 @@ def build_fake_plan(number: int) -> Plan:
 def write_quickly() -> ExitStack:
     """Receipts without the list of packages: a third of a second each."""
     stack = ExitStack()
-    stack.enter_context(patch("vills.runs.receipt.collect_packages", dict))
+    stack.enter_context(patch("vills.runner.store.receipt.collect_packages", dict))
     return stack
 
 

@@ -13,20 +13,21 @@ from typing import Any
 from vills.config.load import load_params, load_profile
 from vills.config.params import Params
 from vills.config.write import render_params
-from vills.launch.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
-from vills.launch.clusters.resources import Resources
-from vills.launch.desk import Desk
-from vills.launch.plan.board import Board, NodeState
-from vills.launch.plan.nodes import Node, Plan, Planner, Step, build_steps, select_steps
-from vills.launch.plan.registry import NODES, Registry, Submission
-from vills.launch.plan.submit import Submitter, Wanted
-from vills.launch.work.stage import load_stage
-from vills.runs.code_digest import CodeState
-from vills.runs.digest import DigestCache, compute_digest, compute_listing
-from vills.runs.lock import get_attempt_path, get_end_path
-from vills.runs.machine import load_process_identity
-from vills.runs.receipt import build_receipt
-from vills.tracking.files import save_json
+from vills.io import save_json
+from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
+from vills.runner.clusters.resources import Resources
+from vills.runner.plan.board import Board, NodeState
+from vills.runner.plan.context import Desk
+from vills.runner.plan.nodes import Node, Plan, Planner, Step, build_steps, select_steps
+from vills.runner.plan.registry import Registry, Submission
+from vills.runner.plan.submit import Submitter, Wanted
+from vills.runner.store.code_digest import CodeState
+from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
+from vills.runner.store.lock import get_attempt_path, get_end_path
+from vills.runner.store.machine import load_process_identity
+from vills.runner.store.receipt import build_receipt
+from vills.runner.work.job import NODES
+from vills.runner.work.stage import load_stage
 
 CODES: dict[str, str] = {}
 """Reading the code of seven stages takes a second; all planners of a test run share it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 from urllib.request import urlopen
 
-from vills.tracking.settings import LIMITS
+from vills.runner.mlflow.settings import LIMITS
 
 PATIENCE = 90.0
 

@@ -18,7 +18,7 @@ from vills.config.load import load_params
 from vills.data.records import Manifest, load_manifest
 from vills.data.reid import ReidData
 from vills.data.shards import ShardReader
-from vills.tracking.journal import Journal
+from vills.runner.store.journal import Journal
 from vills.train.finetune import run_finetune
 
 SHORTEST = 12

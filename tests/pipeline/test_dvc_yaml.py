@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from vills.config.load import load_profile
-from vills.launch.work.stage import load_stage
 from vills.pipeline import STAGES
-from vills.runs.code_digest import compute_import_files
+from vills.runner.store.code_digest import compute_import_files
+from vills.runner.work.stage import load_stage
 
 ROOT = Path(__file__).parent.parent.parent
 PARAMS = load_profile("tiny")

@@ -136,7 +136,7 @@ def find_workers(site: Site) -> list[int]:
             words = path.read_bytes().decode().split("\0")
         except OSError:
             continue  # it has ended meanwhile
-        if "vills.launch.clusters.queue_worker" in words and str(site.runs.resolve()) in words:
+        if "vills.runner.clusters.queue_worker" in words and str(site.runs.resolve()) in words:
             found.append(int(path.parent.name))
     return found
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slurm
 NODE = 'hostname "$1"; shift; exec "$@"'
 IMPATIENT = """
 import sys
-from vills.launch.work import slurm_job
+from vills.runner.work import slurm_job
 slurm_job.PATIENCE_SECONDS = 0.0
 from vills.__main__ import main
 sys.exit(main(["run", "pretrain"]))

@@ -28,8 +28,8 @@ from vills.data.reid import ReidData
 from vills.data.workers import METHODS
 from vills.models.reid import ReidModel
 from vills.models.weights import WeightsError, load_reid
-from vills.runs.interrupt import InterruptedRunError
-from vills.tracking.journal import load_journal
+from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.journal import load_journal
 from vills.train.engine import NonFiniteError
 from vills.train.finetune_model import build_model
 from vills.train.finetune_optimizer import build_optimizer, compute_rate

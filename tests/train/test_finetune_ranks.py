@@ -19,8 +19,8 @@ from vills.config.checks import ConfigError
 from vills.data.reid import ReidData, load_reid_data
 from vills.models.reid import ReidModel
 from vills.models.weights import load_reid
-from vills.runs.interrupt import InterruptedRunError
-from vills.tracking.journal import load_journal
+from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.journal import load_journal
 
 # A rate at which nothing amplifies rounding, and everything that knows of ranks: drop path, BN
 # statistics, triplets across ranks, decay, biases of their own rate.

@@ -20,7 +20,7 @@ from vills.data import finetune_loading
 from vills.models.weights import load_reid
 from vills.pipeline import StageContext, count_loaders
 from vills.pipeline.finetune import STAGE
-from vills.tracking.journal import Journal, load_journal
+from vills.runner.store.journal import Journal, load_journal
 from vills.train.finetuning import Finetuning
 
 

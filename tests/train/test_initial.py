@@ -17,8 +17,8 @@ from vills.models.encoder import Encoder
 from vills.models.published import load_published
 from vills.models.weights import WeightsError, load_backbone
 from vills.pipeline.pretrain import STAGE
-from vills.runs.interrupt import InterruptedRunError
-from vills.tracking.journal import Journal
+from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.journal import Journal
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.param_groups import set_schedule
 from vills.train.pretrain import run_pretrain

@@ -17,8 +17,8 @@ from vills.config.pretrain import PretrainConfig
 from vills.data.pretrain_sources import PretrainData
 from vills.data.workers import METHODS
 from vills.models.weights import load_backbone
-from vills.runs.interrupt import InterruptedRunError
-from vills.tracking.journal import Journal, load_journal
+from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import list_checkpoints
 from vills.train.engine import NonFiniteError
 from vills.train.meta_arch import SSLMetaArch

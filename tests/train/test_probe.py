@@ -25,7 +25,7 @@ from vills.data.reid import ReidData, load_test_data
 from vills.models.backbone import Backbone
 from vills.pipeline import StageContext
 from vills.pipeline.pretrain import STAGE
-from vills.tracking.journal import Journal
+from vills.runner.store.journal import Journal
 from vills.train.pretrain import Pretraining, run_pretrain
 from vills.train.probe import PretrainProbe
 

@@ -18,8 +18,8 @@ from vills.data.batch import PretrainBatch
 from vills.distributed import gather_objects, get_rank, get_world_size
 from vills.pipeline import StageContext
 from vills.pipeline.pretrain import STAGE
-from vills.runs.interrupt import InterruptedRunError
-from vills.tracking.journal import Journal, load_journal
+from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.journal import Journal, load_journal
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.param_groups import set_schedule
 from vills.train.pretrain import Pretraining, run_pretrain

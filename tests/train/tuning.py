@@ -14,7 +14,7 @@ from vills.data.reid import ReidData, load_reid_data
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 from vills.models.weights import export_backbone
-from vills.tracking.journal import Journal
+from vills.runner.store.journal import Journal
 from vills.train.finetune import run_finetune
 
 CONFIG = FinetuneConfig(

@@ -40,8 +40,8 @@ def _run(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> int:
     from vills.data.survey import BROKEN, survey_datasets
     from vills.data.survey_table import format_surveys
-    from vills.launch.work.progress import ProgressLine
     from vills.pipeline import get_data_root
+    from vills.runner.work.progress import ProgressLine
 
     progress = ProgressLine("check")
     surveys = list(

@@ -1,6 +1,7 @@
 """`python sweeps/launch.py`: sweeps, and what can be done with them."""
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 from vills.errors import UserError
 
 if TYPE_CHECKING:
-    from vills.launch.desk import Desk
-    from vills.launch.sweeps.sweeping import SweepState
+    from vills.runner.plan.context import Desk
+    from vills.runner.sweeps.sweeping import SweepState
 
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
 EPILOG = """\
@@ -67,7 +68,11 @@ def _build_launch_parser() -> argparse.ArgumentParser:
         "--max-parallel", type=_parse_count, default=0, metavar="N", help="jobs of a stage at once"
     )
     parser.add_argument("--retry", choices=("failed",), help="ask again for what is over and bad")
-    parser.add_argument("--wait", action="store_true", help="stay until nothing is going on")
+    stay = parser.add_mutually_exclusive_group()
+    stay.add_argument("--wait", action="store_true", help="stay until nothing is going on")
+    stay.add_argument(
+        "--detach", action="store_true", help="leave a process behind that keeps MLflow up to date"
+    )
     return parser
 
 
@@ -91,10 +96,10 @@ def _build_action_parser(action: str) -> argparse.ArgumentParser:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
-    from vills.launch.clusters.resources import PREFIX
-    from vills.launch.desk import Desk, choose_cluster
-    from vills.launch.sweeps.sweeping import launch_sweep, plan_sweep
-    from vills.launch.sweeps.text import format_plan, format_state
+    from vills.runner.clusters.resources import PREFIX
+    from vills.runner.plan.context import Desk, choose_cluster
+    from vills.runner.sweeps.sweeping import launch_sweep, plan_sweep
+    from vills.runner.sweeps.text import format_plan, format_state
 
     words: list[str] = arguments.overrides
     desk = Desk(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
@@ -114,14 +119,34 @@ def _launch(arguments: argparse.Namespace) -> int:
     if arguments.wait:
         return _watch(desk, sweep.name)
     print(format_state(sweep.name, state))
+    if arguments.detach:
+        print(f"MLflow is kept up to date; see {_detach(desk, sweep.name)}")
+        return 0
     return _finish(desk, sweep.name)
 
 
+def _detach(desk: "Desk", name: str) -> Path:
+    """Leave `status NAME --watch` behind, which outlives this terminal; the path of its log."""
+    from vills.runner.sweeps.sweep import FOLDER
+
+    path = desk.runs / FOLDER / f"{name}.log"
+    with path.open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "sweeps/launch.py", "status", name, "--watch"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=desk.project,
+            start_new_session=True,
+        )
+    return path
+
+
 def _status(arguments: argparse.Namespace) -> int:
-    from vills.launch.desk import Desk
-    from vills.launch.sweeps.sweep import list_records
-    from vills.launch.sweeps.sweeping import look_at_sweep
-    from vills.launch.sweeps.text import format_state
+    from vills.runner.plan.context import Desk
+    from vills.runner.sweeps.sweep import list_records
+    from vills.runner.sweeps.sweeping import look_at_sweep
+    from vills.runner.sweeps.text import format_state
 
     desk = Desk(Path.cwd())
     if arguments.watch and arguments.name:
@@ -137,8 +162,8 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _watch(desk: "Desk", name: str) -> int:
     """Show the table again and again; the status is 1 if anything is over without a result."""
-    from vills.launch.sweeps.sweeping import list_over, wait_for_sweep
-    from vills.launch.sweeps.text import format_state
+    from vills.runner.sweeps.sweeping import list_over, wait_for_sweep
+    from vills.runner.sweeps.text import format_state
 
     shown = [""]
 
@@ -158,8 +183,8 @@ def _watch(desk: "Desk", name: str) -> int:
 
 def _finish(desk: "Desk", name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
-    from vills.launch.sweeps.sweeping import look_at_sweep
-    from vills.launch.sweeps.tracking import sync_sweep
+    from vills.runner.sweeps.sweeping import look_at_sweep
+    from vills.runner.sweeps.tracking import sync_sweep
 
     record, state = look_at_sweep(desk, name)
     sync_sweep(desk, record, state)
@@ -169,8 +194,8 @@ def _finish(desk: "Desk", name: str) -> int:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    from vills.launch.desk import Desk
-    from vills.launch.sweeps.sweeping import find_logs
+    from vills.runner.plan.context import Desk
+    from vills.runner.sweeps.sweeping import find_logs
 
     paths = find_logs(
         Desk(Path.cwd()), arguments.name, point=arguments.point, stage=arguments.stage
@@ -185,8 +210,8 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from vills.launch.desk import Desk
-    from vills.launch.sweeps.sweeping import cancel_sweep
+    from vills.runner.plan.context import Desk
+    from vills.runner.sweeps.sweeping import cancel_sweep
 
     jobs = cancel_sweep(Desk(Path.cwd()), arguments.name, points=arguments.points)
     print(f"{len(jobs)} job(s) cancelled: {', '.join(jobs)}" if jobs else "nothing was going on")
@@ -194,11 +219,11 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from vills.launch.desk import Desk
-    from vills.launch.sweeps.report import build_report
-    from vills.launch.sweeps.sweep import FOLDER
-    from vills.launch.sweeps.sweeping import look_at_sweep
-    from vills.launch.sweeps.tracking import log_report
+    from vills.runner.plan.context import Desk
+    from vills.runner.sweeps.report import build_report
+    from vills.runner.sweeps.sweep import FOLDER
+    from vills.runner.sweeps.sweeping import look_at_sweep
+    from vills.runner.sweeps.tracking import log_report
 
     desk = Desk(Path.cwd())
     record, state = look_at_sweep(desk, arguments.name)
@@ -212,8 +237,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _reconcile(_: argparse.Namespace) -> int:
-    from vills.launch.desk import Desk
-    from vills.launch.sweeps.tracking import reconcile
+    from vills.runner.plan.context import Desk
+    from vills.runner.sweeps.tracking import reconcile
 
     reconcile(Desk(Path.cwd()), say=print)
     return 0

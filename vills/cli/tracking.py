@@ -7,7 +7,7 @@ from vills.cli.command import Arguments, Command
 
 
 def _sync(arguments: Arguments) -> int:
-    from vills.launch.track import sync_all
+    from vills.runner.sweeps.track import sync_all
 
     return sync_all(Path.cwd())
 
@@ -17,7 +17,7 @@ def _add_ui(parser: ArgumentParser) -> None:
 
 
 def _ui(arguments: Arguments) -> int:
-    from vills.launch.track import serve_ui
+    from vills.runner.sweeps.track import serve_ui
 
     return serve_ui(Path.cwd(), port=arguments.port)
 

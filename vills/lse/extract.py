@@ -24,7 +24,7 @@ from vills.lse.parts import build_keypoint_detector, build_segmenter
 from vills.lse.sharing import ChunkCount, Chunks, join_summaries, list_chunks
 from vills.lse.summary import Summary
 from vills.lse.weights_files import compute_file_digest
-from vills.runs.pool import open_pool
+from vills.runner.store.pool import open_pool
 
 Progress = Callable[[str, int, int], None]
 CHUNK_RECORDS = 64

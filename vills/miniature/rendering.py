@@ -11,7 +11,7 @@ import pyarrow as pa
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.layouts import LAYOUTS
 from vills.miniature.sink import Sink
-from vills.runs.pool import open_pool
+from vills.runner.store.pool import open_pool
 
 _AHEAD = 2  # units per process that are handed out; what is done waits for the writer in memory
 

@@ -1,6 +1,6 @@
 """What a DVC stage is to us. One file beside this one = one stage of dvc.yaml, named alike.
 
-A stage file defines STAGE. The floor above (vills.launch) gives it a run directory, the inputs and
+A stage file defines STAGE. The floor above (vills.runner) gives it a run directory, the inputs and
 its own sections of params.yaml, and publishes what it leaves in `context.outs`.
 """
 
@@ -16,7 +16,7 @@ from vills.config.checks import ConfigError
 # For annotations only: a stage's code digest must not change with another stage's parameters.
 if TYPE_CHECKING:
     from vills.config.params import Params
-    from vills.tracking.journal import Journal
+    from vills.runner.store.journal import Journal
 
 ARTIFACTS = Path("artifacts")
 INVENTORIES = Path("data/inventories")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vills.distributed import all_gather
-from vills.runs.interrupt import InterruptFlag
+from vills.runner.store.interrupt import InterruptFlag
 from vills.train.engine import NonFiniteError
 
 

@@ -14,8 +14,8 @@ from vills.data.reid import ReidData
 from vills.distributed import barrier, init_process_group, is_main
 from vills.models.published import LoadReport
 from vills.models.weights import export_reid
-from vills.runs.interrupt import InterruptFlag
-from vills.tracking.journal import Journal
+from vills.runner.store.interrupt import InterruptFlag
+from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.determinism import set_determinism
 from vills.train.finetune_model import build_model, check_published

@@ -24,8 +24,8 @@ from vills.distributed import (
 )
 from vills.losses.reid import IdentityLoss, TripletLoss
 from vills.models.reid import ReidModel
-from vills.runs.interrupt import InterruptedRunError, InterruptFlag
-from vills.tracking.journal import Journal
+from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
+from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import agree_any, agree_requeue, check_finite
 from vills.train.finetune_optimizer import build_optimizer, compute_rate

@@ -9,7 +9,7 @@ from typing import Any
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.distributed import is_main
-from vills.tracking.journal import Journal
+from vills.runner.store.journal import Journal
 from vills.train.health import MIN_OUTPUTS, HealthMonitor, compute_view_shares
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.probe import PretrainProbe

@@ -25,8 +25,8 @@ from vills.distributed import (
     init_process_group,
     is_main,
 )
-from vills.runs.interrupt import InterruptedRunError, InterruptFlag
-from vills.tracking.journal import Journal
+from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
+from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import agree_any, agree_requeue, check_finite, explain_non_finite
 from vills.train.determinism import set_determinism

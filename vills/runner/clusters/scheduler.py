@@ -1,0 +1,121 @@
+"""What SLURM says about jobs and about itself: squeue, sacct, scontrol, scancel.
+
+sacct may be switched off, or lag behind; squeue forgets a job minutes after its end. So both are
+asked, and a job that neither knows is unknown, never failed. While the controller is down nobody
+can say anything: jobs are then as good as pending.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from vills.errors import UserError
+from vills.runner.clusters.jobs import UNKNOWN, JobState
+
+TIMEOUT_SECONDS = 60.0
+QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
+MAX_IDS = 200
+"""Jobs per question: a command line has its limits."""
+
+
+class ClusterError(UserError, RuntimeError):
+    """The cluster refused something; the message carries its own words."""
+
+
+def ask(command: Sequence[str], *, check: bool = False, cwd: Path | None = None) -> str | None:
+    """Output of a command; None if it is not there or fails.
+
+    Raises:
+        ClusterError: with `check`, in place of None.
+    """
+    try:
+        result = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+            cwd=cwd,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    else:
+        if result.returncode == 0:
+            return result.stdout
+        reason = (result.stderr or result.stdout).strip()
+    if check:
+        raise ClusterError(f"`{' '.join(command)}` failed: {reason}. What to do: `vills doctor`.")
+    return None
+
+
+def load_job_states(jobs: Collection[str]) -> dict[str, JobState]:
+    """State of each job (`12` or `12_3`), from squeue, then sacct for what squeue has forgotten."""
+    states: dict[str, JobState] = {}
+    wanted = sorted(jobs)
+    for start in range(0, len(wanted), MAX_IDS):
+        part = wanted[start : start + MAX_IDS]
+        arrays = sorted({job.partition("_")[0] for job in part})
+        listed = _read_queue(arrays)
+        found = dict(_read_accounts(arrays)) | dict(listed or ())
+        otherwise = SILENT if listed is None and shutil.which("squeue") else UNKNOWN
+        for job in part:
+            # An array that was cancelled before any of it began is listed as one job.
+            whole = found.get(job.partition("_")[0], otherwise)
+            states[job] = found.get(job, whole if whole.phase == "ended" else otherwise)
+    return states
+
+
+def load_config() -> dict[str, str]:
+    """`scontrol show config` by key; empty where there is no scontrol."""
+    lines = (ask(["scontrol", "show", "config"]) or "").splitlines()
+    pairs = (line.split("=", maxsplit=1) for line in lines if "=" in line)
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def expand_array(job: str) -> list[str]:
+    """`12_[0-2,7%4]` -> 12_0, 12_1, 12_2, 12_7; other ids as they are."""
+    found = re.fullmatch(r"(\d+)_\[([^\]]*)\]", job)
+    if not found:
+        return [job]
+    indices: list[int] = []
+    for part in found[2].split("%")[0].split(","):
+        first, _, last = part.partition("-")
+        last, _, step = last.partition(":")
+        indices += range(int(first), int(last or first) + 1, int(step or 1))
+    return [f"{found[1]}_{index}" for index in indices]
+
+
+def _read_queue(arrays: Sequence[str]) -> list[tuple[str, JobState]] | None:
+    # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked for.
+    # One row per element: a long list of elements is cut short without a word.
+    text = ask(["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r"])
+    if text is None:
+        return None
+    found = []
+    for line in text.splitlines():
+        job, state, reason = line.strip().split("|", maxsplit=2)
+        if job.partition("_")[0] in arrays:
+            told = _build_state(state, "" if reason == "None" else reason)
+            found += [(element, told) for element in expand_array(job)]
+    return found
+
+
+def _read_accounts(arrays: Sequence[str]) -> Iterator[tuple[str, JobState]]:
+    command = ["sacct", "--allocations", "--noheader", "--parsable2"]
+    command += ["--jobs", ",".join(arrays), "--format=JobID,State,ExitCode"]
+    for line in (ask(command) or "").splitlines():
+        job, state, code = line.split("|")
+        for element in expand_array(job):
+            yield element, _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")
+
+
+def _build_state(state: str, reason: str) -> JobState:
+    if state in QUEUED:
+        return JobState("pending", state, reason)
+    if state in ACTIVE:
+        return JobState("running", state, reason)
+    return JobState("ended", state, reason)

@@ -1,0 +1,203 @@
+"""SLURM through submitit: batches become job arrays. The only user of submitit.
+
+submitit writes the sbatch script, pickles the call and starts it under srun, one process per task.
+Its own requeue is not used: it pickles on rank 0 alone while the others are being killed, so that
+no collective checkpoint fits into it (`vills.runner.work.slurm_job` has ours). Time limits, retries
+and states are ours too; submitit's wait for sacct.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from vills.runner.clusters.jobs import Batch, JobState
+from vills.runner.clusters.scheduler import ClusterError, ask, load_config, load_job_states
+from vills.runner.work.job import NodeJob
+from vills.runner.work.slurm_job import REQUEUE
+
+DEFAULT_ARRAY = 1001
+"""SLURM's own MaxArraySize."""
+
+
+class SlurmCluster:
+    """The cluster behind sbatch."""
+
+    name = "slurm"
+
+    def submit(self, batch: Batch) -> list[str]:
+        """Submit a batch as arrays no larger than MaxArraySize allows; ids in the order of keys.
+
+        Raises:
+            ClusterError: with sbatch's own words.
+        """
+        size = int(load_config().get("MaxArraySize", DEFAULT_ARRAY))
+        ids: dict[str, str] = {}
+        chunks = split_batch(batch, size=max(size, 1))
+        lanes = min(batch.max_parallel, len(chunks))
+        last = [""] * lanes
+        for number, (keys, dependency) in enumerate(chunks):
+            throttle = batch.max_parallel
+            if lanes:
+                # Arrays know nothing of each other: each lane gets its share, and in a lane one
+                # waits for the one before it.
+                throttle = share_out(throttle, lanes)[number % lanes]
+                earlier = last[number % lanes]
+                dependency = ",".join(filter(None, (dependency, earlier)))
+            found = self._submit_chunk(batch, keys, dependency=dependency, throttle=throttle)
+            ids |= zip(keys, found, strict=True)
+            if lanes:
+                last[number % lanes] = f"afterany:{found[0].partition('_')[0]}"
+        return [ids[key] for key in batch.keys]
+
+    def load_states(self, jobs: Collection[str]) -> dict[str, JobState]:
+        """States from squeue and sacct."""
+        return load_job_states(jobs)
+
+    def cancel(self, jobs: Collection[str]) -> None:
+        """`scancel` of these ids."""
+        if jobs:
+            ask(["scancel", *sorted(jobs)], check=True)
+
+    def cancel_batch(self, name: str) -> None:
+        """`scancel` of all jobs of this name."""
+        ask(["scancel", "--me", f"--name={name}"], check=True)
+
+    def _submit_chunk(
+        self, batch: Batch, keys: Sequence[str], *, dependency: str, throttle: int
+    ) -> list[str]:
+        import submitit
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        folder = batch.runs.resolve() / batch.log
+        with _outside_of_job():
+            try:
+                executor = submitit.SlurmExecutor(folder=folder, python=build_python())
+                executor.update_parameters(
+                    **build_parameters(batch, dependency=dependency, throttle=throttle)
+                )
+                jobs = executor.map_array(NodeJob(str(batch.runs.resolve())), list(keys))
+            # RuntimeError: there is no srun
+            except (FailedJobError, FailedSubmissionError, OSError, RuntimeError) as error:
+                text = str(error).strip().splitlines()
+                raise ClusterError(
+                    f"sbatch refused {len(keys)} job(s) of {batch.stage}: {' '.join(text[-3:])} "
+                    f"What to do: mend slurm/{batch.stage}.yaml (or slurm.{batch.stage}.FIELD=VALUE"
+                    "); `vills doctor` knows the usual causes."
+                ) from error
+        return [str(job.job_id) for job in jobs]
+
+
+def build_python() -> str:
+    """How a job starts Python, as shell text: deaf to SLURM's signals until it has a handler.
+
+    A process that a signal ended while it was still importing would count as failed; one that stays
+    until SLURM ends it is requeued.
+    """
+    return f"""bash -c 'trap "" USR2 TERM; exec "$@"' python {shlex.quote(sys.executable)}"""
+
+
+@contextmanager
+def _outside_of_job() -> Iterator[None]:
+    """A launcher that runs inside a job must not hand that job's variables on.
+
+    Elsewhere they are the user's own (SBATCH_ACCOUNT, SLURM_CONF) and stay.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    from submitit.helpers import clean_env
+
+    config = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if config:
+            os.environ["SLURM_CONF"] = config
+        yield
+
+
+def split_batch(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
+    """Chunks of a batch with the dependency of each, as sbatch writes it.
+
+    Elements that wait for the elements of one array at the same places wait one by one
+    (aftercorr); others are asked for singly.
+    """
+    chunks: list[tuple[list[str], str]] = []
+    free = [key for key, after in zip(batch.keys, batch.after, strict=True) if not after]
+    chunks += [(free[start : start + size], "") for start in range(0, len(free), size)]
+    bound = [(k, a) for k, a in zip(batch.keys, batch.after, strict=True) if a]
+    for group in _group_by_array(bound):
+        keys = [key for key, _ in group]
+        if len(group) > 1:
+            chunks.append((keys, f"aftercorr:{group[0][1][0].partition('_')[0]}"))
+        else:
+            chunks.append((keys, f"afterok:{':'.join(group[0][1])}"))
+    return chunks
+
+
+def share_out(number: int, lanes: int) -> list[int]:
+    """A number in as many parts as there are lanes, as equal as can be."""
+    return [number // lanes + (lane < number % lanes) for lane in range(lanes)]
+
+
+def _group_by_array(
+    bound: Sequence[tuple[str, Sequence[str]]],
+) -> list[list[tuple[str, Sequence[str]]]]:
+    """Elements that wait for elements 0, 1, 2, ... of one array and nothing else.
+
+    Several may wait for the same element (a data set each): as many groups go through the array.
+    """
+    groups: list[list[tuple[str, Sequence[str]]]] = []
+    open_groups: dict[tuple[str, int], list[list[tuple[str, Sequence[str]]]]] = {}
+    for key, after in bound:
+        array, _, index = after[0].partition("_")
+        place = (array, int(index)) if len(after) == 1 and index.isdigit() else None
+        waiting = open_groups.get(place, []) if place else []
+        if waiting:
+            group = waiting.pop(0)
+            group.append((key, after))
+        else:
+            group = [(key, after)]
+            groups.append(group)
+        if place and place[1] == len(group) - 1:
+            open_groups.setdefault((array, len(group)), []).append(group)
+    return groups
+
+
+def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[str, Any]:
+    """What submitit is told, in its names."""
+    resources = batch.resources
+    cpus = resources.cpus_per_task
+    named = {
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "constraint": resources.constraint,
+        "dependency": dependency,
+        "gpus_per_node": resources.gpus_per_node,
+        "mem": f"{resources.mem_gb}GB" if resources.mem_gb else "",
+    }
+    # Without it an element whose predecessor failed would stay pending for ever.
+    extra = {"requeue": True, "kill-on-invalid-dep": "yes", **resources.extra}
+    return {
+        **{name: value for name, value in named.items() if value},
+        "job_name": batch.name,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.num_tasks,
+        "cpus_per_task": cpus,
+        "time": resources.timeout_min,
+        "signal_delay_s": resources.signal_seconds,
+        "array_parallelism": throttle or len(batch.keys),
+        "stderr_to_stdout": True,
+        "setup": [*resources.setup, *build_exports(batch)],
+        # srun does not inherit the CPUs of a task, and must end all ranks when one fails.
+        "srun_args": [f"--cpus-per-task={cpus}", "--cpu-bind=none", "--kill-on-bad-exit=1"],
+        "additional_parameters": extra,
+    }
+
+
+def build_exports(batch: Batch) -> list[str]:
+    """Shell lines that set the job's variables; every value is quoted."""
+    variables = {**batch.build_environment(), REQUEUE: "1"}
+    return [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]

@@ -1,0 +1,111 @@
+"""Bring a run of MLflow up to date with an entry, as often as one likes, with the same outcome.
+
+Only committed records are sent, with their own times. How many the tracker holds stands in a tag of
+the run, so nothing has to be remembered here; records that went out before a crash could note it go
+out again, and MLflow's SQL stores drop identical points.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vills.runner.mlflow.entry import Entry
+from vills.runner.store.journal import JournalRecord
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+NUM_RECORDS = "vills.records"
+"""Tag: how many committed journal records the tracker holds."""
+COMPLETED = "vills.completed"
+"""Tag: mark of the scores and artifacts that the tracker holds."""
+MAX_METRICS, MAX_PARAMS = 1000, 100
+MAX_DIGEST = 36
+
+
+def replay(client: "MlflowClient", run: "Run", entry: Entry, *, committed_only: bool = True) -> int:
+    """Send what the run lacks; the number of points that went out.
+
+    Args:
+        client: Of the store.
+        run: As the store holds it now.
+        entry: What it is to show.
+        committed_only: False sends records behind the last checkpoint too.
+    """
+    _send_description(client, run, entry)
+    records = entry.journal.committed
+    sent = int(run.data.tags.get(NUM_RECORDS, "0"))
+    num_points = _send_records(client, run.info.run_id, records[sent:])
+    if len(records) > sent:
+        client.set_tag(run.info.run_id, NUM_RECORDS, str(len(records)))
+    if entry.is_final or not committed_only:
+        num_points += _send_records(client, run.info.run_id, entry.journal.pending)
+    if entry.completed and run.data.tags.get(COMPLETED) != entry.completed:
+        num_points += _send_result(client, run, entry)
+    _send_status(client, run, entry)
+    return num_points
+
+
+def _send_description(client: "MlflowClient", run: "Run", entry: Entry) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+    tags = {k: v for k, v in entry.tags.items() if run.data.tags.get(k) != v}
+    params = {k: v for k, v in entry.params.items() if k not in run.data.params}
+    entries = [Param(name, value) for name, value in params.items()]
+    for start in range(0, max(len(entries), min(len(tags), 1)), MAX_PARAMS):
+        client.log_batch(
+            run.info.run_id,
+            params=entries[start : start + MAX_PARAMS],
+            tags=[RunTag(name, value) for name, value in tags.items()] if start == 0 else [],
+        )
+    known = {found.dataset.name for found in run.inputs.dataset_inputs} if run.inputs else set()
+    datasets = [
+        DatasetInput(
+            Dataset(
+                name,
+                digest=read["digest"][:MAX_DIGEST],
+                source_type="local",
+                source=json.dumps({"uri": read["path"], "sha256": read["digest"]}),
+            ),
+            [InputTag("mlflow.data.context", entry.context)],
+        )
+        for name, read in entry.datasets.items()
+        if name not in known
+    ]
+    if datasets:
+        client.log_inputs(run.info.run_id, datasets)
+
+
+def _send_records(client: "MlflowClient", run_id: str, records: Sequence[JournalRecord]) -> int:
+    from mlflow.entities import Metric
+
+    points = [
+        Metric(name, value, record.time_ms, record.step)
+        for record in records
+        for name, value in record.metrics.items()
+    ]
+    for start in range(0, len(points), MAX_METRICS):
+        client.log_batch(run_id, metrics=points[start : start + MAX_METRICS])
+    return len(points)
+
+
+def _send_result(client: "MlflowClient", run: "Run", entry: Entry) -> int:
+    # A rebuilt run has the same scores at a later time: the tracker keeps the first.
+    held = run.data.metrics
+    new = {name: value for name, value in entry.scores.items() if held.get(name) != value}
+    row = JournalRecord(entry.scored_ms, 0, new)
+    num_points = _send_records(client, run.info.run_id, [row])
+    for path, folder in entry.artifacts:
+        client.log_artifact(run.info.run_id, str(path), folder or None)
+    client.set_tag(run.info.run_id, COMPLETED, entry.completed)
+    return num_points
+
+
+def _send_status(client: "MlflowClient", run: "Run", entry: Entry) -> None:
+    if entry.status in ("", run.info.status):
+        return
+    if entry.status == "RUNNING":
+        client.update_run(run.info.run_id, status="RUNNING")
+    else:
+        client.set_terminated(run.info.run_id, entry.status, entry.ended_ms)

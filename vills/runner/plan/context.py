@@ -1,0 +1,115 @@
+"""Everything that a command about nodes needs, opened once: runs, registry, clusters, resources."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from vills.config.checks import ConfigError
+from vills.runner.clusters.jobs import Cluster
+from vills.runner.clusters.queue import LocalQueue
+from vills.runner.clusters.queue_debug import ForegroundQueue
+from vills.runner.clusters.resources import Resources, check_overrides, load_resources
+from vills.runner.clusters.scheduler import ClusterError, ask
+from vills.runner.clusters.slurm import SlurmCluster
+from vills.runner.plan.adopt import Adoption
+from vills.runner.plan.board import Board
+from vills.runner.plan.nodes import Planner
+from vills.runner.plan.registry import Registry
+from vills.runner.plan.submit import Submitter
+from vills.runner.store.digest import CACHE_NAME, DigestCache
+from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.work.stage import get_runs_root
+
+CLUSTERS = ("slurm", "local", "debug")
+VARIABLE = "VILLS_CLUSTER"
+LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0
+
+
+class Desk:
+    """A project's runs and whom to ask for more."""
+
+    def __init__(self, project: Path, *, slurm: Sequence[str] = ()) -> None:
+        """Open it; `slurm` are overrides of slurm/*.yaml.
+
+        Raises:
+            ConfigError: if one names no stage.
+        """
+        check_overrides(slurm)
+        self.project = project
+        self.runs = get_runs_root(project)
+        self._slurm = slurm
+
+    @cached_property
+    def planner(self) -> Planner:
+        """Names nodes."""
+        return Planner(self.project, DigestCache(self.runs / CACHE_NAME))
+
+    @cached_property
+    def _adoption(self) -> Adoption:
+        return Adoption(self.project, self.planner)
+
+    @cached_property
+    def clusters(self) -> dict[str, Cluster]:
+        """Whoever may know a job."""
+        known: tuple[Cluster, ...] = (SlurmCluster(), LocalQueue(self.runs))
+        return {cluster.name: cluster for cluster in known}
+
+    @contextmanager
+    def hold_lock(self) -> Iterator[None]:
+        """Keep other launchers of the same runs out while jobs are asked for."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        try:
+            with hold_file_lock(self.runs / LOCK_NAME, patience=LOCK_SECONDS):
+                yield
+        except TimeoutError as error:
+            raise ClusterError(
+                f"another launcher is asking for jobs ({error}). What to do: wait for it."
+            ) from error
+
+    def open_board(self) -> tuple[Registry, Board]:
+        """A fresh look at everything."""
+        registry = Registry(self.runs, adoption=self._adoption)
+        return registry, Board(registry, self.clusters)
+
+    def get_resources(self, stage: str) -> Resources:
+        """What a stage's jobs ask for."""
+        return load_resources(self.project, stage, self._slurm)
+
+    def open_submitter(
+        self,
+        registry: Registry,
+        cluster: str,
+        *,
+        max_parallel: int = 0,
+        say: Callable[[str], None] = print,
+    ) -> Submitter:
+        """Somebody who asks `cluster` for nodes."""
+        chosen = ForegroundQueue(self.runs) if cluster == "debug" else self.clusters[cluster]
+        return Submitter(
+            self.project,
+            registry,
+            chosen,
+            resources=self.get_resources,
+            clusters=self.clusters,
+            max_parallel=max_parallel,
+            say=say,
+        )
+
+
+def choose_cluster(name: str = "") -> str:
+    """`name`, else VILLS_CLUSTER, else slurm where sbatch is, else the local queue.
+
+    Raises:
+        ConfigError: if there is no such cluster.
+    """
+    chosen = name or os.environ.get(VARIABLE, "")
+    if not chosen:
+        return "slurm" if ask(["sbatch", "--version"]) is not None else "local"
+    if chosen not in CLUSTERS:
+        raise ConfigError(
+            f"cluster = {chosen!r} is not allowed. Allowed: {', '.join(CLUSTERS)}. What to do: "
+            f"mend --cluster or {VARIABLE}."
+        )
+    return chosen

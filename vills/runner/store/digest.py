@@ -1,0 +1,112 @@
+"""Content digests of files and folders, with a cache so that unchanged big files are quick.
+
+The cache knows a file by device, inode, size, mtime and ctime: ctime cannot be set by hand, so a
+file changed in place is hashed again even when its mtime was put back. It is one JSON file,
+replaced atomically (a database would ask for locks that network file systems do not keep), and
+may be removed at any time.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vills.io import DiskFullError, save_bytes
+from vills.runner.store.errors import RunError
+
+CACHE_NAME = ".digests.json"
+MAX_ENTRIES = 200_000
+RACY_NS = 2_000_000_000
+"""A file this young may change again within one tick of its clock, so it is not remembered."""
+
+
+class DigestCache:
+    """Digests of files, remembered in one JSON file, or in this process only without a path."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._known = self._load()
+        self._fresh: dict[str, str] = {}
+
+    def compute_file_digest(self, path: Path) -> str:
+        """Compute the sha256 of a file's bytes, or recall it."""
+        stat = path.stat()
+        key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
+        known = self._fresh.get(key) or self._known.get(key)
+        if known is not None:
+            return known
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
+            self._fresh[key] = digest
+        return digest
+
+    def save(self) -> None:
+        """Write what was learnt; a full disk costs the cache and nothing else."""
+        if self.path is None or not self._fresh:
+            return
+        # Read again: another process may have added its own in the meantime.
+        merged = {**self._load(), **self._fresh}
+        kept = dict(list(merged.items())[-MAX_ENTRIES:])
+        try:
+            save_bytes(self.path, json.dumps(kept, separators=(",", ":")).encode())
+        except DiskFullError:
+            return
+        self._known, self._fresh = kept, {}
+
+    def _load(self) -> dict[str, str]:
+        if self.path is None:
+            return {}
+        try:
+            value = json.loads(self.path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def compute_digest(path: Path, cache: DigestCache | None = None) -> str:
+    """Compute the content digest of a file or a folder, as 64 hex digits.
+
+    A file has the sha256 of its bytes. A folder has the sha256 over `digest  relative/path` lines
+    sorted by path. Links are followed (DVC may link outs), empty folders and modes do not count.
+
+    Raises:
+        RunError: when there is nothing at `path`.
+    """
+    memory = cache or DigestCache()
+    if path.is_dir():
+        listing = compute_listing(path, memory)
+        lines = "".join(f"{digest}  {name}\n" for name, digest in listing.items())
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+    elif path.exists():
+        digest = memory.compute_file_digest(path)
+    else:
+        raise RunError(f"{path} is not there. What to do: run the stage that makes it first.")
+    if cache is not None:
+        cache.save()
+    return digest
+
+
+def compute_listing(folder: Path, cache: DigestCache | None = None) -> dict[str, str]:
+    """Compute the digest of every file under `folder`, by its posix path relative to it."""
+    memory = cache or DigestCache()
+    files = sorted((file.relative_to(folder).as_posix(), file) for file in _iterate_files(folder))
+    listing = {name: memory.compute_file_digest(file) for name, file in files}
+    if cache is not None:
+        cache.save()
+    return listing
+
+
+def _iterate_files(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        # os.walk would pass over the folder, and the digest would be that of less.
+        raise RunError(
+            f"{error.filename} cannot be listed ({error.strerror}). What to do: make the folder "
+            "readable."
+        ) from error
+
+    for root, _, names in os.walk(folder, followlinks=True, onerror=refuse):
+        for name in names:
+            yield Path(root) / name

@@ -1,0 +1,95 @@
+"""The fingerprint: one sha256 over what a run's result depends on, and nothing else."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedInput:
+    """An input that is yet to be made: it is known by who will make it."""
+
+    stage: str
+    """Producer stage."""
+    item: str
+    """Its data set; empty when the stage has one item only."""
+    fingerprint: str
+    """The producer's own (planned) fingerprint."""
+
+
+def compute_fingerprint(
+    stage: str,
+    *,
+    item: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, str | PlannedInput],
+    code: str,
+) -> str:
+    """Compute the identity of a run as 64 hex digits.
+
+    Machine, time and place are no part of it. The stage and its item are: an output names the
+    data set that it was made for.
+
+    Args:
+        stage: DVC stage.
+        item: Data set of a stage that runs once per data set, else empty.
+        params: The stage's resolved parameters, or dataclasses of them.
+        inputs: Content digest of each input by its logical name, or who will produce it.
+        code: Digest of the code (`vills.runner.store.code_digest`).
+    """
+    named = {
+        name: {"digest": value} if isinstance(value, str) else asdict(value)
+        for name, value in inputs.items()
+    }
+    identity = {"stage": stage, "item": item, "params": params, "inputs": named, "code": code}
+    return hashlib.sha256(compute_canonical_json(identity).encode()).hexdigest()
+
+
+def compute_canonical_json(value: object) -> str:
+    """Write `value` so that equal settings give equal text: sorted keys, 1 for 1.0.
+
+    Raises:
+        TypeError: for a value that has no place in parameters.
+        ValueError: for nan and infinities.
+    """
+    canonical = compute_canonical(value)
+    return json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def compute_canonical(value: object) -> Any:
+    """Reduce `value` to JSON's types; see `compute_canonical_json`."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} has no place in parameters. What to do: use a number.")
+        return int(value) if value.is_integer() else value
+    if is_dataclass(value) and not isinstance(value, type):
+        return compute_canonical(asdict(value))
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"parameter keys must be str, found {sorted(map(repr, value))}")
+        return {key: compute_canonical(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [compute_canonical(entry) for entry in value]
+    raise TypeError(f"{type(value).__name__} has no place in parameters: {value!r}")
+
+
+def find_differences(old: object, new: object, *, prefix: str = "") -> list[str]:
+    """List what differs between two sets of parameters, as `a.b: 1 -> 2` lines."""
+    before, after = compute_canonical(old), compute_canonical(new)
+    if isinstance(before, dict) and isinstance(after, dict):
+        lines: list[str] = []
+        for key in sorted({*before, *after}):
+            name = f"{prefix}.{key}" if prefix else key
+            if key not in before:
+                lines.append(f"{name}: added, {after[key]!r}")
+            elif key not in after:
+                lines.append(f"{name}: removed, was {before[key]!r}")
+            else:
+                lines += find_differences(before[key], after[key], prefix=name)
+        return lines
+    return [] if before == after else [f"{prefix}: {before!r} -> {after!r}"]

@@ -1,0 +1,139 @@
+"""Where a run happened: processes that can be recognised again, versions, git."""
+
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from vills.io import load_json
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# dvc.lock changes with every stage of `dvc repro`, and what it says is in the inputs' digests.
+GIT_PATHS = ("--", ".", ":(exclude)dvc.lock")
+GIT_NAME, DIFF_NAME = "git.json", "code.diff"
+"""What a snapshot of the code says about the checkout that it was taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process among all processes of all hosts and boots."""
+
+    host: str
+    """Host name, for people."""
+    pid: int
+    """Process id, as its own namespace counts."""
+    boot_id: str
+    """Of the running kernel; empty where the kernel tells none."""
+    pid_namespace: str
+    """Two containers on one host do not see each other's processes."""
+    started: int
+    """Start of the process in clock ticks since boot: a reused pid has another."""
+    slurm_job: str = ""
+    """SLURM job id, or empty."""
+    slurm_restart: str = ""
+    """How often SLURM has started that job again; empty before the first time."""
+
+    def is_alive(self) -> bool | None:
+        """Look whether the process still runs; None when that cannot be seen from here."""
+        here = load_process_identity()
+        if not self.boot_id or self.boot_id != here.boot_id:
+            return None
+        if self.pid_namespace != here.pid_namespace:
+            return None
+        return read_start(self.pid) == self.started
+
+    def is_superseded(self) -> bool:
+        """Whether SLURM has started this very job anew, as this process; it runs no job twice."""
+        here = load_process_identity()
+        same = bool(self.slurm_job) and self.slurm_job == here.slurm_job
+        return same and self.slurm_restart != here.slurm_restart
+
+
+def load_process_identity() -> ProcessIdentity:
+    """Describe this process."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    return ProcessIdentity(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        boot_id=boot.read_text().strip() if boot.exists() else "",
+        pid_namespace=str(namespace.readlink()) if namespace.is_symlink() else "",
+        started=read_start(os.getpid()) or 0,
+        slurm_job=os.environ.get("SLURM_JOB_ID", ""),
+        slurm_restart=os.environ.get("SLURM_RESTART_COUNT", ""),
+    )
+
+
+def collect_machine() -> dict[str, Any]:
+    """Describe the machine; no part of a fingerprint."""
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpu_count": os.cpu_count(),
+        "usable_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+    }
+
+
+def collect_packages() -> dict[str, str]:
+    """List the version of every installed distribution, without importing any."""
+    found = ((item.metadata["Name"], item.version) for item in metadata.distributions())
+    return {name: version for name, version in sorted(found) if name}
+
+
+def collect_git(folder: Path) -> dict[str, Any]:
+    """Describe the checkout around `folder`: commit, dirty flag, digest of the difference.
+
+    Without git, or outside a checkout, the commit is None. A snapshot of the code carries the
+    description of the checkout that it was taken from.
+    """
+    if (folder / GIT_NAME).is_file():
+        return load_json(folder / GIT_NAME)
+    commit = _run_git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None, "diff_digest": None}
+    status = _run_git(folder, "status", "--porcelain", *GIT_PATHS) or ""
+    digest = hashlib.sha256(load_git_diff(folder).encode()).hexdigest() if status else None
+    return {"commit": commit.strip(), "dirty": bool(status), "diff_digest": digest}
+
+
+def load_git_diff(folder: Path) -> str:
+    """Read what tracked files changed since the commit."""
+    if (folder / GIT_NAME).is_file():
+        diff = folder / DIFF_NAME
+        return diff.read_text() if diff.is_file() else ""
+    return _run_git(folder, "diff", "--no-ext-diff", "--binary", "HEAD", *GIT_PATHS) or ""
+
+
+def _run_git(folder: Path, *arguments: str) -> str | None:
+    # optional locks off: a status that refreshes the index would collide with the user's own git
+    try:
+        result = subprocess.run(
+            ["git", "--no-optional-locks", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout if result.returncode == 0 else None
+
+
+def read_start(pid: int) -> int | None:
+    """Read a live process's start time; None for one that is gone or waits to be reaped."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
+    return None if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,105 @@
+"""The receipt: what a run was made from, written before it starts."""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vills.io import load_json, save_json
+from vills.runner.store.code_digest import CodeState
+from vills.runner.store.fingerprint import compute_canonical, compute_fingerprint
+from vills.runner.store.machine import collect_git, collect_machine, collect_packages
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Everything that a number can be traced back to."""
+
+    stage: str
+    """DVC stage."""
+    item: str
+    """Data set of a stage that runs once per data set, else empty."""
+    fingerprint: str
+    """Identity: sha256 over stage, item, params, inputs, code."""
+    params: dict[str, Any]
+    """Resolved parameters."""
+    inputs: dict[str, dict[str, str]]
+    """`path` and content `digest` of each input, by its logical name."""
+    code: dict[str, Any]
+    """`module`, `digest`, and `files`: the digest of each file of the import closure."""
+    git: dict[str, Any]
+    """`commit`, `dirty`, `diff_digest` of the checkout; dvc.lock does not make it dirty."""
+    packages: dict[str, str]
+    """Version of every installed distribution."""
+    machine: dict[str, Any]
+    """Host, Python, processors and threads of the first attempt."""
+    created: str
+    """UTC, ISO 8601."""
+    execution: str
+    """Random; tells apart two clones that compute the same fingerprint. No part of it."""
+
+    @property
+    def name(self) -> str:
+        """`stage` or `stage@item`, as DVC writes it."""
+        return f"{self.stage}@{self.item}" if self.item else self.stage
+
+
+def build_receipt(
+    stage: str,
+    *,
+    item: str,
+    params: dict[str, Any],
+    inputs: dict[str, tuple[Path, str]],
+    module: str,
+    code: CodeState,
+) -> Receipt:
+    """Take the receipt of a run that is about to start."""
+    return Receipt(
+        stage=stage,
+        item=item,
+        fingerprint=compute_fingerprint(
+            stage,
+            item=item,
+            params=params,
+            inputs={name: digest for name, (_, digest) in inputs.items()},
+            code=code.digest,
+        ),
+        params=compute_canonical(params),
+        inputs={name: {"path": str(path), "digest": d} for name, (path, d) in inputs.items()},
+        code={"module": module, "digest": code.digest, "files": code.files},
+        git={},
+        packages={},
+        machine={},
+        created="",
+        execution="",
+    )
+
+
+def save_receipt(path: Path, receipt: Receipt, *, checkout: Path) -> Receipt:
+    """Add git, versions and machine to `receipt`, and write it."""
+    full = Receipt(
+        **{
+            **asdict(receipt),
+            "git": collect_git(checkout),
+            "packages": collect_packages(),
+            "machine": collect_machine(),
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "execution": uuid.uuid4().hex,
+        }
+    )
+    save_json(path, asdict(full))
+    return full
+
+
+def load_receipt(path: Path) -> Receipt:
+    """Read a receipt.
+
+    Raises:
+        ValueError: naming the file, when it is none.
+    """
+    try:
+        return Receipt(**load_json(path))
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no receipt ({error}). What to do: remove it.") from error

@@ -1,0 +1,254 @@
+"""A sweep as launched: its points, each with the plan of everything that its cells need.
+
+_sweeps/NAME.json   the points and nodes of the last launch, and what it was called with
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vills.config.load import PARAMS_FILE, load_params, load_profile
+from vills.config.load_sweep import load_sweep, split_overrides
+from vills.config.params import Params
+from vills.config.sweep import SweepConfig
+from vills.config.write import has_hand_edits
+from vills.io import load_json, save_json
+from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
+from vills.runner.store.code_digest import DEFAULT_ROOT
+
+FOLDER = "_sweeps"
+SWEEPS = "sweeps"
+PROFILE = "profile="
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point with one seed."""
+
+    name: str
+    """Key among the sweep's points."""
+    seed: int | None
+    """None: that of params.yaml."""
+    overrides: tuple[str, ...]
+    """Of the parameters, in order."""
+    plan: Plan
+    """All that its cells need."""
+    lacking: tuple[str, ...] = ()
+    """Entries of params.evaluate that its cells need and params.yaml lacks."""
+
+    @property
+    def label(self) -> str:
+        """`name`, with the seed where there are several."""
+        return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity: over the keys of all its nodes."""
+        keys = sorted(node.key for node in self.plan.values())
+        return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep with all its points planned."""
+
+    name: str
+    file: str
+    """Name or path that it was called by."""
+    config: SweepConfig
+    points: tuple[Point, ...]
+    overrides: tuple[str, ...]
+    """What the command line said, the sweep's and the parameters'."""
+    params: str
+    """Where the parameters come from, in words."""
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """All nodes by key."""
+        return {node.key: node for point in self.points for node in point.plan.values()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of this edition: another parameter, code or data makes another."""
+        lines = sorted(f"{point.label} {point.fingerprint}" for point in self.points)
+        return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
+
+
+def build_sweep(
+    project: Path, file: str, overrides: Sequence[str], *, planner: Planner, runs: Path
+) -> Sweep:
+    """Read a sweep's file and plan every point with every seed.
+
+    Raises:
+        ConfigError: if the sweep, an override or a point's parameters are refused.
+    """
+    own, of_params = split_overrides(overrides)
+    config = load_sweep(file, folder=project / SWEEPS, overrides=own)
+    steps = StepCache(project, runs / FOLDER / f".{Path(file).stem}-steps.json")
+    points = []
+    for name, point in config.points.items():
+        for seed in (*config.seeds,) or (None,):
+            changes = (*config.overrides, *of_params, *point.overrides)
+            found = steps.load(changes, seed=seed)
+            wanted = [f"evaluate@{item}" for item in config.list_evaluations(name)]
+            there = {step.name for step in found}
+            chosen = select_steps(found, [entry for entry in wanted if entry in there])
+            lacking = tuple(entry for entry in wanted if entry not in there)
+            plan = planner.build_plan(chosen)
+            points.append(Point(name, seed, changes, plan, lacking))
+    steps.save()
+    origin = describe_params(project, [*config.overrides, *of_params])
+    return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), origin)
+
+
+def describe_params(project: Path, overrides: Sequence[str]) -> str:
+    """Which profile the parameters are, and whether they were changed."""
+    profiles = [text for text in overrides if text.startswith(PROFILE)]
+    if profiles:
+        return f"profile {profiles[-1].removeprefix(PROFILE)}"
+    text = (project / PARAMS_FILE).read_text()
+    written = re.search(r"`vills configure profile=(\S+)( [^`]*)?`", text)
+    if written is None:
+        return PARAMS_FILE
+    changed = " with changes" if written[2] or has_hand_edits(text) else ""
+    return f"profile {written[1]}{changed}"
+
+
+def load_point_params(project: Path, overrides: Sequence[str], *, seed: int | None) -> Params:
+    """The parameters of a point: params.yaml, or a profile, with its changes."""
+    profiles = [text for text in overrides if text.startswith(PROFILE)]
+    changes = [text for text in overrides if not text.startswith(PROFILE)]
+    if not profiles:
+        params = load_params(project, changes)
+    else:
+        params = load_profile(profiles[-1].removeprefix(PROFILE), changes)
+    if seed is not None:
+        params.pretrain.seed = seed
+        for entry in params.finetune.values():
+            entry.seed = seed
+    return params
+
+
+class StepCache:
+    """Steps by what made them: composing parameters takes a fifth of a second a point."""
+
+    def __init__(self, project: Path, path: Path) -> None:
+        self._project = project
+        self._path = path
+        self._saved: dict[str, Any] = load_json(self._path) if self._path.exists() else {}
+        self._used: dict[str, Any] = {}
+        self._origin = _describe_origin(project)
+
+    def load(self, overrides: Sequence[str], *, seed: int | None) -> list[Step]:
+        """Steps of params.yaml with these changes."""
+        text = json.dumps([self._origin, list(overrides), seed])
+        name = hashlib.sha256(text.encode()).hexdigest()
+        if name in self._saved:
+            self._used[name] = self._saved[name]
+        elif name not in self._used:
+            steps = build_steps(load_point_params(self._project, overrides, seed=seed))
+            self._used[name] = [asdict(step) for step in steps]
+        return [load_step(entry) for entry in self._used[name]]
+
+    def save(self) -> None:
+        """Keep what was used this time."""
+        if self._used != self._saved:
+            save_json(self._path, self._used)
+
+
+def load_step(entry: Mapping[str, Any]) -> Step:
+    """A step from its JSON."""
+    inputs = {name: NodeInput(**value) for name, value in entry["inputs"].items()}
+    return Step(entry["stage"], entry["item"], entry["sections"], inputs)
+
+
+def save_record(runs: Path, sweep: Sweep, *, cluster: str, parent: str) -> None:
+    """Write down what was launched."""
+    save_json(
+        runs / FOLDER / f"{sweep.name}.json",
+        {
+            "name": sweep.name,
+            "file": sweep.file,
+            "fingerprint": sweep.fingerprint,
+            "overrides": list(sweep.overrides),
+            "params": sweep.params,
+            "cluster": cluster,
+            "parent": parent,
+            # as text: keys are sorted in the file, and the order of rows and columns must stay
+            "config": json.dumps(asdict(sweep.config)),
+            "order": [point.label for point in sweep.points],
+            "nodes": {key: asdict(node) for key, node in sweep.nodes.items()},
+            "points": {
+                point.label: {
+                    "name": point.name,
+                    "seed": point.seed,
+                    "overrides": list(point.overrides),
+                    "lacking": list(point.lacking),
+                    "fingerprint": point.fingerprint,
+                    "nodes": {name: node.key for name, node in point.plan.items()},
+                }
+                for point in sweep.points
+            },
+            "before": _keep_before(load_record(runs, sweep.name), sweep),
+        },
+        sort=False,  # points are rows of tables, nodes stand behind what they need
+    )
+
+
+def _keep_before(earlier: Mapping[str, Any] | None, sweep: Sweep) -> dict[str, Any]:
+    """Points and nodes of the last edition that was another: what is stale is told against it."""
+    if earlier is None:
+        return {}
+    if earlier["fingerprint"] == sweep.fingerprint:
+        return dict(earlier["before"])
+    return {"points": earlier["points"], "nodes": earlier["nodes"]}
+
+
+def load_record(runs: Path, name: str) -> dict[str, Any] | None:
+    """What was launched last under a sweep's name; None if nothing was."""
+    path = runs / FOLDER / f"{name}.json"
+    if not path.exists():
+        return None
+    record = load_json(path)
+    points = {label: record["points"][label] for label in record["order"]}
+    return {**record, "config": json.loads(record["config"]), "points": points}
+
+
+def list_records(runs: Path) -> list[str]:
+    """Names of the sweeps that were launched."""
+    return sorted(p.stem for p in (runs / FOLDER).glob("*.json") if not p.name.startswith("."))
+
+
+def load_plans(record: Mapping[str, Any]) -> dict[str, Plan]:
+    """The plans of a record by point."""
+    nodes = {
+        key: Node(load_step(entry["step"]), key, **{n: entry[n] for n in _NODE_REST})
+        for key, entry in record["nodes"].items()
+    }
+    return {
+        label: {name: nodes[key] for name, key in point["nodes"].items()}
+        for label, point in record["points"].items()
+    }
+
+
+_NODE_REST = ("makers", "outside", "code")
+
+
+def _describe_origin(project: Path) -> list[str]:
+    """Everything beside the overrides that steps are made from."""
+    digest = hashlib.sha256()
+    for floor in ("config", "pipeline"):
+        for path in sorted((DEFAULT_ROOT / floor).rglob("*")):
+            if path.suffix in (".py", ".yaml"):
+                digest.update(f"{path}\0".encode())
+                digest.update(path.read_bytes())
+    own = project / PARAMS_FILE
+    text = own.read_text() if own.is_file() else ""
+    folders = [os.environ.get(name, "") for name in ("VILLS_DATA", "VILLS_WEIGHTS")]
+    return [digest.hexdigest(), hashlib.sha256(text.encode()).hexdigest(), *folders]

@@ -1,0 +1,127 @@
+"""What a job runs: one node, in as many ranks as the job has.
+
+    python -m vills.runner.work.job RUNS KEY
+
+The job knows nothing but these two; a job that SLURM starts again after a dead node begins with
+the same words as the first time, and finds its newest checkpoint in the run's folder.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vills.errors import UserError
+from vills.io import load_json, save_json
+from vills.runner.mlflow.settings import load_tracking_settings
+from vills.runner.store.errors import RunError
+from vills.runner.store.interrupt import REQUEUE_SIGNAL, InterruptedRunError
+from vills.runner.store.machine import collect_machine
+from vills.runner.work.progress import ProgressLine
+from vills.runner.work.ranks import load_ranks
+from vills.runner.work.stage import StageCall, load_stage, run_call
+
+NODES = "_nodes"
+"""Folder of what was asked for, below the runs' folder."""
+
+
+@dataclass(frozen=True)
+class NodeJob:
+    """What submitit pickles: the names of this class and of a folder, and nothing that ages."""
+
+    runs: str
+
+    def __call__(self, key: str) -> int:
+        """Run the node in this process."""
+        # submitit's handler would requeue from here, or give up; see `build_python`.
+        signal.signal(REQUEUE_SIGNAL, signal.SIG_IGN)
+        return run_node(Path(self.runs), key)
+
+
+def run_node(runs: Path, key: str) -> int:
+    """Run a node that was submitted; the exit status.
+
+    Raises:
+        UserError: for the person who reads the job's log.
+    """
+    folder = runs / NODES / key
+    leads = load_ranks().is_leader
+    try:
+        spec = load_json(folder / "spec.json")
+        os.environ.update(spec["environment"])
+        progress = ProgressLine(f"{spec['stage']}@{spec['item']}".rstrip("@"), silent=not leads)
+        try:
+            run = run_call(build_call(runs, spec), progress=progress)
+        finally:
+            progress.close()
+        if run is not None:
+            save_json(folder / "run.json", {"fingerprint": run.fingerprint})
+    except InterruptedRunError:
+        raise
+    except BaseException as error:
+        if leads:
+            _save_error(folder, error)
+        raise
+    return 0
+
+
+def build_call(runs: Path, spec: Mapping[str, Any]) -> StageCall:
+    """Find what a node reads where its makers left it: in their runs, which nobody changes.
+
+    Raises:
+        RunError: if a maker is not finished.
+    """
+    code = runs / spec["code"]
+    return StageCall(
+        stage=load_stage(spec["stage"]),
+        item=spec["item"],
+        params=runs / spec["params"],
+        inputs={name: _find_input(runs, entry) for name, entry in spec["inputs"].items()},
+        runs=runs,
+        checkout=code,
+        tracking=load_tracking_settings(code),
+    )
+
+
+def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
+    if "path" in entry:
+        return Path(entry["path"])
+    maker = runs / NODES / entry["node"]
+    noted = maker / "run.json"
+    if not noted.exists():
+        raise RunError(
+            f"{maker} was to be computed before this job and is not. What to do: see its own "
+            "error with `python sweeps/launch.py status`, then --retry failed."
+        )
+    stage = str(load_json(maker / "spec.json")["stage"])
+    return runs / stage / str(load_json(noted)["fingerprint"]) / "out" / entry["part"]
+
+
+def _save_error(folder: Path, error: BaseException) -> None:
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    save_json(
+        folder / "error.json",
+        {
+            "error": text[:4000],
+            "traceback": "".join(traceback.format_exception(error))[-8000:],
+            "machine": collect_machine(),
+        },
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a node; errors that the user can mend are printed without a traceback."""
+    runs, key = arguments
+    try:
+        return run_node(Path(runs), key)
+    except UserError as error:
+        print(f"vills: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

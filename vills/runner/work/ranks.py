@@ -1,0 +1,117 @@
+"""One process of several: who started them, which one this is, and how they find each other.
+
+srun starts one task per device and tells each its number (SLURM_PROCID); torchrun and our own
+queue say RANK and WORLD_SIZE. Whoever it was, `join` leaves what torch wants to know in the
+environment (env://), before torch is imported. No launcher runs inside a job.
+"""
+
+import os
+import socket
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+
+from vills.config.checks import ConfigError
+
+FIRST_PORT, NUM_PORTS = 20_000, 20_000
+"""Where rank 0 listens: below Linux's ephemeral ports, by the job's number."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that work on one stage together."""
+
+    rank: int = 0
+    """Its number; 0 leads."""
+    world_size: int = 1
+    """How many there are."""
+    local_rank: int = 0
+    """Its number on its node."""
+    token: str = ""
+    """Names this start of all of them, and no other; empty for a process alone."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this is the one that names, writes and publishes the run."""
+        return self.rank == 0
+
+    def join(self) -> None:
+        """Put what torch.distributed reads into the environment; the user's own values win."""
+        os.environ["RANK"] = str(self.rank)
+        os.environ["WORLD_SIZE"] = str(self.world_size)
+        os.environ["LOCAL_RANK"] = str(self.local_rank)
+        if self.world_size > 1:
+            os.environ.setdefault("MASTER_ADDR", _find_first_host())
+            os.environ.setdefault("MASTER_PORT", str(_choose_port(self.token)))
+
+
+def load_ranks() -> Ranks:
+    """Read which process this is: RANK and WORLD_SIZE, else srun's variables, else alone.
+
+    Raises:
+        ConfigError: if the variables contradict each other.
+    """
+    environment = os.environ
+    if "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1:
+        names, token = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), _name_launch()
+    # srun alone sets it: the batch script itself, which knows SLURM_NTASKS too, is no task
+    elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+        token = "-".join(
+            environment.get(name, "0")
+            for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+        )
+    else:
+        return Ranks()
+    rank, world_size, local_rank = (int(environment.get(name, "0")) for name in names)
+    if not 0 <= rank < world_size:
+        raise ConfigError(
+            f"{names[0]} = {rank} is not allowed. Allowed: 0 to {world_size - 1}, since "
+            f"{names[1]} = {world_size}. What to do: start the processes with srun or torchrun."
+        )
+    return Ranks(rank, world_size, local_rank, token)
+
+
+def _name_launch() -> str:
+    """Name a start that is not SLURM's; `vills`' own queue says VILLS_LAUNCH."""
+    own = os.environ.get("VILLS_LAUNCH")
+    if own:
+        return own
+    elastic = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if elastic != "none":
+        return f"{elastic}-{attempt}"
+    place = f"{os.environ.get('MASTER_ADDR', '')}-{os.environ.get('MASTER_PORT', '')}"
+    return f"{place}-{os.getppid()}-{attempt}"
+
+
+def _find_first_host() -> str:
+    """Address of the node of rank 0: its name where that resolves, else where srun was called."""
+    hosts = list_hosts()
+    if hosts:
+        with suppress(OSError):
+            socket.getaddrinfo(hosts[0], None)
+            return hosts[0]
+    return os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
+
+
+def list_hosts() -> list[str]:
+    """Names of this job's nodes, in order; empty outside SLURM and where scontrol is missing."""
+    nodes = os.environ.get("SLURM_JOB_NODELIST", "")
+    if not nodes:
+        return []
+    command = ["scontrol", "show", "hostnames", nodes]
+    with suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    return []
+
+
+def _choose_port(token: str) -> int:
+    number = sum(int(part) * weight for part, weight in _weigh(token))
+    return FIRST_PORT + number % NUM_PORTS
+
+
+def _weigh(token: str) -> list[tuple[str, int]]:
+    """Jobs of neighbouring numbers, steps and restarts get ports of their own."""
+    parts = [part for part in token.split("-") if part.isdigit()]
+    return list(zip(parts, (1, 101, 1009), strict=False))

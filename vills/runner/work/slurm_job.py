@@ -1,0 +1,100 @@
+"""Inside a SLURM job: what is noted of it, and how a process leaves it.
+
+The signal was answered by a checkpoint on all ranks (`vills.runner.store.interrupt`). Then
+- SIGUSR2 (`--signal` before the time limit, `preempt_send_user_signal`): rank 0 asks for a requeue,
+  SLURM ends the others;
+- SIGTERM (cancelled; or preempted on a cluster that sends no user signal): nobody asks for
+  anything, since that would bring a cancelled job back. All stay until SLURM has made up its mind:
+  a process that ended by itself would count as failed, and would not be requeued.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.lock import STALE_SECONDS, Claim
+from vills.runner.work.ranks import Ranks
+
+REQUEUE = "VILLS_REQUEUE"
+"""Set by our launcher and scripts to 1: this job may be started again."""
+LOCAL_JOB = "VILLS_JOB"
+"""Set by our own queue: the id of its job."""
+PATIENCE_SECONDS = STALE_SECONDS + 60.0
+"""In an allocation, devices stand idle while a run's lock is waited for: long enough to see that
+a dead node is dead, no longer."""
+LEAVE_SECONDS = 300.0
+
+
+def get_job_id() -> str:
+    """The id that scontrol and sacct understand: 12, or 12_3 of an array; empty outside SLURM.
+
+    An array's last element bears the number of the whole array, so that number alone would name
+    all of them.
+    """
+    array, index = (os.environ.get(f"SLURM_ARRAY_{part}", "") for part in ("JOB_ID", "TASK_ID"))
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+
+
+def build_claim(notes: Mapping[str, Any]) -> Claim:
+    """How long this process waits for another writer of its run."""
+    return Claim(patience=PATIENCE_SECONDS if get_job_id() else None, notes=notes)
+
+
+def build_notes(ranks: Ranks) -> dict[str, Any]:
+    """What an attempt says about its job, for `explain` and `status`."""
+    return {
+        "job": get_job_id() or os.environ.get(LOCAL_JOB, ""),
+        "cluster": os.environ.get("SLURM_CLUSTER_NAME", ""),
+        "partition": os.environ.get("SLURM_JOB_PARTITION", ""),
+        "nodes": os.environ.get("SLURM_JOB_NODELIST", ""),
+        "ranks": ranks.world_size,
+        "gpus": count_gpus(),
+    }
+
+
+def count_gpus() -> int:
+    """GPUs of the whole job, without importing torch."""
+    on_node = os.environ.get("SLURM_GPUS_ON_NODE", "")
+    if on_node.isdigit():
+        return int(on_node) * int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    installed = Path("/proc/driver/nvidia/gpus")
+    present = len(list(installed.iterdir())) if installed.is_dir() else 0
+    if visible is None or not present:
+        return present
+    return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+
+
+def leave_politely(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[str], None]) -> None:
+    """Requeue this job if it may be, and stay until SLURM ends it; outside SLURM nothing."""
+    job = get_job_id()
+    if not job or os.environ.get(REQUEUE) != "1":
+        return
+    if error.wants_requeue and ranks.is_leader and not _requeue(job, say):
+        return  # nobody else will start it again: the status says 75, and the launcher can
+    end = time.monotonic() + LEAVE_SECONDS
+    while time.monotonic() < end:
+        time.sleep(1.0)
+
+
+def _requeue(job: str, say: Callable[[str], None]) -> bool:
+    try:
+        result = subprocess.run(
+            ["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        result = None
+        reason = str(error)
+    if result is not None and result.returncode == 0:
+        say(f"job {job} goes back into the queue and continues from its checkpoint")
+        return True
+    reason = result.stderr.strip() if result is not None else reason
+    say(
+        f"job {job} could not be requeued ({reason}). What to do: give the same command again, it "
+        "goes on from the checkpoint; `vills doctor` says what the cluster lacks."
+    )
+    return False
