@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
 from vills.io import save_json
-from vills.runner.mlflow.mlflow_sync import SyncResult
+from vills.runner.mlflow.replay import SyncResult
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.sweep_sync import SweepView, sync_view
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Step

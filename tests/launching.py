@@ -16,11 +16,11 @@ from vills.config.write import render_params
 from vills.io import save_json
 from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
 from vills.runner.clusters.resources import Resources
-from vills.runner.plan.board import Board, NodeState
-from vills.runner.plan.context import Desk
+from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.nodes import Node, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.registry import Registry, Submission
-from vills.runner.plan.submit import Submitter, Wanted
+from vills.runner.plan.states import NodeState, compute_states
+from vills.runner.plan.submit import PlanRequest, Submitter
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
 from vills.runner.store.lock import get_attempt_path, get_end_path
@@ -98,7 +98,7 @@ class Bench:
         return build_planner(self.project).build_plan(steps)
 
     def look(self, *plans: Plan) -> dict[str, NodeState]:
-        return Board(Registry(self.runs), self.clusters).look(plans)
+        return compute_states(Registry(self.runs), self.clusters, plans)
 
     def get_states(self, plan: Plan) -> dict[str, str]:
         states = self.look(plan)
@@ -120,7 +120,7 @@ class Bench:
             max_parallel=max_parallel,
             say=self.said.append,
         )
-        wanted = [Wanted(plan, lambda: build_params("tiny"), "a test") for plan in plans]
+        wanted = [PlanRequest(plan, lambda: build_params("tiny"), "a test") for plan in plans]
         return submitter.submit(wanted, self.look(*plans), retry=retry)
 
     def note_job(self, node: Node, job: str, *, cluster: str = "slurm", age: float = 0.0) -> None:
@@ -283,8 +283,8 @@ points:
 """Two points, not in the order of their names; tiny has no evaluate.prid2011."""
 
 
-def build_desk(bench: Bench, *, sweep: str = SWEEP) -> Desk:
-    """A desk of the bench's project, with params.yaml, one sweep and the bench's clusters."""
+def build_context(bench: Bench, *, sweep: str = SWEEP) -> LaunchContext:
+    """A context of the bench's project, with params.yaml, one sweep and the bench's clusters."""
     (bench.project / "sweeps").mkdir(exist_ok=True)
     (bench.project / "sweeps" / "small.yaml").write_text(sweep)
     params = bench.project / "params.yaml"
@@ -295,7 +295,7 @@ def build_desk(bench: Bench, *, sweep: str = SWEEP) -> Desk:
         STEPS.update(json.loads(steps.read_text()))
     else:
         save_json(steps, STEPS)
-    desk = Desk(bench.project)
-    desk.planner._codes = CODES
-    desk.__dict__["clusters"] = bench.clusters
-    return desk
+    context = LaunchContext(bench.project)
+    context.planner._codes = CODES
+    context.__dict__["clusters"] = bench.clusters
+    return context

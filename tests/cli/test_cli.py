@@ -61,7 +61,7 @@ def test_stages_run_in_the_given_order_until_one_fails(
             raise ConfigError("no")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vills.runner.plan.run.launch_stage", launch)
+    monkeypatch.setattr("vills.runner.plan.launch.launch_stage", launch)
     assert main(["run", "pretrain", "finetune@mars"]) == 0
     assert begun == [(tmp_path, "pretrain", ""), (tmp_path, "finetune", "mars")]
     assert main(["run", "evaluate@mars", "report"]) == 2

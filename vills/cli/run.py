@@ -16,7 +16,7 @@ def _add_run(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Arguments) -> int:
-    from vills.runner.plan.run import launch_stage
+    from vills.runner.plan.launch import launch_stage
 
     for name in arguments.stages:
         stage, _, item = name.partition("@")
@@ -25,7 +25,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _status(arguments: Arguments) -> int:
-    from vills.runner.plan.status import compute_status, format_status
+    from vills.runner.plan.launch import compute_status, format_status
 
     print(format_status(compute_status(Path.cwd())))
     return 0
@@ -41,7 +41,7 @@ def _add_repro(parser: ArgumentParser) -> None:
 
 
 def _repro(arguments: Arguments) -> int:
-    from vills.runner.plan.repro import reproduce
+    from vills.runner.plan.launch import reproduce
 
     return reproduce(
         Path.cwd(),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from vills.errors import UserError
 
 if TYPE_CHECKING:
-    from vills.runner.plan.context import Desk
-    from vills.runner.sweeps.sweeping import SweepState
+    from vills.runner.plan.context import LaunchContext
+    from vills.runner.sweeps.sweep import SweepState
 
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
 EPILOG = """\
@@ -97,19 +97,19 @@ def _build_action_parser(action: str) -> argparse.ArgumentParser:
 
 def _launch(arguments: argparse.Namespace) -> int:
     from vills.runner.clusters.resources import PREFIX
-    from vills.runner.plan.context import Desk, choose_cluster
+    from vills.runner.plan.context import LaunchContext, choose_cluster
     from vills.runner.sweeps.sweeping import launch_sweep, plan_sweep
     from vills.runner.sweeps.text import format_plan, format_state
 
     words: list[str] = arguments.overrides
-    desk = Desk(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
+    context = LaunchContext(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
     overrides = [word for word in words if not word.startswith(PREFIX)]
     if arguments.plan:
-        sweep, state = plan_sweep(desk, arguments.name, overrides)
-        print(format_plan(sweep, state, get_resources=desk.get_resources))
+        sweep, state = plan_sweep(context, arguments.name, overrides)
+        print(format_plan(sweep, state, get_resources=context.get_resources))
         return 0
     sweep, state = launch_sweep(
-        desk,
+        context,
         arguments.name,
         overrides,
         cluster=choose_cluster(arguments.cluster),
@@ -117,50 +117,50 @@ def _launch(arguments: argparse.Namespace) -> int:
         retry=arguments.retry == "failed",
     )
     if arguments.wait:
-        return _watch(desk, sweep.name)
+        return _watch(context, sweep.name)
     print(format_state(sweep.name, state))
     if arguments.detach:
-        print(f"MLflow is kept up to date; see {_detach(desk, sweep.name)}")
+        print(f"MLflow is kept up to date; see {_detach(context, sweep.name)}")
         return 0
-    return _finish(desk, sweep.name)
+    return _finish(context, sweep.name)
 
 
-def _detach(desk: "Desk", name: str) -> Path:
+def _detach(context: "LaunchContext", name: str) -> Path:
     """Leave `status NAME --watch` behind, which outlives this terminal; the path of its log."""
     from vills.runner.sweeps.sweep import FOLDER
 
-    path = desk.runs / FOLDER / f"{name}.log"
+    path = context.runs / FOLDER / f"{name}.log"
     with path.open("ab") as log:
         subprocess.Popen(
             [sys.executable, "sweeps/launch.py", "status", name, "--watch"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=desk.project,
+            cwd=context.project,
             start_new_session=True,
         )
     return path
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import Desk
+    from vills.runner.plan.context import LaunchContext
     from vills.runner.sweeps.sweep import list_records
     from vills.runner.sweeps.sweeping import look_at_sweep
     from vills.runner.sweeps.text import format_state
 
-    desk = Desk(Path.cwd())
+    context = LaunchContext(Path.cwd())
     if arguments.watch and arguments.name:
-        return _watch(desk, arguments.name)
-    names = [arguments.name] if arguments.name else list_records(desk.runs)
+        return _watch(context, arguments.name)
+    names = [arguments.name] if arguments.name else list_records(context.runs)
     if not names:
-        raise UserError(f"no sweep was launched here ({desk.runs})")
+        raise UserError(f"no sweep was launched here ({context.runs})")
     for name in names:
-        _, state = look_at_sweep(desk, name)
+        _, state = look_at_sweep(context, name)
         print(format_state(name, state), end="\n\n" if len(names) > 1 else "\n")
     return 0
 
 
-def _watch(desk: "Desk", name: str) -> int:
+def _watch(context: "LaunchContext", name: str) -> int:
     """Show the table again and again; the status is 1 if anything is over without a result."""
     from vills.runner.sweeps.sweeping import list_over, wait_for_sweep
     from vills.runner.sweeps.text import format_state
@@ -176,29 +176,29 @@ def _watch(desk: "Desk", name: str) -> int:
             print("\x1b[H\x1b[2J", end="")
         print(time.strftime("%H:%M:%S"), text, flush=True)
 
-    state = wait_for_sweep(desk, name, show=show)
-    _finish(desk, name)
+    state = wait_for_sweep(context, name, show=show)
+    _finish(context, name)
     return 1 if list_over(state) else 0
 
 
-def _finish(desk: "Desk", name: str) -> int:
+def _finish(context: "LaunchContext", name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
     from vills.runner.sweeps.sweeping import look_at_sweep
     from vills.runner.sweeps.tracking import sync_sweep
 
-    record, state = look_at_sweep(desk, name)
-    sync_sweep(desk, record, state)
+    record, state = look_at_sweep(context, name)
+    sync_sweep(context, record, state)
     if any(state.is_done(label) for label in state.plans):
         print(f"tables: python sweeps/launch.py report {name}")
     return 0
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import Desk
+    from vills.runner.plan.context import LaunchContext
     from vills.runner.sweeps.sweeping import find_logs
 
     paths = find_logs(
-        Desk(Path.cwd()), arguments.name, point=arguments.point, stage=arguments.stage
+        LaunchContext(Path.cwd()), arguments.name, point=arguments.point, stage=arguments.stage
     )
     if not paths:
         print("no job of it has written anything yet")
@@ -210,26 +210,26 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import Desk
+    from vills.runner.plan.context import LaunchContext
     from vills.runner.sweeps.sweeping import cancel_sweep
 
-    jobs = cancel_sweep(Desk(Path.cwd()), arguments.name, points=arguments.points)
+    jobs = cancel_sweep(LaunchContext(Path.cwd()), arguments.name, points=arguments.points)
     print(f"{len(jobs)} job(s) cancelled: {', '.join(jobs)}" if jobs else "nothing was going on")
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import Desk
+    from vills.runner.plan.context import LaunchContext
     from vills.runner.sweeps.report import build_report
     from vills.runner.sweeps.sweep import FOLDER
     from vills.runner.sweeps.sweeping import look_at_sweep
     from vills.runner.sweeps.tracking import log_report
 
-    desk = Desk(Path.cwd())
-    record, state = look_at_sweep(desk, arguments.name)
-    out = arguments.out or desk.runs / FOLDER / arguments.name
+    context = LaunchContext(Path.cwd())
+    record, state = look_at_sweep(context, arguments.name)
+    out = arguments.out or context.runs / FOLDER / arguments.name
     paths = build_report(record, state, out=out)
-    log_report(desk, record, paths)
+    log_report(context, record, paths)
     markdown = next(path for path in paths if path.suffix == ".md")
     print(markdown.read_text())
     print("\n".join(str(path) for path in paths))
@@ -237,11 +237,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _reconcile(_: argparse.Namespace) -> int:
-    from vills.runner.plan.context import Desk
-    from vills.runner.sweeps.tracking import reconcile
+    from vills.runner.plan.context import LaunchContext
+    from vills.runner.sweeps.track import reconcile_runs
 
-    reconcile(Desk(Path.cwd()), say=print)
-    return 0
+    return reconcile_runs(LaunchContext(Path.cwd()), say=print)
 
 
 def _parse_count(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from torch.utils.data import DataLoader, Dataset
 
 from vills.config.checks import ConfigError
-from vills.runner.store.shield import shielded
+from vills.runner.store.interrupt import shielded
 
 Batch = TypeVar("Batch")
 VARIABLE = "VILLS_WORKER_START"

@@ -13,7 +13,7 @@ from vills.pipeline import (
     get_plots_path,
     get_weights_path,
 )
-from vills.runner.store.curves import load_curves, save_curves
+from vills.runner.store.journal import load_curves, save_curves
 
 if TYPE_CHECKING:
     from vills.config.params import Params

@@ -11,7 +11,7 @@ from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, Table, build_picture, build_table
 from vills.report.probe import build_probe_blocks
 from vills.report.scores import build_overview, load_left_out, load_rows
-from vills.runner.store.curves import load_curves
+from vills.runner.store.journal import load_curves
 
 Metrics = Mapping[str, Mapping[str, Any]]
 """stage or stage_item -> its metrics file."""

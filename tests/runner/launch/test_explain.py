@@ -4,22 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from launching import DAG, GIT, SCORES, Bench, build_desk, write_attempt
+from launching import DAG, GIT, SCORES, Bench, build_context, write_attempt
 
 from vills.config.checks import ConfigError
 from vills.io import load_json, save_json
 from vills.runner.sweeps import explain as explain_module
-from vills.runner.sweeps.explain import explain_cell
-from vills.runner.sweeps.lineage import build_index, load_attempts, trace
+from vills.runner.sweeps.explain import build_index, explain_cell, load_attempts, trace
 from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep
 
 
 @pytest.fixture
 def finished(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A sweep of which point zeta is done."""
-    monkeypatch.setattr(explain_module, "Desk", lambda project: build_desk(bench))
-    launch_sweep(build_desk(bench), "small", [], cluster="slurm", say=bench.said.append)
-    _, state = look_at_sweep(build_desk(bench), "small")
+    monkeypatch.setattr(explain_module, "LaunchContext", lambda project: build_context(bench))
+    launch_sweep(build_context(bench), "small", [], cluster="slurm", say=bench.said.append)
+    _, state = look_at_sweep(build_context(bench), "small")
     bench.finish(state.plans["zeta"], *DAG)
     return bench
 
@@ -86,7 +85,7 @@ def test_a_cell_of_a_sweep(finished: Bench) -> None:
 
 
 def test_an_input_that_no_run_here_made_is_shown_without_a_maker(finished: Bench) -> None:
-    _, state = look_at_sweep(build_desk(finished), "small")
+    _, state = look_at_sweep(build_context(finished), "small")
     for key, node in state.states.items():
         if node.state == "done" and node.run is not None:  # as its job notes it
             save_json(finished.runs / "_nodes" / key / "run.json", {"fingerprint": node.run.name})
@@ -108,10 +107,10 @@ def test_uncommitted_changes_are_named(finished: Bench) -> None:
 
 
 def test_one_seed_of_two_is_explained(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain_module, "Desk", lambda project: build_desk(bench))
-    desk = build_desk(bench)
-    launch_sweep(desk, "small", ["seeds=[0,1]"], cluster="slurm", say=bench.said.append)
-    _, state = look_at_sweep(build_desk(bench), "small")
+    monkeypatch.setattr(explain_module, "LaunchContext", lambda project: build_context(bench))
+    context = build_context(bench)
+    launch_sweep(context, "small", ["seeds=[0,1]"], cluster="slurm", say=bench.said.append)
+    _, state = look_at_sweep(build_context(bench), "small")
     bench.finish(state.plans["zeta, seed 1"], *DAG)
     text = explain_cell(bench.project, "small/zeta/market_map")
     assert "(zeta, seed 1: Market" in text

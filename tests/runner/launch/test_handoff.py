@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vills.runner.work import handoff
-from vills.runner.work.handoff import announce, await_handoff, hand_off
-from vills.runner.work.ranks import Ranks
+from vills.runner.work import ranks
+from vills.runner.work.ranks import Ranks, announce, await_handoff, hand_off
 
 LEADER, FOLLOWER = Ranks(0, 2, 0, "17-0-0"), Ranks(1, 2, 1, "17-0-0")
 WORD = {"complete": False, "folder": "f", "attempt": 1}
@@ -17,7 +16,7 @@ WORD = {"complete": False, "folder": "f", "attempt": 1}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handoff, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(ranks, "POLL_SECONDS", 0.01)
 
 
 def test_followers_wait_for_the_word(tmp_path: Path) -> None:
@@ -45,7 +44,7 @@ def test_a_finished_run_is_announced_for_those_that_come_late(tmp_path: Path) ->
 
 
 def test_old_words_are_cleared_away(tmp_path: Path) -> None:
-    for token, age in (("1-0-0", 2 * handoff.OLD_SECONDS), ("2-0-0", 10.0)):
+    for token, age in (("1-0-0", 2 * ranks.OLD_SECONDS), ("2-0-0", 10.0)):
         announce(tmp_path, Ranks(0, 2, 0, token), WORD)
         path = tmp_path / "_groups" / f"{token}.json"
         os.utime(path, (time.time() - age, time.time() - age))

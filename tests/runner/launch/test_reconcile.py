@@ -8,16 +8,15 @@ from mlflow.tracking import MlflowClient
 
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import JobState
-from vills.runner.mlflow.mlflow_sync import sync_run
+from vills.runner.mlflow.replay import sync_run
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.plan.context import Desk
+from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import get_attempt_path
 from vills.runner.store.machine import ProcessIdentity
 from vills.runner.sweeps import tracking as sweep_tracking
-from vills.runner.sweeps.reconcile import judge_job
 from vills.runner.sweeps.sweeping import look_at_sweep
-from vills.runner.sweeps.track import sync_all
-from vills.runner.sweeps.tracking import reconcile, sync_sweep
+from vills.runner.sweeps.track import judge_job, reconcile_runs, sync_all
+from vills.runner.sweeps.tracking import sync_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -61,15 +60,15 @@ def test_zombies_are_ended_and_others_left_alone(
     tmp_path: Path, settings: TrackingSettings
 ) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
-    desk = Desk(tmp_path)
+    context = LaunchContext(tmp_path)
     killed = kill_in_the_middle(fake, "masking_0")
     sync_run(killed, settings)
     fake.submit(fake.get_node("masking_0", "pretrain"), "gone", cluster="local")
     alive = fake.open_run(fake.get_node("masking_1", "pretrain"))
     with alive:
         sync_run(alive.folder, settings)
-        record, state = look_at_sweep(desk, "grid")
-        sync_sweep(desk, record, state)
+        record, state = look_at_sweep(context, "grid")
+        sync_sweep(context, record, state)
         client = MlflowClient(settings.uri)
         foreign = client.create_run("1", tags={"vills.fingerprint": "x", "vills.stage": "pretrain"})
         # the tracker missed an end
@@ -77,7 +76,7 @@ def test_zombies_are_ended_and_others_left_alone(
         run_id = sync_run(finished, settings).run_id
         client.update_run(run_id, status="RUNNING")
         said: list[str] = []
-        assert reconcile(desk, say=said.append) == 0
+        assert reconcile_runs(context, say=said.append) == 0
         assert f"pretrain {killed.name[:8]}: RUNNING -> KILLED, nobody holds its lock" in said
         assert (
             f"evaluate@market1501 {finished.name[:8]}: RUNNING -> FINISHED, as its folder says"
@@ -91,7 +90,7 @@ def test_zombies_are_ended_and_others_left_alone(
         assert statuses["masking_1"] == "RUNNING"
         assert statuses["sweep"] == "RUNNING"
         said.clear()
-        assert reconcile(desk, say=said.append) == 0
+        assert reconcile_runs(context, say=said.append) == 0
         assert len(said) == 1, said
         # what was found out outlives the next sync
         sync_all(tmp_path)
@@ -105,13 +104,13 @@ def test_zombies_are_ended_and_others_left_alone(
 
 
 def test_an_edition_that_was_replaced_is_ended(tmp_path: Path, settings: TrackingSettings) -> None:
-    desk = Desk(tmp_path)
+    context = LaunchContext(tmp_path)
     for num_points in (1, 2):
         build_fake_sweep(tmp_path / "runs", num_points=num_points)
-        record, state = look_at_sweep(desk, "grid")
-        sync_sweep(desk, record, state, every=0.0)
+        record, state = look_at_sweep(context, "grid")
+        sync_sweep(context, record, state, every=0.0)
     said: list[str] = []
-    assert reconcile(desk, say=said.append) == 0
+    assert reconcile_runs(context, say=said.append) == 0
     assert any("launched anew" in line for line in said)
     assert set(load_statuses(settings.uri).values()) == {"KILLED"}
 
@@ -121,7 +120,7 @@ def test_a_tracker_that_is_away_is_told_and_nothing_is_ended(
 ) -> None:
     monkeypatch.setitem(os.environ, "MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     said: list[str] = []
-    assert reconcile(Desk(tmp_path), say=said.append) == 1
+    assert reconcile_runs(LaunchContext(tmp_path), say=said.append) == 1
     assert "no server at 127.0.0.1:1" in said[0]
 
 

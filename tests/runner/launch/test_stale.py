@@ -8,8 +8,7 @@ from typing import Any
 from launching import Bench, build_planner, load_steps
 
 from vills.io import load_json, save_json
-from vills.runner.plan.nodes import Plan, select_steps
-from vills.runner.plan.stale import find_stale_reasons, shorten
+from vills.runner.plan.nodes import Plan, find_stale_reasons, select_steps, shorten
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.work.job import NODES
 

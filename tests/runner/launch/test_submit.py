@@ -11,7 +11,7 @@ from vills.runner.clusters.resources import Resources
 from vills.runner.clusters.scheduler import ClusterError
 from vills.runner.plan.nodes import Plan
 from vills.runner.plan.registry import Registry
-from vills.runner.plan.submit import Submitter, Wanted
+from vills.runner.plan.submit import PlanRequest, Submitter
 
 POINTS = ("pretrain.koleo_weight=1.0", "pretrain.koleo_weight=2.0", "pretrain.koleo_weight=3.0")
 OWN = DAG[3:]
@@ -226,12 +226,12 @@ def test_a_spec_is_all_that_a_job_needs(bench: Bench, monkeypatch: pytest.Monkey
 def test_parameters_are_composed_only_for_jobs(bench: Bench) -> None:
     loaded: list[str] = []
 
-    def want(plan: Plan, name: str) -> Wanted:
+    def want(plan: Plan, name: str) -> PlanRequest:
         def load() -> object:
             loaded.append(name)
             return build_params("tiny")
 
-        return Wanted(plan, load, name)  # type: ignore[arg-type]
+        return PlanRequest(plan, load, name)  # type: ignore[arg-type]
 
     plans = [bench.plan(point) for point in POINTS[:2]]
     bench.finish(plans[0])

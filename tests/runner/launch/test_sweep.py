@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from launching import SWEEP, Bench, build_desk, build_planner
+from launching import SWEEP, Bench, build_context, build_planner
 
 from vills.config.checks import ConfigError
 from vills.runner.clusters.jobs import JobState
@@ -21,7 +21,7 @@ from vills.runner.sweeps.sweeping import (
 
 
 def build(bench: Bench, *overrides: str) -> Sweep:
-    build_desk(bench)
+    build_context(bench)
     planner = build_planner(bench.project)
     return build_sweep(bench.project, "small", overrides, planner=planner, runs=bench.runs)
 
@@ -59,7 +59,7 @@ def test_a_points_own_overrides_come_last(bench: Bench) -> None:
 
 
 def test_a_profile_in_place_of_params_yaml(bench: Bench) -> None:
-    build_desk(bench)
+    build_context(bench)
     (bench.project / "params.yaml").write_text("nonsense")
     sweep = build(bench, "profile=tiny", "pretrain.max_steps=3")
     assert get_pretrain(sweep, "zeta")["max_steps"] == 3
@@ -140,23 +140,23 @@ def test_a_record_remembers_the_edition_before(bench: Bench) -> None:
 def test_what_is_unknown_is_refused(
     bench: Bench, file: str, overrides: list[str], said: str
 ) -> None:
-    desk = build_desk(bench)
+    context = build_context(bench)
     with pytest.raises(ConfigError, match=said) as caught:
-        plan_sweep(desk, file, overrides)
+        plan_sweep(context, file, overrides)
     assert "What to do" in str(caught.value)
 
 
 def test_a_sweep_of_which_no_cell_can_be_filled_is_refused(bench: Bench) -> None:
-    desk = build_desk(bench, sweep=SWEEP.replace("evaluate: market1501", "evaluate: ltcc"))
+    context = build_context(bench, sweep=SWEEP.replace("evaluate: market1501", "evaluate: ltcc"))
     with pytest.raises(ConfigError, match=r"none of evaluate@ltcc, evaluate@prid2011.*What to do"):
-        plan_sweep(desk, "small", [])
+        plan_sweep(context, "small", [])
     assert bench.slurm.batches == []
 
 
 def launch(bench: Bench, *overrides: str, retry: bool = False) -> Sweep:
-    desk = build_desk(bench)
+    context = build_context(bench)
     sweep, _ = launch_sweep(
-        desk, "small", overrides, cluster="slurm", retry=retry, say=bench.said.append
+        context, "small", overrides, cluster="slurm", retry=retry, say=bench.said.append
     )
     return sweep
 
@@ -171,7 +171,7 @@ def test_launched_twice_every_node_is_asked_for_once(bench: Bench) -> None:
 
 
 def test_planning_asks_for_nothing(bench: Bench) -> None:
-    sweep, state = plan_sweep(build_desk(bench), "small", [])
+    sweep, state = plan_sweep(build_context(bench), "small", [])
     assert bench.slurm.batches == []
     assert {s.state for s in state.states.values()} == {"to do", "waits"}
     assert set(state.estimates) == set(sweep.nodes)
@@ -183,18 +183,18 @@ def test_planning_asks_for_nothing(bench: Bench) -> None:
 def test_a_look_needs_no_project(bench: Bench) -> None:
     launch(bench)
     (bench.project / "params.yaml").write_text("nonsense")
-    _, state = look_at_sweep(build_desk(bench), "small")
+    _, state = look_at_sweep(build_context(bench), "small")
     assert {s.state for s in state.states.values()} == {"queued"}
     assert state.lacking == {label: ["evaluate@prid2011"] for label in ("zeta", "alpha")}
     with pytest.raises(ConfigError, match=r"'other' was not launched here.*launch.py other"):
-        look_at_sweep(build_desk(bench), "other")
+        look_at_sweep(build_context(bench), "other")
 
 
 def test_what_is_over_is_listed_once(bench: Bench) -> None:
     sweep = launch(bench)
     job = next(iter(bench.slurm.states))
     bench.slurm.states[job] = JobState("ended", "FAILED")
-    _, state = look_at_sweep(build_desk(bench), "small")
+    _, state = look_at_sweep(build_context(bench), "small")
     assert [title for title, _ in list_over(state).values()] == ["zeta: miniature"]
     assert not state.is_over()
     assert set(state.states) == set(sweep.nodes)
@@ -202,28 +202,28 @@ def test_what_is_over_is_listed_once(bench: Bench) -> None:
 
 def test_cancel_ends_the_jobs_of_points_that_there_are(bench: Bench) -> None:
     launch(bench)
-    desk = build_desk(bench)
+    context = build_context(bench)
     with pytest.raises(ConfigError, match=r"point of small = 'beta'.*zeta, alpha"):
-        cancel_sweep(desk, "small", points=["beta"])
+        cancel_sweep(context, "small", points=["beta"])
     assert bench.slurm.cancelled == []
-    jobs = cancel_sweep(desk, "small", points=["alpha"])
+    jobs = cancel_sweep(context, "small", points=["alpha"])
     assert sorted(jobs) == sorted(bench.slurm.cancelled)
     assert len(jobs) == 6
-    assert len(cancel_sweep(desk, "small")) == 9
+    assert len(cancel_sweep(context, "small")) == 9
 
 
 def test_logs_of_a_point(bench: Bench) -> None:
     sweep = launch(bench)
-    desk = build_desk(bench)
+    context = build_context(bench)
     plan = sweep.points[1].plan
     (entry,) = Registry(bench.runs).load_submissions(plan["pretrain"].key)
     folder = bench.runs / entry.log
     folder.mkdir(parents=True)
     for name in (f"{entry.job}_0_log.out", f"{entry.job}0_0_log.out"):
         (folder / name).write_text("said")
-    found = find_logs(desk, "small", point="alpha", stage="pretrain")
+    found = find_logs(context, "small", point="alpha", stage="pretrain")
     assert [path.name for path in found] == [f"{entry.job}_0_log.out"]
-    assert find_logs(desk, "small", point="alpha") == found
+    assert find_logs(context, "small", point="alpha") == found
     for point, stage in (("beta", ""), ("alpha", "pretrian")):
         with pytest.raises(ConfigError, match="What to do: name one of them"):
-            find_logs(desk, "small", point=point, stage=stage)
+            find_logs(context, "small", point=point, stage=stage)

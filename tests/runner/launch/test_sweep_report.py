@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launching import DAG, SCORES, Bench, build_desk
+from launching import DAG, SCORES, Bench, build_context
 
 from vills.config.sweep import SweepConfig
 from vills.report.sweep_cells import Cell
@@ -16,16 +16,17 @@ from vills.runner.sweeps.report import (
     collect_facts,
     find_evaluation,
 )
-from vills.runner.sweeps.sweeping import SweepState, launch_sweep, look_at_sweep
+from vills.runner.sweeps.sweep import SweepState
+from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep
 
 
 def launch(bench: Bench, *overrides: str) -> None:
-    desk = build_desk(bench)
-    launch_sweep(desk, "small", overrides, cluster="slurm", say=bench.said.append)
+    context = build_context(bench)
+    launch_sweep(context, "small", overrides, cluster="slurm", say=bench.said.append)
 
 
 def look(bench: Bench) -> tuple[dict[str, Any], SweepState]:
-    return look_at_sweep(build_desk(bench), "small")
+    return look_at_sweep(build_context(bench), "small")
 
 
 def collect(bench: Bench) -> dict[tuple[str, str], Cell]:

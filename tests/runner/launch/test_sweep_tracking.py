@@ -16,8 +16,8 @@ from tracking_server import TrackingServer, get_closed_port
 
 from vills.config.checks import ConfigError
 from vills.runner.mlflow import settings as settings_module
-from vills.runner.mlflow.mlflow_sync import SyncResult
-from vills.runner.plan.context import Desk
+from vills.runner.mlflow.replay import SyncResult
+from vills.runner.plan.context import LaunchContext
 from vills.runner.store.journal import load_journal
 from vills.runner.sweeps import tracking as sweep_tracking
 from vills.runner.sweeps.report import build_report
@@ -57,9 +57,9 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mlflow.db"
 
 
-def sync(desk: Desk, name: str = "grid", *, ok: bool = True) -> SyncResult:
-    record, state = look_at_sweep(desk, name)
-    result = sync_sweep(desk, record, state, every=0.0, say=lambda text: None)
+def sync(context: LaunchContext, name: str = "grid", *, ok: bool = True) -> SyncResult:
+    record, state = look_at_sweep(context, name)
+    result = sync_sweep(context, record, state, every=0.0, say=lambda text: None)
     assert result.ok is ok, result.reason
     return result
 
@@ -89,15 +89,15 @@ def read_curve(folder: Path, name: str = "loss") -> list[tuple[int, float, int]]
 
 def test_a_parent_and_a_child_per_point(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
-    desk = Desk(tmp_path)
+    context = LaunchContext(tmp_path)
     said: list[str] = []
-    parent_id = open_parent(desk, fake.sweep, say=said.append)
+    parent_id = open_parent(context, fake.sweep, say=said.append)
     assert (said, bool(parent_id)) == ([], True)
-    assert open_parent(desk, fake.sweep, say=said.append) == parent_id
+    assert open_parent(context, fake.sweep, say=said.append) == parent_id
     fake.finish(["masking_0"])
     folder = fake.pretrain("masking_1")
     fake.submit(fake.get_node("masking_1", "evaluate"), "77", cluster="local")
-    sync(desk)
+    sync(context)
     parent, children = load_family(uri)
     assert parent.info.run_id == parent_id
     assert parent.data.params == {
@@ -128,9 +128,9 @@ def test_a_parent_and_a_child_per_point(tmp_path: Path, uri: str) -> None:
 def test_a_shared_point_is_a_child_of_each_sweep(tmp_path: Path, uri: str) -> None:
     build_fake_sweep(tmp_path / "runs", name="grid").finish()
     build_fake_sweep(tmp_path / "runs", name="other", num_points=1)
-    desk = Desk(tmp_path)
-    sync(desk, "grid")
-    sync(desk, "other")
+    context = LaunchContext(tmp_path)
+    sync(context, "grid")
+    sync(context, "other")
     (_, grid), (_, other) = load_family(uri, "grid"), load_family(uri, "other")
     assert other["masking_0"].data.metrics == grid["masking_0"].data.metrics
     assert other["masking_0"].info.run_id != grid["masking_0"].info.run_id
@@ -138,16 +138,17 @@ def test_a_shared_point_is_a_child_of_each_sweep(tmp_path: Path, uri: str) -> No
 
 def test_a_sync_with_no_news_imports_no_mlflow_and_takes_no_time(tmp_path: Path, uri: str) -> None:
     build_fake_sweep(tmp_path / "runs", num_points=30).finish()
-    sync(Desk(tmp_path))
+    sync(LaunchContext(tmp_path))
     program = (
-        "import sys; from pathlib import Path; from vills.runner.plan.context import Desk\n"
+        "import sys; from pathlib import Path\n"
+        "from vills.runner.plan.context import LaunchContext\n"
         "from vills.runner.sweeps.tracking import sync_sweep\n"
         "from vills.runner.sweeps.sweeping import look_at_sweep\n"
         "import vills.runner.sweeps.tracking as ours\n"
         "def refuse(*a, **k): raise AssertionError('no process is needed')\n"
         "ours.sync_in_process = refuse\n"
-        "desk = Desk(Path.cwd()); record, state = look_at_sweep(desk, 'grid')\n"
-        "result = sync_sweep(desk, record, state)\n"
+        "context = LaunchContext(Path.cwd()); record, state = look_at_sweep(context, 'grid')\n"
+        "result = sync_sweep(context, record, state)\n"
         "assert result.ok and result.run_id, result\n"
         "assert 'mlflow' not in sys.modules and 'torch' not in sys.modules\n"
     )
@@ -162,24 +163,26 @@ def test_a_database_made_anew_gets_everything_again(
 ) -> None:
     fake = build_fake_sweep(tmp_path / "runs")
     fake.finish()
-    first = sync(Desk(tmp_path))
-    assert sync(Desk(tmp_path)) == SyncResult(ok=True, run_id=first.run_id)
+    first = sync(LaunchContext(tmp_path))
+    assert sync(LaunchContext(tmp_path)) == SyncResult(ok=True, run_id=first.run_id)
     (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
-    again = sync(Desk(tmp_path))
+    again = sync(LaunchContext(tmp_path))
     assert again.num_points == first.num_points
     assert len(load_family(uri)[1]) == 2
 
 
 def test_another_edition_has_a_parent_of_its_own(tmp_path: Path, uri: str) -> None:
-    desk = Desk(tmp_path)
-    first = open_parent(desk, build_fake_sweep(tmp_path / "runs").sweep, say=print)
-    second = open_parent(desk, build_fake_sweep(tmp_path / "runs", num_points=3).sweep, say=print)
+    context = LaunchContext(tmp_path)
+    first = open_parent(context, build_fake_sweep(tmp_path / "runs").sweep, say=print)
+    second = open_parent(
+        context, build_fake_sweep(tmp_path / "runs", num_points=3).sweep, say=print
+    )
     assert first != second
 
 
 def test_curves_are_single_valued_after_two_requeues(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=1)
-    desk, node = Desk(tmp_path), fake.get_node("masking_0", "pretrain")
+    context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")
     for attempt, (start, saved, end) in enumerate([(0, 2, 5), (2, 4, 6), (4, 8, 8)]):
         with fake.open_run(node) as run:
             run.journal.rewind(start)
@@ -187,10 +190,10 @@ def test_curves_are_single_valued_after_two_requeues(tmp_path: Path, uri: str) -
                 run.journal.log(step, {"loss": step + attempt / 10})
                 if step == saved:
                     run.journal.mark_checkpoint(step)
-            sync(desk)  # as a launcher that waits: with what no checkpoint holds yet in the file
+            sync(context)  # as a launcher that waits: with what no checkpoint holds yet in the file
             if attempt == 2:
                 run.complete()
-        sync(desk)
+        sync(context)
     _, children = load_family(uri)
     assert load_curve(uri, children["masking_0"]) == read_curve(run.folder)
     assert [step for step, _, _ in load_curve(uri, children["masking_0"])] == list(range(1, 9))
@@ -199,7 +202,7 @@ def test_curves_are_single_valued_after_two_requeues(tmp_path: Path, uri: str) -
 
 def test_curves_that_were_taken_back_are_replaced(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=1)
-    desk, node = Desk(tmp_path), fake.get_node("masking_0", "pretrain")
+    context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")
     for factor in (1.0, 10.0):  # the checkpoint of step 4 turned out damaged
         with fake.open_run(node) as run:
             run.journal.rewind(2 if factor > 1 else 0)
@@ -207,7 +210,7 @@ def test_curves_that_were_taken_back_are_replaced(tmp_path: Path, uri: str) -> N
                 run.journal.log(step, {"loss": factor * step})
                 if step % 2 == 0:
                     run.journal.mark_checkpoint(step)
-        sync(desk)
+        sync(context)
     _, children = load_family(uri)
     assert [point[:2] for point in load_curve(uri, children["masking_0"])] == [
         (1, 1.0),
@@ -224,10 +227,10 @@ def test_two_at_once_make_one_parent_and_one_child_per_point(tmp_path: Path, uri
     fake.finish()
 
     def launch(number: int) -> SyncResult:
-        desk = Desk(tmp_path)
+        context = LaunchContext(tmp_path)
         if number < 2:
-            assert open_parent(desk, fake.sweep, say=print)
-        return sync(desk)
+            assert open_parent(context, fake.sweep, say=print)
+        return sync(context)
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(launch, range(4)))
@@ -238,10 +241,10 @@ def test_two_at_once_make_one_parent_and_one_child_per_point(tmp_path: Path, uri
 def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs")
     fake.finish()
-    desk = Desk(tmp_path)
-    record, state = look_at_sweep(desk, "grid")
+    context = LaunchContext(tmp_path)
+    record, state = look_at_sweep(context, "grid")
     paths = build_report(record, state, out=tmp_path / "tables")
-    assert log_report(desk, record, paths).ok
+    assert log_report(context, record, paths).ok
     client = MlflowClient(uri)
     parent, _ = load_family(uri)
     files = {item.path for item in client.list_artifacts(parent.info.run_id, "tables")}
@@ -249,7 +252,7 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     tag = [{"path": "tables.json", "type": "table"}]
     assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == tag
     (tmp_path / "tables" / "tables.csv").write_text("sweep,point,mAP\ng,b,99.5\ng,a,\n")
-    assert log_report(desk, record, paths).ok
+    assert log_report(context, record, paths).ok
     table = Path(client.download_artifacts(parent.info.run_id, "tables.json", str(tmp_path)))
     assert json.loads(table.read_text()) == {
         "columns": ["point", "mAP", "sweep"],
@@ -262,17 +265,17 @@ def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     fake = build_fake_sweep(tmp_path / "runs")
     said: list[str] = []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
-    assert open_parent(Desk(tmp_path), fake.sweep, say=said.append) == ""
+    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append) == ""
     assert "no server at 127.0.0.1" in said.pop()
-    record, state = look_at_sweep(Desk(tmp_path), "grid")
+    record, state = look_at_sweep(LaunchContext(tmp_path), "grid")
     for _ in range(2):
-        assert not sync_sweep(Desk(tmp_path), record, state, say=said.append).ok
+        assert not sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
     assert len(said) == 1  # and is not said again and again
     assert "jobs and results are not touched" in said.pop()
     monkeypatch.setenv("VILLS_TRACKING", "off")
-    assert open_parent(Desk(tmp_path), fake.sweep, say=said.append) == ""
+    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append) == ""
     assert "off" in said.pop()
-    assert sync_sweep(Desk(tmp_path), record, state, say=said.append).ok
+    assert sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
 
 
 def test_a_database_on_a_network_file_system_is_refused(
@@ -283,9 +286,9 @@ def test_a_database_on_a_network_file_system_is_refused(
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} lustre rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
     with pytest.raises(ConfigError, match=r"lies on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
-        open_parent(Desk(tmp_path), fake.sweep, say=print)
+        open_parent(LaunchContext(tmp_path), fake.sweep, say=print)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
-    assert open_parent(Desk(tmp_path), fake.sweep, say=lambda text: None) == ""
+    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=lambda text: None) == ""
 
 
 def test_a_database_that_other_machines_cannot_see_is_told(
@@ -296,7 +299,7 @@ def test_a_database_that_other_machines_cannot_see_is_told(
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path / 'runs'} nfs4 rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
     said: list[str] = []
-    assert open_parent(Desk(tmp_path), fake.sweep, say=said.append)
+    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append)
     assert "jobs on other machines cannot see it" in said[0]
 
 
@@ -309,23 +312,23 @@ def test_a_tracker_killed_in_the_middle_and_one_absent_from_start_to_end(
     (tmp_path / "server" / "server.db").write_bytes(empty_store.read_bytes())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
-    desk, node = Desk(tmp_path), fake.get_node("masking_0", "pretrain")
-    assert open_parent(desk, fake.sweep, say=print) == ""  # absent from the start
+    context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")
+    assert open_parent(context, fake.sweep, say=print) == ""  # absent from the start
     with fake.open_run(node) as run:
         log_and_mark(run, range(1, 4))
         with server:
-            sync(desk)
+            sync(context)
             log_and_mark(run, range(4, 7))
             server.kill()
-            sync(desk, ok=False)  # the middle
+            sync(context, ok=False)  # the middle
             log_and_mark(run, range(7, 10))
             server.start()
-            sync(desk)
+            sync(context)
             log_and_mark(run, range(10, 13))
         run.complete()
     fake.evaluate("masking_0")
     fake.finish(["masking_1", "masking_2"])  # absent from start to end
-    sync(desk, ok=False)
+    sync(context, ok=False)
     with server:
         assert sync_all(tmp_path) == 0
         check_everything_once(server.uri, fake, run.folder)
@@ -352,12 +355,12 @@ def check_everything_once(uri: str, fake: FakeSweep, folder: Path) -> None:
 
 
 def test_a_record_that_another_launch_replaces_is_left_to_it(tmp_path: Path, uri: str) -> None:
-    desk = Desk(tmp_path)
+    context = LaunchContext(tmp_path)
     fake = build_fake_sweep(tmp_path / "runs")
-    record, state = look_at_sweep(desk, "grid")
+    record, state = look_at_sweep(context, "grid")
     newer = build_fake_sweep(tmp_path / "runs", num_points=3)
     save_record(tmp_path / "runs", newer.sweep, cluster="local", parent="")
-    sync_sweep(desk, record, state, every=0.0)
-    sync(desk)
+    sync_sweep(context, record, state, every=0.0)
+    sync(context)
     assert load_record(tmp_path / "runs", "grid") is not None
     assert fake.sweep.fingerprint != newer.sweep.fingerprint

@@ -14,7 +14,7 @@ from fake_sweep import build_fake_sweep, write_quickly
 from mlflow.tracking import MlflowClient
 from project import BIN, build_project
 
-from vills.runner.plan.context import Desk
+from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.sweeps.tracking import log_report, sync_sweep
@@ -87,10 +87,10 @@ def test_the_ui_shows_a_sweep_its_points_their_weights_and_its_table(
         monkeypatch.delenv(name, raising=False)
     with write_quickly():
         build_fake_sweep(tmp_path / "runs", num_points=4).finish()
-    desk = Desk(tmp_path)
-    record, state = look_at_sweep(desk, "grid")
-    parent = sync_sweep(desk, record, state).run_id
-    log_report(desk, record, build_report(record, state, out=tmp_path / "tables"))
+    context = LaunchContext(tmp_path)
+    record, state = look_at_sweep(context, "grid")
+    parent = sync_sweep(context, record, state).run_id
+    log_report(context, record, build_report(record, state, out=tmp_path / "tables"))
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     found = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
     children = json.dumps([run.info.run_id for run in found])

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
-from vills.runner.mlflow.mlflow_sync import SyncResult, sync_run
+from vills.runner.mlflow.replay import SyncResult, sync_run
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings
 from vills.runner.store.journal import Journal
 
@@ -274,12 +274,9 @@ def test_processes_at_once_on_a_fresh_database(make_run: Any, tmp_path: Path) ->
         command = [
             sys.executable,
             "-m",
-            "vills.runner.mlflow.sync_worker",
-            str(folder),
-            "--uri",
-            uri,
+            "vills.runner.mlflow.worker",
+            *("run", str(folder), "60", "--uri", uri, "--experiment", "vills"),
         ]
-        command += ["--experiment", "vills", "--every", "60"]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=110
         )

@@ -17,7 +17,7 @@ from vills.runner.mlflow.settings import (
     find_network_file_system,
     load_tracking_settings,
 )
-from vills.runner.mlflow.syncer import Syncer
+from vills.runner.mlflow.worker import Syncer
 from vills.runner.store.journal import Journal
 
 STAGE = """
@@ -26,7 +26,7 @@ from pathlib import Path
 from vills.runner.mlflow import settings as settings_module
 from vills.runner.store.journal import Journal
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.mlflow.syncer import Syncer
+from vills.runner.mlflow.worker import Syncer
 folder = Path(sys.argv[1])
 with Syncer(folder, TrackingSettings(sys.argv[2]), every=60.0):
     journal = Journal(folder / "journal.jsonl")
@@ -119,7 +119,7 @@ def is_worker_gone(folder: Path) -> bool:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"sync_worker" in command and str(folder).encode() in command:
+            if b"mlflow.worker" in command and str(folder).encode() in command:
                 return False
     return True
 

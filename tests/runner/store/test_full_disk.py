@@ -9,7 +9,7 @@ import pytest
 
 from vills.io import DiskFullError, save_bytes
 from vills.runner.store.journal import Journal, load_journal
-from vills.runner.store.publish import publish
+from vills.runner.store.result import publish
 from vills.runner.store.run import Run, open_run
 
 SAYS = r"No space left for .*What to do: free space and give the same command again"

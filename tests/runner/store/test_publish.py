@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vills.runner.store import publish as publish_module
+from vills.runner.store import result as publish_module
 from vills.runner.store.digest import compute_digest
-from vills.runner.store.publish import protect, publish
+from vills.runner.store.result import protect, publish
 
 
 @pytest.fixture

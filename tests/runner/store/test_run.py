@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vills.io import DiskFullError
-from vills.runner.store import drift as drift_module
+from vills.runner.store import receipt as drift_module
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.errors import DamagedError, DriftError, LostRunError, RunError
 from vills.runner.store.journal import load_journal

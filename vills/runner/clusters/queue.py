@@ -1,8 +1,5 @@
 """A queue of our own for people without SLURM: jobs wait, slots free themselves, one at a time.
 
-    _queue/JOB.json         what to start, and which jobs must have ended well before
-    _queue/JOB.state.json   RUNNING with its process, then COMPLETED, FAILED or CANCELLED
-
 submitit's local executor starts everything at once. Here one process per runs' folder starts what
 has a slot; it ends when nothing is left to do. Killed, it is missed by nobody: the jobs it
 started go on, and the next call of the launcher starts another that looks after them.
@@ -11,20 +8,31 @@ started go on, and the next call of the launcher starts another that looks after
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from vills.io import load_json, save_json
+from vills.io import save_json
 from vills.runner.clusters.jobs import UNKNOWN, Batch, JobState
-from vills.runner.clusters.queue_process import ENDED, end_processes, is_running
+from vills.runner.clusters.queue_jobs import (
+    ENDED,
+    FOLDER,
+    LOCK_NAME,
+    SETTINGS_NAME,
+    cap_environment,
+    count_slots,
+    end_processes,
+    hold_states,
+    is_running,
+    list_gpus,
+    list_jobs,
+    load_entry,
+    load_state,
+)
+from vills.runner.clusters.scheduler import ClusterError
 from vills.runner.store.file_lock import hold_file_lock
 
-FOLDER = "_queue"
-LOCK_NAME, SETTINGS_NAME = ".lock", ".settings.json"
-STATES_LOCK_NAME = ".states.lock"
-LOCK_PATIENCE, STATES_PATIENCE = 0.0, 60.0
+LOCK_PATIENCE = 0.0
 
 
 class LocalQueue:
@@ -106,66 +114,44 @@ class LocalQueue:
             )
 
 
-def load_state(folder: Path, job: str) -> JobState:
-    """How a job of the queue is."""
-    if not (folder / f"{job}.json").exists():
-        return UNKNOWN
-    content = load_entry(folder, job)
-    state = content.get("state", "PENDING")
-    if state == "PENDING":
-        return JobState("pending", state, "no free slot, or a job before it")
-    if state == "RUNNING":
-        alive = is_running(content["processes"])
-        # Its worker was killed: the next one finds out how it ended.
-        return JobState("running", state, "" if alive else "its end is being looked into")
-    return JobState("ended", state, content.get("reason", ""))
+class ForegroundQueue:
+    """The cluster `debug`: `submit` comes back when everything is done, or at the first failure."""
 
+    name = "debug"
 
-@contextmanager
-def hold_states(folder: Path) -> Iterator[None]:
-    """Keep others from changing a job's state between a look at it and a change of it."""
-    with hold_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
-        yield
+    def __init__(self, runs: "os.PathLike[str]") -> None:
+        self._runs = os.fspath(runs)
 
+    def submit(self, batch: Batch) -> list[str]:
+        """Run the batch.
 
-def list_jobs(folder: Path) -> list[dict[str, Any]]:
-    """Jobs that were asked for, in that order."""
-    found = [load_json(path) for path in folder.glob("*.json") if _is_job(path)]
-    return sorted(found, key=lambda job: int(job["job"][1:]))
+        Raises:
+            ClusterError: when a job fails; what it said stands above.
+        """
+        environment = {**os.environ, **batch.build_environment()}
+        environment.pop("VILLS_CLUSTER", None)
+        for key in batch.keys:
+            command = [
+                sys.executable,
+                "-m",
+                "vills.runner.work.job",
+                str(batch.runs.resolve()),
+                key,
+            ]
+            status = subprocess.run(command, env=environment, check=False).returncode
+            if status:
+                raise ClusterError(
+                    f"{batch.stage} {key[:12]} ended with status {status}; its error stands above. "
+                    "What to do: mend it and give the same command again."
+                )
+        return [f"{batch.name}-{number}" for number in range(len(batch.keys))]
 
+    def load_states(self, jobs: Collection[str]) -> dict[str, JobState]:
+        """Nothing goes on behind your back here."""
+        return dict.fromkeys(jobs, UNKNOWN)
 
-def count_slots(folder: Path, *, gpus: int) -> int:
-    """Jobs at once: what --max-parallel said, else one per GPU, else one."""
-    path = folder / SETTINGS_NAME
-    if path.exists():
-        return int(load_json(path)["slots"])
-    return max(1, gpus)
+    def cancel(self, jobs: Collection[str]) -> None:
+        """Ctrl-C does it."""
 
-
-def cap_environment(environment: dict[str, str], *, slots: int) -> dict[str, str]:
-    """Lower the processes of a job to its share of this machine's cores.
-
-    slurm/*.yaml asks for what a node of a cluster has; six loaders on two cores halve a training.
-    """
-    cores = len(os.sched_getaffinity(0)) // slots
-    most = {"VILLS_WORKERS": max(1, cores), "VILLS_LOADERS": max(0, cores - 1)}
-    return environment | {name: str(min(int(environment[name]), n)) for name, n in most.items()}
-
-
-def list_gpus() -> list[str]:
-    """Names of the GPUs that this machine lets us use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    installed = Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i in range(len(list(installed.iterdir())))] if installed.is_dir() else []
-
-
-def _is_job(path: Path) -> bool:
-    return not path.name.startswith(".") and not path.name.endswith(".state.json")
-
-
-def load_entry(folder: Path, job: str) -> dict[str, Any]:
-    """What is noted of a job; empty as long as it waits."""
-    path = folder / f"{job}.state.json"
-    return load_json(path) if path.exists() else {}
+    def cancel_batch(self, name: str) -> None:
+        """A batch that was interrupted has left nothing behind."""

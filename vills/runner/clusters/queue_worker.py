@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from vills.io import save_json
-from vills.runner.clusters.queue import (
+from vills.runner.clusters.queue_jobs import (
+    ENDED,
     FOLDER,
     LOCK_NAME,
     count_slots,
+    describe,
+    end_processes,
     hold_states,
+    is_running,
     list_gpus,
     list_jobs,
     load_entry,
-)
-from vills.runner.clusters.queue_process import (
-    ENDED,
-    describe,
-    end_processes,
-    is_running,
     start_ranks,
 )
 from vills.runner.store.file_lock import hold_file_lock

@@ -27,7 +27,7 @@ from vills.runner.doctor.finding import Finding, run_check
 from vills.runner.doctor.nodes import Partition, count_nodes, parse_partitions
 from vills.runner.doctor.probe import list_partitions, run_probe
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.plan.elsewhere import LIGHT
+from vills.runner.plan.launch import LIGHT
 from vills.runner.work.stage import get_runs_root
 
 

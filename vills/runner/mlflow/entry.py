@@ -1,19 +1,177 @@
-"""What a tracker is to show as one run: made from a stage's run, a sweep or a sweep's point."""
+"""A run's folder as a tracker reads it: plain files, whoever wrote them, on whatever host.
 
+Provenance: what a tracker's run says about where its numbers come from.
+
+What a tracker is to show as one run: made from a stage's run, a sweep or a sweep's point.
+"""
+
+import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vills.runner.mlflow.provenance import (
-    EXECUTION,
-    FINGERPRINT,
-    build_params,
-    build_tags,
-    clean_name,
-)
-from vills.runner.mlflow.run_record import RunRecord
-from vills.runner.store.journal import JournalContent
+from vills.io import load_json
+from vills.runner.store.journal import JournalContent, load_journal
+
+STATUS = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+    # it goes on when its job is started again, and MLflow has a word for that
+    "interrupted": "SCHEDULED",
+}
+
+
+RECONCILED_NAME = "reconciled.json"
+"""What `reconcile` found out about an attempt that ended without a word: `attempt`, `status` (of
+MLflow), `reason`. It holds until the next attempt."""
+
+
+FINGERPRINT = "vills.fingerprint"
+
+
+EXECUTION = "vills.execution"
+
+
+GENERATION = "vills.generation"
+
+
+MAX_PARAM = 6000
+"""Characters that MLflow keeps of a parameter's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What is known about a run at one moment."""
+
+    folder: Path
+    """The run's folder."""
+    receipt: dict[str, Any]
+    """What it is made from."""
+    result: dict[str, Any] | None
+    """Outputs and scores; None while it is not complete."""
+    journal: JournalContent
+    """Its metrics."""
+    attempts: int
+    """How many processes have worked on it."""
+    status: str
+    """MLflow's RUNNING, SCHEDULED, FINISHED, FAILED or KILLED. After `kill -9` it stays RUNNING:
+    nobody is left to say otherwise but `reconcile`, and the next attempt goes on with it."""
+
+    @property
+    def created_ms(self) -> int:
+        """Unix time of the receipt in ms."""
+        return round(datetime.fromisoformat(self.receipt["created"]).timestamp() * 1000)
+
+    @property
+    def name(self) -> str:
+        """`stage` or `stage@item`, and the fingerprint's head."""
+        item = f"@{self.receipt['item']}" if self.receipt["item"] else ""
+        return f"{self.receipt['stage']}{item} {self.receipt['fingerprint'][:8]}"
+
+
+def load_run_record(folder: Path) -> RunRecord | None:
+    """Read a run's folder; None before it has a receipt."""
+    if not (folder / "receipt.json").exists():
+        return None
+    # The result first: once it is there, the journal does not grow any more.
+    result = load_json(folder / "result.json") if (folder / "result.json").exists() else None
+    attempts = sorted(
+        path for path in (folder / "attempts").glob("*.json") if not path.name.endswith("end.json")
+    )
+    return RunRecord(
+        folder=folder,
+        receipt=load_json(folder / "receipt.json"),
+        result=result,
+        journal=load_journal(folder / "journal.jsonl"),
+        attempts=len(attempts),
+        status="FINISHED" if result else _read_status(folder, attempts),
+    )
+
+
+def _read_status(folder: Path, attempts: list[Path]) -> str:
+    noted = folder / RECONCILED_NAME
+    if attempts and noted.exists():
+        content = load_json(noted)
+        if content["attempt"] == int(attempts[-1].stem):
+            return str(content["status"])
+    end = attempts[-1].with_suffix(".end.json") if attempts else None
+    if end is None or not end.exists():
+        return "RUNNING"
+    return STATUS.get(load_json(end).get("status", ""), "FAILED")
+
+
+def clean_name(name: str) -> str:
+    """Spell a name with the characters that MLflow accepts: `image->video` has none."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+
+
+def build_identity_tags(record: RunRecord) -> dict[str, str]:
+    """Tags by which a run is found again; a name never is.
+
+    Two clones that compute the same fingerprint are two executions, each with its own times.
+    """
+    return {
+        FINGERPRINT: record.receipt["fingerprint"],
+        EXECUTION: record.receipt["execution"],
+        GENERATION: str(record.journal.generation),
+    }
+
+
+def build_tags(record: RunRecord) -> dict[str, str]:
+    """Tags with everything that made the run."""
+    receipt = record.receipt
+    git = receipt["git"]
+    tags = {
+        **build_identity_tags(record),
+        "vills.stage": receipt["stage"],
+        "vills.item": receipt["item"],
+        "vills.code": receipt["code"]["digest"],
+        "vills.attempts": str(record.attempts),
+        "vills.git_commit": git["commit"],
+        "vills.git_dirty": _say_bool(git["dirty"]),
+        "vills.git_diff": git["diff_digest"],
+        "vills.host": receipt["machine"].get("host"),
+        "vills.slurm_job": receipt["machine"].get("slurm_job"),
+        "mlflow.runName": record.name,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": f"vills run {record.name.split()[0]}",
+        "mlflow.source.git.commit": git["commit"],
+    }
+    tags |= {f"vills.input.{name}": entry["digest"] for name, entry in receipt["inputs"].items()}
+    return {clean_name(name): str(value) for name, value in tags.items() if value not in (None, "")}
+
+
+def build_params(record: RunRecord) -> dict[str, str]:
+    """The run's parameters by dotted names, as text."""
+    flat = _flatten(record.receipt["params"], "")
+    return {clean_name(name): shorten_param(value) for name, value in flat.items()}
+
+
+def _flatten(value: Any, prefix: str) -> dict[str, str]:
+    if isinstance(value, dict) and value:
+        joined: dict[str, str] = {}
+        for key, entry in value.items():
+            joined |= _flatten(entry, f"{prefix}.{key}" if prefix else key)
+        return joined
+    return {prefix: value if isinstance(value, str) else json.dumps(value)} if prefix else {}
+
+
+def shorten_param(text: str) -> str:
+    """A parameter's value within MLflow's limit; what is cut off stays in a digest."""
+    if len(text) <= MAX_PARAM:
+        return text
+    mark = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return text[: MAX_PARAM - len(mark)] + mark
+
+
+def _say_bool(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()
+
 
 NO_JOURNAL = JournalContent(0, (), ())
 

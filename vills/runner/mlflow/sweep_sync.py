@@ -12,19 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vills.runner.mlflow.entry import Entry
-from vills.runner.mlflow.mlflow_sync import SyncResult, describe_error
-from vills.runner.mlflow.provenance import (
+from vills.runner.mlflow.client import get_run, open_store, search_runs
+from vills.runner.mlflow.entry import (
     EXECUTION,
     FINGERPRINT,
     GENERATION,
+    Entry,
     clean_name,
+    load_run_record,
     shorten_param,
 )
-from vills.runner.mlflow.replay import replay
-from vills.runner.mlflow.run_record import load_run_record
+from vills.runner.mlflow.replay import SyncResult, describe_error, replay
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.mlflow.store import get_run, open_store, search_runs
 
 SWEEP, POINT = "vills.sweep", "vills.point"
 """Tags: a parent's name; a child's label."""

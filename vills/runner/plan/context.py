@@ -1,4 +1,4 @@
-"""Everything that a command about nodes needs, opened once: runs, registry, clusters, resources."""
+"""What a command about nodes needs: a project's runs, registry, clusters and resources."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,15 +8,13 @@ from pathlib import Path
 
 from vills.config.checks import ConfigError
 from vills.runner.clusters.jobs import Cluster
-from vills.runner.clusters.queue import LocalQueue
-from vills.runner.clusters.queue_debug import ForegroundQueue
+from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
 from vills.runner.clusters.resources import Resources, check_overrides, load_resources
 from vills.runner.clusters.scheduler import ClusterError, ask
 from vills.runner.clusters.slurm import SlurmCluster
-from vills.runner.plan.adopt import Adoption
-from vills.runner.plan.board import Board
-from vills.runner.plan.nodes import Planner
-from vills.runner.plan.registry import Registry
+from vills.runner.plan.nodes import Plan, Planner
+from vills.runner.plan.registry import Adoption, Registry
+from vills.runner.plan.states import NodeState, compute_states
 from vills.runner.plan.submit import Submitter
 from vills.runner.store.digest import CACHE_NAME, DigestCache
 from vills.runner.store.file_lock import hold_file_lock
@@ -27,8 +25,8 @@ VARIABLE = "VILLS_CLUSTER"
 LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0
 
 
-class Desk:
-    """A project's runs and whom to ask for more."""
+class LaunchContext:
+    """A project's runs, and the clusters that make more."""
 
     def __init__(self, project: Path, *, slurm: Sequence[str] = ()) -> None:
         """Open it; `slurm` are overrides of slurm/*.yaml.
@@ -52,7 +50,7 @@ class Desk:
 
     @cached_property
     def clusters(self) -> dict[str, Cluster]:
-        """Whoever may know a job."""
+        """Clusters by name: one of them knows any job that was asked for."""
         known: tuple[Cluster, ...] = (SlurmCluster(), LocalQueue(self.runs))
         return {cluster.name: cluster for cluster in known}
 
@@ -68,10 +66,15 @@ class Desk:
                 f"another launcher is asking for jobs ({error}). What to do: wait for it."
             ) from error
 
-    def open_board(self) -> tuple[Registry, Board]:
-        """A fresh look at everything."""
-        registry = Registry(self.runs, adoption=self._adoption)
-        return registry, Board(registry, self.clusters)
+    def open_registry(self) -> Registry:
+        """Open the registry anew: it sees every file once."""
+        return Registry(self.runs, adoption=self._adoption)
+
+    def compute_states(
+        self, plans: Sequence[Plan], *, registry: Registry | None = None
+    ) -> dict[str, NodeState]:
+        """Return the state of every node of these plans, by key, as it is now."""
+        return compute_states(registry or self.open_registry(), self.clusters, plans)
 
     def get_resources(self, stage: str) -> Resources:
         """What a stage's jobs ask for."""

@@ -7,23 +7,44 @@
     _params/DIGEST/         a params.yaml; _code/DIGEST/ a snapshot of the package
 
 The launcher writes the first two, jobs the other two; nobody writes another's.
+
+Outputs that lie in the project though no run here made them: what `dvc pull` brought.
+
+A laboratory computes masks of four million images once and shares them by a DVC remote. A sweep in
+another clone must not compute them again: what dvc.lock records for the present parameters, code
+and data, and what lies there unchanged, is taken as it is.
 """
 
 import hashlib
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from vills.config.checks import ConfigError
+from vills.config.load import load_params
 from vills.io import load_json, save_json
-from vills.runner.plan.adopt import Adoption
-from vills.runner.plan.nodes import MISSING, Node, NodeInput, Plan
+from vills.runner.clusters.scheduler import ask
+from vills.runner.plan.nodes import MISSING, Node, NodeInput, Plan, Planner, build_steps
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
 from vills.runner.store.fingerprint import compute_fingerprint
 from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.work.job import NODES
+from vills.runner.work.stage import load_stage
 
 PARAMS, CODE, LOGS = "_params", "_code", "_logs"
+
+
+ADOPTED = ("miniature", "curate", "lse", "pretrain")
+"""Stages that others build on; what a sweep asks for itself has a run."""
+
+
+LOCK = "dvc.lock"
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,54 @@ class Submission:
     """Unix time."""
     log: str
     """Folder of its output."""
+
+
+class Adoption:
+    """Knows which nodes' outputs lie in the project as DVC recorded them."""
+
+    def __init__(self, project: Path, planner: Planner) -> None:
+        self._project = project
+        self._planner = planner
+
+    def find(self, node: Node) -> dict[str, Path]:
+        """Outputs of a node by part, if the project holds them; else nothing."""
+        if node.step.stage not in ADOPTED or node.key not in self._unchanged:
+            return {}
+        outs = load_stage(node.step.stage).outs(node.step.item)
+        return {part: self._project / path for part, path in outs.items()}
+
+    @cached_property
+    def _unchanged(self) -> set[str]:
+        """Keys of nodes of params.yaml whose outputs are all there and as dvc.lock says."""
+        candidates = self._list_candidates()
+        if not candidates:
+            return set()
+        names = sorted(candidates)
+        text = ask([sys.executable, "-m", "dvc", "status", "--json", *names], cwd=self._project)
+        if text is None:
+            return set()
+        changed = json.loads(text.strip().splitlines()[-1])
+        return {candidates[name] for name in names if name not in changed}
+
+    def _list_candidates(self) -> dict[str, str]:
+        lock = self._project / LOCK
+        if not lock.is_file():
+            return {}
+        recorded = (yaml.safe_load(lock.read_text()) or {}).get("stages", {})
+        try:
+            plan = self._planner.build_plan(build_steps(load_params(self._project)))
+        except ConfigError:
+            return {}
+        return {
+            name: node.key
+            for name, node in plan.items()
+            if name in recorded
+            and node.step.stage in ADOPTED
+            and all(
+                (self._project / path).exists()
+                for path in load_stage(node.step.stage).outs(node.step.item).values()
+            )
+        }
 
 
 class Registry:

@@ -24,17 +24,17 @@ from vills.runner.clusters.jobs import Batch, Cluster
 from vills.runner.clusters.resources import Resources
 from vills.runner.clusters.scheduler import ClusterError
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.plan.board import OVER, NodeState
 from vills.runner.plan.nodes import Node, Plan
 from vills.runner.plan.registry import Registry, Submission, build_spec
 from vills.runner.plan.snapshot import save_code, save_point
+from vills.runner.plan.states import OVER, NodeState
 
 PASSED_ON = ("VILLS_DATA", "VILLS_WEIGHTS", "VILLS_TRACKING", "VILLS_WORKER_START")
 """Variables of the caller that a job needs: sites may give jobs an empty environment."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanRequest:
     """A plan that somebody wants computed."""
 
     plan: Plan
@@ -69,7 +69,7 @@ class Submitter:
         self._params: dict[int, str] = {}
 
     def submit(
-        self, wanted: Sequence[Wanted], states: Mapping[str, NodeState], *, retry: bool
+        self, wanted: Sequence[PlanRequest], states: Mapping[str, NodeState], *, retry: bool
     ) -> dict[str, str]:
         """Ask for every node that is needed and neither done nor asked for; its job by key.
 
@@ -97,14 +97,14 @@ class Submitter:
 
     def _choose(
         self,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[PlanRequest],
         states: Mapping[str, NodeState],
         jobs: Mapping[str, str],
         *,
         retry: bool,
-    ) -> list[tuple[Node, Wanted]]:
+    ) -> list[tuple[Node, PlanRequest]]:
         """Nodes to ask for, each once, makers first; not what waits for something that is over."""
-        chosen: dict[str, tuple[Node, Wanted]] = {}
+        chosen: dict[str, tuple[Node, PlanRequest]] = {}
         # What somebody computes outside of this cluster is nothing that a job here can wait for.
         blocked = {key for key, state in states.items() if state.is_active and key not in jobs}
         for entry in wanted:
@@ -124,7 +124,7 @@ class Submitter:
         missing = any(digest.startswith("missing: ") for digest in node.outside.values())
         return over or missing or any(key in blocked for key in node.makers.values())
 
-    def _forget_unfinished(self, group: Sequence[tuple[Node, Wanted]]) -> None:
+    def _forget_unfinished(self, group: Sequence[tuple[Node, PlanRequest]]) -> None:
         batches: set[tuple[str, str]] = set()
         for node, _ in group:
             entries = self._registry.load_submissions(node.key)
@@ -137,7 +137,7 @@ class Submitter:
             self._clusters.get(cluster, self._cluster).cancel_batch(batch)
 
     def _submit_group(
-        self, stage: str, group: Sequence[tuple[Node, Wanted]], jobs: Mapping[str, str]
+        self, stage: str, group: Sequence[tuple[Node, PlanRequest]], jobs: Mapping[str, str]
     ) -> dict[str, str]:
         environment = self._build_environment()
         for node, entry in group:
@@ -178,7 +178,7 @@ class Submitter:
             kept = [e for e in self._registry.load_submissions(key) if e.batch != batch.name]
             self._registry.save_submissions(key, kept)
 
-    def _save_spec(self, node: Node, entry: Wanted, environment: Mapping[str, str]) -> None:
+    def _save_spec(self, node: Node, entry: PlanRequest, environment: Mapping[str, str]) -> None:
         folder = self._registry.get_folder(node.key)
         (folder / "error.json").unlink(missing_ok=True)
         makers = [m for m in entry.plan.values() if m.key in node.makers.values()]
@@ -204,7 +204,7 @@ class Submitter:
         if not (folder / "spec.json").exists():
             save_json(folder / "spec.json", {"stage": maker.step.stage, "item": maker.step.item})
 
-    def _save_params(self, entry: Wanted) -> str:
+    def _save_params(self, entry: PlanRequest) -> str:
         if id(entry) not in self._params:
             params = entry.load_params()
             self._params[id(entry)] = save_point(self._registry.runs, params, origin=entry.origin)

@@ -9,8 +9,12 @@ disk and will never be taken back. A tracker is told no more than that, because 
 withdraw a point and doubles a point that comes again with another time. A first line
 `{"generation": 1}` says that marked lines were taken back after all (the newest checkpoint was
 damaged): what the tracker holds is then thrown away as a whole.
+
+A run's curves as CSV: what DVC plots and the report draw. No time stands in it.
 """
 
+import csv
+import io
 import json
 import math
 import os
@@ -218,3 +222,32 @@ def _encode(value: float) -> float | str:
 
 def _dump(line: dict[str, Any]) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def save_curves(path: Path, journal: Journal) -> None:
+    """Write a row per step and a column per metric; empty where a metric was not measured."""
+    content = load_journal(journal.path)
+    steps: dict[int, dict[str, float]] = {}
+    for record in (*content.committed, *content.pending):
+        steps.setdefault(record.step, {}).update(record.metrics)
+    columns = sorted({name for metrics in steps.values() for name in metrics})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", *columns])
+    for step, metrics in sorted(steps.items()):
+        writer.writerow([step, *(metrics.get(name, "") for name in columns)])
+    save_bytes(path, text.getvalue().encode())
+
+
+def load_curves(path: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Read `save_curves`: metric -> (steps, values)."""
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            step = float(row.pop("step"))
+            for name, value in row.items():
+                if value:
+                    steps, values = curves.setdefault(name, ([], []))
+                    steps.append(step)
+                    values.append(float(value))
+    return curves

@@ -9,7 +9,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, ParamSpec, TypeVar
 
-from vills.runner.store.shield import shielded
+from vills.runner.store.interrupt import shielded
 
 _METHOD = "spawn"
 _Arguments = ParamSpec("_Arguments")

@@ -1,15 +1,31 @@
-"""The result: digests of a complete run's outputs, and what to do when they do not match."""
+"""The result: digests of a complete run's outputs, and what to do when they do not match.
 
+Publishing: a finished run's outputs appear at DVC's out path.
+
+DVC deletes an out before it calls a stage, and its cache may hold the very inode that stands in
+the workspace (`cache.type hardlink`). So a published file is a clone of the run's file (reflink)
+or another name of it (hard link) or a copy; it is put beside its place and renamed, and nothing
+that exists is ever opened for writing. A hard-linked file is read-only, because an edit in place
+would reach the run behind it.
+"""
+
+import fcntl
+import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
-from vills.io import load_json
-from vills.runner.store.digest import DigestCache, compute_listing
+from vills.io import NO_SPACE, explain_full_disk, load_json, sync_folder
+from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
 from vills.runner.store.interrupt import InterruptedRunError
 
 RESULT_NAME = "result.json"
 CHECKPOINTS_NAME = "checkpoints"
+
+
+FICLONE = 0x40049409
+"""Linux's ioctl that clones a file's blocks."""
 
 
 def load_result(folder: Path) -> dict[str, Any]:
@@ -59,3 +75,107 @@ def describe_end(error: BaseException | None, *, complete: bool) -> tuple[str, s
         return "interrupted", str(error)[:2000]
     status = "failed" if isinstance(error, Exception) else "killed"
     return status, f"{type(error).__name__}: {error}"[:2000]
+
+
+def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool:
+    """Make `to` hold what `source` (a file or a folder) holds; True when it had to be written.
+
+    Safe to be killed at any moment and to be called again.
+
+    Raises:
+        DiskFullError: when copies were needed and the disk is full; `to` is as it was.
+    """
+    _remove_leftovers(to)
+    if _holds_same(source, to, cache):
+        return False
+    beside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        _place_tree(source, beside)
+    except OSError as error:
+        _remove(beside)
+        if error.errno in NO_SPACE:
+            raise explain_full_disk(to) from error
+        raise
+    if to.is_symlink() or to.is_dir() or (to.exists() and beside.is_dir()):
+        # rename(2) replaces a file by a file, but no folder that holds anything
+        aside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
+        to.rename(aside)
+        beside.rename(to)
+        _remove(aside)
+    else:
+        beside.replace(to)
+    sync_folder(to.parent)
+    return True
+
+
+def place_file(source: Path, to: Path) -> None:
+    """Give `to`, which must not exist, the bytes of `source` as cheaply as the disk can."""
+    if _clone(source, to):
+        return
+    try:
+        os.link(source, to)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        # another file system, or one without hard links
+        shutil.copyfile(source, to)
+
+
+def protect(folder: Path) -> None:
+    """Make every file under `folder` read-only and durable."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root) / name
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+                os.fchmod(descriptor, 0o444)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(root))
+
+
+def _clone(source: Path, to: Path) -> bool:
+    try:
+        with source.open("rb") as read, to.open("xb") as write:
+            fcntl.ioctl(write.fileno(), FICLONE, read.fileno())
+    except FileExistsError:
+        raise
+    except OSError:
+        # Most file systems cannot clone; a full disk shows itself in what is tried next.
+        to.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _place_tree(source: Path, to: Path) -> None:
+    if not source.is_dir():
+        place_file(source, to)
+        return
+    to.mkdir()
+    for entry in sorted(source.iterdir()):
+        _place_tree(entry, to / entry.name)
+
+
+def _holds_same(source: Path, to: Path, cache: DigestCache | None) -> bool:
+    if not to.exists() or to.is_dir() != source.is_dir():
+        return False
+    return compute_digest(source, cache) == compute_digest(to, cache)
+
+
+def _remove_leftovers(to: Path) -> None:
+    # The orphan of a killed parent may be writing its own at this moment: what cannot be removed
+    # now is a leftover for the next publication.
+    for path in to.parent.glob(f".{to.name}.publish-*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -16,23 +16,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vills.io import (
-    NO_SPACE,
-    DiskFullError,
-    explain_full_disk,
-    save_bytes,
-    save_json,
-)
+from vills.io import NO_SPACE, DiskFullError, explain_full_disk, save_bytes, save_json
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest, compute_listing
-from vills.runner.store.drift import refuse_drift
 from vills.runner.store.errors import DamagedError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import PATIENT, AttemptGuard, Claim, RunLock, print_line
 from vills.runner.store.machine import collect_git, collect_machine, load_git_diff
 from vills.runner.store.progress import MARK, compute_progress_mark, refuse_stalled
-from vills.runner.store.publish import protect, publish
-from vills.runner.store.receipt import Receipt, build_receipt, load_receipt, save_receipt
+from vills.runner.store.receipt import (
+    Receipt,
+    build_receipt,
+    load_receipt,
+    refuse_drift,
+    save_receipt,
+)
 from vills.runner.store.result import (
     CHECKPOINTS_NAME,
     RESULT_NAME,
@@ -40,6 +38,8 @@ from vills.runner.store.result import (
     discard_outputs,
     find_damage,
     load_result,
+    protect,
+    publish,
 )
 
 

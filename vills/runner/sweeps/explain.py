@@ -1,4 +1,10 @@
-"""`vills explain CELL`: from a number to the runs, commits, data, parameters and jobs behind it."""
+"""`vills explain CELL`: from a number to the runs, commits, data, parameters and jobs behind it.
+
+From a run back to everything that it was made from: runs, commits, data, jobs, GPU-hours.
+
+A receipt names its inputs by content, so a maker is found by what it left, not by where that lay:
+the same for a sweep's run, one of `dvc repro`, and one whose outputs were pulled.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,17 +16,71 @@ from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
 from vills.config.sweep import SweepConfig
+from vills.io import load_json
+from vills.pipeline import STAGES
 from vills.report.scores import load_rows as load_published_rows
 from vills.report.sweep_cells import explain_absence, pick_score
-from vills.runner.plan.context import Desk
+from vills.runner.plan.context import LaunchContext
+from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.fingerprint import find_differences
-from vills.runner.sweeps.lineage import Ancestor, trace
+from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
+from vills.runner.store.machine import DIFF_NAME
+from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.sweeps.report import build_config, find_evaluation, load_rows
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.work.stage import load_stage, to_plain
 
 MAX_CHANGES = 12
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One process (or group of ranks) that worked on a run."""
+
+    number: int
+    job: str
+    """Id of its job; empty outside a cluster."""
+    where: str
+    """Nodes or host."""
+    hours: float
+    ranks: int
+    gpus: int
+    end: str
+    """finished, interrupted, failed, killed, or how else it is known to have ended."""
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours times GPUs."""
+        return self.hours * self.gpus
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A run among those that made a number."""
+
+    folder: Path
+    receipt: Mapping[str, Any]
+    attempts: tuple[Attempt, ...]
+    makers: Mapping[str, Path]
+    """Input -> folder of the run that made it, as far as it lies here."""
+
+    @property
+    def name(self) -> str:
+        """`stage@item`."""
+        item = self.receipt["item"]
+        return f"{self.receipt['stage']}@{item}" if item else str(self.receipt["stage"])
+
+    @property
+    def gpu_hours(self) -> float:
+        """Over all attempts."""
+        return sum(attempt.gpu_hours for attempt in self.attempts)
+
+    @property
+    def diff(self) -> Path | None:
+        """What was not committed when it ran."""
+        path = self.folder / DIFF_NAME
+        return path if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -43,23 +103,23 @@ def explain_cell(project: Path, cell: str) -> str:
     Raises:
         ConfigError: if there is no such cell, or nothing is in it yet; it says what there is.
     """
-    desk = Desk(project)
+    context = LaunchContext(project)
     parts = cell.split("/")
     if len(parts) == 3:
-        found = _find_in_sweep(desk, *parts)
+        found = _find_in_sweep(context, *parts)
     elif len(parts) == 4:
-        found = [_find_in_scores(desk, *parts)]
+        found = [_find_in_scores(context, *parts)]
     else:
         raise ConfigError(
             f"cell = {cell!r} is not allowed. Allowed: SWEEP/POINT/COLUMN (sweeps here: "
-            f"{', '.join(list_records(desk.runs)) or 'none'}) or DATASET/PROTOCOL/MODEL/METRIC, as "
-            "in market1501/market1501/finetuned/mAP. What to do: copy one from a table."
+            f"{', '.join(list_records(context.runs)) or 'none'}) or DATASET/PROTOCOL/MODEL/METRIC, "
+            "as in market1501/market1501/finetuned/mAP. What to do: copy one from a table."
         )
     params = load_params(project) if (project / PARAMS_FILE).is_file() else None
     lines: list[str] = []
     for entry in found:
         lines += [f"{cell} = {entry.value}  ({entry.title})", ""]
-        ancestors = trace(desk.runs, entry.run)
+        ancestors = trace(context.runs, entry.run)
         for ancestor in ancestors:
             lines += [*_describe(params, ancestor), ""]
         hours = sum(ancestor.gpu_hours for ancestor in ancestors)
@@ -68,9 +128,9 @@ def explain_cell(project: Path, cell: str) -> str:
     return "\n".join(lines)
 
 
-def _find_in_sweep(desk: Desk, name: str, point: str, column: str) -> list[Found]:
+def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -> list[Found]:
     """The cell's score of every seed that has one."""
-    record, state = look_at_sweep(desk, name)
+    record, state = look_at_sweep(context, name)
     config: SweepConfig = build_config(SweepConfig, record["config"])
     if point not in config.points or column not in config.list_columns(point):
         allowed = ", ".join(config.points)
@@ -105,8 +165,10 @@ def _find_in_sweep(desk: Desk, name: str, point: str, column: str) -> list[Found
     return found
 
 
-def _find_in_scores(desk: Desk, item: str, protocol: str, model: str, metric: str) -> Found:
-    rows = load_published_rows(desk.project / "artifacts", item)
+def _find_in_scores(
+    context: LaunchContext, item: str, protocol: str, model: str, metric: str
+) -> Found:
+    rows = load_published_rows(context.project / "artifacts", item)
     fitting = [r for r in rows if r["protocol"] == protocol and r["row"] == model and metric in r]
     if not fitting:
         there = sorted({f"{row['protocol']}/{row['row']}" for row in rows})
@@ -115,10 +177,10 @@ def _find_in_scores(desk: Desk, item: str, protocol: str, model: str, metric: st
             f"{', '.join(there)}. What to do: `vills scores` lists them."
         )
     row = fitting[-1]  # means stand behind what they average
-    folders = sorted((desk.runs / "evaluate").glob(f"{row['run']}*"))
+    folders = sorted((context.runs / "evaluate").glob(f"{row['run']}*"))
     if not folders:
         raise ConfigError(
-            f"run {row['run']} of {item} is not in {desk.runs}: its scores were pulled. What to "
+            f"run {row['run']} of {item} is not in {context.runs}: its scores were pulled. What to "
             "do: ask where it ran; its fingerprint is the same there."
         )
     value = row[metric]
@@ -171,3 +233,56 @@ def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]
         .replace(": removed, was ", ": not there, here ")
         for line in lines
     ]
+
+
+def trace(runs: Path, folder: Path) -> list[Ancestor]:
+    """A run and all that it comes from, itself first, each once."""
+    index = build_index(runs)
+    found: dict[Path, Ancestor] = {}
+    todo = [folder.resolve()]
+    while todo:
+        current = todo.pop(0)
+        if current in found:
+            continue
+        receipt = load_json(current / "receipt.json")
+        makers = {
+            name: index[entry["digest"]]
+            for name, entry in receipt["inputs"].items()
+            if entry["digest"] in index
+        }
+        found[current] = Ancestor(current, receipt, tuple(load_attempts(current)), makers)
+        todo += makers.values()
+    order = {stage: number for number, stage in enumerate(STAGES)}
+    return sorted(found.values(), key=lambda run: -order[run.receipt["stage"]])
+
+
+def build_index(runs: Path) -> dict[str, Path]:
+    """Digest of every part of every complete run's output -> the run's folder."""
+    index: dict[str, Path] = {}
+    for stage in STAGES:
+        for path in sorted((runs / stage).glob(f"*/{RESULT_NAME}")):
+            outputs = load_result(path.parent)["outputs"]
+            for part in sorted({name.partition("/")[0] for name in outputs}):
+                index.setdefault(compute_part_digest(outputs, part), path.parent.resolve())
+    return index
+
+
+def load_attempts(folder: Path) -> Iterator[Attempt]:
+    """Who worked on a run, in order."""
+    attempts = folder / "attempts"
+    for number in range(1, get_last_attempt(attempts) + 1):
+        path, end = get_attempt_path(attempts, number), get_end_path(attempts, number)
+        if not path.exists():
+            continue
+        note = load_json(path)
+        ended = load_json(end) if end.exists() and end.stat().st_size else {}
+        last = float(ended.get("time") or path.stat().st_mtime)  # else its last sign of life
+        yield Attempt(
+            number=number,
+            job=str(note.get("job") or note.get("slurm_job") or ""),
+            where=str(note.get("nodes") or note.get("host", "")),
+            hours=max(0.0, last - float(note["time"])) / 3600.0,
+            ranks=int(note.get("ranks", 1)),
+            gpus=int(note.get("gpus", 0)),
+            end=str(ended.get("status", "ended without a word, or goes on")),
+        )

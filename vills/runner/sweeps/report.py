@@ -12,10 +12,10 @@ from vills.io import load_json
 from vills.report.sweep_caption import SweepFacts
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
 from vills.report.sweep_tables import save_sweep_report
-from vills.runner.plan.board import OVER, NodeState
 from vills.runner.plan.nodes import Plan, select_steps
+from vills.runner.plan.states import OVER, NodeState
 from vills.runner.store.result import RESULT_NAME
-from vills.runner.sweeps.sweeping import SweepState
+from vills.runner.sweeps.sweep import SweepState
 
 
 def build_report(record: Mapping[str, Any], state: SweepState, *, out: Path) -> list[Path]:

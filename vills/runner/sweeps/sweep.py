@@ -19,7 +19,9 @@ from vills.config.params import Params
 from vills.config.sweep import SweepConfig
 from vills.config.write import has_hand_edits
 from vills.io import load_json, save_json
+from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
+from vills.runner.plan.states import NodeState
 from vills.runner.store.code_digest import DEFAULT_ROOT
 
 FOLDER = "_sweeps"
@@ -78,6 +80,30 @@ class Sweep:
         """Identity of this edition: another parameter, code or data makes another."""
         lines = sorted(f"{point.label} {point.fingerprint}" for point in self.points)
         return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SweepState:
+    """A sweep and how far all its nodes are."""
+
+    plans: Mapping[str, Plan]
+    """By label of the point."""
+    states: Mapping[str, NodeState]
+    """By key of the node."""
+    stale: Mapping[str, str]
+    """Key of a node -> why it is computed again."""
+    estimates: Mapping[str, Estimate]
+    """Key of a node that is not done -> what it takes."""
+    lacking: Mapping[str, Sequence[str]]
+    """Label of a point -> evaluations that params.yaml has no entry for."""
+
+    def is_done(self, label: str) -> bool:
+        """Whether all nodes of a point are done."""
+        return all(self.states[node.key].state == "done" for node in self.plans[label].values())
+
+    def is_over(self) -> bool:
+        """Whether nothing is going on and nothing will."""
+        return not any(state.is_active for state in self.states.values())
 
 
 def build_sweep(

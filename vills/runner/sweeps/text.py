@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vills.pipeline import STAGES
 from vills.runner.clusters.resources import Resources
-from vills.runner.plan.board import NodeState
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, Plan
-from vills.runner.sweeps.sweep import Sweep
-from vills.runner.sweeps.sweeping import SweepState, count_states, list_over
+from vills.runner.plan.states import NodeState
+from vills.runner.sweeps.sweep import Sweep, SweepState
+from vills.runner.sweeps.sweeping import count_states, list_over
 
 MARKS: Mapping[str, str] = {
     "done": "done",
@@ -22,6 +22,9 @@ MARKS: Mapping[str, str] = {
     "lost": "LOST",
 }
 WIDTH = 110
+
+
+_NOT_ASKED = ("to do", "waits", "stopped")
 
 
 def format_plan(
@@ -125,9 +128,6 @@ def _find_root(node: Node, plan: Plan, state: SweepState) -> str:
         if entry.maker and state.states[plan[entry.maker].key].state == "waits":
             return _find_root(plan[entry.maker], plan, state)
     return state.states[node.key].detail
-
-
-_NOT_ASKED = ("to do", "waits", "stopped")
 
 
 def _list_reasons(sweep: Sweep, state: SweepState) -> list[str]:

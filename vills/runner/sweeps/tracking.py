@@ -12,28 +12,26 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.io import save_json
-from vills.runner.mlflow.database import holds_run, refuse_network_database
-from vills.runner.mlflow.mlflow_sync import SyncResult, describe_error
+from vills.runner.mlflow.replay import SyncResult, describe_error
 from vills.runner.mlflow.settings import (
     TrackingSettings,
     find_network_file_system,
     get_database_path,
+    holds_run,
     load_tracking_settings,
+    refuse_network_database,
 )
 from vills.runner.mlflow.sweep_sync import TABLE_NAME
-from vills.runner.mlflow.sweep_worker import sync_in_process
+from vills.runner.mlflow.worker import sync_in_process
+from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.nodes import Plan
 from vills.runner.sweeps.notes import SweepNotes, compute_digest
+from vills.runner.sweeps.sweep import Sweep, SweepState
 from vills.runner.sweeps.views import IDLE, States, SweepViewer
-
-if TYPE_CHECKING:
-    from vills.runner.plan.context import Desk
-    from vills.runner.sweeps.sweep import Sweep
-    from vills.runner.sweeps.sweeping import SweepState
 
 OPEN_SECONDS, SYNC_SECONDS = 60.0, 300.0
 EVERY_SECONDS = 30.0
@@ -49,7 +47,7 @@ def print_warning(text: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class SweepSnapshot:
     """A sweep at one moment."""
 
     runs: Path
@@ -81,7 +79,7 @@ class Sight:
         )
 
 
-def open_parent(desk: "Desk", sweep: "Sweep", *, say: Callable[[str], None]) -> str:
+def open_parent(context: LaunchContext, sweep: Sweep, *, say: Callable[[str], None]) -> str:
     """Make database, experiment and the sweep's parent run, before any job may.
 
     Returns:
@@ -91,11 +89,11 @@ def open_parent(desk: "Desk", sweep: "Sweep", *, say: Callable[[str], None]) -> 
         ConfigError: if the store is a database on a network file system, which jobs on several
             nodes would corrupt.
     """
-    settings = load_tracking_settings(desk.project)
+    settings = load_tracking_settings(context.project)
     if settings is None:
         say("tracking: off (VILLS_TRACKING); the journals keep every point")
         return ""
-    check_store(settings, desk.runs, say=say)
+    check_store(settings, context.runs, say=say)
     record = {
         "name": sweep.name,
         "fingerprint": sweep.fingerprint,
@@ -103,22 +101,24 @@ def open_parent(desk: "Desk", sweep: "Sweep", *, say: Callable[[str], None]) -> 
         "config": asdict(sweep.config),
         "points": {point.label: {} for point in sweep.points},
     }
-    sight = Sight(runs=desk.runs, project=desk.project, record=record, plans={}, states={})
+    snapshot = SweepSnapshot(
+        runs=context.runs, project=context.project, record=record, plans={}, states={}
+    )
 
     def send() -> SyncResult:
-        view = sight.build_viewer().build_parent(status="SCHEDULED")
+        view = snapshot.build_viewer().build_parent(status="SCHEDULED")
         return sync_in_process(view, settings, patience=OPEN_SECONDS)[0]
 
-    result = _try(sight.notes, send)
+    result = _try(snapshot.notes, send)
     if not result.ok:
         say(_explain(result))
     return result.run_id
 
 
 def sync_sweep(
-    desk: "Desk",
+    context: LaunchContext,
     record: Mapping[str, Any],
-    state: "SweepState",
+    state: SweepState,
     *,
     every: float = EVERY_SECONDS,
     say: Callable[[str], None] = print_warning,
@@ -126,31 +126,31 @@ def sync_sweep(
     """Bring a sweep's parent and children up to date; quick when there is nothing new to say.
 
     Args:
-        desk: Of the project.
+        context: Of the project.
         record: The sweep as launched.
         state: How far it is.
         every: While it is going on, seconds that must have gone by since the last sync.
         say: Gets a warning, the first time that the tracker refuses for this reason.
     """
-    settings = load_tracking_settings(desk.project)
+    settings = load_tracking_settings(context.project)
     if settings is None:
         return OFF
-    sight = Sight(
-        runs=desk.runs,
-        project=desk.project,
+    snapshot = SweepSnapshot(
+        runs=context.runs,
+        project=context.project,
         record=record,
         plans=state.plans,
         states=state.states,
     )
-    before = sight.notes.load_tracked(settings)["reason"]
-    result = sync_sight(sight, settings, every=0.0 if state.is_over() else every)
+    before = snapshot.notes.load_tracked(settings)["reason"]
+    result = sync_snapshot(snapshot, settings, every=0.0 if state.is_over() else every)
     if not result.ok and result.reason != before:
         say(_explain(result))
     return result
 
 
-def sync_sight(
-    sight: Sight,
+def sync_snapshot(
+    snapshot: SweepSnapshot,
     settings: TrackingSettings,
     *,
     labels: Collection[str] | None = None,
@@ -161,7 +161,7 @@ def sync_sight(
     """Send what the tracker lacks of a sweep. Never raises because of the tracker.
 
     Args:
-        sight: The sweep as it is now.
+        snapshot: The sweep as it is now.
         settings: Where to.
         labels: Points to look at; None: all.
         every: Seconds that must have gone by since the last try.
@@ -170,11 +170,11 @@ def sync_sight(
     """
 
     def send() -> SyncResult:
-        tracked = sight.notes.load_tracked(settings)
+        tracked = snapshot.notes.load_tracked(settings)
         if force or not holds_run(settings.uri, tracked["parent"]):
             tracked = {**tracked, "marks": {}, "report": ""}
-        viewer = sight.build_viewer()
-        chosen = [label for label in sight.plans if labels is None or label in labels]
+        viewer = snapshot.build_viewer()
+        chosen = [label for label in snapshot.plans if labels is None or label in labels]
         marks = {label: viewer.compute_mark(label) for label in chosen}
         marks[""] = viewer.compute_parent_mark()
         due = [label for label, mark in marks.items() if tracked["marks"].get(label) != mark]
@@ -185,7 +185,7 @@ def sync_sight(
         view = viewer.build_view(due)
         result, synced = sync_in_process(view, settings, patience=patience)
         done = {label: marks[label] for label in due if label in synced}
-        sight.notes.save_tracked(
+        snapshot.notes.save_tracked(
             {
                 **tracked,
                 "marks": tracked["marks"] | done,
@@ -196,11 +196,11 @@ def sync_sight(
         )
         return result
 
-    return _try(sight.notes, send)
+    return _try(snapshot.notes, send)
 
 
 def log_report(
-    desk: "Desk",
+    context: LaunchContext,
     record: Mapping[str, Any],
     paths: Sequence[Path],
     *,
@@ -210,40 +210,35 @@ def log_report(
 
     The CSV also becomes a table that MLflow's UI shows as one.
     """
-    settings = load_tracking_settings(desk.project)
+    settings = load_tracking_settings(context.project)
     if settings is None:
         return OFF
-    sight = Sight(runs=desk.runs, project=desk.project, record=record, plans={}, states={})
+    snapshot = SweepSnapshot(
+        runs=context.runs, project=context.project, record=record, plans={}, states={}
+    )
     parts = [part for path in paths for part in (path.name.encode(), path.read_bytes())]
     digest = compute_digest(*parts)
 
     def send() -> SyncResult:
-        tracked = sight.notes.load_tracked(settings)
+        tracked = snapshot.notes.load_tracked(settings)
         if tracked["report"] == digest and holds_run(settings.uri, tracked["parent"]):
             return SyncResult(ok=True, run_id=tracked["parent"])
         with tempfile.TemporaryDirectory() as folder:
             tables = [path for path in paths if path.suffix == ".csv"]
-            view = sight.build_viewer().build_parent(
+            view = snapshot.build_viewer().build_parent(
                 status="",
                 files=[str(path.resolve()) for path in paths],
                 table=_save_table(Path(folder) / TABLE_NAME, tables[0]) if tables else "",
             )
             result, _ = sync_in_process(view, settings, patience=SYNC_SECONDS)
         if result.ok:
-            sight.notes.save_tracked({**tracked, "report": digest, "parent": result.run_id})
+            snapshot.notes.save_tracked({**tracked, "report": digest, "parent": result.run_id})
         return result
 
-    result = _try(sight.notes, send)
+    result = _try(snapshot.notes, send)
     if not result.ok:
         say(_explain(result))
     return result
-
-
-def reconcile(desk: "Desk", *, say: Callable[[str], None]) -> int:
-    """End runs of the tracker whose work is over; see `vills.runner.sweeps.reconcile`."""
-    from vills.runner.sweeps.reconcile import reconcile_runs
-
-    return reconcile_runs(desk, say=say)
 
 
 def check_store(settings: TrackingSettings, runs: Path, *, say: Callable[[str], None]) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from vills.io import load_json
 from vills.report.sweep_cells import pick_score
 from vills.runner.mlflow.sweep_sync import PointView, SweepView
-from vills.runner.plan.board import NodeState
 from vills.runner.plan.nodes import Plan
 from vills.runner.plan.registry import Registry
+from vills.runner.plan.states import NodeState
 from vills.runner.store.result import load_result
 from vills.runner.sweeps.params import (
     build_point_params,

@@ -3,18 +3,37 @@
 srun starts one task per device and tells each its number (SLURM_PROCID); torchrun and our own
 queue say RANK and WORLD_SIZE. Whoever it was, `join` leaves what torch wants to know in the
 environment (env://), before torch is imported. No launcher runs inside a job.
+
+What the leader tells the other ranks of a stage: which run it is, and that it may be worked on.
+
+The leader names the run (that may hash terabytes) and waits for its lock; meanwhile the others read
+one small file again and again. A collective would time out there.
 """
 
 import os
 import socket
 import subprocess
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from vills.config.checks import ConfigError
+from vills.io import load_json, save_json
 
 FIRST_PORT, NUM_PORTS = 20_000, 20_000
 """Where rank 0 listens: below Linux's ephemeral ports, by the job's number."""
+
+
+FOLDER = "_groups"
+
+
+POLL_SECONDS = 0.2
+
+
+OLD_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -115,3 +134,42 @@ def _weigh(token: str) -> list[tuple[str, int]]:
     """Jobs of neighbouring numbers, steps and restarts get ports of their own."""
     parts = [part for part in token.split("-") if part.isdigit()]
     return list(zip(parts, (1, 101, 1009), strict=False))
+
+
+def announce(runs: Path, ranks: Ranks, content: dict[str, Any]) -> None:
+    """Tell the other ranks; the word stays for those that come late."""
+    if ranks.world_size == 1:
+        return
+    path = _get_path(runs, ranks)
+    save_json(path, content)
+    newest = path.stat().st_mtime
+    for other in path.parent.glob("*.json"):
+        if newest - other.stat().st_mtime > OLD_SECONDS:
+            other.unlink(missing_ok=True)
+
+
+@contextmanager
+def hand_off(runs: Path, ranks: Ranks, content: dict[str, Any]) -> Iterator[None]:
+    """Let the other ranks begin; nobody reads the word after the work that all have shared."""
+    announce(runs, ranks, content)
+    try:
+        yield
+    finally:
+        if ranks.world_size > 1:
+            _get_path(runs, ranks).unlink(missing_ok=True)
+
+
+def await_handoff(runs: Path, ranks: Ranks) -> dict[str, Any]:
+    """Wait for the leader's word.
+
+    There is no time-out: whoever started the ranks ends them all when one fails (srun's
+    --kill-on-bad-exit, torchrun, our queue).
+    """
+    path = _get_path(runs, ranks)
+    while not path.exists():
+        time.sleep(POLL_SECONDS)
+    return load_json(path)
+
+
+def _get_path(runs: Path, ranks: Ranks) -> Path:
+    return runs / FOLDER / f"{ranks.token}.json"

@@ -18,14 +18,13 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.mlflow.syncer import Syncer
+from vills.runner.mlflow.worker import Syncer
 from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import AttemptGuard
 from vills.runner.store.run import Run, open_run
-from vills.runner.work.handoff import announce, await_handoff, hand_off
 from vills.runner.work.progress import ProgressLine
-from vills.runner.work.ranks import Ranks, load_ranks
+from vills.runner.work.ranks import Ranks, announce, await_handoff, hand_off, load_ranks
 from vills.runner.work.slurm_job import build_claim, build_notes, leave_politely
 
 RUNS = Path("runs")

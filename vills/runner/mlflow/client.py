@@ -2,27 +2,38 @@
 
 A fresh SQLite store breaks when eight processes make its tables, so that is done under a lock on
 the database. Runs are found by their tags.
+
+Runs of the store that say of themselves that they go on.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vills.runner.mlflow.database import refuse_network_database, refuse_silent_server
-from vills.runner.mlflow.entry import Entry
-from vills.runner.mlflow.provenance import GENERATION
-from vills.runner.mlflow.settings import LIMITS, TrackingSettings, get_database_path
+from vills.runner.mlflow.entry import FINGERPRINT, GENERATION, Entry
+from vills.runner.mlflow.settings import (
+    LIMITS,
+    TrackingSettings,
+    get_database_path,
+    refuse_network_database,
+    refuse_silent_server,
+)
 from vills.runner.store.file_lock import hold_file_lock
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+
 LOCK_PATIENCE = 60.0
 PAGE = 1000
 SUPERSEDED = "vills.superseded"
 """Tag of a run that another has replaced, where only an admin may delete it."""
+
+
+OPEN = ("RUNNING", "SCHEDULED")
 
 
 @contextmanager
@@ -130,3 +141,41 @@ def _get_experiment(client: "MlflowClient", name: str, location: str | None) -> 
             found = client.get_experiment_by_name(name)  # another host was quicker
             assert found is not None
     return str(found.experiment_id)
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """One of them."""
+
+    run_id: str
+    name: str
+    status: str
+    """RUNNING or SCHEDULED."""
+    tags: Mapping[str, str]
+
+
+def list_open_runs(settings: TrackingSettings) -> list[OpenRun]:
+    """All open runs of ours, whoever made them.
+
+    Raises:
+        Exception: whatever the tracker raises.
+    """
+    with open_store(settings) as (client, experiment_id):
+        pass
+    return [
+        OpenRun(run.info.run_id, str(run.info.run_name), status, run.data.tags)
+        for status in OPEN
+        for run in search_runs(client, experiment_id, {}, also=f"attributes.status = '{status}'")
+        if FINGERPRINT in run.data.tags
+    ]
+
+
+def end_open_run(settings: TrackingSettings, run_id: str, *, status: str) -> None:
+    """End one that nothing here will bring up to date any more.
+
+    Raises:
+        Exception: whatever the tracker raises.
+    """
+    with open_store(settings) as (client, _):
+        pass
+    client.set_terminated(run_id, status)

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launching import Bench, build_desk, build_params
+from launching import Bench, build_context, build_params
 
 from vills.config.checks import ConfigError
 from vills.runner.clusters.jobs import JobState
-from vills.runner.plan import elsewhere, repro
-from vills.runner.plan.elsewhere import (
+from vills.runner.plan import launch
+from vills.runner.plan.launch import (
     JobFailedError,
     SubmittedError,
     compute_elsewhere,
     get_cluster_name,
+    reproduce,
 )
-from vills.runner.plan.repro import reproduce
 from vills.runner.work.progress import ProgressLine
 
 Dvc = Callable[[], int]
@@ -38,10 +38,9 @@ class FakeDvc:
 @pytest.fixture
 def dvc(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> FakeDvc:
     found = FakeDvc()
-    monkeypatch.setattr(repro.subprocess, "run", found.run)
-    build_desk(bench)
-    for module in (elsewhere, repro):
-        monkeypatch.setattr(module, "Desk", lambda project: build_desk(bench))
+    monkeypatch.setattr(launch.subprocess, "run", found.run)
+    build_context(bench)
+    monkeypatch.setattr(launch, "LaunchContext", lambda project: build_context(bench))
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     return found
@@ -139,7 +138,7 @@ def test_a_stage_of_dvc_is_waited_for(
         assert len(bench.slurm.batches) == 1
         bench.finish(bench.plan(), "miniature")
 
-    monkeypatch.setattr(elsewhere.time, "sleep", finish)
+    monkeypatch.setattr(launch.time, "sleep", finish)
     collect(bench)
     collect(bench)
     assert len(bench.slurm.batches) == 1
@@ -153,7 +152,7 @@ def test_a_stage_whose_job_fails_says_where_its_log_is(
     def fail(_: float) -> None:
         bench.slurm.states["100_0"] = JobState("ended", "OUT_OF_MEMORY")
 
-    monkeypatch.setattr(elsewhere.time, "sleep", fail)
+    monkeypatch.setattr(launch.time, "sleep", fail)
     with pytest.raises(JobFailedError, match=r"miniature: failed, OUT_OF_MEMORY \(log: .*_logs/"):
         collect(bench)
 

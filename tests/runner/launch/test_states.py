@@ -6,8 +6,8 @@ import pytest
 from launching import DAG, Bench, save_error, write_attempt
 
 from vills.runner.clusters.jobs import JobState
-from vills.runner.plan.board import UNSEEN_SECONDS, NodeState
 from vills.runner.plan.registry import Registry
+from vills.runner.plan.states import UNSEEN_SECONDS, NodeState
 
 FIRST = DAG[0]
 

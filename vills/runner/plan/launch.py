@@ -1,0 +1,279 @@
+"""`vills run STAGE`: what DVC or a person names, done here or on the cluster, then published.
+
+Stages of `dvc repro` on a cluster: asked for as jobs, waited for or left, then collected.
+
+    VILLS_CLUSTER=slurm dvc repro    each heavy stage becomes a job, and DVC waits for it
+    vills repro --detach             the whole DAG is asked for at once; DVC collects what is done
+
+DVC itself stays on the login node, and a job never holds one of its locks. What a job left is
+collected as if it had been computed here: the same run, the same checks against drift.
+
+`vills repro`: `dvc repro` with its heavy stages on a cluster, waited for or left alone.
+
+`vills status`: which run each stage of params.yaml names now, and how far it is.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vills.config.checks import ConfigError, check_choice
+from vills.config.load import load_params
+from vills.config.params import Params
+from vills.errors import UserError
+from vills.pipeline import Stage
+from vills.runner.mlflow.settings import load_tracking_settings
+from vills.runner.plan.context import VARIABLE, LaunchContext, choose_cluster
+from vills.runner.plan.nodes import Node, Plan, build_steps, select_steps
+from vills.runner.plan.states import OVER, NodeState
+from vills.runner.plan.submit import PlanRequest
+from vills.runner.work.progress import ProgressLine
+from vills.runner.work.ranks import load_ranks
+from vills.runner.work.stage import StageCall, check_item, get_runs_root, load_stage, run_call
+
+DETACH = "VILLS_DETACH"
+"""Set by `vills repro --detach`: a stage that is not done ends with status 75 at once."""
+
+
+LIGHT = ("report",)
+"""Stages that are done here in any case."""
+
+
+POLL_SECONDS = 2.0
+
+
+SUBMITTED = 75
+"""EX_TEMPFAIL: nothing failed, not everything is done."""
+
+
+def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
+    """Run `stage` (of data set `item`), or collect it if it is finished.
+
+    With VILLS_CLUSTER=slurm the work is done by a job, and waited for.
+
+    Raises:
+        ConfigError: if the stage, its item, its parameters or its inputs are not there.
+        RunError: if something changed meanwhile, or the run was taken over.
+    """
+    params = load_params(project)
+    definition = load_stage(stage)
+    check_item(definition, params, item)
+    name = f"{stage}@{item}" if item else stage
+    progress = ProgressLine(name)
+    call = StageCall(
+        stage=definition,
+        item=item,
+        params=project,
+        inputs=find_inputs(project, definition, params=params, item=item),
+        runs=get_runs_root(project),
+        checkout=project,
+        tracking=load_tracking_settings(project),
+    )
+    try:
+        if get_cluster_name():
+            compute_elsewhere(project, params=params, name=name, progress=progress)
+        run = run_call(call, progress=progress)
+        if run is not None:
+            for out, path in definition.outs(item).items():
+                run.publish(project / path, part=out)
+    finally:
+        progress.close()
+
+
+def find_inputs(project: Path, stage: Stage, *, params: Params, item: str) -> dict[str, Path]:
+    """Inputs of a stage by name, as they lie in this project.
+
+    Raises:
+        ConfigError: if one is missing, saying what makes it.
+    """
+    inputs = {name: project / path for name, path in stage.inputs(params, item).items()}
+    for name, path in inputs.items():
+        if not path.exists():
+            raise ConfigError(_explain_missing(stage.name, name, path))
+    return inputs
+
+
+def _explain_missing(stage: str, name: str, path: Path) -> str:
+    if name.startswith("inventory_"):
+        source = name.removeprefix("inventory_")
+        todo = f"vills data register {source}"
+    else:
+        todo = "dvc repro, which runs the stages before it"
+    return f"input {name} of {stage} is missing: {path}. What to do: {todo}."
+
+
+class SubmittedError(UserError, RuntimeError):
+    """The work is a job now; the same command collects it when that is done."""
+
+    exit_status = 75
+
+
+class JobFailedError(UserError, RuntimeError):
+    """The job is over and left no result."""
+
+
+def get_cluster_name() -> str:
+    """Where stages of `dvc repro` run: VILLS_CLUSTER; empty: here, as one of several ranks."""
+    if load_ranks().world_size > 1:
+        return ""
+    return choose_cluster() if os.environ.get(VARIABLE) else ""
+
+
+def compute_elsewhere(project: Path, *, params: Params, name: str, progress: ProgressLine) -> None:
+    """See that a stage is computed by a job, and come back when it is.
+
+    A stage that is done already, or that is light, is left to the caller.
+
+    Raises:
+        SubmittedError: with VILLS_DETACH, when it is not done yet.
+        JobFailedError: when its job is over without a result.
+    """
+    if name.partition("@")[0] in LIGHT:
+        return
+    context = LaunchContext(project)
+    plan = context.planner.build_plan(select_steps(build_steps(params), [name]))
+    node = plan[name]
+    state = look_at(context, plan)[node.key]
+    detached = os.environ.get(DETACH) == "1"
+    if state.state == "done":
+        return
+    if not detached:
+        state = _submit_one(context, plan, params=params, node=node, progress=progress)
+    while state.state != "done":
+        if state.state in OVER:
+            raise JobFailedError(
+                f"{name}: {state.state}, {state.detail} (log: {context.runs / state.log}). What to "
+                "do: mend it and give the same command again; it goes on where the job was."
+            )
+        if detached:
+            raise SubmittedError(
+                f"{name} is {state.state} ({state.detail or 'no job yet'}). What to do: give the "
+                "same command again later; it collects what is done."
+            )
+        progress(f"job {state.job} {state.state}: {state.detail}", 0, 0)
+        time.sleep(POLL_SECONDS)
+        state = look_at(context, plan)[node.key]
+
+
+def submit_dag(
+    project: Path, *, params: Params, cluster: str, targets: Sequence[str] = (), retry: bool = False
+) -> Plan:
+    """Ask for every stage of params.yaml that is not done; what is going on is left alone.
+
+    Args:
+        project: The project's folder.
+        params: Its parameters.
+        cluster: Whom to ask.
+        targets: Stages, of one data set or of all; with what they need. None: all.
+        retry: Whether what is over without a result is asked for again.
+
+    Raises:
+        ConfigError: if there is no such stage.
+    """
+    context = LaunchContext(project)
+    steps = build_steps(params)
+    for target in targets:
+        allowed = [name for step in steps for name in (step.stage, step.name)]
+        check_choice("stage", target, dict.fromkeys(allowed), "name stages of params.yaml")
+    names = [s.name for s in steps if not targets or {s.stage, s.name} & set(targets)]
+    steps = [step for step in select_steps(steps, names) if step.stage not in LIGHT]
+    plan = context.planner.build_plan(steps)
+    with context.hold_lock():
+        registry = context.open_registry()
+        submitter = context.open_submitter(registry, cluster)
+        wanted = PlanRequest(plan, lambda: params, "params.yaml")
+        submitter.submit([wanted], context.compute_states([plan], registry=registry), retry=retry)
+    return plan
+
+
+def look_at(context: LaunchContext, plan: Plan) -> dict[str, NodeState]:
+    """States of a plan's nodes, now."""
+    return context.compute_states([plan])
+
+
+def _submit_one(
+    context: LaunchContext, plan: Plan, *, params: Params, node: Node, progress: ProgressLine
+) -> NodeState:
+    """Ask for one node, whose makers DVC has had computed; once more if its last job is over."""
+    with context.hold_lock():
+        registry = context.open_registry()
+        submitter = context.open_submitter(registry, choose_cluster(), say=progress.say)
+        wanted = PlanRequest(plan, lambda: params, "params.yaml")
+        submitter.submit([wanted], context.compute_states([plan], registry=registry), retry=True)
+    return look_at(context, plan)[node.key]
+
+
+def reproduce(
+    project: Path, *, targets: Sequence[str], cluster: str, detach: bool, retry: bool
+) -> int:
+    """Run `dvc repro`; the exit status.
+
+    With `detach` everything that is not done is asked for first, DVC collects what is done
+    (`--keep-going`), and the status is 75 while jobs are left. DVC turns every stage's own status
+    into 1, so what that means is read off the jobs.
+    """
+    chosen = choose_cluster(cluster)
+    environment = {**os.environ, VARIABLE: chosen}
+    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    if not detach:
+        return subprocess.run(command, cwd=project, env=environment, check=False).returncode
+    params = load_params(project)
+    plan = submit_dag(project, params=params, cluster=chosen, targets=targets, retry=retry)
+    # Looked at before DVC walks: a job that ends meanwhile is done, and still not collected.
+    states = look_at(LaunchContext(project), plan)
+    left = [name for name, node in plan.items() if states[node.key].state != "done"]
+    status = subprocess.run(
+        [*command, "--keep-going"], cwd=project, env={**environment, DETACH: "1"}, check=False
+    ).returncode
+    if status == 0:
+        return 0
+    states = look_at(LaunchContext(project), plan)
+    over = {n: states[node.key] for n, node in plan.items() if states[node.key].state in OVER}
+    for name, state in over.items():
+        print(f"{name}: {state.state}, {state.detail}", file=sys.stderr)
+    if over:
+        print("mend it, then: vills repro --detach --retry failed", file=sys.stderr)
+        return 1
+    if left:
+        print(f"submitted, not collected yet: {', '.join(left)}", file=sys.stderr)
+        print("give the same command again later; it collects what is done", file=sys.stderr)
+        return SUBMITTED
+    return status
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage (of one data set)."""
+
+    name: str
+    """As DVC writes it."""
+    fingerprint: str
+    """Of its run; the planned key while an input is still to be made."""
+    state: str
+    """How far it is, in words."""
+
+
+def compute_status(project: Path) -> list[StageStatus]:
+    """The state of every stage, in the order of the DAG. Works on an empty clone."""
+    context = LaunchContext(project)
+    plan = context.planner.build_plan(build_steps(load_params(project)))
+    registry = context.open_registry()
+    states = context.compute_states([plan], registry=registry)
+    return [
+        StageStatus(
+            name,
+            registry.find_fingerprint(node, plan) or node.key,
+            " ".join(part for part in (states[node.key].state, states[node.key].detail) if part),
+        )
+        for name, node in plan.items()
+    ]
+
+
+def format_status(statuses: Sequence[StageStatus]) -> str:
+    """A line per stage."""
+    width = max(len(status.name) for status in statuses)
+    return "\n".join(f"{s.name:{width}}  {s.fingerprint[:12]}  {s.state}" for s in statuses)
