@@ -39,7 +39,7 @@ def init_process_group(timeout_minutes: float = 30.0) -> None:
 
 
 def get_device() -> torch.device:
-    """This rank's device: its GPU, or the CPU where there is none; needs no process group.
+    """Return this rank's device: its GPU, or the CPU where there is none; needs no process group.
 
     Of several visible GPUs it is that of LOCAL_RANK. SLURM's `--gpus-per-task` and `--gpu-bind`
     show each process its own GPU alone, as number 0, whatever its LOCAL_RANK.
@@ -73,7 +73,7 @@ def get_rank() -> int:
 
 
 def get_world_size() -> int:
-    """Number of processes, 1 without a group."""
+    """Return the number of processes, 1 without a group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -206,7 +206,7 @@ def _average(bucket: list[Tensor]) -> None:
 
 
 def broadcast_object(value: Any) -> Any:
-    """The value that rank 0 holds, on every rank (a small Python object of our own making)."""
+    """Return rank 0's value on every rank (a small Python object of our own making)."""
     if get_world_size() == 1:
         return value
     box = [value]
@@ -215,7 +215,7 @@ def broadcast_object(value: Any) -> Any:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """The values of all ranks, in rank order, on every rank."""
+    """Return the values of all ranks, in rank order, on every rank."""
     if get_world_size() == 1:
         return [value]
     values: list[Any] = [None] * get_world_size()

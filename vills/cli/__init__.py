@@ -34,7 +34,7 @@ COMMANDS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of `vills` and of all its sub-commands."""
+    """Return the parser of `vills` and of all its sub-commands."""
     parser = argparse.ArgumentParser(
         prog="vills",
         description="One encoder for person re-identification from unlabelled images and videos.",

@@ -154,4 +154,4 @@ class ForegroundQueue:
         """Ctrl-C does it."""
 
     def cancel_batch(self, name: str) -> None:
-        """A batch that was interrupted has left nothing behind."""
+        """Do nothing: a batch that was interrupted has left nothing behind."""

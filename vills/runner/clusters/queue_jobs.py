@@ -158,6 +158,6 @@ def _is_job(path: Path) -> bool:
 
 
 def load_entry(folder: Path, job: str) -> dict[str, Any]:
-    """What is noted of a job; empty as long as it waits."""
+    """Return what is noted of a job; empty as long as it waits."""
     path = folder / f"{job}.state.json"
     return load_json(path) if path.exists() else {}

@@ -121,7 +121,7 @@ class Worker:
         return state
 
     def _find_out(self, job: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-        """A job of a worker that was killed: its run says how it ended."""
+        """Judge a job whose worker was killed: its run says how it ended."""
         if is_running(state["processes"]):
             return state
         done = (self._runs / NODES / job["key"] / "run.json").exists()

@@ -101,7 +101,7 @@ def build_python() -> str:
 
 @contextmanager
 def _outside_of_job() -> Iterator[None]:
-    """A launcher that runs inside a job must not hand that job's variables on.
+    """Hide the variables of the job in which this launcher runs from the jobs that it asks for.
 
     Elsewhere they are the user's own (SBATCH_ACCOUNT, SLURM_CONF) and stay.
     """
@@ -137,7 +137,7 @@ def split_batch(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
 
 
 def share_out(number: int, lanes: int) -> list[int]:
-    """A number in as many parts as there are lanes, as equal as can be."""
+    """Return a number in as many parts as there are lanes, as equal as can be."""
     return [number // lanes + (lane < number % lanes) for lane in range(lanes)]
 
 
@@ -166,7 +166,7 @@ def _group_by_array(
 
 
 def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[str, Any]:
-    """What submitit is told, in its names."""
+    """Return what submitit is told, in its names."""
     resources = batch.resources
     cpus = resources.cpus_per_task
     named = {

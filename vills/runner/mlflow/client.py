@@ -77,7 +77,7 @@ def search_runs(
 def get_run(
     client: "MlflowClient", entry: Entry, *, experiment_id: str, found: Sequence["Run"]
 ) -> "Run":
-    """The run that shows an entry, made if need be.
+    """Return the run that shows an entry, made if need be.
 
     Args:
         client: Of the store.

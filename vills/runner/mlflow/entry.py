@@ -147,7 +147,7 @@ def build_tags(record: RunRecord) -> dict[str, str]:
 
 
 def build_params(record: RunRecord) -> dict[str, str]:
-    """The run's parameters by dotted names, as text."""
+    """Return the run's parameters by dotted names, as text."""
     flat = _flatten(record.receipt["params"], "")
     return {clean_name(name): shorten_param(value) for name, value in flat.items()}
 
@@ -162,7 +162,7 @@ def _flatten(value: Any, prefix: str) -> dict[str, str]:
 
 
 def shorten_param(text: str) -> str:
-    """A parameter's value within MLflow's limit; what is cut off stays in a digest."""
+    """Return a parameter's value within MLflow's limit; what is cut off stays in a digest."""
     if len(text) <= MAX_PARAM:
         return text
     mark = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"
@@ -215,7 +215,7 @@ class Entry:
 
 
 def build_run_entry(record: RunRecord) -> Entry:
-    """A stage's run."""
+    """Return a stage's run."""
     tags = build_tags(record)
     result: Mapping[str, Any] = record.result or {}
     artifacts: list[tuple[Path, str]] = []

@@ -78,7 +78,7 @@ def sync_run(
 
 
 def describe_error(error: Exception) -> str:
-    """What a tracker said, in one line."""
+    """Return what a tracker said, in one line."""
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}"[:500]
 

@@ -76,7 +76,7 @@ class SweepView:
 
 
 def load_sweep_view(value: Mapping[str, Any]) -> SweepView:
-    """A view from `asdict` of it."""
+    """Return a view from `asdict` of it."""
     points = [PointView(**entry) for entry in value["points"]]
     return SweepView(**{**value, "points": points})
 
@@ -125,7 +125,7 @@ def sync_view(
 
 
 def build_parent_entry(view: SweepView) -> Entry:
-    """The parent run of a sweep."""
+    """Return the parent run of a sweep."""
     identity = {SWEEP: view.name, FINGERPRINT: view.fingerprint, EXECUTION: view.execution}
     name = f"sweep {view.name} {view.fingerprint[:8]}"
     tags = {**identity, **view.tags, "mlflow.runName": name, **_build_source(view.name)}
@@ -147,7 +147,7 @@ def build_parent_entry(view: SweepView) -> Entry:
 
 
 def build_point_entry(point: PointView, *, sweep: str, parent: str) -> Entry:
-    """The child run of a point."""
+    """Return the child run of a point."""
     identity = {PARENT: parent, POINT: point.label, FINGERPRINT: point.fingerprint}
     tags = {**identity, **point.tags, "mlflow.runName": point.label, **_build_source(sweep)}
     scores = {clean_name(name): value for name, value in point.scores.items()}

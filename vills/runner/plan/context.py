@@ -77,7 +77,7 @@ class LaunchContext:
         return compute_states(registry or self.open_registry(), self.clusters, plans)
 
     def get_resources(self, stage: str) -> Resources:
-        """What a stage's jobs ask for."""
+        """Return what a stage's jobs ask for."""
         return load_resources(self.project, stage, self._slurm)
 
     def open_submitter(

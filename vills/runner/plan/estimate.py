@@ -38,7 +38,7 @@ class Estimate:
 
 
 def estimate_node(node: Node, plan: Plan, resources: Resources) -> Estimate:
-    """What a node's run takes."""
+    """Return what a node's run takes."""
     if node.step.stage == "pretrain":
         minutes, why = _estimate_pretrain(node, plan, resources)
     else:

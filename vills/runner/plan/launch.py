@@ -85,7 +85,7 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
 
 
 def find_inputs(project: Path, stage: Stage, *, params: Params, item: str) -> dict[str, Path]:
-    """Inputs of a stage by name, as they lie in this project.
+    """Return the inputs of a stage by name, as they lie in this project.
 
     Raises:
         ConfigError: if one is missing, saying what makes it.
@@ -258,7 +258,7 @@ class StageStatus:
 
 
 def compute_status(project: Path) -> list[StageStatus]:
-    """The state of every stage, in the order of the DAG. Works on an empty clone."""
+    """Return the state of every stage, in the order of the DAG. Works on an empty clone."""
     context = LaunchContext(project)
     plan = context.planner.build_plan(build_steps(load_params(project)))
     registry = context.open_registry()
@@ -274,6 +274,6 @@ def compute_status(project: Path) -> list[StageStatus]:
 
 
 def format_status(statuses: Sequence[StageStatus]) -> str:
-    """A line per stage."""
+    """Return a line per stage."""
     width = max(len(status.name) for status in statuses)
     return "\n".join(f"{s.name:{width}}  {s.fingerprint[:12]}  {s.state}" for s in statuses)

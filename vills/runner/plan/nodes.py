@@ -111,7 +111,7 @@ def build_steps(params: Params) -> list[Step]:
 
 
 def select_steps(steps: Sequence[Step], wanted: Collection[str]) -> list[Step]:
-    """The steps of these names, and all that they need."""
+    """Return the steps of these names, and all that they need."""
     needed = set(wanted)
     for step in reversed(steps):
         if step.name in needed:
@@ -175,7 +175,7 @@ def _find_inputs(stage: Any, params: Params, item: str) -> Mapping[str, Path]:
 def find_stale_reasons(
     node: Node, name: str, *, runs: Path, earlier: Mapping[str, Any], point: str
 ) -> list[str]:
-    """What differs between a node and the one that the same point had at the last launch.
+    """Return what differs between a node and the one that the same point had at the last launch.
 
     Args:
         node: The node as it is now.
@@ -212,7 +212,7 @@ def find_stale_reasons(
 
 
 def shorten(reasons: list[str]) -> str:
-    """The first reasons, and how many more there are."""
+    """Return the first reasons, and how many more there are."""
     more = f", and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return "; ".join(reasons[:MAX_REASONS]) + more
 

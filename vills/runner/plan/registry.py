@@ -71,7 +71,7 @@ class Adoption:
         self._planner = planner
 
     def find(self, node: Node) -> dict[str, Path]:
-        """Outputs of a node by part, if the project holds them; else nothing."""
+        """Return the outputs of a node by part, if the project holds them; else nothing."""
         if node.step.stage not in ADOPTED or node.key not in self._unchanged:
             return {}
         outs = load_stage(node.step.stage).outs(node.step.item)
@@ -147,7 +147,7 @@ class Registry:
         return folder if folder is not None and (folder / RESULT_NAME).exists() else None
 
     def find_adopted(self, node: Node, plan: Plan) -> dict[str, Path]:
-        """What lies in the project in place of a run, by part; nothing if there is a run."""
+        """Return what lies in the project in place of a run, by part; nothing if there is a run."""
         if self._adoption is None or self.find_complete(node, plan) is not None:
             return {}
         return self._adoption.find(node)
@@ -224,7 +224,7 @@ def build_spec(
     environment: Mapping[str, str],
     adopted: Mapping[str, Mapping[str, Path]],
 ) -> dict[str, Any]:
-    """What a job needs to know; paths below the runs' folder are relative to it.
+    """Return what a job needs to know; paths below the runs' folder are relative to it.
 
     `adopted` has, by the name of a maker, what lies in the project in place of its run.
     """

@@ -162,7 +162,7 @@ def describe_attempt(attempts: Path | None, number: int) -> str:
 
 
 def _get_job(attempts: Path | None, number: int) -> str:
-    """The job that an attempt belongs to."""
+    """Return the job that an attempt belongs to."""
     note = load_json(get_attempt_path(attempts, number)) if attempts is not None else {}
     return str(note.get("job", ""))
 
@@ -173,7 +173,7 @@ def _describe_pending(job: JobState, attempts: int) -> str:
 
 
 def _load_end(run: Path | None) -> str:
-    """What the last attempt said when it ended."""
+    """Return what the last attempt said when it ended."""
     if run is None or (run / RESULT_NAME).exists():
         return ""
     number = get_last_attempt(run / "attempts")

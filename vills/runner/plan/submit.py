@@ -196,7 +196,7 @@ class Submitter:
             self._note_run(maker, entry.plan)
 
     def _note_run(self, maker: Node, plan: Plan) -> None:
-        """A job finds its inputs by the keys of their makers, also of those that DVC computed."""
+        """Note a maker's run, also one of DVC's: a job finds its inputs by their makers' keys."""
         folder = self._registry.get_folder(maker.key)
         fingerprint = self._registry.find_fingerprint(maker, plan)
         if fingerprint and not (folder / "run.json").exists():
@@ -229,7 +229,7 @@ class Submitter:
 
 
 def _refuse_password(uri: str) -> None:
-    """A job's files are read by whoever may read the runs' folder, its script by SLURM's admins.
+    """Refuse a password: a job's files and its script can be read by other people.
 
     Raises:
         ConfigError: if the address carries a password.

@@ -151,7 +151,7 @@ class RunLock:
             raise
 
     def find_holder(self) -> int:
-        """Number of the attempt that writes the run now; 0 if nobody does."""
+        """Return the number of the attempt that writes the run now; 0 if nobody does."""
         newest = get_last_attempt(self.folder)
         return newest if newest and self._is_held(newest) else 0
 

@@ -35,7 +35,7 @@ class ShieldedPool(ProcessPoolExecutor):
 def open_pool(
     workers: int, *, start: Callable[..., None], arguments: tuple[Any, ...] = ()
 ) -> Iterator[ShieldedPool]:
-    """A pool that ends when its work is done; after an error, or kill -9 of this process, at once.
+    """Open a pool that ends with its work, or at once after an error or kill -9 of this process.
 
     Work must leave nothing half-done that matters: its process may end in the middle of it.
 

@@ -129,7 +129,7 @@ def explain_cell(project: Path, cell: str) -> str:
 
 
 def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -> list[Found]:
-    """The cell's score of every seed that has one."""
+    """Return the cell's score of every seed that has one."""
     record, state = look_at_sweep(context, name)
     config: SweepConfig = build_config(SweepConfig, record["config"])
     if point not in config.points or column not in config.list_columns(point):
@@ -218,7 +218,7 @@ def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
 
 
 def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]:
-    """What differs from the params.yaml of now, as `key: 1 here, 2 there`."""
+    """Return what differs from the params.yaml of now, as `key: 1 here, 2 there`."""
     if params is None:
         return ["there is no params.yaml here"]
     stage = load_stage(receipt["stage"])
@@ -236,7 +236,7 @@ def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]
 
 
 def trace(runs: Path, folder: Path) -> list[Ancestor]:
-    """A run and all that it comes from, itself first, each once."""
+    """Return a run and all that it comes from, itself first, each once."""
     index = build_index(runs)
     found: dict[Path, Ancestor] = {}
     todo = [folder.resolve()]

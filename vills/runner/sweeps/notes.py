@@ -46,7 +46,7 @@ class SweepNotes:
             yield
 
     def load_origin(self, project: Path | None = None) -> dict[str, Any]:
-        """What the edition was launched from; noted when it is first asked for.
+        """Return what the edition was launched from; noted when it is first asked for.
 
         Args:
             project: The checkout; None inside a job, which does not know it.
@@ -65,7 +65,7 @@ class SweepNotes:
         return {**origin, "execution": load_execution(self._folder)}
 
     def load_tracked(self, settings: TrackingSettings) -> dict[str, Any]:
-        """What the tracker holds of this edition, as far as anybody noted it.
+        """Return what the tracker holds of this edition, as far as anybody noted it.
 
         `parent` is its run's id, `marks` what its runs were last made from, `tried` the time of
         the last sync, `reason` why that failed, `report` the digest of its tables.

@@ -16,7 +16,7 @@ SHOWN = (
 
 
 def build_sweep_params(record: Mapping[str, Any]) -> dict[str, str]:
-    """A parent's parameters."""
+    """Return a parent's parameters."""
     config = record["config"]
     return {
         "title": config["title"],
@@ -28,7 +28,7 @@ def build_sweep_params(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def build_point_params(point: Mapping[str, Any], plan: Plan) -> dict[str, str]:
-    """A child's parameters: what was overridden, and what children are compared by."""
+    """Return a child's parameters: what was overridden, and what children are compared by."""
     pretrain = plan["pretrain"].step.sections["pretrain"] if "pretrain" in plan else {}
     params = {}
     for override in point["overrides"]:
@@ -53,7 +53,7 @@ def list_columns(config: Mapping[str, Any], point: str) -> dict[str, ColumnConfi
 
 
 def name_cells(columns: Mapping[str, ColumnConfig]) -> dict[str, str]:
-    """A metric's name for every column: `market1501/mAP`, longer where two would be one."""
+    """Return a metric's name for every column: `market1501/mAP`, longer where two would be one."""
     candidates = {
         key: (
             f"{column.evaluate}/{column.metric}",

@@ -79,7 +79,7 @@ def load_rows(run: Path) -> list[dict[str, Any]]:
 
 
 def collect_facts(record: Mapping[str, Any], state: SweepState) -> SweepFacts:
-    """Commits, dates and scale of what the tables hold."""
+    """Return the commits, dates and scale of what the tables hold."""
     runs = sorted(
         {
             found.run
@@ -105,7 +105,7 @@ def collect_facts(record: Mapping[str, Any], state: SweepState) -> SweepFacts:
 
 
 def build_config(kind: Any, value: Any) -> Any:
-    """A dataclass from `asdict` of it; nested ones in fields, lists and mappings too."""
+    """Return a dataclass from `asdict` of it; nested ones in fields, lists and mappings too."""
     if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
         parts = {f.name: build_config(hints[f.name], value[f.name]) for f in fields(kind)}
@@ -124,7 +124,7 @@ def _say_commit(git: Mapping[str, Any]) -> str:
 
 
 def _note_scale(state: SweepState) -> Iterator[str]:
-    """What sets these numbers apart from the paper's, whatever their trend."""
+    """Return what sets these numbers apart from the paper's, whatever their trend."""
     plans: Sequence[Plan] = [plan for plan in state.plans.values() if plan]
     if any("miniature" in plan for plan in plans):
         yield (

@@ -147,7 +147,7 @@ def describe_params(project: Path, overrides: Sequence[str]) -> str:
 
 
 def load_point_params(project: Path, overrides: Sequence[str], *, seed: int | None) -> Params:
-    """The parameters of a point: params.yaml, or a profile, with its changes."""
+    """Return the parameters of a point: params.yaml, or a profile, with its changes."""
     profiles = [text for text in overrides if text.startswith(PROFILE)]
     changes = [text for text in overrides if not text.startswith(PROFILE)]
     if not profiles:
@@ -172,7 +172,7 @@ class StepCache:
         self._origin = _describe_origin(project)
 
     def load(self, overrides: Sequence[str], *, seed: int | None) -> list[Step]:
-        """Steps of params.yaml with these changes."""
+        """Return the steps of params.yaml with these changes."""
         text = json.dumps([self._origin, list(overrides), seed])
         name = hashlib.sha256(text.encode()).hexdigest()
         if name in self._saved:
@@ -189,7 +189,7 @@ class StepCache:
 
 
 def load_step(entry: Mapping[str, Any]) -> Step:
-    """A step from its JSON."""
+    """Return a step from its JSON."""
     inputs = {name: NodeInput(**value) for name, value in entry["inputs"].items()}
     return Step(entry["stage"], entry["item"], entry["sections"], inputs)
 
@@ -237,7 +237,7 @@ def _keep_before(earlier: Mapping[str, Any] | None, sweep: Sweep) -> dict[str, A
 
 
 def load_record(runs: Path, name: str) -> dict[str, Any] | None:
-    """What was launched last under a sweep's name; None if nothing was."""
+    """Return what was launched last under a sweep's name; None if nothing was."""
     path = runs / FOLDER / f"{name}.json"
     if not path.exists():
         return None
@@ -252,7 +252,7 @@ def list_records(runs: Path) -> list[str]:
 
 
 def load_plans(record: Mapping[str, Any]) -> dict[str, Plan]:
-    """The plans of a record by point."""
+    """Return the plans of a record by point."""
     nodes = {
         key: Node(load_step(entry["step"]), key, **{n: entry[n] for n in _NODE_REST})
         for key, entry in record["nodes"].items()

@@ -48,7 +48,7 @@ def format_plan(
 
 
 def format_state(name: str, state: SweepState) -> str:
-    """A row per point, a column per stage; below, what is over without a result."""
+    """Return a row per point, a column per stage; below, what is over without a result."""
     columns = _list_columns(state)
     shared = [c for c in columns if len({p[c].key for p in state.plans.values() if c in p}) == 1]
     own = [column for column in columns if column not in shared or len(state.plans) == 1]
@@ -123,7 +123,7 @@ def _describe_point(plan: Plan, state: SweepState) -> str:
 
 
 def _find_root(node: Node, plan: Plan, state: SweepState) -> str:
-    """The first thing that a waiting node waits for: what is itself not waiting for a maker."""
+    """Find the first thing that a node waits for and that does not itself wait for a maker."""
     for entry in node.step.inputs.values():
         if entry.maker and state.states[plan[entry.maker].key].state == "waits":
             return _find_root(plan[entry.maker], plan, state)

@@ -203,7 +203,7 @@ class Reconciler:
                 self._tell(run, "KILLED", "its sweep was launched anew with something changed")
 
     def _sync(self, name: str) -> str | None:
-        """The parent of a sweep's present edition; empty without one, None if nobody knows."""
+        """Return the present parent of a sweep; empty without one, None if nobody knows."""
         if load_record(self._context.runs, name) is None:
             return ""
         record, state = look_at_sweep(self._context, name)
@@ -244,7 +244,7 @@ def judge_job(job: str, state: JobState) -> tuple[str, str]:
 
 
 def load_job(folder: Path) -> str:
-    """The SLURM job that last worked on a run; empty outside SLURM."""
+    """Return the SLURM job that last worked on a run; empty outside SLURM."""
     attempt = get_last_attempt(folder / "attempts")
     note = load_json(get_attempt_path(folder / "attempts", attempt)) if attempt else {}
     return str(note.get("job") or note.get("slurm_job") or "")

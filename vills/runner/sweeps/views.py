@@ -58,7 +58,7 @@ class SweepViewer:
         self._idle = idle
 
     def build_view(self, labels: Collection[str]) -> SweepView:
-        """The parent, and these points."""
+        """Return the parent, and these points."""
         statuses = [self.get_status(label) for label in self._plans]
         view = self.build_parent(status=judge(statuses, idle=self._idle))
         return replace(
@@ -68,7 +68,7 @@ class SweepViewer:
         )
 
     def build_parent(self, *, status: str, files: Sequence[str] = (), table: str = "") -> SweepView:
-        """The parent alone; an empty status is left as it is."""
+        """Return the parent alone; an empty status is left as it is."""
         config = self._record["config"]
         return SweepView(
             name=self._record["name"],
@@ -133,7 +133,7 @@ class SweepViewer:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def compute_parent_mark(self) -> str:
-        """The same of the parent, without its report."""
+        """Return the same of the parent, without its report."""
         statuses = [self.get_status(label) for label in self._plans]
         parts = [statuses, self._record["overrides"], self._origin]
         text = json.dumps(parts, sort_keys=True)
@@ -170,7 +170,7 @@ class SweepViewer:
         return str(self._record["points"][label]["name"])
 
     def _collect_scores(self, label: str) -> tuple[dict[str, float], int]:
-        """The point's cells by name of the metric, and when the last of them was measured."""
+        """Return the point's cells by metric, and when the last of them was measured."""
         columns = list_columns(self._record["config"], self._name(label))
         names = name_cells(columns)
         scores: dict[str, float] = {}
@@ -210,7 +210,7 @@ _STATUS = {
 
 
 def _say_state(states: Mapping[str, NodeState]) -> str:
-    """The first node that is not done, in a line."""
+    """Return the first node that is not done, in a line."""
     for name, state in states.items():
         if state.state != "done":
             return f"{name} {state.state}" + (f": {state.detail}" if state.detail else "")
@@ -223,7 +223,7 @@ def _say_counts(statuses: Collection[str]) -> str:
 
 
 def _describe(record: Mapping[str, Any]) -> str:
-    """The parent's description in MLflow, Markdown."""
+    """Return the parent's description in MLflow, Markdown."""
     config = record["config"]
     lines = [f"**{config['title']}**", ""]
     lines += [f"- {table['title']}" for table in config["tables"].values()]

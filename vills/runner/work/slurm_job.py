@@ -30,7 +30,7 @@ LEAVE_SECONDS = 300.0
 
 
 def get_job_id() -> str:
-    """The id that scontrol and sacct understand: 12, or 12_3 of an array; empty outside SLURM.
+    """Return the id that scontrol and sacct know: 12, or 12_3 of an array; empty outside SLURM.
 
     An array's last element bears the number of the whole array, so that number alone would name
     all of them.
@@ -45,7 +45,7 @@ def build_claim(notes: Mapping[str, Any]) -> Claim:
 
 
 def build_notes(ranks: Ranks) -> dict[str, Any]:
-    """What an attempt says about its job, for `explain` and `status`."""
+    """Return what an attempt says about its job, for `explain` and `status`."""
     return {
         "job": get_job_id() or os.environ.get(LOCAL_JOB, ""),
         "cluster": os.environ.get("SLURM_CLUSTER_NAME", ""),

@@ -162,7 +162,7 @@ def execute(stage: Stage, run: Run, context: StageContext) -> None:
 
 
 def load_stage(name: str) -> Stage:
-    """The definition of a stage; only its own file is imported.
+    """Return the definition of a stage; only its own file is imported.
 
     Raises:
         ConfigError: if there is no such stage.
@@ -206,7 +206,7 @@ def check_ranks(stage: Stage, ranks: Ranks) -> None:
 
 
 def get_runs_root(project: Path) -> Path:
-    """The folder of all runs: VILLS_RUNS, or runs/ of the project."""
+    """Return the folder of all runs: VILLS_RUNS, or runs/ of the project."""
     return Path(os.environ.get("VILLS_RUNS") or project / RUNS)
 
 
