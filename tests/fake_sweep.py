@@ -10,9 +10,8 @@ from unittest.mock import patch
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
 from vills.io import save_json
-from vills.runner.mlflow.replay import SyncResult
+from vills.runner.mlflow.replay import SweepView, SyncResult, sync_view
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.mlflow.sweep_sync import SweepView, sync_view
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Step
 from vills.runner.plan.registry import Registry, Submission
 from vills.runner.store.run import Run, open_run

@@ -1,9 +1,7 @@
-"""MLflow's store: its experiment, and finding or making runs in it, each once.
+"""MLflow's store: its experiment, and finding, making and ending runs in it.
 
 A fresh SQLite store breaks when eight processes make its tables, so that is done under a lock on
-the database. Runs are found by their tags.
-
-Runs of the store that say of themselves that they go on.
+the database. Runs are found by their tags, and each is made once.
 """
 
 import os

@@ -1,14 +1,13 @@
-"""A run's folder as a tracker reads it: plain files, whoever wrote them, on whatever host.
+"""What a tracker shows as one run: made from a stage's run, a sweep or a sweep's point.
 
-Provenance: what a tracker's run says about where its numbers come from.
-
-What a tracker is to show as one run: made from a stage's run, a sweep or a sweep's point.
+A stage's run is read from its folder: plain files, whoever wrote them, on whatever host. Tags say
+where its numbers come from.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +30,8 @@ RECONCILED_NAME = "reconciled.json"
 MLflow), `reason`. It holds until the next attempt."""
 
 
+SWEEP, POINT = "vills.sweep", "vills.point"
+"""Tags: a parent's name; a child's label."""
 FINGERPRINT = "vills.fingerprint"
 
 
@@ -196,6 +197,8 @@ class Entry:
     """What it reads that for."""
     created_ms: int
     """Unix time in ms."""
+    run: str = ""
+    """Folder of another run whose curves it shows; they are read when it is sent."""
     journal: JournalContent = NO_JOURNAL
     """Its curves."""
     is_final: bool = False
@@ -206,7 +209,7 @@ class Entry:
     """When they were measured."""
     completed: str = ""
     """Mark of scores and artifacts: sent when the tracker holds another. Empty: there are none."""
-    artifacts: tuple[tuple[Path, str], ...] = ()
+    artifacts: Sequence[tuple[str, str]] = ()
     """Files, and the folder among the artifacts where each goes; empty: their root."""
     status: str
     """MLflow's SCHEDULED, RUNNING, FINISHED, FAILED or KILLED; empty: left as it is."""
@@ -218,13 +221,13 @@ def build_run_entry(record: RunRecord) -> Entry:
     """Return a stage's run."""
     tags = build_tags(record)
     result: Mapping[str, Any] = record.result or {}
-    artifacts: list[tuple[Path, str]] = []
+    artifacts: list[tuple[str, str]] = []
     if result:
         own = ("receipt.json", "result.json")
-        artifacts += [(record.folder / name, "run") for name in own]
+        artifacts += [(str(record.folder / name), "run") for name in own]
         for name in result["artifacts"]:
             folder = Path(name).parent.as_posix()
-            artifacts.append((record.folder / "out" / name, "" if folder == "." else folder))
+            artifacts.append((str(record.folder / "out" / name), "" if folder == "." else folder))
     return Entry(
         name=record.name,
         identity={FINGERPRINT: tags[FINGERPRINT], EXECUTION: tags[EXECUTION]},
@@ -239,7 +242,7 @@ def build_run_entry(record: RunRecord) -> Entry:
         scores={clean_name(k): float(v) for k, v in result.get("metrics", {}).items()},
         scored_ms=int(result.get("finished_ms", 0)),
         completed=str(result["finished_ms"]) if result else "",
-        artifacts=tuple(artifacts),
+        artifacts=artifacts,
         status=record.status,
         ended_ms=int(result["finished_ms"]) if result else None,
     )

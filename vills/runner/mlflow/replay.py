@@ -1,24 +1,32 @@
-"""Replay a run's folder into MLflow, as often as one likes, with the same outcome.
-
-- A run is found by its tags. It is created once: under a lock on its folder.
-- Records that were committed and then taken back after all make a new generation: a new MLflow
-  run, and the old one is deleted.
-
-Bring a run of MLflow up to date with an entry, as often as one likes, with the same outcome.
+"""Bring MLflow up to date with what lies on disk, as often as one likes, with the same outcome.
 
 Only committed records are sent, with their own times. How many the tracker holds stands in a tag of
 the run, so nothing has to be remembered here; records that went out before a crash could note it go
 out again, and MLflow's SQL stores drop identical points.
+
+- A stage's run is found by its tags, and created once: under a lock on its folder. Records that
+  were committed and then taken back after all make a new generation: a new run of MLflow, and the
+  old one is deleted.
+- A sweep is a parent run, and below it a child for every point, which shows what the point varies
+  as parameters, its cells as metrics, and the curves of its pre-training. A point that two sweeps
+  share is a child of each.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vills.runner.mlflow.client import LOCK_PATIENCE, get_run, open_store, search_runs
-from vills.runner.mlflow.entry import Entry, RunRecord, build_run_entry, load_run_record
+from vills.runner.mlflow.entry import (
+    GENERATION,
+    NO_JOURNAL,
+    Entry,
+    RunRecord,
+    build_run_entry,
+    load_run_record,
+)
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.store.journal import JournalRecord
@@ -40,6 +48,9 @@ MAX_METRICS, MAX_PARAMS = 1000, 100
 
 
 MAX_DIGEST = 36
+
+
+PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +178,7 @@ def _send_result(client: "MlflowClient", run: "Run", entry: Entry) -> int:
     row = JournalRecord(entry.scored_ms, 0, new)
     num_points = _send_records(client, run.info.run_id, [row])
     for path, folder in entry.artifacts:
-        client.log_artifact(run.info.run_id, str(path), folder or None)
+        client.log_artifact(run.info.run_id, path, folder or None)
     client.set_tag(run.info.run_id, COMPLETED, entry.completed)
     return num_points
 
@@ -179,3 +190,80 @@ def _send_status(client: "MlflowClient", run: "Run", entry: Entry) -> None:
         client.update_run(run.info.run_id, status="RUNNING")
     else:
         client.set_terminated(run.info.run_id, entry.status, entry.ended_ms)
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """A sweep as the tracker is to show it; plain values, so that a process can be told."""
+
+    parent: Entry
+    points: Mapping[str, Entry] = field(default_factory=dict)
+    """By label, those that are to be brought up to date; none knows the parent's id yet."""
+
+
+def load_sweep_view(value: Mapping[str, Any]) -> SweepView:
+    """Build a view from `asdict` of it."""
+
+    def load(entry: Mapping[str, Any]) -> Entry:
+        return Entry(**{**entry, "journal": NO_JOURNAL})
+
+    return SweepView(
+        load(value["parent"]), {label: load(entry) for label, entry in value["points"].items()}
+    )
+
+
+def sync_view(
+    view: SweepView,
+    settings: TrackingSettings,
+    *,
+    note: Callable[[str, str], None] = lambda label, run_id: None,
+) -> SyncResult:
+    """Bring a sweep's parent and points up to date. Never raises because of the tracker.
+
+    The caller keeps others from doing so for the same sweep at the same time.
+
+    Args:
+        view: What is to be shown.
+        settings: Where to.
+        note: Told of every run that is up to date: label of the point (empty: the parent), id.
+    """
+    parent_id, num_points = "", 0
+    try:
+        with open_store(settings) as (client, experiment_id):
+            found = search_runs(client, experiment_id, view.parent.identity)
+            parent = get_run(client, view.parent, experiment_id=experiment_id, found=found)
+        parent_id = parent.info.run_id
+        num_points += replay(client, parent, view.parent)
+        note("", parent_id)
+        children = search_runs(client, experiment_id, {PARENT: parent_id}) if view.points else []
+        for label, entry in view.points.items():
+            child = complete_point(entry, parent=parent_id)
+            own = [run for run in children if child.identity.items() <= run.data.tags.items()]
+            run = get_run(client, child, experiment_id=experiment_id, found=own)
+            num_points += replay(client, run, child)
+            note(label, run.info.run_id)
+    except Exception as error:  # noqa: BLE001 - whatever a tracker does, a sweep must not feel it
+        reason = describe_error(error)
+        return SyncResult(ok=False, reason=reason, run_id=parent_id, num_points=num_points)
+    return SyncResult(ok=True, run_id=parent_id, num_points=num_points)
+
+
+def complete_point(entry: Entry, *, parent: str) -> Entry:
+    """Add to a point's entry its parent, and the curves of the run that it shows."""
+    entry = replace(
+        entry,
+        identity={PARENT: parent, **entry.identity},
+        tags={PARENT: parent, **entry.tags},
+    )
+    record = load_run_record(Path(entry.run)) if entry.run else None
+    if record is None:
+        return entry
+    # Another execution of the pre-training has other times; its curves begin anew.
+    edition = f"{record.receipt['execution']}.{record.journal.generation}"
+    return replace(
+        entry,
+        edition=edition,
+        tags={**entry.tags, GENERATION: edition},
+        journal=record.journal,
+        is_final=record.result is not None,
+    )

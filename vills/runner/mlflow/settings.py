@@ -1,6 +1,6 @@
-"""Where curves go: environment variables only, never params.yaml.
+"""Where curves go (environment variables only, never params.yaml), and what a store is like.
 
-What can be seen of a store without importing MLflow, which takes two seconds.
+Nothing here imports MLflow, which takes two seconds.
 """
 
 import os

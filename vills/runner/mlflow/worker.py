@@ -25,9 +25,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from vills.io import DiskFullError, load_json, save_json
-from vills.runner.mlflow.replay import SyncResult, sync_run
+from vills.runner.mlflow.replay import SweepView, SyncResult, load_sweep_view, sync_run, sync_view
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings, holds_run
-from vills.runner.mlflow.sweep_sync import SweepView, load_sweep_view, sync_view
 
 EVERY_SECONDS = 30.0
 PATIENCE_SECONDS = 10.0

@@ -1,16 +1,11 @@
-"""`vills run STAGE`: what DVC or a person names, done here or on the cluster, then published.
+"""`vills run`, `vills repro`, `vills status`: stages done here or on a cluster, then published.
 
-Stages of `dvc repro` on a cluster: asked for as jobs, waited for or left, then collected.
-
+    vills run STAGE                  what DVC or a person names, here
     VILLS_CLUSTER=slurm dvc repro    each heavy stage becomes a job, and DVC waits for it
     vills repro --detach             the whole DAG is asked for at once; DVC collects what is done
 
 DVC itself stays on the login node, and a job never holds one of its locks. What a job left is
 collected as if it had been computed here: the same run, the same checks against drift.
-
-`vills repro`: `dvc repro` with its heavy stages on a cluster, waited for or left alone.
-
-`vills status`: which run each stage of params.yaml names now, and how far it is.
 """
 
 import os

@@ -8,11 +8,10 @@
 
 The launcher writes the first two, jobs the other two; nobody writes another's.
 
-Outputs that lie in the project though no run here made them: what `dvc pull` brought.
-
-A laboratory computes masks of four million images once and shares them by a DVC remote. A sweep in
+Outputs may also lie in the project though no run here made them: what `dvc pull` brought. A
+laboratory computes masks of four million images once and shares them by a DVC remote. A sweep in
 another clone must not compute them again: what dvc.lock records for the present parameters, code
-and data, and what lies there unchanged, is taken as it is.
+and data, and what lies there unchanged, is taken as it is (`Adoption`).
 """
 
 import hashlib

@@ -10,11 +10,11 @@ How the pieces fit, as `vills run STAGE` uses them:
     run.publish(Path("artifacts/pretrain"))    # checks damage and drift, then link or clone
 
 `fingerprint.py` names a run by its parameters, its inputs' content (`digest.py`) and its code
-(`code_digest.py`); `receipt.py` writes down what that was, and where (`machine.py`); `lock.py`
-keeps one writer per run, on any host; `drift.py` sees what changed meanwhile; `publish.py` puts
-the outputs where DVC looks for them. Metrics go to `journal.py`.
+(`code_digest.py`); `receipt.py` writes down what that was, and where (`machine.py`), and sees what
+changed meanwhile; `lock.py` keeps one writer per run, on any host; `result.py` puts the outputs
+where DVC looks for them. Metrics go to `journal.py`.
 
 How work ends on request is here too, for every floor above: `interrupt.py` turns the scheduler's
-signals into a flag or an error, `shield.py` keeps them from child processes, `pool.py` is a pool
-of such processes.
+signals into a flag or an error and keeps them from child processes, `pool.py` is a pool of such
+processes.
 """

@@ -10,7 +10,7 @@ withdraw a point and doubles a point that comes again with another time. A first
 `{"generation": 1}` says that marked lines were taken back after all (the newest checkpoint was
 damaged): what the tracker holds is then thrown away as a whole.
 
-A run's curves as CSV: what DVC plots and the report draw. No time stands in it.
+`save_curves` writes them as CSV for DVC's plots and the report: no time stands in it.
 """
 
 import csv

@@ -1,6 +1,4 @@
-"""The receipt: what a run was made from, written before it starts.
-
-Drift: what changed between the start of a run and its end.
+"""The receipt: what a run was made from, written before it starts; and what changed since (drift).
 
 DVC hashes a stage's dependencies AFTER the stage ran. Had they changed in between, dvc.lock would
 say that the new code made the old output.

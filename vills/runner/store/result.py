@@ -1,6 +1,4 @@
-"""The result: digests of a complete run's outputs, and what to do when they do not match.
-
-Publishing: a finished run's outputs appear at DVC's out path.
+"""The result: digests of a complete run's outputs, and how they appear at DVC's out path.
 
 DVC deletes an out before it calls a stage, and its cache may hold the very inode that stands in
 the workspace (`cache.type hardlink`). So a published file is a clone of the run's file (reflink)

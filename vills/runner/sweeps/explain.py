@@ -1,7 +1,5 @@
 """`vills explain CELL`: from a number to the runs, commits, data, parameters and jobs behind it.
 
-From a run back to everything that it was made from: runs, commits, data, jobs, GPU-hours.
-
 A receipt names its inputs by content, so a maker is found by what it left, not by where that lay:
 the same for a sweep's run, one of `dvc repro`, and one whose outputs were pulled.
 """

@@ -1,11 +1,10 @@
-"""MLflow for people: replay all journals, serve the UI on loopback.
+"""`vills track`, `vills ui`, `launch.py reconcile`: MLflow for people.
 
-End the tracker's zombies: runs that say RUNNING or SCHEDULED while nobody is at them any more.
-
-`kill -9`, a dead node and scancel leave nobody who could say how a run ended. What its folder says
-comes first, then its writer's lock, then what the cluster says of its job; a job that nobody knows,
-and whose lock nobody holds, was killed. Runs of which there is no folder here are another
-machine's, and are left alone.
+The first replays all journals, the second serves the UI on loopback. The third ends runs that say
+RUNNING or SCHEDULED while nobody is at them any more: `kill -9`, a dead node and scancel leave
+nobody who could say how a run ended. What its folder says comes first, then its writer's lock, then
+what the cluster says of its job; a job that nobody knows, and whose lock nobody holds, was killed.
+Runs of which there is no folder here are another machine's, and are left alone.
 """
 
 import os
@@ -19,10 +18,15 @@ from pathlib import Path
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.mlflow.client import OPEN, OpenRun, end_open_run, list_open_runs
-from vills.runner.mlflow.entry import EXECUTION, FINGERPRINT, RECONCILED_NAME, load_run_record
-from vills.runner.mlflow.replay import describe_error, sync_run
+from vills.runner.mlflow.entry import (
+    EXECUTION,
+    FINGERPRINT,
+    RECONCILED_NAME,
+    SWEEP,
+    load_run_record,
+)
+from vills.runner.mlflow.replay import PARENT, describe_error, sync_run
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings, load_tracking_settings
-from vills.runner.mlflow.sweep_sync import PARENT, SWEEP
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.states import NodeState
 from vills.runner.store.lock import RunLock, get_attempt_path, get_last_attempt

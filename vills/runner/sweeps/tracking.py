@@ -16,7 +16,7 @@ from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.io import save_json
-from vills.runner.mlflow.replay import SyncResult, describe_error
+from vills.runner.mlflow.replay import SweepView, SyncResult, describe_error
 from vills.runner.mlflow.settings import (
     TrackingSettings,
     find_network_file_system,
@@ -25,13 +25,12 @@ from vills.runner.mlflow.settings import (
     load_tracking_settings,
     refuse_network_database,
 )
-from vills.runner.mlflow.sweep_sync import TABLE_NAME
 from vills.runner.mlflow.worker import sync_in_process
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.nodes import Plan
 from vills.runner.sweeps.notes import SweepNotes, compute_digest
 from vills.runner.sweeps.sweep import Sweep, SweepState
-from vills.runner.sweeps.views import IDLE, States, SweepViewer
+from vills.runner.sweeps.views import IDLE, TABLE_NAME, States, SweepViewer
 
 OPEN_SECONDS, SYNC_SECONDS = 60.0, 300.0
 EVERY_SECONDS = 30.0
@@ -106,8 +105,8 @@ def open_parent(context: LaunchContext, sweep: Sweep, *, say: Callable[[str], No
     )
 
     def send() -> SyncResult:
-        view = snapshot.build_viewer().build_parent(status="SCHEDULED")
-        return sync_in_process(view, settings, patience=OPEN_SECONDS)[0]
+        parent = snapshot.build_viewer().build_parent(status="SCHEDULED")
+        return sync_in_process(SweepView(parent), settings, patience=OPEN_SECONDS)[0]
 
     result = _try(snapshot.notes, send)
     if not result.ok:
@@ -225,12 +224,12 @@ def log_report(
             return SyncResult(ok=True, run_id=tracked["parent"])
         with tempfile.TemporaryDirectory() as folder:
             tables = [path for path in paths if path.suffix == ".csv"]
-            view = snapshot.build_viewer().build_parent(
+            parent = snapshot.build_viewer().build_parent(
                 status="",
-                files=[str(path.resolve()) for path in paths],
+                files=paths,
                 table=_save_table(Path(folder) / TABLE_NAME, tables[0]) if tables else "",
             )
-            result, _ = sync_in_process(view, settings, patience=SYNC_SECONDS)
+            result, _ = sync_in_process(SweepView(parent), settings, patience=SYNC_SECONDS)
         if result.ok:
             snapshot.notes.save_tracked({**tracked, "report": digest, "parent": result.run_id})
         return result

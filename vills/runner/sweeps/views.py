@@ -10,11 +10,21 @@ from typing import Any
 
 from vills.io import load_json
 from vills.report.sweep_cells import pick_score
-from vills.runner.mlflow.sweep_sync import PointView, SweepView
+from vills.runner.mlflow.entry import (
+    EXECUTION,
+    FINGERPRINT,
+    POINT,
+    SWEEP,
+    Entry,
+    clean_name,
+    shorten_param,
+)
+from vills.runner.mlflow.replay import SweepView
 from vills.runner.plan.nodes import Plan
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import NodeState
 from vills.runner.store.result import load_result
+from vills.runner.sweeps.notes import compute_digest
 from vills.runner.sweeps.params import (
     build_point_params,
     build_sweep_params,
@@ -23,6 +33,10 @@ from vills.runner.sweeps.params import (
 )
 
 IDLE = "SCHEDULED"
+LOGGED_TABLES = "mlflow.loggedArtifacts"
+"""Tag by which MLflow's UI knows that a file is a table."""
+TABLE_NAME, TABLES_FOLDER = "tables.json", "tables"
+MAX_TAG = 5000
 States = Mapping[str, NodeState]
 """By key of the node."""
 
@@ -60,49 +74,67 @@ class SweepViewer:
     def build_view(self, labels: Collection[str]) -> SweepView:
         """Return the parent, and these points."""
         statuses = [self.get_status(label) for label in self._plans]
-        view = self.build_parent(status=judge(statuses, idle=self._idle))
-        return replace(
-            view,
-            tags={**view.tags, "vills.points": _say_counts(statuses)},
-            points=[self.build_point(label) for label in self._plans if label in labels],
-        )
+        parent = self.build_parent(status=judge(statuses, idle=self._idle))
+        tags = {**parent.tags, "vills.points": _say_counts(statuses)}
+        chosen = [label for label in self._plans if label in labels]
+        points = {label: self.build_point(label) for label in chosen}
+        return SweepView(replace(parent, tags=tags), points)
 
-    def build_parent(self, *, status: str, files: Sequence[str] = (), table: str = "") -> SweepView:
-        """Return the parent alone; an empty status is left as it is."""
+    def build_parent(self, *, status: str, files: Sequence[Path] = (), table: str = "") -> Entry:
+        """Return the parent alone; an empty status is left as it is.
+
+        Args:
+            status: MLflow's word for it.
+            files: Rendered tables, which become its artifacts.
+            table: One more, in MLflow's own form of a table.
+        """
         config = self._record["config"]
-        return SweepView(
-            name=self._record["name"],
-            fingerprint=self._record["fingerprint"],
-            execution=self._origin["execution"],
-            params=build_sweep_params(self._record),
-            tags={
-                "vills.title": config["title"],
-                "vills.cost": config["cost"],
-                "vills.command": config["command"],
-                "vills.cluster": self._record.get("cluster", ""),
-                "vills.git_commit": self._origin["commit"],
-                "vills.git_dirty": self._origin["dirty"],
-                "mlflow.note.content": _describe(self._record),
-            },
-            status=status,
+        name = f"sweep {self._record['name']} {self._record['fingerprint'][:8]}"
+        identity = {
+            SWEEP: self._record["name"],
+            FINGERPRINT: self._record["fingerprint"],
+            EXECUTION: self._origin["execution"],
+        }
+        tags = {
+            "vills.title": config["title"],
+            "vills.cost": config["cost"],
+            "vills.command": config["command"],
+            "vills.cluster": self._record.get("cluster", ""),
+            "vills.git_commit": self._origin["commit"],
+            "vills.git_dirty": self._origin["dirty"],
+            "mlflow.note.content": _describe(self._record),
+            LOGGED_TABLES: f'[{{"path": "{TABLE_NAME}", "type": "table"}}]' if table else "",
+        }
+        artifacts = [(str(path.resolve()), TABLES_FOLDER) for path in files]
+        artifacts += [(table, "")] if table else []
+        contents = [part for path, _ in artifacts for part in _read_parts(Path(path))]
+        return Entry(
+            name=name,
+            identity=identity,
+            tags=self._clean_tags({**identity, **tags}, name),
+            params=_clean_params(build_sweep_params(self._record)),
             created_ms=self._origin["created_ms"],
-            files=list(files),
-            table=table,
+            completed=compute_digest(*contents) if artifacts else "",
+            artifacts=artifacts,
+            status=status,
         )
 
-    def build_point(self, label: str) -> PointView:
-        """One point, with all that its runs have left."""
+    def build_point(self, label: str) -> Entry:
+        """Return one point, with all that its runs have left."""
         point, plan = self._record["points"][label], self._plans[label]
-        scores, scored_ms = self._collect_scores(label)
+        cells, scored_ms = self._collect_scores(label)
+        scores = {clean_name(name): value for name, value in cells.items()}
         run = self._find_pretrain(label)
         status = self.get_status(label)
-        return PointView(
-            label=label,
-            fingerprint=point["fingerprint"],
-            params=build_point_params(point, plan),
-            tags=self._build_tags(label),
+        identity = {POINT: label, FINGERPRINT: point["fingerprint"]}
+        return Entry(
+            name=label,
+            identity=identity,
+            tags=self._clean_tags({**identity, **self._build_tags(label)}, label),
+            params=_clean_params(build_point_params(point, plan)),
             scores=scores,
             scored_ms=scored_ms,
+            completed=compute_digest(repr(sorted(scores.items())).encode()) if scores else "",
             run=str(run.resolve()) if run is not None and (run / "receipt.json").exists() else "",
             status=status,
             # The tracker lists the newest first: so points stand there as in the tables.
@@ -138,6 +170,11 @@ class SweepViewer:
         parts = [statuses, self._record["overrides"], self._origin]
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _clean_tags(self, tags: Mapping[str, str], name: str) -> dict[str, str]:
+        source = f"sweeps/launch.py {self._record['name']}"
+        own = {"mlflow.source.type": "LOCAL", "mlflow.source.name": source, "mlflow.runName": name}
+        return {clean_name(key): value[:MAX_TAG] for key, value in {**tags, **own}.items() if value}
 
     def _find_pretrain(self, label: str) -> Path | None:
         node = self._plans[label].get("pretrain")
@@ -229,6 +266,14 @@ def _describe(record: Mapping[str, Any]) -> str:
     lines += [f"- {table['title']}" for table in config["tables"].values()]
     lines += ["", f"`{config['command']}`", "", f"At the paper's scale: {config['cost']}."]
     return "\n".join(lines)
+
+
+def _clean_params(params: Mapping[str, str]) -> dict[str, str]:
+    return {clean_name(name): shorten_param(value) for name, value in params.items()}
+
+
+def _read_parts(path: Path) -> tuple[bytes, bytes]:
+    return path.name.encode(), path.read_bytes()
 
 
 def _read_date(path: Path) -> list[int]:

@@ -4,10 +4,9 @@ srun starts one task per device and tells each its number (SLURM_PROCID); torchr
 queue say RANK and WORLD_SIZE. Whoever it was, `join` leaves what torch wants to know in the
 environment (env://), before torch is imported. No launcher runs inside a job.
 
-What the leader tells the other ranks of a stage: which run it is, and that it may be worked on.
-
-The leader names the run (that may hash terabytes) and waits for its lock; meanwhile the others read
-one small file again and again. A collective would time out there.
+The leader tells the others which run it is, and that it may be worked on. It names the run (that
+may hash terabytes) and waits for its lock; meanwhile the others read one small file again and
+again. A collective would time out there.
 """
 
 import os
