@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup demo test test-slurm torture-slurm check ui real evidence-check
+.PHONY: help setup demo fix test test-fast test-slurm torture-slurm check ui real evidence-check
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -41,11 +41,18 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
 	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
+test-fast: setup ## the loop of a working day: what is neither slow nor needs a browser (2 minutes, 2 cores)
+	python -m pytest -n 2 --dist loadfile -q -m "not slow and not slurm and not browser and not real"
+
 test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)
 	python -m pytest -m "slurm and not torture" tests/slurm tests/runner/launch
 
 torture-slurm: setup ## the same cluster at its worst, by hand (40 minutes, 2 cores)
 	python -m pytest -m torture -s tests/slurm
+
+fix: setup ## mend what a tool can: style and order of imports
+	ruff check --fix .
+	ruff format .
 
 check: setup ## style, types, layers, spelling
 	ruff check .

@@ -6,8 +6,6 @@ A node is one stage of one data set with its parameters. It has two names:
   computed, and the same for whoever asks. Jobs are filed under it.
 - its FINGERPRINT is made from the content that it reads: known once that exists. Runs are filed
   under it, and whoever computed one (`dvc repro`, another sweep, a colleague) computed it for all.
-
-Why a node that was computed once has to be computed again: which parameter, file or data.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -4,10 +4,10 @@ SLURM sends SIGUSR2 before a time limit (`--signal=USR2@300`) and, with `preempt
 before a preemption: stop, you may be queued again. SIGTERM comes at the end itself and when a job
 is cancelled: whoever sends it alone decides what happens next.
 
-Children are shielded from them: SLURM signals every process of a step. A forked child inherits handlers that are not meant for it, a
-spawned one dies by default, and torch gives its loader processes a SIGTERM handler of their own. A
-BLOCKED signal reaches nobody: a mask survives fork and exec, and no handler that is installed later
-can undo it.
+Children are shielded from them: SLURM signals every process of a step. A forked child inherits
+handlers that are not meant for it, a spawned one dies by default, and torch gives its loader
+processes a SIGTERM handler of their own. A BLOCKED signal reaches nobody: a mask survives fork and
+exec, and no handler that is installed later can undo it.
 """
 
 import signal
