@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vills.evaluation.distance import FloatArray
 from vills.models.backbone import Backbone
-from vills.models.roles import NUM_SPATIAL
+from vills.models.encoder import NUM_SPATIAL
 
 
 @dataclass(frozen=True, slots=True)

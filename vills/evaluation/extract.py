@@ -20,8 +20,8 @@ from vills.evaluation.distance import FloatArray
 from vills.evaluation.feature_file import TokenWriter, check_suffix
 from vills.evaluation.media import Media, explain, find_media, load_pixels, read_frames
 from vills.models.backbone import Backbone
-from vills.models.roles import AREA_ROLES, COARSE, TEMPORAL
-from vills.models.shapes import fold_rows
+from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
+from vills.models.layers import fold_rows
 from vills.models.weights import load_backbone
 
 MAX_FRAMES = 512

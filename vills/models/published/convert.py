@@ -1,16 +1,24 @@
-"""Position tables: rows of the prefix move into its tokens, patches are resampled to the grid.
+"""Tensors under timm's names, but for another grid and other pixels, become the encoder's.
 
-Legend: N patches, R register tokens, D width.
+Position tables: rows of the prefix move into its tokens, patches are resampled to the grid. Pixel
+normalisation: folded into the patch embedding.
+
+Legend: N patches, R register tokens, D width, C colours, p patch side.
 """
 
 import math
 
 import torch
+from torch import Tensor
 
+from vills.data.transforms import MEAN, STD
 from vills.models.encoder import build_resampling
-from vills.models.published.layout import OWN, SQUARE, Layout, State
+from vills.models.published.layouts import OWN, SQUARE, Layout, State
 
 Grid = tuple[int, int]
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_WEIGHT, _BIAS = "patch_embed.proj.weight", "patch_embed.proj.bias"
 
 
 def convert_positions(state: State, layout: Layout, *, grid: Grid) -> tuple[State, Grid | None]:
@@ -38,7 +46,7 @@ def convert_positions(state: State, layout: Layout, *, grid: Grid) -> tuple[Stat
     if slots > 1:
         converted["reg_token"] = state["reg_token"] + table[:, 1:slots]
     patches = table[:, slots:]
-    converted["pos_embed"] = patches if old == grid else _resample(patches, old, grid)
+    converted["pos_embed"] = patches if old == grid else build_resampling(old, grid) @ patches
     return converted, old
 
 
@@ -65,11 +73,6 @@ def has_positions(state: State) -> bool:
     )
 
 
-@torch.no_grad()
-def _resample(table: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
-    return build_resampling(old, new) @ table
-
-
 def _find_grid(rows: int, kind: str, *, own: Grid | None) -> Grid | None:
     if rows < 1:
         return None
@@ -80,3 +83,19 @@ def _find_grid(rows: int, kind: str, *, own: Grid | None) -> Grid | None:
         return (side, side) if side * side == rows else None
     width = math.isqrt(rows // 2)
     return (2 * width, width) if 2 * width * width == rows else None
+
+
+def fold_imagenet(state: State) -> State:
+    """Patch embedding for pixels normalised as here, by MEAN and STD, not by ImageNet's.
+
+    A patch embedding is linear and has no padding, so that features of a picture stay exactly
+    those that the publisher's pipeline gives.
+    """
+    weight = state[_WEIGHT].double()  # [D, C, p, p]
+    mean, std = (torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (_MEAN, _STD))
+    shift = (weight * ((MEAN - mean) / std)).sum(dim=(1, 2, 3))
+    folded: dict[str, Tensor] = {
+        _WEIGHT: (weight * (STD / std)).float(),
+        _BIAS: (state[_BIAS].double() + shift).float(),
+    }
+    return {**state, **folded}
