@@ -23,7 +23,7 @@ from vills.evaluation.external import (
 from vills.evaluation.external_file import FeatureFileError, load_external
 from vills.evaluation.feature_file import TokenWriter
 from vills.evaluation.protocols.base import ProtocolSettings
-from vills.miniature.sigset_xml import Member, Signature, encode_sigset
+from vills.miniature.sigset import Member, Signature, encode_sigset
 
 SETTINGS = ProtocolSettings(ranks=(1, 5), bootstrap=20)
 REAL = os.environ.get("VILLS_REAL_DATA")
