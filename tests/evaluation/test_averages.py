@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from vills.evaluation.averages import average_rows
 from vills.evaluation.evaluate import arrange_rows
+from vills.evaluation.rows import average_rows
 
 
 def test_shares_are_averaged_and_counts_stay_where_they_agree() -> None:

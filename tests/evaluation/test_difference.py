@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from vills.data.rng import sample_rng
-from vills.evaluation.bootstrap import compute_intervals
-from vills.evaluation.difference import PairedRun, compute_difference
+from vills.evaluation.bootstrap import PairedRun, compute_difference, compute_intervals
 
 
 def make_run(

@@ -4,12 +4,12 @@ import pyarrow as pa
 import pytest
 
 from tests.evaluation.test_per_query import make_lines, make_table
-from vills.evaluation.difference_columns import (
+from vills.evaluation.per_query import SCHEMA
+from vills.evaluation.rows import (
     add_differences,
     describe_differences,
     format_difference,
 )
-from vills.evaluation.per_query import SCHEMA
 from vills.evaluation.tables import build_markdown, build_score_tables, build_text
 
 HEAD = {"protocol": "image", "title": "Images", "rerank": "off"}

@@ -4,7 +4,7 @@ import colorsys
 
 import numpy as np
 
-from vills.evaluation.histogram import (
+from vills.evaluation.baselines import (
     HUE_BINS,
     NUM_STRIPES,
     SATURATION_BINS,

@@ -8,12 +8,10 @@ import pytest
 
 from tests.evaluation.curated import write_entries
 from vills.config.evaluate import EvaluateConfig
-from vills.evaluation import onnx_reid as module
-from vills.evaluation.baselines import ModelRow
+from vills.evaluation import baselines as module
+from vills.evaluation.baselines import ModelRow, OnnxReid, StripeHistogram
+from vills.evaluation.entries import build_test_data
 from vills.evaluation.evaluate import evaluate_dataset
-from vills.evaluation.histogram import StripeHistogram
-from vills.evaluation.onnx_reid import OnnxReid
-from vills.evaluation.splits import build_test_data
 
 
 class MeanSession:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from vills.evaluation.verification import compute_tar_at_far
+from vills.evaluation.metrics import compute_tar_at_far
 
 FARS = [1.0, 0.5, 0.29, 0.1, 0.07, 0.01, 1e-3, 1e-4]
 

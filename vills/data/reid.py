@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vills.config.checks import ConfigError
-from vills.data.records import Manifest, load_manifest
+from vills.data.records import (
+    DISTRACTOR_PID,
+    Manifest,
+    find_counted,
+    find_people,
+    load_manifest,
+)
 from vills.data.shards import ShardReader
 from vills.data.training_people import TrainingPeople
 
@@ -18,7 +24,7 @@ KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tra
 """Kinds of record that a modality is trained on."""
 NEEDED_OF = {"image": "image", "video": "tracklet", "mixed": "tracklet"}
 """Kind without which there is nothing to train; images alone would be clips that stand still."""
-SPLITS_FILE, ENTRIES_FILE, REPORT_FILE = "splits.json", "entries.parquet", "report.json"
+SPLITS_FILE, TEMPLATES_FILE, REPORT_FILE = "splits.json", "entries.parquet", "report.json"
 EVERYBODY = TrainingPeople()
 _PARTS = ("train", "query", "gallery")
 _SHOWN = 5
@@ -40,7 +46,7 @@ class ReidData:
     """Shards of all three."""
     split_id: int = 0
     """Which of the source's splits this is."""
-    entries: pa.Table | None = None
+    templates: pa.Table | None = None
     """Templates of a sigset: group, name, pid, record_ids; None for other sources."""
     left_out: tuple[str, ...] = ()
     """Rows that are in none of these: how many, and why."""
@@ -81,10 +87,11 @@ class ReidData:
         for part in (*_PARTS, *(["val"] if self.val else [])):
             manifest: Manifest = getattr(self, part)
             pids, cameras = manifest.column("pid"), manifest.column("camid")
-            people = len(np.unique(pids[pids > 0]))
+            people = len(np.unique(pids[find_people(pids)]))
             seen = len(np.unique(cameras))
             parts.append(f"{part} {len(manifest):,} of {people:,} people in {seen} cameras")
-        junk, strangers = ((self.gallery.column("pid") == pid).sum() for pid in (-1, 0))
+        pids = self.gallery.column("pid")
+        junk, strangers = (~find_counted(pids)).sum(), (pids == DISTRACTOR_PID).sum()
         unusual = list(self.left_out)
         if self.num_single:
             unusual.append(f"{self.num_single:,} people of train with a single sample")
@@ -140,8 +147,8 @@ def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople)
     if modality:
         parts["train"] = parts["train"][np.isin(kinds[parts["train"]], KINDS_OF[modality])]
     # neither strangers nor unknown people are one person to learn
-    for part, lowest in (("train", 1), ("query", 0)):
-        known = pids[parts[part]] >= lowest
+    for part, find in (("train", find_people), ("query", find_counted)):
+        known = find(pids[parts[part]])
         if not known.all():
             left_out.append(f"{(~known).sum():,} rows of {part} without a person left out")
         parts[part] = parts[part][known]
@@ -154,13 +161,13 @@ def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople)
     val, parts["train"], others = _draw_people(pids, everybody, parts["train"], people)
     if others:
         left_out.append(f"{others:,} rows of train beyond {people.num_train_ids:,} people left out")
-    entries = folder / ENTRIES_FILE
+    templates = folder / TEMPLATES_FILE
     return ReidData(
         folder.name,
         **{part: manifest.take(rows) for part, rows in parts.items()},
         reader=ShardReader(folder),
         split_id=split_id,
-        entries=pq.read_table(entries) if entries.is_file() else None,
+        templates=pq.read_table(templates) if templates.is_file() else None,
         left_out=tuple(left_out),
         val=manifest.take(val) if people.num_val_ids else None,
     )
@@ -174,7 +181,7 @@ def _draw_people(
     Who is held out is drawn from people of every kind of record, so that all modalities hold out
     the same ones.
     """
-    everybody = everybody[pids[everybody] > 0]
+    everybody = everybody[find_people(pids[everybody])]
     held = people.draw_val(pids[everybody])
     train = train[~np.isin(pids[train], held)]
     learned = np.isin(pids[train], people.draw_train(pids[train]))
@@ -206,7 +213,7 @@ def _split_by_people(
         return {part: np.flatnonzero(split == part) for part in _PARTS}, []
     pids, camids = manifest.column("pid"), manifest.column("camid")
     tested = np.isin(pids, people["test"])
-    strangers = (pids <= 0) & (split != "train")
+    strangers = ~find_people(pids) & (split != "train")
     rows = {
         "train": np.isin(pids, people["train"]),
         "query": tested & (camids == 0),

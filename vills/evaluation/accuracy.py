@@ -4,10 +4,14 @@ That of the test people, or of people held out of training if there are any.
 """
 
 import numpy as np
+import pyarrow as pa
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
+from vills.config.protocols import get_data_set
+from vills.data.records import SCHEMA, Manifest
 from vills.data.reid import ReidData
+from vills.evaluation.entries import Entries, build_test_data
 from vills.evaluation.feature_cache import FeatureCache
 from vills.evaluation.features import NetworkFeatures, Sampling
 from vills.evaluation.protocols import (
@@ -18,8 +22,7 @@ from vills.evaluation.protocols import (
     TestData,
     get_native_protocol,
 )
-from vills.evaluation.splits import build_test_data
-from vills.evaluation.validation import build_val_data
+from vills.evaluation.protocols.retrieval import RetrievalProtocol
 from vills.models.reid import ReidModel
 
 RANKS = (1, 5, 10)
@@ -84,6 +87,39 @@ def check_accuracy(*, data: ReidData, config: FinetuneConfig) -> None:
             "can score. What to do: hold out more, choose another finetune.*.protocol, or set "
             "num_val_ids to 0."
         ) from error
+
+
+def build_val_data(data: ReidData, *, protocol: Protocol) -> TestData:
+    """What `protocol` sees of the people who are held out of `data`.
+
+    Every record asks and is searched: what has the person in the same camera is junk, the record
+    itself with it, so that a person must be found in other cameras. Protocols that choose by camera
+    (PRCC, PRID2011) find both sides apart. Where cameras need not be known, a record of an unknown
+    one has a camera of its own, and only itself for junk. MARS asks with one tracklet per person
+    and camera, as its release does, and says by protocol whether the others alone are searched. The
+    gallery has no strangers and few people: these are not the scores of a test split.
+    """
+    assert data.val is not None
+    manifest = data.val
+    if get_data_set(protocol.name) == "mars":
+        views = np.stack([manifest.column("pid"), manifest.column("camid")], axis=1)
+        _, first = np.unique(views, axis=0, return_index=True)
+        others = np.setdiff1d(np.arange(len(manifest)), first)
+        query, gallery = (manifest.take(rows) for rows in (np.sort(first), others))
+        return TestData(Entries(query, data.reader), Entries(gallery, data.reader))
+    if isinstance(protocol, RetrievalProtocol) and not protocol.needs_cameras:
+        manifest = _tell_apart(manifest)
+    records = Entries(manifest, data.reader)
+    return TestData(records, records)
+
+
+def _tell_apart(manifest: Manifest) -> Manifest:
+    """The manifest with a camera of its own for each record of an unknown one."""
+    camids = manifest.column("camid")
+    own = camids.max(initial=-1) + 1 + np.arange(len(camids))
+    column = pa.array(np.where(camids < 0, own, camids), SCHEMA.field("camid").type)
+    place = SCHEMA.get_field_index("camid")
+    return Manifest(manifest.table.set_column(place, SCHEMA.field("camid"), column))
 
 
 def _build_scored(data: ReidData, protocol: Protocol) -> TestData:

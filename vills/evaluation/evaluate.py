@@ -8,9 +8,8 @@ from typing import TypedDict
 
 from vills.config.evaluate import AS_PROTOCOL, EvaluateConfig
 from vills.distributed import broadcast_object, is_main
-from vills.evaluation.averages import average_rows
 from vills.evaluation.baselines import Model, ModelRow, check_names
-from vills.evaluation.difference_columns import add_differences
+from vills.evaluation.entries import TestData
 from vills.evaluation.feature_cache import FeatureCache, build_pools
 from vills.evaluation.features import (
     Advance,
@@ -19,15 +18,11 @@ from vills.evaluation.features import (
     PixelFeatures,
     Sampling,
 )
-from vills.evaluation.names import make_slug
-from vills.evaluation.protocols import (
-    PROTOCOLS,
-    ProtocolSettings,
-    Row,
-    TestData,
-)
+from vills.evaluation.per_query import add_differences
+from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings
 from vills.evaluation.protocols.base import NO_CHOICE
-from vills.evaluation.result_files import assemble, load_queries, load_rows, save_part
+from vills.evaluation.result_files import assemble, load_queries, load_rows, make_slug, save_part
+from vills.evaluation.rows import Row, arrange_rows
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 
@@ -128,34 +123,6 @@ def build_settings(config: EvaluateConfig) -> ProtocolSettings:
         block_size=config.block_size,
         seed=config.seed,
     )
-
-
-def arrange_rows(rows: Sequence[Row], *, names: Sequence[str]) -> list[Row]:
-    """By model, then protocol; where splits were scored, their mean and deviation after them."""
-    order = {name: number for number, name in reversed(list(enumerate(names)))}
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((str(row["row"]), str(row["protocol"])), []).append(row)
-    arranged = []
-    asked = list(dict.fromkeys(str(row["protocol"]) for row in rows))
-    for key in sorted(groups, key=lambda key: (order[key[0]], asked.index(key[1]))):
-        group = groups[key]
-        arranged += [*group, *_average_splits(group)]
-    return arranged
-
-
-def _average_splits(rows: Sequence[Row]) -> list[Row]:
-    """A row per kind of score (re-ranked or not, each gallery) over all splits."""
-    kinds: dict[tuple[object, object], list[Row]] = {}
-    for row in rows:
-        kinds.setdefault((row.get("rerank"), row.get("gallery_group")), []).append(row)
-    means = []
-    for group in kinds.values():
-        if len({row.get("split") for row in group}) > 1:
-            mean = average_rows(group, deviations=("mAP", "R-1"))
-            head = {key: mean.pop(key) for key in ("row", "protocol", "title")}
-            means.append({**head, "split": f"mean of {len(group)}", **mean})
-    return means
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vills.data.files import save_table
 from vills.distributed import barrier, broadcast_object, is_main
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.entries import MODALITY_OF, Entries
-from vills.evaluation.feature_file import save_feature_table
+from vills.evaluation.entries import MODALITY_OF, Entries, TestData
 from vills.evaluation.features import FeatureModel
-from vills.evaluation.protocols.base import FeatureChoice, TestData
+from vills.evaluation.protocols.base import FeatureChoice
 
 Key = tuple[str, int]
 
@@ -96,7 +96,7 @@ class FeatureCache:
                 return _to_matrix(table.column("feature"))
         features = self._model.compute(pool, choice)
         if is_main():
-            save_feature_table(path, ids=pool.ids, frames=pool.frames, features=features)
+            _save_features(path, pool, features)
         barrier()
         return features
 
@@ -109,9 +109,8 @@ def build_pools(tests: Sequence[TestData], *, query_frame: str, seed: int) -> li
         query_frame: first, middle or random.
         seed: of random frames.
     """
-    queries = _join([test.query.take(np.flatnonzero(test.query.labels.pids > 0)) for test in tests])
-    galleries = [test.gallery.take(np.flatnonzero(test.gallery.labels.pids >= 0)) for test in tests]
-    everything = _join([queries, *galleries])
+    queries = _join([test.query.keep_people() for test in tests])
+    everything = _join([queries, *(test.gallery.drop_junk() for test in tests)])
     parts = [_take_kind(everything, kind) for kind in MODALITY_OF]
     parts.append(_take_kind(queries, "tracklet").take_frames(mode=query_frame, seed=seed))
     return [part for part in parts if len(part)]
@@ -141,6 +140,17 @@ def _name_pool(pool: Entries) -> str:
     if (pool.frames >= 0).any():
         return "frames"
     return "_".join(f"{kind}s" for kind in sorted(set(pool.kinds.tolist())))
+
+
+def _save_features(path: Path, pool: Entries, features: FloatArray) -> None:
+    """Write features in record order; the bytes depend on them alone."""
+    flat = pa.array(np.ascontiguousarray(features, np.float32).ravel())
+    columns = {
+        "record_id": pa.array(pool.ids, pa.string()),
+        "frame": pa.array(pool.frames, pa.int32()),
+        "feature": pa.FixedSizeListArray.from_arrays(flat, features.shape[1]),
+    }
+    save_table(path, pa.table(columns))
 
 
 def _to_matrix(column: pa.ChunkedArray) -> FloatArray:

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vills.distributed import gather_objects, get_rank, get_world_size
-from vills.evaluation.distance import Distance, DistanceBlock, limit_block
-from vills.evaluation.nearest import find_nearest
+from vills.evaluation.distance import Distance, DistanceBlock, find_nearest, limit_block
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

@@ -19,9 +19,9 @@ from vills.evaluation.distance import (
     FloatArray,
     Matrix,
     check_features,
+    find_nearest,
     limit_block,
 )
-from vills.evaluation.nearest import find_nearest
 from vills.evaluation.ranking import IntArray
 
 GRID = float(2**40)

@@ -1,6 +1,7 @@
 """Files of the evaluate stage: what one model leaves per protocol and split, and the out."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,19 @@ import pyarrow.parquet as pq
 
 from vills.data.files import atomic_path, save_table
 from vills.distributed import broadcast_object, is_main
-from vills.evaluation.names import name_ranking
 from vills.evaluation.per_query import FILE, SCHEMA, build_per_query
 from vills.evaluation.protocols import ProtocolResult, Row
 from vills.evaluation.ranking import VERDICTS
+
+
+def make_slug(name: str) -> str:
+    """Lower case letters and digits with - between them: TransReID_SSL -> transreid-ssl."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+
+
+def name_ranking(row: str, protocol: str) -> str:
+    """File of the ranked lists of a model under a protocol."""
+    return f"{make_slug(row)}_{protocol}.parquet"
 
 
 def save_part(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from vills.evaluation.difference_columns import PREFIX, describe_differences
+from vills.evaluation.rows import PREFIX, describe_differences
 
 Row = Mapping[str, object]
 

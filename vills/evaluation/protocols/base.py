@@ -20,22 +20,18 @@ Legend: n entries, Q queries, G gallery entries, D feature width.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.entries import Entries
+from vills.evaluation.entries import Entries, TestData
 from vills.evaluation.metrics import QueryScores
 from vills.evaluation.ranking import RankedList
+from vills.evaluation.rows import Cell, Row
 
 NO_CHOICE = "-"
 """Stands in a row for a choice that does not exist: the pooling of images, the neck of none."""
-
-Cell = str | float | int | None
-Row = dict[str, Cell]
 
 
 class ProtocolError(UserError, ValueError):
@@ -61,24 +57,6 @@ class FeatureChoice:
 
 ComputeFeatures = Callable[[Entries, FeatureChoice], FloatArray]
 """(entries, choice) -> features [n, D], in the entries' order."""
-
-
-@dataclass(frozen=True, slots=True)
-class TestData:
-    """Query and gallery of a data set, or of one of its splits."""
-
-    __test__: ClassVar[bool] = False  # no test case, whatever pytest thinks of the name
-
-    query: Entries
-    """Split query."""
-    gallery: Entries
-    """Split gallery, with distractors (pid 0) and junk (pid -1)."""
-    entries: pa.Table | None = None
-    """Templates of a sigset: group, name, pid, record_ids (entries.parquet)."""
-    split: int | None = None
-    """Which split it is, for data sets that have several."""
-    notes: tuple[str, ...] = ()
-    """Rows that loading left out of both: how many, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +142,11 @@ class ProtocolResult:
 
     def build_rows(self, name: str) -> list[Row]:
         """Rows of results.json for the model `name`; a score that does not exist is None."""
-        head: Row = {"row": name, "protocol": self.protocol}
-        rows = []
+        split: Row = {} if self.split is None else {"split": self.split}
+        rows: list[Row] = []
         for row in self.rows:
-            full = {**head, "title": row["title"]}
-            if self.split is not None:
-                full["split"] = self.split
-            full |= {key: value for key, value in row.items() if key != "title"}
-            rows.append({key: _drop_nan(value) for key, value in full.items()})
+            head: Row = {"row": name, "protocol": self.protocol, "title": row["title"], **split}
+            rows.append({key: _drop_nan(value) for key, value in {**head, **row}.items()})
         return rows
 
 

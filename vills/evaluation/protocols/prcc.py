@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vills.data.records import DISTRACTOR_PID, find_people
 from vills.data.rng import sample_rng
-from vills.evaluation.averages import average_rows
 from vills.evaluation.entries import Entries
 from vills.evaluation.metrics import QueryScores
 from vills.evaluation.protocols.base import Choices, FeatureChoice, ProtocolSettings, Scored
-from vills.evaluation.protocols.plain import SAME_CAMERA
 from vills.evaluation.protocols.retrieval import (
     Features,
     RetrievalProtocol,
@@ -23,6 +22,7 @@ from vills.evaluation.protocols.retrieval import (
     take_gallery,
 )
 from vills.evaluation.ranking import RankedList
+from vills.evaluation.rows import average_rows
 
 NUM_DRAWS = 10
 _STREAM = 73
@@ -83,8 +83,8 @@ def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
     """
     labels = gallery.labels
     ids = np.array(gallery.ids)
-    rows = np.flatnonzero(labels.pids == 0).tolist()
-    for pid in np.unique(labels.pids[labels.pids > 0]).tolist():
+    rows = np.flatnonzero(labels.pids == DISTRACTOR_PID).tolist()
+    for pid in np.unique(labels.pids[find_people(labels.pids)]).tolist():
         own = np.flatnonzero(labels.pids == pid)
         own = own[np.argsort(ids[own], kind="stable")]
         rows.append(int(own[sample_rng(seed, _STREAM, draw, pid).integers(len(own))]))
@@ -107,7 +107,6 @@ def build_protocol(name: str, *, single_shot: bool, same_clothes: bool) -> Retri
         ),
         query=query,
         gallery="A: one random image per person" if single_shot else "A: all images",
-        junk=SAME_CAMERA,
         feature=FeatureChoice(flip=True),
         query_cameras=(1 if same_clothes else 2,),
         gallery_cameras=(0,),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.feature_file import SUFFIXES
+from vills.evaluation.extract import SUFFIXES
 
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
@@ -34,7 +34,7 @@ class FeatureFileError(UserError, ValueError):
 
 
 @dataclass(frozen=True)
-class ExternalFeatures:
+class FeatureTable:
     """Rows of the file, checked."""
 
     paths: list[str]
@@ -50,7 +50,7 @@ class ExternalFeatures:
         return self.paths[row] if frame == WHOLE else f"{self.paths[row]} frame {frame}"
 
 
-def load_external(path: Path, *, column: str = "feature") -> ExternalFeatures:
+def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
     """Read and check a feature file.
 
     Args:
@@ -76,7 +76,7 @@ def load_external(path: Path, *, column: str = "feature") -> ExternalFeatures:
         raise FeatureFileError(f"{path.name} has no row. What to do: extract the features again.")
     if features.shape[1] == 0:
         raise FeatureFileError(f"{path.name}: features of size 0. What to do: extract them again.")
-    external = ExternalFeatures([_clean(name, path.name) for name in paths], features, frames)
+    external = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
     _check_frames(external, path.name)
     _check_finite(external, path.name, column)
     _check_unique(external, path.name)
@@ -226,7 +226,7 @@ def _clean(name: str, file: str) -> str:
     return clean
 
 
-def _check_frames(external: ExternalFeatures, file: str) -> None:
+def _check_frames(external: FeatureTable, file: str) -> None:
     if external.frames is not None and external.frames.min() < WHOLE:
         row = int(np.argmin(external.frames))
         raise FeatureFileError(
@@ -235,7 +235,7 @@ def _check_frames(external: ExternalFeatures, file: str) -> None:
         )
 
 
-def _check_finite(external: ExternalFeatures, file: str, column: str) -> None:
+def _check_finite(external: FeatureTable, file: str, column: str) -> None:
     bad = np.flatnonzero(~np.isfinite(external.features).all(axis=1))
     if len(bad):
         names = list_names([external.name(int(row)) for row in bad])
@@ -247,7 +247,7 @@ def _check_finite(external: ExternalFeatures, file: str, column: str) -> None:
         )
 
 
-def _check_unique(external: ExternalFeatures, file: str) -> None:
+def _check_unique(external: FeatureTable, file: str) -> None:
     seen: set[str] = set()
     twice = []
     for row in range(len(external.paths)):

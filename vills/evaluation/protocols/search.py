@@ -1,15 +1,24 @@
-"""What a protocol refuses before it ranks.
+"""What every search does, whoever is searched: features to distances, and ranks to scores.
 
-Legend: n entries, D feature width.
+Legend: n entries, Q queries, G gallery entries, D feature width.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from vills.evaluation.distance import FloatArray
+from vills.evaluation.distance import Distance, FeatureDistance, FloatArray
 from vills.evaluation.entries import Entries
-from vills.evaluation.protocols.base import ComputeFeatures, FeatureChoice, ProtocolError
+from vills.evaluation.metrics import RetrievalScores, compute_scores
+from vills.evaluation.protocols.base import (
+    Choices,
+    ComputeFeatures,
+    FeatureChoice,
+    ProtocolError,
+    ProtocolSettings,
+)
+from vills.evaluation.ranking import IntArray
+from vills.evaluation.rerank import rerank_distances
 
 
 def compute_checked(
@@ -53,24 +62,43 @@ def compute_checked(
     return features
 
 
-def check_sizes(query: FloatArray, gallery: FloatArray) -> None:
-    """Refuse features of different size.
-
-    Raises:
-        ProtocolError: naming both sizes.
-    """
-    if query.shape[1] != gallery.shape[1]:
-        raise ProtocolError(
-            f"query features have {query.shape[1]} values, gallery features {gallery.shape[1]}. "
-            "What to do: compare features of one model, and of roles that both sides have."
+def build_distance(
+    query: FloatArray,
+    gallery: FloatArray,
+    *,
+    choices: Choices,
+    settings: ProtocolSettings,
+    rerank: bool,
+) -> Distance:
+    """Distances from queries [Q, D] to a gallery [G, D], re-ranked if asked for."""
+    if rerank:
+        return rerank_distances(
+            query, gallery, block_size=settings.block_size, metric=choices.distance
         )
+    return FeatureDistance(query, gallery, metric=choices.distance)
 
 
-def check_valid(hit_ranks: Sequence[np.ndarray], where: str) -> None:
-    """Refuse a search in which nothing could be found.
+def score_ranks(
+    hit_ranks: Sequence[IntArray],
+    *,
+    pids: IntArray,
+    num_gallery: int,
+    choices: Choices,
+    settings: ProtocolSettings,
+    where: str,
+) -> RetrievalScores:
+    """Score the ranks of the true matches, see `compute_scores`.
+
+    Args:
+        hit_ranks: of each query.
+        pids: whose query each is.
+        num_gallery: entries searched.
+        choices: ranks and kind of average precision.
+        settings: resamples and seed.
+        where: the gallery, for the message.
 
     Raises:
-        ProtocolError: no query has a true match.
+        ProtocolError: no query has a true match: nothing could be found.
     """
     if not any(len(ranks) for ranks in hit_ranks):
         raise ProtocolError(
@@ -79,3 +107,12 @@ def check_valid(hit_ranks: Sequence[np.ndarray], where: str) -> None:
             "do: look at person and camera numbers with `vills data check`, and at the query and "
             "gallery folders."
         )
+    return compute_scores(
+        hit_ranks,
+        pids=pids,
+        ranks=choices.ranks,
+        num_gallery=num_gallery,
+        average_precision=choices.average_precision,
+        num_resamples=settings.bootstrap,
+        seed=settings.seed,
+    )
