@@ -1,4 +1,4 @@
-"""The colour histogram against a plain loop; ONNX layouts and the published figure on real crops."""
+"""The colour histogram by a plain loop; ONNX layouts, and the published figure on real crops."""
 
 import colorsys
 from pathlib import Path
