@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,8 +25,11 @@ HUE_BINS, SATURATION_BINS, VALUE_BINS = 12, 4, 8
 _HUE_LEVELS, _LEVELS = 180, 256  # OpenCV's 8-bit HSV
 DEFAULT_SIZE = (256, 128)
 """Height and width, px, where an ONNX model leaves them open."""
+_REMEDIES = {
+    "pretrained": "run the pretrain stage",
+    "onnx": "set evaluate.*.onnx_weights to a file name",
+}
 
-T = TypeVar("T")
 Model = ReidModel | Backbone | PixelModel
 
 
@@ -71,16 +74,19 @@ def build_baselines(
     Raises:
         ConfigError: a baseline lacks what it needs.
     """
-    if "pretrained" in config.baselines:
-        _require(load_pretrained, "pretrained", "run the pretrain stage")
-    if "onnx" in config.baselines:
-        _require(onnx_path, "onnx", "set evaluate.*.onnx_weights to a file name")
     loaders: dict[str, Callable[[], Model]] = {
         "histogram": StripeHistogram,
         "untrained": lambda: build_untrained(load_reference(), seed=config.seed),
-        "pretrained": lambda: _require(load_pretrained, "pretrained", "")(),
-        "onnx": lambda: OnnxReid(_require(onnx_path, "onnx", "")),
     }
+    if load_pretrained is not None:
+        loaders["pretrained"] = load_pretrained
+    if onnx_path is not None:
+        loaders["onnx"] = partial(OnnxReid, onnx_path)
+    for name in config.baselines:
+        if name not in loaders:
+            raise ConfigError(
+                f"baseline {name!r} has no model. What to do: {_REMEDIES[name]}, or remove it."
+            )
     return [ModelRow(name, loaders[name]) for name in config.baselines]
 
 
@@ -164,9 +170,3 @@ class OnnxReid:
             pixels = pixels.transpose(0, 3, 1, 2)
         output = self._session.run(None, {self._name: np.ascontiguousarray(pixels)})[0]
         return np.asarray(output, np.float32).reshape(-1)
-
-
-def _require(value: T | None, name: str, remedy: str) -> T:
-    if value is None:
-        raise ConfigError(f"baseline {name!r} has no model. What to do: {remedy}, or remove it.")
-    return value

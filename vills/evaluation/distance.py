@@ -1,16 +1,13 @@
 """Distances between query and gallery features that no block size, thread or BLAS can change.
 
-Legend: Q queries, Qb queries of a block, G gallery entries, D feature dimensions, n rows.
+Legend: Q queries, Qb queries of a block, G gallery entries, D feature dimensions, n rows, k
+entries wanted.
 
 A matrix product in floating point depends on how it is cut into blocks, so two entries with equal
 features could swap ranks when `block_size` changes. Here features are scaled to norm <= 1 and
 rounded to multiples of 2^-24 (the resolution of float32 at 1). Products are then multiples of
 2^-48, and by Cauchy-Schwarz no partial sum exceeds 1: every sum is exact in float64, whatever its
 order. Equal features give equal distances, and a block is bit for bit the full matrix's rows.
-
-The nearest entries of one row of distances without sorting the row.
-
-Legend: G gallery entries, k entries wanted.
 """
 
 from collections.abc import Iterator
@@ -167,10 +164,21 @@ def limit_block(block_size: int, *, num_gallery: int) -> int:
     return max(1, min(block_size, MAX_BLOCK_BYTES // (8 * max(num_gallery, 1))))
 
 
-def compute_distances(query: FloatArray, gallery: FloatArray, *, metric: str) -> Matrix:
-    """The full matrix, [Q, G]; for real galleries rank in blocks instead."""
-    distance = FeatureDistance(query, gallery, metric=metric)
-    return distance.compute_block(0, distance.num_queries)
+def find_nearest(distances: DistanceBlock, num: int) -> NDArray[np.int64]:
+    """The `num` nearest, nearest first, entries at equal distance in the order of the row.
+
+    As `np.argsort(distances, kind="stable")[:num]`, but only what is near is sorted.
+
+    Args:
+        distances: [G], no NaN.
+        num: k; more than G gives all.
+    """
+    num = min(num, len(distances))
+    if num <= 0:
+        return np.empty(0, dtype=np.int64)
+    farthest = np.partition(distances, num - 1)[num - 1]
+    near = np.flatnonzero(distances <= farthest)  # ascending: ties stay in order
+    return near[np.argsort(distances[near], kind="stable")[:num]]
 
 
 def check_features(query: FloatArray, gallery: FloatArray) -> None:
@@ -219,20 +227,3 @@ def _check_finite(name: str, features: FloatArray) -> None:
 def _iterate_chunks(num: int) -> Iterator[slice]:
     for first in range(0, num, GALLERY_CHUNK):
         yield slice(first, first + GALLERY_CHUNK)
-
-
-def find_nearest(distances: DistanceBlock, num: int) -> NDArray[np.int64]:
-    """The `num` nearest, nearest first, entries at equal distance in the order of the row.
-
-    As `np.argsort(distances, kind="stable")[:num]`, but only what is near is sorted.
-
-    Args:
-        distances: [G], no NaN.
-        num: k; more than G gives all.
-    """
-    num = min(num, len(distances))
-    if num <= 0:
-        return np.empty(0, dtype=np.int64)
-    farthest = np.partition(distances, num - 1)[num - 1]
-    near = np.flatnonzero(distances <= farthest)  # ascending: ties stay in order
-    return near[np.argsort(distances[near], kind="stable")[:num]]

@@ -1,14 +1,12 @@
 """Features of any images or videos of people: what `vills extract PATH --weights W` does.
 
+It writes parquet or npz whose bytes depend on the features alone.
+
 Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
-
-Files of features: parquet or npz whose bytes depend on the features alone.
-
-Legend: n entries, D token width, W feature width.
 """
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from vills.data.clip_plans import spread_clips
 from vills.data.files import atomic_path
 from vills.data.images import CorruptImageError
 from vills.data.transforms import MEAN, STD, resize
-from vills.evaluation.distance import FloatArray
+from vills.evaluation.feature_table import SUFFIXES
 from vills.evaluation.media import Media, explain, find_media, load_pixels, read_frames
 from vills.models.backbone import Backbone
 from vills.models.roles import AREA_ROLES, COARSE, TEMPORAL
@@ -34,6 +32,8 @@ from vills.models.weights import load_backbone
 MAX_FRAMES = 512
 """Frames of one video that are held; a longer video is thinned evenly to at most so many."""
 ROLES = ("coarse", *AREAS, "temporal")
+_ROW_GROUP = 4096
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip member can carry
 
 Progress = Callable[[str, int, int], None]
 
@@ -90,7 +90,11 @@ def extract_path(
         FileNotFoundError: `path` or the weights do not exist.
         ValueError: nothing below `path` could be read; the message names the first reasons.
     """
-    check_suffix(out)
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(
+            f"out = {out.name!r} is not allowed. Allowed: a name that ends in "
+            f"{' or '.join(SUFFIXES)}. What to do: choose one of them."
+        )
     media = find_media(path, tracklets=tracklets)
     backbone = load_backbone(weights).to(device).eval()
     report = ExtractReport()
@@ -110,17 +114,14 @@ def extract_path(
     return report
 
 
+@dataclass(frozen=True)
 class _Describer:
     """Reads media and turns them into rows of the output."""
 
-    def __init__(
-        self, backbone: Backbone, num_frames: int, batch_size: int, report: ExtractReport
-    ) -> None:
-        self.backbone = backbone
-        self.num_frames = num_frames
-        self.batch_size = batch_size
-        self.report = report
-        self.device = next(backbone.parameters()).device
+    backbone: Backbone
+    num_frames: int
+    batch_size: int
+    report: ExtractReport
 
     def describe(self, media: list[Media]) -> Iterator[dict[str, object]]:
         """Rows of what can be read: images in batches, videos one by one."""
@@ -183,7 +184,8 @@ class _Describer:
 
     def _to_tensor(self, frames: list[np.ndarray]) -> Tensor:
         """uint8 pictures [H, W, 3] -> normalised [B, 3, H, W]."""
-        pixels = torch.from_numpy(np.stack(frames)).to(self.device)
+        device = next(self.backbone.parameters()).device
+        pixels = torch.from_numpy(np.stack(frames)).to(device)
         return ((pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD).contiguous()
 
     def _build_row(
@@ -192,48 +194,15 @@ class _Describer:
         """Tokens [L, D] by role; a role that was not trained, or needs time, is None."""
         trained = self.backbone.get_roles(modality)
         all_roles = {"coarse": COARSE, **AREA_ROLES, "temporal": TEMPORAL}
-        row: dict[str, object] = {
+        feature = self.backbone.compute_feature(roles[None], modality=modality)[0].numpy()
+        norm = float(np.linalg.norm(feature.astype(np.float64)))
+        return {
             "path": entry.path,
             "kind": modality,
             "num_frames": num_frames,
+            **{name: roles[all_roles[name]].numpy() if name in trained else None for name in ROLES},
+            "feature": (feature / max(norm, 1e-12)).astype(np.float32),
         }
-        for name in ROLES:
-            row[name] = roles[all_roles[name]].numpy() if name in trained else None
-        feature = self.backbone.compute_feature(roles[None], modality=modality)[0]
-        row["feature"] = _normalise(feature.numpy())
-        return row
-
-
-def _normalise(feature: FloatArray) -> FloatArray:
-    norm = float(np.linalg.norm(feature.astype(np.float64)))
-    return (feature / max(norm, 1e-12)).astype(np.float32)
-
-
-SUFFIXES = (".parquet", ".npz")
-ROW_GROUP = 4096
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip member can carry
-
-
-def check_suffix(path: Path) -> None:
-    """Refuse other formats before any work is done.
-
-    Raises:
-        ConfigError: naming those that exist.
-    """
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(
-            f"out = {path.name!r} is not allowed. Allowed: a name that ends in "
-            f"{' or '.join(SUFFIXES)}. What to do: choose one of them."
-        )
-
-
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an npz; unlike numpy.savez, members carry no time whatever the Python."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            with archive.open(member, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
 
 
 class TokenWriter:
@@ -258,13 +227,13 @@ class TokenWriter:
     def add(self, row: dict[str, object]) -> None:
         """Append an entry; its role values are float32 arrays [D] or None."""
         self._rows.append(row)
-        if self._parquet is not None and len(self._rows) >= ROW_GROUP:
+        if self._parquet is not None and len(self._rows) >= _ROW_GROUP:
             self._flush(self._parquet)
 
     def close(self) -> None:
         """Write what is left."""
         if self._parquet is None:
-            save_arrays(self._path, self._gather())
+            self._save_arrays()
             return
         self._flush(self._parquet)
         self._parquet.close()
@@ -274,15 +243,19 @@ class TokenWriter:
             parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows = []
 
-    def _gather(self) -> dict[str, np.ndarray]:
-        arrays = {
-            "path": np.array([row["path"] for row in self._rows], dtype=np.str_),
-            "kind": np.array([row["kind"] for row in self._rows], dtype=np.str_),
-            "num_frames": np.array([row["num_frames"] for row in self._rows], dtype=np.int32),
+    def _save_arrays(self) -> None:
+        """Write an npz; unlike numpy.savez, members carry no time whatever the Python."""
+        heads = {"path": np.str_, "kind": np.str_, "num_frames": np.int32}
+        arrays: dict[str, np.ndarray] = {
+            name: np.array([row[name] for row in self._rows], dtype=dtype)
+            for name, dtype in heads.items()
         }
-        for name in self._roles:
-            arrays[name] = _stack([row[name] for row in self._rows])
-        return arrays
+        arrays |= {name: _stack([row[name] for row in self._rows]) for name in self._roles}
+        with atomic_path(self._path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in arrays.items():
+                member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+                with archive.open(member, "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
 def _stack(values: Sequence[object]) -> np.ndarray:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.extract import SUFFIXES
 
+SUFFIXES = (".parquet", ".npz")
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
@@ -168,23 +169,14 @@ def _to_matrix(file: str, chunked: pa.ChunkedArray, column: str) -> FloatArray:
         kind.value_type
     ):
         raise _refuse_type(file, column, str(kind), "list<float>")
-    if not len(chunked):
-        return np.zeros((0, 0), np.float32)
-    parts, sizes = [], set()
-    for chunk in chunked.chunks:
-        flat = np.asarray(chunk.flatten().to_numpy(zero_copy_only=False))
-        if lists:
-            sizes |= set(np.unique(np.diff(np.asarray(chunk.offsets))).tolist())
-        else:
-            sizes.add(kind.list_size)
-        parts.append(flat)
+    sizes = sorted(pc.unique(pc.list_value_length(chunked)).to_pylist()) or [0]
     if len(sizes) != 1:
         raise FeatureFileError(
-            f"{file}: features of sizes {', '.join(map(str, sorted(sizes)))} in {column!r}. "
+            f"{file}: features of sizes {', '.join(map(str, sizes))} in {column!r}. "
             "Allowed: one size for all. What to do: give images and tracklets the same features; "
             "of what `vills extract` writes, --column coarse is one that both have."
         )
-    return _to_float32(np.concatenate(parts).reshape(len(chunked), sizes.pop()))
+    return _to_float32(pc.list_flatten(chunked).to_numpy().reshape(len(chunked), sizes[0]))
 
 
 def _to_float32(features: np.ndarray) -> FloatArray:

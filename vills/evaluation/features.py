@@ -6,7 +6,7 @@ Legend: n entries, B inputs of a batch, T frames of a clip, D feature width.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,18 +40,7 @@ class Sampling:
     """T."""
 
 
-class FeatureModel(Protocol):
-    """Anything that describes entries."""
-
-    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """[n, D] features of images alone, or of tracklets alone, in the entries' order."""
-        ...
-
-    def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
-        """The part of the features that all `choice.modalities` have."""
-        ...
-
-
+@dataclass(frozen=True)
 class NetworkFeatures:
     """A fine-tuned model (feature before or after its neck) or a backbone (its role tokens).
 
@@ -61,35 +50,23 @@ class NetworkFeatures:
     tokens that alignment pulls together. Every rank must call.
     """
 
-    def __init__(
-        self,
-        network: ReidModel | Backbone,
-        *,
-        input_size: Sequence[int],
-        batch_size: int,
-        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
-        workers: int = 0,
-        advance: Advance | None = None,
-    ) -> None:
-        """Take a network on its device.
-
-        Args:
-            network: what describes.
-            input_size: height and width, px.
-            batch_size: images per forward.
-            sampling: which clips of a tracklet.
-            workers: processes that decode.
-            advance: told how far this rank is.
-        """
-        self.network = network
-        self.input_size = input_size
-        self.batch_size = batch_size
-        self.sampling = sampling
-        self.workers = workers
-        self.advance = advance
+    network: ReidModel | Backbone
+    """What describes, on its device."""
+    input_size: Sequence[int]
+    """Height and width, px."""
+    batch_size: int
+    """Images per forward."""
+    sampling: Sampling = Sampling()
+    """Which clips of a tracklet."""
+    workers: int = 0
+    """Processes that decode."""
+    advance: Advance | None = None
+    """Told how far this rank is."""
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
         """[n, D], pooled over each entry's inputs; ranks share the batches and all get all.
+
+        The entries are images alone, or tracklets alone.
 
         Raises:
             ConfigError: the network has none of the roles.
@@ -170,20 +147,15 @@ class NetworkFeatures:
         return picked
 
 
+@dataclass(frozen=True)
 class PixelFeatures:
     """A function of crops; a tracklet is the mean or maximum over its frames."""
 
-    def __init__(
-        self,
-        describe: PixelModel,
-        *,
-        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
-        advance: Advance | None = None,
-    ) -> None:
-        """Take the function and which frames of a tracklet it sees."""
-        self.describe = describe
-        self.sampling = sampling
-        self.advance = advance
+    describe: PixelModel
+    sampling: Sampling = Sampling()
+    """Which frames of a tracklet it sees."""
+    advance: Advance | None = None
+    """Told how far this rank is."""
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
         """[n, D]; ranks share the entries and all get all.
@@ -215,6 +187,10 @@ class PixelFeatures:
         if choice.flip:
             feature = feature + self.describe(np.ascontiguousarray(crop[:, ::-1]))
         return feature
+
+
+FeatureModel = NetworkFeatures | PixelFeatures
+"""What describes entries, and narrows features to what all `choice.modalities` have."""
 
 
 class _Pool:

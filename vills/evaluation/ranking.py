@@ -12,22 +12,19 @@ It depends on the distances of one query alone: neither on the block, nor on the
 processes that share the queries, nor on the platform's sort.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vills.data.records import JUNK_PID, find_people
 from vills.distributed import gather_objects, get_rank, get_world_size
 from vills.evaluation.distance import Distance, DistanceBlock, find_nearest, limit_block
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-JUNK_PID = -1
-"""Bad detections: neither right nor wrong, as if absent."""
-DISTRACTOR_PID = 0
-"""People of no identity: always wrong."""
 WRONG, RIGHT, JUNK = 0, 1, 2
 VERDICTS = ("wrong", "right", "junk")
 MAX_COUNTED = 256
@@ -157,26 +154,20 @@ def rank_gallery(
     share = -(-len(query) // get_world_size())  # no process idles while another has a large block
     rows = limit_block(min(block_size, max(share, 1)), num_gallery=len(gallery))
     starts = range(0, len(query), rows)[get_rank() :: get_world_size()]
-    own = [ranker.rank_block(distance, start, min(start + rows, len(query))) for start in starts]
-    parts = sorted((part for parts in gather_objects(own) for part in parts), key=lambda p: p.start)
-    bad = [row for part in parts for row in part.not_numbers]
+    own = [
+        ranked
+        for start in starts
+        for ranked in ranker.rank_block(distance, start, min(start + rows, len(query)))
+    ]
+    parts = sorted((part for parts in gather_objects(own) for part in parts), key=lambda p: p[0])
+    bad = [number for number, ranks, _ in parts if ranks is None]
     if bad:
         raise ValueError(
             f"the distances of {len(bad)} queries are not numbers (first: query {bad[0]}). "
             "They cannot be ranked"
         )
-    hits = [ranks for part in parts for ranks in part.ranking.hit_ranks]
-    return Ranking(hits, [top for part in parts for top in part.ranking.lists])
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one block gave."""
-
-    start: int
-    ranking: Ranking
-    not_numbers: list[int]
-    """Queries with a NaN."""
+    hits = [ranks for _, ranks, _ in parts if ranks is not None]
+    return Ranking(hits, [top for _, _, top in parts if top is not None])
 
 
 def _group_by_pid(pids: IntArray) -> dict[int, IntArray]:
@@ -196,30 +187,27 @@ class _Ranker:
     top_k: int
     groups: dict[int, IntArray]
 
-    def rank_block(self, distance: Distance, start: int, stop: int) -> _Part:
-        """Rank the gallery for queries start..stop-1."""
+    def rank_block(
+        self, distance: Distance, start: int, stop: int
+    ) -> Iterator[tuple[int, IntArray | None, RankedList | None]]:
+        """Queries start..stop-1: ranks of true matches (None: a distance is NaN), top if wanted."""
         distances = np.ascontiguousarray(distance.compute_block(start, stop))  # [Qb, G]
-        part = _Part(start, Ranking([], []), [])
         nearer = np.empty(len(self.gallery), dtype=np.bool_)
         for number, row in enumerate(distances, start):
             if np.isnan(row.min()):
-                part.not_numbers.append(number)
+                yield number, None, None
                 continue
             right, junk = self._judge(number)
             ranks = _compute_ranks(row, right, junk, nearer)
-            part.ranking.hit_ranks.append(ranks)
-            if self.top_k:
-                part.ranking.lists.append(_list_top(row, right, junk, self.top_k))
-        return part
+            yield number, ranks, _list_top(row, right, junk, self.top_k) if self.top_k else None
 
     def _judge(self, number: int) -> tuple[IntArray, IntArray]:
         """Gallery rows of one query's true matches, and of its junk; both ascending."""
-        pid = int(self.query.pids[number])
         bad = self.groups.get(JUNK_PID, _NONE)
-        if pid in (DISTRACTOR_PID, JUNK_PID):  # these are not one person
-            return _NONE, bad
-        own = self.groups.get(pid, _NONE)
         query = self.query.take(slice(number, number + 1))
+        if not find_people(query.pids)[0]:
+            return _NONE, bad
+        own = self.groups.get(int(query.pids[0]), _NONE)
         is_junk = self.junk_rule(query, self.gallery.take(own))
         junk = own[is_junk]
         return own[~is_junk], np.sort(np.concatenate([junk, bad])) if len(bad) else junk
