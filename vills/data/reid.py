@@ -117,7 +117,7 @@ def load_reid_data(
 
     Args:
         folder: manifest.parquet and shards; splits.json and entries.parquet if the source has them.
-        modality: image, video, or mixed (both).
+        modality: image, video, or mixed (both); empty: whatever there is, train may be empty.
         split_id: which of the splits of splits.json; 0 for a source without.
         people: how many training people are held out, and how many are learned.
 
@@ -126,19 +126,6 @@ def load_reid_data(
             a mixed one: no tracklet) or fewer than `people` asks for, or query or gallery are
             empty.
     """
-    return _load(folder, modality=modality, split_id=split_id, people=people)
-
-
-def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
-    """A split of a curated folder with every kind of record in all three parts.
-
-    Raises:
-        ConfigError: if there is no such split, or query or gallery are empty.
-    """
-    return _load(folder, modality="", split_id=split_id, people=EVERYBODY)
-
-
-def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople) -> ReidData:
     manifest = load_manifest(folder / "manifest.parquet")
     parts, left_out = _split_by_people(manifest, folder, split_id)
     left_out += _find_damage(folder / REPORT_FILE)
@@ -171,6 +158,15 @@ def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople)
         left_out=tuple(left_out),
         val=manifest.take(val) if people.num_val_ids else None,
     )
+
+
+def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
+    """A split of a curated folder with every kind of record in all three parts.
+
+    Raises:
+        ConfigError: if there is no such split, or query or gallery are empty.
+    """
+    return load_reid_data(folder, modality="", split_id=split_id)
 
 
 def _draw_people(

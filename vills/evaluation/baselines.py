@@ -149,7 +149,7 @@ class OnnxReid:
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
             raise ValueError(
-                f"{path.name} takes {[(entry.name, entry.shape) for entry in inputs]}. Allowed: "
+                f"{path.name} takes {[(own.name, own.shape) for own in inputs]}. Allowed: "
                 "one input, [N, H, W, 3] or [N, 3, H, W]. What to do: set evaluate.*.onnx_weights "
                 "to a model that maps a person crop to a feature."
             )

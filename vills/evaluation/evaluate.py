@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TypedDict
 
@@ -139,38 +141,36 @@ class _Scorer:
     def score(self, row: ModelRow) -> list[Row]:
         """Rows per protocol and split, which share the model's features; finished ones are read."""
         split_ids = [split for split in self.splits if not row.splits or split in row.splits]
-        parts = [
-            (protocol, split, self._name_part(row.name, protocol, split))
-            for protocol in self.config.protocols
-            for split in split_ids
-        ]
-        finished = {part: load_rows(self.building / part) for _, _, part in parts}
         label = row.name
 
         def advance(done: int, total: int) -> None:
             if self.progress is not None:
                 self.progress(label, done, total)
 
-        model: Model | None = None
-        cache: FeatureCache | None = None
+        @cache
+        def load() -> tuple[Model, FeatureCache]:
+            model = row.load()
+            return model, self._build_cache(row, model, split_ids, advance)
+
         rows: list[Row] = []
-        for protocol, split, part in parts:
+        for protocol, split in product(self.config.protocols, split_ids):
             label = f"{row.name}, {protocol}"
-            found = finished[part]
-            if found is None:
-                if model is None or cache is None:
-                    model = row.load()
-                    cache = self._build_cache(row, model, split_ids, advance)
-                found = self._score_part(row, protocol, split, model, cache)
-            rows += found
+            part = self.building / f"{make_slug(row.name)}_{protocol}_split{split}"
+            rows += load_rows(part) or self._score_part(part, row, protocol, split, *load())
         return rows
 
     def _score_part(
-        self, row: ModelRow, protocol: str, split: int, model: Model, cache: FeatureCache
+        self,
+        part: Path,
+        row: ModelRow,
+        protocol: str,
+        split: int,
+        model: Model,
+        features: FeatureCache,
     ) -> list[Row]:
         first = split == next(iter(self.splits))
         result = PROTOCOLS[protocol].run(
-            cache,
+            features,
             data=self.splits[split],
             settings=build_settings(self.config),
             top_k=TOP_K if first else 0,
@@ -178,7 +178,7 @@ class _Scorer:
         rows = [_fit_choices(scored, model) for scored in result.build_rows(row.name)]
         if is_main():
             save_part(
-                self.building / self._name_part(row.name, protocol, split),
+                part,
                 rows,
                 result,
                 name=row.name,
@@ -212,9 +212,6 @@ class _Scorer:
             workers=self.workers,
             advance=advance,
         )
-
-    def _name_part(self, name: str, protocol: str, split: int) -> str:
-        return f"{make_slug(name)}_{protocol}_split{split}"
 
 
 def _fit_choices(row: Row, model: Model) -> Row:

@@ -126,22 +126,22 @@ class _Describer:
     def describe(self, media: list[Media]) -> Iterator[dict[str, object]]:
         """Rows of what can be read: images in batches, videos one by one."""
         batch: list[tuple[Media, np.ndarray]] = []
-        images = [entry for entry in media if entry.kind == "image"]
-        for number, entry in enumerate(images, start=1):
+        images = [medium for medium in media if medium.kind == "image"]
+        for number, medium in enumerate(images, start=1):
             try:
-                batch.append((entry, self._resize(load_pixels(entry.files[0]))))
+                batch.append((medium, self._resize(load_pixels(medium.files[0]))))
             except CorruptImageError as error:
-                self.report.bad.append((entry.path, explain(error, entry.files[0])))
+                self.report.bad.append((medium.path, explain(error, medium.files[0])))
             if batch and (len(batch) == self.batch_size or number == len(images)):
                 yield from self._describe_images(batch)
                 batch = []
-        for entry in media:
-            if entry.kind != "image":
-                frames = self._hold_frames(entry)
+        for medium in media:
+            if medium.kind != "image":
+                frames = self._hold_frames(medium)
                 if frames:
                     self.report.num_videos += 1
                     roles = self._describe_video(frames)
-                    yield self._build_row(entry, len(frames), roles, "video")
+                    yield self._build_row(medium, len(frames), roles, "video")
 
     @torch.inference_mode()
     def _describe_images(
@@ -150,8 +150,8 @@ class _Describer:
         images = self._to_tensor([pixels for _, pixels in batch])  # [B, 3, H, W]
         roles = self.backbone.encode_image(images).roles.float().cpu()
         self.report.num_images += len(batch)
-        for (entry, _), tokens in zip(batch, roles, strict=True):
-            yield self._build_row(entry, 1, tokens, "image")
+        for (medium, _), tokens in zip(batch, roles, strict=True):
+            yield self._build_row(medium, 1, tokens, "image")
 
     @torch.inference_mode()
     def _describe_video(self, frames: list[np.ndarray]) -> Tensor:
@@ -166,11 +166,11 @@ class _Describer:
             total = total + roles.float().cpu().sum(dim=0)
         return total / len(clips)
 
-    def _hold_frames(self, entry: Media) -> list[np.ndarray]:
+    def _hold_frames(self, medium: Media) -> list[np.ndarray]:
         """Resized frames; every s-th with s doubled whenever there would be too many."""
         frames: list[np.ndarray] = []
         stride = 1
-        for number, pixels in enumerate(read_frames(entry, self.report.bad)):
+        for number, pixels in enumerate(read_frames(medium, self.report.bad)):
             if number % stride == 0:
                 frames.append(self._resize(pixels))
             if len(frames) > MAX_FRAMES:
@@ -189,7 +189,7 @@ class _Describer:
         return ((pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD).contiguous()
 
     def _build_row(
-        self, entry: Media, num_frames: int, roles: Tensor, modality: str
+        self, medium: Media, num_frames: int, roles: Tensor, modality: str
     ) -> dict[str, object]:
         """Tokens [L, D] by role; a role that was not trained, or needs time, is None."""
         trained = self.backbone.get_roles(modality)
@@ -197,7 +197,7 @@ class _Describer:
         feature = self.backbone.compute_feature(roles[None], modality=modality)[0].numpy()
         norm = float(np.linalg.norm(feature.astype(np.float64)))
         return {
-            "path": entry.path,
+            "path": medium.path,
             "kind": modality,
             "num_frames": num_frames,
             **{name: roles[all_roles[name]].numpy() if name in trained else None for name in ROLES},
@@ -208,7 +208,7 @@ class _Describer:
 class TokenWriter:
     """Streams rows of tokens to parquet, or gathers them for an npz.
 
-    Columns: path, kind, num_frames, one list per role, feature. A role that an entry lacks
+    Columns: path, kind, num_frames, one list per role, feature. A role that an medium lacks
     (temporal of an image, an untrained area) is null; in an npz, which has no null, it is NaN, and
     the feature of an image ends in NaN where a video's has its temporal token.
     """
@@ -225,7 +225,7 @@ class TokenWriter:
         self._path = path
 
     def add(self, row: dict[str, object]) -> None:
-        """Append an entry; its role values are float32 arrays [D] or None."""
+        """Append an medium; its role values are float32 arrays [D] or None."""
         self._rows.append(row)
         if self._parquet is not None and len(self._rows) >= _ROW_GROUP:
             self._flush(self._parquet)

@@ -206,12 +206,14 @@ class _Pool:
         self._values: NDArray[Any] | None = None
         self._counts = np.zeros(num_entries, np.int64)
 
-    def add(self, rows: NDArray[np.int64], features: FloatArray) -> None:
-        """Take features [B, D] of inputs of the entries rows [B]."""
+    def add(
+        self, rows: NDArray[np.int64], features: FloatArray, counts: NDArray[np.int64] | int = 1
+    ) -> None:
+        """Take features [B, D] of inputs of the entries rows [B], or of several inputs each."""
         if self._values is None:
             self._values = np.full((self._num, features.shape[1]), self._start, self._dtype)
         self._combine.at(self._values, rows, features)
-        np.add.at(self._counts, rows, 1)
+        np.add.at(self._counts, rows, counts)
 
     def gather(self) -> FloatArray:
         """[n, D] over all ranks."""
@@ -226,15 +228,11 @@ class _Pool:
     def _join_ranks(self) -> None:
         touched = np.flatnonzero(self._counts)
         own = None if self._values is None else self._values[touched]
-        parts = gather_objects((touched, self._counts[touched], own))
+        parts = gather_objects((touched, own, self._counts[touched]))
         self._values, self._counts = None, np.zeros(self._num, np.int64)
-        for rows, counts, values in parts:
-            if values is None:
-                continue
-            if self._values is None:
-                self._values = np.full((self._num, values.shape[1]), self._start, self._dtype)
-            self._values[rows] = self._combine(self._values[rows], values)
-            self._counts[rows] += counts
+        for rows, values, counts in parts:
+            if values is not None:
+                self.add(rows, values, counts)
 
 
 @contextmanager

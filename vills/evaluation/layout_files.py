@@ -15,7 +15,6 @@ from vills.data.records import make_record_id
 from vills.evaluation.entries import TestData, build_entries
 
 TEST_SPLITS = ("query", "gallery")
-_AMBIGUOUS = -1
 
 Raw = RawImage | RawTracklet | RawVideo
 
@@ -126,16 +125,16 @@ def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
     A video of which several segments are rows is named by their ids (path#start-stop).
     """
     ids = {medium.raw.video_id for medium in media if isinstance(medium.raw, RawVideo)}
-    rows: dict[str, int] = {}
+    named: list[tuple[str, int]] = []
     for row, medium in enumerate(media):
         names: set[str] = set()
         if isinstance(medium.raw, RawVideo):
             names = {medium.raw.video_id, *({medium.raw.path} - ids)}
         elif medium.kind == "tracklet":
             names = {posixpath.dirname(name) for name in medium.names}
-        for name in names:
-            rows[name] = _AMBIGUOUS if name in rows else row
-    return {name: Found(row, -1) for name, row in rows.items() if name and row != _AMBIGUOUS}
+        named += [(name, row) for name in names]
+    counts = Counter(name for name, _ in named)
+    return {name: Found(row, -1) for name, row in named if name and counts[name] == 1}
 
 
 def _index_bare_names(paths: Iterable[str], media: Sequence[Medium]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def find_media(path: Path, *, tracklets: bool) -> list[Media]:
     for folder, frames in groupby(images, key=lambda file: file.parent):
         name = folder.name if folder == root else _name(folder, root)
         clips.append(Media(name, "tracklet", tuple(frames)))
-    return sorted(clips, key=lambda entry: entry.path)
+    return sorted(clips, key=lambda medium: medium.path)
 
 
 def load_pixels(file: Path) -> np.ndarray:
@@ -74,20 +74,20 @@ def explain(error: CorruptImageError, file: Path) -> str:
     return str(error).removeprefix(f"{file.name}: ")
 
 
-def read_frames(entry: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
+def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
     """Frames of a video or tracklet as a stream; what cannot be read is added to `bad`."""
-    if entry.kind == "tracklet":
-        for file in entry.files:
+    if medium.kind == "tracklet":
+        for file in medium.files:
             try:
                 yield load_pixels(file)
             except CorruptImageError as error:
-                bad.append((f"{entry.path}/{file.name}", explain(error, file)))
+                bad.append((f"{medium.path}/{file.name}", explain(error, file)))
         return
-    stream = VideoStream(entry.files[0], entry.path)
+    stream = VideoStream(medium.files[0], medium.path)
     for frame in stream:
         yield frame.image
     if stream.damage:
-        bad.append((entry.path, stream.damage))
+        bad.append((medium.path, stream.damage))
 
 
 def _list_files(folder: Path) -> list[Path]:

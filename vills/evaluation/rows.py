@@ -19,6 +19,7 @@ REFERENCE = "scratch"
 PREFIX = f"minus_{REFERENCE}_"
 """Beginning of the columns' names."""
 METRICS = ("mAP", "R-1")
+"""Scores with a difference, and shown with their interval; results.json has those of all R-k."""
 
 
 def average_rows(
@@ -71,7 +72,7 @@ def _average_splits(rows: Sequence[Row]) -> list[Row]:
     means = []
     for group in kinds.values():
         if len({row.get("split") for row in group}) > 1:
-            mean = average_rows(group, deviations=("mAP", "R-1"))
+            mean = average_rows(group, deviations=METRICS)
             head = {key: mean.pop(key) for key in ("row", "protocol", "title")}
             means.append({**head, "split": f"mean of {len(group)}", **mean})
     return means

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from vills.evaluation.rows import PREFIX, describe_differences
+from vills.evaluation.rows import METRICS, PREFIX, describe_differences
 
 Row = Mapping[str, object]
 
@@ -20,8 +20,6 @@ OURS = "finetuned"
 """Rows of this name, or whose name starts so, are the product's own."""
 SPREADS = ("_low", "_high", "_std")
 """Ends of the names of what stands beside a score, in its cell."""
-INTERVAL_COLUMNS = ("mAP", "R-1")
-"""Scores shown with their interval; results.json has those of all R-k."""
 COUNT_COLUMNS = (
     "queries",
     "valid_queries",
@@ -105,7 +103,7 @@ def format_score(column: str, row: Row) -> str:
         return text
     if isinstance(std, float):
         text += f" ± {format_cell(column, std)}"
-    if isinstance(low, float) and column in INTERVAL_COLUMNS:
+    if isinstance(low, float) and column in METRICS:
         text += f" [{format_cell(column, low)}, {format_cell(column, high)}]"
     return text
 
