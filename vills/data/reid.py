@@ -82,7 +82,7 @@ class ReidData:
         return int((~np.isin(self.query.column("pid"), self.gallery.column("pid"))).sum())
 
     def describe(self) -> str:
-        """One line of statistics, with everything that is unusual."""
+        """Write one line of statistics, with everything that is unusual."""
         parts = []
         for part in (*_PARTS, *(["val"] if self.val else [])):
             manifest: Manifest = getattr(self, part)
@@ -110,7 +110,7 @@ class ReidData:
 def load_reid_data(
     folder: Path, *, modality: str, split_id: int = 0, people: TrainingPeople = EVERYBODY
 ) -> ReidData:
-    """A split of a curated folder, with its training records of `modality`.
+    """Load a split of a curated folder, with its training records of `modality`.
 
     Query and gallery hold every kind of record: what a model is trained on must not change who is
     searched for.
@@ -161,7 +161,7 @@ def load_reid_data(
 
 
 def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
-    """A split of a curated folder with every kind of record in all three parts.
+    """Load a split of a curated folder with every kind of record in all three parts.
 
     Raises:
         ConfigError: if there is no such split, or query or gallery are empty.
@@ -172,7 +172,7 @@ def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
 def _draw_people(
     pids: np.ndarray, everybody: np.ndarray, train: np.ndarray, people: TrainingPeople
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Rows of who is held out, those of `train` that are learned, and how many are neither.
+    """Draw rows of who is held out and who of `train` is learned, and count who is neither.
 
     Who is held out is drawn from people of every kind of record, so that all modalities hold out
     the same ones.
@@ -185,7 +185,7 @@ def _draw_people(
 
 
 def _find_damage(report: Path) -> list[str]:
-    """Raw files that curation could not read: a query among them is missing from the scores."""
+    """Name raw files that curation could not read: a query among them lacks a score."""
     if not report.is_file():
         return []
     damaged = json.loads(report.read_text(encoding="utf-8"))["damaged"]
@@ -202,7 +202,7 @@ def _find_damage(report: Path) -> list[str]:
 def _split_by_people(
     manifest: Manifest, folder: Path, split_id: int
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Rows of train, query and gallery, and what is in none of them."""
+    """Find the rows of train, query and gallery, and what is in none of them."""
     split = manifest.column("split").astype(str)
     people = _load_people(folder / SPLITS_FILE, split_id, source=folder.name)
     if people is None:
@@ -221,7 +221,7 @@ def _split_by_people(
 
 
 def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[int]] | None:
-    """Pids of train and test in a split; None if the source has one split only.
+    """Load pids of train and test in a split; None if the source has one split only.
 
     Raises:
         ConfigError: if there is no such split, or the file is damaged.

@@ -90,7 +90,7 @@ def check_accuracy(*, data: ReidData, config: FinetuneConfig) -> None:
 
 
 def build_val_data(data: ReidData, *, protocol: Protocol) -> TestData:
-    """What `protocol` sees of the people who are held out of `data`.
+    """Build what `protocol` sees of the people who are held out of `data`.
 
     Every record asks and is searched: what has the person in the same camera is junk, the record
     itself with it, so that a person must be found in other cameras. Protocols that choose by camera
@@ -114,7 +114,7 @@ def build_val_data(data: ReidData, *, protocol: Protocol) -> TestData:
 
 
 def _tell_apart(manifest: Manifest) -> Manifest:
-    """The manifest with a camera of its own for each record of an unknown one."""
+    """Give each record of an unknown camera a camera of its own."""
     camids = manifest.column("camid")
     own = camids.max(initial=-1) + 1 + np.arange(len(camids))
     column = pa.array(np.where(camids < 0, own, camids), SCHEMA.field("camid").type)
@@ -127,7 +127,7 @@ def _build_scored(data: ReidData, protocol: Protocol) -> TestData:
 
 
 def _find_protocol(data: ReidData, config: FinetuneConfig) -> Protocol:
-    """That of the parameters; else image or video, by modality; mixed by what is searched."""
+    """Take that of the parameters; else image or video, by modality; mixed by what is searched."""
     if config.protocol:
         return PROTOCOLS[config.protocol]
     if config.modality != "mixed":

@@ -48,7 +48,7 @@ class ModelRow:
 
 
 def build_untrained(reference: ReidModel, *, seed: int) -> ReidModel:
-    """A model of the same architecture with fresh weights; the global RNG is left alone."""
+    """Build a model of the same architecture with fresh weights; leave the global RNG alone."""
     backbone = reference.backbone
     neck = "none" if reference.neck is None else "bnneck"
     with torch.random.fork_rng(devices=[]):
@@ -65,7 +65,7 @@ def build_baselines(
     load_pretrained: Callable[[], Backbone] | None = None,
     onnx_path: Path | None = None,
 ) -> list[ModelRow]:
-    """The rows of `config.baselines`, in that order.
+    """Build the rows of `config.baselines`, in that order.
 
     histogram: colour of six stripes. untrained: the architecture of the fine-tuned models, fresh
     weights. pretrained: the raw role tokens of a backbone, never fine-tuned. onnx: a published

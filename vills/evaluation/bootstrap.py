@@ -56,7 +56,7 @@ _NONE: IntArray = np.empty(0, dtype=np.int64)
 def compute_intervals(
     per_query: Mapping[str, FloatArray], *, pids: IntArray, num_resamples: int, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """Low and high end of each score's mean; all scores are taken from the same resamples.
+    """Compute the low and high end of each score's mean, all from the same resamples.
 
     Args:
         per_query: name -> score of every valid query, [V].
@@ -85,7 +85,7 @@ def compute_intervals(
 def draw_counts(
     rng: np.random.Generator, *, num_units: int, num_resamples: int
 ) -> Iterator[IntArray]:
-    """How often each unit is drawn, [b, P], in blocks of resamples: multinomial.
+    """Draw how often each unit counts, [b, P], in blocks of resamples: multinomial.
 
     One fewer is drawn than there are (but at least one), so that the spread is unbiased.
     """
@@ -99,7 +99,7 @@ def draw_counts(
 
 
 def compute_ends(resampled: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Ends of the middle 95 % of resamples [n, ...] along the first axis."""
+    """Compute the ends of the middle 95 % of resamples [n, ...] along the first axis."""
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return low, high
@@ -146,7 +146,7 @@ class Difference:
 
 
 def compute_difference(runs: Sequence[PairedRun], *, num_resamples: int, seed: int) -> Difference:
-    """Mean difference of paired runs, and its 95 % interval over people and runs.
+    """Compute the mean difference of paired runs, and its 95 % interval over people and runs.
 
     Args:
         runs: one for each seed and world, at least one.
@@ -207,12 +207,12 @@ class _World:
         )  # [R, K, P]
 
     def compute_mean(self) -> float:
-        """Mean over runs and parts; nothing is drawn."""
+        """Compute the mean over runs and parts; nothing is drawn."""
         everybody = np.ones((1, self.num_people), dtype=np.int64)
         return float(self._compute_runs(everybody).mean())
 
     def resample(self, num_resamples: int, *, seed: int, number: int) -> FloatArray:
-        """Means of n resamples, [n]."""
+        """Draw n resamples and return their means, [n]."""
         if self.num_people < 2:
             return np.full(num_resamples, np.nan)
         rng = sample_rng(seed, _PEOPLE, number)

@@ -38,7 +38,7 @@ class Entries:
     """Which frame of its tracklet each entry is (-1: the whole record); None if all are whole."""
 
     def __len__(self) -> int:
-        """Number of entries."""
+        """Return the number of entries."""
         return len(self.manifest)
 
     @property
@@ -75,20 +75,20 @@ class Entries:
         return Labels(pids, camids, clothes_ids)
 
     def take(self, rows: IntArray) -> "Entries":
-        """Some entries."""
+        """Return some entries."""
         positions = None if self.positions is None else self.positions[rows]
         return Entries(self.manifest.take(rows), self.reader, positions)
 
     def keep_people(self) -> "Entries":
-        """Those that can be searched for: no distractors, no junk."""
+        """Keep those that can be searched for: neither distractors nor junk."""
         return self.take(np.flatnonzero(find_people(self.labels.pids)))
 
     def drop_junk(self) -> "Entries":
-        """Those that can be found: people and distractors."""
+        """Keep those that can be found: people and distractors."""
         return self.take(np.flatnonzero(find_counted(self.labels.pids)))
 
     def join(self, other: "Entries") -> "Entries":
-        """These and others of the same folder, in record order again."""
+        """Join these and others of the same folder, in record order again."""
         folders = {entries.reader.folder for entries in (self, other) if entries.reader}
         assert len(folders) <= 1, "one reader serves one folder"
         assert self.positions is other.positions is None, "whole records only"
@@ -97,7 +97,7 @@ class Entries:
         return Entries(Manifest(table.sort_by("record_id")), self.reader or other.reader)
 
     def take_frames(self, *, mode: str, seed: int) -> "Entries":
-        """Each tracklet's first, middle or seeded random frame as an image of the same id.
+        """Take each tracklet's first, middle or seeded random frame as an image of the same id.
 
         Images stay as they are.
         """
@@ -134,7 +134,7 @@ class TestData:
 
 
 def build_entries(table: pa.Table) -> Entries:
-    """Entries without pixels, for features that someone else has computed.
+    """Build entries without pixels, for features that someone else has computed.
 
     Args:
         table: columns record_id (any unique text, such as a path), kind (image or tracklet), pid,
@@ -174,13 +174,13 @@ def build_entries(table: pa.Table) -> Entries:
 
 
 def build_test_data(data: ReidData, *, split: int | None = None) -> TestData:
-    """What protocols see of a loaded data set."""
+    """Build what protocols see of a loaded data set."""
     query, gallery = (Entries(manifest, data.reader) for manifest in (data.query, data.gallery))
     return TestData(query, gallery, data.templates, split, data.left_out)
 
 
 def load_test_sets(folder: Path, *, split_ids: Sequence[int]) -> dict[int, TestData]:
-    """Split id -> query and gallery of all kinds of records; a data set of one split has 0 alone.
+    """Load query and gallery of all kinds by split id; a data set of one split has 0 alone.
 
     Raises:
         ConfigError: a split does not exist.
@@ -233,7 +233,7 @@ def _draw_frame(record_id: str, num_frames: int, seed: int) -> int:
 
 
 def _keep_frames(manifest: Manifest, positions: IntArray) -> Manifest:
-    """The manifest with frame positions[i] alone of row i."""
+    """Keep frame positions[i] alone of row i."""
     table = manifest.table
     num = len(manifest)
     starts = np.concatenate([[0], np.cumsum(manifest.column("num_frames"), dtype=np.int64)])

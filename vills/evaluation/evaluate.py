@@ -105,7 +105,7 @@ def evaluate_dataset(
 
 
 def build_settings(config: EvaluateConfig) -> ProtocolSettings:
-    """What protocols take of the parameters."""
+    """Take what protocols need of the parameters."""
 
     def own(value: str) -> str | None:
         return None if value == AS_PROTOCOL else value
@@ -139,7 +139,7 @@ class _Scorer:
     progress: Progress | None
 
     def score(self, row: ModelRow) -> list[Row]:
-        """Rows per protocol and split, which share the model's features; finished ones are read."""
+        """Score per protocol and split, which share the model's features; read finished rows."""
         split_ids = [split for split in self.splits if not row.splits or split in row.splits]
         label = row.name
 
@@ -190,7 +190,7 @@ class _Scorer:
     def _build_cache(
         self, row: ModelRow, model: Model, split_ids: Sequence[int], advance: Advance
     ) -> FeatureCache:
-        """Features of baselines are cheap to compute again, and nobody needs their files."""
+        """Build the cache; baselines leave no files: they are cheap, and nobody needs them."""
         tests = [self.splits[split] for split in split_ids]
         name = make_slug(row.name) + "".join(f"-split{split}" for split in row.splits)
         return FeatureCache(
@@ -215,6 +215,6 @@ class _Scorer:
 
 
 def _fit_choices(row: Row, model: Model) -> Row:
-    """A row that names no neck where the model has none."""
+    """Name no neck where the model has none."""
     has_neck = isinstance(model, ReidModel) and model.neck is not None
     return row if has_neck else {**row, "neck": NO_CHOICE}

@@ -45,7 +45,7 @@ class ExternalReport:
     """What the reader of the layout passed over or found odd, and which features were missing."""
 
     def format(self) -> str:
-        """Lines for the terminal."""
+        """Return lines for the terminal."""
         lines = [f"{self.num_features:,} features in the file"]
         if self.unknown:
             lines.append(
@@ -89,7 +89,7 @@ class _Asker:
         return len(self.query) < self.num_queries and len(self.gallery) < self.num_gallery
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """Features; NaN, or zeros that are never ranked, for what has none.
+        """Return features; NaN, or zeros that are never ranked, for what has none.
 
         Raises:
             MissingFeatureError: at a gallery, when both sides are known and nothing is ranked yet.
@@ -182,7 +182,7 @@ def save_report(path: Path, report: ExternalReport) -> None:
 
 
 def _note_zeros(table: FeatureTable) -> list[str]:
-    """What has no direction is at the same cosine distance from everything."""
+    """Note features without a direction: they are equally far (cosine) from everything."""
     rows = np.flatnonzero(~table.features.any(axis=1))
     names = list_names([table.name(int(row)) for row in rows])
     return [f"{len(rows):,} features are nothing but zeros: {names}"] if len(rows) else []
@@ -195,7 +195,7 @@ def _score(
     settings: ProtocolSettings,
     allow_missing: bool,
 ) -> tuple[ProtocolResult, str]:
-    """The result, and a line on what was missing."""
+    """Return the result, and a line on what was missing."""
     data = files.data
     model.num_pooled = 0
     asker = _Asker(data, model, takes_nan=protocol.name == SIGSET)
@@ -225,13 +225,13 @@ def _score(
 
 
 def _drop(entries: Entries, asker: _Asker) -> Entries:
-    """Entries but those without a feature."""
+    """Drop the entries without a feature."""
     gone = {name for name, _ in (*asker.query, *asker.gallery)}
     return entries.take(np.flatnonzero([name not in gone for name in entries.ids]))
 
 
 def _count_misses(row: Row, num: int) -> Row:
-    """Scores with `num` more queries that find nothing; intervals, which do not know them, go."""
+    """Count `num` more queries that find nothing; intervals, which do not know them, go."""
     valid, queries = row.get("valid_queries"), row.get("queries")
     if not num or not isinstance(valid, int) or not isinstance(queries, int):
         return row
@@ -245,7 +245,7 @@ def _count_misses(row: Row, num: int) -> Row:
 
 
 def _describe_missing(protocol: Protocol, asker: _Asker, files: LayoutFiles) -> str:
-    """Which entries have no feature; empty if all have."""
+    """Say which entries have no feature; empty if all have."""
     num = len(asker.query) + len(asker.gallery)
     if not num:
         return ""

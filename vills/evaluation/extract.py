@@ -48,7 +48,7 @@ class ExtractReport:
     """(path, reason) of every file that was skipped, or whose end was."""
 
     def format(self) -> str:
-        """Lines for the terminal."""
+        """Return lines for the terminal."""
         lines = [f"{self.num_images} images and {self.num_videos} videos described"]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
         return "\n".join(lines)
@@ -124,7 +124,7 @@ class _Describer:
     report: ExtractReport
 
     def describe(self, media: list[Media]) -> Iterator[dict[str, object]]:
-        """Rows of what can be read: images in batches, videos one by one."""
+        """Describe what can be read: images in batches, videos one by one."""
         batch: list[tuple[Media, np.ndarray]] = []
         images = [medium for medium in media if medium.kind == "image"]
         for number, medium in enumerate(images, start=1):
@@ -155,7 +155,7 @@ class _Describer:
 
     @torch.inference_mode()
     def _describe_video(self, frames: list[np.ndarray]) -> Tensor:
-        """[L, D] mean over the clips."""
+        """Return the mean [L, D] over the clips."""
         clips = spread_clips(len(frames), self.num_frames)  # [C, T]
         step = max(1, self.batch_size // self.num_frames)
         total = torch.zeros(())
@@ -167,7 +167,7 @@ class _Describer:
         return total / len(clips)
 
     def _hold_frames(self, medium: Media) -> list[np.ndarray]:
-        """Resized frames; every s-th with s doubled whenever there would be too many."""
+        """Hold resized frames; every s-th, with s doubled whenever there would be too many."""
         frames: list[np.ndarray] = []
         stride = 1
         for number, pixels in enumerate(read_frames(medium, self.report.bad)):
@@ -183,7 +183,7 @@ class _Describer:
         return resize(pixels, height=height, width=width)
 
     def _to_tensor(self, frames: list[np.ndarray]) -> Tensor:
-        """uint8 pictures [H, W, 3] -> normalised [B, 3, H, W]."""
+        """Turn uint8 pictures [H, W, 3] into a normalised [B, 3, H, W]."""
         device = next(self.backbone.parameters()).device
         pixels = torch.from_numpy(np.stack(frames)).to(device)
         return ((pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD).contiguous()
@@ -191,7 +191,7 @@ class _Describer:
     def _build_row(
         self, medium: Media, num_frames: int, roles: Tensor, modality: str
     ) -> dict[str, object]:
-        """Tokens [L, D] by role; a role that was not trained, or needs time, is None."""
+        """Name tokens [L, D] by role; a role that was not trained, or needs time, is None."""
         trained = self.backbone.get_roles(modality)
         all_roles = {"coarse": COARSE, **AREA_ROLES, "temporal": TEMPORAL}
         feature = self.backbone.compute_feature(roles[None], modality=modality)[0].numpy()
@@ -259,7 +259,7 @@ class TokenWriter:
 
 
 def _stack(values: Sequence[object]) -> np.ndarray:
-    """Vectors of several widths, or None, as rows that end in NaN; [n, 0] if all are None."""
+    """Stack vectors of several widths, or None, as rows that end in NaN; [n, 0] if all are None."""
     vectors = [np.zeros(0, np.float32) if value is None else np.asarray(value) for value in values]
     stacked = np.full((len(vectors), max(map(len, vectors), default=0)), np.nan, np.float32)
     for row, vector in zip(stacked, vectors, strict=True):

@@ -53,7 +53,7 @@ class FeatureCache:
         self._features: dict[tuple[int, FeatureChoice], FloatArray] = {}
 
     def __call__(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """Features [n, D] of entries of any kind, fit to be compared with `choice.modalities`."""
+        """Return features [n, D] of any entries, to be compared with `choice.modalities`."""
         kinds = entries.kinds
         parts = {kind: np.flatnonzero(kinds == kind) for kind in sorted(set(kinds.tolist()))}
         features = [
@@ -102,7 +102,7 @@ class FeatureCache:
 
 
 def build_pools(tests: Sequence[TestData], *, query_frame: str, seed: int) -> list[Entries]:
-    """What protocols can ask for: all images, all tracklets, the frames of query tracklets.
+    """Build what protocols can ask for: all images, all tracklets, frames of query tracklets.
 
     Args:
         tests: splits of one data set; a record that several have is there once.
@@ -117,7 +117,7 @@ def build_pools(tests: Sequence[TestData], *, query_frame: str, seed: int) -> li
 
 
 def _join(parts: Sequence[Entries]) -> Entries:
-    """Each record once."""
+    """Join parts so that each record is there once."""
     joined = parts[0]
     for part in parts[1:]:
         known = set(joined.ids)
@@ -131,7 +131,7 @@ def _take_kind(entries: Entries, kind: str) -> Entries:
 
 
 def name_choice(choice: FeatureChoice) -> str:
-    """A choice as part of a file name: after-neck_flip_mean."""
+    """Name a choice as part of a file name: after-neck_flip_mean."""
     parts = [f"{choice.neck}-neck", *(["flip"] if choice.flip else []), choice.pooling]
     return "_".join([*parts, *(["-".join(choice.roles)] if choice.roles else [])])
 

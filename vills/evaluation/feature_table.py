@@ -46,7 +46,7 @@ class FeatureTable:
     """[n] place in the tracklet, from 0; WHOLE: all of it. None: the file does not say."""
 
     def name(self, row: int) -> str:
-        """A row as a message names it."""
+        """Name a row for a message."""
         frame = WHOLE if self.frames is None else int(self.frames[row])
         return self.paths[row] if frame == WHOLE else f"{self.paths[row]} frame {frame}"
 
@@ -85,7 +85,7 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
 
 
 def list_names(names: Sequence[str]) -> str:
-    """The first names, and how many there are beside them."""
+    """List the first names, and how many there are beside them."""
     more = len(names) - NUM_NAMED
     return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -206,7 +206,7 @@ def _refuse_type(file: str, name: str, found: str, allowed: str) -> FeatureFileE
 
 
 def _clean(name: str, file: str) -> str:
-    """A path as the data set's own are written."""
+    """Write a path as the data set's own are written."""
     absolute = name.startswith(("/", "\\")) or name[1:3] in (":\\", ":/")
     clean = posixpath.normpath(name) if name else ""
     if absolute or clean in ("", ".", "..") or clean.startswith("../"):

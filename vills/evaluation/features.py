@@ -64,7 +64,7 @@ class NetworkFeatures:
     """Told how far this rank is."""
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """[n, D], pooled over each entry's inputs; ranks share the batches and all get all.
+        """Compute [n, D], pooled over each entry's inputs; ranks share the batches, all get all.
 
         The entries are images alone, or tracklets alone.
 
@@ -98,7 +98,7 @@ class NetworkFeatures:
         return pool.gather()
 
     def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
-        """A backbone's roles that all modalities have; a fine-tuned model has one space."""
+        """Keep a backbone's roles that all modalities have; a fine-tuned model has one space."""
         if isinstance(self.network, ReidModel):
             return features
         widths = [
@@ -114,7 +114,7 @@ class NetworkFeatures:
         return "temporal" in self.network.get_roles("video")
 
     def _forward(self, inputs: Tensor, choice: FeatureChoice) -> Tensor:
-        """[B, D] of [B, 3, H, W] or [B, T, 3, H, W]."""
+        """Compute [B, D] of [B, 3, H, W] or [B, T, 3, H, W]."""
         feature = self._describe(inputs, choice)
         if choice.flip:
             feature = feature + self._describe(inputs.flip(-1), choice)
@@ -130,7 +130,7 @@ class NetworkFeatures:
         return tokens[:, self._pick_roles("image", choice)].flatten(1)
 
     def _pick_roles(self, modality: str, choice: FeatureChoice) -> list[int]:
-        """Token indices of a backbone's roles; those that images lack come last."""
+        """Pick token indices of a backbone's roles; those that images lack come last."""
         assert isinstance(self.network, Backbone)
         roles = self.network.get_roles(modality)
         picked = [
@@ -158,7 +158,7 @@ class PixelFeatures:
     """Told how far this rank is."""
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """[n, D]; ranks share the entries and all get all.
+        """Compute [n, D]; ranks share the entries and all get all.
 
         Raises:
             DamagedRecordError: a record cannot be read.
@@ -179,7 +179,7 @@ class PixelFeatures:
         return pool.gather()
 
     def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
-        """All of it: an image and a tracklet are described alike."""
+        """Keep all of it: an image and a tracklet are described alike."""
         return features
 
     def _describe(self, crop: NDArray[np.uint8], choice: FeatureChoice) -> FloatArray:
@@ -216,7 +216,7 @@ class _Pool:
         np.add.at(self._counts, rows, counts)
 
     def gather(self) -> FloatArray:
-        """[n, D] over all ranks."""
+        """Return [n, D] over all ranks."""
         if get_world_size() > 1:
             self._join_ranks()
         if self._values is None:
@@ -237,7 +237,7 @@ class _Pool:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards the network is in the mode that it was in."""
+    """Set eval mode without gradients; afterwards the network is in the mode that it was in."""
     training = network.training
     network.eval()
     try:

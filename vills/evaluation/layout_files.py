@@ -102,7 +102,7 @@ class LayoutFiles:
         return TestData(counted, gallery, self._templates, self._split_id, notes)
 
     def find(self, path: str) -> Found | None:
-        """What a path below the root means; a unique file name alone is enough.
+        """Find what a path below the root means; a unique file name alone is enough.
 
         A level of folders that the data set has above all its files may be left out.
         """
@@ -112,7 +112,7 @@ class LayoutFiles:
         return next((self._found[name] for name in candidates if name in self._found), None)
 
     def name(self, row: int, position: int = -1) -> str:
-        """A medium, or one of its frames, as a message names it."""
+        """Name a medium, or one of its frames, for a message."""
         medium = self.media[row]
         if isinstance(medium.raw, RawVideo):
             return medium.raw.video_id
@@ -120,7 +120,7 @@ class LayoutFiles:
 
 
 def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
-    """Video -> its row; folder -> the one tracklet whose frames it holds.
+    """Find videos, and folders that hold the frames of one tracklet alone, by path.
 
     A video of which several segments are rows is named by their ids (path#start-stop).
     """
@@ -138,14 +138,14 @@ def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
 
 
 def _index_bare_names(paths: Iterable[str], media: Sequence[Medium]) -> dict[str, str]:
-    """File name -> path, where no other file of the data set (train's too) is named so."""
+    """Find paths by file name, where no other file of the data set (train's too) is named so."""
     counts = Counter(posixpath.basename(name) for medium in media for name in medium.names)
     found = ((posixpath.basename(path), path) for path in paths)
     return {base: path for base, path in found if counts[base] == 1}
 
 
 def _list_prefixes(media: Sequence[Medium]) -> list[str]:
-    """Folders that hold all of the test rows, outermost first."""
+    """List the folders that hold all of the test rows, outermost first."""
     shared = posixpath.commonpath([posixpath.dirname(medium.names[0]) for medium in media])
     parts = shared.split("/") if shared else []
     return ["/".join(parts[: i + 1]) for i in range(len(parts))]
@@ -160,7 +160,7 @@ def _iterate_media(layout: Layout, assign: Callable[[Raw], str]) -> Iterator[Med
 
 
 def _find_assignment(layout: Layout, split_id: int) -> Callable[[Raw], str]:
-    """Which split a row belongs to: its own, unless the official split by people says otherwise.
+    """Find how a row gets its split: its own, unless the official split by people decides.
 
     Of a split by people camera 0 is searched from, the others are searched.
     """
@@ -201,7 +201,7 @@ def _build_table(media: Sequence[Medium]) -> pa.Table:
 
 
 def _build_templates(layout: Layout, media: Sequence[Medium]) -> pa.Table | None:
-    """Templates by the ids of their members, as curation writes them."""
+    """Build templates by the ids of their members, as curation writes them."""
     if not layout.entries:
         return None
     ids: dict[str, str] = {}

@@ -63,7 +63,7 @@ class MatchedFeatures:
         """Whether tracklets have a row per frame."""
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """[n, D] features; what has none is a row of NaN."""
+        """Return features [n, D]; what has none is a row of NaN."""
         features = np.full((len(entries), self._table.features.shape[1]), np.nan, np.float32)
         for place, (record_id, position) in enumerate(entries.keys):
             rows = self._find_rows(self._numbers[record_id], position)
@@ -93,7 +93,7 @@ class MatchedFeatures:
         return FeatureFileError(f"{self._table.name(row)} {reason}. What to do: correct the file.")
 
     def _find_rows(self, number: int, position: int) -> list[int]:
-        """Rows whose pooled features are that of an entry; none if any is missing."""
+        """Find the rows whose pooled features are that of an entry; none if any is missing."""
         medium, own = self._media[number], self._rows[number]
         num = len(medium.names)
         if position >= 0:

@@ -27,7 +27,7 @@ class Media:
 
 
 def find_media(path: Path, *, tracklets: bool) -> list[Media]:
-    """What lies at `path`: images first, then videos and tracklets, each in order of their paths.
+    """Find what lies at `path`: images, then videos and tracklets, each in order of paths.
 
     Hidden files and other suffixes are passed over.
 
@@ -57,7 +57,7 @@ def find_media(path: Path, *, tracklets: bool) -> list[Media]:
 
 
 def load_pixels(file: Path) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of an image file.
+    """Load RGB uint8 [H, W, 3] of an image file.
 
     Raises:
         CorruptImageError: not a complete image, or not readable.
@@ -70,12 +70,12 @@ def load_pixels(file: Path) -> np.ndarray:
 
 
 def explain(error: CorruptImageError, file: Path) -> str:
-    """The reason alone: reports name the file by its whole path."""
+    """Return the reason alone: reports name the file by its whole path."""
     return str(error).removeprefix(f"{file.name}: ")
 
 
 def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
-    """Frames of a video or tracklet as a stream; what cannot be read is added to `bad`."""
+    """Read frames of a video or tracklet as a stream; add what cannot be read to `bad`."""
     if medium.kind == "tracklet":
         for file in medium.files:
             try:
@@ -91,7 +91,7 @@ def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarra
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """Visible files at any depth, folder by folder, so that frames of a tracklet stand together."""
+    """List visible files at any depth by folder, so that frames of a tracklet stand together."""
     files = [
         file
         for file in folder.rglob("*")

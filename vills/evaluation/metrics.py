@@ -63,7 +63,7 @@ class RetrievalScores:
     """Score (mAP, R-1, ...) -> its 95 % confidence interval; empty unless resampled."""
 
     def build_row(self) -> dict[str, float | int]:
-        """Plain numbers in the order of a table: mAP, R-k, each with its interval, mINP, counts."""
+        """Build the columns of a table in order: mAP, R-k, each with its interval, mINP, counts."""
         row: dict[str, float | int] = {}
         scores = {"mAP": self.mean_ap, **{f"R-{rank}": share for rank, share in self.cmc.items()}}
         for name, score in scores.items():
@@ -78,7 +78,7 @@ class RetrievalScores:
 
 
 def compute_average_precision(hit_ranks: IntArray, *, kind: str = "step") -> float:
-    """Area under the precision-recall curve of one query.
+    """Compute the area under the precision-recall curve of one query.
 
     step (torchreid, fast-reid): mean of i / R_i over the matches i = 1..P. trapezoid (the MATLAB
     of Market-1501 and MARS): mean of (i / R_i + (i - 1) / (R_i - 1)) / 2, where the precision
@@ -113,7 +113,7 @@ def compute_scores(
     num_resamples: int = 0,
     seed: int = 0,
 ) -> RetrievalScores:
-    """Mean scores over the valid queries.
+    """Compute mean scores over the valid queries.
 
     A rank beyond the gallery (R-20 of a gallery of 10) is no error, as in peers whose CMC is then
     too short: it is the share of queries found at all, 1.0.
@@ -174,7 +174,7 @@ class VerificationScores:
 def compute_tar_at_far(
     genuine: Scores, impostor: Scores, fars: Sequence[float]
 ) -> VerificationScores:
-    """True accept rate at each false accept rate.
+    """Compute the true accept rate at each false accept rate.
 
     Args:
         genuine: scores of pairs of the same person, any shape; NaN is a pair without a score.

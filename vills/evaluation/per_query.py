@@ -68,7 +68,7 @@ class RunPair:
 
 
 def build_per_query(result: ProtocolResult, *, name: str) -> pa.Table:
-    """Lines of one model under one protocol, on one split."""
+    """Build the lines of one model under one protocol, on one split."""
     tables = [SCHEMA.empty_table()]
     for row, queries in zip(result.rows, result.queries, strict=True):
         if queries is None:
@@ -90,7 +90,7 @@ def build_per_query(result: ProtocolResult, *, name: str) -> pa.Table:
 
 
 def load_per_query(folder: Path) -> pa.Table:
-    """The table of an evaluate out.
+    """Load the table of an evaluate out.
 
     Raises:
         PairingError: the out has none.
@@ -154,7 +154,7 @@ def load_pair(
     other: str = "scratch",
     other_folder: Path | None = None,
 ) -> RunPair:
-    """Two models of one run, without re-ranking, over all splits and galleries.
+    """Load two models of one run, without re-ranking, over all splits and galleries.
 
     Args:
         folder: evaluate out, artifacts/evaluate/<data set>.
@@ -177,7 +177,7 @@ def load_pair(
 
 
 def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
-    """The difference per query; splits and galleries are parts of the run.
+    """Subtract query by query; splits and galleries are parts of the run.
 
     Raises:
         PairingError: an unknown metric, or other queries.
@@ -208,7 +208,7 @@ def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
 def pool_differences(
     pairs: Sequence[RunPair], *, metric: str = "mAP", num_resamples: int = 2000, seed: int = 0
 ) -> Difference:
-    """The difference over several runs, with its 95 % interval over people and runs.
+    """Compute the difference over several runs, with its 95 % interval over people and runs.
 
     Args:
         pairs: one per seed and world.
@@ -235,7 +235,7 @@ def add_differences(
     num_resamples: int,
     seed: int,
 ) -> list[Row]:
-    """Rows whose models are in `table` with their difference to scratch, if it is there too.
+    """Add to rows whose models are in `table` their difference to scratch, if it is there too.
 
     The row of a mean over splits or galleries has the mean difference: people are drawn once for
     all of them.

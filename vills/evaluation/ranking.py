@@ -52,11 +52,11 @@ class Labels:
             )
 
     def __len__(self) -> int:
-        """Number of entries."""
+        """Return the number of entries."""
         return len(self.pids)
 
     def take(self, rows: slice | IntArray) -> "Labels":
-        """Labels of some entries."""
+        """Return labels of some entries."""
         return Labels(self.pids[rows], self.camids[rows], self.clothes_ids[rows])
 
 
@@ -68,7 +68,7 @@ Entries of pid -1 are junk under every rule.
 
 
 def find_same_camera(query: Labels, gallery: Labels) -> BoolArray:
-    """The Market-1501 rule: a person seen again by the same camera is junk.
+    """Find junk by the Market-1501 rule: a person seen again by the same camera.
 
     It removes a query that stands in the gallery too. An unknown camera equals no other.
     """
@@ -77,17 +77,17 @@ def find_same_camera(query: Labels, gallery: Labels) -> BoolArray:
 
 
 def ltcc_cloth_changing(query: Labels, gallery: Labels) -> BoolArray:
-    """Junk: same camera, or same clothes (CAL: `evaluate_with_clothes`, mode CC)."""
+    """Find junk: same camera, or same clothes (CAL: `evaluate_with_clothes`, mode CC)."""
     return find_same_camera(query, gallery) | _find_same_clothes(query, gallery)
 
 
 def ltcc_same_clothes(query: Labels, gallery: Labels) -> BoolArray:
-    """Junk: same camera, or other clothes (CAL: `evaluate_with_clothes`, mode SC)."""
+    """Find junk: same camera, or other clothes (CAL: `evaluate_with_clothes`, mode SC)."""
     return find_same_camera(query, gallery) | ~_find_same_clothes(query, gallery)
 
 
 def no_junk(query: Labels, gallery: Labels) -> BoolArray:
-    """All images of the person are true matches."""
+    """Find no junk: all images of the person are true matches."""
     return np.zeros(len(gallery), dtype=np.bool_)
 
 
@@ -171,7 +171,7 @@ def rank_gallery(
 
 
 def _group_by_pid(pids: IntArray) -> dict[int, IntArray]:
-    """Gallery rows of each person, ascending."""
+    """List the gallery rows of each person, ascending."""
     order = np.argsort(pids, kind="stable")
     people, starts = np.unique(pids[order], return_index=True)
     return dict(zip(people.tolist(), np.split(order, starts[1:]), strict=True))
@@ -190,7 +190,7 @@ class _Ranker:
     def rank_block(
         self, distance: Distance, start: int, stop: int
     ) -> Iterator[tuple[int, IntArray | None, RankedList | None]]:
-        """Queries start..stop-1: ranks of true matches (None: a distance is NaN), top if wanted."""
+        """Rank for queries start..stop-1: ranks (None: a distance is NaN), top if wanted."""
         distances = np.ascontiguousarray(distance.compute_block(start, stop))  # [Qb, G]
         nearer = np.empty(len(self.gallery), dtype=np.bool_)
         for number, row in enumerate(distances, start):
@@ -202,7 +202,7 @@ class _Ranker:
             yield number, ranks, _list_top(row, right, junk, self.top_k) if self.top_k else None
 
     def _judge(self, number: int) -> tuple[IntArray, IntArray]:
-        """Gallery rows of one query's true matches, and of its junk; both ascending."""
+        """Find gallery rows of one query's true matches, and of its junk; both ascending."""
         bad = self.groups.get(JUNK_PID, _NONE)
         query = self.query.take(slice(number, number + 1))
         if not find_people(query.pids)[0]:
@@ -216,7 +216,7 @@ class _Ranker:
 def _compute_ranks(
     row: DistanceBlock, right: IntArray, junk: IntArray, nearer: BoolArray
 ) -> IntArray:
-    """Ranks [P] of the true matches, ascending.
+    """Compute the ranks [P] of the true matches, ascending.
 
     Args:
         row: distances of one query, [G].
@@ -233,7 +233,7 @@ def _compute_ranks(
 
 
 def _count_before(row: DistanceBlock, right: IntArray, nearer: BoolArray) -> IntArray:
-    """How many entries, junk included, stand before each true match, [P]."""
+    """Count the entries, junk included, that stand before each true match, [P]."""
     counts = np.empty(len(right), dtype=np.int64)
     if len(right) > MAX_COUNTED:
         places = np.empty(len(row), dtype=np.int64)

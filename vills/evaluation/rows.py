@@ -25,7 +25,7 @@ METRICS = ("mAP", "R-1")
 def average_rows(
     rows: Sequence[Mapping[str, Cell]], *, deviations: Sequence[str] = ()
 ) -> dict[str, Cell]:
-    """One row for several of the same columns.
+    """Average several rows of the same columns to one.
 
     A share becomes the mean of the rows' (NaN if one is, None if one has none); what is no share
     stays where all rows agree and is left out where they do not; so are intervals, which are of
@@ -51,7 +51,7 @@ def average_rows(
 
 
 def arrange_rows(rows: Sequence[Row], *, names: Sequence[str]) -> list[Row]:
-    """By model, then protocol; where splits were scored, their mean and deviation after them."""
+    """Order by model, then protocol; after the splits follow their mean and deviation."""
     order = {name: number for number, name in reversed(list(enumerate(names)))}
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -65,7 +65,7 @@ def arrange_rows(rows: Sequence[Row], *, names: Sequence[str]) -> list[Row]:
 
 
 def _average_splits(rows: Sequence[Row]) -> list[Row]:
-    """A row per kind of score (re-ranked or not, each gallery) over all splits."""
+    """Average over all splits: a row per kind of score (re-ranked or not, each gallery)."""
     kinds: dict[tuple[object, object], list[Row]] = {}
     for row in rows:
         kinds.setdefault((row.get("rerank"), row.get("gallery_group")), []).append(row)
@@ -79,7 +79,7 @@ def _average_splits(rows: Sequence[Row]) -> list[Row]:
 
 
 def name_families(groups: Sequence[str]) -> dict[str, list[str]]:
-    """Galleries that are averaged, by the name of their mean.
+    """Group galleries that are averaged, by the name of their mean.
 
     gallery_1 and gallery_2 are one family, blended_gallery_1 and ... another; one alone has none.
     """
@@ -94,7 +94,7 @@ def name_families(groups: Sequence[str]) -> dict[str, list[str]]:
 
 
 def describe_differences(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """A line per row of one table that has a difference, whichever way it points.
+    """Write a line per row of one table that has a difference, whichever way it points.
 
     finetuned minus scratch, paired over 60 people: mAP +5.1 [3.2, 7.0], R-1 +0.4 [-1.0, 1.9] (holds
     0).
@@ -118,7 +118,7 @@ def describe_differences(rows: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def format_difference(value: float, low: float | None, high: float | None) -> str:
-    """Percentage points: +5.1 [3.2, 7.0]; says so if scratch is better, or may be."""
+    """Format percentage points: +5.1 [3.2, 7.0]; say so if scratch is better, or may be."""
     text = f"{_round(value):+.1f}"
     if low is None or high is None:
         return f"{text} (no interval)"

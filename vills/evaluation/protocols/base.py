@@ -99,7 +99,7 @@ class Choices:
     """The overrides that differ from the protocol's own, in words for the title."""
 
     def build_row(self) -> Row:
-        """Columns of a table."""
+        """Return the columns of a table."""
         return {
             "ap": self.average_precision,
             "distance": self.distance,
@@ -141,7 +141,7 @@ class ProtocolResult:
     """What each valid query found, row by row; none of a row that is the mean of others."""
 
     def build_rows(self, name: str) -> list[Row]:
-        """Rows of results.json for the model `name`; a score that does not exist is None."""
+        """Build rows of results.json for the model `name`; a score that does not exist is None."""
         split: Row = {} if self.split is None else {"split": self.split}
         rows: list[Row] = []
         for row in self.rows:
@@ -206,7 +206,7 @@ class Protocol(ABC):
         """
 
     def resolve(self, settings: ProtocolSettings) -> Choices:
-        """The protocol's choices where the settings leave them to it."""
+        """Take the protocol's own choices where the settings leave them to it."""
         feature = replace(
             self.feature,
             roles=tuple(settings.roles) or self.feature.roles,
@@ -233,7 +233,7 @@ class Protocol(ABC):
         )
 
     def build_title(self, *choices: str) -> str:
-        """The full name with what was chosen."""
+        """Build the full name with what was chosen."""
         return ", ".join((self.title, *choices))
 
 

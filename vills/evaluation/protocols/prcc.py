@@ -45,7 +45,7 @@ class SingleShotProtocol(RetrievalProtocol):
         rerank: bool,
         top_k: int,
     ) -> Scored:
-        """Mean and deviation over the draws; the lists are those of the first."""
+        """Score each draw; return mean and deviation, and the lists of the first."""
         found: list[Scored] = []
         lists: list[RankedList] = []
         # no interval over people: what varies here is the gallery
@@ -65,7 +65,7 @@ class SingleShotProtocol(RetrievalProtocol):
 
 
 def _average_queries(draws: Sequence[QueryScores]) -> QueryScores:
-    """What each query found on average; every draw has every person, so all have the same."""
+    """Average what each query found; every draw has every person, so all have the same."""
     first = draws[0]
     assert all(np.array_equal(draw.rows, first.rows) for draw in draws)
     return replace(
@@ -76,7 +76,7 @@ def _average_queries(draws: Sequence[QueryScores]) -> QueryScores:
 
 
 def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
-    """Rows of a gallery with one image of each person, int64, ascending; distractors all stay.
+    """Draw rows of a gallery, ascending: one image of each person; distractors all stay.
 
     Every person has a generator of its own and draws from the sorted record ids: neither the order
     of files nor other people change what is drawn (CAL's replacement loop depends on both).
@@ -92,7 +92,7 @@ def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
 
 
 def build_protocol(name: str, *, single_shot: bool, same_clothes: bool) -> RetrievalProtocol:
-    """One of the four: two queries, two galleries."""
+    """Build one of the four: two queries, two galleries."""
     clothes = "same clothes" if same_clothes else "cloth-changing"
     query = "B: same clothes as in A" if same_clothes else "C: other clothes than in A"
     kind = SingleShotProtocol if single_shot else RetrievalProtocol

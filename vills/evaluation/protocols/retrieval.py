@@ -103,7 +103,7 @@ class RetrievalProtocol(Protocol):
         self.select(data, settings)
 
     def select(self, data: TestData, settings: ProtocolSettings) -> Selection:
-        """Query and gallery of this protocol.
+        """Choose query and gallery of this protocol.
 
         Raises:
             ProtocolError: the data lack a modality, a camera or outfits that it needs.
@@ -213,7 +213,7 @@ class RetrievalProtocol(Protocol):
 
 
 def describe(compute_features: ComputeFeatures, selection: Selection, choices: Choices) -> Features:
-    """Features of query and gallery that can be compared.
+    """Compute features of query and gallery that can be compared.
 
     Raises:
         ProtocolError: not finite, or of different size.
@@ -233,7 +233,7 @@ def describe(compute_features: ComputeFeatures, selection: Selection, choices: C
 def take_gallery(
     selection: Selection, features: Features, rows: np.ndarray
 ) -> tuple[Selection, Features]:
-    """Both with some gallery entries alone."""
+    """Keep some gallery entries alone in both."""
     chosen = replace(selection, gallery=selection.gallery.take(rows))
     return chosen, Features(features.query, features.gallery[rows])
 

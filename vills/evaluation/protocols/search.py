@@ -29,7 +29,7 @@ def compute_checked(
     part: str,
     allow_missing: bool = False,
 ) -> FloatArray:
-    """Features [n, D] of `entries` that a ranking can trust.
+    """Compute features [n, D] of `entries` that a ranking can trust.
 
     Args:
         compute_features: the model.
@@ -70,7 +70,7 @@ def build_distance(
     settings: ProtocolSettings,
     rerank: bool,
 ) -> Distance:
-    """Distances from queries [Q, D] to a gallery [G, D], re-ranked if asked for."""
+    """Build distances from queries [Q, D] to a gallery [G, D], re-ranked if asked for."""
     if rerank:
         return rerank_distances(
             query, gallery, block_size=settings.block_size, metric=choices.distance

@@ -52,7 +52,7 @@ class Templates:
         return np.array([rows[0] if len(rows) else -1 for rows in self.members], dtype=np.int64)
 
     def pool(self, features: FloatArray) -> FloatArray:
-        """[m, D] features of records -> [n, D]: the mean of the members' L2-normalised features.
+        """Pool features [m, D] of records to [n, D]: the mean of the members' L2-normalised ones.
 
         Members without a feature (NaN) are passed over; a template with none left is NaN.
         """
@@ -153,7 +153,7 @@ class _Search:
         )
 
     def score(self, top_k: int) -> Scored:
-        """This gallery's row; the lists are those of the usable probes."""
+        """Score this gallery; the lists are those of the usable probes."""
         probes, gallery = self._probes, self._gallery
         ranking = rank_gallery(
             self._distance,
@@ -181,7 +181,7 @@ class _Search:
         return Scored(row, ranking.lists, scores.queries)
 
     def _add_misses(self, found: Sequence[IntArray]) -> list[IntArray]:
-        """Ranks of every probe: a failed probe, or one whose template failed, is a miss."""
+        """Return ranks of every probe: a failed one, or one whose template failed, is a miss."""
         enrolled = np.isin(self._probes.pids, self._gallery.pids)
         hits = [np.array([MISSED] if known else [], dtype=np.int64) for known in enrolled]
         for row, ranks in zip(self.probe_rows.tolist(), found, strict=True):
@@ -190,7 +190,7 @@ class _Search:
         return hits
 
     def _verify(self) -> Row:
-        """TAR at each FAR over all pairs of a probe and a template."""
+        """Compute TAR at each FAR over all pairs of a probe and a template."""
         same = self._probes.pids[:, None] == self._gallery.pids[None]
         scores = np.full(same.shape, np.nan)
         similarity = -self._distance.compute_block(0, self._distance.num_queries)
@@ -206,7 +206,7 @@ def _label(pids: IntArray) -> Labels:
 
 
 def _average_groups(rows: Sequence[Row]) -> list[Row]:
-    """A mean row for each family of galleries: gallery_1 and gallery_2, blended_gallery_1 ..."""
+    """Build a mean row for each family of galleries: gallery_1 and gallery_2, ..."""
     means = []
     for name, members in name_families([str(row["gallery_group"]) for row in rows]).items():
         own = [{**row, "gallery_group": ""} for row in rows if row["gallery_group"] in members]
@@ -215,7 +215,7 @@ def _average_groups(rows: Sequence[Row]) -> list[Row]:
 
 
 def load_templates(data: TestData) -> tuple[Templates, list[Templates], Entries]:
-    """Probes, galleries in the order of their names, and the records that they are made of.
+    """Load probes, galleries in the order of their names, and the records of both.
 
     Raises:
         ProtocolError: no templates, no probe, no gallery, or a member that is not in the data.
@@ -240,7 +240,7 @@ def load_templates(data: TestData) -> tuple[Templates, list[Templates], Entries]
 
 
 def _find_records(data: TestData) -> tuple[Entries, dict[str, int]]:
-    """Records of all templates, each once, and the row of each."""
+    """Find the records of all templates, each once, and the row of each."""
     assert data.templates is not None
     wanted = {name for names in data.templates.column("record_ids").to_pylist() for name in names}
     joined = data.query.join(data.gallery)
