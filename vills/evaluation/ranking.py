@@ -38,13 +38,14 @@ class Labels:
     """Person, camera and outfit of each entry, int64 [n] each; -1 is unknown."""
 
     pids: IntArray
-    camids: IntArray
+    camids: IntArray = field(default_factory=lambda: _NONE)
+    """Left out, as outfits may be: all unknown."""
     clothes_ids: IntArray = field(default_factory=lambda: _NONE)
-    """Left out: all unknown."""
 
     def __post_init__(self) -> None:
-        if len(self.clothes_ids) != len(self.pids) and not len(self.clothes_ids):
-            object.__setattr__(self, "clothes_ids", np.full(len(self.pids), -1, dtype=np.int64))
+        for name in ("camids", "clothes_ids"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self.pids), -1, dtype=np.int64))
         if not len(self.pids) == len(self.camids) == len(self.clothes_ids):
             raise ValueError(
                 f"{len(self.pids)} pids, {len(self.camids)} camids and {len(self.clothes_ids)} "

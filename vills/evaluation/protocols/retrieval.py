@@ -18,8 +18,8 @@ from vills.evaluation.protocols.base import (
     ProtocolSettings,
     Scored,
 )
-from vills.evaluation.protocols.search import build_distance, compute_checked, score_ranks
-from vills.evaluation.ranking import JunkRule, find_same_camera, rank_gallery
+from vills.evaluation.protocols.search import compute_checked, rank_features, score_ranks
+from vills.evaluation.ranking import JunkRule, find_same_camera
 from vills.evaluation.rows import Row
 
 SAME_CAMERA = "same person in the same camera; pid -1"
@@ -140,15 +140,15 @@ class RetrievalProtocol(Protocol):
     ) -> Scored:
         """Rank, and score."""
         query, gallery = selection.query.labels, selection.gallery.labels
-        distance = build_distance(
-            features.query, features.gallery, choices=choices, settings=settings, rerank=rerank
-        )
-        ranking = rank_gallery(
-            distance,
+        _, ranking = rank_features(
+            features.query,
+            features.gallery,
             query=query,
             gallery=gallery,
-            block_size=settings.block_size,
             junk_rule=self.junk_rule,
+            choices=choices,
+            settings=settings,
+            rerank=rerank,
             top_k=top_k,
         )
         scores = score_ranks(

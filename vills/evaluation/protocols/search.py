@@ -17,7 +17,7 @@ from vills.evaluation.protocols.base import (
     ProtocolError,
     ProtocolSettings,
 )
-from vills.evaluation.ranking import IntArray
+from vills.evaluation.ranking import IntArray, JunkRule, Labels, Ranking, rank_gallery
 from vills.evaluation.rerank import rerank_distances
 
 
@@ -62,20 +62,29 @@ def compute_checked(
     return features
 
 
-def build_distance(
-    query: FloatArray,
-    gallery: FloatArray,
+def rank_features(
+    query_features: FloatArray,
+    gallery_features: FloatArray,
     *,
+    query: Labels,
+    gallery: Labels,
+    junk_rule: JunkRule,
     choices: Choices,
     settings: ProtocolSettings,
     rerank: bool,
-) -> Distance:
-    """Build distances from queries [Q, D] to a gallery [G, D], re-ranked if asked for."""
-    if rerank:
-        return rerank_distances(
-            query, gallery, block_size=settings.block_size, metric=choices.distance
-        )
-    return FeatureDistance(query, gallery, metric=choices.distance)
+    top_k: int,
+) -> tuple[Distance, Ranking]:
+    """Rank a gallery [G, D] for queries [Q, D]; return the distances too, re-ranked if so set."""
+    features, size = (query_features, gallery_features), settings.block_size
+    distance: Distance = (
+        rerank_distances(*features, block_size=size, metric=choices.distance)
+        if rerank
+        else FeatureDistance(*features, metric=choices.distance)
+    )
+    ranking = rank_gallery(
+        distance, query=query, gallery=gallery, block_size=size, junk_rule=junk_rule, top_k=top_k
+    )
+    return distance, ranking
 
 
 def score_ranks(

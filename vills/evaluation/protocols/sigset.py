@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from vills.data.records import find_counted, find_people
-from vills.evaluation.distance import FloatArray
+from vills.evaluation.distance import FloatArray, Matrix
 from vills.evaluation.entries import Entries, TestData
 from vills.evaluation.metrics import MISSED, QueryScores, compute_tar_at_far
 from vills.evaluation.protocols.base import (
@@ -26,8 +26,8 @@ from vills.evaluation.protocols.base import (
     ProtocolSettings,
     Scored,
 )
-from vills.evaluation.protocols.search import build_distance, compute_checked, score_ranks
-from vills.evaluation.ranking import IntArray, Labels, RankedList, no_junk, rank_gallery
+from vills.evaluation.protocols.search import compute_checked, rank_features, score_ranks
+from vills.evaluation.ranking import IntArray, Labels, RankedList, no_junk
 from vills.evaluation.rows import Row, average_rows, name_families
 
 PROBE = "probe"
@@ -92,9 +92,16 @@ class SigsetProtocol(Protocol):
         for rerank in (False, True)[: 1 + settings.rerank]:
             group_rows = []
             for gallery in galleries:
-                search = _Search(probes, gallery, features, choices, settings, rerank)
-                scored = search.score(top_k if shown is None else 0)
-                shown = shown or (search.probe_rows, search.gallery_rows, scored.lists)
+                scored, probe_rows, gallery_rows = _search(
+                    probes,
+                    gallery,
+                    features,
+                    choices,
+                    settings,
+                    rerank=rerank,
+                    top_k=top_k if shown is None else 0,
+                )
+                shown = shown or (probe_rows, gallery_rows, scored.lists)
                 own: Row = {"rerank": "on" if rerank else "off", "gallery_group": gallery.group}
                 group_rows.append(head | own | scored.row)
                 queries.append(scored.queries)
@@ -117,92 +124,77 @@ class SigsetProtocol(Protocol):
         load_templates(data)
 
 
-class _Search:
-    """Probes against one gallery."""
+def _search(
+    probes: Templates,
+    gallery: Templates,
+    features: FloatArray,
+    choices: Choices,
+    settings: ProtocolSettings,
+    *,
+    rerank: bool,
+    top_k: int,
+) -> tuple[Scored, IntArray, IntArray]:
+    """Score one gallery; return the rows of usable probes and templates too, which lists name."""
+    probe_rows, query = _pool_usable(probes, features, "probe")
+    rows, found = _pool_usable(gallery, features, f"template of {gallery.group}")
+    distance, ranking = rank_features(
+        query,
+        found,
+        query=Labels(probes.pids[probe_rows]),
+        gallery=Labels(gallery.pids[rows]),
+        junk_rule=no_junk,
+        choices=choices,
+        settings=settings,
+        rerank=rerank,
+        top_k=top_k,
+    )
+    # a failed probe, or one whose template failed, is a miss
+    enrolled = np.isin(probes.pids, gallery.pids)
+    hits = [np.array([MISSED] if known else [], dtype=np.int64) for known in enrolled]
+    for place, ranks in zip(probe_rows.tolist(), ranking.hit_ranks, strict=True):
+        hits[place] = ranks if len(ranks) else hits[place]
+    scores = score_ranks(
+        hits,
+        pids=probes.pids,
+        num_gallery=len(gallery.pids),
+        choices=choices,
+        settings=settings,
+        where=f"gallery {gallery.group}",
+    )
+    similarity = np.full((len(probes.pids), len(gallery.pids)), np.nan)
+    similarity[np.ix_(probe_rows, rows)] = -distance.compute_block(0, distance.num_queries)
+    lost = {
+        "skipped_queries": probes.num_left_out,
+        "failed_probes": len(probes.pids) - len(probe_rows),
+        "failed_templates": len(gallery.pids) - len(rows),
+    }
+    row: Row = {**scores.build_row(), **_verify(probes, gallery, similarity, settings.fars)}
+    row |= {key: num for key, num in lost.items() if num}
+    return Scored(row, ranking.lists, scores.queries), probe_rows, rows
 
-    def __init__(
-        self,
-        probes: Templates,
-        gallery: Templates,
-        features: FloatArray,
-        choices: Choices,
-        settings: ProtocolSettings,
-        rerank: bool,
-    ) -> None:
-        self._probes, self._gallery = probes, gallery
-        self._choices, self._settings = choices, settings
-        query, found = probes.pool(features), gallery.pool(features)
-        self.probe_rows, self.gallery_rows = (
-            np.flatnonzero(np.isfinite(pooled).all(axis=1)) for pooled in (query, found)
+
+def _pool_usable(
+    templates: Templates, features: FloatArray, name: str
+) -> tuple[IntArray, FloatArray]:
+    """Pool the templates; return the rows of those that have a feature, and these features."""
+    pooled = templates.pool(features)
+    rows = np.flatnonzero(np.isfinite(pooled).all(axis=1))
+    if not len(rows):
+        raise ProtocolError(
+            f"no {name} has a feature: all enrolments failed. What to do: look at the "
+            "features, and at what curation has kept of the media."
         )
-        for rows, name in (
-            (self.probe_rows, "probe"),
-            (self.gallery_rows, f"template of {gallery.group}"),
-        ):
-            if not len(rows):
-                raise ProtocolError(
-                    f"no {name} has a feature: all enrolments failed. What to do: look at the "
-                    "features, and at what curation has kept of the media."
-                )
-        self._distance = build_distance(
-            query[self.probe_rows],
-            found[self.gallery_rows],
-            choices=choices,
-            settings=settings,
-            rerank=rerank,
-        )
-
-    def score(self, top_k: int) -> Scored:
-        """Score this gallery; the lists are those of the usable probes."""
-        probes, gallery = self._probes, self._gallery
-        ranking = rank_gallery(
-            self._distance,
-            query=_label(probes.pids[self.probe_rows]),
-            gallery=_label(gallery.pids[self.gallery_rows]),
-            block_size=self._settings.block_size,
-            junk_rule=no_junk,
-            top_k=top_k,
-        )
-        scores = score_ranks(
-            self._add_misses(ranking.hit_ranks),
-            pids=probes.pids,
-            num_gallery=len(gallery.pids),
-            choices=self._choices,
-            settings=self._settings,
-            where=f"gallery {gallery.group}",
-        )
-        lost = {
-            "skipped_queries": probes.num_left_out,
-            "failed_probes": len(probes.pids) - len(self.probe_rows),
-            "failed_templates": len(gallery.pids) - len(self.gallery_rows),
-        }
-        row: Row = {**scores.build_row(), **self._verify()}
-        row |= {key: num for key, num in lost.items() if num}
-        return Scored(row, ranking.lists, scores.queries)
-
-    def _add_misses(self, found: Sequence[IntArray]) -> list[IntArray]:
-        """Return ranks of every probe: a failed one, or one whose template failed, is a miss."""
-        enrolled = np.isin(self._probes.pids, self._gallery.pids)
-        hits = [np.array([MISSED] if known else [], dtype=np.int64) for known in enrolled]
-        for row, ranks in zip(self.probe_rows.tolist(), found, strict=True):
-            if len(ranks):
-                hits[row] = ranks
-        return hits
-
-    def _verify(self) -> Row:
-        """Compute TAR at each FAR over all pairs of a probe and a template."""
-        same = self._probes.pids[:, None] == self._gallery.pids[None]
-        scores = np.full(same.shape, np.nan)
-        similarity = -self._distance.compute_block(0, self._distance.num_queries)
-        scores[np.ix_(self.probe_rows, self.gallery_rows)] = similarity
-        result = compute_tar_at_far(scores[same], scores[~same], self._settings.fars)
-        row: Row = {f"TAR@{far:g}": tar for far, tar in result.tars.items()}
-        pairs = {"genuine_pairs": result.num_genuine, "impostor_pairs": result.num_impostor}
-        return row | pairs
+    return rows, pooled[rows]
 
 
-def _label(pids: IntArray) -> Labels:
-    return Labels(pids, np.full(len(pids), -1, dtype=np.int64))
+def _verify(
+    probes: Templates, gallery: Templates, similarity: Matrix, fars: Sequence[float]
+) -> Row:
+    """Compute TAR at each FAR over all pairs of a probe and a template."""
+    same = probes.pids[:, None] == gallery.pids[None]
+    result = compute_tar_at_far(similarity[same], similarity[~same], fars)
+    row: Row = {f"TAR@{far:g}": tar for far, tar in result.tars.items()}
+    return row | {"genuine_pairs": result.num_genuine, "impostor_pairs": result.num_impostor}
 
 
 def _average_groups(rows: Sequence[Row]) -> list[Row]:
