@@ -93,7 +93,8 @@ class FeatureCache:
             table = pq.read_table(path)
             same = table.column("record_id").to_pylist() == pool.ids
             if same and table.column("frame").to_pylist() == pool.frames.tolist():
-                return _to_matrix(table.column("feature"))
+                flat = table.column("feature").combine_chunks().flatten().to_numpy()
+                return np.asarray(flat, np.float32).reshape(len(pool), -1)
         features = self._model.compute(pool, choice)
         if is_main():
             _save_features(path, pool, features)
@@ -151,8 +152,3 @@ def _save_features(path: Path, pool: Entries, features: FloatArray) -> None:
         "feature": pa.FixedSizeListArray.from_arrays(flat, features.shape[1]),
     }
     save_table(path, pa.table(columns))
-
-
-def _to_matrix(column: pa.ChunkedArray) -> FloatArray:
-    flat = column.combine_chunks().flatten().to_numpy()
-    return np.asarray(flat, np.float32).reshape(len(column), -1)

@@ -6,6 +6,7 @@ Legend: n rows, D feature width.
 import posixpath
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +78,9 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
         raise FeatureFileError(f"{path.name} has no row. What to do: extract the features again.")
     if features.shape[1] == 0:
         raise FeatureFileError(f"{path.name}: features of size 0. What to do: extract them again.")
-    external = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
-    _check_frames(external, path.name)
-    _check_finite(external, path.name, column)
-    _check_unique(external, path.name)
-    return external
+    table = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
+    _check_rows(table, path.name, column)
+    return table
 
 
 def list_names(names: Sequence[str]) -> str:
@@ -218,36 +217,26 @@ def _clean(name: str, file: str) -> str:
     return clean
 
 
-def _check_frames(external: FeatureTable, file: str) -> None:
-    if external.frames is not None and external.frames.min() < WHOLE:
-        row = int(np.argmin(external.frames))
+def _check_rows(table: FeatureTable, file: str, column: str) -> None:
+    """Refuse frames before the first, features that are not finite, and rows of the same."""
+    if table.frames is not None and table.frames.min() < WHOLE:
+        row = int(np.argmin(table.frames))
         raise FeatureFileError(
-            f"{file}: frame {external.frames[row]} of {external.paths[row]}. Allowed: places in "
+            f"{file}: frame {table.frames[row]} of {table.paths[row]}. Allowed: places in "
             f"the tracklet from 0, or {WHOLE} for all of it. What to do: correct it."
         )
-
-
-def _check_finite(external: FeatureTable, file: str, column: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(external.features).all(axis=1))
+    names = [table.name(row) for row in range(len(table.paths))]
+    bad = np.flatnonzero(~np.isfinite(table.features).all(axis=1))
     if len(bad):
-        names = list_names([external.name(int(row)) for row in bad])
         raise FeatureFileError(
-            f"{file}: {len(bad):,} of {len(external.paths):,} rows of {column!r} hold NaN or inf: "
-            f"{names}. What to do: extract them again, or leave those rows out and say "
-            "--allow-missing, which counts them. (An npz of `vills extract` that holds images and "
-            "videos pads with NaN: choose --column coarse.)"
+            f"{file}: {len(bad):,} of {len(names):,} rows of {column!r} hold NaN or inf: "
+            f"{list_names([names[row] for row in bad])}. What to do: extract them again, or leave "
+            "those rows out and say --allow-missing, which counts them. (An npz of `vills extract` "
+            "that holds images and videos pads with NaN: choose --column coarse.)"
         )
-
-
-def _check_unique(external: FeatureTable, file: str) -> None:
-    seen: set[str] = set()
-    twice = []
-    for row in range(len(external.paths)):
-        name = external.name(row)
-        if name in seen:
-            twice.append(name)
-        seen.add(name)
-    if twice:
+    counts = Counter(names)
+    if len(counts) < len(names):
+        twice = [name for name, count in counts.items() for _ in range(count - 1)]
         raise FeatureFileError(
             f"{file}: {len(twice):,} rows are there twice: {list_names(twice)}. What to do: keep "
             "one row per path (for the frames of a tracklet: the path of each frame, or column "
