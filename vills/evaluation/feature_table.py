@@ -6,7 +6,6 @@ Legend: n rows, D feature width.
 import posixpath
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,9 +233,9 @@ def _check_rows(table: FeatureTable, file: str, column: str) -> None:
             "those rows out and say --allow-missing, which counts them. (An npz of `vills extract` "
             "that holds images and videos pads with NaN: choose --column coarse.)"
         )
-    counts = Counter(names)
-    if len(counts) < len(names):
-        twice = [name for name, count in counts.items() for _ in range(count - 1)]
+    first = {name: row for row, name in reversed([*enumerate(names)])}
+    twice = [name for row, name in enumerate(names) if first[name] != row]
+    if twice:
         raise FeatureFileError(
             f"{file}: {len(twice):,} rows are there twice: {list_names(twice)}. What to do: keep "
             "one row per path (for the frames of a tracklet: the path of each frame, or column "
