@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.feature_file import SUFFIXES
 
+SUFFIXES = (".parquet", ".npz")
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
@@ -34,7 +35,7 @@ class FeatureFileError(UserError, ValueError):
 
 
 @dataclass(frozen=True)
-class ExternalFeatures:
+class FeatureTable:
     """Rows of the file, checked."""
 
     paths: list[str]
@@ -45,12 +46,12 @@ class ExternalFeatures:
     """[n] place in the tracklet, from 0; WHOLE: all of it. None: the file does not say."""
 
     def name(self, row: int) -> str:
-        """A row as a message names it."""
+        """Name a row for a message."""
         frame = WHOLE if self.frames is None else int(self.frames[row])
         return self.paths[row] if frame == WHOLE else f"{self.paths[row]} frame {frame}"
 
 
-def load_external(path: Path, *, column: str = "feature") -> ExternalFeatures:
+def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
     """Read and check a feature file.
 
     Args:
@@ -76,15 +77,13 @@ def load_external(path: Path, *, column: str = "feature") -> ExternalFeatures:
         raise FeatureFileError(f"{path.name} has no row. What to do: extract the features again.")
     if features.shape[1] == 0:
         raise FeatureFileError(f"{path.name}: features of size 0. What to do: extract them again.")
-    external = ExternalFeatures([_clean(name, path.name) for name in paths], features, frames)
-    _check_frames(external, path.name)
-    _check_finite(external, path.name, column)
-    _check_unique(external, path.name)
-    return external
+    table = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
+    _check_rows(table, path.name, column)
+    return table
 
 
 def list_names(names: Sequence[str]) -> str:
-    """The first names, and how many there are beside them."""
+    """List the first names, and how many there are beside them."""
     more = len(names) - NUM_NAMED
     return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -168,23 +167,14 @@ def _to_matrix(file: str, chunked: pa.ChunkedArray, column: str) -> FloatArray:
         kind.value_type
     ):
         raise _refuse_type(file, column, str(kind), "list<float>")
-    if not len(chunked):
-        return np.zeros((0, 0), np.float32)
-    parts, sizes = [], set()
-    for chunk in chunked.chunks:
-        flat = np.asarray(chunk.flatten().to_numpy(zero_copy_only=False))
-        if lists:
-            sizes |= set(np.unique(np.diff(np.asarray(chunk.offsets))).tolist())
-        else:
-            sizes.add(kind.list_size)
-        parts.append(flat)
+    sizes = sorted(pc.unique(pc.list_value_length(chunked)).to_pylist()) or [0]
     if len(sizes) != 1:
         raise FeatureFileError(
-            f"{file}: features of sizes {', '.join(map(str, sorted(sizes)))} in {column!r}. "
+            f"{file}: features of sizes {', '.join(map(str, sizes))} in {column!r}. "
             "Allowed: one size for all. What to do: give images and tracklets the same features; "
             "of what `vills extract` writes, --column coarse is one that both have."
         )
-    return _to_float32(np.concatenate(parts).reshape(len(chunked), sizes.pop()))
+    return _to_float32(pc.list_flatten(chunked).to_numpy().reshape(len(chunked), sizes[0]))
 
 
 def _to_float32(features: np.ndarray) -> FloatArray:
@@ -214,7 +204,7 @@ def _refuse_type(file: str, name: str, found: str, allowed: str) -> FeatureFileE
 
 
 def _clean(name: str, file: str) -> str:
-    """A path as the data set's own are written."""
+    """Write a path as the data set's own are written."""
     absolute = name.startswith(("/", "\\")) or name[1:3] in (":\\", ":/")
     clean = posixpath.normpath(name) if name else ""
     if absolute or clean in ("", ".", "..") or clean.startswith("../"):
@@ -226,35 +216,25 @@ def _clean(name: str, file: str) -> str:
     return clean
 
 
-def _check_frames(external: ExternalFeatures, file: str) -> None:
-    if external.frames is not None and external.frames.min() < WHOLE:
-        row = int(np.argmin(external.frames))
+def _check_rows(table: FeatureTable, file: str, column: str) -> None:
+    """Refuse frames before the first, features that are not finite, and rows of the same."""
+    if table.frames is not None and table.frames.min() < WHOLE:
+        row = int(np.argmin(table.frames))
         raise FeatureFileError(
-            f"{file}: frame {external.frames[row]} of {external.paths[row]}. Allowed: places in "
+            f"{file}: frame {table.frames[row]} of {table.paths[row]}. Allowed: places in "
             f"the tracklet from 0, or {WHOLE} for all of it. What to do: correct it."
         )
-
-
-def _check_finite(external: ExternalFeatures, file: str, column: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(external.features).all(axis=1))
+    names = [table.name(row) for row in range(len(table.paths))]
+    bad = np.flatnonzero(~np.isfinite(table.features).all(axis=1))
     if len(bad):
-        names = list_names([external.name(int(row)) for row in bad])
         raise FeatureFileError(
-            f"{file}: {len(bad):,} of {len(external.paths):,} rows of {column!r} hold NaN or inf: "
-            f"{names}. What to do: extract them again, or leave those rows out and say "
-            "--allow-missing, which counts them. (An npz of `vills extract` that holds images and "
-            "videos pads with NaN: choose --column coarse.)"
+            f"{file}: {len(bad):,} of {len(names):,} rows of {column!r} hold NaN or inf: "
+            f"{list_names([names[row] for row in bad])}. What to do: extract them again, or leave "
+            "those rows out and say --allow-missing, which counts them. (An npz of `vills extract` "
+            "that holds images and videos pads with NaN: choose --column coarse.)"
         )
-
-
-def _check_unique(external: ExternalFeatures, file: str) -> None:
-    seen: set[str] = set()
-    twice = []
-    for row in range(len(external.paths)):
-        name = external.name(row)
-        if name in seen:
-            twice.append(name)
-        seen.add(name)
+    first = {name: row for row, name in reversed([*enumerate(names)])}
+    twice = [name for row, name in enumerate(names) if first[name] != row]
     if twice:
         raise FeatureFileError(
             f"{file}: {len(twice):,} rows are there twice: {list_names(twice)}. What to do: keep "

@@ -1,36 +1,20 @@
-"""Query and gallery of a raw layout without a look at a pixel: who is where, by path.
-
-Legend: n rows (images, tracklets, videos) of the test splits, F frames of all of them.
-"""
+"""Query and gallery of a raw layout without a look at a pixel: who is where, by path."""
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from vills.config.checks import ConfigError
+from vills.curation.entries import ENTRIES_SCHEMA
 from vills.data.layouts import Layout, LayoutError, RawImage, RawTracklet, RawVideo
 from vills.data.records import make_record_id
-from vills.evaluation.entries import build_entries
-from vills.evaluation.protocols.base import TestData
-from vills.evaluation.ranking import JUNK_PID
+from vills.evaluation.entries import TestData, build_entries
 
 TEST_SPLITS = ("query", "gallery")
-ENTRIES_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("name", pa.string()),
-        ("pid", pa.int32()),
-        ("record_ids", pa.list_(pa.string())),
-    ]
-)
-_AMBIGUOUS = -1
 
 Raw = RawImage | RawTracklet | RawVideo
 
@@ -61,8 +45,7 @@ class Medium(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Which medium a path means."""
 
     row: int
@@ -70,8 +53,8 @@ class Found:
     """Which of its frames the path is of; -1: the folder, or the video file."""
 
 
-class LayoutEntries:
-    """The test rows of a layout in record order, and where each path belongs."""
+class LayoutFiles:
+    """The test files of a layout in record order, and what each path means."""
 
     def __init__(self, layout: Layout, *, split_id: int = 0) -> None:
         """List the test splits of a layout.
@@ -85,7 +68,7 @@ class LayoutEntries:
             LayoutError: no query, or no gallery.
         """
         self.layout = layout
-        assign = _build_assignment(layout, split_id)
+        assign = _find_assignment(layout, split_id)
         media = sorted(_iterate_media(layout, assign), key=lambda medium: medium.record_id)
         self.media = [medium for medium in media if medium.split in TEST_SPLITS]
         for split in TEST_SPLITS:
@@ -94,17 +77,14 @@ class LayoutEntries:
                     f"{layout.name}: {layout.root} has nothing in split {split}. What to do: check "
                     "the layout and the root."
                 )
-        lengths = [len(medium.names) for medium in self.media]
-        self.starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        """[n + 1] first frame of each row among all."""
-        self._flat = {
-            name: int(start) + position
-            for medium, start in zip(self.media, self.starts, strict=False)
+        frames = {
+            name: Found(row, position)
+            for row, medium in enumerate(self.media)
             for position, name in enumerate(medium.names)
             if not medium.is_video
         }
-        self._wholes = _index_wholes(self.media)
-        self._bare = _index_bare_names(self._flat, media)
+        self._bare = _index_bare_names(frames, media)
+        self._found = frames | _index_wholes(self.media)
         self._prefixes = _list_prefixes(self.media)
         self._templates = _build_templates(layout, self.media)
         self._split_id = split_id if layout.splits else None
@@ -112,74 +92,66 @@ class LayoutEntries:
     @cached_property
     def data(self) -> TestData:
         """Query and gallery of all test rows; a gallery's junk is left to the protocols."""
-        parts = {}
-        for split in TEST_SPLITS:
-            media = [medium for medium in self.media if medium.split == split]
-            parts[split] = build_entries(_build_table(media))
-        query = parts["query"]
-        people = query.take(np.flatnonzero(query.labels.pids != JUNK_PID))
-        num_junk = len(query) - len(people)
+        query, gallery = (
+            build_entries(_build_table([medium for medium in self.media if medium.split == split]))
+            for split in TEST_SPLITS
+        )
+        counted = query.drop_junk()
+        num_junk = len(query) - len(counted)
         notes = (f"{num_junk:,} rows of query without a person left out",) if num_junk else ()
-        return TestData(people, parts["gallery"], self._templates, self._split_id, notes)
+        return TestData(counted, gallery, self._templates, self._split_id, notes)
 
     def find(self, path: str) -> Found | None:
-        """What a path below the root means; a unique file name alone is enough.
+        """Find what a path below the root means; a unique file name alone is enough.
 
         A level of folders that the data set has above all its files may be left out.
         """
         candidates = [path, *(f"{prefix}/{path}" for prefix in self._prefixes)]
         if "/" not in path and path in self._bare:
             candidates.append(self._bare[path])
-        for name in candidates:
-            if name in self._wholes:
-                return Found(self._wholes[name], -1)
-            if name in self._flat:
-                flat = self._flat[name]
-                row = int(np.searchsorted(self.starts, flat, side="right")) - 1
-                return Found(row, flat - int(self.starts[row]))
-        return None
+        return next((self._found[name] for name in candidates if name in self._found), None)
 
     def name(self, row: int, position: int = -1) -> str:
-        """A medium, or one of its frames, as a message names it."""
+        """Name a medium, or one of its frames, for a message."""
         medium = self.media[row]
         if isinstance(medium.raw, RawVideo):
             return medium.raw.video_id
         return medium.names[max(position, 0)]
 
 
-def _index_wholes(media: Sequence[Medium]) -> dict[str, int]:
-    """Video -> its row; folder -> the one tracklet whose frames it holds.
+def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
+    """Find videos, and folders that hold the frames of one tracklet alone, by path.
 
     A video of which several segments are rows is named by their ids (path#start-stop).
     """
     ids = {medium.raw.video_id for medium in media if isinstance(medium.raw, RawVideo)}
-    rows: dict[str, int] = {}
+    named: list[tuple[str, int]] = []
     for row, medium in enumerate(media):
         names: set[str] = set()
         if isinstance(medium.raw, RawVideo):
             names = {medium.raw.video_id, *({medium.raw.path} - ids)}
         elif medium.kind == "tracklet":
             names = {posixpath.dirname(name) for name in medium.names}
-        for name in names:
-            rows[name] = _AMBIGUOUS if name in rows else row
-    return {name: row for name, row in rows.items() if name and row != _AMBIGUOUS}
+        named += [(name, row) for name in names]
+    counts = Counter(name for name, _ in named)
+    return {name: Found(row, -1) for name, row in named if name and counts[name] == 1}
 
 
 def _index_bare_names(paths: Iterable[str], media: Sequence[Medium]) -> dict[str, str]:
-    """File name -> path, where no other file of the data set (train's too) is named so."""
+    """Find paths by file name, where no other file of the data set (train's too) is named so."""
     counts = Counter(posixpath.basename(name) for medium in media for name in medium.names)
     found = ((posixpath.basename(path), path) for path in paths)
     return {base: path for base, path in found if counts[base] == 1}
 
 
 def _list_prefixes(media: Sequence[Medium]) -> list[str]:
-    """Folders that hold all of the test rows, outermost first."""
+    """List the folders that hold all of the test rows, outermost first."""
     shared = posixpath.commonpath([posixpath.dirname(medium.names[0]) for medium in media])
     parts = shared.split("/") if shared else []
     return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _iterate_media(layout: Layout, assign: "Assignment") -> Iterator[Medium]:
+def _iterate_media(layout: Layout, assign: Callable[[Raw], str]) -> Iterator[Medium]:
     rows: Iterable[Raw]
     for rows in (layout.images, layout.tracklets, layout.videos):
         for raw in rows:
@@ -187,25 +159,11 @@ def _iterate_media(layout: Layout, assign: "Assignment") -> Iterator[Medium]:
             yield Medium(raw, names, assign(raw))
 
 
-class Assignment:
-    """Which split a row belongs to."""
+def _find_assignment(layout: Layout, split_id: int) -> Callable[[Raw], str]:
+    """Find how a row gets its split: its own, unless the official split by people decides.
 
-    def __init__(self, train: frozenset[int], test: frozenset[int]) -> None:
-        self.train, self.test = train, test
-
-    def __call__(self, raw: Raw) -> str:
-        """The row's own split, unless the official split by people says otherwise."""
-        if not self.test:
-            return raw.split
-        if raw.pid in self.train:
-            return "train"
-        if raw.pid in self.test:
-            return "query" if raw.camid == 0 else "gallery"
-        return "none"
-
-
-def _build_assignment(layout: Layout, split_id: int) -> Assignment:
-    """Cameras of a split by people: 0 is searched from, the others are searched."""
+    Of a split by people camera 0 is searched from, the others are searched.
+    """
     allowed = len(layout.splits) or 1
     if not 0 <= split_id < allowed:
         raise ConfigError(
@@ -213,10 +171,19 @@ def _build_assignment(layout: Layout, split_id: int) -> Assignment:
             f"{'splits 0 to ' + str(allowed - 1) if allowed > 1 else 'split 0 alone'}. "
             "What to do: --split-id with one of them."
         )
-    if not layout.splits:
-        return Assignment(frozenset(), frozenset())
+    if not layout.splits or not layout.splits[split_id].test:
+        return lambda raw: raw.split
     split = layout.splits[split_id]
-    return Assignment(frozenset(split.train), frozenset(split.test))
+    train, test = frozenset(split.train), frozenset(split.test)
+
+    def assign(raw: Raw) -> str:
+        if raw.pid in train:
+            return "train"
+        if raw.pid in test:
+            return "query" if raw.camid == 0 else "gallery"
+        return "none"
+
+    return assign
 
 
 def _build_table(media: Sequence[Medium]) -> pa.Table:
@@ -234,7 +201,7 @@ def _build_table(media: Sequence[Medium]) -> pa.Table:
 
 
 def _build_templates(layout: Layout, media: Sequence[Medium]) -> pa.Table | None:
-    """Templates by the ids of their members, as curation writes them."""
+    """Build templates by the ids of their members, as curation writes them."""
     if not layout.entries:
         return None
     ids: dict[str, str] = {}

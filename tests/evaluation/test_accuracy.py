@@ -19,9 +19,8 @@ from vills.data.images import encode_jpeg
 from vills.data.reid import ReidData, load_reid_data
 from vills.data.training_people import TrainingPeople
 from vills.errors import UserError
-from vills.evaluation.accuracy import check_accuracy, compute_accuracy
+from vills.evaluation.accuracy import build_val_data, check_accuracy, compute_accuracy
 from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings
-from vills.evaluation.validation import build_val_data
 
 Choose = Callable[[Item], bool]
 NUM_WORLDS = 40
