@@ -14,11 +14,11 @@ from vills.miniature.camera import build_camera
 from vills.miniature.identity import Group
 from vills.miniature.kinetics import deal_people
 from vills.miniature.layouts import LAYOUTS
-from vills.miniature.overlay import read_frames
 from vills.miniature.people import PRETRAIN_OFFSET, build_actor
 from vills.miniature.rendering import Unit, render_unit
 from vills.miniature.rng import sample_rng
 from vills.miniature.sink import Sink
+from vills.report.world_sheet import read_frames
 
 UNLABELLED = ("luperson", "kinetics")
 

@@ -21,9 +21,7 @@ from vills.config.sweep import (
     TableConfig,
 )
 from vills.report import sweep_trend
-from vills.report.sweep_caption import SweepFacts
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
-from vills.report.sweep_csv import FIELDS
 from vills.report.sweep_grid import Entry, build_grids
 from vills.report.sweep_labels import (
     render_html,
@@ -32,7 +30,7 @@ from vills.report.sweep_labels import (
     render_mathtext,
     render_plain,
 )
-from vills.report.sweep_tables import save_sweep_report
+from vills.report.sweep_tables import FIELDS, SweepFacts, save_sweep_report
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
