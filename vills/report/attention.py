@@ -58,7 +58,7 @@ def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
     blocks: list[Block] = []
     for model, trained in inputs.models.items():
         variant = list_variants(trained)[0]
-        backbone = load_backbone(inputs.get_model_folder(model, variant.name)).eval()
+        backbone = load_backbone(inputs.artifacts / "finetune" / model / variant.name).eval()
         reader = CropReader(inputs.artifacts / "curated" / trained.source)
         users = [item for item, used in inputs.items.items() if used == model and item != model]
         heading = f"{model}, fine-tuned from {variant.initialisation}"

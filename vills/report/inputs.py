@@ -27,10 +27,6 @@ class ReportInputs:
     runs: Path
     """Folder of all runs, for their times."""
 
-    def get_model_folder(self, model: str, variant: str) -> Path:
-        """One fine-tuned model."""
-        return self.artifacts / "finetune" / model / variant
-
 
 def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
     """Metrics files in the order of the DAG; data sets that are no longer evaluated stay out."""

@@ -1,7 +1,7 @@
 """Sweep and cells -> tables of text: what every format then writes in its own marks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from vills.config.sweep import ColumnConfig, SweepConfig, TableConfig
 from vills.report.sweep_cells import NOT_RUN, Cell, Cells
@@ -91,30 +91,13 @@ class Grid:
         return {entry.reason for line in self.lines for entry in line.entries} - {0}
 
 
-@dataclass
-class Reasons:
-    """Why cells are missing: each reason once, with the cells that it holds for."""
-
-    addresses: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, text: str, address: str) -> int:
-        """Number of the reason, from 1."""
-        self.addresses.setdefault(text, []).append(address)
-        return list(self.addresses).index(text) + 1
-
-    @property
-    def numbered(self) -> list[tuple[int, str, list[str]]]:
-        """(number, reason, addresses of its cells)."""
-        items = enumerate(self.addresses.items(), start=1)
-        return [(number, text, found) for number, (text, found) in items]
-
-
 @dataclass(frozen=True)
 class Grids:
     """All tables of a sweep."""
 
     tables: list[Grid]
-    reasons: Reasons
+    reasons: list[tuple[int, str, list[str]]]
+    """Why cells are missing: (number from 1, reason, addresses of the cells it holds for)."""
 
     @property
     def entries(self) -> list[Entry]:
@@ -160,7 +143,7 @@ def build_grids(name: str, *, sweep: SweepConfig, cells: Cells) -> Grids:
     """Build the tables in the order of the sweep; a cell that is not among `cells` has not run."""
     known = {(point, column) for point in sweep.points for column in sweep.list_columns(point)}
     assert known >= set(cells), f"no cells of {name}: {sorted(set(cells) - known)}"
-    reasons = Reasons()
+    reasons: dict[str, list[str]] = {}
     tables = []
     for key, table in sweep.tables.items():
         lines = [*_build_references(table), *_build_points(name, key, sweep, cells, reasons)]
@@ -171,7 +154,7 @@ def build_grids(name: str, *, sweep: SweepConfig, cells: Cells) -> Grids:
             for line, row, before in zip(lines, rows, groups, strict=False)
         ]
         tables.append(Grid(key, table.title, table.note, table.columns, lines))
-    return Grids(tables, reasons)
+    return Grids(tables, [(i, *found) for i, found in enumerate(reasons.items(), start=1)])
 
 
 def _build_references(table: TableConfig) -> list[Line]:
@@ -187,7 +170,7 @@ def _build_references(table: TableConfig) -> list[Line]:
 
 
 def _build_points(
-    name: str, table: str, sweep: SweepConfig, cells: Cells, reasons: Reasons
+    name: str, table: str, sweep: SweepConfig, cells: Cells, reasons: dict[str, list[str]]
 ) -> list[Line]:
     num_seeds = len(sweep.seeds) or 1
     lines = []
@@ -196,8 +179,11 @@ def _build_points(
         for column in sweep.tables[table].columns:
             address = f"{name}/{point}/{column}"
             cell = cells.get((point, column), NOT_RUN)
-            incomplete = len(cell.scores) < num_seeds
-            reason = reasons.add(cell.missing or NOT_RUN.missing, address) if incomplete else 0
+            reason = 0
+            if len(cell.scores) < num_seeds:
+                text = cell.missing or NOT_RUN.missing
+                reasons.setdefault(text, []).append(address)
+                reason = list(reasons).index(text) + 1
             published = config.published.get(column)
             entries.append(Entry(address, cell, published, num_seeds, reason))
         lines.append(Line(point, config.label, config.group, entries))

@@ -9,7 +9,7 @@ from vills.config.sweep import SweepConfig
 from vills.data.files import atomic_path
 from vills.report.page import build_data_uri, load_template
 from vills.report.sweep_cells import Cells
-from vills.report.sweep_grid import Entry, Grid, Grids, Line, build_grids
+from vills.report.sweep_grid import Grids, build_grids
 from vills.report.sweep_labels import render_html, render_latex, render_markdown, render_plain
 from vills.report.sweep_trend import CAPTION, build_trend
 
@@ -17,24 +17,6 @@ TEMPLATES = ("tables.html", "tables.md", "tables.tex")
 """Files that are written, each from the template of its name."""
 FILTERS = {"label": render_html, "markdown": render_markdown, "latex": render_latex}
 TREND = "trend.png"
-FIELDS = (
-    "sweep",
-    "table",
-    "point",
-    "label",
-    "column",
-    "head",
-    "metric",
-    "ours_mean",
-    "ours_std",
-    "num_seeds",
-    "published",
-    "missing",
-    "runs",
-    "cell",
-)
-"""Columns of the CSV. Scores are percent; `runs` are fingerprints, by seed; other methods have no
-point and no cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +59,7 @@ def save_sweep_report(
         "name": name,
         "sweep": sweep,
         "tables": grids.tables,
-        "reasons": grids.reasons.numbered,
+        "reasons": grids.reasons,
         "origin": f"Sweep: {name}. Parameters: {facts.params}. Commit: {facts.commit}. "
         f"Date: {facts.date}. Seeds: {seeds}. Command: {facts.command or sweep.command}.",
         "missing": grids.missing,
@@ -102,36 +84,37 @@ def save_sweep_report(
 
 
 def render_csv(name: str, grids: Grids) -> str:
-    """Render a line per cell of all tables; numbers are not rounded to what tables print."""
+    """Render a line per cell of all tables; numbers are not rounded to what tables print.
+
+    Scores are percent; `runs` are fingerprints, by seed; other methods have no point and no cell.
+    """
+    reasons = {number: text for number, text, _ in grids.reasons}
+    rows = [
+        {
+            "sweep": name,
+            "table": table.key,
+            "point": line.point,
+            "label": render_plain(line.label),
+            "column": key,
+            "head": table.columns[key].head,
+            "metric": table.columns[key].metric,
+            "ours_mean": _write_percent(entry.cell.mean),
+            "ours_std": _write_percent(entry.cell.std),
+            "num_seeds": len(entry.cell.scores) if entry.address else "",
+            "published": "" if entry.published is None else f"{entry.published:g}",
+            "missing": reasons.get(entry.reason, ""),
+            "runs": " ".join(score.run for score in entry.cell.scores),
+            "cell": entry.address,
+        }
+        for table in grids.tables
+        for line in table.lines
+        for key, entry in zip(table.columns, line.entries, strict=True)
+    ]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
     writer.writeheader()
-    reasons = {number: text for number, text, _ in grids.reasons.numbered}
-    for table in grids.tables:
-        for line in table.lines:
-            for key, entry in zip(table.columns, line.entries, strict=True):
-                reason = reasons.get(entry.reason, "")
-                writer.writerow({"sweep": name, **_build_row(table, line, key, entry, reason)})
+    writer.writerows(rows)
     return buffer.getvalue()
-
-
-def _build_row(table: Grid, line: Line, key: str, entry: Entry, reason: str) -> dict[str, str]:
-    cell, column = entry.cell, table.columns[key]
-    return {
-        "table": table.key,
-        "point": line.point,
-        "label": render_plain(line.label),
-        "column": key,
-        "head": column.head,
-        "metric": column.metric,
-        "ours_mean": _write_percent(cell.mean),
-        "ours_std": _write_percent(cell.std),
-        "num_seeds": str(len(cell.scores)) if entry.address else "",
-        "published": "" if entry.published is None else f"{entry.published:g}",
-        "missing": reason,
-        "runs": " ".join(score.run for score in cell.scores),
-        "cell": entry.address,
-    }
 
 
 def _write_percent(share: float | None) -> str:

@@ -1,7 +1,6 @@
 """One picture of the world, to be looked at: people, a walk, scenes with truth and predictions."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +27,10 @@ CELL = (128, 64)
 _SURE: Colour = (60, 230, 90)
 _UNSURE: Colour = (255, 60, 220)
 _THRESHOLD = 0.8  # the paper's, of a detection
-_VIEWS = 3  # images of a person in each camera
-_STRIP = 8  # frames of a tracklet
 _SCENE_FRAMES = (0.3, 0.5, 0.7)
 
-
-@dataclass(frozen=True, slots=True)
-class SheetGroup:
-    """Pictures side by side under one heading."""
-
-    label: str
-    pictures: list[Picture]
-    count: int
-    """Cells that the group takes, whatever it has."""
-
-
-@dataclass(frozen=True, slots=True)
-class SheetRow:
-    """One person."""
-
-    label: str
-    groups: list[SheetGroup]
+People = dict[str, dict[str, list[Path | Picture]]]
+"""Person -> heading -> pictures, or files of them."""
 
 
 def build_world_sheet(folder: Path, out_png: Path, num_people: int = 12) -> None:
@@ -62,120 +44,103 @@ def build_world_sheet(folder: Path, out_png: Path, num_people: int = 12) -> None
         FileNotFoundError: there is no data set with people in it.
     """
     blocks = []
-    for name, list_rows in LISTS.items():
+    for name, (list_people, count, width) in SETS.items():
         if (folder / name).is_dir():
-            width = 40 if name == "market1501" else 60
-            blocks.append(_draw_rows(list_rows(folder / name)[:num_people], width=width))
+            people = list_people(folder / name)
+            blocks.append(_draw_people(people, count=count, width=width, num_people=num_people))
     if (folder / "mars").is_dir():
         blocks.append(_draw_walks(folder))
     if (folder / "kinetics").is_dir():
         blocks.append(_draw_scenes(folder))
     if not blocks:
         raise FileNotFoundError(
-            f"{folder} holds none of {', '.join(LISTS)}, mars, kinetics. What to do: "
+            f"{folder} holds none of {', '.join(SETS)}, mars, kinetics. What to do: "
             "render the world first, with at least one of them in miniature.datasets."
         )
     save_sheet(out_png, stack(blocks))
 
 
-def _list_market(root: Path) -> list[SheetRow]:
-    seen: dict[str, dict[str, list[Path]]] = {}
-    for folder in ("query", "bounding_box_test"):
-        for path in sorted((root / folder).glob("*.jpg")):
-            pid, camera = path.name.split("_")[:2]
-            if int(pid) > 0:
-                seen.setdefault(pid, {}).setdefault(camera[:2], []).append(path)
-    cameras = sorted({camera for views in seen.values() for camera in views})
-    rows = []
-    for pid in sorted(seen):
-        views = {camera: seen[pid].get(camera, [])[:_VIEWS] for camera in cameras}  # queries first
-        groups = [SheetGroup(c, list(map(_read_image, views[c])), _VIEWS) for c in cameras]
-        rows.append(SheetRow(pid, groups))
-    return rows
+def _list_market(root: Path) -> People:
+    people: People = {}
+    for path in [*_find(root / "query", "*.jpg"), *_find(root / "bounding_box_test", "*.jpg")]:
+        pid, camera = path.name.split("_")[:2]
+        if int(pid) > 0:
+            people.setdefault(pid, {}).setdefault(camera[:2], []).append(path)
+    return people
 
 
-def _list_prcc(root: Path) -> list[SheetRow]:
+def _list_prcc(root: Path) -> People:
     test = root / "rgb" / "test"
-    return [
-        SheetRow(
-            f"prcc {person.name}",
-            [_read(f"camera {c}", (test / c / person.name).glob("[!.]*.jpg"), 4) for c in "ABC"],
-        )
-        for person in sorted((test / "A").glob("[0-9]*"))
-    ]
+    return {
+        f"prcc {person.name}": {
+            f"camera {camera}": _find(test / camera / person.name, "[!.]*.jpg") for camera in "ABC"
+        }
+        for person in _find(test / "A", "[0-9]*")
+    }
 
 
-def _list_ltcc(root: Path) -> list[SheetRow]:
-    files = [*(root / "query").glob("[0-9]*.png"), *(root / "test").glob("[0-9]*.png")]
-    people: dict[str, dict[str, list[Path]]] = {}
-    for file in files:
+def _list_ltcc(root: Path) -> People:
+    people: People = {}
+    for file in [*_find(root / "query", "[0-9]*.png"), *_find(root / "test", "[0-9]*.png")]:
         pid, outfit, _ = file.name.split("_", maxsplit=2)
-        people.setdefault(pid, {}).setdefault(outfit, []).append(file)
-    outfits = sorted({outfit for worn in people.values() for outfit in worn})
-    return [
-        SheetRow(
-            f"ltcc {pid}",
-            [_read(f"outfit {outfit}", people[pid].get(outfit, []), 6) for outfit in outfits],
-        )
-        for pid in sorted(people)
-    ]
+        people.setdefault(f"ltcc {pid}", {}).setdefault(f"outfit {outfit}", []).append(file)
+    return people
 
 
-def _list_prid(root: Path) -> list[SheetRow]:
-    cameras = [root / "prid_2011" / "multi_shot" / name for name in ("cam_a", "cam_b")]
-    people = sorted({person.name for camera in cameras for person in camera.glob("person_*")})
-    return [
-        SheetRow(
-            name.replace("person_", "prid "),
-            [_read(c.name, (c / name).glob("[0-9]*.png"), _STRIP) for c in cameras],
-        )
-        for name in people
-    ]
+def _list_prid(root: Path) -> People:
+    people: People = {}
+    for person in _find(root / "prid_2011" / "multi_shot", "cam_[ab]/person_*"):
+        label = person.name.replace("person_", "prid ")
+        people.setdefault(label, {})[person.parent.name] = _find(person, "[0-9]*.png")
+    return people
 
 
-def _list_sigset(root: Path) -> list[SheetRow]:
-    rows = []
-    for person in sorted((root / "BTS1" / "full").glob("G*")):
-        stills = person / "controlled" / "images_jpg" / "wb"
-        groups = [_read(s, stills.glob(f"*_{s}_*.jpg"), 3) for s in ("set1", "set2")]
+def _list_sigset(root: Path) -> People:
+    people: People = {}
+    for person in _find(root / "BTS1" / "full", "G*"):
+        groups = people[person.name] = {}
         for outfit in ("set1", "set2"):
-            video = min((person / "field" / "videos").glob(f"*_{outfit}_*.mp4"))
-            frames = read_frames(video)
+            stills = person / "controlled" / "images_jpg" / "wb"
+            groups[outfit] = _find(stills, f"*_{outfit}_*.jpg")
+            frames = read_frames(_find(person / "field" / "videos", f"*_{outfit}_*.mp4")[0])
             height, width = frames[0].shape[:2]
-            middle = [f[:, (width - height // 2) // 2 :][:, : height // 2] for f in frames[2::5]]
-            groups.append(SheetGroup(f"{outfit}, video", middle, 3))
-        rows.append(SheetRow(person.name, groups))
-    return rows
+            left = (width - height // 2) // 2
+            groups[f"{outfit}, video"] = [f[:, left : left + height // 2] for f in frames[2::5]]
+    return people
 
 
-def _read(label: str, paths: Iterable[Path], count: int) -> SheetGroup:
-    return SheetGroup(label, [_read_image(path) for path in sorted(paths)[:count]], count)
+def _find(folder: Path, pattern: str) -> list[Any]:
+    return sorted(folder.glob(pattern))
 
 
-LISTS: Mapping[str, Callable[[Path], list[SheetRow]]] = {
-    "market1501": _list_market,
-    "prcc": _list_prcc,
-    "ltcc": _list_ltcc,
-    "prid2011": _list_prid,
-    "sigset": _list_sigset,
+SETS: Mapping[str, tuple[Callable[[Path], People], int, int]] = {
+    "market1501": (_list_market, 3, 40),
+    "prcc": (_list_prcc, 4, 60),
+    "ltcc": (_list_ltcc, 6, 60),
+    "prid2011": (_list_prid, 8, 60),
+    "sigset": (_list_sigset, 3, 60),
 }
+"""Data set -> who is in it, pictures below a heading, width of the label of a person."""
 
 
-def _draw_rows(rows: list[SheetRow], *, width: int) -> Picture:
-    """Draw a line per person, below the headings of its groups; labels are `width` wide."""
-    heads = [_write_label(g.label, 14, width=g.count * CELL[1]) for g in rows[0].groups]
-    drawn = [stack([_write_label("", 14, width=width), *heads], axis=1)]
-    for row in rows:
-        groups = [_draw_group(group) for group in row.groups]
-        drawn.append(stack([_write_label(row.label, CELL[0], width=width), *groups], axis=1))
-    return stack(drawn, gap=2)
+def _draw_people(people: People, *, count: int, width: int, num_people: int) -> Picture:
+    """Draw a line per person, below the headings of its pictures; stills before videos."""
+    names = {name for groups in people.values() for name in groups}
+    heads = sorted(names, key=lambda name: ("video" in name, name))
+    labels = [_write_label(head, 14, width=count * CELL[1]) for head in heads]
+    lines = [stack([_write_label("", 14, width=width), *labels], axis=1)]
+    for label in sorted(people)[:num_people]:
+        groups = [_draw_cells(people[label].get(head, []), count) for head in heads]
+        lines.append(stack([_write_label(label, CELL[0], width=width), *groups], axis=1))
+    return stack(lines, gap=2)
 
 
-def _draw_group(group: SheetGroup) -> Picture:
+def _draw_cells(found: list[Path | Picture], count: int) -> Picture:
     """Draw pictures side by side as cells; blank cells for missing ones."""
-    cells = [_fit_cell(picture) for picture in group.pictures[: group.count]]
+    pictures = [_read_image(item) if isinstance(item, Path) else item for item in found[:count]]
     blank = np.full((*CELL, 3), 255, dtype=np.uint8)
-    return np.concatenate(cells + [blank] * (group.count - len(cells)), axis=1)
+    cells = [*map(_fit_cell, pictures), *[blank] * (count - len(pictures))]
+    return np.concatenate(cells, axis=1)
 
 
 def _write_label(text: str, height: int, *, width: int) -> Picture:
@@ -200,12 +165,10 @@ def _draw_walks(folder: Path) -> Picture:
     rows = []
     for person in sorted((folder / "mars" / "bbox_test").glob("[0-9]*"))[1:3]:
         files = sorted(person.glob("*T0001F*.jpg"))
-        plain = [_fit_cell(_read_image(file)) for file in files]
-        marked = []
-        for file in files:
-            key = (str(file.relative_to(folder / "mars").as_posix()), 0)
-            marked.append(_fit_cell(_draw_truth(_read_image(file), truth.get(key, []))))
-        rows += [np.concatenate(plain, axis=1), np.concatenate(marked, axis=1)]
+        images = [_read_image(file) for file in files]
+        keys = [(file.relative_to(folder / "mars").as_posix(), 0) for file in files]
+        marked = [_draw_truth(i, truth.get(key, [])) for i, key in zip(images, keys, strict=True)]
+        rows += [np.concatenate(list(map(_fit_cell, line)), axis=1) for line in (images, marked)]
     return stack(rows, gap=2)
 
 
@@ -219,11 +182,8 @@ def _draw_scenes(folder: Path) -> Picture:
         frames = read_frames(path)
         chosen = [int(share * len(frames)) for share in _SCENE_FRAMES]
         keys = [(path.relative_to(root).as_posix(), frame) for frame in chosen]
-        true = [_draw_truth(frames[key[1]], truth.get(key, []), thick=2) for key in keys]
-        said = [
-            _draw_predictions(frames[key[1]], found.get(key, []), parsed.get(key, []))
-            for key in keys
-        ]
+        true = [_draw_truth(frames[k[1]], truth.get(k, []), thick=2) for k in keys]
+        said = [_draw_predictions(frames[k[1]], found.get(k, []), parsed.get(k, [])) for k in keys]
         rows += [stack(true, axis=1), stack(said, axis=1)]
     return stack(rows)
 
