@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_words(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
-    """What is to be done (`launch`, or one of ACTIONS), and with what."""
+    """Return what is to be done (`launch`, or one of ACTIONS), and with what."""
     if words and words[0] in ACTIONS:
         return words[0], _build_action_parser(words[0]).parse_args(words[1:])
     return "launch", _build_launch_parser().parse_intermixed_args(words)

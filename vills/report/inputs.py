@@ -29,7 +29,7 @@ class ReportInputs:
 
 
 def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
-    """Metrics files in the order of the DAG; data sets that are no longer evaluated stay out."""
+    """Load metrics files in the order of the DAG, without data sets no longer evaluated."""
     names = ["miniature", "curate", "lse", "pretrain"]
     names += [f"finetune_{model}" for model in inputs.models]
     names += [f"evaluate_{item}" for item in inputs.items]
@@ -41,7 +41,7 @@ def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
 def load_scores(
     project: Path, *, items: Sequence[str] = (), order: Sequence[str] = ()
 ) -> list[Row]:
-    """Rows of artifacts/evaluate/*/results.json, data set by data set.
+    """Load the rows of artifacts/evaluate/*/results.json, data set by data set.
 
     Args:
         project: folder that holds artifacts/.
@@ -68,7 +68,7 @@ def load_scores(
 
 
 def load_rows(artifacts: Path, item: str) -> list[Row]:
-    """Table rows of one data set: whose models they are, and the run behind them."""
+    """Load the table rows of one data set: whose models they are, and the run behind them."""
     metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
     source = {"trained_on": metrics["model"], "run": metrics["fingerprint"][:12]}
@@ -76,6 +76,6 @@ def load_rows(artifacts: Path, item: str) -> list[Row]:
 
 
 def load_left_out(artifacts: Path, item: str) -> list[str]:
-    """Rows of one data set that are in no query and no gallery: how many, and why."""
+    """Tell which rows of one data set are in no query and no gallery: how many, and why."""
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
     return [str(note) for note in results["left_out"]]
