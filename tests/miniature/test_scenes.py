@@ -12,11 +12,11 @@ from vills.config.miniature import MiniatureConfig
 from vills.miniature import crop, sample_rng, scene
 from vills.miniature.camera import build_camera
 from vills.miniature.kinetics import deal_people
-from vills.miniature.overlay import read_frames
 from vills.miniature.people import PRETRAIN_OFFSET, build_actor
 from vills.miniature.person import Group
 from vills.miniature.sink import Sink
 from vills.miniature.world import LAYOUTS, Unit, render_unit
+from vills.report.world_sheet import read_frames
 
 UNLABELLED = ("luperson", "kinetics")
 

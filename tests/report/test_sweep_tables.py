@@ -21,9 +21,7 @@ from vills.config.sweep import (
     TableConfig,
 )
 from vills.report import sweep_trend
-from vills.report.sweep_caption import SweepFacts
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
-from vills.report.sweep_csv import FIELDS
 from vills.report.sweep_grid import Entry, build_grids
 from vills.report.sweep_labels import (
     render_html,
@@ -32,11 +30,29 @@ from vills.report.sweep_labels import (
     render_mathtext,
     render_plain,
 )
-from vills.report.sweep_tables import save_sweep_report
+from vills.report.sweep_tables import SweepFacts, save_sweep_report
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PDFLATEX = shutil.which("pdflatex")
+FIELDS = tuple(
+    [
+        "sweep",
+        "table",
+        "point",
+        "label",
+        "column",
+        "head",
+        "metric",
+        "ours_mean",
+        "ours_std",
+        "num_seeds",
+        "published",
+        "missing",
+        "runs",
+        "cell",
+    ]
+)
 LABEL = "w/ L^r, λ3 = 3.0"
 HARD = "50 % of a_b & {x} #1 $5 ~ ^ \\ <b>|A|</b> † 中"
 FACTS = SweepFacts(
@@ -109,7 +125,7 @@ def test_what_is_missing_is_counted_and_explained() -> None:
     assert (partial.text, partial.count) == ("59.0 ± 1.4", "2 of 3 seeds")
     assert (none.text, none.count, absent.text) == ("", "", "")
     assert (grids.num_missing, grids.num_partial) == (3, 1)
-    assert grids.reasons.numbered == [
+    assert grids.reasons == [
         (1, "seed 2 failed: out of <memory>", ["small/b/m_map"]),
         (2, "params.yaml has no evaluate.market1501", ["small/c/m_map"]),
         (3, "no run", ["small/c/m_r1", "small/b/s_tar"]),

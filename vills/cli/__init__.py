@@ -5,36 +5,20 @@ import sys
 from collections.abc import Sequence
 
 import vills
-from vills.cli import (
-    configure,
-    data,
-    doctor,
-    evaluate,
-    extract,
-    run,
-    scores,
-    sheets,
-    tracking,
-    weights,
-)
+from vills.cli import data, evaluate, run, weights
 from vills.errors import UserError
 
 COMMANDS = (
     *run.COMMANDS,
-    *configure.COMMANDS,
     *data.COMMANDS,
     *weights.COMMANDS,
-    *extract.COMMANDS,
     *evaluate.COMMANDS,
-    *scores.COMMANDS,
-    *sheets.COMMANDS,
-    *tracking.COMMANDS,
-    *doctor.COMMANDS,
+    *run.SERVICES,
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of `vills` and of all its sub-commands."""
+    """Build the parser of `vills` and of all its sub-commands."""
     parser = argparse.ArgumentParser(
         prog="vills",
         description="One encoder for person re-identification from unlabelled images and videos.",

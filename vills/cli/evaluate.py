@@ -1,4 +1,4 @@
-"""`vills evaluate`: score features that any model extracted."""
+"""`vills evaluate`, `scores`, `sheet`: scores of any features, and what stages have produced."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vills.evaluation.external import ExternalReport
 
 
-def _add(parser: ArgumentParser) -> None:
+def _add_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("features", type=Path, help=".npz or .parquet: path and feature per row")
     parser.add_argument("--layout", required=True, choices=LAYOUTS, help="of the data set")
     parser.add_argument("--root", type=Path, required=True, help="folder that paths are below")
@@ -54,7 +54,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the rows too")
 
 
-def _run(arguments: Arguments) -> int:
+def _evaluate(arguments: Arguments) -> int:
     from vills.config.evaluate import EvaluateConfig
     from vills.data.layouts import read_layout
     from vills.evaluation.external import score_external
@@ -112,6 +112,48 @@ def _save(path: Path, report: "ExternalReport") -> None:
     print(f"wrote {path}")
 
 
+def _add_scores(parser: ArgumentParser) -> None:
+    parser.add_argument("items", nargs="*", metavar="DATASET", help="default: all evaluated ones")
+    parser.add_argument(
+        "--splits", action="store_true", help="the rows of each split, not their means"
+    )
+
+
+def _scores(arguments: Arguments) -> int:
+    from vills.config.load import PARAMS_FILE, load_params
+    from vills.report.inputs import load_scores
+    from vills.report.scores import format_scores
+
+    project = Path.cwd()
+    # scores may have been pulled into a folder without parameters
+    order = tuple(load_params(project).evaluate) if (project / PARAMS_FILE).is_file() else ()
+    rows = load_scores(project, items=arguments.items, order=order)
+    print(format_scores(rows, splits=arguments.splits))
+    return 0
+
+
+def _add_sheet(parser: ArgumentParser) -> None:
+    parser.add_argument("what", choices=("world", "masks"))
+    parser.add_argument("--source", default="luperson", help="masks: which curated source")
+    parser.add_argument("--out", type=Path, default=Path("sheet.png"))
+
+
+def _sheet(arguments: Arguments) -> int:
+    from vills.pipeline import ARTIFACTS
+
+    if arguments.what == "world":
+        from vills.report.world_sheet import build_world_sheet
+
+        build_world_sheet(ARTIFACTS / "miniature", arguments.out)
+    else:
+        from vills.report.mask_sheet import build_mask_sheet
+
+        curated, lse = (ARTIFACTS / part / arguments.source for part in ("curated", "lse"))
+        build_mask_sheet(curated, lse, arguments.out)
+    print(f"wrote {arguments.out}")
+    return 0
+
+
 COMMANDS = (
     Command(
         name="evaluate",
@@ -119,7 +161,26 @@ COMMANDS = (
         reads="FEATURES (docs/evaluate.md says what it holds), file names and labels below ROOT",
         writes="nothing but the file that --json names",
         needs="neither a model, nor params.yaml, nor the pixels",
-        add_arguments=_add,
-        run=_run,
+        add_arguments=_add_evaluate,
+        run=_evaluate,
+    ),
+    Command(
+        name="scores",
+        summary="Print the retrieval scores by data set and protocol, each with its run",
+        reads="artifacts/metrics/evaluate_*.json, artifacts/evaluate/*/results.json; the order "
+        "of data sets from params.yaml, if it is there",
+        writes="nothing",
+        needs="a finished evaluate stage",
+        add_arguments=_add_scores,
+        run=_scores,
+    ),
+    Command(
+        name="sheet",
+        summary="Draw a contact sheet of the miniature world, or of the area masks",
+        reads="artifacts/miniature, or artifacts/curated and artifacts/lse",
+        writes="a PNG",
+        needs="a finished miniature, or lse, stage",
+        add_arguments=_add_sheet,
+        run=_sheet,
     ),
 )

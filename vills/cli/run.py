@@ -1,6 +1,8 @@
-"""`vills run`, `vills status`: stages of the DAG."""
+"""Commands on runs (`vills run`, `status`, `repro`, `explain`, `configure`), and their services."""
 
+import json
 from argparse import ArgumentParser
+from dataclasses import asdict
 from pathlib import Path
 
 from vills.cli.command import Arguments, Command
@@ -65,6 +67,69 @@ def _explain(arguments: Arguments) -> int:
     return 0
 
 
+def _add_configure(parser: ArgumentParser) -> None:
+    parser.add_argument("settings", nargs="+", metavar="key=value", help="profile=NAME, then any")
+    parser.add_argument("--force", action="store_true", help="replace hand edits")
+
+
+def _configure(arguments: Arguments) -> int:
+    from vills.config.checks import ConfigError
+    from vills.config.load import list_profiles
+    from vills.config.write import save_params
+
+    settings = list(arguments.settings)
+    profiles = [s for s in settings if s.startswith("profile=")]
+    if len(profiles) != 1:
+        raise ConfigError(
+            f"profile is given {len(profiles)} times. Allowed: once, one of "
+            f"{', '.join(list_profiles())}. What to do: vills configure profile=miniature."
+        )
+    overrides = [s for s in settings if s not in profiles]
+    path = save_params(
+        Path.cwd(),
+        profile=profiles[0].removeprefix("profile="),
+        overrides=overrides,
+        force=arguments.force,
+    )
+    print(f"wrote {path.name}; `vills status` says what is to be done")
+    return 0
+
+
+def _sync(arguments: Arguments) -> int:
+    from vills.runner.sweeps.track import sync_all
+
+    return sync_all(Path.cwd())
+
+
+def _add_ui(parser: ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=5000)
+
+
+def _ui(arguments: Arguments) -> int:
+    from vills.runner.sweeps.track import serve_ui
+
+    return serve_ui(Path.cwd(), port=arguments.port)
+
+
+def _add_doctor(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--probe", action="store_true", help="also look from two nodes, by a job of a minute"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _doctor(arguments: Arguments) -> int:
+    from vills.runner.doctor.examine import examine
+    from vills.runner.doctor.text import format_findings
+
+    findings = examine(Path.cwd(), probe=arguments.probe)
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        print(format_findings(findings))
+    return int(any(finding.level == "fault" for finding in findings))
+
+
 COMMANDS = (
     Command(
         name="run",
@@ -101,5 +166,43 @@ COMMANDS = (
         needs="the runs behind the number",
         add_arguments=_add_explain,
         run=_explain,
+    ),
+    Command(
+        name="configure",
+        summary="Write params.yaml from a profile, with single values changed",
+        reads="the profile, and params.yaml to see hand edits",
+        writes="params.yaml",
+        needs="nothing; profiles: tiny, miniature, real, paper_vits, paper_vitb",
+        add_arguments=_add_configure,
+        run=_configure,
+    ),
+)
+SERVICES = (  # last in the help, after all that is done with results
+    Command(
+        name="track",
+        summary="Replay the journals of all runs into MLflow; every point arrives once",
+        reads="runs/",
+        writes="the MLflow store (MLFLOW_TRACKING_URI, default mlflow.db here)",
+        needs="nothing; a run never waits for the tracker",
+        add_arguments=lambda parser: None,
+        run=_sync,
+    ),
+    Command(
+        name="ui",
+        summary="Serve the MLflow UI on 127.0.0.1",
+        reads="the MLflow store (mlflow.db, mlartifacts/)",
+        writes="nothing",
+        needs="a free port",
+        add_arguments=_add_ui,
+        run=_ui,
+    ),
+    Command(
+        name="doctor",
+        summary="Say what will bite on this cluster and machine, each with its remedy",
+        reads="SLURM's configuration, slurm/*.yaml, params.yaml, mounts, environment variables",
+        writes="nothing that stays; a file in runs/ for a moment",
+        needs="nothing; without SLURM it looks at the rest. The status is 1 if there is a fault",
+        add_arguments=_add_doctor,
+        run=_doctor,
     ),
 )

@@ -6,13 +6,23 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vills.errors import UserError
-
-if TYPE_CHECKING:
-    from vills.runner.plan.context import LaunchContext
-    from vills.runner.sweeps.sweep import SweepState
+from vills.runner.clusters.resources import PREFIX
+from vills.runner.plan.context import LaunchContext, choose_cluster
+from vills.runner.sweeps.sweep import FOLDER, SweepState, list_records
+from vills.runner.sweeps.sweeping import (
+    cancel_sweep,
+    find_logs,
+    launch_sweep,
+    list_over,
+    look_at_sweep,
+    plan_sweep,
+    wait_for_sweep,
+)
+from vills.runner.sweeps.text import format_plan, format_state
+from vills.runner.sweeps.track import reconcile_runs
+from vills.runner.sweeps.tracking import log_report, sync_sweep
 
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
 EPILOG = """\
@@ -47,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_words(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
-    """What is to be done (`launch`, or one of ACTIONS), and with what."""
+    """Return what is to be done (`launch`, or one of ACTIONS), and with what."""
     if words and words[0] in ACTIONS:
         return words[0], _build_action_parser(words[0]).parse_args(words[1:])
     return "launch", _build_launch_parser().parse_intermixed_args(words)
@@ -96,11 +106,6 @@ def _build_action_parser(action: str) -> argparse.ArgumentParser:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
-    from vills.runner.clusters.resources import PREFIX
-    from vills.runner.plan.context import LaunchContext, choose_cluster
-    from vills.runner.sweeps.sweeping import launch_sweep, plan_sweep
-    from vills.runner.sweeps.text import format_plan, format_state
-
     words: list[str] = arguments.overrides
     context = LaunchContext(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
     overrides = [word for word in words if not word.startswith(PREFIX)]
@@ -125,10 +130,8 @@ def _launch(arguments: argparse.Namespace) -> int:
     return _finish(context, sweep.name)
 
 
-def _detach(context: "LaunchContext", name: str) -> Path:
+def _detach(context: LaunchContext, name: str) -> Path:
     """Leave `status NAME --watch` behind, which outlives this terminal; the path of its log."""
-    from vills.runner.sweeps.sweep import FOLDER
-
     path = context.runs / FOLDER / f"{name}.log"
     with path.open("ab") as log:
         subprocess.Popen(
@@ -143,11 +146,6 @@ def _detach(context: "LaunchContext", name: str) -> Path:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import LaunchContext
-    from vills.runner.sweeps.sweep import list_records
-    from vills.runner.sweeps.sweeping import look_at_sweep
-    from vills.runner.sweeps.text import format_state
-
     context = LaunchContext(Path.cwd())
     if arguments.watch and arguments.name:
         return _watch(context, arguments.name)
@@ -160,14 +158,11 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _watch(context: "LaunchContext", name: str) -> int:
+def _watch(context: LaunchContext, name: str) -> int:
     """Show the table again and again; the status is 1 if anything is over without a result."""
-    from vills.runner.sweeps.sweeping import list_over, wait_for_sweep
-    from vills.runner.sweeps.text import format_state
-
     shown = [""]
 
-    def show(state: "SweepState") -> None:
+    def show(state: SweepState) -> None:
         text = format_state(name, state)
         if text == shown[0]:
             return
@@ -181,11 +176,8 @@ def _watch(context: "LaunchContext", name: str) -> int:
     return 1 if list_over(state) else 0
 
 
-def _finish(context: "LaunchContext", name: str) -> int:
+def _finish(context: LaunchContext, name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
-    from vills.runner.sweeps.sweeping import look_at_sweep
-    from vills.runner.sweeps.tracking import sync_sweep
-
     record, state = look_at_sweep(context, name)
     sync_sweep(context, record, state)
     if any(state.is_done(label) for label in state.plans):
@@ -194,9 +186,6 @@ def _finish(context: "LaunchContext", name: str) -> int:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import LaunchContext
-    from vills.runner.sweeps.sweeping import find_logs
-
     paths = find_logs(
         LaunchContext(Path.cwd()), arguments.name, point=arguments.point, stage=arguments.stage
     )
@@ -210,20 +199,13 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import LaunchContext
-    from vills.runner.sweeps.sweeping import cancel_sweep
-
     jobs = cancel_sweep(LaunchContext(Path.cwd()), arguments.name, points=arguments.points)
     print(f"{len(jobs)} job(s) cancelled: {', '.join(jobs)}" if jobs else "nothing was going on")
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from vills.runner.plan.context import LaunchContext
-    from vills.runner.sweeps.report import build_report
-    from vills.runner.sweeps.sweep import FOLDER
-    from vills.runner.sweeps.sweeping import look_at_sweep
-    from vills.runner.sweeps.tracking import log_report
+    from vills.runner.sweeps.report import build_report  # draws, so that it loads matplotlib
 
     context = LaunchContext(Path.cwd())
     record, state = look_at_sweep(context, arguments.name)
@@ -237,9 +219,6 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _reconcile(_: argparse.Namespace) -> int:
-    from vills.runner.plan.context import LaunchContext
-    from vills.runner.sweeps.track import reconcile_runs
-
     return reconcile_runs(LaunchContext(Path.cwd()), say=print)
 
 

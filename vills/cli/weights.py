@@ -1,4 +1,4 @@
-"""`vills weights`: fetch published weights by name, and say what a weights file holds."""
+"""`vills weights`, `extract`, `export`: published weights, and what trained ones are used for."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 from vills.cli.command import Arguments, Command
 from vills.config.checks import ConfigError
 from vills.config.published import WEIGHT_LAYOUTS
+from vills.errors import UserError
 
 
-def _add(parser: ArgumentParser) -> None:
+def _add_weights(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "fetch", "inspect"))
     parser.add_argument(
         "name", nargs="?", help="fetch: a name that list prints; inspect: a file to start from"
@@ -16,7 +17,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--layout", default="", choices=("", *WEIGHT_LAYOUTS), help="inspect as it")
 
 
-def _run(arguments: Arguments) -> int:
+def _weights(arguments: Arguments) -> int:
     from vills.data.published import fetch_weights, format_published
     from vills.pipeline import get_weights_root
 
@@ -60,6 +61,43 @@ def _inspect(name: str, layout: str) -> str:
     return describe_file(path if path.is_file() else get_weights_path(name), layout=layout)
 
 
+def _add_extract(parser: ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help="an image, a video, or a folder of them")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of exported weights")
+    parser.add_argument("--out", type=Path, default=Path("features.parquet"), help=".parquet, .npz")
+    parser.add_argument(
+        "--tracklets", action="store_true", help="a folder of images is one tracklet, in order"
+    )
+
+
+def _extract(arguments: Arguments) -> int:
+    from vills.evaluation.extract import extract_path
+
+    try:
+        report = extract_path(
+            arguments.path,
+            weights=arguments.weights,
+            out=arguments.out,
+            tracklets=arguments.tracklets,
+        )
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(str(error)) from error
+    print(report.format())
+    return 1 if report.bad else 0
+
+
+def _add_export(parser: ArgumentParser) -> None:
+    parser.add_argument("--weights", type=Path, required=True, help="folder of exported weights")
+    parser.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+
+
+def _export(arguments: Arguments) -> int:
+    from vills.models.weights import save_timm
+
+    print(save_timm(arguments.weights, arguments.out))
+    return 0
+
+
 COMMANDS = (
     Command(
         name="weights",
@@ -67,7 +105,25 @@ COMMANDS = (
         reads="the publisher's address (nothing is ever fetched but by `fetch`), or one file",
         writes="with `fetch` a file below VILLS_WEIGHTS, only if its checksum is the published one",
         needs="VILLS_WEIGHTS; for `fetch` a network",
-        add_arguments=_add,
-        run=_run,
+        add_arguments=_add_weights,
+        run=_weights,
+    ),
+    Command(
+        name="extract",
+        summary="Write coarse, area and temporal features of any images or videos",
+        reads="PATH, the weights folder (artifacts/pretrain/teacher, artifacts/finetune/...)",
+        writes="a .parquet or .npz file; files that cannot be read are named, and the status is 1",
+        needs="weights; no labels, no params.yaml",
+        add_arguments=_add_extract,
+        run=_extract,
+    ),
+    Command(
+        name="export",
+        summary="Turn weights into a plain timm ViT that needs none of this package",
+        reads="the weights folder",
+        writes="OUT, a .safetensors file, and a .json beside it with timm's arguments",
+        needs="weights",
+        add_arguments=_add_export,
+        run=_export,
     ),
 )

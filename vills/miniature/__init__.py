@@ -1,7 +1,7 @@
 """The embedded world: a small seeded set of pedestrians in the official layouts, with truth.
 
-`world.render_world` writes it. Every random number comes from a generator keyed by integers, so
-that no draw depends on what was drawn before.
+`world.render_world` writes it; `vills.report.world_sheet` shows it. Every random number comes from
+a generator keyed by integers, so that no draw depends on what was drawn before.
 """
 
 from enum import IntEnum

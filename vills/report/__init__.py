@@ -1,1 +1,1 @@
-"""The report: what the DAG found, in one self-contained page and one table of text."""
+"""What the DAG found: one page, tables of text, tables of sweeps, and contact sheets."""

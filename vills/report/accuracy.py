@@ -37,7 +37,7 @@ class AccuracyPlot:
 
 
 def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInputs) -> Section:
-    """A figure per fine-tuned data set; its title names people and protocol."""
+    """Build the section: a figure per fine-tuned data set; its title names people and protocol."""
     blocks = []
     for model, config in inputs.models.items():
         people = f"{config.num_val_ids} validation people" if config.num_val_ids else "test people"
@@ -67,7 +67,7 @@ def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInput
 
 
 def find_title(config: FinetuneConfig, curated: Path) -> str:
-    """Full name of the protocol of the accuracy per epoch."""
+    """Find the full name of the protocol of the accuracy per epoch."""
     if config.protocol:
         return PROTOCOLS[config.protocol].title
     modality = config.modality
@@ -78,7 +78,7 @@ def find_title(config: FinetuneConfig, curated: Path) -> str:
 
 
 def load_points(path: Path) -> dict[str, Points]:
-    """Model variant -> its points."""
+    """Load model variant -> its points."""
     found: dict[str, Points] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -88,7 +88,7 @@ def load_points(path: Path) -> dict[str, Points]:
 
 
 def build_plot(points: Mapping[str, Points], config: FinetuneConfig) -> AccuracyPlot:
-    """Variants of one initialisation become one line."""
+    """Build the curves; variants of one initialisation become one line."""
     groups: dict[str, list[Points]] = {}
     for variant in list_variants(config):
         if variant.name in points:

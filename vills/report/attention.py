@@ -17,7 +17,7 @@ from vills.models.backbone import Backbone
 from vills.models.weights import load_backbone
 from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, build_picture
-from vills.report.strips import CropReader, Picture, encode_picture, join, stack
+from vills.report.pictures import CropReader, Picture, encode_picture, join, stack
 
 SCALE_HEIGHT = 128
 
@@ -25,7 +25,7 @@ SCALE_HEIGHT = 128
 def render_image_attention(
     backbone: Backbone, reader: CropReader, record_ids: list[str], *, size: list[int]
 ) -> tuple[bytes, tuple[str, ...]]:
-    """JPEG with a line per person: the crop, then one map per role; and the names of the roles."""
+    """Draw a JPEG, a line per person: the crop, then a map per role; return the roles too."""
     lines: list[Picture] = []
     roles: tuple[str, ...] = ()
     for record_id in record_ids:
@@ -40,7 +40,7 @@ def render_image_attention(
 def render_clip_attention(
     backbone: Backbone, reader: CropReader, record_id: str, *, size: list[int], num_frames: int
 ) -> tuple[bytes, tuple[str, ...]]:
-    """JPEG of one clip: its frames, then a line per role; and the names of the roles."""
+    """Draw a JPEG of one clip: its frames, then a line per role; return the roles too."""
     frames = reader.read_frames(record_id)
     chosen = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)
     pictures = [_resize(frames[i], size) for i in chosen]
@@ -54,11 +54,11 @@ def render_clip_attention(
 
 
 def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
-    """Attention of the role tokens of each fine-tuned model, on its own data set."""
+    """Build the section: the role tokens of each fine-tuned model, on its own data set."""
     blocks: list[Block] = []
     for model, trained in inputs.models.items():
         variant = list_variants(trained)[0]
-        backbone = load_backbone(inputs.get_model_folder(model, variant.name)).eval()
+        backbone = load_backbone(inputs.artifacts / "finetune" / model / variant.name).eval()
         reader = CropReader(inputs.artifacts / "curated" / trained.source)
         users = [item for item, used in inputs.items.items() if used == model and item != model]
         heading = f"{model}, fine-tuned from {variant.initialisation}"
@@ -90,7 +90,7 @@ def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
 
 
 def pick_people(reader: CropReader, *, kind: str, count: int) -> list[str]:
-    """Records of as many different people, evenly over the query split."""
+    """Pick records of as many different people, evenly over the query split."""
     queries = reader.manifest.where(split="query", kind=kind)
     pids, ids = queries.column("pid"), queries.column("record_id")
     first = {int(pid): str(name) for pid, name in reversed(list(zip(pids, ids, strict=True)))}

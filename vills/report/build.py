@@ -1,4 +1,4 @@
-"""Build the report from published outs and metrics files."""
+"""Build the report from published outs; the sections on data and on runs stand here."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,15 +8,19 @@ from typing import Any
 from vills.config.report import ReportConfig
 from vills.report.accuracy import build_accuracy
 from vills.report.attention import build_attention
-from vills.report.data import build_data
-from vills.report.inputs import ReportInputs
-from vills.report.page import Block, Section, build_table, render_page
+from vills.report.inputs import ReportInputs, load_metrics, load_rows
+from vills.report.page import Block, Section, Table, build_table, render_page
+from vills.report.pretraining import build_pretraining
 from vills.report.retrieval import build_retrieval
-from vills.report.scores import build_scores_page, load_rows
-from vills.report.sections import build_pretraining, build_scores
-from vills.report.timing import build_run_rows
+from vills.report.scores import build_scores, build_scores_page
 
 Progress = Callable[[str, int, int], None]
+
+STAGES = (
+    ("curate", "curated", "Curation", "MOTA, IDF1 and purity: against the world's truth."),
+    ("lse", "lse", "Local Semantic Extraction", "IoU of the masks: against the world's truth."),
+)
+"""Stage, folder of its outs, title, what its figures are."""
 
 
 def build_report(
@@ -47,18 +51,88 @@ def build_report(
     (out / "tables.md").write_text(build_scores_page(rows), encoding="utf-8")
 
 
-def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
-    """Metrics files in the order of the DAG; data sets that are no longer evaluated stay out."""
-    names = ["miniature", "curate", "lse", "pretrain"]
-    names += [f"finetune_{model}" for model in inputs.models]
-    names += [f"evaluate_{item}" for item in inputs.items]
-    folder = inputs.artifacts / "metrics"
-    paths = {name: folder / f"{name}.json" for name in names}
-    return {name: json.loads(p.read_text()) for name, p in paths.items() if p.is_file()}
+def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Section:
+    """Build the section: a row per source, a row per split; all counts behind a click."""
+    blocks = []
+    for stage, out, title, text in STAGES:
+        values = metrics[stage]
+        for key, found in values.items():
+            if isinstance(found, Mapping):
+                heading = title if key == out else f"{title}: {key.replace('_', ' ')}"
+                blocks.append(Block(heading=heading, text=text, table=_build_matrix(found)))
+        reports = {
+            path.parent.name: json.loads(path.read_text())
+            for path in sorted((artifacts / out).glob("*/report.json"))
+        }
+        splits = [
+            {"data set": name, "split": split, **counts}
+            for name, report in reports.items()
+            for split, counts in report.get("splits", {}).items()
+        ]
+        if splits:
+            table = build_table(splits, text=("data set", "split"))
+            blocks.append(Block(subheading="Splits", table=table))
+        blocks += [_build_details(name, report) for name, report in reports.items()]
+        blocks.append(Block(run=str(values["fingerprint"])))
+    return Section("Data", blocks)
 
 
-def build_runs(metrics: Mapping[str, Any], runs: Path) -> Section:
-    """Times and fingerprints."""
-    rows = build_run_rows(metrics, runs)
+def _build_matrix(values: Mapping[str, Any]) -> Table:
+    """Build a row per source, a column per figure."""
+    rows = []
+    for name, value in values.items():
+        cells = dict(_flatten(value)) if isinstance(value, Mapping) else {"value": str(value)}
+        rows.append({"data set": name, **cells})
+    return build_table(rows)
+
+
+def _build_details(name: str, report: Mapping[str, Any]) -> Block:
+    """Build all counts of one source, and what is odd about it, folded."""
+    notes = [str(note) for note in report.get("notes", ())]
+    hidden = {"notes", "splits", "source"}
+    counts = {key: value for key, value in report.items() if key not in hidden}
+    rows = [{"count": k, "value": v} for k, v in _flatten(counts) if v not in ("", "0")]
+    parts = [Block(table=build_table(rows))]
+    if notes:
+        parts.append(Block(table=build_table([{"note": note} for note in notes])))
+    summary = f"{name}: all counts" + (f", {len(notes)} notes" if notes else "")
+    return Block(folded=tuple(parts), subheading=summary)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """List the leaves of a nested mapping as (path, text)."""
+    lines: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            lines += _flatten(value, f"{name} / ")
+        elif isinstance(value, list):
+            lines.append((name, ", ".join(map(str, value))))
+        else:
+            lines.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
+    return lines
+
+
+def build_runs(metrics: Mapping[str, Mapping[str, Any]], runs: Path) -> Section:
+    """Build a row per stage: how long it took, and its fingerprint.
+
+    Args:
+        metrics: stage or stage_item -> its metrics file.
+        runs: the folder of all runs; one that was made elsewhere has no time here.
+    """
+    rows = []
+    for name, values in metrics.items():
+        run = values["fingerprint"]
+        path = runs / name.split("_")[0] / run / "result.json"
+        result = json.loads(path.read_text()) if path.is_file() else {}
+        seconds = result.get("seconds")
+        rows.append(
+            {
+                "stage": name.replace("_", "@", 1),
+                "seconds": f"{seconds:.0f}" if seconds is not None else "made elsewhere",
+                "attempts": str(result.get("attempt", "-")),
+                "run": run,
+            }
+        )
     note = "Seconds of the last attempt on the machine that ran it."
     return Section("Runs", [Block(text=note, table=build_table(rows, text=("run",)))])

@@ -1,6 +1,5 @@
 """Curves as PNG, the same bytes for the same numbers."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 
@@ -33,7 +32,7 @@ def build_curves(
     title: str = "",
     bands: Mapping[str, Bands] | None = None,
 ) -> bytes:
-    """PNG with one panel of lines per entry.
+    """Draw a PNG with one panel of lines per entry.
 
     Args:
         panels: title of a panel -> its lines.
@@ -78,9 +77,13 @@ def build_curves(
     return build_png(figure)
 
 
-def build_data_uri(content: bytes, kind: str = "image/png") -> str:
-    """Bytes as an address that a page can hold."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def build_png(figure: Figure) -> bytes:
+    """Return a figure's bytes, and close it."""
+    buffer = io.BytesIO()
+    # The writer's name and version would make the bytes depend on the installation.
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def _smooth(x: Sequence[float], y: Sequence[float], window: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,12 +92,3 @@ def _smooth(x: Sequence[float], y: Sequence[float], window: int) -> tuple[np.nda
         return xs, ys
     kernel = np.ones(window) / window
     return xs[window - 1 :], np.convolve(ys, kernel, mode="valid")
-
-
-def build_png(figure: Figure) -> bytes:
-    """A figure's bytes; it is closed."""
-    buffer = io.BytesIO()
-    # The writer's name and version would make the bytes depend on the installation.
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()

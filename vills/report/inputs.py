@@ -1,10 +1,16 @@
-"""What the report is made of."""
+"""What the DAG has published: where the report finds it, and how it is read."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
+
+Row = dict[str, Any]
+"""A row of scores."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,55 @@ class ReportInputs:
     runs: Path
     """Folder of all runs, for their times."""
 
-    def get_model_folder(self, model: str, variant: str) -> Path:
-        """One fine-tuned model."""
-        return self.artifacts / "finetune" / model / variant
+
+def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
+    """Load metrics files in the order of the DAG, without data sets no longer evaluated."""
+    names = ["miniature", "curate", "lse", "pretrain"]
+    names += [f"finetune_{model}" for model in inputs.models]
+    names += [f"evaluate_{item}" for item in inputs.items]
+    folder = inputs.artifacts / "metrics"
+    paths = {name: folder / f"{name}.json" for name in names}
+    return {name: json.loads(p.read_text()) for name, p in paths.items() if p.is_file()}
+
+
+def load_scores(
+    project: Path, *, items: Sequence[str] = (), order: Sequence[str] = ()
+) -> list[Row]:
+    """Load the rows of artifacts/evaluate/*/results.json, data set by data set.
+
+    Args:
+        project: folder that holds artifacts/.
+        items: data sets; empty: all evaluated ones.
+        order: which of these come first, in their order; the others follow by name.
+
+    Raises:
+        ConfigError: if nothing, or not what was asked for, has been evaluated.
+    """
+    folder = project / "artifacts" / "metrics"
+    names = sorted(path.stem.removeprefix("evaluate_") for path in folder.glob("evaluate_*.json"))
+    found = [name for name in order if name in names]
+    found += [name for name in names if name not in order]
+    missing = [item for item in items if item not in found]
+    if missing or not found:
+        raise ConfigError(
+            f"no scores of {', '.join(missing) or 'any data set'} in {folder}. Found: "
+            f"{', '.join(found) or 'none'}. What to do: run `dvc repro`."
+        )
+    rows: list[Row] = []
+    for item in items or found:
+        rows += load_rows(project / "artifacts", item)
+    return rows
+
+
+def load_rows(artifacts: Path, item: str) -> list[Row]:
+    """Load the table rows of one data set: whose models they are, and the run behind them."""
+    metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
+    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
+    source = {"trained_on": metrics["model"], "run": metrics["fingerprint"][:12]}
+    return [{"data set": item, **row, **source} for row in results["rows"]]
+
+
+def load_left_out(artifacts: Path, item: str) -> list[str]:
+    """Tell which rows of one data set are in no query and no gallery: how many, and why."""
+    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
+    return [str(note) for note in results["left_out"]]

@@ -1,13 +1,12 @@
 """Sections of text, tables and pictures -> one page that needs nothing beside itself."""
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
-from vills.evaluation.tables import build_cells
-from vills.report.figures import build_data_uri
+from vills.evaluation.tables import ScoreTable, build_cells
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Block:
     heading: str = ""
     subheading: str = ""
     text: str = ""
-    table: Table | None = None
+    table: Table | ScoreTable | None = None
     image: str = ""
     """Data address."""
     caption: str = ""
@@ -60,20 +59,50 @@ def build_table(
     text: Sequence[str] = (),
     marked: Sequence[int] = (),
 ) -> Table:
-    """Rows of mixed values -> strings; `text` names the columns that stand to the left."""
+    """Build a table from rows of mixed values; `text` names the columns that stand to the left."""
     head, body = build_cells(rows)
     columns = frozenset({0} | {i for i, name in enumerate(head) if name in text})
     return Table(head=head, body=body, text_columns=columns, marked=frozenset(marked))
 
 
 def build_picture(content: bytes, *, caption: str, heading: str = "", plot: bool = False) -> Block:
-    """A block that is one PNG or JPEG."""
+    """Build a block that is one PNG or JPEG."""
     kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
     return Block(heading=heading, image=build_data_uri(content, kind), caption=caption, plot=plot)
 
 
+def build_data_uri(content: bytes, kind: str = "image/png") -> str:
+    """Build an address that a page can hold, from bytes."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
 def render_page(sections: Sequence[Section]) -> str:
-    """The page as HTML; everything that comes from data is escaped."""
-    template = files("vills.report").joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(template).render(sections=[s for s in sections if s.blocks])
+    """Render the page as HTML; everything that comes from data is escaped."""
+    return load_template("page.html").render(sections=[s for s in sections if s.blocks])
+
+
+def load_template(
+    file: str, *, filters: Mapping[str, Callable[[str], str]] | None = None
+) -> Template:
+    """Load a template that lies beside this file; those of .html escape all that they are given.
+
+    LaTeX is full of braces, so that a template of .tex has <% %> and << >> for {% %} and {{ }}.
+    """
+    environment = Environment(
+        loader=PackageLoader("vills.report", ""),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters or {})
+    if file.endswith(".tex"):
+        environment = environment.overlay(
+            block_start_string="<%",
+            block_end_string="%>",
+            variable_start_string="<<",
+            variable_end_string=">>",
+            comment_start_string="<#",
+            comment_end_string="#>",
+        )
+    return environment.get_template(file)

@@ -4,24 +4,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+
 from vills.config.report import ReportConfig
 from vills.evaluation.result_files import name_ranking
 from vills.evaluation.tables import OURS
-from vills.report.inputs import ReportInputs
+from vills.report.inputs import ReportInputs, load_rows
 from vills.report.page import Block, Section, build_picture
-from vills.report.scores import load_rows
-from vills.report.strips import CropReader, load_strips, render_strips
+from vills.report.pictures import GAP, CropReader, Picture, encode_picture, join, stack
 
+HEIGHT, WIDTH, EDGE = 112, 56, 3
+COLOURS = {"query": (70, 90, 110), "right": (60, 150, 80), "wrong": (200, 70, 60)}
 READING = (
     "Left the query (grey edge), then the gallery nearest first: green right, red wrong; what a "
     "protocol leaves out is left out. Queries are taken evenly, not chosen. Of a tracklet its "
     "middle frame is shown, of a template its first image. Of several draws, galleries or splits "
     "it is the first."
 )
+Strips = dict[tuple[str, int], list[tuple[str, bool]]]
+"""(query, which of its frames; -1: all) -> (gallery record, whether it is right), nearest first."""
 
 
 def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
-    """Strips of the fine-tuned model; a protocol without ranked lists is named."""
+    """Build the section: strips of the fine-tuned model; protocols without lists are named."""
     blocks: list[Block] = []
     skipped: list[str] = []
     for item in inputs.items:
@@ -30,11 +37,12 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
         for row in pick_rows(load_rows(inputs.artifacts, item)):
             name = f"{item}: {row.get('title', row['protocol'])}"
             path = folder / name_ranking(str(row["row"]), str(row["protocol"]))
-            strips = _load(path, config)
+            strips = load_strips(path, count=config.num_strips, length=config.strip_length)
             if not strips:
                 skipped.append(name)
                 continue
-            caption = f"Model {row['row']} of {inputs.items[item]}{_name_split(row)}."
+            split = f", split {row['split']}" if row.get("split") is not None else ""
+            caption = f"Model {row['row']} of {inputs.items[item]}{split}."
             picture = render_strips(strips, reader)
             blocks.append(build_picture(picture, caption=caption, heading=name))
     notes = [Block(text=READING)] if blocks else []
@@ -44,7 +52,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
 
 
 def pick_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The first row of each protocol of the product's own model, or of the last model there is."""
+    """Pick each protocol's first row of the product's own model, or of the last there is."""
     names = list(dict.fromkeys(str(row["row"]) for row in rows))
     shown = OURS if OURS in names else names[-1] if names else ""
     first: dict[str, Mapping[str, Any]] = {}
@@ -54,11 +62,37 @@ def pick_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list(first.values())
 
 
-def _load(path: Path, config: ReportConfig) -> list[Any]:
-    if not path.is_file():
-        return []
-    return list(load_strips(path, count=config.num_strips, length=config.strip_length))
+def load_strips(path: Path, *, count: int, length: int) -> Strips:
+    """Load strips of one model, if it has lists.
+
+    They are taken evenly over its queries in record order: not the best, not the worst.
+    """
+    lists: Strips = {}
+    for entry in pq.read_table(path).to_pylist() if path.is_file() else ():
+        found = lists.setdefault((entry["query_id"], entry["query_frame"]), [])
+        if entry["verdict"] != "junk" and len(found) < length:
+            found.append((entry["gallery_id"], entry["verdict"] == "right"))
+    names = sorted(lists)
+    chosen = sorted({round(i) for i in np.linspace(0, len(names) - 1, count)}) if names else []
+    return {names[i]: lists[names[i]] for i in chosen}
 
 
-def _name_split(row: Mapping[str, Any]) -> str:
-    return f", split {row['split']}" if row.get("split") is not None else ""
+def render_strips(strips: Strips, reader: CropReader) -> bytes:
+    """Draw a JPEG: a line per strip, the query first."""
+    lines = []
+    for (name, frame), gallery in strips.items():
+        query = _frame_crop(reader.read(name, frame), COLOURS["query"])
+        crops = [
+            _frame_crop(reader.read(found), COLOURS["right" if right else "wrong"])
+            for found, right in gallery
+        ]
+        space = np.full((query.shape[0], 3 * GAP, 3), 255, np.uint8)
+        lines.append(join([query, space, *crops]))
+    return encode_picture(stack(lines))
+
+
+def _frame_crop(picture: Picture, colour: tuple[int, int, int]) -> Picture:
+    """Draw a crop at strip size with a coloured edge."""
+    small = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    edged = cv2.copyMakeBorder(small, EDGE, EDGE, EDGE, EDGE, cv2.BORDER_CONSTANT, value=colour)
+    return np.asarray(edged, np.uint8)

@@ -1,69 +1,30 @@
-"""Scores of all evaluated data sets, each row with the fingerprint of its run."""
+"""Scores of all evaluated data sets: as text, as Markdown and as a section of the report."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.evaluation.tables import (
+    ScoreTable,
     build_markdown,
     build_score_tables,
     build_text,
+    explain,
     format_cell,
     is_mean,
 )
-
-Row = dict[str, Any]
+from vills.report.inputs import ReportInputs, Row, load_left_out, load_rows
+from vills.report.page import Block, Section, build_table
 
 SPLIT_NOTE = "Where splits are averaged, `vills scores --splits` has the rows of each."
-
-
-def load_scores(
-    project: Path, *, items: Sequence[str] = (), order: Sequence[str] = ()
-) -> list[Row]:
-    """Rows of artifacts/evaluate/*/results.json, data set by data set.
-
-    Args:
-        project: folder that holds artifacts/.
-        items: data sets; empty: all evaluated ones.
-        order: which of these come first, in their order; the others follow by name.
-
-    Raises:
-        ConfigError: if nothing, or not what was asked for, has been evaluated.
-    """
-    folder = project / "artifacts" / "metrics"
-    names = sorted(path.stem.removeprefix("evaluate_") for path in folder.glob("evaluate_*.json"))
-    found = [name for name in order if name in names]
-    found += [name for name in names if name not in order]
-    missing = [item for item in items if item not in found]
-    if missing or not found:
-        raise ConfigError(
-            f"no scores of {', '.join(missing) or 'any data set'} in {folder}. Found: "
-            f"{', '.join(found) or 'none'}. What to do: run `dvc repro`."
-        )
-    rows: list[Row] = []
-    for item in items or found:
-        rows += load_rows(project / "artifacts", item)
-    return rows
-
-
-def load_rows(artifacts: Path, item: str) -> list[Row]:
-    """Table rows of one data set: whose models they are, and the run behind them."""
-    metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
-    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
-    source = {"trained_on": metrics["model"], "run": metrics["fingerprint"][:12]}
-    return [{"data set": item, **row, **source} for row in results["rows"]]
-
-
-def load_left_out(artifacts: Path, item: str) -> list[str]:
-    """Rows of one data set that are in no query and no gallery: how many, and why."""
-    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
-    return [str(note) for note in results["left_out"]]
+SCORES_NOTE = (
+    "Scores in percent, under the protocol's full name. finetuned starts from the pre-trained "
+    "teacher, scratch from random weights of the same architecture, others from the published "
+    "weights of that name; pretrained has seen no label, untrained nothing."
+)
 
 
 def format_scores(rows: Sequence[Row], *, splits: bool = False) -> str:
-    """The rows as tables of text; shares in percent."""
+    """Format the rows as tables of text; shares in percent."""
     tables = build_score_tables(rows, splits=splits)
     if splits and not tables:
         raise ConfigError(
@@ -74,8 +35,44 @@ def format_scores(rows: Sequence[Row], *, splits: bool = False) -> str:
     return f"{text}\n{SPLIT_NOTE}" if any(map(is_mean, rows)) and not splits else text
 
 
+def build_scores(inputs: ReportInputs) -> Section:
+    """Build the section: ours beside the baselines, a table per data set and protocol."""
+    by_item = {item: load_rows(inputs.artifacts, item) for item in inputs.items}
+    rows = [row for found in by_item.values() for row in found]
+    if not rows:
+        return Section("Scores")
+    overview = build_table(build_overview(rows), text=("data set", "protocol"))
+    marks = " ".join(explain(build_score_tables(rows)))
+    blocks = [Block(text=SCORES_NOTE), Block(text=marks)]
+    blocks.append(Block(heading="mAP / R-1 at a glance", table=overview))
+    for item, found in by_item.items():
+        model, source = inputs.items[item], inputs.sources[item]
+        texts = [f"Scored on {source}."] if source != item else []
+        texts += [f"Scored with the models of {model}."] if model != item else []
+        left_out = load_left_out(inputs.artifacts, item)
+        texts += [f"In no query and no gallery: {'; '.join(left_out)}."] if left_out else []
+        tables = build_score_tables(found)
+        blocks.append(Block(heading=item, text=" ".join(texts)))
+        blocks += _build_score_blocks(tables)
+        splits = _build_score_blocks(build_score_tables(found, splits=True))
+        if splits:
+            blocks.append(Block(folded=tuple(splits), subheading="Scores of each split"))
+        blocks.append(Block(run=found[0]["run"] if found else ""))
+    return Section("Scores", blocks)
+
+
+def _build_score_blocks(tables: Sequence[ScoreTable]) -> list[Block]:
+    """Show each table, and below it what pre-training is worth."""
+    blocks = []
+    for table in tables:
+        facts = table.facts.split(", run ")[0].rstrip(".") + "." if table.facts else ""
+        blocks.append(Block(subheading=table.title, text=facts, table=table))
+        blocks += [Block(text=text) for text in table.differences]
+    return blocks
+
+
 def build_overview(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """A row per data set and protocol, a column per model: mAP / R-1, for a first look.
+    """Build a row per data set and protocol, a column per model: mAP / R-1, for a first look.
 
     Where a protocol has several rows of a model (splits, galleries, re-ranking), the mean that was
     computed stands here, without re-ranking.
@@ -100,7 +97,7 @@ def build_overview(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 
 def build_scores_page(rows: Sequence[Row]) -> str:
-    """All scores as Markdown, those of single splits last."""
+    """Build all scores as Markdown, those of single splits last."""
     parts = ["# Scores", "", build_markdown(build_score_tables(rows)), ""]
     splits = build_score_tables(rows, splits=True)
     if splits:

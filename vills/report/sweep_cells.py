@@ -62,7 +62,7 @@ NOT_RUN = Cell(missing="no run")
 
 
 def pick_score(rows: Sequence[Row], column: ColumnConfig) -> float | None:
-    """A column's share among the rows of results.json; none if it has none.
+    """Return a column's share among the rows of results.json; none if it has none.
 
     Without re-ranking; where splits or galleries are averaged, their mean.
     """
@@ -72,7 +72,7 @@ def pick_score(rows: Sequence[Row], column: ColumnConfig) -> float | None:
 
 
 def explain_absence(rows: Sequence[Row], column: ColumnConfig) -> str:
-    """Why `pick_score` finds none."""
+    """Say why `pick_score` finds none."""
     row = _pick_row(rows, column)
     if row is None:
         protocols = sorted({str(found["protocol"]) for found in rows})

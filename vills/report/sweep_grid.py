@@ -1,7 +1,7 @@
 """Sweep and cells -> tables of text: what every format then writes in its own marks."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from vills.config.sweep import ColumnConfig, SweepConfig, TableConfig
 from vills.report.sweep_cells import NOT_RUN, Cell, Cells
@@ -28,12 +28,17 @@ class Entry:
     """Whether the paper prints no better score in this column."""
 
     @property
+    def printed(self) -> float | None:
+        """The mean as it is printed, in percent with one decimal."""
+        return None if self.cell.mean is None else float(f"{100 * self.cell.mean:.1f}")
+
+    @property
     def text(self) -> str:
         """Mean and deviation; empty if there is no score."""
-        if self.cell.mean is None:
+        if self.printed is None:
             return ""
         std = "" if self.cell.std is None else f" ± {100 * self.cell.std:.1f}"
-        return f"{100 * self.cell.mean:.1f}{std}"
+        return f"{self.printed:.1f}{std}"
 
     @property
     def count(self) -> str:
@@ -80,23 +85,10 @@ class Grid:
                 spans.append((column.head, 1))
         return spans
 
-
-@dataclass
-class Reasons:
-    """Why cells are missing: each reason once, with the cells that it holds for."""
-
-    addresses: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, text: str, address: str) -> int:
-        """Number of the reason, from 1."""
-        self.addresses.setdefault(text, []).append(address)
-        return list(self.addresses).index(text) + 1
-
     @property
-    def numbered(self) -> list[tuple[int, str, list[str]]]:
-        """(number, reason, addresses of its cells)."""
-        items = enumerate(self.addresses.items(), start=1)
-        return [(number, text, found) for number, (text, found) in items]
+    def reasons(self) -> set[int]:
+        """Numbers of the reasons why any of its cells is missing."""
+        return {entry.reason for line in self.lines for entry in line.entries} - {0}
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,8 @@ class Grids:
     """All tables of a sweep."""
 
     tables: list[Grid]
-    reasons: Reasons
+    reasons: list[tuple[int, str, list[str]]]
+    """Why cells are missing: (number from 1, reason, addresses of the cells it holds for)."""
 
     @property
     def entries(self) -> list[Entry]:
@@ -122,22 +115,46 @@ class Grids:
         """Cells with scores of some seeds only."""
         return sum(bool(entry.count) for entry in self.entries)
 
+    @property
+    def legend(self) -> str:
+        """What the marks mean; only of those that occur."""
+        parts = ["Percent; bold: the best of its column, ours and the paper's apart"]
+        if any(entry.cell.std is not None for entry in self.entries):
+            parts.append("±: sample standard deviation over seeds (n - 1)")
+        if self.num_partial:
+            parts.append("n of m seeds: the others have no score")
+        if any(entry.published is None for entry in self.entries):
+            parts.append(f"{NOT_PUBLISHED}: not given by the paper")
+        return "; ".join(parts) + "."
+
+    @property
+    def missing(self) -> str:
+        """How many cells have no score, or not all of them."""
+        total = len(self.entries)
+        if not self.num_missing and not self.num_partial:
+            return f"All {total} cells have the scores of all seeds."
+        text = f"Missing: {self.num_missing} of {total} cells."
+        if self.num_partial:
+            text += f" Scores of some seeds only: {self.num_partial} cells."
+        return text
+
 
 def build_grids(name: str, *, sweep: SweepConfig, cells: Cells) -> Grids:
-    """Tables in the order of the sweep; a cell that is not among `cells` has not run."""
-    unknown = [key for key in cells if key[1] not in _get_columns(sweep, key[0])]
-    assert not unknown, f"no cells of {name}: {unknown}"
-    reasons = Reasons()
+    """Build the tables in the order of the sweep; a cell that is not among `cells` has not run."""
+    known = {(point, column) for point in sweep.points for column in sweep.list_columns(point)}
+    assert known >= set(cells), f"no cells of {name}: {sorted(set(cells) - known)}"
+    reasons: dict[str, list[str]] = {}
     tables = []
     for key, table in sweep.tables.items():
         lines = [*_build_references(table), *_build_points(name, key, sweep, cells, reasons)]
-        lines = _mark_groups(_mark_best(lines, list(table.columns.values())))
+        rows = _mark_best([line.entries for line in lines])
+        groups = ["", *(line.group for line in lines)]
+        lines = [
+            replace(line, entries=row, group=line.group if line.group != before else "")
+            for line, row, before in zip(lines, rows, groups, strict=False)
+        ]
         tables.append(Grid(key, table.title, table.note, table.columns, lines))
-    return Grids(tables, reasons)
-
-
-def _get_columns(sweep: SweepConfig, point: str) -> Iterable[str]:
-    return sweep.list_columns(point) if point in sweep.points else ()
+    return Grids(tables, [(i, *found) for i, found in enumerate(reasons.items(), start=1)])
 
 
 def _build_references(table: TableConfig) -> list[Line]:
@@ -153,7 +170,7 @@ def _build_references(table: TableConfig) -> list[Line]:
 
 
 def _build_points(
-    name: str, table: str, sweep: SweepConfig, cells: Cells, reasons: Reasons
+    name: str, table: str, sweep: SweepConfig, cells: Cells, reasons: dict[str, list[str]]
 ) -> list[Line]:
     num_seeds = len(sweep.seeds) or 1
     lines = []
@@ -162,49 +179,35 @@ def _build_points(
         for column in sweep.tables[table].columns:
             address = f"{name}/{point}/{column}"
             cell = cells.get((point, column), NOT_RUN)
-            incomplete = len(cell.scores) < num_seeds
-            reason = reasons.add(cell.missing or NOT_RUN.missing, address) if incomplete else 0
+            reason = 0
+            if len(cell.scores) < num_seeds:
+                text = cell.missing or NOT_RUN.missing
+                reasons.setdefault(text, []).append(address)
+                reason = list(reasons).index(text) + 1
             published = config.published.get(column)
             entries.append(Entry(address, cell, published, num_seeds, reason))
         lines.append(Line(point, config.label, config.group, entries))
     return lines
 
 
-def _mark_best(lines: list[Line], columns: list[ColumnConfig]) -> list[Line]:
-    """Bold is for the best as printed, so that ties share it; one score alone is not the best."""
-    ours = [_find_best([_round(line.entries[i]) for line in lines]) for i in range(len(columns))]
-    paper = [_find_best([x.entries[i].published for x in lines]) for i in range(len(columns))]
-    marked = []
-    for line in lines:
-        entries = [
-            Entry(
-                entry.address,
-                entry.cell,
-                entry.published,
-                entry.num_seeds,
-                entry.reason,
-                best=ours[i] is not None and _round(entry) == ours[i],
-                best_published=paper[i] is not None and entry.published == paper[i],
+def _mark_best(rows: list[list[Entry]]) -> list[list[Entry]]:
+    """Mark the best of each column as printed, so that ties share it; one score is not the best."""
+    columns = list(zip(*rows, strict=True))
+    ours = [_find_best([entry.printed for entry in column]) for column in columns]
+    paper = [_find_best([entry.published for entry in column]) for column in columns]
+    return [
+        [
+            replace(
+                entry,
+                best=best is not None and entry.printed == best,
+                best_published=best_paper is not None and entry.published == best_paper,
             )
-            for i, entry in enumerate(line.entries)
+            for entry, best, best_paper in zip(row, ours, paper, strict=True)
         ]
-        marked.append(Line(line.point, line.label, line.group, entries))
-    return marked
-
-
-def _round(entry: Entry) -> float | None:
-    return float(f"{100 * entry.cell.mean:.1f}") if entry.cell.mean is not None else None
+        for row in rows
+    ]
 
 
 def _find_best(values: list[float | None]) -> float | None:
     found = [value for value in values if value is not None]
     return max(found) if len(found) > 1 else None
-
-
-def _mark_groups(lines: list[Line]) -> list[Line]:
-    marked, current = [], ""
-    for line in lines:
-        begins = line.group != current
-        current = line.group
-        marked.append(Line(line.point, line.label, line.group if begins else "", line.entries))
-    return marked

@@ -29,18 +29,18 @@ _TEX = {
 
 
 def render_plain(label: str) -> str:
-    """For CSV and terminals: as it is written in the sweep's file, without control characters."""
+    """Write a label for CSV and terminals: as in the sweep's file, without control characters."""
     return " ".join(label.split())
 
 
 def render_markdown(label: str) -> str:
-    """For a cell of a GitHub table."""
+    """Write a label for a cell of a GitHub table."""
     text = re.sub(r"([\\`*_<>\[\]|])", r"\\\1", render_plain(label))
     return text.replace("&", "&amp;")
 
 
 def render_html(label: str) -> Markup:
-    """For HTML; all that is no symbol is escaped."""
+    """Write a label for HTML; all that is no symbol is escaped."""
 
     def write(found: re.Match[str]) -> str:
         if found["letter"]:
@@ -54,7 +54,7 @@ def render_html(label: str) -> Markup:
 
 
 def render_latex(label: str) -> str:
-    """For LaTeX text, without packages; what it has no sign for becomes its code point."""
+    """Write LaTeX text without packages; what it has no sign for becomes its code point."""
     text, place = "", 0
     plain = render_plain(label)
     for found in _SYMBOL.finditer(plain):
@@ -66,7 +66,7 @@ def render_latex(label: str) -> str:
 
 
 def render_mathtext(label: str) -> str:
-    """For matplotlib."""
+    """Write a label for matplotlib."""
     return _SYMBOL.sub(_write_math, render_plain(label).replace("$", r"\$"))
 
 

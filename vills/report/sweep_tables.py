@@ -1,19 +1,37 @@
 """The tables of a sweep, ours beside the paper's, in every format."""
 
+import csv
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.sweep import SweepConfig
 from vills.data.files import atomic_path
-from vills.report.sweep_caption import SweepFacts
+from vills.report.page import build_data_uri, load_template
 from vills.report.sweep_cells import Cells
-from vills.report.sweep_csv import render_csv
-from vills.report.sweep_grid import build_grids
-from vills.report.sweep_latex import render_tables_latex
-from vills.report.sweep_markdown import render_tables_markdown
-from vills.report.sweep_page import render_tables_html
+from vills.report.sweep_grid import Grids, build_grids
+from vills.report.sweep_labels import render_html, render_latex, render_markdown, render_plain
 from vills.report.sweep_trend import CAPTION, build_trend
 
+TEMPLATES = ("tables.html", "tables.md", "tables.tex")
+"""Files that are written, each from the template of its name."""
+FILTERS = {"label": render_html, "markdown": render_markdown, "latex": render_latex}
 TREND = "trend.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFacts:
+    """What the tables cannot know of their numbers."""
+
+    params: str
+    """Profile, or a digest of the parameters."""
+    commit: str
+    date: str
+    """Given, so that the same numbers give the same bytes."""
+    command: str = ""
+    """What was given; empty: the sweep's own."""
+    notes: tuple[str, ...] = ()
+    """What a reader must be told: that the parameters are not of the paper's scale, for example."""
 
 
 def save_sweep_report(
@@ -36,17 +54,25 @@ def save_sweep_report(
     """
     grids = build_grids(name, sweep=sweep, cells=cells)
     trend = build_trend(sweep, cells)
-    page = render_tables_html(
-        name, sweep=sweep, grids=grids, facts=facts, picture=trend, picture_caption=CAPTION
-    )
-    picture = TREND if trend else ""
-    text = render_tables_markdown(name, sweep=sweep, grids=grids, facts=facts, picture=picture)
-    contents = {
-        "tables.html": page.encode(),
-        "tables.md": text.encode(),
-        "tables.tex": render_tables_latex(name, sweep=sweep, grids=grids, facts=facts).encode(),
-        "tables.csv": render_csv(name, grids).encode(),
+    seeds = ", ".join(map(str, sweep.seeds)) or "of the parameters"
+    values = {
+        "name": name,
+        "sweep": sweep,
+        "tables": grids.tables,
+        "reasons": grids.reasons,
+        "origin": f"Sweep: {name}. Parameters: {facts.params}. Commit: {facts.commit}. "
+        f"Date: {facts.date}. Seeds: {seeds}. Command: {facts.command or sweep.command}.",
+        "missing": grids.missing,
+        "notes": list(facts.notes),
+        "legend": grids.legend,
+        "picture": build_data_uri(trend) if trend else "",
+        "picture_file": TREND,
+        "picture_caption": CAPTION,
     }
+    contents = {
+        file: load_template(file, filters=FILTERS).render(values).encode() for file in TEMPLATES
+    }
+    contents["tables.csv"] = render_csv(name, grids).encode()
     if trend:
         contents[TREND] = trend
     else:
@@ -55,3 +81,42 @@ def save_sweep_report(
         with atomic_path(folder / file) as path:
             path.write_bytes(content)
     return [folder / file for file in contents]
+
+
+def render_csv(name: str, grids: Grids) -> str:
+    """Render a line per cell of all tables; numbers are not rounded to what tables print.
+
+    Scores are percent; `runs` are fingerprints, by seed; other methods have no point and no cell.
+    """
+    reasons = {number: text for number, text, _ in grids.reasons}
+    rows = [
+        {
+            "sweep": name,
+            "table": table.key,
+            "point": line.point,
+            "label": render_plain(line.label),
+            "column": key,
+            "head": table.columns[key].head,
+            "metric": table.columns[key].metric,
+            "ours_mean": _write_percent(entry.cell.mean),
+            "ours_std": _write_percent(entry.cell.std),
+            "num_seeds": len(entry.cell.scores) if entry.address else "",
+            "published": "" if entry.published is None else f"{entry.published:g}",
+            "missing": reasons.get(entry.reason, ""),
+            "runs": " ".join(score.run for score in entry.cell.scores),
+            "cell": entry.address,
+        }
+        for table in grids.tables
+        for line in table.lines
+        for key, entry in zip(table.columns, line.entries, strict=True)
+    ]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _write_percent(share: float | None) -> str:
+    # 100 * 0.57 is 56.99999999999999: ten digits are more than any score has
+    return "" if share is None else f"{100 * share:.10g}"

@@ -34,7 +34,7 @@ class _Panel:
 
 
 def build_trend(sweep: SweepConfig, cells: Cells) -> bytes:
-    """PNG, the same bytes for the same numbers; empty if no point has an x."""
+    """Draw a PNG, the same bytes for the same numbers; empty if no point has an x."""
     rows = _arrange(sweep)
     if not rows:
         return b""
@@ -69,7 +69,7 @@ def build_trend(sweep: SweepConfig, cells: Cells) -> bytes:
 
 
 def _arrange(sweep: SweepConfig) -> list[list[_Panel]]:
-    """Rows of panels: a row per table and data set, a panel per group that has places."""
+    """Arrange rows of panels: a row per table and data set, a panel per group that has places."""
     rows = []
     for key, table in sweep.tables.items():
         groups: dict[str, dict[str, PointConfig]] = {}
@@ -121,7 +121,7 @@ def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None
 
 
 def _name_axis(points: Mapping[str, PointConfig]) -> str:
-    """What the labels say is varied, such as λ2 of 'w/ L^m, λ2 = 1.0', if they agree."""
+    """Return what the labels say is varied, such as λ2 of 'w/ L^m, λ2 = 1.0', if they agree."""
     found = [re.search(r"(\S+) = \S+$", point.label) for point in points.values()]
     names = {match[1] for match in found if match}
     return names.pop() if len(names) == 1 else ""

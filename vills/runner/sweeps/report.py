@@ -10,9 +10,8 @@ from omegaconf import OmegaConf
 
 from vills.config.sweep import SweepConfig
 from vills.io import load_json
-from vills.report.sweep_caption import SweepFacts
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
-from vills.report.sweep_tables import save_sweep_report
+from vills.report.sweep_tables import SweepFacts, save_sweep_report
 from vills.runner.plan.nodes import Plan, select_steps
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.store.result import RESULT_NAME

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from vills.config.lse import LseConfig
-from vills.lse.contact_sheet import TILE_HEIGHT, build_mask_sheet, draw_tile
 from vills.lse.extract import extract_source
+from vills.report.mask_sheet import TILE_HEIGHT, build_mask_sheet, draw_tile
 
 
 def test_sheet_shows_the_frames_asked_for(world, tmp_path: Path) -> None:

@@ -1,11 +1,40 @@
-"""What a pre-training's features know of persons and of cameras, in plain words."""
+"""What the report says of pre-training: losses, health, and what its features know."""
 
+import json
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vills.report.figures import build_curves
-from vills.report.page import Block, build_picture, build_table
+from vills.report.page import Block, Section, build_picture, build_table
+from vills.runner.store.journal import load_curves
 
+LOSSES = {
+    "loss/feature": "L^f, feature",
+    "loss/masking": "L^m, masking",
+    "loss/koleo": "L^r, KoLeo",
+    "loss/alignment": "L^a, alignment in pairs",
+    "loss/index": "L^a, index of the video",
+    "loss/total": "L, weighted sum",
+}
+HEALTH_CAPTION = (
+    "Norm of each weighted term's gradient on shared parameters; entropy of a teacher's target per "
+    "sample (low: it has an opinion) and of the mean target (high: opinions differ, no collapse); "
+    "spread of the teacher's features."
+)
+HEALTH = {
+    "gradient norm": "gradient/",
+    "entropy per sample": "/sample_entropy",
+    "entropy of the mean target": "/mean_target_entropy",
+    "feature spread": "/feature_spread",
+}
+"""Title of a panel -> what the names of its curves have in common."""
+PROBE_PANELS = {
+    "effective rank": "effective_rank",
+    "nearest neighbour is right": "knn",
+    "the same after LDA": "lda_knn",
+}
 ALL = "all"
 VALUES = {
     "effective_rank": "effective rank: how many directions the features use, of all they have",
@@ -34,8 +63,65 @@ TRACKLET_NOTE = (
 )
 
 
-def build_probe_blocks(health: Mapping[str, Any], curves: Mapping[str, Any]) -> list[Block]:
-    """Warnings, table and curves of a health.json whose run was probed; nothing of others."""
+def build_pretraining(
+    metrics: Mapping[str, Mapping[str, Any]], *, plots: Path, folder: Path
+) -> Section:
+    """Build the section: losses, health at the start and the end, what features know, views."""
+    if "pretrain" not in metrics:
+        return Section("Pre-training")
+    values = metrics["pretrain"]
+    curves = load_curves(plots)
+    counts = f"{values['images']} images and {values['videos']} videos."
+    losses = {title: {title: curves[key]} for key, title in LOSSES.items() if key in curves}
+    blocks = [
+        Block(text=counts, run=values["fingerprint"]),
+        build_picture(
+            build_curves(losses, x_label="step", smooth=10),
+            heading="Losses",
+            plot=True,
+            caption="Raw loss terms of eq. 8 to 11 and their weighted sum, eq. 12 (running mean).",
+        ),
+    ]
+    health = _collect_health(curves)
+    if health:
+        picture = build_curves(health, x_label="step", columns=2)
+        blocks.append(build_picture(picture, heading="Health", plot=True, caption=HEALTH_CAPTION))
+    report = json.loads((folder / "health.json").read_text())
+    blocks.append(_build_health_table(report))
+    blocks += _build_probe_blocks(report, curves)
+    views = folder / "views.png"
+    if views.is_file():
+        caption = "Global views (masked patches are hidden from the student) and LSE views."
+        heading = "Views of the first step"
+        blocks.append(build_picture(views.read_bytes(), heading=heading, caption=caption))
+    return Section("Pre-training", blocks)
+
+
+def _collect_health(curves: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    panels = {
+        title: {
+            name.replace(part, "").removeprefix("health/"): points
+            for name, points in sorted(curves.items())
+            if part in name
+        }
+        for title, part in HEALTH.items()
+    }
+    return {title: series for title, series in panels.items() if series}
+
+
+def _build_health_table(health: Mapping[str, Any]) -> Block:
+    times = {"step 0": health["start"], "last tenth": health["end"]}
+    rows = [
+        {"value": name, **{t: f"{found.get(name, math.nan):.4g}" for t, found in times.items()}}
+        for name in sorted({*health["start"], *health["end"]})
+    ]
+    bounds = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in health["bounds"].items())
+    table = Block(table=build_table(rows), text=f"For comparison: {bounds}.")
+    return Block(folded=(table,), subheading="Health at the start and at the end")
+
+
+def _build_probe_blocks(health: Mapping[str, Any], curves: Mapping[str, Any]) -> list[Block]:
+    """Build warnings, table and curves of a health.json whose run was probed; nothing of others."""
     if "probe" not in health:
         return []
     probe = health["probe"]
@@ -78,7 +164,7 @@ def _describe(probe: Mapping[str, Any]) -> str:
 
 
 def _build_columns(probe: Mapping[str, Any], *, published: bool) -> dict[str, dict[str, object]]:
-    """Title -> `<role>/<value>` -> cell."""
+    """Build title -> `<role>/<value>` -> cell."""
     columns = {
         "pixels at 16x8": _pick(probe, "start", "pixels"),
         "untrained": _pick(probe, "start", "untrained"),
@@ -90,7 +176,7 @@ def _build_columns(probe: Mapping[str, Any], *, published: bool) -> dict[str, di
 
 
 def _pick(probe: Mapping[str, Any], when: str, network: str) -> dict[str, object]:
-    """A network's shares as they are, its ranks beside the width of what they are the rank of."""
+    """Return a network's shares as they are, its ranks beside the width of their features."""
     cells: dict[str, object] = {}
     for name, number in probe[when].items():
         found, role, value = name.split("/")
@@ -103,15 +189,12 @@ def _pick(probe: Mapping[str, Any], when: str, network: str) -> dict[str, object
 
 
 def _collect_panels(curves: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    titles = {
-        "effective_rank": "effective rank",
-        "knn": "nearest neighbour is right",
-        "lda_knn": "the same after LDA",
+    panels = {
+        title: {
+            network: curves[name]
+            for network in ("student", "teacher")
+            if (name := f"probe/{network}/{ALL}/{value}") in curves
+        }
+        for title, value in PROBE_PANELS.items()
     }
-    panels = {}
-    for value, title in titles.items():
-        names = {net: f"probe/{net}/{ALL}/{value}" for net in ("student", "teacher")}
-        series = {net: curves[name] for net, name in names.items() if name in curves}
-        if series:
-            panels[title] = series
-    return panels
+    return {title: series for title, series in panels.items() if series}

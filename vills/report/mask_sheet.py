@@ -10,18 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from vills.areas import AREAS
-from vills.data.files import atomic_path
-from vills.data.images import CorruptImageError, decode_image
+from vills.data.images import CorruptImageError
 from vills.data.mask_store import MaskStore
-from vills.data.records import load_manifest
-from vills.data.shards import ShardReader
 from vills.lse.chunk import KEYPOINTS
-from vills.lse.crop import Floats, Image
+from vills.report.pictures import CropReader, Picture, save_sheet, stack
 
 AREA_COLOURS = {"head": (255, 190, 0), "upper_body": (235, 30, 90), "lower_body": (20, 110, 255)}
 TILE_HEIGHT = 224
 COLUMNS = 6
-_MARGIN = 6
 
 
 def build_mask_sheet(
@@ -42,34 +38,27 @@ def build_mask_sheet(
         FileNotFoundError: no manifest or no cache.
         ValueError: the cache holds no frame.
     """
-    manifest = load_manifest(curated / "manifest.parquet")
-    reader, store = ShardReader(curated), MaskStore(lse)
-    rows = {record_id: row for row, record_id in enumerate(manifest.column("record_id"))}
+    reader, store = CropReader(curated), MaskStore(lse)
     cached = pq.read_table(lse / KEYPOINTS)
     if not cached.num_rows:
         raise ValueError(f"{lse / KEYPOINTS} holds no frame. What to do: run the lse stage.")
     chosen = np.unique(np.linspace(0, cached.num_rows - 1, min(num, cached.num_rows)).astype(int))
     tiles = []
     for entry in cached.take(chosen).to_pylist():
-        record, position = manifest[rows[entry["record_id"]]], entry["frame"]
-        data = reader.read(record.shard, record.offsets[position], record.lengths[position])
         try:
-            image = decode_image(data, name=record.record_id)
+            image = reader.read(entry["record_id"], entry["frame"])
         except CorruptImageError:
             continue
-        loaded = {area: store.load(record.record_id, position, area) for area in AREAS}
+        loaded = {area: store.load(entry["record_id"], entry["frame"], area) for area in AREAS}
         masks = {area: found[0] for area, found in loaded.items() if found is not None}
         keypoints = np.asarray(entry["keypoints"], np.float32).reshape(-1, 3)
         tiles.append(draw_tile(image, masks=masks, keypoints=keypoints, min_score=min_score))
-    sheet = _arrange(tiles)
-    data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
-    with atomic_path(out_png) as temporary:
-        temporary.write_bytes(data)
+    save_sheet(out_png, _arrange(tiles))
 
 
 def draw_tile(
-    image: Image, *, masks: dict[str, np.ndarray], keypoints: Floats, min_score: float
-) -> Image:
+    image: Picture, *, masks: dict[str, np.ndarray], keypoints: np.ndarray, min_score: float
+) -> Picture:
     """Draw a crop beside itself with masks and keypoints.
 
     Args:
@@ -96,23 +85,17 @@ def draw_tile(
         if score <= 0:
             continue
         centre = (round(float(x) * zoom), round(float(y) * zoom))
-        if score > min_score:
-            cv2.circle(overlay, centre, 3, (40, 255, 60), -1, cv2.LINE_AA)
-        else:
-            cv2.circle(overlay, centre, 3, (170, 170, 170), 1, cv2.LINE_AA)
+        colour, thickness = ((40, 255, 60), -1) if score > min_score else ((170, 170, 170), 1)
+        cv2.circle(overlay, centre, 3, colour, thickness, cv2.LINE_AA)
     return np.hstack([plain, overlay])
 
 
-def _arrange(tiles: list[Image]) -> Image:
+def _arrange(tiles: list[Picture]) -> Picture:
     if not tiles:
         raise ValueError("no frame of the cache can be decoded. What to do: run curate and lse.")
     width = max(tile.shape[1] for tile in tiles)
-    rows = -(-len(tiles) // COLUMNS)
-    columns = min(COLUMNS, len(tiles))
-    shape = (rows * (TILE_HEIGHT + _MARGIN), columns * (width + _MARGIN), 3)
-    sheet = np.full(shape, 255, np.uint8)
-    for number, tile in enumerate(tiles):
-        top = number // COLUMNS * (TILE_HEIGHT + _MARGIN)
-        left = number % COLUMNS * (width + _MARGIN)
-        sheet[top : top + TILE_HEIGHT, left : left + tile.shape[1]] = tile
-    return sheet
+    cells = [
+        np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255)
+        for tile in tiles
+    ]
+    return stack([stack(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vills.report.page import render_page
-from vills.report.sections import build_pretraining
+from vills.report.pretraining import build_pretraining
 
 VALUES = ("effective_rank", "knn", "map", "lda_knn", "lda_map", "camera")
 
