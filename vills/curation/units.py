@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vills.curation.tracklets import NOT_THE_SUBJECT, Tracklet
+from vills.curation.tracklets import EVERYBODY, NOT_THE_SUBJECT, Tracklet
 from vills.data.files import atomic_path, save_table
 
 TRACKS_SCHEMA = pa.schema(
@@ -30,11 +30,6 @@ TRACKS_SCHEMA = pa.schema(
     ]
 )
 """tracks.parquet: every tracked box; record_id is empty where `reason` kept it out of one."""
-
-EVERYBODY = -1
-"""Subject of a video without a label."""
-NO_SUBJECT = -2
-"""Subject of a labelled video that gave no tracklet."""
 
 _CROPS_SCHEMA = pa.schema(
     [

@@ -7,16 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 from vills.config.curate import CurateConfig
-from vills.curation.candidate import Candidate
-from vills.curation.detections import Detections
 from vills.curation.detector import Detector
-from vills.curation.filters import KEPT
-from vills.curation.frame import Frame
+from vills.curation.packer import Candidate
 from vills.curation.person_tracker import PersonTracker
-from vills.curation.subject import SubjectFinder
-from vills.curation.tracklets import Tracklet, TrackletBuilder
-from vills.curation.units import EVERYBODY, UnitStore, VideoSummary
-from vills.curation.video import VideoStream
+from vills.curation.tracklets import EVERYBODY, KEPT, SubjectFinder, Tracklet, TrackletBuilder
+from vills.curation.units import UnitStore, VideoSummary
+from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
 from vills.data.records import Record, make_record_id
 

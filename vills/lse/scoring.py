@@ -14,8 +14,7 @@ from vills.areas import AREAS
 from vills.data.mask_store import MaskStore
 from vills.data.records import Manifest, Record, load_manifest
 from vills.data.rle import decode_rle
-from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask
-from vills.lse.frames import get_raw_frame
+from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask, get_raw_frame
 
 # Below this overlap the record shows nobody of the truth: a false positive of the detector.
 MIN_IOU = 0.3
