@@ -21,11 +21,6 @@ Progress = Callable[[str, int, int], None]
 DETECT_BATCH = 8
 
 
-def is_labelled(video: RawVideo) -> bool:
-    """Whether somebody said whom a video shows."""
-    return video.pid >= 0
-
-
 def make_video_id(video: RawVideo) -> str:
     """Begin of the record ids of a video; segments of one file have different ones."""
     name = make_record_id(video.path)
@@ -65,7 +60,7 @@ class VideoCurator:
             unit=video.unit,
         )
         with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
-            finder = SubjectFinder() if is_labelled(video) else None
+            finder = SubjectFinder() if video.pid >= 0 else None  # labelled: a known person
 
             def take(tracklet: Tracklet) -> None:
                 unit.add(tracklet)
@@ -75,7 +70,7 @@ class VideoCurator:
             config = replace(self._config, min_length=1) if finder else self._config
             builder = TrackletBuilder(config, sink=take)
             rejected = self._track(stream, builder=builder, progress=progress)
-            unit.commit(self._summarise(stream, rejected, builder=builder, finder=finder))
+            unit.summary = self._summarise(stream, rejected, builder=builder, finder=finder)
 
     def _track(
         self, stream: VideoStream, *, builder: TrackletBuilder, progress: Progress

@@ -110,7 +110,7 @@ def _draw_head(canvas: np.ndarray, skeleton: Skeleton, grow: float) -> None:
         up = (centre - shoulders) / np.linalg.norm(centre - shoulders)
         neck = shoulders + 0.1 * torso * up
         _draw_capsule(canvas, centre, neck, NECK_RADIUS * torso * grow)
-    axes = [_fixed_length(radius * torso * grow) for radius in HEAD_RADIUS]
+    axes = [max(1, round(radius * torso * grow * (1 << _SUBPIXEL))) for radius in HEAD_RADIUS]
     angle = float(np.degrees(np.arctan2(up[1], up[0]))) + 90.0
     where = _fixed(centre + HEAD_LIFT * torso * up)
     cv2.ellipse(canvas, where, (axes[0], axes[1]), angle, 0, 360, 1, -1, cv2.LINE_8, _SUBPIXEL)
@@ -208,13 +208,5 @@ def _draw_capsule(canvas: np.ndarray, start: Floats, stop: Floats, radius: float
 
 def _fixed(point: Floats) -> tuple[int, int]:
     # Plain numbers: hundreds of points are drawn for a picture, each too small for NumPy.
-    x, y = point.tolist()
-    return _fixed_number(x), _fixed_number(y)
-
-
-def _fixed_number(value: float) -> int:
-    return round(min(max(value * (1 << _SUBPIXEL), -30_000.0), 30_000.0))
-
-
-def _fixed_length(value: float) -> int:
-    return max(1, round(value * (1 << _SUBPIXEL)))
+    x, y = (min(max(v * (1 << _SUBPIXEL), -30_000.0), 30_000.0) for v in point.tolist())
+    return round(x), round(y)

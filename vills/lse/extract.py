@@ -99,7 +99,11 @@ def extract_source(
     # By number, not by what is unfinished: ranks that look at different times agree on it.
     own = chunks[rank::world_size]
     count = ChunkCount(chunks, name=name, progress=progress)
-    count.follow(_run_jobs(own, workers=workers, arguments=(config, curated, root, weights)))
+    arguments = config, curated, root, weights
+    with closing(_run_jobs(own, workers=workers, arguments=arguments)) as finished:
+        count.report()
+        for _ in finished:
+            count.report()
     if rank:
         return join_summaries(own)
     count.wait()
@@ -171,10 +175,8 @@ def _run_jobs(
 _process_worker: list[ChunkWorker] = []
 
 
-def _start_process(
-    config: LseConfig, curated: Path, root: Path | None, weights: Path | None
-) -> None:
-    _process_worker.append(_build_worker(config, curated, root, weights))
+def _start_process(*arguments: *_Arguments) -> None:
+    _process_worker.append(_build_worker(*arguments))
 
 
 def _compute_in_process(folder: Path, rows: range) -> Path:
@@ -230,13 +232,6 @@ class ChunkCount:
         total = sum(self._sizes.values())
         left = sum(self._sizes[name] for name in self._open)
         self._progress(self._name, total - left, total)
-
-    def follow(self, finished: Generator[Path, None, None]) -> None:
-        """Report at the start and after each of this rank's chunks; closes `finished`."""
-        with closing(finished) as chunks:
-            self.report()
-            for _ in chunks:
-                self.report()
 
     def wait(self) -> None:
         """Return once every chunk is finished.
