@@ -99,11 +99,7 @@ def extract_source(
     # By number, not by what is unfinished: ranks that look at different times agree on it.
     own = chunks[rank::world_size]
     count = ChunkCount(chunks, name=name, progress=progress)
-    arguments = config, curated, root, weights
-    with closing(_run_jobs(own, workers=workers, arguments=arguments)) as finished:
-        count.report()
-        for _ in finished:
-            count.report()
+    count.follow(_run_jobs(own, workers=workers, arguments=(config, curated, root, weights)))
     if rank:
         return join_summaries(own)
     count.wait()
@@ -232,6 +228,13 @@ class ChunkCount:
         total = sum(self._sizes.values())
         left = sum(self._sizes[name] for name in self._open)
         self._progress(self._name, total - left, total)
+
+    def follow(self, finished: Generator[Path, None, None]) -> None:
+        """Report at the start and after each of this rank's chunks; closes `finished`."""
+        with closing(finished) as chunks:
+            self.report()
+            for _ in chunks:
+                self.report()
 
     def wait(self) -> None:
         """Return once every chunk is finished.
