@@ -11,9 +11,8 @@ from torchvision.models import detection
 
 from vills.config.checks import ConfigError
 from vills.curation import build_detector, weights_digest
-from vills.curation.detections import build_detections
 from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, suppress
-from vills.curation.frame import Frame
+from vills.curation.video import Frame, build_detections
 
 
 def _frame(height: int = 48, width: int = 96, number: int = 0) -> Frame:

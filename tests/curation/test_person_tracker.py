@@ -4,8 +4,8 @@ from curation.scenes import Walk, build_config, walk_right
 
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig
-from vills.curation.detections import Detections, build_detections
 from vills.curation.person_tracker import PersonTracker
+from vills.curation.video import Detections, build_detections
 
 
 def _detect(walks: list[Walk], frame: int, score: float = 0.9) -> Detections:

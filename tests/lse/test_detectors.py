@@ -12,8 +12,8 @@ from vills.config.lse import LseConfig
 from vills.data.predictions import DETECTIONS_SCHEMA
 from vills.lse.crop import Crop
 from vills.lse.detector_heatmap import decode_heatmaps, place_image
-from vills.lse.detector_predictions import build_prediction_detector
 from vills.lse.detector_torchvision import TorchvisionDetector, squash_logits
+from vills.lse.keypoints import PredictionDetector
 from vills.lse.parts import build_keypoint_detector
 
 
@@ -50,7 +50,7 @@ def test_predicted_person_of_best_overlap_is_mapped_into_the_crop(tmp_path: Path
             ("a.mp4", 4, 10.0, 20.0, 50.0, 100.0, 0.9, None),
         ],
     )
-    detector = build_prediction_detector(tmp_path)
+    detector = PredictionDetector(tmp_path)
     box = (12.0, 20.0, 52.0, 100.0)
     found, elsewhere, unknown, boxes_only = detector.detect(
         [

@@ -21,12 +21,11 @@ from vills.data.mask_store import MaskStore
 from vills.data.records import load_manifest, save_manifest
 from vills.data.shards import ShardReader, ShardWriter
 from vills.lse import extract
-from vills.lse.chunk import ChunkWorker
+from vills.lse.chunk import ChunkWorker, Summary
 from vills.lse.crop import Crop, Floats, Labels
-from vills.lse.digest import compute_cache_key
 from vills.lse.extract import extract_source
+from vills.lse.parts import compute_cache_key
 from vills.lse.segmenter import AreaMask, AreaMasks
-from vills.lse.summary import Summary
 
 FILES = ("keypoints.parquet", "report.json", *(f"masks_{area}.parquet" for area in AREAS))
 

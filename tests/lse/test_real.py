@@ -11,9 +11,8 @@ from vills.areas import AREAS
 from vills.config.lse import LseConfig
 from vills.data.images import decode_image
 from vills.lse.crop import Crop
-from vills.lse.keypoints import KeypointDetector
+from vills.lse.keypoints import KeypointDetector, build_prompt
 from vills.lse.parts import build_keypoint_detector
-from vills.lse.prompts import build_prompt
 from vills.lse.segmenter_grabcut import GrabCutSegmenter
 
 pytestmark = [

@@ -6,7 +6,7 @@ import pytest
 
 from vills.areas import AREAS, KEYPOINTS
 from vills.lse.crop import Crop, compute_mask_iou
-from vills.lse.prompts import build_prompt
+from vills.lse.keypoints import build_prompt
 from vills.lse.segmenter_grabcut import GrabCutSegmenter
 
 # A person facing the camera, 128x64.

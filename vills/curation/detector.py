@@ -7,8 +7,8 @@ from typing import Protocol
 
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig
-from vills.curation.detections import Detections
-from vills.curation.frame import Frame
+from vills.curation.video import Detections, Frame, build_detections
+from vills.data.predictions import load_predictions
 
 
 class Detector(Protocol):
@@ -35,8 +35,6 @@ def build_detector(
     """
     # Each detector brings a heavy package of its own; only the one in use is loaded.
     if config.detector == "predictions":
-        from vills.curation.detector_predictions import PredictionsDetector
-
         return PredictionsDetector(folder)
     weights = find_weights(config, weights_root=weights_root)
     if config.detector == "yolox":
@@ -75,3 +73,30 @@ def weights_digest(config: CurateConfig, *, weights_root: Path | None) -> str:
         return ""
     with find_weights(config, weights_root=weights_root).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class PredictionsDetector:
+    """Looks up `predictions/detections.parquet` of the raw data set."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the predictions.
+
+        Raises:
+            ConfigError: the data set comes without any.
+        """
+        predictions = load_predictions(folder)
+        if predictions is None:
+            raise ConfigError(
+                f"curate.detector = 'predictions' is not allowed for {folder}, which has no "
+                "predictions/detections.parquet. Allowed there: torchvision, yolox. What to do: "
+                "set curate.detector and curate.detector_weights, or supply predictions."
+            )
+        self._predictions = predictions
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Look up each frame by its video and number; a frame without rows has no people."""
+        found = [(frame, self._predictions.lookup(frame.path, frame.number)) for frame in frames]
+        return [
+            build_detections(people.boxes, scores=people.scores, width=f.width, height=f.height)
+            for f, people in found
+        ]

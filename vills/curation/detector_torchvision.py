@@ -8,8 +8,7 @@ from pickle import UnpicklingError
 import torch
 from torchvision.models import detection
 
-from vills.curation.detections import Detections, build_detections
-from vills.curation.frame import Frame
+from vills.curation.video import Detections, Frame, build_detections
 
 PERSON_CLASS = 1
 MIN_SCORE = 0.05

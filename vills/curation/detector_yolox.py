@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.curation.detections import Detections, build_detections
-from vills.curation.frame import Frame
+from vills.curation.video import Detections, Frame, build_detections
 from vills.onnx import load_session
 
 PAD_VALUE = 114
@@ -92,15 +91,8 @@ class YoloxDetector:
             for strides in STRIDES:
                 grids = [build_grid(self._height // s, self._width // s) for s in strides]
                 if sum(len(grid) for grid in grids) == shape[0] and shape[1] > 5:
-                    self._anchors = (
-                        np.concatenate(grids),
-                        np.concatenate(
-                            [
-                                np.full((len(g), 1), s, dtype=np.float32)
-                                for g, s in zip(grids, strides, strict=True)
-                            ]
-                        ),
-                    )
+                    sizes = np.repeat(np.array(strides, np.float32), [len(grid) for grid in grids])
+                    self._anchors = np.concatenate(grids), sizes[:, None]
                     return self._anchors
             raise ValueError(
                 f"{self._path} gives an output {list(shape)} for an input of {self._height}x"

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import TypeVar
 
-from vills.curation.candidate import Candidate
+from vills.curation.packer import Candidate
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.layouts import RawImage, RawTracklet
 from vills.data.layouts.listing import find_number
@@ -18,7 +17,6 @@ from vills.data.records import Record, make_record_id
 NUM_READERS = min(4, os.cpu_count() or 1)
 CHUNK = 128
 
-Raw = TypeVar("Raw", RawImage, RawTracklet)
 ReadBytes = Callable[[str], bytes]
 """Content of a raw path: `Layout.read_bytes`."""
 
@@ -38,37 +36,45 @@ class _Image:
             self.reason = error.strerror or type(error).__name__
 
 
-def read_images(images: Iterable[RawImage], *, read: ReadBytes, source: str) -> Iterator[Candidate]:
-    """Make a candidate of each image file, in their order."""
-
-    def build(raw: RawImage) -> Candidate:
-        image = _Image(raw.path, read)
-        if image.reason:
-            return Candidate(None, damaged=((raw.path, image.reason),))
-        record = _build_record([image], raw=raw, source=source, frames=(0,))
-        return Candidate(record, (image.content,), suffix=_get_suffix(raw.path))
-
-    return _map(build, images)
-
-
-def read_tracklets(
-    tracklets: Iterable[RawTracklet], *, read: ReadBytes, source: str
+def read_images(
+    items: Iterable[RawImage | RawTracklet], *, read: ReadBytes, source: str
 ) -> Iterator[Candidate]:
-    """Make a candidate of each tracklet of image files, without its unreadable frames."""
+    """Make a candidate of each image and each tracklet of images, without unreadable frames."""
 
-    def build(raw: RawTracklet) -> Candidate:
-        images = [_Image(path, read) for path in raw.paths]
+    def build(raw: RawImage | RawTracklet) -> Candidate:
+        paths = raw.paths if isinstance(raw, RawTracklet) else (raw.path,)
+        images = [_Image(path, read) for path in paths]
         damaged = tuple((image.path, image.reason) for image in images if image.reason)
         good = [i for i, image in enumerate(images) if not image.reason]
         if not good:
             return Candidate(None, damaged=damaged)
-        numbers = get_frame_numbers(raw.paths)
-        frames = tuple(numbers[i] for i in good)
-        record = _build_record([images[i] for i in good], raw=raw, source=source, frames=frames)
-        content = tuple(images[i].content for i in good)
-        return Candidate(record, content, suffix=_get_suffix(raw.paths[0]), damaged=damaged)
+        numbers = get_frame_numbers(paths) if isinstance(raw, RawTracklet) else (0,)
+        kept = [images[i] for i in good]
+        record = Record(
+            record_id=make_record_id(paths[0]),
+            kind="tracklet" if isinstance(raw, RawTracklet) else "image",
+            source=source,
+            split=raw.split,
+            pid=raw.pid,
+            camid=raw.camid,
+            clothes_id=raw.clothes_id,
+            video_id="",
+            origin=paths[0],
+            width=kept[0].width,
+            height=kept[0].height,
+            shard="",
+            offsets=(0,) * len(kept),
+            lengths=(0,) * len(kept),
+            frames=tuple(numbers[i] for i in good),
+            boxes=tuple((0.0, 0.0, float(image.width), float(image.height)) for image in kept),
+        )
+        suffix = PurePosixPath(paths[0]).suffix[1:].lower()
+        return Candidate(record, tuple(i.content for i in kept), suffix=suffix, damaged=damaged)
 
-    return _map(build, tracklets)
+    stream = iter(items)
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        while chunk := list(islice(stream, CHUNK)):
+            yield from pool.map(build, chunk)
 
 
 def get_frame_numbers(paths: tuple[str, ...]) -> tuple[int, ...]:
@@ -82,40 +88,3 @@ def get_frame_numbers(paths: tuple[str, ...]) -> tuple[int, ...]:
     if len(numbers) == len(paths) and rising and numbers[-1] < 2**31:
         return numbers
     return tuple(range(len(paths)))
-
-
-def _build_record(
-    images: list[_Image], *, raw: RawImage | RawTracklet, source: str, frames: tuple[int, ...]
-) -> Record:
-    is_tracklet = isinstance(raw, RawTracklet)
-    path = raw.paths[0] if isinstance(raw, RawTracklet) else raw.path
-    return Record(
-        record_id=make_record_id(path),
-        kind="tracklet" if is_tracklet else "image",
-        source=source,
-        split=raw.split,
-        pid=raw.pid,
-        camid=raw.camid,
-        clothes_id=raw.clothes_id,
-        video_id="",
-        origin=path,
-        width=images[0].width,
-        height=images[0].height,
-        shard="",
-        offsets=(0,) * len(images),
-        lengths=(0,) * len(images),
-        frames=frames,
-        boxes=tuple((0.0, 0.0, float(i.width), float(i.height)) for i in images),
-    )
-
-
-def _get_suffix(path: str) -> str:
-    return PurePosixPath(path).suffix[1:].lower()
-
-
-def _map(build: Callable[[Raw], Candidate], items: Iterable[Raw]) -> Iterator[Candidate]:
-    """Map in threads, in order, one chunk at a time."""
-    stream = iter(items)
-    with ThreadPoolExecutor(NUM_READERS) as pool:
-        while chunk := list(islice(stream, CHUNK)):
-            yield from pool.map(build, chunk)

@@ -1,18 +1,76 @@
-"""Candidates into shards and manifest rows; a kill costs at most the shard in progress."""
+"""Candidates into shards and manifest rows, unreadable files counted.
+
+A kill costs at most the shard in progress.
+"""
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.curation.candidate import Candidate
-from vills.curation.damage import DamageLog
 from vills.data.files import atomic_path, save_table
 from vills.data.records import SCHEMA, Record, save_manifest
 from vills.data.shards import ShardWriter, shard_name
+from vills.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A record that has no place in a shard yet, with the bytes of its frames.
+
+    Attributes:
+        record: Its shard is empty, its offsets and lengths are zeros. None if none of its files
+            could be read, or if a video gave no tracklet.
+        images: Encoded bytes of each frame.
+        suffix: Of the image files, without the dot.
+        damaged: (raw relative path, reason) of the files that could not be read.
+    """
+
+    record: Record | None
+    images: tuple[bytes, ...] = ()
+    suffix: str = "jpg"
+    damaged: tuple[tuple[str, str], ...] = ()
+
+
+class TooManyDamagedError(UserError, ValueError):
+    """More of a source is unreadable than curate.max_corrupt_share allows."""
+
+
+@dataclass
+class DamageLog:
+    """Unreadable inputs of one source.
+
+    Attributes:
+        source: Name of the source.
+        total: Files of the source.
+        max_share: Share of them that may be unreadable.
+        entries: (raw relative path, reason) in the order of the source.
+    """
+
+    source: str
+    total: int
+    max_share: float
+    entries: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, path: str, *, reason: str) -> None:
+        """Count an unreadable file.
+
+        Raises:
+            TooManyDamagedError: it is one too many.
+        """
+        self.entries.append((path, reason))
+        if len(self.entries) > self.max_share * self.total:
+            named = "; ".join(f"{name} ({why})" for name, why in self.entries[-5:])
+            raise TooManyDamagedError(
+                f"curate.sources.{self.source}: {len(self.entries)} of {self.total} files are "
+                f"unreadable, among them {named}. Allowed: a share of "
+                f"curate.max_corrupt_share = {self.max_share}. What to do: replace or remove "
+                "these files, or raise the share."
+            )
+
 
 MEGABYTE = 1_000_000
 

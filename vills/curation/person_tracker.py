@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trackers import ByteTrackTracker, OCSORTTracker
 
 from vills.config.curate import CurateConfig
-from vills.curation.detections import Detections
+from vills.curation.video import Detections
 
 # The package counts its buffer in frames of a 30 Hz video; at this rate they are the frames read.
 FRAME_RATE = 30.0

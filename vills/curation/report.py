@@ -1,17 +1,24 @@
-"""report.json of a curated source: counts alone, the same for the same input."""
+"""What a curated source gets beside its records: report, entries, official splits.
 
-from collections import Counter
-from collections.abc import Iterable
+report.json holds counts alone, the same for the same input.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation.damage import DamageLog
-from vills.curation.filters import FRAME_REASONS, KEPT
-from vills.curation.tracklets import TRACKLET_REASONS
-from vills.curation.units import EVERYBODY, NO_SUBJECT, VideoSummary
-from vills.data.layouts import RawVideo, compare_counts
+from vills.curation.packer import DamageLog
+from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
+from vills.curation.units import VideoSummary
+from vills.data.files import atomic_path, save_table
+from vills.data.layouts import PersonSplit, RawEntry, RawVideo, compare_counts
 from vills.data.records import Manifest
 
 DETECTION_REASONS = ("low_confidence", "untracked")
@@ -54,29 +61,26 @@ def build_report(
 
 
 def build_video_report(
-    summaries: Iterable[VideoSummary], *, config: CurateConfig
+    summaries: Sequence[VideoSummary], *, config: CurateConfig
 ) -> dict[str, Any]:
     """Count what happened to the videos, boxes, frames and tracklets of a source, by reason."""
     videos: Counter[str] = Counter()
-    totals: Counter[str] = Counter()
     detections: Counter[str] = Counter()
     frames: Counter[str] = Counter()
     tracklets: Counter[str] = Counter()
     for summary in summaries:
         broken = "truncated" if summary.num_frames else "unreadable"
         videos[broken if summary.damage else "whole"] += 1
-        totals["frames"] += summary.num_frames
-        totals["detections"] += summary.num_detections
         detections.update(summary.detections)
         frames.update(summary.frames)
         tracklets.update(summary.tracklets)
-    detections[KEPT] = totals["detections"] - sum(detections.values())
+    detections[KEPT] = sum(s.num_detections for s in summaries) - detections.total()
     return {
         "detector": config.detector,
         "tracker": config.tracker,
         "confidence": config.confidence,
         "videos": {name: videos[name] for name in ("whole", "truncated", "unreadable")},
-        "frames_decoded": totals["frames"],
+        "frames_decoded": sum(summary.num_frames for summary in summaries),
         "detections": _split_reasons(detections, DETECTION_REASONS),
         "tracked_frames": _split_reasons(frames, (*FRAME_REASONS, *TRACKLET_REASONS)),
         "tracklets": _split_reasons(tracklets, TRACKLET_REASONS),
@@ -130,3 +134,61 @@ def _flatten(splits: dict[str, dict[str, int]]) -> dict[str, int]:
         flat[split] = counts["records"] - counts["junk"]
         flat[f"{split} ids"] = counts["people"]
     return flat
+
+
+ENTRIES_FILE = "entries.parquet"
+SPLITS_FILE = "splits.json"
+ENTRIES_SCHEMA = pa.schema(
+    [
+        ("group", pa.string()),
+        ("name", pa.string()),
+        ("pid", pa.int32()),
+        ("record_ids", pa.list_(pa.string())),
+    ]
+)
+"""A probe, or a subject of a gallery, and its records: none, if all its media were lost."""
+
+
+def save_entries(
+    folder: Path, entries: Sequence[RawEntry], *, manifest: Manifest
+) -> dict[str, Any]:
+    """Write the entries, in their order, and count them.
+
+    Returns:
+        By group: entries, their people, and the names of those without a record.
+    """
+    records = _find_records(manifest)
+    ids = [[name for key in e.members for name in records.get(key, ())] for e in entries]
+    columns = {
+        "group": [entry.group for entry in entries],
+        "name": [entry.name for entry in entries],
+        "pid": [entry.pid for entry in entries],
+        "record_ids": ids,
+    }
+    save_table(folder / ENTRIES_FILE, pa.table(columns, schema=ENTRIES_SCHEMA))
+    report: dict[str, Any] = {}
+    for group in sorted({entry.group for entry in entries}):
+        rows = [i for i, entry in enumerate(entries) if entry.group == group]
+        empty = [entries[i].name for i in rows if not ids[i]]
+        report[group] = {
+            "entries": len(rows),
+            "people": len({entries[i].pid for i in rows}),
+            "empty": {"count": len(empty), "named": empty},
+        }
+    return report
+
+
+def save_splits(folder: Path, splits: Sequence[PersonSplit]) -> None:
+    """Write the official splits: the people of training and test of each."""
+    with atomic_path(folder / SPLITS_FILE) as temporary:
+        temporary.write_text(json.dumps([asdict(split) for split in splits]) + "\n")
+
+
+def _find_records(manifest: Manifest) -> dict[str, list[str]]:
+    """Record ids, sorted, by what entries name: path, or video id."""
+    found: dict[str, list[str]] = defaultdict(list)
+    table = manifest.table
+    columns = (table.column(name).to_pylist() for name in ("record_id", "origin", "video_id"))
+    for record_id, origin, video_id in sorted(zip(*columns, strict=True)):
+        found[video_id or origin].append(record_id)
+    return found

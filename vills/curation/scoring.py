@@ -115,10 +115,10 @@ def score_tracks(truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes
     """
     if unknown := sorted(set(tracks) - set(truth)):
         raise ValueError(f"No truth for {', '.join(unknown[:3])}, which have tracks.")
+    nobody = PersonBoxes(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))
     clear, identity, pure, total = [], [], 0, 0
     for path in sorted(truth):
-        tracked = tracks.get(path, _empty())
-        pairs = list(_compare(truth[path], tracked))
+        pairs = list(_compare(truth[path], tracks.get(path, nobody)))
         people, ids, overlaps = (list(column) for column in zip(*pairs, strict=True))
         clear.append(compute_clear_metrics(people, ids, overlaps, threshold=MATCH_IOU))
         identity.append(compute_identity_metrics(people, ids, overlaps, threshold=MATCH_IOU))
@@ -173,7 +173,3 @@ def _split_by_path(table: pa.Table, *, id_column: str) -> dict[str, PersonBoxes]
         for path in np.unique(paths)
         for rows in [paths == path]
     }
-
-
-def _empty() -> PersonBoxes:
-    return PersonBoxes(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4)))

@@ -11,19 +11,23 @@ from typing import Any
 import pyarrow as pa
 
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation.candidate import Candidate
-from vills.curation.damage import DamageLog
 from vills.curation.detector import build_detector, weights_digest
-from vills.curation.entries import ENTRIES_FILE, SPLITS_FILE, save_entries, save_splits
-from vills.curation.filters import KEPT
-from vills.curation.images import read_images, read_tracklets
-from vills.curation.packer import Packer
-from vills.curation.report import build_report, build_subject_report, build_video_report
-from vills.curation.survey import Survey, survey_layout
+from vills.curation.images import read_images
+from vills.curation.packer import Candidate, DamageLog, Packer
+from vills.curation.report import (
+    ENTRIES_FILE,
+    SPLITS_FILE,
+    build_report,
+    build_subject_report,
+    build_video_report,
+    save_entries,
+    save_splits,
+)
+from vills.curation.tracklets import KEPT
 from vills.curation.units import TRACKS_SCHEMA, UnitStore
 from vills.curation.videos import Progress, VideoCurator, read_units
 from vills.data.files import atomic_path, save_table
-from vills.data.layouts import Layout, read_layout
+from vills.data.layouts import Layout, RawImage, RawTracklet, RawVideo, read_layout
 from vills.data.records import Manifest
 from vills.errors import UserError
 
@@ -75,7 +79,7 @@ def curate_source(
     )
     survey = survey_layout(layout)
     digest = weights_digest(config, weights_root=weights_root) if survey.num_videos else ""
-    job = _Job(name, source, config, layout, survey, out, work, progress or _say_nothing)
+    job = _Job(name, source, config, layout, survey, out, work, progress or (lambda *_: None))
     job.claim(digest)
     if job.is_done:
         return dict(json.loads((out / "report.json").read_text()))
@@ -85,8 +89,32 @@ def curate_source(
     return job.finish(job.pack())
 
 
-def _say_nothing(label: str, done: int, total: int) -> None:
-    """Report no progress."""
+@dataclass(frozen=True)
+class Survey:
+    """What a listing of a raw data set says, before anything of it is read."""
+
+    num_images: int
+    """Images and tracklets of images."""
+    num_videos: int
+    """Videos, or segments of them."""
+    num_files: int
+    """Files of all of them."""
+    digest: str
+    """Of all rows with their labels, in order."""
+
+
+def survey_layout(layout: Layout) -> Survey:
+    """Go through a layout once; nothing of it is kept."""
+    listing = hashlib.sha256()
+    num_images = num_videos = num_files = 0
+    for row in chain(layout.images, layout.tracklets, layout.videos):
+        is_video = isinstance(row, RawVideo)
+        num_images, num_videos = num_images + (not is_video), num_videos + is_video
+        num_files += len(row.paths) if isinstance(row, RawTracklet) else 1
+        listing.update(repr(row).encode() + b"\n")
+    for part in (*layout.entries, *layout.splits):
+        listing.update(repr(part).encode() + b"\n")
+    return Survey(num_images, num_videos, num_files, listing.hexdigest())
 
 
 @dataclass
@@ -155,8 +183,9 @@ class _Job:
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
         kept = (self.units.load_summary(number) for number in range(self.survey.num_videos))
-        num_items = self.survey.num_images + self.survey.num_tracklets
-        num_items += sum(unit.tracklets.get(KEPT, 0) + bool(unit.damage) for unit in kept)
+        num_items = self.survey.num_images + sum(
+            unit.tracklets.get(KEPT, 0) + bool(unit.damage) for unit in kept
+        )
         packer.pack(
             self._read_candidates(start=packer.num_items),
             damage=damage,
@@ -203,16 +232,12 @@ class _Job:
 
     def _read_candidates(self, *, start: int) -> Iterator[Candidate]:
         """Candidates from number `start` on: of images, then tracklets, then videos."""
-        read, name, layout = self.layout.read_bytes, self.name, self.layout
-        images = islice(layout.images, start, None)
-        start = max(start - self.survey.num_images, 0)
-        tracklets = islice(layout.tracklets, start, None)
-        start = max(start - self.survey.num_tracklets, 0)
-        units = read_units(layout.videos, units=self.units, source=name)
+        layout = self.layout
+        files: Iterator[RawImage | RawTracklet] = chain(layout.images, layout.tracklets)
+        units = read_units(layout.videos, units=self.units, source=self.name)
         return chain(
-            read_images(images, read=read, source=name),
-            read_tracklets(tracklets, read=read, source=name),
-            islice(units, start, None),
+            read_images(islice(files, start, None), read=layout.read_bytes, source=self.name),
+            islice(units, max(start - self.survey.num_images, 0), None),
         )
 
     def _build_log(self) -> DamageLog:

@@ -1,20 +1,33 @@
-"""Tracks to tracklets: filtered crops of one person, cut to length, each rejection counted."""
+"""Tracks to tracklets: filtered crops of one person, cut to length, each rejection counted.
+
+Of the tracklets of a labelled video, those of its longest track show its person.
+"""
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from vills.config.curate import CurateConfig
-from vills.curation.crops import CropBox, cut_crop
-from vills.curation.detections import Detections
-from vills.curation.filters import KEPT, compute_overlaps, find_reasons
-from vills.curation.frame import Frame
 from vills.curation.person_tracker import TrackedBoxes
+from vills.curation.video import Detections, Frame
 from vills.data.images import encode_jpeg
 
+KEPT = ""
+FRAME_REASONS = ("too_low", "too_narrow", "too_wide", "too_slim", "overlapped", "cut_off")
+"""Reasons to drop a frame of a track, in the order in which they are asked."""
 NOT_THE_SUBJECT = "not_the_subject"
 TRACKLET_REASONS = ("no_good_frame", "too_short", NOT_THE_SUBJECT)
 """Reasons to reject a tracklet."""
+EVERYBODY = -1
+"""Subject of a video without a label."""
+NO_SUBJECT = -2
+"""Subject of a labelled video that gave no tracklet."""
+
+CropBox = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +148,111 @@ class TrackletBuilder:
             self.frames[seen.reason or tracklet.reason] += 1
         self.tracklets[tracklet.reason] += 1
         self._sink(tracklet)
+
+
+class SubjectFinder:
+    """Chooses the longest track: the one with most crops, the first of several.
+
+    A track that was cut at `curate.max_length` stays one track: all its tracklets are kept.
+    """
+
+    def __init__(self) -> None:
+        self._frames: Counter[int] = Counter()
+        self._parts: Counter[int] = Counter()
+
+    def add(self, tracklet: Tracklet) -> None:
+        """Take a tracklet, kept or rejected."""
+        if not tracklet.reason:
+            self._frames[tracklet.track_id] += len(tracklet.crops)
+            self._parts[tracklet.track_id] += 1
+
+    @property
+    def subject(self) -> int:
+        """Track of the subject; NO_SUBJECT if no tracklet was kept."""
+        return min(
+            self._frames, key=lambda track: (-self._frames[track], track), default=NO_SUBJECT
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """Frames kept of the subject."""
+        return self._frames[self.subject]
+
+    def reject_others(self, *, frames: Counter[str], tracklets: Counter[str]) -> None:
+        """Count everybody else as rejected, in the counts of a TrackletBuilder."""
+        for counts, kept in ((frames, self._frames), (tracklets, self._parts)):
+            others = kept.total() - kept[self.subject]
+            counts[KEPT] -= others
+            counts[NOT_THE_SUBJECT] += others
+
+
+def find_reasons(
+    boxes: NDArray[np.float32],
+    *,
+    overlaps: NDArray[np.floating],
+    width: int,
+    height: int,
+    config: CurateConfig,
+) -> list[str]:
+    """Name the first reason against each box, or KEPT.
+
+    Args:
+        boxes: float32 [n, 4], px, inside the frame.
+        overlaps: float [n], share of each box that another person's box covers.
+        width: Width of the frame, px.
+        height: Height of the frame, px.
+        config: The thresholds.
+    """
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    aspects = heights / np.maximum(widths, np.float32(1e-6))
+    to_border = np.minimum(boxes[:, :2], np.array([width, height]) - boxes[:, 2:]).min(axis=1)
+    failed = {
+        "too_low": heights < config.min_height,
+        "too_narrow": widths < config.min_width,
+        "too_wide": aspects < config.min_aspect,
+        "too_slim": aspects > config.max_aspect,
+        "overlapped": overlaps > config.max_overlap,
+        "cut_off": to_border < config.border_margin,
+    }
+    return [
+        next((reason for reason in FRAME_REASONS if failed[reason][i]), KEPT)
+        for i in range(len(boxes))
+    ]
+
+
+def compute_overlaps(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the largest share of each box that one other box covers: float32 [n] of [n, 4]."""
+    if len(boxes) < 2:
+        return np.zeros(len(boxes), dtype=np.float32)
+    top_left = np.maximum(boxes[:, None, :2], boxes[None, :, :2])  # [n, n, 2]
+    bottom_right = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    covered = np.clip(bottom_right - top_left, 0, None).prod(axis=2)  # [n, n]
+    np.fill_diagonal(covered, 0)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return np.asarray(covered.max(axis=1) / np.maximum(areas, 1e-6), dtype=np.float32)
+
+
+def cut_crop(
+    image: NDArray[np.uint8], *, box: NDArray[np.float32], crop_height: int
+) -> tuple[NDArray[np.uint8], CropBox]:
+    """Cut a box out of a frame and reduce what is higher than `crop_height` (0: never).
+
+    Args:
+        image: uint8 [H, W, 3].
+        box: x1, y1, x2, y2 in px, not empty inside the frame.
+        crop_height: Largest height of the crop, px.
+
+    Returns:
+        The crop, uint8 [h, w, 3], and the whole-pixel box of the frame that it shows; a point of
+        the frame is found in the crop by that box and the crop's size.
+    """
+    height, width = image.shape[:2]
+    x1, y1 = max(int(np.floor(box[0])), 0), max(int(np.floor(box[1])), 0)
+    x2, y2 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
+    crop = np.ascontiguousarray(image[y1:y2, x1:x2])
+    if crop_height and crop.shape[0] > crop_height:
+        new_width = max(1, round(crop.shape[1] * crop_height / crop.shape[0]))
+        # PIL's filters widen with the reduction, so fine texture does not alias.
+        small = Image.fromarray(crop).resize((new_width, crop_height), Image.Resampling.BICUBIC)
+        crop = np.asarray(small, dtype=np.uint8)
+    return crop, (x1, y1, x2, y2)

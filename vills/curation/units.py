@@ -3,16 +3,15 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vills.curation.tracklets import NOT_THE_SUBJECT, Tracklet
+from vills.curation.tracklets import EVERYBODY, NOT_THE_SUBJECT, Tracklet
 from vills.data.files import atomic_path, save_table
 
 TRACKS_SCHEMA = pa.schema(
@@ -30,11 +29,6 @@ TRACKS_SCHEMA = pa.schema(
     ]
 )
 """tracks.parquet: every tracked box; record_id is empty where `reason` kept it out of one."""
-
-EVERYBODY = -1
-"""Subject of a video without a label."""
-NO_SUBJECT = -2
-"""Subject of a labelled video that gave no tracklet."""
 
 _CROPS_SCHEMA = pa.schema(
     [
@@ -85,14 +79,29 @@ class UnitStore:
         """Whether video `number` is done."""
         return self._path(number, "json").is_file()
 
-    def write(self, number: int, *, path: str, record_id: str) -> "UnitWriter":
-        """Begin the unit of video `number` at the raw relative `path`."""
-        return UnitWriter(
-            crops=self._path(number, "crops.parquet"),
-            tracks=self._path(number, "tracks.parquet"),
-            summary=self._path(number, "json"),
-            video=(path, record_id),
-        )
+    @contextmanager
+    def write(self, number: int, *, path: str, record_id: str) -> Iterator["UnitWriter"]:
+        """Write the unit of video `number` at the raw relative `path`.
+
+        It is put in place once the block has succeeded. The writer's summary, which the block has
+        to set, comes last and makes the unit count.
+        """
+        with (
+            atomic_path(self._path(number, "crops.parquet")) as temporary,
+            # Crops are compressed already, and statistics of them are of no use.
+            pq.ParquetWriter(
+                temporary,
+                _CROPS_SCHEMA,
+                compression="none",
+                use_dictionary=False,
+                write_statistics=False,
+            ) as crops,
+        ):
+            unit = UnitWriter(crops, path=path, record_id=record_id)
+            yield unit
+        save_table(self._path(number, "tracks.parquet"), unit.build_tracks())
+        with atomic_path(self._path(number, "json")) as temporary:
+            temporary.write_text(json.dumps(asdict(unit.summary), sort_keys=True))
 
     def load_summary(self, number: int) -> VideoSummary:
         """Read the counts of video `number`."""
@@ -133,36 +142,13 @@ class UnitStore:
 
 
 class UnitWriter:
-    """Takes the tracklets of one video as they end; nothing of them stays in memory."""
+    """Takes the tracklets of one video as they end; no crop of them stays in memory."""
 
-    def __init__(self, *, crops: Path, tracks: Path, summary: Path, video: tuple[str, str]) -> None:
-        self._crops, self._tracks, self._summary = crops, tracks, summary
-        self._path, self._record_id = video
+    summary: VideoSummary
+
+    def __init__(self, crops: pq.ParquetWriter, *, path: str, record_id: str) -> None:
+        self._crops, self._path, self._record_id = crops, path, record_id
         self._rows: list[pa.Table] = []
-        self._temporary = crops.with_name(crops.name + ".tmp")
-
-    def __enter__(self) -> Self:
-        """Open the file of crops."""
-        self._crops.parent.mkdir(parents=True, exist_ok=True)
-        # Crops are compressed already, and statistics of them are of no use.
-        self._writer = pq.ParquetWriter(
-            self._temporary,
-            _CROPS_SCHEMA,
-            compression="none",
-            use_dictionary=False,
-            write_statistics=False,
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file of crops; without `commit` it is dropped."""
-        self._writer.close()
-        self._temporary.unlink(missing_ok=True)
 
     def add(self, tracklet: Tracklet) -> None:
         """Take a tracklet, kept or rejected."""
@@ -178,21 +164,15 @@ class UnitWriter:
                 "boxes": [value for box in tracklet.boxes for value in box],
                 "crops": tracklet.crops,
             }
-            self._writer.write_table(pa.Table.from_pylist([row], schema=_CROPS_SCHEMA))
+            self._crops.write_table(pa.Table.from_pylist([row], schema=_CROPS_SCHEMA))
         self._rows.append(self._build_rows(tracklet, record_id))
 
-    def commit(self, summary: VideoSummary) -> None:
-        """Put the unit in place; its summary comes last and makes it count."""
-        self._writer.close()
-        self._temporary.replace(self._crops)
+    def build_tracks(self) -> pa.Table:
+        """Build the table of all tracked boxes, by frame."""
         tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *self._rows])
-        if summary.subject != EVERYBODY:
-            tracks = _reject_others(tracks, subject=summary.subject)
-        save_table(
-            self._tracks, tracks.sort_by([("frame", "ascending"), ("track_id", "ascending")])
-        )
-        with atomic_path(self._summary) as temporary:
-            temporary.write_text(json.dumps(asdict(summary), sort_keys=True))
+        if self.summary.subject != EVERYBODY:
+            tracks = _reject_others(tracks, subject=self.summary.subject)
+        return tracks.sort_by([("frame", "ascending"), ("track_id", "ascending")])
 
     def _build_rows(self, tracklet: Tracklet, record_id: str) -> pa.Table:
         seen = tracklet.tracked

@@ -1,4 +1,7 @@
-"""Videos as a stream of frames; never more than one decoded frame is held here."""
+"""A video as a stream of frames, and the people that a detector sees in a frame.
+
+Never more than one decoded frame is held here.
+"""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +17,68 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream as VideoStreamOfFile
 from numpy.typing import NDArray
 
-from vills.curation.frame import Frame
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame on its way from the decoder to the detector, the tracker and the crops.
+
+    Attributes:
+        path: Raw relative path of the video; supplied predictions are found by it.
+        number: Position in the video, from 0, skipped frames counted.
+        image: uint8 [H, W, 3], RGB.
+    """
+
+    path: str
+    number: int
+    image: NDArray[np.uint8]
+
+    @property
+    def width(self) -> int:
+        """Width of the frame, px."""
+        return int(self.image.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height of the frame, px."""
+        return int(self.image.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Person boxes of one frame, most confident first.
+
+    Attributes:
+        boxes: float32 [n, 4], x1, y1, x2, y2 in px of the frame.
+        scores: float32 [n], 0 to 1.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Count the boxes."""
+        return len(self.scores)
+
+    def above(self, confidence: float) -> "Detections":
+        """Keep the boxes whose score is at least `confidence`."""
+        kept = self.scores >= np.float32(confidence)
+        return Detections(self.boxes[kept], self.scores[kept])
+
+
+def build_detections(
+    boxes: NDArray[np.floating], *, scores: NDArray[np.floating], width: int, height: int
+) -> Detections:
+    """Clip boxes to the frame, drop what is empty or not finite, and sort by score.
+
+    Ties keep their order, so that equal input gives equal output.
+    """
+    boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    scores = np.asarray(scores, dtype=np.float32).reshape(-1)
+    clipped = np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float32))
+    valid = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+    valid &= (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+    order = np.argsort(-scores[valid], kind="stable")
+    return Detections(clipped[valid][order], scores[valid][order])
 
 
 @dataclass

@@ -7,27 +7,18 @@ from itertools import islice
 from pathlib import Path
 
 from vills.config.curate import CurateConfig
-from vills.curation.candidate import Candidate
-from vills.curation.detections import Detections
 from vills.curation.detector import Detector
-from vills.curation.filters import KEPT
-from vills.curation.frame import Frame
+from vills.curation.packer import Candidate
 from vills.curation.person_tracker import PersonTracker
-from vills.curation.subject import SubjectFinder
-from vills.curation.tracklets import Tracklet, TrackletBuilder
-from vills.curation.units import EVERYBODY, UnitStore, VideoSummary
-from vills.curation.video import VideoStream
+from vills.curation.tracklets import EVERYBODY, KEPT, SubjectFinder, Tracklet, TrackletBuilder
+from vills.curation.units import UnitStore, VideoSummary
+from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
 from vills.data.records import Record, make_record_id
 
 Progress = Callable[[str, int, int], None]
 # Frames that a detector gets at once; a GPU wants several, and this many are held in memory.
 DETECT_BATCH = 8
-
-
-def is_labelled(video: RawVideo) -> bool:
-    """Whether somebody said whom a video shows."""
-    return video.pid >= 0
 
 
 def make_video_id(video: RawVideo) -> str:
@@ -69,7 +60,7 @@ class VideoCurator:
             unit=video.unit,
         )
         with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
-            finder = SubjectFinder() if is_labelled(video) else None
+            finder = SubjectFinder() if video.pid >= 0 else None  # labelled: a known person
 
             def take(tracklet: Tracklet) -> None:
                 unit.add(tracklet)
@@ -79,7 +70,7 @@ class VideoCurator:
             config = replace(self._config, min_length=1) if finder else self._config
             builder = TrackletBuilder(config, sink=take)
             rejected = self._track(stream, builder=builder, progress=progress)
-            unit.commit(self._summarise(stream, rejected, builder=builder, finder=finder))
+            unit.summary = self._summarise(stream, rejected, builder=builder, finder=finder)
 
     def _track(
         self, stream: VideoStream, *, builder: TrackletBuilder, progress: Progress

@@ -10,7 +10,7 @@ import numpy as np
 
 from vills.areas import AREA_KEYPOINTS
 from vills.lse.crop import Floats, Mask
-from vills.lse.skeleton import HIPS, INDEX, SHOULDERS, Skeleton
+from vills.lse.skeleton import HIPS, INDEX, SHOULDERS, Skeleton, build_skeleton
 
 # Chains of joints, the radius at each, and the share by which the last limb reaches past its end.
 ARM_RADIUS, LEG_RADIUS = 0.09, 0.13
@@ -35,72 +35,68 @@ HIP_RADIUS = 0.16
 _SUBPIXEL = 4  # bits of fraction that cv2's drawing takes
 
 
-def draw_area(skeleton: Skeleton, *, area: str, size: tuple[int, int], grow: float) -> Mask:
-    """Fill the place that an area is expected to take.
+class Places:
+    """The places that areas take on one crop, each drawn once: its cuts ask again and again.
+
+    Nobody may write into a mask that was given.
 
     Args:
-        skeleton: usable keypoints.
-        area: head, upper_body or lower_body.
+        points: [n, 2] px of the canvas.
         size: (H, W) of the canvas.
-        grow: factor on every radius; below 1 the core of the area.
-
-    Returns:
-        bool [H, W].
     """
-    canvas = np.zeros(size, np.uint8)
+
+    def __init__(self, points: Floats, *, size: tuple[int, int]) -> None:
+        self.points = points
+        self.size = size
+        self._skeletons: dict[bytes, Skeleton] = {}
+        self._drawn: dict[tuple[bytes, str, float, bool], Mask] = {}
+
+    def draw(self, area: str, *, valid: Mask, grow: float, reach: bool = False) -> Mask:
+        """Fill the place [H, W] that an area is expected to take, or may reach at most.
+
+        Args:
+            area: head, upper_body or lower_body.
+            valid: [n] usable keypoints.
+            grow: factor on every radius; below 1 the core of the area.
+            reach: what it may take at most: a skirt, or a limb whose lower joints are not usable.
+        """
+        key = valid.tobytes(), area, grow, reach
+        if key not in self._drawn:
+            canvas, skeleton = np.zeros(self.size, np.uint8), self._build(valid)
+            _draw_area(canvas, skeleton, area, grow)
+            if reach:
+                _draw_unseen(canvas, skeleton, area, grow)
+            if reach and area == "lower_body":
+                _draw_skirt(canvas, skeleton)
+            self._drawn[key] = canvas.astype(bool)
+        return self._drawn[key]
+
+    def draw_discs(self, chosen: Mask, *, valid: Mask, grow: float) -> Mask:
+        """Fill discs [H, W] of an arm's width around the `chosen` keypoints [n], usable or not."""
+        canvas, torso = np.zeros(self.size, np.uint8), self._build(valid).torso
+        for point in self.points[chosen]:
+            _draw_capsule(canvas, point, point, DISC_RADIUS * torso * grow)
+        return canvas.astype(bool)
+
+    def _build(self, valid: Mask) -> Skeleton:
+        key = valid.tobytes()
+        if key not in self._skeletons:
+            height = self.size[0]
+            self._skeletons[key] = build_skeleton(self.points, valid=valid, height=height)
+        return self._skeletons[key]
+
+
+def _draw_area(canvas: np.ndarray, skeleton: Skeleton, area: str, grow: float) -> None:
     if area == "head":
         _draw_head(canvas, skeleton, grow)
-    elif area == "upper_body":
+        return
+    if area == "upper_body":
         _draw_torso(canvas, skeleton, grow)
         _draw_limbs(canvas, skeleton, ARMS, grow)
     else:
         _draw_limbs(canvas, skeleton, LEGS, grow)
         _draw_hips(canvas, skeleton, grow)
-    if area != "head":
-        _draw_joints(canvas, skeleton, area)
-    result: Mask = canvas.astype(bool)
-    return result
-
-
-def draw_reach(skeleton: Skeleton, *, area: str, size: tuple[int, int], grow: float) -> Mask:
-    """Fill what an area may take at most: a skirt, or a limb whose lower joints are not usable.
-
-    Args:
-        skeleton: usable keypoints.
-        area: head, upper_body or lower_body.
-        size: (H, W) of the canvas.
-        grow: factor on every radius.
-
-    Returns:
-        bool [H, W].
-    """
-    shape = draw_area(skeleton, area=area, size=size, grow=grow).astype(np.uint8)
-    _draw_unseen(shape, skeleton, area, grow)
-    skirt = _find_skirt(skeleton)
-    if area == "lower_body" and len(skirt) > 2:
-        corners = np.round(skeleton.points[skirt] * (1 << _SUBPIXEL)).astype(np.int32)
-        cv2.fillConvexPoly(shape, cv2.convexHull(corners), 1, cv2.LINE_8, _SUBPIXEL)
-    result: Mask = shape.astype(bool)
-    return result
-
-
-def draw_discs(skeleton: Skeleton, chosen: Mask, *, size: tuple[int, int], grow: float) -> Mask:
-    """Fill a disc of an arm's width around each chosen keypoint, usable or not.
-
-    Args:
-        skeleton: gives points and scale.
-        chosen: [n] keypoints.
-        size: (H, W) of the canvas.
-        grow: factor on the radius.
-
-    Returns:
-        bool [H, W].
-    """
-    canvas = np.zeros(size, np.uint8)
-    for point in skeleton.points[chosen]:
-        _draw_capsule(canvas, point, point, DISC_RADIUS * skeleton.torso * grow)
-    result: Mask = canvas.astype(bool)
-    return result
+    _draw_joints(canvas, skeleton, area)
 
 
 def _draw_head(canvas: np.ndarray, skeleton: Skeleton, grow: float) -> None:
@@ -114,7 +110,7 @@ def _draw_head(canvas: np.ndarray, skeleton: Skeleton, grow: float) -> None:
         up = (centre - shoulders) / np.linalg.norm(centre - shoulders)
         neck = shoulders + 0.1 * torso * up
         _draw_capsule(canvas, centre, neck, NECK_RADIUS * torso * grow)
-    axes = [_fixed_length(radius * torso * grow) for radius in HEAD_RADIUS]
+    axes = [max(1, round(radius * torso * grow * (1 << _SUBPIXEL))) for radius in HEAD_RADIUS]
     angle = float(np.degrees(np.arctan2(up[1], up[0]))) + 90.0
     where = _fixed(centre + HEAD_LIFT * torso * up)
     cv2.ellipse(canvas, where, (axes[0], axes[1]), angle, 0, 360, 1, -1, cv2.LINE_8, _SUBPIXEL)
@@ -166,13 +162,15 @@ def _draw_limbs(
             _draw_capsule(canvas, start, stop + past * (stop - start), width)
 
 
-def _find_skirt(skeleton: Skeleton) -> list[int]:
-    """List the corners of a skirt: hips and knees, or the ankles below knees that it hides."""
+def _draw_skirt(canvas: np.ndarray, skeleton: Skeleton) -> None:
+    """Fill a skirt between hips and knees, or the ankles below knees that it hides."""
     corners = [i for i in HIPS if skeleton.valid[i]]
     for side in ("left", "right"):
         lower = [INDEX[f"{side}_knee"], INDEX[f"{side}_ankle"]]
         corners += [i for i in lower if skeleton.valid[i]][:1]
-    return corners
+    if len(corners) > 2:
+        shape = np.round(skeleton.points[corners] * (1 << _SUBPIXEL)).astype(np.int32)
+        cv2.fillConvexPoly(canvas, cv2.convexHull(shape), 1, cv2.LINE_8, _SUBPIXEL)
 
 
 def _draw_unseen(canvas: np.ndarray, skeleton: Skeleton, area: str, grow: float) -> None:
@@ -210,13 +208,5 @@ def _draw_capsule(canvas: np.ndarray, start: Floats, stop: Floats, radius: float
 
 def _fixed(point: Floats) -> tuple[int, int]:
     # Plain numbers: hundreds of points are drawn for a picture, each too small for NumPy.
-    x, y = point.tolist()
-    return _fixed_number(x), _fixed_number(y)
-
-
-def _fixed_number(value: float) -> int:
-    return round(min(max(value * (1 << _SUBPIXEL), -30_000.0), 30_000.0))
-
-
-def _fixed_length(value: float) -> int:
-    return max(1, round(value * (1 << _SUBPIXEL)))
+    x, y = (min(max(v * (1 << _SUBPIXEL), -30_000.0), 30_000.0) for v in point.tolist())
+    return round(x), round(y)

@@ -1,14 +1,15 @@
-"""A chunk of records: the unit that is computed, kept and recognised after a kill.
+"""A chunk of records: the unit that is computed, counted, kept and recognised after a kill.
 
 A finished chunk is a folder with one table of keypoints, one of masks per area, and a summary that
 is written last: a chunk without its summary does not count.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,23 +20,92 @@ from vills.data.files import atomic_path, save_table
 from vills.data.mask_store import MaskRow, build_mask_row, build_mask_table, mask_path
 from vills.data.records import Manifest
 from vills.data.shards import ShardReader
-from vills.lse.crop import Crop
-from vills.lse.frames import iterate_crops
-from vills.lse.keypoints import KeypointDetector, Keypoints
-from vills.lse.prompts import build_prompt
+from vills.lse.crop import Crop, iterate_crops
+from vills.lse.keypoints import KeypointDetector, build_prompt
 from vills.lse.segmenter import Segmenter
-from vills.lse.summary import Summary
 
 KEYPOINTS_SCHEMA = pa.schema(
     [("record_id", pa.string()), ("frame", pa.int32()), ("keypoints", pa.list_(pa.float32()))]
 )
 SUMMARY = "summary.json"
 KEYPOINTS = "keypoints.parquet"
+_MAX_NAMES = 1000
+
+Chunks = Sequence[tuple[Path, range]]
+"""Folder and rows of each."""
+
+
+@dataclass
+class AreaCounts:
+    """Fate of one area over the frames."""
+
+    found: int = 0
+    """Frames with a mask."""
+    no_mask: int = 0
+    """Frames whose keypoints gave no positive point, or where the segmenter found nothing."""
+    too_small: int = 0
+    """Frames whose mask is below min_area."""
+    total_score: int = 0
+    """Sum of the segmenter's scores over found masks, in millionths: exact in any order."""
+
+    def add(self, other: "AreaCounts") -> None:
+        """Count another part of the records in."""
+        self.found += other.found
+        self.no_mask += other.no_mask
+        self.too_small += other.too_small
+        self.total_score += other.total_score
+
+
+@dataclass
+class Summary:
+    """Counts over some records."""
+
+    records: int = 0
+    """Images and tracklets."""
+    frames: int = 0
+    """Decoded images and frames."""
+    no_person: int = 0
+    """Frames in which K found nobody."""
+    areas: dict[str, AreaCounts] = field(
+        default_factory=lambda: {area: AreaCounts() for area in AREAS}
+    )
+    """By area."""
+    corrupt: list[str] = field(default_factory=list)
+    """Records with a frame that cannot be decoded."""
+
+    def add(self, other: "Summary") -> None:
+        """Count another part of the records in."""
+        self.records += other.records
+        self.frames += other.frames
+        self.no_person += other.no_person
+        self.corrupt += other.corrupt
+        for area, counts in self.areas.items():
+            counts.add(other.areas[area])
+
+    def to_report(self) -> dict[str, Any]:
+        """Return what report.json of the source says."""
+        return {
+            "records": self.records,
+            "frames": self.frames,
+            "frames_without_person": self.no_person,
+            "areas": {
+                area: {
+                    "found": counts.found,
+                    "missing": counts.no_mask + counts.too_small,
+                    "missing_no_mask": counts.no_mask,
+                    "missing_too_small": counts.too_small,
+                    "mean_score": round(counts.total_score / max(counts.found, 1) / 1e6, 6),
+                }
+                for area, counts in self.areas.items()
+            },
+            "corrupt_records": len(self.corrupt),
+            "corrupt": sorted(self.corrupt)[:_MAX_NAMES],
+        }
 
 
 @dataclass
 class _Rows:
-    keypoints: list[tuple[str, int, np.ndarray]] = field(default_factory=list)
+    keypoints: list[dict[str, Any]] = field(default_factory=list)
     masks: dict[str, list[MaskRow]] = field(default_factory=lambda: {area: [] for area in AREAS})
 
 
@@ -66,11 +136,12 @@ class ChunkWorker:
         )
         while batch := list(islice(crops, self.config.batch_size)):
             self._process(batch, found=found, summary=summary)
-        save_table(folder / KEYPOINTS, _build_keypoints_table(found.keypoints))
+        keypoints = pa.Table.from_pylist(found.keypoints, schema=KEYPOINTS_SCHEMA)
+        save_table(folder / KEYPOINTS, keypoints)
         for area, masks in found.masks.items():
             save_table(mask_path(folder, area), build_mask_table(masks))
         with atomic_path(folder / SUMMARY) as temporary:
-            temporary.write_text(json.dumps(summary.to_dict(), sort_keys=True))
+            temporary.write_text(json.dumps(asdict(summary), sort_keys=True))
 
     def _process(self, crops: list[Crop], *, found: _Rows, summary: Summary) -> None:
         keypoints = self.detector.detect(crops)
@@ -92,7 +163,10 @@ class ChunkWorker:
         for crop, k, areas in zip(crops, keypoints, masks, strict=True):
             summary.frames += 1
             summary.no_person += k.is_missing
-            found.keypoints.append((crop.record_id, crop.position, _flatten(k)))
+            flat = np.column_stack([k.points, k.scores]).ravel()  # x, y, score of each
+            found.keypoints.append(
+                {"record_id": crop.record_id, "frame": crop.position, "keypoints": flat}
+            )
             for area in AREAS:
                 counts = summary.areas[area]
                 if area not in areas:
@@ -112,27 +186,29 @@ class ChunkWorker:
                     )
 
 
-def iterate_chunks(num_records: int, *, size: int) -> Iterator[range]:
-    """Cut the rows of a manifest into ranges of `size`."""
-    for start in range(0, num_records, size):
-        yield range(start, min(start + size, num_records))
+def list_chunks(folder: Path, *, num_records: int, size: int) -> Chunks:
+    """List folder and rows of every chunk of a source."""
+    return [
+        (folder / f"chunk-{number:06d}", range(start, min(start + size, num_records)))
+        for number, start in enumerate(range(0, num_records, size))
+    ]
 
 
 def load_summary(folder: Path) -> Summary | None:
     """Read the summary of a finished chunk; None if it is not finished."""
     path = folder / SUMMARY
-    return Summary.from_dict(json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())
+    areas = {area: AreaCounts(**counts) for area, counts in values.pop("areas").items()}
+    return Summary(**values, areas=areas)
 
 
-def _flatten(keypoints: Keypoints) -> np.ndarray:
-    """Join to [n x 3] as x, y, score."""
-    joined = np.concatenate([keypoints.points, keypoints.scores[:, None]], axis=1)
-    return joined.astype(np.float32).reshape(-1)
-
-
-def _build_keypoints_table(rows: list[tuple[str, int, np.ndarray]]) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) if rows else [[], [], []]
-    return pa.table(
-        {name: list(c) for name, c in zip(KEYPOINTS_SCHEMA.names, columns, strict=True)},
-        schema=KEYPOINTS_SCHEMA,
-    )
+def join_summaries(chunks: Chunks) -> Summary:
+    """Add up the counts of finished chunks."""
+    total = Summary()
+    for folder, _ in chunks:
+        part = load_summary(folder)
+        assert part is not None, f"{folder} was computed and has no summary"
+        total.add(part)
+    return total

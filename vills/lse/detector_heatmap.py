@@ -26,6 +26,11 @@ class HeatmapDetector:
     """One person per crop; the crop is the box."""
 
     def __init__(self, path: Path) -> None:
+        """Open the ONNX file.
+
+        Raises:
+            ConfigError: it holds a network of another kind.
+        """
         self._session = load_session(path)
         entry = self._session.get_inputs()[0]
         outputs = self._session.get_outputs()
@@ -113,12 +118,3 @@ def decode_heatmaps(maps: Floats, *, size: tuple[int, int], affine: Floats) -> K
     points = (points - affine[:, 2]) / np.array([affine[0, 0], affine[1, 1]])
     scores = np.clip(flat[np.arange(num), peak], 0.0, 1.0)
     return Keypoints(points=points.astype(np.float32), scores=scores.astype(np.float32))
-
-
-def build_heatmap_detector(path: Path) -> HeatmapDetector:
-    """Open the ONNX file.
-
-    Raises:
-        ConfigError: a network of another kind.
-    """
-    return HeatmapDetector(path)

@@ -4,16 +4,13 @@ Shapes: P detected persons; n = 17 COCO keypoints.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torchvision.models.detection import KeypointRCNN, keypointrcnn_resnet50_fpn
 
-from vills.distributed import get_device
 from vills.lse.crop import Crop, Floats
 from vills.lse.keypoints import Keypoints
-from vills.lse.state_dicts import load_weights
 
 # torchvision reports the height of the heatmap's peak before the softmax, unbounded. A logistic
 # centred here puts it into (0, 1): a logit of about 2 is where people who use this detector cut
@@ -51,12 +48,6 @@ def squash_logits(logits: np.ndarray) -> Floats:
     return (0.5 * (1.0 + np.tanh(0.5 * (logits - LOGIT_MIDPOINT)))).astype(np.float32)
 
 
-def build_torchvision_detector(path: Path) -> TorchvisionDetector:
-    """Build the network from a state dict in torchvision's published layout.
-
-    Raises:
-        ConfigError: weights that do not fit.
-    """
-    model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)
-    load_weights(model, field="lse.keypoint_weights", path=path)
-    return TorchvisionDetector(model, device=get_device())
+def build_keypoint_rcnn() -> KeypointRCNN:
+    """Build the network, whose state dict has torchvision's published layout, without weights."""
+    return keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)

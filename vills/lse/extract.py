@@ -3,8 +3,10 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import as_completed
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,16 +20,28 @@ from vills.data.mask_store import build_mask_table, mask_path, save_mask_table
 from vills.data.predictions import FOLDER
 from vills.data.records import load_manifest
 from vills.data.shards import ShardReader
-from vills.lse.chunk import KEYPOINTS, KEYPOINTS_SCHEMA, ChunkWorker, load_summary
-from vills.lse.digest import compute_cache_key
-from vills.lse.parts import build_keypoint_detector, build_segmenter
-from vills.lse.sharing import ChunkCount, Chunks, join_summaries, list_chunks
-from vills.lse.summary import Summary
-from vills.lse.weights_files import compute_file_digest
+from vills.lse.chunk import (
+    KEYPOINTS,
+    KEYPOINTS_SCHEMA,
+    SUMMARY,
+    Chunks,
+    ChunkWorker,
+    Summary,
+    join_summaries,
+    list_chunks,
+    load_summary,
+)
+from vills.lse.parts import (
+    build_keypoint_detector,
+    build_segmenter,
+    compute_cache_key,
+    compute_file_digest,
+)
 from vills.runner.store.pool import open_pool
 
 Progress = Callable[[str, int, int], None]
 CHUNK_RECORDS = 64
+POLL_SECONDS = 0.5
 _Arguments = tuple[LseConfig, Path, Path | None, Path | None]
 """Parameters, curated folder, raw folder, folder of weights: what a worker is built from."""
 
@@ -79,7 +93,7 @@ def extract_source(
         ConfigError: missing predictions or weights, or more corrupt records than allowed.
     """
     manifest = load_manifest(curated / "manifest.parquet")
-    key = compute_work_key(config, curated=curated, root=root, weights=weights)
+    key = _compute_work_key(config, curated=curated, root=root, weights=weights)
     folder = _open_work(work, f"{key[:32]}-{chunk_records}", is_first=rank == 0)
     chunks = list_chunks(folder, num_records=len(manifest), size=chunk_records)
     # By number, not by what is unfinished: ranks that look at different times agree on it.
@@ -92,7 +106,7 @@ def extract_source(
     return _publish(out, chunks, config=config, guard=guard)
 
 
-def compute_work_key(
+def _compute_work_key(
     config: LseConfig, *, curated: Path, root: Path | None, weights: Path | None
 ) -> str:
     """Hash everything that decides the masks of a source: cache key, manifest, supplied files."""
@@ -105,8 +119,7 @@ def compute_work_key(
         "parsing": config.segmenter == "parsing",
     }
     for stem, used in supplied.items():
-        path = root / FOLDER / f"{stem}.parquet" if root is not None else None
-        if used and path is not None and path.is_file():
+        if used and root and (path := root / FOLDER / f"{stem}.parquet").is_file():
             parts[stem] = compute_file_digest(path)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -158,10 +171,8 @@ def _run_jobs(
 _process_worker: list[ChunkWorker] = []
 
 
-def _start_process(
-    config: LseConfig, curated: Path, root: Path | None, weights: Path | None
-) -> None:
-    _process_worker.append(_build_worker(config, curated, root, weights))
+def _start_process(*arguments: *_Arguments) -> None:
+    _process_worker.append(_build_worker(*arguments))
 
 
 def _compute_in_process(folder: Path, rows: range) -> Path:
@@ -197,3 +208,48 @@ def _publish(out: Path, chunks: Chunks, *, config: LseConfig, guard: Callable[[]
     with atomic_path(out / "report.json") as temporary:
         temporary.write_text(json.dumps(summary.to_report(), indent=2, sort_keys=True) + "\n")
     return summary
+
+
+class ChunkCount:
+    """Counts the records that all ranks together have finished, in the folder that they share."""
+
+    def __init__(self, chunks: Chunks, *, name: str, progress: Progress | None) -> None:
+        """Take folders and rows of all chunks, the source's name, and whom to tell."""
+        self._sizes = {folder.name: len(rows) for folder, rows in chunks}
+        self._folder = chunks[0][0].parent if chunks else None
+        self._name, self._progress = name, progress
+        self._open = set(self._sizes)
+
+    def report(self) -> None:
+        """Look, and tell how far it is."""
+        if self._progress is None:
+            return
+        self._look()
+        total = sum(self._sizes.values())
+        left = sum(self._sizes[name] for name in self._open)
+        self._progress(self._name, total - left, total)
+
+    def follow(self, finished: Generator[Path, None, None]) -> None:
+        """Report at the start and after each of this rank's chunks; closes `finished`."""
+        with closing(finished) as chunks:
+            self.report()
+            for _ in chunks:
+                self.report()
+
+    def wait(self) -> None:
+        """Return once every chunk is finished.
+
+        A rank that has died is no concern of this one: its launcher ends all of them.
+        """
+        self._look()
+        while self._open:
+            time.sleep(POLL_SECONDS)
+            self._look()
+            self.report()
+
+    def _look(self) -> None:
+        """One listing, then a look into those that have begun: not one into each of all."""
+        if self._folder is None or not self._open:
+            return
+        begun = self._open & {path.name for path in self._folder.iterdir()}
+        self._open -= {name for name in begun if (self._folder / name / SUMMARY).is_file()}

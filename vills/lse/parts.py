@@ -1,11 +1,21 @@
-"""The K and the M that the parameters name; of their heavy packages only the chosen one's."""
+"""The K and the M that the parameters name, with their weights, and the key of the LSE cache.
 
+Of their heavy packages only the chosen one's is loaded.
+"""
+
+import hashlib
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from vills.areas import AREA_KEYPOINTS, KEYPOINTS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
-from vills.lse.keypoints import KeypointDetector
-from vills.lse.segmenter import Segmenter
+from vills.lse.keypoints import KeypointDetector, PredictionDetector
+from vills.lse.segmenter import ParsingSegmenter, Segmenter
+
+if TYPE_CHECKING:
+    import torch
 
 
 def build_keypoint_detector(
@@ -19,29 +29,21 @@ def build_keypoint_detector(
         weights: folder of weights files (VILLS_WEIGHTS).
 
     Raises:
-        ConfigError: predictions or weights that are not there.
+        ConfigError: predictions or weights that are not there, or do not fit.
     """
     if config.keypoint_detector == "predictions":
-        from vills.lse.detector_predictions import build_prediction_detector
-
-        return build_prediction_detector(root)
-    from vills.lse.weights_files import resolve_weights
-
-    path = resolve_weights(
-        "lse.keypoint_weights",
-        name=config.keypoint_weights,
-        folder=weights,
-        sha256=config.keypoint_sha256,
-    )
-    if config.keypoint_detector == "torchvision":
-        from vills.lse.detector_torchvision import build_torchvision_detector
-
-        return build_torchvision_detector(path)
+        return PredictionDetector(root)
+    path = _find_weights(config, "keypoint", folder=weights)
     if config.keypoint_detector == "onnx":
-        from vills.lse.detector_heatmap import build_heatmap_detector
+        from vills.lse.detector_heatmap import HeatmapDetector
 
-        return build_heatmap_detector(path)
-    raise ConfigError(f"lse.keypoint_detector = {config.keypoint_detector!r} has no builder.")
+        return HeatmapDetector(path)
+    from vills.distributed import get_device
+    from vills.lse.detector_torchvision import TorchvisionDetector, build_keypoint_rcnn
+
+    model = build_keypoint_rcnn()
+    _load_weights(model, field="lse.keypoint_weights", path=path)
+    return TorchvisionDetector(model, device=get_device())
 
 
 def build_segmenter(config: LseConfig, *, root: Path | None, weights: Path | None) -> Segmenter:
@@ -53,25 +55,124 @@ def build_segmenter(config: LseConfig, *, root: Path | None, weights: Path | Non
         weights: folder of weights files (VILLS_WEIGHTS).
 
     Raises:
-        ConfigError: parsing maps or weights that are not there.
+        ConfigError: parsing maps or weights that are not there, or do not fit.
     """
     if config.segmenter == "grabcut":
         from vills.lse.segmenter_grabcut import GrabCutSegmenter
 
         return GrabCutSegmenter()
     if config.segmenter == "parsing":
-        from vills.lse.segmenter_parsing import build_parsing_segmenter
+        return ParsingSegmenter(root)
+    from vills.distributed import get_device
+    from vills.lse.segmenter_sam import SamSegmenter, build_sam
 
-        return build_parsing_segmenter(root)
-    if config.segmenter == "sam":
-        from vills.lse.segmenter_sam import build_sam_segmenter
-        from vills.lse.weights_files import resolve_weights
+    path = _find_weights(config, "segmenter", folder=weights)
+    model = build_sam(config.sam_type)
+    _load_weights(model, field="lse.segmenter_weights", path=path)
+    return SamSegmenter(model, device=get_device(), precision=config.sam_precision)
 
-        path = resolve_weights(
-            "lse.segmenter_weights",
-            name=config.segmenter_weights,
-            folder=weights,
-            sha256=config.segmenter_sha256,
+
+def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
+    """Hash everything but the images that decides the masks (design section 4).
+
+    The area map is code (`vills.areas`), so its content enters; batch_size and max_corrupt_share
+    do not enter, because no mask depends on them.
+
+    Raises:
+        ConfigError: a weights file is needed and is not below `folder`.
+    """
+    uses_sam = config.segmenter == "sam"
+    used = {"keypoint": config.keypoint_detector != "predictions", "segmenter": uses_sam}
+    parts = {
+        "keypoint_detector": config.keypoint_detector,
+        "segmenter": config.segmenter,
+        "sam": [config.sam_type, config.sam_precision] if uses_sam else [],
+        "weights": {
+            f"{part}_weights": compute_file_digest(_find_weights(config, part, folder=folder))
+            for part, is_used in used.items()
+            if is_used
+        },
+        "area_threshold": dict(config.area_threshold),
+        "low_confidence": config.low_confidence,
+        "frame_stride": config.frame_stride,
+        "min_area": config.min_area,
+        "areas": AREA_KEYPOINTS,
+        "keypoints": KEYPOINTS,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def compute_file_digest(path: Path) -> str:
+    """Hash a file: SHA-256, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _find_weights(config: LseConfig, part: str, *, folder: Path | None) -> Path:
+    """Find the weights file of a part below VILLS_WEIGHTS; compare its hash when one is given.
+
+    Raises:
+        ConfigError: no name, no folder, no such file, or another file than the expected one.
+    """
+    field = f"lse.{part}_weights"
+    name, sha256 = getattr(config, f"{part}_weights"), getattr(config, f"{part}_sha256")
+    if not name:
+        raise ConfigError(
+            f"{field} = '' is not allowed. Allowed: a file below VILLS_WEIGHTS. What to do: set "
+            f"{field}, or choose a part that needs no weights."
         )
-        return build_sam_segmenter(path, sam_type=config.sam_type, precision=config.sam_precision)
-    raise ConfigError(f"lse.segmenter = {config.segmenter!r} has no builder.")
+    if folder is None:
+        raise ConfigError(
+            f"{field} = {name!r} needs the folder of weights. Allowed: VILLS_WEIGHTS naming a "
+            "folder. What to do: export VILLS_WEIGHTS=/path/to/weights."
+        )
+    path: Path = folder / name
+    if not path.is_file():
+        raise ConfigError(
+            f"{field} = {name!r} is not a file in {folder}. Allowed: an existing weights file. "
+            "What to do: put the file there, or correct the name."
+        )
+    found = compute_file_digest(path) if sha256 else ""
+    if found != sha256:
+        raise ConfigError(
+            f"{field} = {name!r} has SHA-256 {found}. Allowed: {sha256}. What to do: fetch the "
+            "file again (a broken or another file), or correct the expected hash."
+        )
+    return path
+
+
+def _load_weights(module: "torch.nn.Module", *, field: str, path: Path) -> None:
+    """Load a state dict into `module`, every key or none, without unpickling code.
+
+    Raises:
+        ConfigError: not a plain state dict, or keys or shapes that do not match.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch names a dozen kinds of damage by a dozen types
+        raise ConfigError(
+            f"{field} = {path.name!r} cannot be read as weights ({type(error).__name__}). Allowed: "
+            "a state dict that torch.load(weights_only=True) accepts. What to do: fetch the file "
+            "again; a file that needs unpickling of code is never opened."
+        ) from error
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise ConfigError(
+            f"{field} = {path.name!r} is not a plain state dict. Allowed: a mapping of parameter "
+            "names to tensors. What to do: save the model's state_dict() alone."
+        )
+    own = module.state_dict()
+    differing = {
+        "missing keys": set(own) - set(state),
+        "unexpected keys": set(state) - set(own),
+        "keys of another shape": {k for k in own.keys() & state if own[k].shape != state[k].shape},
+    }
+    problems = [f"{len(k)} {label} (first: {min(k)})" for label, k in differing.items() if k]
+    if problems:
+        raise ConfigError(
+            f"{field} = {path.name!r} does not fit {type(module).__name__}: {', '.join(problems)}. "
+            "Allowed: weights of exactly this architecture. What to do: choose the file that "
+            "belongs to the configured type."
+        )
+    module.load_state_dict(state, strict=True)

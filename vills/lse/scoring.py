@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from vills.areas import AREAS
 from vills.data.mask_store import MaskStore
-from vills.data.records import Manifest, Record, load_manifest
+from vills.data.records import Record, load_manifest
 from vills.data.rle import decode_rle
-from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask
-from vills.lse.frames import get_raw_frame
+from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask, get_raw_frame
 
 # Below this overlap the record shows nobody of the truth: a false positive of the detector.
 MIN_IOU = 0.3
@@ -79,7 +78,9 @@ def compute_area_scores(
     manifest = load_manifest(curated / "manifest.parquet")
     store, known = MaskStore(lse), Truth(truth)
     overlaps: dict[str, list[float]] = {area: [] for area in AREAS}
-    for record, position in _expected_frames(manifest, frame_stride):
+    records = (manifest[row] for row in range(len(manifest)))
+    frames = ((r, i) for r in records for i in range(0, r.num_frames, frame_stride))
+    for record, position in frames:
         person = known.find(record, position)
         if person is None:
             continue
@@ -90,22 +91,14 @@ def compute_area_scores(
     return {area: _summarise(np.asarray(values)) for area, values in overlaps.items()}
 
 
-def _expected_frames(manifest: Manifest, frame_stride: int) -> list[tuple[Record, int]]:
-    records = [manifest[row] for row in range(len(manifest))]
-    return [(r, position) for r in records for position in range(0, r.num_frames, frame_stride)]
-
-
 def _compare(
     store: MaskStore, record: Record, position: int, *, area: str, person: dict[str, Any]
 ) -> float | None:
     """Return the IoU, -1 for a missing mask, None where the area does not show."""
     loaded = store.load(record.record_id, position, area)
-    if loaded is not None:
-        size = (loaded[0].shape[0], loaded[0].shape[1])
-    else:
-        size = (record.height, record.width)
+    height, width = (record.height, record.width) if loaded is None else loaded[0].shape
     whole = decode_rle(person[f"mask_{area}"], person["height"], person["width"])
-    real = cut_mask(whole, box=record.boxes[position], size=size)
+    real = cut_mask(whole, box=record.boxes[position], size=(height, width))
     if np.count_nonzero(real) < MIN_PIXELS:
         return None
     return -1.0 if loaded is None else compute_mask_iou(loaded[0], real)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS
+from vills.lse.body_shape import Places
 from vills.lse.crop import Crop, Floats, Image, Labels, Mask, compute_mask_iou
-from vills.lse.places import Places
 from vills.lse.segmenter import AreaMask, AreaMasks, has_positive
 
 # Graph cuts grow faster than the image; masks of larger crops are cut small and enlarged.

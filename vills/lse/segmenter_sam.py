@@ -4,7 +4,6 @@ Shapes: B crops; A areas with a positive point; n = 17 COCO keypoints; S side of
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +11,8 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from vills.distributed import get_device
 from vills.lse.crop import Crop, Floats, Labels
 from vills.lse.segmenter import AreaMask, AreaMasks, has_positive
-from vills.lse.state_dicts import load_weights
 
 
 class SamSegmenter:
@@ -101,13 +98,8 @@ class SamSegmenter:
         return torch.as_tensor(image, device=self._device).permute(2, 0, 1).contiguous()
 
 
-def build_sam_segmenter(path: Path, *, sam_type: str, precision: str) -> SamSegmenter:
-    """Build SAM of the given architecture from a checkpoint in its published layout.
-
-    Raises:
-        ConfigError: weights that do not fit.
-    """
-    # The registry's own `checkpoint=` unpickles; the weights are loaded here instead.
-    model = sam_model_registry[sam_type](checkpoint=None)
-    load_weights(model, field="lse.segmenter_weights", path=path)
-    return SamSegmenter(model, device=get_device(), precision=precision)
+def build_sam(sam_type: str) -> Sam:
+    """Build the given architecture, whose state dict has the published layout, without weights."""
+    # The registry's own `checkpoint=` unpickles; `vills.lse.parts` loads the file without.
+    model: Sam = sam_model_registry[sam_type](checkpoint=None)
+    return model

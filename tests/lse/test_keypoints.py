@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS, NUM_KEYPOINTS
-from vills.lse.prompts import build_prompt
+from vills.lse.keypoints import build_prompt
 
 SIZE = (128, 64)
 

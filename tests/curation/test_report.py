@@ -5,7 +5,7 @@ from curation.scenes import build_config, write_image
 
 from vills.config.curate import SourceConfig
 from vills.curation import curate_source
-from vills.curation.entries import save_splits
+from vills.curation.report import save_splits
 from vills.data.layouts import PersonSplit
 
 

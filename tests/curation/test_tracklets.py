@@ -1,9 +1,20 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from curation.scenes import build_config
 
-from vills.curation.crops import cut_crop
-from vills.curation.filters import FRAME_REASONS, KEPT, compute_overlaps, find_reasons
+from vills.curation.tracklets import (
+    FRAME_REASONS,
+    KEPT,
+    NO_SUBJECT,
+    NOT_THE_SUBJECT,
+    SubjectFinder,
+    Tracklet,
+    compute_overlaps,
+    cut_crop,
+    find_reasons,
+)
 
 CONFIG = build_config(min_height=40, min_width=15, min_aspect=1.5, max_aspect=4, border_margin=3)
 
@@ -60,3 +71,29 @@ def test_a_crop_shows_whole_pixels_and_is_reduced() -> None:
     assert box == (10, 0, 50, 100)
     assert small.shape == (25, 10, 3)
     assert small.dtype == np.uint8
+
+
+def test_the_longest_track_over_all_its_parts() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        finder, lengths, parts = SubjectFinder(), Counter[int](), Counter[int]()
+        frames, tracklets = Counter[str](), Counter[str]()
+        for _ in range(rng.integers(1, 9)):
+            track, length = int(rng.integers(4)), int(rng.integers(1, 4))
+            reason = "no_good_frame" if rng.random() < 0.2 else KEPT
+            finder.add(Tracklet(track, crops=[b""] * length, reason=reason))
+            frames[reason] += length
+            tracklets[reason] += 1
+            if reason == KEPT:
+                lengths[track] += length
+                parts[track] += 1
+        best = max(lengths.values(), default=0)
+        expected = min((t for t in lengths if lengths[t] == best), default=NO_SUBJECT)
+        assert finder.subject == expected
+        assert finder.num_frames == best
+        before = frames.total(), tracklets.total()
+        finder.reject_others(frames=frames, tracklets=tracklets)
+        assert (frames.total(), tracklets.total()) == before
+        assert frames[KEPT] == best
+        assert tracklets[KEPT] == parts[expected]
+        assert frames[NOT_THE_SUBJECT] == lengths.total() - best
