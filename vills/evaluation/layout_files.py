@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from vills.config.checks import ConfigError
-from vills.curation.entries import ENTRIES_SCHEMA
+from vills.curation.report import ENTRIES_SCHEMA
 from vills.data.layouts import Layout, LayoutError, RawImage, RawTracklet, RawVideo
 from vills.data.records import make_record_id
 from vills.evaluation.entries import TestData, build_entries
