@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.evaluation.bootstrap import compute_ends, compute_intervals, draw_counts
 from vills.evaluation.metrics import compute_scores
 

@@ -38,8 +38,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _check(arguments: Arguments) -> int:
-    from vills.data.survey import BROKEN, survey_datasets
-    from vills.data.survey_table import format_surveys
+    from vills.data.survey import BROKEN, format_surveys, survey_datasets
     from vills.pipeline import get_data_root
     from vills.runner.work.progress import ProgressLine
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.layouts import PersonSplit, RawEntry
 from vills.data.records import Manifest
+from vills.io import atomic_path
 
 ENTRIES_FILE = "entries.parquet"
 SPLITS_FILE = "splits.json"

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 
 from vills.curation.candidate import Candidate
 from vills.curation.damage import DamageLog
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.records import SCHEMA, Record, save_manifest
 from vills.data.shards import ShardWriter, shard_name
+from vills.io import atomic_path
 
 MEGABYTE = 1_000_000
 

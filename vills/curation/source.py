@@ -22,10 +22,11 @@ from vills.curation.report import build_report, build_subject_report, build_vide
 from vills.curation.survey import Survey, survey_layout
 from vills.curation.units import TRACKS_SCHEMA, UnitStore
 from vills.curation.videos import Progress, VideoCurator, read_units
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.layouts import Layout, read_layout
 from vills.data.records import Manifest
 from vills.errors import UserError
+from vills.io import atomic_path
 
 
 class EmptySourceError(UserError, ValueError):

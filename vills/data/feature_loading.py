@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vills.config.checks import check_choice
-from vills.data.clip_plans import plan_clips, plan_frames
+from vills.data.clips import plan_clips, plan_frames
 from vills.data.frames import FrameReader
 from vills.data.images import CorruptImageError
-from vills.data.normalise import normalise
+from vills.data.loading import iterate_shielded, normalise
 from vills.data.records import Manifest
 from vills.data.reid_transforms import load_inputs
 from vills.data.shards import ShardReader
-from vills.data.workers import iterate_shielded
 from vills.errors import UserError
 
 MODES = ("frame", "clip")

@@ -14,17 +14,12 @@ from torch.utils.data import Dataset
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.data.batch import ReidBatch
-from vills.data.clips import sample_train_clip
+from vills.data.clips import cut_tracks, sample_train_clip
 from vills.data.frames import FrameReader
-from vills.data.normalise import normalise
-from vills.data.pk_sampler import Batch, PKSampler, group_samples
+from vills.data.loading import ReidBatch, iterate_shielded, normalise
 from vills.data.reid import ReidData
 from vills.data.reid_transforms import augment_inputs
-from vills.data.rng import sample_key, sample_rng
-from vills.data.samplers import REID_STREAM
-from vills.data.tracks import cut_tracks
-from vills.data.workers import iterate_shielded
+from vills.data.samplers import REID_STREAM, Batch, PKSampler, group_samples, sample_key, sample_rng
 
 SLOTS = {"image": ("image",), "video": ("clip",), "mixed": ("image", "clip")}
 """Slots of a batch, P x K of each."""

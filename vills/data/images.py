@@ -1,10 +1,11 @@
-"""JPEG and PNG bytes to pixels and back."""
+"""Pixels and masks as bytes: JPEG and PNG, COCO run lengths."""
 
 from io import BytesIO
 
 import cv2
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -55,3 +56,14 @@ def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     stream = BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
+
+
+def encode_rle(mask: np.ndarray) -> bytes:
+    """Compressed counts of bool [H, W]."""
+    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+    return counts
+
+
+def decode_rle(counts: bytes, height: int, width: int) -> np.ndarray:
+    """Bool [height, width] of compressed counts."""
+    return np.asarray(coco.decode({"size": [height, width], "counts": counts}), dtype=bool)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from vills.areas import AREAS
 from vills.data.files import save_table
-from vills.data.rle import decode_rle, encode_rle
+from vills.data.images import decode_rle, encode_rle
 
 SCHEMA = pa.schema(
     [

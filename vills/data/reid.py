@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from vills.config.checks import ConfigError
 from vills.data.records import Manifest, load_manifest
+from vills.data.samplers import TrainingPeople
 from vills.data.shards import ShardReader
-from vills.data.training_people import TrainingPeople
 
 KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tracklet")}
 """Kinds of record that a modality is trained on."""

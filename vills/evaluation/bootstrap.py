@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 
 LEVEL = 0.95
 _STREAM = 72

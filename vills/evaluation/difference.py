@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.evaluation.bootstrap import FloatArray, IntArray, compute_ends, draw_counts
 
 _PEOPLE, _RUNS = 74, 75

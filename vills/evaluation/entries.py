@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from vills.data.records import SCHEMA, Manifest
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.data.shards import ShardReader
 from vills.errors import UserError
 from vills.evaluation.ranking import IntArray, Labels

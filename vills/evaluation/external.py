@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from vills.config.protocols import check_layout
-from vills.data.files import atomic_path
 from vills.data.layouts import Layout
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import Entries
@@ -32,6 +31,7 @@ from vills.evaluation.protocols.base import (
     Row,
     TestData,
 )
+from vills.io import atomic_path
 
 SIGSET = "sigset"
 SCALED = ("mAP", "mINP", "R-")

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vills.config.checks import ConfigError
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
+from vills.io import atomic_path
 
 SUFFIXES = (".parquet", ".npz")
 ROW_GROUP = 4096

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from vills.areas import AREAS
-from vills.data.files import atomic_path
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.mask_store import MaskStore
 from vills.data.records import load_manifest
 from vills.data.shards import ShardReader
+from vills.io import atomic_path
 from vills.lse.chunk import KEYPOINTS
 from vills.lse.crop import Floats, Image
 

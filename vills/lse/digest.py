@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vills.areas import AREA_KEYPOINTS, KEYPOINTS
 from vills.config.lse import LseConfig
-from vills.lse.weights_files import compute_file_digest, resolve_weights
+from vills.io import compute_sha256
+from vills.lse.weights_files import resolve_weights
 
 
 def compute_weights_digests(config: LseConfig, *, folder: Path | None) -> dict[str, str]:
@@ -19,7 +20,7 @@ def compute_weights_digests(config: LseConfig, *, folder: Path | None) -> dict[s
     for field, sha256 in weights_fields(config).items():
         name = getattr(config, field)
         path = resolve_weights(f"lse.{field}", name=name, folder=folder, sha256=sha256)
-        digests[field] = compute_file_digest(path)
+        digests[field] = compute_sha256(path)
     return digests
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from vills.areas import AREAS
+from vills.data.images import decode_rle
 from vills.data.mask_store import MaskStore
 from vills.data.records import Manifest, Record, load_manifest
-from vills.data.rle import decode_rle
 from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask
 from vills.lse.frames import get_raw_frame
 

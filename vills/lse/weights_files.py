@@ -1,20 +1,9 @@
 """Weights files of K and M: where they lie, and whether they are the right ones."""
 
-import hashlib
 from pathlib import Path
 
 from vills.config.checks import ConfigError
-
-_BLOCK = 1 << 20
-
-
-def compute_file_digest(path: Path) -> str:
-    """Hash a file: SHA-256, hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+from vills.io import compute_sha256, find_weights
 
 
 def resolve_weights(field: str, *, name: str, folder: Path | None, sha256: str = "") -> Path:
@@ -33,13 +22,13 @@ def resolve_weights(field: str, *, name: str, folder: Path | None, sha256: str =
             f"{field} = {name!r} needs the folder of weights. Allowed: VILLS_WEIGHTS naming a "
             "folder. What to do: export VILLS_WEIGHTS=/path/to/weights."
         )
-    path = folder / name
-    if not path.is_file():
+    path = find_weights(name, folder)
+    if path is None:
         raise ConfigError(
             f"{field} = {name!r} is not a file in {folder}. Allowed: an existing weights file. "
             "What to do: put the file there, or correct the name."
         )
-    found = compute_file_digest(path) if sha256 else ""
+    found = compute_sha256(path) if sha256 else ""
     if found != sha256:
         raise ConfigError(
             f"{field} = {name!r} has SHA-256 {found}. Allowed: {sha256}. What to do: fetch the "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vills.config.model import MODALITY_SOURCES, HeadConfig, ModelConfig
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.models.alignment import AlignmentHeads
 from vills.models.backbone import Backbone
 from vills.models.heads import ProjectionHead

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vills.config.sweep import SweepConfig
-from vills.data.files import atomic_path
+from vills.io import atomic_path
 from vills.report.sweep_caption import SweepFacts
 from vills.report.sweep_cells import Cells
 from vills.report.sweep_csv import render_csv

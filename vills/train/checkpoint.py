@@ -7,7 +7,6 @@ A checkpoint is `step-00001200.pt` beside `step-00001200.pt.sha256`. Both are wr
 the digest last, so a file without a matching digest is torn and the one before it is used.
 """
 
-import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from typing import Any
 
 import torch
 
-from vills.data.files import atomic_path
 from vills.distributed import barrier, broadcast_object, is_main
+from vills.io import atomic_path, compute_sha256
 
 FOLDER = "checkpoints"
 """Name of the folder in a run's work folder."""
@@ -43,7 +42,7 @@ def save_checkpoint(
         path = folder / f"step-{step:08d}.pt"
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
-            digest = _compute_digest(temporary)
+            digest = compute_sha256(temporary)
             guard()
         with atomic_path(_sidecar(path)) as temporary:
             temporary.write_text(digest + "\n")
@@ -74,7 +73,7 @@ def _find_intact(folder: Path) -> Path | None:
     paths = list_checkpoints(folder)
     for path in paths:
         sidecar = _sidecar(path)
-        if sidecar.is_file() and sidecar.read_text().strip() == _compute_digest(path):
+        if sidecar.is_file() and sidecar.read_text().strip() == compute_sha256(path):
             return path
         _log.warning("checkpoint %s is torn: using the one before it", path.name)
     if paths:
@@ -100,8 +99,3 @@ def _get_step(path: Path) -> int:
 
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
-
-
-def _compute_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

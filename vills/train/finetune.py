@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
-from vills.data.pk_sampler import check_num_ids
 from vills.data.reid import ReidData
+from vills.data.samplers import check_num_ids
 from vills.distributed import barrier, init_process_group, is_main
 from vills.models.published import LoadReport
 from vills.models.weights import export_reid

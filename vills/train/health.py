@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.distributed import all_reduce_sum, get_rank, get_world_size
 
 MIN_OUTPUTS = 1024

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vills.config.model import MODALITY_SOURCES
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.distributed import get_device, reduce_mean
 from vills.losses.alignment import AlignmentLoss, HardestPairLoss, VideoIndexLoss
 from vills.losses.feature import FeatureLoss

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.pretrain import PretrainConfig
-from vills.data.files import atomic_path
+from vills.io import atomic_path
 from vills.models.backbone import Backbone
 from vills.models.published import LoadReport
 from vills.models.weights import export_backbone

@@ -11,15 +11,17 @@ from typing import Any
 
 from vills.data.layouts.base import Layout, LayoutError, PersonSplit, RawTracklet
 from vills.data.layouts.listing import (
+    find_base,
     find_number,
+    get_prefix,
+    hint_nested,
     list_images,
     list_subfolders,
+    note_people,
     note_stray,
     parse_person,
     shorten,
 )
-from vills.data.layouts.people import note_people
-from vills.data.layouts.roots import find_base, get_prefix, hint_nested
 
 CAMERAS = ("cam_a", "cam_b")
 SPLIT_FILE = "splits_prid2011.json"
@@ -27,7 +29,7 @@ OWN_SPLITS = Path(__file__).with_name("prid2011_splits.json")
 _PERSON = re.compile(r"person_(\d+)")
 
 
-def read(root: Path) -> Layout:
+def read_prid2011(root: Path) -> Layout:
     """Tracklets of split 0, and the splits: those beside the data, else the ten official ones.
 
     Raises:

@@ -19,7 +19,7 @@ from vills.data.files import walk_files
 from vills.data.layouts.base import Layout, LayoutError, RawEntry, check_folder
 from vills.data.layouts.listing import shorten
 from vills.data.layouts.sigset_media import MediaTable
-from vills.data.layouts.sigset_xml import Signature, load_signatures
+from vills.data.layouts.sigset_members import Signature, load_signatures
 
 PROBE = "probe"
 _FILE = re.compile(r"(train|probe|gallery|blended_gallery)[^/]*\.xml", re.IGNORECASE)
@@ -35,7 +35,7 @@ class _File:
     group: str
 
 
-def read(root: Path) -> Layout:
+def read_sigset(root: Path) -> Layout:
     """Media, and entries of probe and galleries.
 
     Raises:

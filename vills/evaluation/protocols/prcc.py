@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.evaluation.averages import average_rows
 from vills.evaluation.entries import Entries
 from vills.evaluation.metrics import QueryScores

@@ -13,7 +13,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from vills.io import NO_SPACE, explain_full_disk, sync_folder
+from vills.io import NO_SPACE, explain_full_disk, sync
 from vills.runner.store.digest import DigestCache, compute_digest
 
 FICLONE = 0x40049409
@@ -48,7 +48,7 @@ def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool
         _remove(aside)
     else:
         beside.replace(to)
-    sync_folder(to.parent)
+    sync(to.parent)
     return True
 
 
@@ -70,13 +70,9 @@ def protect(folder: Path) -> None:
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root) / name
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-                os.fchmod(descriptor, 0o444)
-            finally:
-                os.close(descriptor)
-        sync_folder(Path(root))
+            sync(path)
+            path.chmod(0o444)
+        sync(Path(root))
 
 
 def _clone(source: Path, to: Path) -> bool:
