@@ -68,14 +68,15 @@ def _find_video_damage(layout: "Layout", video: "RawVideo", full: bool) -> str:
 
 
 def _register(arguments: Arguments) -> int:
-    from vills.data.inventory import build_inventory, save_inventory
+    from vills.data.files import save_table
+    from vills.data.inventory import build_inventory
     from vills.data.layouts import read_layout
 
     source, root, path = _find_source(arguments.source)
     read_layout(source.layout, root, filter_list=source.filter, keep=source.keep)
     table = build_inventory(root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_inventory(path, table)
+    save_table(path, table)
     print(f"{arguments.source}: {table.num_rows} files -> {path.relative_to(Path.cwd())}")
     return 0
 

@@ -58,6 +58,12 @@ def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     return stream.getvalue()
 
 
+def find_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Tight (x1, y1, x2, y2) of bool [H, W] that is not empty; x2 and y2 are outside."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def encode_rle(mask: np.ndarray) -> bytes:
     """Compressed counts of bool [H, W]."""
     counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]

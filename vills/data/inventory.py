@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import save_table, walk_files
+from vills.data.files import walk_files
 from vills.errors import UserError
 from vills.io import compute_sha256
 
@@ -35,11 +35,6 @@ def build_inventory(root: Path) -> pa.Table:
     except OSError as error:
         raise InventoryError(_explain_unreadable(error)) from error
     return pa.table({"path": paths, "size": sizes, "digest": digests}, schema=SCHEMA)
-
-
-def save_inventory(path: Path, table: pa.Table) -> None:
-    """Write an inventory."""
-    save_table(path, table)
 
 
 def load_inventory(path: Path) -> pa.Table:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vills.config.pretrain import MaskConfig, ViewConfig
+from vills.data.images import find_box
 from vills.data.transforms import ViewDraw, apply_view, sample_view
 
 Box = tuple[int, int, int, int]
@@ -27,10 +28,9 @@ def find_region(mask: np.ndarray, *, margin: float) -> Box:
     Raises:
         ValueError: if the mask is empty.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    if not mask.any():
         raise ValueError("an empty mask has no region")
-    y1, y2, x1, x2 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    x1, y1, x2, y2 = find_box(mask)
     dy, dx = round(margin * (y2 - y1)), round(margin * (x2 - x1))
     height, width = mask.shape
     return max(x1 - dx, 0), max(y1 - dy, 0), min(x2 + dx, width), min(y2 + dy, height)

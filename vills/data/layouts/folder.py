@@ -71,10 +71,10 @@ def read_folder(root: Path) -> Layout:
     stray = note_stray(".", [path for path in found.stray if path != SPLIT_FILE])
     if named[0].track is None:
         images = [RawImage(e.path, splits[e.path], e.pid, e.camid) for e in named]
-        notes = note_people((row.split, row.pid, row.camid) for row in images)
+        notes = note_people(images)
         return Layout("folder", root, images=images, notes=(*stray, *notes))
     tracklets = _group(named, splits)
-    notes = note_people((row.split, row.pid, row.camid) for row in tracklets)
+    notes = note_people(tracklets)
     return Layout("folder", root, tracklets=tracklets, notes=(*stray, *notes))
 
 

@@ -1,25 +1,23 @@
-"""Market-1501: three folders of images named like 0001_c1s1_001051_00.jpg.
+"""Labelled images: Market-1501, LTCC and PRCC.
 
-Loaders of the field expect the folder at three depths (torchreid, fast-reid, TransReID); all
-three are accepted. The 500k distractors, a folder `images` beside the three, are gallery where
-they are there.
+Market-1501: three folders of images named like 0001_c1s1_001051_00.jpg. Loaders of the field
+expect them at three depths (torchreid, fast-reid, TransReID); all three are accepted. The 500k
+distractors, a folder `images` beside the three, are gallery where they are there.
 
-LTCC: `train`, `query` and `test` (the gallery), names like 144_1_c11_011239.png.
+LTCC: `train`, `query` and `test` (the gallery), names like 144_1_c11_011239.png. A name says
+person, outfit of that person, and camera, of which there are twelve. Outfits get one numbering over
+all splits, since who wears what is compared between query and gallery (CAL: Simple-CCReID,
+data/datasets/ltcc.py). `info` is not read: the lists there serve another protocol, which leaves out
+people of the gallery.
 
-A name says person, outfit of that person, and camera, of which there are twelve. Outfits get one
-numbering over all splits, since who wears what is compared between query and gallery (CAL:
-guxinqian/Simple-CCReID, data/datasets/ltcc.py). `info` is not read: the lists there serve another
-protocol, which leaves out people of the gallery.
-
-PRCC: `rgb/{train,val}/<person>/{A,B,C}_*.jpg` and `rgb/test/{A,B,C}/<person>/*.jpg`.
-
-Cameras A and B saw a person in one outfit, C in another, so the letter says both. The gallery is
-A, the queries are B (same clothes) and C (other clothes). `val` holds people of `train` and is not
-read, as in CAL (guxinqian/Simple-CCReID, data/datasets/prcc.py), nor is the sketch tree.
+PRCC: `rgb/{train,val}/<person>/{A,B,C}_*.jpg` and `rgb/test/{A,B,C}/<person>/*.jpg`. Cameras A and
+B saw a person in one outfit, C in another, so the letter says both. The gallery is A, the queries
+are B (same clothes) and C (other clothes). `val` holds people of `train` and is not read, as in CAL
+(guxinqian/Simple-CCReID, data/datasets/prcc.py), nor is the sketch tree.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +25,6 @@ from vills.data.layouts.base import Layout, LayoutError, RawImage
 from vills.data.layouts.listing import (
     MAX_NUMBER,
     find_base,
-    get_prefix,
     hint_nested,
     is_image,
     list_folder,
@@ -56,20 +53,14 @@ def read_market1501(root: Path) -> Layout:
         LayoutError: if a split is missing or empty, a name does not fit, or an image is there
             twice.
     """
-    base = find_base(
+    base, prefix, images, notes = _read_splits(
         root,
         nested=(_RELEASE, "market1501", f"market1501/{_RELEASE}"),
-        needed=tuple(MARKET1501_FOLDERS.values()),
+        folders=MARKET1501_FOLDERS,
         name="market1501",
+        parse=_parse_market1501,
     )
-    prefix = get_prefix(base, root)
-    images: list[RawImage] = []
-    notes: list[str] = []
-    for split, folder in MARKET1501_FOLDERS.items():
-        found = list_images(base / folder, name="market1501")
-        images += [_parse_market1501(f"{prefix}{folder}/{path}", split) for path in found.images]
-        notes += note_stray(folder, found.stray)
-    notes += note_people((image.split, image.pid, image.camid) for image in images)
+    notes += note_people(images)
     notes += _note_names(images)
     if (base / DISTRACTORS).is_dir():
         extra = list_folder(base / DISTRACTORS)
@@ -81,6 +72,25 @@ def read_market1501(root: Path) -> Layout:
         )
         notes += note_stray(DISTRACTORS, extra.stray)
     return Layout("market1501", root, images=images, notes=tuple(notes))
+
+
+def _read_splits(
+    root: Path,
+    *,
+    nested: tuple[str, ...],
+    folders: Mapping[str, str],
+    name: str,
+    parse: Callable[[str, str], RawImage],
+) -> tuple[Path, str, list[RawImage], list[str]]:
+    """Read a folder of images per split: where they start, its prefix, images and notes."""
+    base, prefix = find_base(root, nested=nested, needed=tuple(folders.values()), name=name)
+    images: list[RawImage] = []
+    notes: list[str] = []
+    for split, folder in folders.items():
+        found = list_images(base / folder, name=name)
+        images += [parse(f"{prefix}{folder}/{path}", split) for path in found.images]
+        notes += note_stray(folder, found.stray)
+    return base, prefix, images, notes
 
 
 def _parse_market1501(path: str, split: str) -> RawImage:
@@ -118,32 +128,22 @@ def read_ltcc(root: Path) -> Layout:
         LayoutError: if a split is missing or empty, a name does not fit, or an image is there
             twice.
     """
-    base = find_base(
+    _, _, images, notes = _read_splits(
         root,
         nested=("LTCC_ReID", "ltcc", "ltcc/LTCC_ReID", "LTCC"),
-        needed=tuple(LTCC_FOLDERS.values()),
+        folders=LTCC_FOLDERS,
         name="ltcc",
+        parse=_parse_ltcc,
     )
-    prefix = get_prefix(base, root)
-    images: list[RawImage] = []
-    clothes: list[tuple[int, int]] = []
-    notes: list[str] = []
-    for split, folder in LTCC_FOLDERS.items():
-        found = list_images(base / folder, name="ltcc")
-        notes += note_stray(folder, found.stray)
-        for path in found.images:
-            image, outfit = _parse_ltcc(f"{prefix}{folder}/{path}", split)
-            images.append(image)
-            clothes.append((image.pid, outfit))
-    numbers = {key: number for number, key in enumerate(sorted(set(clothes)))}
-    numbered = [
-        replace(image, clothes_id=numbers[key]) for image, key in zip(images, clothes, strict=True)
-    ]
-    notes += note_people((image.split, image.pid, image.camid) for image in numbered)
-    return Layout("ltcc", root, images=numbered, notes=tuple(notes))
+    outfits = sorted({(image.pid, image.clothes_id) for image in images})
+    numbers = {outfit: number for number, outfit in enumerate(outfits)}
+    images = [replace(row, clothes_id=numbers[row.pid, row.clothes_id]) for row in images]
+    notes += note_people(images)
+    return Layout("ltcc", root, images=images, notes=tuple(notes))
 
 
-def _parse_ltcc(path: str, split: str) -> tuple[RawImage, int]:
+def _parse_ltcc(path: str, split: str) -> RawImage:
+    """An image whose outfit is numbered within its person."""
     found = LTCC_NAME.match(path.rsplit("/", maxsplit=1)[-1])
     if found is None or int(found[3]) < 1:
         raise LayoutError(
@@ -151,7 +151,7 @@ def _parse_ltcc(path: str, split: str) -> tuple[RawImage, int]:
             "to do: remove it or rename it."
         )
     pid = parse_person(found[1], path=path, name="ltcc")
-    return RawImage(path=path, split=split, pid=pid, camid=int(found[3]) - 1), int(found[2])
+    return RawImage(path, split, pid, camid=int(found[3]) - 1, clothes_id=int(found[2]))
 
 
 CAMERAS = "ABC"
@@ -176,8 +176,7 @@ def read_prcc(root: Path) -> Layout:
     Raises:
         LayoutError: if a folder is missing, a person has no image, or a name does not fit.
     """
-    base = _find_prcc(root)
-    prefix = get_prefix(base, root)
+    base, prefix = _find_prcc(root)
     folders = [_Folder(base / "train", f"{prefix}train/", "train")]
     for letter in CAMERAS:
         path = base / "test" / letter
@@ -193,25 +192,21 @@ def read_prcc(root: Path) -> Layout:
         found, stray = _read_people(folder)
         images += found
         notes += note_stray(folder.prefix.rstrip("/"), stray)
-    notes += note_people((image.split, image.pid, image.camid) for image in images)
-    notes += _note_val(root)
+    notes += note_people(images)
+    if num_val := count_val(root):
+        notes.append(f"val: {num_val:,} images not read; its people are in train")
     return Layout("prcc", root, images=_number_clothes(images), notes=tuple(notes))
 
 
 def count_val(root: Path) -> int:
     """Images of `val`, which are not read."""
-    folder = _find_prcc(root) / "val"
+    folder = _find_prcc(root)[0] / "val"
     return len(list_folder(folder).images) if folder.is_dir() else 0
 
 
-def _find_prcc(root: Path) -> Path:
+def _find_prcc(root: Path) -> tuple[Path, str]:
     nested = ("rgb", "prcc/rgb", "PRCC/rgb", "prcc")
     return find_base(root, nested=nested, needed=("train", "test"), name="prcc")
-
-
-def _note_val(root: Path) -> Iterator[str]:
-    if num_images := count_val(root):
-        yield f"val: {num_images:,} images not read; its people are in train"
 
 
 def _read_people(folder: _Folder) -> tuple[list[RawImage], list[str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vills.data.files import walk_folders
-from vills.data.layouts.base import LayoutError, check_folder
+from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, check_folder
 
 IMAGES = (".jpg", ".jpeg", ".png")
 MAX_NUMBER = 2**31 - 1
@@ -116,8 +116,12 @@ def note_stray(folder: str, stray: Sequence[str]) -> tuple[str, ...]:
 _UP, _DOWN = 2, 3
 
 
-def find_base(root: Path, *, name: str, needed: tuple[str, ...], nested: tuple[str, ...]) -> Path:
-    """The first of root and root/nested... that has all `needed` entries.
+def find_base(
+    root: Path, *, name: str, needed: tuple[str, ...], nested: tuple[str, ...]
+) -> tuple[Path, str]:
+    """The first of root and root/nested... with all `needed` entries, and what leads there..
+
+    The second is the prefix of paths below it: nothing, or nested with a slash at its end.
 
     Raises:
         LayoutError: saying whether the archive is half-unpacked, the folder is one level off (and
@@ -127,7 +131,7 @@ def find_base(root: Path, *, name: str, needed: tuple[str, ...], nested: tuple[s
     candidates = [root, *(root / path for path in nested)]
     for candidate in candidates:
         if _count_present(candidate, needed) == len(needed):
-            return candidate
+            return candidate, "" if candidate == root else f"{candidate.relative_to(root)}/"
     found = shorten(sorted(path.name for path in root.iterdir()))
     if elsewhere := _locate(root, needed):
         raise LayoutError(
@@ -138,7 +142,7 @@ def find_base(root: Path, *, name: str, needed: tuple[str, ...], nested: tuple[s
     if _count_present(best, needed):
         missing = [entry for entry in needed if not (best / entry).exists()]
         raise LayoutError(
-            f"{name}: {best} has no {', '.join(missing)}; found {shorten(_list_names(best))}. What "
+            f"{name}: {best} has no {', '.join(missing)}; found {shorten(sorted(path.name for path in best.iterdir()))}. What "
             "to do: the archive is half-unpacked, or it is another data set: unpack the official "
             "archive again."
         )
@@ -147,11 +151,6 @@ def find_base(root: Path, *, name: str, needed: tuple[str, ...], nested: tuple[s
         f"{', '.join(nested)}; found {found}. What to do: unpack the official archive there, or "
         "use layout = folder for data of your own."
     )
-
-
-def get_prefix(base: Path, root: Path) -> str:
-    """What leads from `root` to names below `base`."""
-    return "" if base == root else base.relative_to(root).as_posix() + "/"
 
 
 def hint_nested(folder: Path) -> str:
@@ -163,10 +162,6 @@ def hint_nested(folder: Path) -> str:
 
 def _count_present(folder: Path, needed: tuple[str, ...]) -> int:
     return sum((folder / entry).exists() for entry in needed)
-
-
-def _list_names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def _locate(root: Path, needed: tuple[str, ...]) -> Path | None:
@@ -189,32 +184,25 @@ def _walk_down(folder: Path, depth: int) -> Iterator[Path]:
             yield from _walk_down(folder / name, depth - 1)
 
 
-def note_people(rows: Iterable[tuple[str, int, int]]) -> tuple[str, ...]:
-    """Notes on queries without a match, and on people who are both trained and tested.
-
-    Args:
-        rows: (split, pid, camid) of every image or tracklet.
-
-    Returns:
-        One line per finding; empty where every query has a match in another camera.
-    """
+def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
+    """Notes on queries without a match in another camera, and on people trained and tested."""
     people: dict[str, set[int]] = defaultdict(set)
     cameras: dict[int, set[int]] = defaultdict(set)
     queries: list[tuple[int, int]] = []
-    for split, pid, camid in rows:
-        if pid > 0:
-            people[split].add(pid)
-        if split == "query":
-            queries.append((pid, camid))
-        elif split == "gallery":
-            cameras[pid].add(camid)
-    return (
-        *_note_queries(queries, cameras),
-        *_note_overlap(people["train"], people["query"] | people["gallery"]),
-    )
+    for row in rows:
+        if row.pid > 0:
+            people[row.split].add(row.pid)
+        if row.split == "query":
+            queries.append((row.pid, row.camid))
+        elif row.split == "gallery":
+            cameras[row.pid].add(row.camid)
+    notes = _note_queries(queries, cameras)
+    if both := sorted(people["train"] & (people["query"] | people["gallery"])):
+        notes.append(f"{_count(both)} both in train and in query or gallery: {shorten(both)}")
+    return tuple(notes)
 
 
-def _note_queries(queries: list[tuple[int, int]], cameras: dict[int, set[int]]) -> tuple[str, ...]:
+def _note_queries(queries: list[tuple[int, int]], cameras: dict[int, set[int]]) -> list[str]:
     absent = [pid for pid, _ in queries if not cameras.get(pid)]
     alone = [pid for pid, camid in queries if not _has_match(cameras.get(pid, set()), camid)]
     nobody = [pid for pid, _ in queries if pid < 1]
@@ -232,19 +220,12 @@ def _note_queries(queries: list[tuple[int, int]], cameras: dict[int, set[int]]) 
         )
     if nobody:
         notes.append(f"{len(nobody):,} of {len(queries):,} queries are junk or distractors")
-    return tuple(notes)
+    return notes
 
 
 def _has_match(cameras: set[int], camid: int) -> bool:
     """Whether a person is in the gallery from another camera; an unknown one (-1) is another."""
     return bool(cameras) if camid < 0 else bool(cameras - {camid})
-
-
-def _note_overlap(train: set[int], test: set[int]) -> tuple[str, ...]:
-    both = sorted(train & test)
-    if not both:
-        return ()
-    return (f"{_count(both)} both in train and in query or gallery: {shorten(both)}",)
 
 
 def _count(people: list[int]) -> str:

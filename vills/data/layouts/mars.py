@@ -18,7 +18,6 @@ from vills.data.layouts.base import Layout, LayoutError, RawTracklet, Stream
 from vills.data.layouts.listing import (
     MAX_NUMBER,
     find_base,
-    get_prefix,
     hint_nested,
     list_folder,
     list_subfolders,
@@ -63,13 +62,12 @@ def read_mars(root: Path) -> Layout:
         LayoutError: if a folder, a person's folder or an index file is missing or damaged, or the
             files do not belong together.
     """
-    base = _find_base(root)
+    base, prefix = _find_base(root)
     info = base / "info"
     train_rows = load_rows(info / "tracks_train_info.mat", "track_train_info")
     test_rows = load_rows(info / "tracks_test_info.mat", "track_test_info")
     queries = load_queries(info / "query_IDX.mat", num_tracks=len(test_rows))
     splits = ["query" if number in queries else "gallery" for number in range(len(test_rows))]
-    prefix = get_prefix(base, root)
     parts = (
         _Part(base, prefix, "train", train_rows, ["train"] * len(train_rows)),
         _Part(base, prefix, "test", test_rows, splits),
@@ -83,18 +81,18 @@ def read_mars(root: Path) -> Layout:
 
     everything = np.concatenate([train_rows, test_rows]).tolist()
     rows = zip([*parts[0].splits, *splits], everything, strict=True)
-    notes = note_people((split, pid, camera - 1) for split, (_, _, pid, camera) in rows)
-    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=notes)
+    people = (RawTracklet((), split, pid, camera - 1) for split, (_, _, pid, camera) in rows)
+    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=note_people(people))
 
 
 def count_files(root: Path) -> dict[str, tuple[int, int]]:
     """Images and other files that lie in bbox_train and bbox_test, whatever the index says."""
-    base = _find_base(root)
+    base, _ = _find_base(root)
     found = {part: list_folder(base / folder) for part, folder in FOLDERS.items()}
     return {part: (len(files.images), len(files.stray)) for part, files in found.items()}
 
 
-def _find_base(root: Path) -> Path:
+def _find_base(root: Path) -> tuple[Path, str]:
     nested = ("mars", "MARS")
     for folder in (root, *(root / path for path in nested)):
         missing = [name for name in _NEEDED if not (folder / name).exists()]
