@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vills.data.images import SUFFIXES
@@ -21,6 +22,20 @@ from vills.data.layouts.unlabelled import KEYS_FILE, VIDEO_SUFFIXES
 _LUPERSON_NAME = re.compile(r"\d{8}_\d{4}|\d{2}_\d{2}_\d{3,4}_\d{8}|\d{6}_\d{7}_\d{2}")
 _LUPERSON_FOLDER = re.compile(r"lu-?person.*|lup", re.IGNORECASE)
 _PRCC_NAME = re.compile(r"[ABC]_\w+\.(jpg|jpeg|png)", re.IGNORECASE)
+_MARS_NAMES = (
+    "bbox_train",
+    "bbox_test",
+    "info/tracks_test_info.mat",
+    "info/tracks_train_info.mat",
+    "info/query_IDX.mat",
+)
+_PRID2011_NAMES = (
+    PRID2011_SPLIT_FILE,
+    "multi_shot",
+    "single_shot",
+    "prid_2011/multi_shot",
+    "prid_2011/single_shot",
+)
 _SIGSET_MARK = b"briar/xml/sigset"
 _HEAD_BYTES = 4096
 _PEEK = 50
@@ -47,20 +62,6 @@ def recognise_media(folder: Path) -> str:
     if any(parse_name(name) for name in images[:_PEEK]):
         return "folder"
     return "images"
-
-
-def _is_market1501(folder: Path) -> bool:
-    return _has_any(folder, ("bounding_box_train", "bounding_box_test"))
-
-
-def _is_mars(folder: Path) -> bool:
-    info = ("info/tracks_test_info.mat", "info/tracks_train_info.mat", "info/query_IDX.mat")
-    return _has_any(folder, ("bbox_train", "bbox_test", *info))
-
-
-def _is_prid2011(folder: Path) -> bool:
-    names = (PRID2011_SPLIT_FILE, "multi_shot", "single_shot")
-    return _has_any(folder, (*names, "prid_2011/multi_shot", "prid_2011/single_shot"))
 
 
 def _is_prcc(folder: Path) -> bool:
@@ -104,20 +105,20 @@ def _is_folder(folder: Path) -> bool:
     return (folder / SPLIT_FILE).is_file() or all((folder / name).is_dir() for name in names)
 
 
+def _has_any(folder: Path, names: tuple[str, ...]) -> bool:
+    return any((folder / name).exists() for name in names)
+
+
 _CHECKS: dict[str, Callable[[Path], bool]] = {
-    "market1501": _is_market1501,
-    "mars": _is_mars,
-    "prid2011": _is_prid2011,
+    "market1501": partial(_has_any, names=("bounding_box_train", "bounding_box_test")),
+    "mars": partial(_has_any, names=_MARS_NAMES),
+    "prid2011": partial(_has_any, names=_PRID2011_NAMES),
     "prcc": _is_prcc,
     "ltcc": _is_ltcc,
     "sigset": _is_sigset,
     "luperson": _is_luperson,
     "folder": _is_folder,
 }
-
-
-def _has_any(folder: Path, names: tuple[str, ...]) -> bool:
-    return any((folder / name).exists() for name in names)
 
 
 def _list_files(folder: Path) -> list[str]:

@@ -1,12 +1,8 @@
-"""What a loader hands to a step.
+"""What a loader hands to a step, and the processes that make it.
 
 Legend: B images and V videos of this rank, T frames of a clip, Tl frames of it with LSE views,
 N patches of an image view, Nf of a frame, A areas, K LSE views per area, H x W pixels of a view,
 h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and STD.
-
-Bytes to normalised pixels.
-
-Loader processes: how they are started, and that the scheduler's signals pass them by.
 """
 
 import os

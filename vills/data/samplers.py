@@ -1,25 +1,22 @@
-"""Randomness keyed by what a sample is, never by which process or worker makes it.
+"""Randomness keyed by what a sample is, and which samples form a step.
 
-Which samples form a step: pure functions of the step, so that a resumed run has no state.
-
-Which labelled samples form a batch: P people, K samples of each.
-
-Pure functions of the epoch, so that a resumed run has no state.
-
-Who of a training split is learned, and who is held out to measure accuracy on.
-
-A person's place in a draw depends on the person alone: fewer people are some of more, and a person
-who is missing moves nobody else.
+Who makes a sample (process, worker) never matters. Samplers are pure functions of the step or the
+epoch, so that a resumed run has no state.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from vills.config.checks import ConfigError, check_range
 
+IMAGE_STREAM, VIDEO_STREAM, REID_STREAM = range(3)
+"""First part of the keys of each kind of sample, after the seed."""
+_VAL_STREAM, _TRAIN_STREAM = 74, 75
+"""Keep the draws of people apart from other uses of the same seed."""
 _MASK = (1 << 64) - 1
 
 
@@ -44,12 +41,7 @@ def sample_key(*key: int) -> int:
     return state >> 1
 
 
-IMAGE_STREAM, VIDEO_STREAM, REID_STREAM = range(3)
-"""First part of the keys of each kind of sample, after the seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class PretrainIndices:
+class PretrainIndices(NamedTuple):
     """Samples of a global batch as (index, epoch); the pair keys all randomness of the sample."""
 
     image: list[tuple[int, int]]
@@ -220,13 +212,13 @@ def group_samples(labels: Sequence[int] | np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
-_VAL_STREAM, _TRAIN_STREAM = 74, 75
-"""Keep both draws apart from other uses of the same seed."""
-
-
 @dataclass(frozen=True)
 class TrainingPeople:
-    """How many people are held out, and how many are learned. See `FinetuneConfig`."""
+    """How many people of a training split are held out for accuracy, and how many are learned.
+
+    A person's place in a draw depends on the person alone: fewer people are some of more, and a
+    person who is missing moves nobody else. See `FinetuneConfig`.
+    """
 
     num_val_ids: int = 0
     num_train_ids: int = 0

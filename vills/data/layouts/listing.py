@@ -1,8 +1,6 @@
-"""Files of a folder, apart from those that have nothing to do with the data set.
+"""Files of a folder, where a data set starts in it, and what looks wrong there.
 
-Which folder a data set starts at, and what is wrong where none does.
-
-What looks wrong about who is in which split, for the notes of a layout.
+Files that have nothing to do with the data set are listed apart, and noted.
 """
 
 import re
@@ -132,7 +130,7 @@ def find_base(
     for candidate in candidates:
         if _count_present(candidate, needed) == len(needed):
             return candidate, "" if candidate == root else f"{candidate.relative_to(root)}/"
-    found = shorten(sorted(path.name for path in root.iterdir()))
+    found = _list_names(root)
     if elsewhere := _locate(root, needed):
         raise LayoutError(
             f"{name}: {root} is the wrong folder level: {', '.join(needed)} lie in {elsewhere}; "
@@ -142,7 +140,7 @@ def find_base(
     if _count_present(best, needed):
         missing = [entry for entry in needed if not (best / entry).exists()]
         raise LayoutError(
-            f"{name}: {best} has no {', '.join(missing)}; found {shorten(sorted(path.name for path in best.iterdir()))}. What "
+            f"{name}: {best} has no {', '.join(missing)}; found {_list_names(best)}. What "
             "to do: the archive is half-unpacked, or it is another data set: unpack the official "
             "archive again."
         )
@@ -162,6 +160,10 @@ def hint_nested(folder: Path) -> str:
 
 def _count_present(folder: Path, needed: tuple[str, ...]) -> int:
     return sum((folder / entry).exists() for entry in needed)
+
+
+def _list_names(folder: Path) -> str:
+    return shorten(sorted(path.name for path in folder.iterdir()))
 
 
 def _locate(root: Path, needed: tuple[str, ...]) -> Path | None:
