@@ -1,14 +1,7 @@
-"""Which clips of a tracklet are described at test time; training draws its own at random.
+"""Which frames of a tracklet form a clip: planned at test time, drawn at random in training.
 
-Legend: n frames of the tracklet, T of a clip, C clips; positions count from 0.
-
-Which frames of a tracklet form a clip of training.
-
-Legend: n frames of the tracklet, T of the clip; positions count from 0 within the tracklet.
-
-Training tracklets, long ones cut into pieces (Simple-CCReID's dense sampling of its train set).
-
-Legend: n frames of a tracklet.
+Legend: n frames of the tracklet, T of a clip, C clips; positions count from 0 within the tracklet.
+Long training tracklets are cut into pieces (Simple-CCReID's dense sampling of its train set).
 """
 
 from dataclasses import dataclass

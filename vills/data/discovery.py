@@ -1,6 +1,6 @@
-"""Which layout a folder has, told from names alone; half-unpacked copies are recognised too.
+"""Find the data sets below a folder, and the layout of each.
 
-Finds the data sets below a folder.
+A layout is told from names alone; half-unpacked copies are recognised too.
 """
 
 import contextlib

@@ -1,11 +1,8 @@
-"""Batches to fine-tune on.
+"""Batches to fine-tune on, and their augmentation (PASS, TransReID, SOLIDER; CAL).
 
-Legend: T frames of a clip, H x W pixels of an input, P people and K samples of each in a global
-batch. A slot is a place of a batch that wants an image, or a clip.
-
-Augmentation of fine-tuning (PASS, TransReID, SOLIDER; CAL), consistent within a clip.
-
-Legend: T frames of a clip (1 for an image), H x W pixels of an input.
+Legend: T frames of a clip (1 for an image), H x W pixels of an input, P people and K samples of
+each in a global batch. A slot is a place of a batch that wants an image, or a clip. A clip is
+augmented by one draw for all of its frames.
 """
 
 from collections.abc import Generator, Sequence

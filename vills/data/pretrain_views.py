@@ -1,8 +1,7 @@
-"""LSE views (x-hat of eq. 5): what the student sees of one area of the body.
+"""What the student sees of one area of the body (LSE views, x-hat of eq. 5), and what it does not.
 
-Legend: Tl frames, H x W pixels of a crop, h x w of an LSE view.
-
-Block masks over a patch grid: what the student does not see (BEiT blocks, DINOv2 ratios).
+Legend: Tl frames, H x W pixels of a crop, h x w of an LSE view. What it does not see are block
+masks over a patch grid (BEiT blocks, DINOv2 ratios).
 """
 
 import math

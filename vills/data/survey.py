@@ -1,6 +1,6 @@
 """What lies below a data root: every data set counted, compared with the official one, judged.
 
-The survey as text: a table of all data sets, and below it what is wrong with each.
+As text it is a table of all data sets, and below it what is wrong with each.
 """
 
 from collections.abc import Callable, Iterator, Sequence

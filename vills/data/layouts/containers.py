@@ -1,8 +1,7 @@
-"""Pickles of plain values, read without running anything that they name.
+"""What data sets keep paths and pixels in: pickles, lists of images, LMDB databases.
 
-Lists of image paths: what of a data set is to be taken, best first.
-
-Files in an LMDB database: key -> bytes, read only, without a lock file.
+Pickles are read without running anything that they name; lists say what of a data set is to be
+taken, best first; databases are read only, without a lock file.
 """
 
 import errno

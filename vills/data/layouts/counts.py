@@ -1,10 +1,8 @@
-"""Counts of the official releases, and what it means when a copy has others.
+"""Counts of what a layout holds, those of the official releases, and what a difference means.
 
 Sources: liangzheng06/MARS-evaluation (counted in its index files); torchreid, fast-reid and SOLIDER
 for Market-1501; CAL (guxinqian/Simple-CCReID) for PRCC and LTCC; splits_prid2011.json; the README
 of LUPerson.
-
-Counts of what a layout holds, per split and in all.
 """
 
 from collections.abc import Mapping

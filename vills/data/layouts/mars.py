@@ -1,9 +1,8 @@
 """MARS: `bbox_train`, `bbox_test` and the index files of MARS-evaluation in `info`.
 
-The index files say what a tracklet is; nothing else in the two folders is read. Queries are
-tracklets of `bbox_test`: that they stay in the gallery in the official protocol is the protocol's.
-
-The index files of MARS (liangzheng06/MARS-evaluation, `info`): tracks, queries, names.
+The index files (liangzheng06/MARS-evaluation: tracks, queries, names) say what a tracklet is;
+nothing else in the two folders is read. Queries are tracklets of `bbox_test`: that they stay in the
+gallery in the official protocol is the protocol's.
 """
 
 import struct

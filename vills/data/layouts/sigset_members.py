@@ -3,9 +3,7 @@
 The elements are those that ORNL's briar-api reads (lib/python/briar/sigset/parse.py), in the
 namespaces `http://www.nist.gov/briar/xml/sigset` and `.../sigset-eval`: signature > name,
 subjectId, sigmember > filePath, modality, media, mediaFormat, start, stop, unit. Only their local
-names are looked at.
-
-What a member of a signature says: modality, kind of medium, path and segment.
+names are looked at. What a member says (modality, kind of medium, path, segment) is checked here.
 """
 
 import re

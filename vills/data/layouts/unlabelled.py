@@ -1,4 +1,6 @@
-"""LUPerson: unlabelled person crops, as files or in an LMDB database.
+"""Data sets without labels: LUPerson and Kinetics-700.
+
+LUPerson: person crops, as files or in an LMDB database.
 
 The official extraction writes `<country>/<city>/*.jpg`; PASS, TransReID-SSL and SOLIDER read
 `images/*.jpg`. Nothing in the names is used, so every image below the root is taken. The official
