@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old file or the new one, never half of it."""
+"""Files: atomic writes (a reader sees the old file or the new one), JSON, SHA-256, weights."""
 
 import errno
 import hashlib
@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,46 @@ class DiskFullError(UserError, OSError):
     """There is no space left; nothing that was already written is lost."""
 
 
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a neighbour of `path` to write; it takes the name, durably, if the block succeeds.
+
+    For files that one process writes: the neighbour has one name, so that the next try overwrites
+    what a killed one left in an out.
+
+    Raises:
+        DiskFullError: when the disk (or the quota) is full; the old file is untouched.
+    """
+    with _replace(path, path.with_name(path.name + ".tmp")) as temporary:
+        yield temporary
+
+
 def save_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, durably: temporary file, fsync, rename, fsync of the folder.
+    """Replace `path` by `data`, durably, whoever else writes it at the same time.
 
     Raises:
         DiskFullError: when the disk (or the quota) is full; the old file is untouched.
     """
     # The name holds no pid: pids repeat between hosts that share a file system.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with _replace(path, path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def _replace(path: Path, temporary: Path) -> Iterator[Path]:
+    """Make the parent, let `temporary` be written, fsync, rename, fsync the folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        sync(temporary)
         temporary.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in NO_SPACE:
+        if error.errno in NO_SPACE and not isinstance(error, DiskFullError):
             raise explain_full_disk(path) from error
         raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def save_json(path: Path, value: Mapping[str, Any], *, sort: bool = True) -> None:
@@ -69,9 +89,18 @@ def compute_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def find_weights(name: str, folder: Path | None) -> Path | None:
+    """Return the weights file `name` below `folder` (VILLS_WEIGHTS); None if none is there."""
+    path = Path(name)
+    # a path elsewhere would put this machine into params.yaml
+    if folder is None or path.is_absolute() or ".." in path.parts:
+        return None
+    return folder / path if (folder / path).is_file() else None
+
+
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -144,7 +144,7 @@ def list_mars(train: Iterable[str], test: Iterable[str]) -> list[str]:
 
 def write_official_mars(root: Path, splits: Path) -> None:
     """The official index files, names to fit them, and one image of each person."""
-    from vills.data.layouts.mars_info import load_rows
+    from vills.data.layouts.mars import load_rows
 
     pixels, paths = PixelWriter(root), {}
     (root / "info").mkdir(parents=True)

@@ -5,7 +5,7 @@ import pytest
 
 from vills.config.checks import ConfigError
 from vills.config.evaluate import TEST_SAMPLINGS
-from vills.data.clip_plans import (
+from vills.data.clips import (
     SAMPLINGS,
     begin_clip,
     dense_clips,

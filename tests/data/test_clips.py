@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from vills.data.clip_plans import even_clip
-from vills.data.clips import sample_clip, sample_clips, sample_frame, sample_train_clip
-from vills.data.rng import sample_rng
+from vills.data.clips import even_clip, sample_clip, sample_clips, sample_frame, sample_train_clip
+from vills.data.samplers import sample_rng
 
 
 @pytest.mark.parametrize("num_frames", [1, 3, 7, 8, 9, 60])

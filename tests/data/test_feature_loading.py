@@ -8,7 +8,7 @@ import torch
 
 from tests.data.sources import WriteSource, make_crop
 from vills.config.checks import ConfigError
-from vills.data.clip_plans import plan_clips
+from vills.data.clips import plan_clips
 from vills.data.feature_loading import DamagedRecordError, build_feature_loader
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader

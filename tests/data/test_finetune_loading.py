@@ -10,8 +10,8 @@ from torch import Tensor
 from tests.data.sources import WriteSource, build_source_writer, make_crop
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.data.batch import ReidBatch
 from vills.data.finetune_loading import FinetuneLoader
+from vills.data.loading import ReidBatch
 from vills.data.reid import ReidData, load_reid_data
 
 PEOPLE = (3, 7, 8, 20)

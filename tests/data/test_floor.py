@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
-from vills.data.normalise import normalise
-from vills.data.rng import sample_key, sample_rng
+from vills.data.loading import normalise
+from vills.data.samplers import sample_key, sample_rng
 
 
 @pytest.mark.parametrize("module", ["records", "shards", "inventory", "layouts", "predictions"])

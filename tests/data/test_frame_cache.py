@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vills.data.frame_cache import FrameCache
+from vills.data.frames import FrameCache
 
 
 def test_it_fills_up_and_stays() -> None:

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from vills.data.files import save_table
 from vills.data.inventory import (
     InventoryError,
     build_inventory,
     check_inventory,
     load_inventory,
-    save_inventory,
 )
 
 
@@ -22,8 +22,8 @@ def root(tmp_path: Path) -> Path:
 
 def test_inventory_lists_all_files_by_path(root: Path, tmp_path: Path) -> None:
     table = build_inventory(root)
-    save_inventory(tmp_path / "i.parquet", table)
-    save_inventory(tmp_path / "j.parquet", build_inventory(root))
+    save_table(tmp_path / "i.parquet", table)
+    save_table(tmp_path / "j.parquet", build_inventory(root))
     assert (tmp_path / "i.parquet").read_bytes() == (tmp_path / "j.parquet").read_bytes()
     loaded = load_inventory(tmp_path / "i.parquet")
     assert loaded.equals(table)

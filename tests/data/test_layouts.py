@@ -13,7 +13,7 @@ from vills.data.layouts import (
     RawVideo,
     read_layout,
 )
-from vills.data.split_counts import count_splits
+from vills.data.layouts.counts import count_splits
 
 Touch = Callable[..., Path]
 

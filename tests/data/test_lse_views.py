@@ -3,8 +3,8 @@ import pytest
 
 from tests.data.sources import make_crop
 from vills.config.pretrain import ViewConfig
-from vills.data.lse_views import build_lse_views, find_region, sample_lse_view
-from vills.data.rng import sample_rng
+from vills.data.pretrain_views import build_lse_views, find_region, sample_lse_view
+from vills.data.samplers import sample_rng
 from vills.data.transforms import FILL
 
 PLAIN = ViewConfig(

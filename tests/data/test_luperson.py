@@ -12,10 +12,8 @@ from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
 from vills.curation import curate_source
 from vills.data.layouts import LayoutError, RawImage, read_layout
-from vills.data.layouts.image_list import load_image_list
-from vills.data.layouts.lmdb_store import LmdbStore
+from vills.data.layouts.containers import LmdbStore, PlainPickleError, load_image_list
 from vills.data.records import load_manifest
-from vills.data.safe_pickle import PlainPickleError
 from vills.data.shards import ShardReader
 
 KEYS = [f"{i:02d}_00_0000_{m:08d}" for i in (0, 1) for m in range(3)]

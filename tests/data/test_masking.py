@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from vills.config.pretrain import MaskConfig
-from vills.data.masking import sample_block_mask
-from vills.data.rng import sample_rng
+from vills.data.pretrain_views import sample_block_mask
+from vills.data.samplers import sample_rng
 
 
 @pytest.mark.parametrize("grid", [(16, 8), (8, 4), (4, 3), (24, 12), (1, 2)])

@@ -1,6 +1,6 @@
 import pytest
 
-from vills.data.layouts.official import OFFICIAL_COUNTS, compare_counts, diagnose
+from vills.data.layouts.counts import OFFICIAL_COUNTS, compare_counts, diagnose
 
 
 def test_counts_beside_the_official_ones() -> None:

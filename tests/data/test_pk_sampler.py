@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.data.pk_sampler import PKSampler, group_samples
+from vills.data.samplers import PKSampler, group_samples
 
 
 def build(pids: Sequence[int], num_ids: int, num_instances: int, seed: int) -> PKSampler:

@@ -5,13 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vills.data.images import encode_rle
 from vills.data.predictions import (
     DETECTIONS_SCHEMA,
     PARSING_SCHEMA,
     load_parsing,
     load_predictions,
 )
-from vills.data.rle import encode_rle
 
 
 def test_detections_by_path_and_frame(tmp_path: Path) -> None:

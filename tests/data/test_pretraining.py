@@ -10,7 +10,7 @@ from tests.data.sources import WriteSource, make_crop
 from vills.config.checks import ConfigError
 from vills.config.model import ModelConfig
 from vills.config.pretrain import PretrainConfig, ViewConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.data.pretrain_sources import (
     PretrainData,
     build_pretrain_sampler,

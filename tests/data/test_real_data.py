@@ -10,7 +10,7 @@ from tests.data.raw_copies import write_official_mars
 from vills.data.images import decode_image
 from vills.data.inventory import build_inventory, check_inventory
 from vills.data.layouts import compare_counts, read_layout
-from vills.data.layouts.mars_info import load_queries, load_rows
+from vills.data.layouts.mars import load_queries, load_rows
 
 pytestmark = [
     pytest.mark.real,

@@ -3,8 +3,9 @@ import pytest
 
 from tests.data.sources import make_crop
 from vills.config.finetune import FinetuneConfig
-from vills.data.reid_transforms import augment_inputs, load_inputs
-from vills.data.rng import sample_rng
+from vills.data.finetune_loading import augment_inputs
+from vills.data.samplers import sample_rng
+from vills.data.transforms import load_inputs
 
 OFF = {"flip": 0.0, "pad": 0, "erase": 0.0, "jitter": 0.0}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vills.data.safe_pickle import PlainPickleError, load_plain_pickle
+from vills.data.layouts.containers import PlainPickleError, load_plain_pickle
 
 PLAIN = {
     "keys": ["00_00_0000_00000000", "ü"],

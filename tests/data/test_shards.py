@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vills.data.files import atomic_path
 from vills.data.shards import ShardReader, ShardWriter
+from vills.io import atomic_path
 
 
 def write(folder: Path, max_bytes: int = 4096) -> list[tuple[str, tuple[int, ...], list[bytes]]]:

@@ -9,10 +9,9 @@ from tests.data.raw_copies import PixelWriter, encode_pixel, write_sigset
 from vills.data.discovery import find_datasets
 from vills.data.layouts import LayoutError, RawImage, RawTracklet, read_layout
 from vills.data.layouts.base import Layout
+from vills.data.layouts.counts import count_splits, flatten_counts
 from vills.data.readable import find_unreadable
-from vills.data.split_counts import count_splits, flatten_counts
-from vills.data.survey import Survey, survey_datasets
-from vills.data.survey_table import format_surveys
+from vills.data.survey import Survey, format_surveys, survey_datasets
 
 Touch = Callable[..., Path]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vills.data.tracks import cut_tracks
+from vills.data.clips import cut_tracks
 
 
 def loop(counts: list[int], max_track: int) -> list[tuple[int, int, int]]:

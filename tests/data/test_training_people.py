@@ -9,8 +9,7 @@ import pytest
 from tests.data.sources import WriteSource
 from vills.config.checks import ConfigError
 from vills.data.reid import ReidData, load_reid_data
-from vills.data.rng import sample_rng
-from vills.data.training_people import TrainingPeople
+from vills.data.samplers import TrainingPeople, sample_rng
 
 Item = tuple[str, int, str, int, int, str]
 PIDS = np.repeat(np.arange(3, 43), 3)

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from tests.data.sources import make_crop
 from vills.config.pretrain import ViewConfig
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.data.transforms import (
     FILL,
     WHOLE,

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from tests.processes import list_group, wait_until
 from vills.config.checks import ConfigError
-from vills.data.workers import METHODS, get_start_method, iterate_shielded
+from vills.data.loading import METHODS, get_start_method, iterate_shielded
 from vills.runner.store.interrupt import SIGNALS, InterruptFlag
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
@@ -108,7 +108,7 @@ def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
 ENDLESS = """
 import sys
 from tests.data.test_workers import Masks
-from vills.data.workers import iterate_shielded
+from vills.data.loading import iterate_shielded
 if __name__ == "__main__":
     for number, _ in iterate_shielded(Masks(), numbers=range(10**9), workers=2):
         if number == 10:

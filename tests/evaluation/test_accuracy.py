@@ -17,7 +17,7 @@ from vills.config.finetune import FinetuneConfig
 from vills.config.protocols import PROTOCOLS as NAMES
 from vills.data.images import encode_jpeg
 from vills.data.reid import ReidData, load_reid_data
-from vills.data.training_people import TrainingPeople
+from vills.data.samplers import TrainingPeople
 from vills.errors import UserError
 from vills.evaluation.accuracy import build_val_data, check_accuracy, compute_accuracy
 from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings

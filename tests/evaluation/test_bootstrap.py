@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.evaluation.bootstrap import (
     PairedRun,
     compute_difference,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.evaluation.networks import SIZE, make_backbone
 from vills.config.checks import ConfigError
-from vills.data.clip_plans import spread_clips
+from vills.data.clips import spread_clips
 from vills.evaluation import extract as module
 from vills.evaluation.extract import ROLES, extract_path
 from vills.models.backbone import Backbone

@@ -11,7 +11,7 @@ from ddp import run_ranks
 from tests.evaluation.curated import write_curated
 from tests.evaluation.networks import SIZE, WIDTH, make_backbone, make_reid
 from vills.config.checks import ConfigError
-from vills.data.clip_plans import plan_clips, plan_frames
+from vills.data.clips import plan_clips, plan_frames
 from vills.data.feature_loading import DamagedRecordError
 from vills.data.frames import FrameReader
 from vills.data.reid import load_reid_data

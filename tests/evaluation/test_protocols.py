@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.searches import EUCLIDEAN, Item, Line, build, search
 from vills.config import protocols as names
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.evaluation.protocols import (
     PROTOCOLS,
     ProtocolError,

@@ -8,8 +8,8 @@ import pytest
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
+from vills.data.images import encode_rle
 from vills.data.predictions import PARSING_SCHEMA
-from vills.data.rle import encode_rle
 from vills.lse.crop import Crop
 from vills.lse.parts import build_segmenter
 

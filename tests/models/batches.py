@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vills.areas import AREAS
 from vills.config.model import HeadConfig, ModelConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.losses.alignment import AlignmentLoss
 from vills.losses.distillation import FeatureLoss, MaskedTokenLoss
 from vills.losses.koleo import KoLeoLoss

@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.ddp import run_ranks
 from tests.models.batches import HEADS, VIDEOS, make_batch
 from vills import distributed
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.models.alignment import AlignmentHeads, AlignmentPairs, IndexLogits
 
 _RANDOM = torch.Generator().manual_seed(0)

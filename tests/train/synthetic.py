@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vills.config.model import HeadConfig, ModelConfig
 from vills.config.pretrain import OptimConfig, PretrainConfig, ViewConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 
 
 def build_config(**changes: object) -> PretrainConfig:

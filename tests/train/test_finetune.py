@@ -24,8 +24,8 @@ from tests.train.tuning import (
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.config.published import PublishedConfig
+from vills.data.loading import METHODS
 from vills.data.reid import ReidData
-from vills.data.workers import METHODS
 from vills.models.reid import ReidModel
 from vills.models.weights import WeightsError, load_reid
 from vills.runner.store.interrupt import InterruptedRunError

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.train.synthetic import build_batch, build_config
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.losses.koleo import KoLeoLoss
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.param_groups import set_schedule

@@ -14,8 +14,8 @@ from PIL import Image
 from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_config
 from vills.config.pretrain import PretrainConfig
+from vills.data.loading import METHODS
 from vills.data.pretrain_sources import PretrainData
-from vills.data.workers import METHODS
 from vills.models.weights import load_backbone
 from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import Journal, load_journal

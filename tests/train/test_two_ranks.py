@@ -14,7 +14,7 @@ from tests.ddp import run_ranks
 from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_batch, build_config
 from vills.config.pretrain import OptimConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.distributed import gather_objects, get_rank, get_world_size
 from vills.pipeline import StageContext
 from vills.pipeline.pretrain import STAGE

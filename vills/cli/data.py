@@ -38,8 +38,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _check(arguments: Arguments) -> int:
-    from vills.data.survey import BROKEN, survey_datasets
-    from vills.data.survey_table import format_surveys
+    from vills.data.survey import BROKEN, format_surveys, survey_datasets
     from vills.pipeline import get_data_root
     from vills.runner.work.progress import ProgressLine
 
@@ -69,14 +68,15 @@ def _find_video_damage(layout: "Layout", video: "RawVideo", full: bool) -> str:
 
 
 def _register(arguments: Arguments) -> int:
-    from vills.data.inventory import build_inventory, save_inventory
+    from vills.data.files import save_table
+    from vills.data.inventory import build_inventory
     from vills.data.layouts import read_layout
 
     source, root, path = _find_source(arguments.source)
     read_layout(source.layout, root, filter_list=source.filter, keep=source.keep)
     table = build_inventory(root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_inventory(path, table)
+    save_table(path, table)
     print(f"{arguments.source}: {table.num_rows} files -> {path.relative_to(Path.cwd())}")
     return 0
 

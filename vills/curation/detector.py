@@ -1,6 +1,5 @@
 """What curation asks of a person detector, and how the configured one is built."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +8,7 @@ from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig
 from vills.curation.video import Detections, Frame, build_detections
 from vills.data.predictions import load_predictions
+from vills.io import compute_sha256, find_weights
 
 
 class Detector(Protocol):
@@ -36,7 +36,7 @@ def build_detector(
     # Each detector brings a heavy package of its own; only the one in use is loaded.
     if config.detector == "predictions":
         return PredictionsDetector(folder)
-    weights = find_weights(config, weights_root=weights_root)
+    weights = _find_weights(config, weights_root)
     if config.detector == "yolox":
         from vills.curation.detector_yolox import YoloxDetector
 
@@ -46,19 +46,20 @@ def build_detector(
     return TorchvisionDetector(weights)
 
 
-def find_weights(config: CurateConfig, *, weights_root: Path | None) -> Path:
+def _find_weights(config: CurateConfig, weights_root: Path | None) -> Path:
     """Find the detector's weights file.
 
     Raises:
         ConfigError: no root is set, or no such file lies below it.
     """
-    if weights_root is None or not (weights_root / config.detector_weights).is_file():
+    path = find_weights(config.detector_weights, weights_root)
+    if path is None:
         raise ConfigError(
             f"curate.detector_weights = {config.detector_weights!r} is not below VILLS_WEIGHTS = "
             f"{weights_root}. Allowed: a file there. What to do: set VILLS_WEIGHTS to the folder "
             "that holds the weights, or correct the name."
         )
-    return weights_root / config.detector_weights
+    return path
 
 
 def weights_digest(config: CurateConfig, *, weights_root: Path | None) -> str:
@@ -71,8 +72,7 @@ def weights_digest(config: CurateConfig, *, weights_root: Path | None) -> str:
     """
     if config.detector == "predictions":
         return ""
-    with find_weights(config, weights_root=weights_root).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return compute_sha256(_find_weights(config, weights_root))
 
 
 class PredictionsDetector:

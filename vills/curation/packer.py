@@ -11,10 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.records import SCHEMA, Record, save_manifest
 from vills.data.shards import ShardWriter, shard_name
 from vills.errors import UserError
+from vills.io import atomic_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.packer import DamageLog
 from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
 from vills.curation.units import VideoSummary
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.layouts import PersonSplit, RawEntry, RawVideo, compare_counts
 from vills.data.records import Manifest
+from vills.io import atomic_path
 
 DETECTION_REASONS = ("low_confidence", "untracked")
 

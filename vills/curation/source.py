@@ -26,10 +26,11 @@ from vills.curation.report import (
 from vills.curation.tracklets import KEPT
 from vills.curation.units import TRACKS_SCHEMA, UnitStore
 from vills.curation.videos import Progress, VideoCurator, read_units
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.layouts import Layout, RawImage, RawTracklet, RawVideo, read_layout
 from vills.data.records import Manifest
 from vills.errors import UserError
+from vills.io import atomic_path
 
 
 class EmptySourceError(UserError, ValueError):

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vills.curation.tracklets import EVERYBODY, NOT_THE_SUBJECT, Tracklet
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
+from vills.io import atomic_path
 
 TRACKS_SCHEMA = pa.schema(
     [

@@ -1,11 +1,75 @@
-"""Which frames of a tracklet form a clip of training.
+"""Which frames of a tracklet form a clip: planned at test time, drawn at random in training.
 
-Legend: n frames of the tracklet, T of the clip; positions count from 0 within the tracklet.
+Legend: n frames of the tracklet, T of a clip, C clips; positions count from 0 within the tracklet.
+Long training tracklets are cut into pieces (Simple-CCReID's dense sampling of its train set).
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from vills.data.clip_plans import even_clip
+from vills.config.checks import check_choice
+
+SAMPLINGS = ("all", "dense", "evenly", "begin")
+
+
+def plan_clips(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
+    """Positions of the clips of a tracklet of n frames, int64 [C, T].
+
+    all: every clip spans the whole tracklet and together they hold every frame (SINet's
+    restricted sampling). dense: consecutive frames, the last clip filled up by starting over
+    (Video-Person-ReID, PSTA). evenly: one clip, the middle frames of T equal parts. begin: one
+    clip, their first frames (SINet's test during training).
+
+    Raises:
+        ConfigError: if `sampling` is unknown.
+    """
+    check_choice("sampling", sampling, SAMPLINGS)
+    if sampling == "all":
+        return spread_clips(num_frames, length)
+    if sampling == "dense":
+        return dense_clips(num_frames, length)
+    if sampling == "evenly":
+        return even_clip(num_frames, length)[None]
+    return begin_clip(num_frames, length)[None]
+
+
+def plan_frames(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
+    """Positions of the frames of those clips, each once and in order, int64 [F].
+
+    For models that describe a tracklet frame by frame: a frame that fills up a clip would
+    otherwise weigh twice.
+    """
+    return np.unique(plan_clips(num_frames, length, sampling=sampling))
+
+
+def spread_clips(num_frames: int, length: int, *, num_clips: int | None = None) -> np.ndarray:
+    """Clips that together hold every frame, int64 [C, T]; by default C = ceil(n / T).
+
+    Clip c takes position (c + 1/2) / C of each of T equal parts, so that every clip spans the whole
+    tracklet, as the random clips of training do (SINet's restricted sampling).
+    """
+    clips = -(-num_frames // length) if num_clips is None else num_clips
+    phase = (np.arange(clips)[:, None] + 0.5) / clips
+    positions = np.floor((np.arange(length)[None, :] + phase) * num_frames / length)
+    return np.asarray(positions, dtype=np.int64)
+
+
+def dense_clips(num_frames: int, length: int) -> np.ndarray:
+    """Consecutive clips, int64 [ceil(n / T), T]; the last one repeats its own frames in order."""
+    starts = np.arange(0, num_frames, length)
+    sizes = np.minimum(length, num_frames - starts)
+    return np.asarray(starts[:, None] + np.arange(length) % sizes[:, None], dtype=np.int64)
+
+
+def even_clip(num_frames: int, length: int) -> np.ndarray:
+    """T positions at the middles of T equal parts of the tracklet, int64 [T]."""
+    return spread_clips(num_frames, length, num_clips=1).reshape(length)
+
+
+def begin_clip(num_frames: int, length: int) -> np.ndarray:
+    """T positions at the beginnings of T equal parts of the tracklet, int64 [T]."""
+    return np.asarray(np.arange(length) * num_frames // length, dtype=np.int64)
 
 
 def sample_train_clip(
@@ -94,3 +158,38 @@ def sample_frame(num_frames: int, clip: np.ndarray, rng: np.random.Generator) ->
     """Position of a frame that the clip does not hold, any if it holds them all."""
     others = np.setdiff1d(np.arange(num_frames), clip)
     return int(rng.choice(others if len(others) else clip))
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Samples of fine-tuning: spans of frames of a manifest's rows."""
+
+    rows: np.ndarray
+    """int64 [samples], row of the manifest."""
+    starts: np.ndarray
+    """int64 [samples], first frame within the record."""
+    lengths: np.ndarray
+    """int64 [samples], frames."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+
+def cut_tracks(num_frames: np.ndarray, *, max_track: int) -> Tracks:
+    """One sample per record, or pieces of `max_track` frames of those that are longer.
+
+    The last piece of a tracklet has the rest as well, so that no frame is lost and no piece is
+    shorter than `max_track` (CAL does it so, at 64).
+
+    Args:
+        num_frames: int [records], n of each.
+        max_track: frames of a piece; 0 cuts nothing.
+    """
+    counts = np.asarray(num_frames, dtype=np.int64)
+    pieces = np.maximum(counts // max_track, 1) if max_track else np.ones_like(counts)
+    rows = np.repeat(np.arange(len(counts)), pieces)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    starts = within * max_track
+    is_last = within == pieces[rows] - 1
+    return Tracks(rows, starts, np.where(is_last, counts[rows] - starts, max_track))

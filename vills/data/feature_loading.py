@@ -5,6 +5,7 @@ Legend: B inputs of a batch, T frames of a clip, H x W pixels of an input.
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,14 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vills.config.checks import check_choice
-from vills.data.clip_plans import plan_clips, plan_frames
+from vills.data.clips import plan_clips, plan_frames
 from vills.data.frames import FrameReader
 from vills.data.images import CorruptImageError
-from vills.data.normalise import normalise
+from vills.data.loading import iterate_shielded, normalise
 from vills.data.records import Manifest
-from vills.data.reid_transforms import load_inputs
 from vills.data.shards import ShardReader
-from vills.data.workers import iterate_shielded
+from vills.data.transforms import load_inputs
 from vills.errors import UserError
 
 MODES = ("frame", "clip")
@@ -54,33 +54,25 @@ class CheckedFrames:
             ) from error
 
 
+@dataclass(frozen=True)
 class _FeatureInputs(Dataset[tuple[Tensor, Tensor]]):
     """Item n is batch n: (inputs uint8, rows)."""
 
-    def __init__(
-        self,
-        frames: CheckedFrames,
-        plan: Sequence[tuple[int, np.ndarray]],
-        *,
-        size: Sequence[int],
-        batch_size: int,
-        as_clips: bool,
-    ) -> None:
-        self._frames = frames
-        self._plan = plan
-        self._size = size
-        self._batch_size = batch_size
-        self._as_clips = as_clips
+    frames: CheckedFrames
+    plan: Sequence[tuple[int, np.ndarray]]
+    size: Sequence[int]
+    batch_size: int
+    as_clips: bool
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        part = self._plan[number * self._batch_size : (number + 1) * self._batch_size]
+        part = self.plan[number * self.batch_size : (number + 1) * self.batch_size]
         inputs = np.stack([self._load(row, positions) for row, positions in part])
         rows = torch.tensor([row for row, _ in part], dtype=torch.long)
-        return torch.from_numpy(inputs if self._as_clips else inputs[:, 0]), rows
+        return torch.from_numpy(inputs if self.as_clips else inputs[:, 0]), rows
 
     def _load(self, row: int, positions: np.ndarray) -> np.ndarray:
-        frames = [self._frames.read(row, int(position)) for position in positions]
-        return load_inputs(frames, size=self._size)
+        frames = [self.frames.read(row, int(position)) for position in positions]
+        return load_inputs(frames, size=self.size)
 
 
 def build_feature_loader(
@@ -120,32 +112,19 @@ def build_feature_loader(
     """
     check_choice("mode", mode, MODES)
     counts = manifest.column("num_frames").tolist()
-    plan = _plan_inputs(counts, mode=mode, num_frames=num_frames, sampling=sampling)
-    inputs = _FeatureInputs(
-        CheckedFrames(manifest, reader),
-        plan,
-        size=input_size,
-        batch_size=batch_size,
-        as_clips=mode == "clip",
-    )
+    as_clips = mode == "clip"
+    plan = [
+        (row, positions)
+        for row, n in enumerate(counts)
+        for positions in (
+            plan_clips(n, num_frames, sampling=sampling)
+            if as_clips
+            else plan_frames(n, num_frames, sampling=sampling)[:, None]
+        )
+    ]
+    frames = CheckedFrames(manifest, reader)
+    inputs = _FeatureInputs(frames, plan, input_size, batch_size, as_clips)
     numbers = range(rank, -(-len(plan) // batch_size), world_size)
     with closing(iterate_shielded(inputs, numbers=numbers, workers=workers)) as loader:
         for pixels, rows in loader:
             yield normalise(pixels), rows
-
-
-def _plan_inputs(
-    counts: Sequence[int], *, mode: str, num_frames: int, sampling: str
-) -> list[tuple[int, np.ndarray]]:
-    """(row, positions of the input's frames) of every input."""
-    if mode == "clip":
-        return [
-            (row, clip)
-            for row, n in enumerate(counts)
-            for clip in plan_clips(n, num_frames, sampling=sampling)
-        ]
-    return [
-        (row, np.array([position]))
-        for row, n in enumerate(counts)
-        for position in plan_frames(n, num_frames, sampling=sampling)
-    ]

@@ -1,10 +1,11 @@
-"""JPEG and PNG bytes to pixels and back."""
+"""Pixels and masks as bytes: JPEG and PNG, COCO run lengths."""
 
 from io import BytesIO
 
 import cv2
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -55,3 +56,20 @@ def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     stream = BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
+
+
+def find_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Tight (x1, y1, x2, y2) of bool [H, W] that is not empty; x2 and y2 are outside."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def encode_rle(mask: np.ndarray) -> bytes:
+    """Compressed counts of bool [H, W]."""
+    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+    return counts
+
+
+def decode_rle(counts: bytes, height: int, width: int) -> np.ndarray:
+    """Bool [height, width] of compressed counts."""
+    return np.asarray(coco.decode({"size": [height, width], "counts": counts}), dtype=bool)

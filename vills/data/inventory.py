@@ -1,13 +1,13 @@
 """The inventory of a raw data set: what DVC depends on instead of millions of files."""
 
-import hashlib
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import save_table, walk_files
+from vills.data.files import walk_files
 from vills.errors import UserError
+from vills.io import compute_sha256
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("digest", pa.string())])
 _SHOWN = 5
@@ -31,21 +31,10 @@ def build_inventory(root: Path) -> pa.Table:
         raise FileNotFoundError(f"{root} holds no file. What to do: put the data set there.")
     try:
         sizes = [(root / path).stat().st_size for path in paths]
-        digests = [compute_digest(root / path) for path in paths]
+        digests = [compute_sha256(root / path) for path in paths]
     except OSError as error:
         raise InventoryError(_explain_unreadable(error)) from error
     return pa.table({"path": paths, "size": sizes, "digest": digests}, schema=SCHEMA)
-
-
-def compute_digest(path: Path) -> str:
-    """Sha256 of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def save_inventory(path: Path, table: pa.Table) -> None:
-    """Write an inventory."""
-    save_table(path, table)
 
 
 def load_inventory(path: Path) -> pa.Table:
@@ -82,7 +71,7 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
     ]
     if digests and not wrong:
         expected = dict(zip(table["path"].to_pylist(), table["digest"].to_pylist(), strict=True))
-        wrong = [f"{p} (content)" for p in both if compute_digest(root / p) != expected[p]]
+        wrong = [f"{p} (content)" for p in both if compute_sha256(root / p) != expected[p]]
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise InventoryError(

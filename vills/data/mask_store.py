@@ -4,8 +4,8 @@ Legend: H x W pixels of a crop. `frame` is the position in the tracklet, 0 for i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from vills.areas import AREAS
 from vills.data.files import save_table
-from vills.data.rle import decode_rle, encode_rle
+from vills.data.images import decode_rle, encode_rle, find_box
 
 SCHEMA = pa.schema(
     [
@@ -29,27 +29,14 @@ SCHEMA = pa.schema(
         ("y2", pa.int32()),
     ]
 )
-_BOX = ("x1", "y1", "x2", "y2")
 
 
-@dataclass(frozen=True, slots=True)
-class MaskRow:
-    """Mask of one area of one frame of a record."""
+MaskRow = dict[str, Any]
+"""Mask of one area of one frame of a record, by the names of `SCHEMA`.
 
-    record_id: str
-    """Record."""
-    frame: int
-    """Position in the tracklet, 0 for images."""
-    height: int
-    """Of the crop, px."""
-    width: int
-    """Of the crop, px."""
-    counts: bytes
-    """COCO compressed run lengths."""
-    score: float
-    """Of the segmenter."""
-    box: tuple[int, int, int, int]
-    """Tight (x1, y1, x2, y2), px; x2 and y2 are outside."""
+counts: COCO compressed run lengths. score: of the segmenter. x1, y1, x2, y2: tight box, px; x2 and
+y2 are outside.
+"""
 
 
 def build_mask_row(mask: np.ndarray, *, record_id: str, frame: int, score: float) -> MaskRow:
@@ -58,12 +45,11 @@ def build_mask_row(mask: np.ndarray, *, record_id: str, frame: int, score: float
     Raises:
         ValueError: if the mask is empty: a missing area has no row.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    if not mask.any():
         raise ValueError(f"the mask of {record_id} frame {frame} is empty")
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     height, width = mask.shape
-    return MaskRow(record_id, frame, height, width, encode_rle(mask), score, box)
+    values = (record_id, frame, height, width, encode_rle(mask), score, *find_box(mask))
+    return dict(zip(SCHEMA.names, values, strict=True))
 
 
 def mask_path(folder: Path, area: str) -> Path:
@@ -73,14 +59,7 @@ def mask_path(folder: Path, area: str) -> Path:
 
 def build_mask_table(rows: Iterable[MaskRow]) -> pa.Table:
     """Rows as a table of `SCHEMA`, in the given order."""
-    listed = list(rows)
-    columns = {
-        name: [getattr(row, name) for row in listed]
-        for name in ("record_id", "frame", "height", "width", "counts", "score")
-    }
-    boxes = np.array([row.box for row in listed], dtype=np.int32).reshape(-1, 4)
-    columns |= {name: boxes[:, i].tolist() for i, name in enumerate(_BOX)}
-    return pa.table(columns, schema=SCHEMA)
+    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
 
 
 def save_mask_table(path: Path, table: pa.Table) -> None:
@@ -97,11 +76,6 @@ def save_mask_table(path: Path, table: pa.Table) -> None:
     save_table(path, table)
 
 
-def save_masks(path: Path, rows: Iterable[MaskRow]) -> None:
-    """Write rows sorted by record id and frame."""
-    save_mask_table(path, build_mask_table(rows))
-
-
 class _AreaMasks:
     def __init__(self, table: pa.Table) -> None:
         # fixed-width ids: 4 M records take tens of MB, and a search makes no Python object
@@ -109,7 +83,6 @@ class _AreaMasks:
         self.frames = table["frame"].to_numpy()
         self.sizes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], axis=1)
         self.scores = table["score"].to_numpy()
-        self.boxes = np.stack([table[name].to_numpy() for name in _BOX], axis=1)
         self.counts = table["counts"].combine_chunks()
 
     def span(self, record_id: str) -> tuple[int, int]:
@@ -151,10 +124,6 @@ class MaskStore:
             found.append(masks.frames[low:high].astype(np.int64))
         return np.unique(np.concatenate(found))
 
-    def has(self, record_id: str, frame: int, area: str) -> bool:
-        """Whether there is a mask."""
-        return self._areas[area].find(record_id, frame) is not None
-
     def load(self, record_id: str, frame: int, area: str) -> tuple[np.ndarray, float] | None:
         """(bool [H, W], score), or None if the area is missing."""
         masks = self._areas[area]
@@ -163,12 +132,3 @@ class MaskStore:
             return None
         height, width = masks.sizes[row].tolist()
         return decode_rle(masks.counts[row].as_py(), height, width), float(masks.scores[row])
-
-    def box(self, record_id: str, frame: int, area: str) -> tuple[int, int, int, int] | None:
-        """Tight (x1, y1, x2, y2) px without decoding the mask, or None."""
-        masks = self._areas[area]
-        row = masks.find(record_id, frame)
-        if row is None:
-            return None
-        x1, y1, x2, y2 = masks.boxes[row].tolist()
-        return x1, y1, x2, y2

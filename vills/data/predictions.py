@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vills.areas import NUM_KEYPOINTS
-from vills.data.rle import decode_rle
+from vills.data.images import decode_rle
 
 FOLDER = "predictions"
 DETECTIONS_SCHEMA = pa.schema(

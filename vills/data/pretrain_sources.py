@@ -11,8 +11,7 @@ from vills.config.pretrain import PretrainConfig
 from vills.data.frames import FrameReader
 from vills.data.mask_store import MaskStore
 from vills.data.records import Manifest, load_manifest
-from vills.data.rng import sample_rng
-from vills.data.samplers import PretrainSampler
+from vills.data.samplers import PretrainSampler, sample_rng
 from vills.data.shards import ShardReader
 
 _STREAM = 41

@@ -15,16 +15,12 @@ from torch.utils.data import Dataset
 
 from vills.areas import AREAS
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
 from vills.data.clips import sample_clips, sample_frame
-from vills.data.lse_views import build_lse_views, sample_lse_view
-from vills.data.masking import sample_block_mask
-from vills.data.normalise import normalise
+from vills.data.loading import PretrainBatch, iterate_shielded, normalise
 from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
-from vills.data.rng import sample_key, sample_rng
-from vills.data.samplers import IMAGE_STREAM, VIDEO_STREAM
+from vills.data.pretrain_views import build_lse_views, sample_block_mask, sample_lse_view
+from vills.data.samplers import IMAGE_STREAM, VIDEO_STREAM, sample_key, sample_rng
 from vills.data.transforms import FILL, ViewDraw, apply_view, padded_size, sample_view, to_channels
-from vills.data.workers import iterate_shielded
 
 Rows = Sequence[tuple[int, int]]
 Arrays = dict[str, np.ndarray]

@@ -16,7 +16,7 @@ from vills.config.pretrain import PretrainConfig
 from vills.data.frames import FrameReader
 from vills.data.pretrain_sources import PretrainData
 from vills.data.reid import ReidData
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.data.transforms import resize
 
 MAX_PER_GROUP = 8

@@ -4,13 +4,13 @@ The paper's parts are here: Keypoint R-CNN for K and segment-anything for M. A d
 if its SHA-256 is the published one.
 """
 
-import hashlib
 import shutil
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.checks import ConfigError
+from vills.io import compute_sha256
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def fetch_weights(name: str, *, folder: Path, known: PublishedWeights | None = N
             )
         known = PUBLISHED[name]
     path = folder / known.file_name
-    if path.exists() and _compute_sha256(path).startswith(known.sha256):
+    if path.exists() and compute_sha256(path).startswith(known.sha256):
         return path
     partial = path.with_name(path.name + ".part")
     try:
         with urllib.request.urlopen(known.url, timeout=60) as response, partial.open("wb") as file:
             shutil.copyfileobj(response, file)
-        digest = _compute_sha256(partial)
+        digest = compute_sha256(partial)
         if not digest.startswith(known.sha256):
             raise ConfigError(
                 f"{known.url} has sha256 {digest}. Allowed: {known.sha256}. What to do: the "
@@ -100,8 +100,3 @@ def format_published() -> str:
     """A table of the known weights."""
     width = max(map(len, PUBLISHED))
     return "\n".join(f"{name:{width}}  {w.file_name}  {w.purpose}" for name, w in PUBLISHED.items())
-
-
-def _compute_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

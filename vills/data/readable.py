@@ -1,9 +1,10 @@
 """Which files of a raw data set cannot be read: by their headers, or by every pixel."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from itertools import islice
+from itertools import chain, islice
+from typing import IO
 
 from PIL import Image
 
@@ -37,13 +38,17 @@ def find_unreadable(
     Returns:
         Path and reason of each file that is missing, empty or damaged, in the order of the rows.
     """
-    check = _decode if full else _find_header_check(layout)
     damaged: list[Damage] = []
     done = 0
-    paths = _list_paths(layout)
+    rows: Iterable[RawTracklet] = layout.tracklets
+    paths = chain((row.path for row in layout.images), (path for row in rows for path in row.paths))
+
+    def check(batch: list[str]) -> list[Damage]:
+        return [(path, _find_damage(layout, path, full=full)) for path in batch]
+
     with ThreadPoolExecutor(NUM_READERS) as pool:
         while (batches := [list(islice(paths, CHUNK)) for _ in range(NUM_READERS)])[0]:
-            for found in pool.map(lambda batch: [check(layout, path) for path in batch], batches):
+            for found in pool.map(check, batches):
                 damaged += [(path, reason) for path, reason in found if reason]
                 done += len(found)
             progress(done)
@@ -55,48 +60,25 @@ def find_unreadable(
     return damaged
 
 
-def _list_paths(layout: Layout) -> Iterator[str]:
-    rows: Iterable[RawTracklet] = layout.tracklets
-    yield from (image.path for image in layout.images)
-    for row in rows:
-        yield from row.paths
-
-
-def _find_header_check(layout: Layout) -> Callable[[Layout, str], Damage]:
-    """Files are opened; what lies in a container comes whole anyway."""
-    in_files = type(layout).read_bytes is Layout.read_bytes
-    return _read_file_header if in_files else _read_bytes_header
-
-
-def _read_file_header(layout: Layout, path: str) -> Damage:
+def _find_damage(layout: Layout, path: str, *, full: bool) -> str:
+    """What is wrong with an image, or nothing."""
     try:
-        with (layout.root / path).open("rb") as stream:
-            return path, "" if _has_header(stream) else "not a known image format"
-    except OSError as error:
-        return path, error.strerror or type(error).__name__
-
-
-def _read_bytes_header(layout: Layout, path: str) -> Damage:
-    try:
-        stream = BytesIO(layout.read_bytes(path))
-    except OSError as error:
-        return path, error.strerror or type(error).__name__
-    return path, "" if _has_header(stream) else "not a known image format"
-
-
-def _has_header(stream: object) -> bool:
-    try:
-        with Image.open(stream, formats=FORMATS):  # type: ignore[arg-type]
-            return True
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
-
-
-def _decode(layout: Layout, path: str) -> Damage:
-    try:
-        decode_image(layout.read_bytes(path), name=path)
+        if full:
+            decode_image(layout.read_bytes(path), name=path)
+        elif type(layout).read_bytes is Layout.read_bytes:
+            with (layout.root / path).open("rb") as stream:
+                _read_header(stream)
+        else:  # what lies in a container comes whole anyway
+            _read_header(BytesIO(layout.read_bytes(path)))
     except CorruptImageError as error:
-        return path, str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{path}: ")
     except OSError as error:
-        return path, error.strerror or type(error).__name__
-    return path, ""
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def _read_header(stream: IO[bytes]) -> None:
+    try:
+        Image.open(stream, formats=FORMATS).close()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise CorruptImageError("not a known image format") from error

@@ -17,8 +17,8 @@ from vills.data.records import (
     find_people,
     load_manifest,
 )
+from vills.data.samplers import TrainingPeople
 from vills.data.shards import ShardReader
-from vills.data.training_people import TrainingPeople
 
 KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tracklet")}
 """Kinds of record that a modality is trained on."""

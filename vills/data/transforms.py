@@ -203,6 +203,21 @@ def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None
     return matrix
 
 
+def apply_color(views: np.ndarray, draw: ColorDraw) -> None:
+    """Change the colours of contiguous uint8 [T, h, w, 3] in place."""
+    tall = views.reshape(-1, views.shape[2], 3)
+    matrix = compute_color_matrix(draw, np.array(cv2.mean(tall)[:3]))
+    if matrix is not None:
+        cv2.transform(tall, matrix, dst=tall)
+
+
+def load_inputs(frames: Sequence[np.ndarray], *, size: Sequence[int]) -> np.ndarray:
+    """uint8 [T, 3, H, W] of uint8 frames [h, w, 3], resized and nothing else: for testing."""
+    height, width = size
+    resized = np.stack([resize(frame, height=height, width=width) for frame in frames])
+    return np.ascontiguousarray(resized.transpose(0, 3, 1, 2))
+
+
 def resize(pixels: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """uint8 [H, W, 3] -> [height, width, 3]: area average to shrink, bicubic to enlarge."""
     if pixels.shape[:2] == (height, width):
@@ -230,10 +245,7 @@ def apply_view(
         x1, y1, x2, y2 = draw.crop.pixels(*frame.shape[:2])
         resized = resize(frame[y1:y2, x1:x2], height=height, width=width)
         view[:] = resized[:, ::-1] if draw.flip else resized
-    tall = views.reshape(-1, width, 3)
-    matrix = compute_color_matrix(draw.color, np.array(cv2.mean(tall)[:3]))
-    if matrix is not None:
-        cv2.transform(tall, matrix, dst=tall)
+    apply_color(views, draw.color)
     sigma = draw.blur * height / BLUR_HEIGHT
     if sigma > 0:
         for view in views:

@@ -40,7 +40,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 
 LEVEL = 0.95
 _STREAM, _PEOPLE, _RUNS = 72, 74, 75

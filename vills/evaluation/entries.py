@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from vills.data.records import SCHEMA, Manifest, find_counted, find_people
 from vills.data.reid import SPLITS_FILE, ReidData, load_test_data
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.data.shards import ShardReader
 from vills.errors import UserError
 from vills.evaluation.ranking import IntArray, Labels

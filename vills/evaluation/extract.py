@@ -18,12 +18,12 @@ from torch import Tensor
 
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
-from vills.data.clip_plans import spread_clips
-from vills.data.files import atomic_path
+from vills.data.clips import spread_clips
 from vills.data.images import CorruptImageError
 from vills.data.transforms import MEAN, STD, resize
 from vills.evaluation.feature_table import SUFFIXES
 from vills.evaluation.media import Media, explain, find_media, load_pixels, read_frames
+from vills.io import atomic_path
 from vills.models.backbone import Backbone
 from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
 from vills.models.layers import fold_rows

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
-from vills.data.clip_plans import plan_frames
+from vills.data.clips import plan_frames
 from vills.data.feature_loading import CheckedFrames, build_feature_loader
 from vills.distributed import gather_objects, get_rank, get_world_size
 from vills.evaluation.distance import FloatArray

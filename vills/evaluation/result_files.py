@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.distributed import broadcast_object, is_main
 from vills.evaluation.per_query import FILE, SCHEMA, build_per_query
 from vills.evaluation.protocols import ProtocolResult, Row
 from vills.evaluation.ranking import VERDICTS
+from vills.io import atomic_path
 
 
 def make_slug(name: str) -> str:

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from vills.areas import AREAS
 from vills.config.lse import LseConfig
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.mask_store import MaskRow, build_mask_row, build_mask_table, mask_path
 from vills.data.records import Manifest
 from vills.data.shards import ShardReader
+from vills.io import atomic_path
 from vills.lse.crop import Crop, iterate_crops
 from vills.lse.keypoints import KeypointDetector, build_prompt
 from vills.lse.segmenter import Segmenter

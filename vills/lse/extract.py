@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
-from vills.data.files import atomic_path, save_table
+from vills.data.files import save_table
 from vills.data.mask_store import build_mask_table, mask_path, save_mask_table
 from vills.data.predictions import FOLDER
 from vills.data.records import load_manifest
 from vills.data.shards import ShardReader
+from vills.io import atomic_path, compute_sha256
 from vills.lse.chunk import (
     KEYPOINTS,
     KEYPOINTS_SCHEMA,
@@ -35,7 +36,6 @@ from vills.lse.parts import (
     build_keypoint_detector,
     build_segmenter,
     compute_cache_key,
-    compute_file_digest,
 )
 from vills.runner.store.pool import open_pool
 
@@ -112,15 +112,16 @@ def _compute_work_key(
     """Hash everything that decides the masks of a source: cache key, manifest, supplied files."""
     parts = {
         "cache_key": compute_cache_key(config, folder=weights),
-        "manifest": compute_file_digest(curated / "manifest.parquet"),
+        "manifest": compute_sha256(curated / "manifest.parquet"),
     }
     supplied = {
         "detections": config.keypoint_detector == "predictions",
         "parsing": config.segmenter == "parsing",
     }
     for stem, used in supplied.items():
-        if used and root and (path := root / FOLDER / f"{stem}.parquet").is_file():
-            parts[stem] = compute_file_digest(path)
+        path = root / FOLDER / f"{stem}.parquet" if root is not None else None
+        if used and path is not None and path.is_file():
+            parts[stem] = compute_sha256(path)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

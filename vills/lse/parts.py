@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vills.areas import AREA_KEYPOINTS, KEYPOINTS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
+from vills.io import compute_sha256, find_weights
 from vills.lse.keypoints import KeypointDetector, PredictionDetector
 from vills.lse.segmenter import ParsingSegmenter, Segmenter
 
@@ -88,7 +89,7 @@ def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
         "segmenter": config.segmenter,
         "sam": [config.sam_type, config.sam_precision] if uses_sam else [],
         "weights": {
-            f"{part}_weights": compute_file_digest(_find_weights(config, part, folder=folder))
+            f"{part}_weights": compute_sha256(_find_weights(config, part, folder=folder))
             for part, is_used in used.items()
             if is_used
         },
@@ -100,12 +101,6 @@ def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
         "keypoints": KEYPOINTS,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def compute_file_digest(path: Path) -> str:
-    """Hash a file: SHA-256, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _find_weights(config: LseConfig, part: str, *, folder: Path | None) -> Path:
@@ -126,13 +121,13 @@ def _find_weights(config: LseConfig, part: str, *, folder: Path | None) -> Path:
             f"{field} = {name!r} needs the folder of weights. Allowed: VILLS_WEIGHTS naming a "
             "folder. What to do: export VILLS_WEIGHTS=/path/to/weights."
         )
-    path: Path = folder / name
-    if not path.is_file():
+    path = find_weights(name, folder)
+    if path is None:
         raise ConfigError(
             f"{field} = {name!r} is not a file in {folder}. Allowed: an existing weights file. "
             "What to do: put the file there, or correct the name."
         )
-    found = compute_file_digest(path) if sha256 else ""
+    found = compute_sha256(path) if sha256 else ""
     if found != sha256:
         raise ConfigError(
             f"{field} = {name!r} has SHA-256 {found}. Allowed: {sha256}. What to do: fetch the "

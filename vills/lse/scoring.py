@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from vills.areas import AREAS
+from vills.data.images import decode_rle
 from vills.data.mask_store import MaskStore
 from vills.data.records import Record, load_manifest
-from vills.data.rle import decode_rle
 from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask, get_raw_frame
 
 # Below this overlap the record shows nobody of the truth: a false positive of the detector.

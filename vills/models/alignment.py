@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vills.config.model import HeadConfig
-from vills.data.batch import PretrainBatch
-from vills.data.rng import sample_rng
+from vills.data.loading import PretrainBatch
+from vills.data.samplers import sample_rng
 from vills.distributed import all_gather
 from vills.models.heads import MIN_NORM, Trunk
 from vills.models.layers import GlobalBatchNorm1d, fold_rows

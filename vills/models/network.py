@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vills.config.model import MODALITY_SOURCES, HeadConfig, ModelConfig
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.models.alignment import AlignmentHeads, AlignmentPairs, IndexLogits
 from vills.models.backbone import Backbone
 from vills.models.encoder import COARSE, build_all_roles, build_roles

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.models.backbone import Backbone
 from vills.models.layers import DropPathNoise, fold_rows, mix_keys
 

@@ -15,10 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vills.config.model import ModelConfig
-from vills.data.files import atomic_path
 from vills.data.transforms import MEAN, STD
 from vills.errors import UserError
-from vills.io import compute_sha256, save_json
+from vills.io import atomic_path, compute_sha256, save_json
 from vills.models.backbone import Backbone
 from vills.models.encoder import build_timm_arguments
 from vills.models.reid import ReidModel

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vills.config.checks import ConfigError
+from vills.io import find_weights
 
 # For annotations only: a stage's code digest must not change with another stage's parameters.
 if TYPE_CHECKING:
@@ -180,9 +181,8 @@ def get_weights_path(name: str) -> Path:
     Raises:
         ConfigError: if the folder or the file is missing, or it is named from elsewhere.
     """
-    path = get_weights_root() / name
-    # a path elsewhere would put this machine into params.yaml
-    if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
+    path = find_weights(name, get_weights_root())
+    if path is None:
         raise ConfigError(
             f"weights {name!r} are not below VILLS_WEIGHTS. Allowed: a path below it. What to do: "
             "put the file there and name it from there, or fetch known ones: `vills weights list`."

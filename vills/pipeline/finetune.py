@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def run(context: StageContext) -> None:
     """Train one model per initialisation and split; accuracy is recorded and selects nothing."""
     from vills.data.reid import load_reid_data
-    from vills.data.training_people import TrainingPeople
+    from vills.data.samplers import TrainingPeople
     from vills.distributed import barrier, init_process_group, is_main
     from vills.evaluation.accuracy import check_accuracy, compute_accuracy
     from vills.io import save_json

@@ -1,7 +1,8 @@
 """Stage miniature: render the embedded world in the official layouts."""
 
 from vills.config.miniature import MiniatureConfig
-from vills.data.inventory import build_inventory, load_inventory, save_inventory
+from vills.data.files import save_table
+from vills.data.inventory import build_inventory, load_inventory
 from vills.pipeline import ARTIFACTS, Stage, StageContext, count_workers, get_metrics_path
 
 
@@ -24,7 +25,7 @@ def run(context: StageContext) -> None:
         path = world / "inventories" / f"{name}.parquet"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            save_inventory(path, build_inventory(world / name))
+            save_table(path, build_inventory(world / name))
         counts[name] = load_inventory(path).num_rows
     context.save_metrics({"files": counts})
 

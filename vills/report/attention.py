@@ -7,7 +7,7 @@ import torch
 from vills.config.finetune import list_variants
 from vills.config.report import ReportConfig
 from vills.data.images import decode_image
-from vills.data.normalise import normalise
+from vills.data.loading import normalise
 from vills.evaluation.attention import (
     compute_clip_attention,
     compute_image_attention,

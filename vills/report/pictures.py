@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.data.files import atomic_path
 from vills.data.images import decode_image, encode_jpeg
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
+from vills.io import atomic_path
 
 Picture = NDArray[np.uint8]
 GAP = 6

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.sweep import SweepConfig
-from vills.data.files import atomic_path
+from vills.io import atomic_path
 from vills.report.page import build_data_uri, load_template
 from vills.report.sweep_cells import Cells
 from vills.report.sweep_grid import Grids, build_grids

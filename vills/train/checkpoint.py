@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 
-from vills.data.files import atomic_path
 from vills.distributed import barrier, broadcast_object, is_main
-from vills.io import compute_sha256
+from vills.io import atomic_path, compute_sha256
 
 FOLDER = "checkpoints"
 """Name of the folder in a run's work folder."""

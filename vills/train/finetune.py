@@ -14,8 +14,8 @@ import torch
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
-from vills.data.pk_sampler import check_num_ids
 from vills.data.reid import ReidData
+from vills.data.samplers import check_num_ids
 from vills.distributed import barrier, get_device, init_process_group, is_main
 from vills.io import save_json
 from vills.models.backbone import Backbone

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
-from vills.data.batch import ReidBatch
 from vills.data.finetune_loading import FinetuneLoader
+from vills.data.loading import ReidBatch
 from vills.data.reid import ReidData
 from vills.distributed import (
     average_gradients,

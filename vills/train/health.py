@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.distributed import all_reduce_sum, get_rank, get_world_size
 from vills.models.published import LoadReport
 

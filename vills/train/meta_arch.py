@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.distributed import get_device, reduce_mean
 from vills.losses.alignment import AlignmentLoss, HardestPairLoss, VideoIndexLoss
 from vills.losses.distillation import FeatureLoss, MaskedTokenLoss

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.distributed import is_main
 from vills.runner.store.journal import Journal
 from vills.train import Progress

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from vills.config.pretrain import PretrainConfig
-from vills.data.batch import PretrainBatch
+from vills.data.loading import PretrainBatch
 from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
 from vills.data.pretraining import build_pretrain_loader
 from vills.data.probe_crops import build_probe_crops

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vills.config.pretrain import PretrainConfig
-from vills.data.normalise import normalise
+from vills.data.loading import normalise
 from vills.data.probe_crops import ProbeCrops
 from vills.distributed import is_main
 from vills.evaluation.probes import Question, compute_probes

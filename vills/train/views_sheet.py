@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vills.data.batch import PretrainBatch
-from vills.data.files import atomic_path
+from vills.data.loading import PretrainBatch
 from vills.data.transforms import MEAN, STD
+from vills.io import atomic_path
 
 TILE = 128
 """Height of every tile, px."""

@@ -4,17 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vills.config.checks import ConfigError, check_choice
-from vills.data.layouts import (
-    folder,
-    kinetics,
-    ltcc,
-    luperson,
-    market1501,
-    mars,
-    prcc,
-    prid2011,
-    sigset,
-)
 from vills.data.layouts.base import (
     Layout,
     LayoutError,
@@ -24,7 +13,13 @@ from vills.data.layouts.base import (
     RawTracklet,
     RawVideo,
 )
-from vills.data.layouts.official import compare_counts
+from vills.data.layouts.counts import compare_counts
+from vills.data.layouts.folder import read_folder
+from vills.data.layouts.labelled_images import read_ltcc, read_market1501, read_prcc
+from vills.data.layouts.mars import read_mars
+from vills.data.layouts.prid2011 import read_prid2011
+from vills.data.layouts.sigset import read_sigset
+from vills.data.layouts.unlabelled import read_kinetics, read_luperson
 
 __all__ = [
     "LAYOUTS",
@@ -40,15 +35,15 @@ __all__ = [
 ]
 
 LAYOUTS: dict[str, Callable[[Path], Layout]] = {
-    "luperson": luperson.read,
-    "kinetics": kinetics.read,
-    "market1501": market1501.read,
-    "prcc": prcc.read,
-    "ltcc": ltcc.read,
-    "mars": mars.read,
-    "prid2011": prid2011.read,
-    "sigset": sigset.read,
-    "folder": folder.read,
+    "luperson": read_luperson,
+    "kinetics": read_kinetics,
+    "market1501": read_market1501,
+    "prcc": read_prcc,
+    "ltcc": read_ltcc,
+    "mars": read_mars,
+    "prid2011": read_prid2011,
+    "sigset": read_sigset,
+    "folder": read_folder,
 }
 
 
@@ -75,7 +70,7 @@ def read_layout(name: str, root: Path, *, filter_list: str = "", keep: int = 0) 
         )
     try:
         if name == "luperson":
-            return luperson.read(root, filter_list=filter_list, keep=keep)
+            return read_luperson(root, filter_list=filter_list, keep=keep)
         return LAYOUTS[name](root)
     except OSError as error:
         raise LayoutError(

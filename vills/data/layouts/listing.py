@@ -1,12 +1,16 @@
-"""Files of a folder, apart from those that have nothing to do with the data set."""
+"""Files of a folder, where a data set starts in it, and what looks wrong there.
+
+Files that have nothing to do with the data set are listed apart, and noted.
+"""
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vills.data.files import walk_folders
-from vills.data.layouts.base import LayoutError
+from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, check_folder
 
 IMAGES = (".jpg", ".jpeg", ".png")
 MAX_NUMBER = 2**31 - 1
@@ -105,3 +109,126 @@ def note_stray(folder: str, stray: Sequence[str]) -> tuple[str, ...]:
         return ()
     word = "file" if len(stray) == 1 else "files"
     return (f"{folder}: {len(stray):,} other {word} passed over: {shorten(stray)}",)
+
+
+_UP, _DOWN = 2, 3
+
+
+def find_base(
+    root: Path, *, name: str, needed: tuple[str, ...], nested: tuple[str, ...]
+) -> tuple[Path, str]:
+    """The first of root and root/nested... with all `needed` entries, and what leads there..
+
+    The second is the prefix of paths below it: nothing, or nested with a slash at its end.
+
+    Raises:
+        LayoutError: saying whether the archive is half-unpacked, the folder is one level off (and
+            which path to give), or another data set lies there.
+    """
+    check_folder(root, name)
+    candidates = [root, *(root / path for path in nested)]
+    for candidate in candidates:
+        if _count_present(candidate, needed) == len(needed):
+            return candidate, "" if candidate == root else f"{candidate.relative_to(root)}/"
+    found = _list_names(root)
+    if elsewhere := _locate(root, needed):
+        raise LayoutError(
+            f"{name}: {root} is the wrong folder level: {', '.join(needed)} lie in {elsewhere}; "
+            f"found {found}. What to do: give {elsewhere}."
+        )
+    best = max(candidates, key=lambda candidate: _count_present(candidate, needed))
+    if _count_present(best, needed):
+        missing = [entry for entry in needed if not (best / entry).exists()]
+        raise LayoutError(
+            f"{name}: {best} has no {', '.join(missing)}; found {_list_names(best)}. What "
+            "to do: the archive is half-unpacked, or it is another data set: unpack the official "
+            "archive again."
+        )
+    raise LayoutError(
+        f"{name}: {root} has another layout. Looked for {', '.join(needed)} in it and in "
+        f"{', '.join(nested)}; found {found}. What to do: unpack the official archive there, or "
+        "use layout = folder for data of your own."
+    )
+
+
+def hint_nested(folder: Path) -> str:
+    """Say that a folder lies inside its namesake, as some unpackers leave it."""
+    if (folder / folder.name).is_dir():
+        return f"{folder / folder.name} lies one level too deep: move what it holds up by one"
+    return "the archive is half-unpacked: unpack the official archive again"
+
+
+def _count_present(folder: Path, needed: tuple[str, ...]) -> int:
+    return sum((folder / entry).exists() for entry in needed)
+
+
+def _list_names(folder: Path) -> str:
+    return shorten(sorted(path.name for path in folder.iterdir()))
+
+
+def _locate(root: Path, needed: tuple[str, ...]) -> Path | None:
+    """The folder a little above or below `root` that has everything."""
+    around = [*_walk_up(root), *_walk_down(root, _DOWN)]
+    return next((path for path in around if _count_present(path, needed) == len(needed)), None)
+
+
+def _walk_up(root: Path) -> Iterator[Path]:
+    for _ in range(_UP):
+        # a relative root ends at "."; above it, only the real path goes on
+        root = root.parent if root.name else root.resolve().parent
+        yield root
+
+
+def _walk_down(folder: Path, depth: int) -> Iterator[Path]:
+    for name in list_subfolders(folder):
+        yield folder / name
+        if depth > 1:
+            yield from _walk_down(folder / name, depth - 1)
+
+
+def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
+    """Notes on queries without a match in another camera, and on people trained and tested."""
+    people: dict[str, set[int]] = defaultdict(set)
+    cameras: dict[int, set[int]] = defaultdict(set)
+    queries: list[tuple[int, int]] = []
+    for row in rows:
+        if row.pid > 0:
+            people[row.split].add(row.pid)
+        if row.split == "query":
+            queries.append((row.pid, row.camid))
+        elif row.split == "gallery":
+            cameras[row.pid].add(row.camid)
+    notes = _note_queries(queries, cameras)
+    if both := sorted(people["train"] & (people["query"] | people["gallery"])):
+        notes.append(f"{_count(both)} both in train and in query or gallery: {shorten(both)}")
+    return tuple(notes)
+
+
+def _note_queries(queries: list[tuple[int, int]], cameras: dict[int, set[int]]) -> list[str]:
+    absent = [pid for pid, _ in queries if not cameras.get(pid)]
+    alone = [pid for pid, camid in queries if not _has_match(cameras.get(pid, set()), camid)]
+    nobody = [pid for pid, _ in queries if pid < 1]
+    notes = []
+    if absent:
+        who = sorted(set(absent))
+        notes.append(
+            f"{len(absent):,} of {len(queries):,} queries are of {_count(who)} not in the gallery: "
+            f"{shorten(who)}"
+        )
+    if alone and len(alone) != len(absent):
+        notes.append(
+            f"{len(alone):,} of {len(queries):,} queries have no match in another camera of the "
+            "gallery"
+        )
+    if nobody:
+        notes.append(f"{len(nobody):,} of {len(queries):,} queries are junk or distractors")
+    return notes
+
+
+def _has_match(cameras: set[int], camid: int) -> bool:
+    """Whether a person is in the gallery from another camera; an unknown one (-1) is another."""
+    return bool(cameras) if camid < 0 else bool(cameras - {camid})
+
+
+def _count(people: list[int]) -> str:
+    return "1 person who is" if len(people) == 1 else f"{len(people):,} people who are"

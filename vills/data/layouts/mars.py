@@ -1,9 +1,12 @@
 """MARS: `bbox_train`, `bbox_test` and the index files of MARS-evaluation in `info`.
 
-The index files say what a tracklet is; nothing else in the two folders is read. Queries are
-tracklets of `bbox_test`: that they stay in the gallery in the official protocol is the protocol's.
+The index files (liangzheng06/MARS-evaluation: tracks, queries, names) say what a tracklet is;
+nothing else in the two folders is read. Queries are tracklets of `bbox_test`: that they stay in the
+gallery in the official protocol is the protocol's.
 """
 
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from vills.data.layouts.base import Layout, LayoutError, RawTracklet, Stream
-from vills.data.layouts.listing import list_folder, list_subfolders, shorten
-from vills.data.layouts.mars_info import load_names, load_queries, load_rows
-from vills.data.layouts.people import note_people
-from vills.data.layouts.roots import find_base, get_prefix, hint_nested
+from vills.data.layouts.listing import (
+    MAX_NUMBER,
+    find_base,
+    hint_nested,
+    list_folder,
+    list_subfolders,
+    note_people,
+    shorten,
+)
 
 FOLDERS = {"train": "bbox_train", "test": "bbox_test"}
 _NEEDED = (
@@ -46,20 +54,19 @@ class _Part:
             yield _build_tracklet(row, names, folder, split)
 
 
-def read(root: Path) -> Layout:
+def read_mars(root: Path) -> Layout:
     """Tracklets: split query for those of query_IDX, gallery for the rest of bbox_test.
 
     Raises:
         LayoutError: if a folder, a person's folder or an index file is missing or damaged, or the
             files do not belong together.
     """
-    base = _find_base(root)
+    base, prefix = _find_base(root)
     info = base / "info"
     train_rows = load_rows(info / "tracks_train_info.mat", "track_train_info")
     test_rows = load_rows(info / "tracks_test_info.mat", "track_test_info")
     queries = load_queries(info / "query_IDX.mat", num_tracks=len(test_rows))
     splits = ["query" if number in queries else "gallery" for number in range(len(test_rows))]
-    prefix = get_prefix(base, root)
     parts = (
         _Part(base, prefix, "train", train_rows, ["train"] * len(train_rows)),
         _Part(base, prefix, "test", test_rows, splits),
@@ -73,18 +80,18 @@ def read(root: Path) -> Layout:
 
     everything = np.concatenate([train_rows, test_rows]).tolist()
     rows = zip([*parts[0].splits, *splits], everything, strict=True)
-    notes = note_people((split, pid, camera - 1) for split, (_, _, pid, camera) in rows)
-    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=notes)
+    people = (RawTracklet((), split, pid, camera - 1) for split, (_, _, pid, camera) in rows)
+    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=note_people(people))
 
 
 def count_files(root: Path) -> dict[str, tuple[int, int]]:
     """Images and other files that lie in bbox_train and bbox_test, whatever the index says."""
-    base = _find_base(root)
+    base, _ = _find_base(root)
     found = {part: list_folder(base / folder) for part, folder in FOLDERS.items()}
     return {part: (len(files.images), len(files.stray)) for part, files in found.items()}
 
 
-def _find_base(root: Path) -> Path:
+def _find_base(root: Path) -> tuple[Path, str]:
     nested = ("mars", "MARS")
     for folder in (root, *(root / path for path in nested)):
         missing = [name for name in _NEEDED if not (folder / name).exists()]
@@ -129,3 +136,109 @@ def _build_tracklet(row: list[int], names: list[str], folder: str, split: str) -
         )
     paths = tuple(f"{folder}/{person}/{name}" for name in chosen)
     return RawTracklet(paths=paths, split=split, pid=pid, camid=camera - 1)
+
+
+_REMEDY = "What to do: take all files of info from one release of MARS-evaluation."
+
+
+def load_rows(path: Path, key: str) -> np.ndarray:
+    """int64 [n, 4] rows (start, end, pid, camera); start and end count from 1, inclusive.
+
+    Raises:
+        LayoutError: if the file is no such table, a track has no frame, or two share one.
+    """
+    rows = _load(path, key)
+    if rows.ndim != 2 or rows.shape[1] != 4 or len(rows) == 0:
+        raise LayoutError(f"mars: {path} holds a table of {rows.shape}, expected rows of 4")
+    start, end, pid, camera = rows.T
+    bad = (start < 1) | (end < start) | (pid < -1) | (pid > MAX_NUMBER) | (camera < 1)
+    if bad.any():
+        number = int(bad.argmax())
+        raise LayoutError(
+            f"mars: track {number + 1} of {path} is (start, end, person, camera) = "
+            f"{tuple(rows[number].tolist())}: a track without frames, or no person. {_REMEDY}"
+        )
+    order = np.argsort(start, kind="stable")
+    shared = start[order][1:] <= end[order][:-1]
+    if shared.any():
+        at = int(shared.argmax())
+        pair = sorted((int(order[at]) + 1, int(order[at + 1]) + 1))
+        raise LayoutError(f"mars: tracks {pair[0]} and {pair[1]} of {path} share frames. {_REMEDY}")
+    return rows
+
+
+def load_queries(path: Path, *, num_tracks: int) -> set[int]:
+    """Query tracks as indices from 0 into the test tracks.
+
+    Raises:
+        LayoutError: if an index lies outside, or is there twice.
+    """
+    # stored as uint16 counted from 1: subtracting in place would wrap a 0 around
+    queries = _load(path, "query_IDX").ravel() - 1
+    if queries.size == 0 or queries.min() < 0 or queries.max() >= num_tracks:
+        raise LayoutError(
+            f"mars: {path} points outside the {num_tracks} test tracks, or nowhere. {_REMEDY}"
+        )
+    chosen = set(queries.tolist())
+    if len(chosen) != queries.size:
+        raise LayoutError(
+            f"mars: {path} names {queries.size - len(chosen)} queries twice. {_REMEDY}"
+        )
+    return chosen
+
+
+def load_names(path: Path, rows: np.ndarray) -> list[str]:
+    """File names that rows index (the official files end lines by CRLF).
+
+    Raises:
+        LayoutError: if it is no text, has a name twice, or a row points beyond it.
+    """
+    try:
+        names = path.read_bytes().decode("utf-8-sig").split()
+    except UnicodeDecodeError as error:
+        raise LayoutError(
+            f"mars: {path} is not plain text ({error.reason} at byte {error.start}). {_REMEDY}"
+        ) from error
+    if len(names) < rows[:, 1].max():
+        raise LayoutError(
+            f"mars: the tracks reach name {rows[:, 1].max()}, but {path} has {len(names)}. "
+            f"{_REMEDY}"
+        )
+    if len(set(names)) != len(names):
+        ordered = sorted(names)
+        twice = next(a for a, b in zip(ordered, ordered[1:], strict=False) if a == b)
+        raise LayoutError(f"mars: {path} has {twice} twice. {_REMEDY}")
+    return names
+
+
+def _load(path: Path, key: str) -> np.ndarray:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    # what scipy raises at a damaged file depends on the byte where it breaks off
+    damage = (
+        MatReadError,
+        NotImplementedError,
+        ValueError,
+        TypeError,
+        OSError,
+        IndexError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        struct.error,
+        zlib.error,
+    )
+    try:
+        content = loadmat(path, variable_names=[key])
+    except damage as error:
+        raise LayoutError(
+            f"mars: {path} is no MATLAB 5 file, or is cut off ({type(error).__name__}: {error}). "
+            f"{_REMEDY}"
+        ) from error
+    if key not in content:
+        raise LayoutError(f"mars: {path} has no variable {key}. {_REMEDY}")
+    values = np.asarray(content[key])
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or (values % 1).any():
+        raise LayoutError(f"mars: {key} of {path} holds no whole numbers. {_REMEDY}")
+    return values.astype(np.int64)

@@ -11,15 +11,16 @@ from typing import Any
 
 from vills.data.layouts.base import Layout, LayoutError, PersonSplit, RawTracklet
 from vills.data.layouts.listing import (
+    find_base,
     find_number,
+    hint_nested,
     list_images,
     list_subfolders,
+    note_people,
     note_stray,
     parse_person,
     shorten,
 )
-from vills.data.layouts.people import note_people
-from vills.data.layouts.roots import find_base, get_prefix, hint_nested
 
 CAMERAS = ("cam_a", "cam_b")
 SPLIT_FILE = "splits_prid2011.json"
@@ -27,31 +28,30 @@ OWN_SPLITS = Path(__file__).with_name("prid2011_splits.json")
 _PERSON = re.compile(r"person_(\d+)")
 
 
-def read(root: Path) -> Layout:
+def read_prid2011(root: Path) -> Layout:
     """Tracklets of split 0, and the splits: those beside the data, else the ten official ones.
 
     Raises:
         LayoutError: if a camera, a person of the splits or a person's images are missing, or the
             split file is damaged.
     """
-    base = _find_base(root)
+    base, prefix = _find_base(root)
     splits, origin = _find_splits(root, base)
     people = sorted({*splits[0].train, *splits[0].test})
-    prefix = get_prefix(base, root) + "multi_shot"
     tracklets: list[RawTracklet] = []
     notes: list[str] = [f"splits: {len(splits)} of {len(people)} people, {origin}"]
     for camid, camera in enumerate(CAMERAS):
         folder = base / "multi_shot" / camera
         folders = _list_people(folder, people)
         for pid in people:
-            path = f"{prefix}/{camera}/{folders.pop(pid)}"
+            path = f"{prefix}multi_shot/{camera}/{folders.pop(pid)}"
             frames, stray = _list_frames(root, path)
             notes += note_stray(path, stray)
             split = "train" if pid in splits[0].train else ("query", "gallery")[camid]
             tracklets.append(RawTracklet(frames, split, pid, camid))
         if folders:
             notes.append(f"{camera}: {len(folders)} people of no split are not read")
-    notes += note_people((row.split, row.pid, row.camid) for row in tracklets)
+    notes += note_people(tracklets)
     return Layout("prid2011", root, tracklets=tracklets, splits=splits, notes=tuple(notes))
 
 
@@ -86,7 +86,7 @@ def load_official_splits() -> tuple[PersonSplit, ...]:
     )
 
 
-def _find_base(root: Path) -> Path:
+def _find_base(root: Path) -> tuple[Path, str]:
     needed = tuple(f"multi_shot/{camera}" for camera in CAMERAS)
     nested = ("prid_2011", "prid2011", "prid2011/prid_2011", "PRID2011")
     for folder in (root, *(root / path for path in nested)):

@@ -11,7 +11,7 @@ stay as well. Cameras are unknown (-1); the outfit is N of setN in the path.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from vills.data.files import walk_files
 from vills.data.layouts.base import Layout, LayoutError, RawEntry, check_folder
 from vills.data.layouts.listing import shorten
 from vills.data.layouts.sigset_media import MediaTable
-from vills.data.layouts.sigset_xml import Signature, load_signatures
+from vills.data.layouts.sigset_members import Signature, load_signatures
 
 PROBE = "probe"
 _FILE = re.compile(r"(train|probe|gallery|blended_gallery)[^/]*\.xml", re.IGNORECASE)
@@ -35,7 +35,7 @@ class _File:
     group: str
 
 
-def read(root: Path) -> Layout:
+def read_sigset(root: Path) -> Layout:
     """Media, and entries of probe and galleries.
 
     Raises:
@@ -71,9 +71,9 @@ def read(root: Path) -> Layout:
         videos=videos,
         entries=ordered,
         notes=(
-            *_note_others(others),
+            *_note_names({"XML files of other names are not read": others}),
             *table.describe(),
-            *_note_skipped(skipped),
+            *_note_names({"signatures of several people passed over": sorted(skipped)}),
             *_note_entries(ordered, train_people=train_people),
         ),
     )
@@ -162,16 +162,11 @@ def _check_missing(table: MediaTable, *, root: Path) -> None:
         )
 
 
-def _note_others(paths: Sequence[str]) -> tuple[str, ...]:
-    if not paths:
-        return ()
-    return (f"{len(paths):,} XML files of other names are not read: {shorten(paths)}",)
-
-
-def _note_skipped(names: Sequence[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    return (f"{len(names):,} signatures of several people passed over: {shorten(sorted(names))}",)
+def _note_names(findings: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
+    """Say of what there is how many, and the first names."""
+    return tuple(
+        f"{len(names):,} {what}: {shorten(names)}" for what, names in findings.items() if names
+    )
 
 
 def _note_entries(entries: Iterable[RawEntry], *, train_people: set[int]) -> tuple[str, ...]:
@@ -182,10 +177,11 @@ def _note_entries(entries: Iterable[RawEntry], *, train_people: set[int]) -> tup
     empty = [f"{entry.group}/{entry.name}" for entry in entries if not entry.members]
     strangers = [entry.name for entry in probes if entry.pid not in known]
     learned = sorted(train_people & (asked | known))
-    findings = (
-        ("entries have no media left and stay empty (a probe of none is a miss)", empty),
-        ("probes show people whom no gallery has: they are queries without a match", strangers),
-        ("people of galleries are distractors, whom no probe shows", sorted(known - asked)),
-        ("people are trained and tested", learned),
+    return _note_names(
+        {
+            "entries have no media left and stay empty (a probe of none is a miss)": empty,
+            "probes show people whom no gallery has: they are queries without a match": strangers,
+            "people of galleries are distractors, whom no probe shows": sorted(known - asked),
+            "people are trained and tested": learned,
+        }
     )
-    return tuple(f"{len(names):,} {what}: {shorten(names)}" for what, names in findings if names)

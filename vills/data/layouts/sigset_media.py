@@ -9,15 +9,15 @@ from vills.data.files import walk_files
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, RawVideo
 from vills.data.layouts.listing import MAX_NUMBER, find_number, parse_person, shorten
-from vills.data.layouts.sigset_member import (
+from vills.data.layouts.sigset_members import (
     STILL,
+    Member,
     Segment,
     is_body,
     parse_kind,
     parse_path,
     parse_segment,
 )
-from vills.data.layouts.sigset_xml import Member
 
 OUTFITS = 100
 """clothes_id = OUTFITS * pid + N of setN in the path."""

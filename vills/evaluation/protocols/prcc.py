@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vills.data.records import DISTRACTOR_PID, find_people
-from vills.data.rng import sample_rng
+from vills.data.samplers import sample_rng
 from vills.evaluation.entries import Entries
 from vills.evaluation.metrics import QueryScores
 from vills.evaluation.protocols.base import Choices, FeatureChoice, ProtocolSettings, Scored

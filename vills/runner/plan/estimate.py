@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vills.data.layouts.official import OFFICIAL_COUNTS
+from vills.data.layouts.counts import OFFICIAL_COUNTS
 from vills.runner.clusters.resources import Resources
 from vills.runner.plan.nodes import Node, Plan
 

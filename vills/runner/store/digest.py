@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vills.io import DiskFullError, save_bytes
+from vills.io import DiskFullError, compute_sha256, save_bytes
 from vills.runner.store.errors import RunError
 
 CACHE_NAME = ".digests.json"
@@ -37,8 +37,7 @@ class DigestCache:
         known = self._fresh.get(key) or self._known.get(key)
         if known is not None:
             return known
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = compute_sha256(path)
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
             self._fresh[key] = digest
         return digest

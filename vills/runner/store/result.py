@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from vills.io import NO_SPACE, explain_full_disk, load_json, sync_folder
+from vills.io import NO_SPACE, explain_full_disk, load_json, sync
 from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
 from vills.runner.store.interrupt import InterruptedRunError
 
@@ -101,7 +101,7 @@ def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool
         _remove(aside)
     else:
         beside.replace(to)
-    sync_folder(to.parent)
+    sync(to.parent)
     return True
 
 
@@ -129,7 +129,7 @@ def protect(folder: Path) -> None:
                 os.fchmod(descriptor, 0o444)
             finally:
                 os.close(descriptor)
-        sync_folder(Path(root))
+        sync(Path(root))
 
 
 def _clone(source: Path, to: Path) -> bool:

@@ -1,4 +1,6 @@
-"""LUPerson: unlabelled person crops, as files or in an LMDB database.
+"""Data sets without labels: LUPerson and Kinetics-700.
+
+LUPerson: person crops, as files or in an LMDB database.
 
 The official extraction writes `<country>/<city>/*.jpg`; PASS, TransReID-SSL and SOLIDER read
 `images/*.jpg`. Nothing in the names is used, so every image below the root is taken. The official
@@ -7,9 +9,12 @@ a list of the keys; loaders of the field also write {"keys": list, "pids": ..., 
 
 A list of images to keep is what TransReID-SSL calls `--filter_path` (CFS_list.pkl, sorted by its
 score) and the number of them its `--keep_num`; its paths are relative to `images/`.
+
+Kinetics-700: a tree of video files, `{train,val,test}/*.mp4` or by class; any depth is read.
 """
 
-from collections.abc import Container, Iterable
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,14 +23,19 @@ from vills.data.layouts.base import (
     Layout,
     LayoutError,
     RawImage,
+    RawVideo,
     Stream,
     check_folder,
     require_any,
     walk,
 )
-from vills.data.layouts.image_list import load_image_list, to_names
-from vills.data.layouts.lmdb_store import LmdbStore, find_database
-from vills.data.safe_pickle import load_plain_pickle
+from vills.data.layouts.containers import (
+    LmdbStore,
+    find_database,
+    load_image_list,
+    load_plain_pickle,
+    to_names,
+)
 
 KEYS_FILE = "keys.pkl"
 _IMAGES = "images/"
@@ -49,7 +59,7 @@ class DatabaseLayout(Layout):
             return self.store.read(path.removesuffix(".jpg"))
 
 
-def read(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout:
+def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout:
     """Every image file below `root`, at any depth, or every key of the database there.
 
     Args:
@@ -177,3 +187,31 @@ def _pick(everything: Iterable[str], wanted: Container[str]) -> tuple[list[str],
             seen[name] = path
             break
     return kept, seen
+
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+def read_kinetics(root: Path) -> Layout:
+    """Every video file below `root`.
+
+    The video id is the path without its suffix: a YouTube id alone is not unique, since Kinetics
+    has several clips of some videos. Where two files differ in the suffix alone, they keep it.
+    """
+    check_folder(root, "kinetics")
+    counts = Counter(map(_cut_suffix, walk(root, VIDEO_SUFFIXES)))
+    shared = {name for name, count in counts.items() if count > 1}
+
+    def videos() -> Iterator[RawVideo]:
+        for path in walk(root, VIDEO_SUFFIXES):
+            name = _cut_suffix(path)
+            yield RawVideo(path=path, video_id=path if name in shared else name)
+
+    require_any(
+        videos(), root=root, name="kinetics", expected=f"video ({', '.join(VIDEO_SUFFIXES)})"
+    )
+    return Layout("kinetics", root, videos=Stream(videos))
+
+
+def _cut_suffix(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix(""))

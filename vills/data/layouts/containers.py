@@ -1,0 +1,202 @@
+"""What data sets keep paths and pixels in: pickles, lists of images, LMDB databases.
+
+Pickles are read without running anything that they name; lists say what of a data set is to be
+taken, best first; databases are read only, without a lock file.
+"""
+
+import errno
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vills.data.layouts.base import LayoutError
+from vills.errors import UserError
+
+_PLAIN = "list, tuple, dict, set, str, bytes, int, float, bool, None"
+# what a damaged stream of opcodes makes the unpickler raise, beside its own error
+_DAMAGE = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+
+
+class PlainPickleError(UserError, ValueError):
+    """A pickle that is damaged, or holds more than plain values."""
+
+
+class _RefusedError(Exception):
+    """What a pickle asked for and does not get."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Whatever is no plain value comes by a name that has to be found; none ever is."""
+
+    def find_class(self, module: str, name: str, /) -> NoReturn:
+        raise _RefusedError(f"{module}.{name}")
+
+    def persistent_load(self, pid: object, /) -> NoReturn:
+        raise _RefusedError("an object kept outside of it")
+
+
+def load_plain_pickle(path: Path) -> Any:
+    """What a pickle holds, if that is made of plain containers, text and numbers alone.
+
+    Unpickling runs any function that the file names. Here none is ever looked up, so that an
+    unknown file can do no more harm than fill the memory.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        PlainPickleError: if it holds anything else (saying what), or breaks off.
+    """
+    try:
+        return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
+    except _RefusedError as error:
+        raise PlainPickleError(
+            f"{path} asks for {error}, which is refused: loading it would run code of its choice. "
+            f"Allowed: {_PLAIN}. What to do: have its maker write plain lists and strings, or a "
+            "text file with one entry per line."
+        ) from error
+    except _DAMAGE as error:
+        raise PlainPickleError(
+            f"{path} is no complete pickle ({error or type(error).__name__}). What to do: fetch it "
+            "again."
+        ) from error
+
+
+SUFFIXES = (".txt", ".json", ".pkl")
+
+
+def load_image_list(path: Path) -> list[str]:
+    """Paths of a list file, in its order: .txt with one per line, .json or .pkl with a list.
+
+    Raises:
+        LayoutError: if there is none, it is of another kind, or holds something else.
+        PlainPickleError: if a .pkl holds more than plain values.
+    """
+    if not path.is_file():
+        raise LayoutError(f"no list of images at {path}. What to do: put it there.")
+    try:
+        names = to_names(_load(path))
+    except (LayoutError, PlainPickleError):
+        raise
+    except (ValueError, RecursionError) as error:
+        raise LayoutError(
+            f"{path} cannot be read as {path.suffix[1:]} in UTF-8 ({error}). What to do: write it "
+            "again."
+        ) from error
+    if not names:
+        raise LayoutError(
+            f"{path} is no list of image paths. What to do: give one path per line (.txt), or a "
+            "list of strings (.json, .pkl)."
+        )
+    return names
+
+
+def to_names(content: Any) -> list[str] | None:
+    """A list or tuple of strings, or of bytes in UTF-8, as strings; None if it is none."""
+    if not isinstance(content, list | tuple):
+        return None
+    if all(type(name) is str for name in content):
+        return list(content)
+    if all(type(name) in (str, bytes) for name in content):
+        return [name.decode() if isinstance(name, bytes) else name for name in content]
+    return None
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".pkl":
+        return load_plain_pickle(path)
+    # utf-8-sig: editors of Windows put a mark in front
+    if path.suffix == ".json":
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    if path.suffix == ".txt":
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    raise LayoutError(
+        f"{path} is a list of an unknown kind. Allowed: {', '.join(SUFFIXES)}. What to do: write "
+        "one path per line into a .txt."
+    )
+
+
+DATA_FILE = "data.mdb"
+_FILES = "*.lmdb"
+
+
+class LmdbStore:
+    """Values of a database by key; for one process, from any of its threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a database: a folder with data.mdb, or a single file.
+
+        Raises:
+            LayoutError: if it is none, or breaks off.
+        """
+        import lmdb
+
+        file = path / DATA_FILE if path.is_dir() else path
+        try:
+            self._database: Any = lmdb.open(
+                str(path),
+                readonly=True,
+                lock=False,
+                create=False,
+                subdir=path.is_dir(),
+                readahead=False,
+            )
+            info, status = self._database.info(), self._database.stat()
+        except (lmdb.Error, OSError) as error:
+            raise LayoutError(
+                f"{file} is no LMDB database ({error}). What to do: copy it again, complete."
+            ) from error
+        # The file is mapped into memory: to touch a page behind its end would kill the process.
+        needed = (info["last_pgno"] + 1) * status["psize"]
+        if file.stat().st_size < needed:
+            self._database.close()
+            raise LayoutError(
+                f"{file} breaks off: it has {file.stat().st_size:,} bytes of {needed:,}. What to "
+                "do: copy it again, complete."
+            )
+        self.num_entries = int(status["entries"])
+        """Keys of the database."""
+
+    def read(self, key: str) -> bytes:
+        """Value of a key.
+
+        Raises:
+            FileNotFoundError: if there is no such key.
+            OSError: if the database is damaged at that place, or cannot have such a key.
+        """
+        import lmdb
+
+        try:
+            with self._database.begin() as transaction:
+                value = transaction.get(key.encode())
+        except lmdb.Error as error:
+            raise OSError(errno.EIO, str(error), key) from error
+        if value is None:
+            raise FileNotFoundError(errno.ENOENT, "not in the database", key)
+        return bytes(value)
+
+
+def find_database(root: Path) -> Path | None:
+    """The database that `root` is or holds, a folder with data.mdb or a file *.lmdb, if any.
+
+    Raises:
+        LayoutError: if there are several.
+    """
+    found = [*root.glob(DATA_FILE), *root.glob(f"*/{DATA_FILE}")]
+    databases = sorted({path.parent for path in found} | {*filter(Path.is_file, root.glob(_FILES))})
+    if len(databases) > 1:
+        raise LayoutError(
+            f"{root} holds {len(databases)} databases, {databases[0].name} and "
+            f"{databases[1].name} among them. What to do: make a source of each, by its path."
+        )
+    return databases[0] if databases else None

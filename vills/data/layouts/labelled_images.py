@@ -1,0 +1,262 @@
+"""Labelled images: Market-1501, LTCC and PRCC.
+
+Market-1501: three folders of images named like 0001_c1s1_001051_00.jpg. Loaders of the field
+expect them at three depths (torchreid, fast-reid, TransReID); all three are accepted. The 500k
+distractors, a folder `images` beside the three, are gallery where they are there.
+
+LTCC: `train`, `query` and `test` (the gallery), names like 144_1_c11_011239.png. A name says
+person, outfit of that person, and camera, of which there are twelve. Outfits get one numbering over
+all splits, since who wears what is compared between query and gallery (CAL: Simple-CCReID,
+data/datasets/ltcc.py). `info` is not read: the lists there serve another protocol, which leaves out
+people of the gallery.
+
+PRCC: `rgb/{train,val}/<person>/{A,B,C}_*.jpg` and `rgb/test/{A,B,C}/<person>/*.jpg`. Cameras A and
+B saw a person in one outfit, C in another, so the letter says both. The gallery is A, the queries
+are B (same clothes) and C (other clothes). `val` holds people of `train` and is not read, as in CAL
+(guxinqian/Simple-CCReID, data/datasets/prcc.py), nor is the sketch tree.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vills.data.layouts.base import Layout, LayoutError, RawImage
+from vills.data.layouts.listing import (
+    MAX_NUMBER,
+    find_base,
+    hint_nested,
+    is_image,
+    list_folder,
+    list_images,
+    list_subfolders,
+    note_people,
+    note_stray,
+    parse_person,
+    shorten,
+)
+
+MARKET1501_NAME = re.compile(r"(-?\d+)_c(\d+)(s\d+)?")
+MARKET1501_FOLDERS = {
+    "train": "bounding_box_train",
+    "query": "query",
+    "gallery": "bounding_box_test",
+}
+DISTRACTORS = "images"
+_RELEASE = "Market-1501-v15.09.15"
+
+
+def read_market1501(root: Path) -> Layout:
+    """Images of the three splits; pid -1 is junk, pid 0 a distractor, cameras count from 0.
+
+    Raises:
+        LayoutError: if a split is missing or empty, a name does not fit, or an image is there
+            twice.
+    """
+    base, prefix, images, notes = _read_splits(
+        root,
+        nested=(_RELEASE, "market1501", f"market1501/{_RELEASE}"),
+        folders=MARKET1501_FOLDERS,
+        name="market1501",
+        parse=_parse_market1501,
+    )
+    notes += note_people(images)
+    notes += _note_names(images)
+    if (base / DISTRACTORS).is_dir():
+        extra = list_folder(base / DISTRACTORS)
+        images += [
+            RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", pid=0) for path in extra.images
+        ]
+        notes.append(
+            f"{DISTRACTORS}: {len(extra.images):,} images read as distractors of the gallery"
+        )
+        notes += note_stray(DISTRACTORS, extra.stray)
+    return Layout("market1501", root, images=images, notes=tuple(notes))
+
+
+def _read_splits(
+    root: Path,
+    *,
+    nested: tuple[str, ...],
+    folders: Mapping[str, str],
+    name: str,
+    parse: Callable[[str, str], RawImage],
+) -> tuple[Path, str, list[RawImage], list[str]]:
+    """Read a folder of images per split: where they start, its prefix, images and notes."""
+    base, prefix = find_base(root, nested=nested, needed=tuple(folders.values()), name=name)
+    images: list[RawImage] = []
+    notes: list[str] = []
+    for split, folder in folders.items():
+        found = list_images(base / folder, name=name)
+        images += [parse(f"{prefix}{folder}/{path}", split) for path in found.images]
+        notes += note_stray(folder, found.stray)
+    return base, prefix, images, notes
+
+
+def _parse_market1501(path: str, split: str) -> RawImage:
+    found = MARKET1501_NAME.match(path.rsplit("/", maxsplit=1)[-1])
+    pid, camera = (int(found[1]), int(found[2])) if found else (-2, 0)
+    if not -1 <= pid <= MAX_NUMBER or camera < 1:
+        raise LayoutError(
+            f"market1501: {path} is not named like 0001_c1s1_000151_01.jpg. What to do: remove it "
+            "or rename it."
+        )
+    return RawImage(path=path, split=split, pid=pid, camid=camera - 1)
+
+
+def _note_names(images: list[RawImage]) -> Iterator[str]:
+    """Other data sets have the same three folders, and names that almost fit."""
+    names = (image.path.rsplit("/", maxsplit=1)[-1] for image in images)
+    odd = sum(
+        (found := MARKET1501_NAME.match(name)) is not None and found[3] is None for name in names
+    )
+    if odd:
+        yield (
+            f"{odd:,} of {len(images):,} names have no sequence number (the s1 of 0001_c1s1): "
+            "another data set with Market-1501's folders?"
+        )
+
+
+LTCC_NAME = re.compile(r"(\d+)_(\d+)_c(\d+)_")
+LTCC_FOLDERS = {"train": "train", "query": "query", "gallery": "test"}
+
+
+def read_ltcc(root: Path) -> Layout:
+    """Images of the three splits; cameras count from 0, an outfit's number is its own alone.
+
+    Raises:
+        LayoutError: if a split is missing or empty, a name does not fit, or an image is there
+            twice.
+    """
+    _, _, images, notes = _read_splits(
+        root,
+        nested=("LTCC_ReID", "ltcc", "ltcc/LTCC_ReID", "LTCC"),
+        folders=LTCC_FOLDERS,
+        name="ltcc",
+        parse=_parse_ltcc,
+    )
+    outfits = sorted({(image.pid, image.clothes_id) for image in images})
+    numbers = {outfit: number for number, outfit in enumerate(outfits)}
+    images = [replace(row, clothes_id=numbers[row.pid, row.clothes_id]) for row in images]
+    notes += note_people(images)
+    return Layout("ltcc", root, images=images, notes=tuple(notes))
+
+
+def _parse_ltcc(path: str, split: str) -> RawImage:
+    """An image whose outfit is numbered within its person."""
+    found = LTCC_NAME.match(path.rsplit("/", maxsplit=1)[-1])
+    if found is None or int(found[3]) < 1:
+        raise LayoutError(
+            f"ltcc: {path} is not named like 144_1_c11_011239.png (person, outfit, camera). What "
+            "to do: remove it or rename it."
+        )
+    pid = parse_person(found[1], path=path, name="ltcc")
+    return RawImage(path, split, pid, camid=int(found[3]) - 1, clothes_id=int(found[2]))
+
+
+CAMERAS = "ABC"
+_TRAIN_NAME = re.compile(r"([ABC])_.+")
+_SPLITS = {"A": "gallery", "B": "query", "C": "query"}
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Images of people in one folder of the release."""
+
+    path: Path
+    prefix: str
+    split: str
+    letter: str = ""
+    """Camera of all of it; empty where the names say it."""
+
+
+def read_prcc(root: Path) -> Layout:
+    """Images of train, query (B, C) and gallery (A); the two outfits of a person differ.
+
+    Raises:
+        LayoutError: if a folder is missing, a person has no image, or a name does not fit.
+    """
+    base, prefix = _find_prcc(root)
+    folders = [_Folder(base / "train", f"{prefix}train/", "train")]
+    for letter in CAMERAS:
+        path = base / "test" / letter
+        if not path.is_dir():
+            raise LayoutError(
+                f"prcc: no folder {path}, the test images of camera {letter}. What to do: "
+                f"{hint_nested(base / 'test')}."
+            )
+        folders.append(_Folder(path, f"{prefix}test/{letter}/", _SPLITS[letter], letter))
+    images: list[RawImage] = []
+    notes: list[str] = []
+    for folder in folders:
+        found, stray = _read_people(folder)
+        images += found
+        notes += note_stray(folder.prefix.rstrip("/"), stray)
+    notes += note_people(images)
+    if num_val := count_val(root):
+        notes.append(f"val: {num_val:,} images not read; its people are in train")
+    return Layout("prcc", root, images=_number_clothes(images), notes=tuple(notes))
+
+
+def count_val(root: Path) -> int:
+    """Images of `val`, which are not read."""
+    folder = _find_prcc(root)[0] / "val"
+    return len(list_folder(folder).images) if folder.is_dir() else 0
+
+
+def _find_prcc(root: Path) -> tuple[Path, str]:
+    nested = ("rgb", "prcc/rgb", "PRCC/rgb", "prcc")
+    return find_base(root, nested=nested, needed=("train", "test"), name="prcc")
+
+
+def _read_people(folder: _Folder) -> tuple[list[RawImage], list[str]]:
+    people = list_subfolders(folder.path)
+    if not people or folder.path.name in people:
+        raise LayoutError(
+            f"prcc: {folder.path} holds no folders of people. What to do: "
+            f"{hint_nested(folder.path)}."
+        )
+    stray = sorted(entry.name for entry in folder.path.iterdir() if not entry.is_dir())
+    if lost := [name for name in stray if is_image(name)]:
+        raise LayoutError(
+            f"prcc: {len(lost):,} images lie in {folder.path}, outside the folders of people: "
+            f"{shorten(lost)}. What to do: move them to their people, or take them away."
+        )
+    images: list[RawImage] = []
+    pids: dict[int, str] = {}
+    for person in people:
+        pid = parse_person(person, path=f"{folder.prefix}{person}", name="prcc")
+        if pids.setdefault(pid, person) != person:
+            raise LayoutError(
+                f"prcc: {folder.path} has {pids[pid]} and {person}, the same person twice. What to "
+                "do: keep one."
+            )
+        found = list_images(folder.path / person, name="prcc")
+        stray += [f"{person}/{path}" for path in found.stray]
+        images += [
+            _parse_prcc(f"{folder.prefix}{person}/{path}", pid, folder) for path in found.images
+        ]
+    return images, sorted(stray)
+
+
+def _parse_prcc(path: str, pid: int, folder: _Folder) -> RawImage:
+    letter = folder.letter
+    if not letter:
+        found = _TRAIN_NAME.match(path.rsplit("/", maxsplit=1)[-1])
+        if found is None:
+            raise LayoutError(
+                f"prcc: {path} is not named like A_cropped_rgb001.jpg (camera A, B or C). What to "
+                "do: remove it or rename it."
+            )
+        letter = found[1]
+    return RawImage(path=path, split=folder.split, pid=pid, camid=CAMERAS.index(letter))
+
+
+def _number_clothes(images: list[RawImage]) -> list[RawImage]:
+    """Give each person two outfits, an even number for A and B and the odd one after it for C."""
+    labels = {pid: label for label, pid in enumerate(sorted({image.pid for image in images}))}
+    other = CAMERAS.index("C")
+    return [
+        replace(image, clothes_id=2 * labels[image.pid] + (image.camid == other))
+        for image in images
+    ]

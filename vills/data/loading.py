@@ -1,0 +1,192 @@
+"""What a loader hands to a step, and the processes that make it.
+
+Legend: B images and V videos of this rank, T frames of a clip, Tl frames of it with LSE views,
+N patches of an image view, Nf of a frame, A areas, K LSE views per area, H x W pixels of a view,
+h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and STD.
+"""
+
+import os
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from multiprocessing import active_children, get_context
+from multiprocessing.synchronize import Semaphore
+from typing import Any, Self, TypeVar, overload
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vills.config.checks import ConfigError
+from vills.data.transforms import MEAN, STD
+from vills.runner.store.interrupt import shielded
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainBatch:
+    """Rows of one step that belong to this rank; a modality that is switched off is None.
+
+    Global views go to both networks, LSE views to the student only. An area whose mask is missing
+    has weight 0 and an all-zero view. Areas stand in the order of `pretrain.areas`.
+    """
+
+    step: int
+    """Step whose rows these are."""
+    images: Tensor | None = None
+    """[2, B, 3, H, W] global views."""
+    image_masks: Tensor | None = None
+    """bool [2, B, N], True = the student does not see the patch."""
+    image_lse: Tensor | None = None
+    """[A, K, B, 3, h, w]; None without areas."""
+    image_lse_weight: Tensor | None = None
+    """float [A, K, B], 1 or 0 (missing)."""
+    image_keys: Tensor | None = None
+    """long [B], identifies (seed, epoch, image): noise keyed by it ignores the world size."""
+    frames: Tensor | None = None
+    """[2, V, T, 3, Hf, Wf] clips, padded to whole patches; [2, V, T + 1, ...] if the frame that
+    becomes z^vi is none of them: it is the last."""
+    frame_index: Tensor | None = None
+    """long [V], position of the frame that becomes z^vi; T if it is not in the clip."""
+    frame_masks: Tensor | None = None
+    """bool [2, V, Nf], of that frame."""
+    clip_lse: Tensor | None = None
+    """[A, V, Tl, 3, h, w]; None without areas."""
+    clip_lse_weight: Tensor | None = None
+    """float [A, V, Tl], 1 or 0 (missing)."""
+    clip_lse_index: Tensor | None = None
+    """long [A, V, Tl], position in the clip of each LSE frame."""
+    video_ids: Tensor | None = None
+    """long [V], index of the video; distinct over the global batch."""
+    video_keys: Tensor | None = None
+    """long [V], as image_keys."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The batch on `device`."""
+        tensors: dict[str, Any] = {
+            field.name: value.to(device, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class ReidBatch:
+    """Labelled samples: this rank's rows of a PK batch of fine-tuning."""
+
+    inputs: tuple[Tensor, ...]
+    """[B, 3, H, W] images, or [B, T, 3, H, W] clips, or both (mixed). Rows of what follows are
+    those of the first, then those of the second."""
+    pids: Tensor
+    """long [rows], relabelled 0..num_ids - 1."""
+    camids: Tensor
+    """long [rows]."""
+    indices: Tensor
+    """long [rows], rows of the manifest."""
+    keys: Tensor
+    """long [rows], identifies (seed, epoch, position in the epoch): for keyed noise."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The batch on `device`."""
+        return replace(
+            self,
+            inputs=tuple(part.to(device) for part in self.inputs),
+            pids=self.pids.to(device),
+            camids=self.camids.to(device),
+            indices=self.indices.to(device),
+            keys=self.keys.to(device),
+        )
+
+
+@overload
+def normalise(pixels: Tensor, *, weight: Tensor | None = None) -> Tensor: ...
+
+
+@overload
+def normalise(pixels: None, *, weight: Tensor | None = None) -> None: ...
+
+
+def normalise(pixels: Tensor | None, *, weight: Tensor | None = None) -> Tensor | None:
+    """uint8 [..., 3, H, W] -> float (x / 255 - MEAN) / STD; exactly 0 where weight [...] is 0."""
+    if pixels is None:
+        return None
+    values = pixels.float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
+    if weight is not None:
+        values[weight == 0] = 0.0
+    return values
+
+
+Batch = TypeVar("Batch")
+VARIABLE = "VILLS_WORKER_START"
+METHODS = ("fork", "spawn")
+
+
+def get_start_method() -> str:
+    """VILLS_WORKER_START: fork (the default) or spawn; no result depends on it.
+
+    Forked workers start in milliseconds and share manifests and masks with their parent. Spawned
+    ones import torch again and hold copies; they are for where forking is unsafe, as beside
+    libraries whose threads or devices do not survive it.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    method = os.environ.get(VARIABLE) or METHODS[0]
+    if method not in METHODS:
+        raise ConfigError(
+            f"{VARIABLE} = {method!r} is not allowed. Allowed: {', '.join(METHODS)}. "
+            f"What to do: export {VARIABLE}={METHODS[1]}, or unset it."
+        )
+    return method
+
+
+def iterate_shielded(
+    batches: Dataset[Batch], *, numbers: range, workers: int
+) -> Generator[Batch, None, None]:
+    """Items `numbers` of `batches`, in order, made by `workers` processes (0: by this one).
+
+    Close it to end early: when it is closed, its processes are gone.
+
+    Raises:
+        ConfigError: if VILLS_WORKER_START is not allowed.
+    """
+    method = get_start_method()
+    if not workers:
+        yield from DataLoader(batches, batch_size=None, sampler=numbers)
+        return
+    others = active_children()
+    with shielded(method):
+        end = get_context(method).Semaphore(0)
+        loader: DataLoader[Batch] = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            multiprocessing_context=method,
+            worker_init_fn=partial(_await_end, end),
+        )
+        iterator: Any = iter(loader)
+    started = [child for child in active_children() if child not in others]
+    try:
+        yield from iterator
+    finally:
+        # Torch waits 5 s for each worker that is in the middle of a batch, one after the other, and
+        # its last resort, SIGTERM, is blocked in there. So they are told to drop what they do.
+        for _ in started:
+            end.release()
+        # Not left to the garbage collector: an error's traceback keeps the iterator alive.
+        iterator._shutdown_workers()
+        for child in started:
+            child.kill()  # one that is still starting listens to nobody
+            child.join()
+
+
+def _await_end(end: Semaphore, _worker: int) -> None:
+    """In a worker: exit as soon as the loader is closed; nothing that it holds outlives it."""
+
+    def wait() -> None:
+        end.acquire()
+        os._exit(0)  # torch takes any other status for a failure
+
+    threading.Thread(target=wait, daemon=True).start()
