@@ -90,7 +90,11 @@ def _examine_machine(facts: ClusterFacts) -> list[Finding]:
         on_cluster=facts.on_cluster,
     )
     loaders = max((resources.loaders for resources in facts.stages.values()), default=0)
-    findings += run_check("machine", "/dev/shm", machine.check_shared_memory, loaders=loaders)
+    findings += run_check(
+        "machine",
+        "/dev/shm",
+        lambda: machine.check_shared_memory(machine.get_shared_memory_gb(), loaders=loaders),
+    )
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     findings += run_check("machine", "open files", machine.check_open_files, soft)
     if facts.params is not None:

@@ -58,8 +58,7 @@ def check_devices(torch: Answer, *, driver: str, on_cluster: bool) -> Iterator[F
 
 def parse_torch(answer: Answer) -> dict[str, Any]:
     """What TORCH_COMMAND has printed last; other lines are the site's."""
-    found: dict[str, Any] = json.loads(answer.text.strip().splitlines()[-1])
-    return found
+    return dict(json.loads(answer.text.strip().splitlines()[-1]))
 
 
 def describe_devices(torch: Mapping[str, Any], *, driver: str, wanted: int, here: str) -> Finding:
@@ -86,11 +85,8 @@ def describe_devices(torch: Mapping[str, Any], *, driver: str, wanted: int, here
     return Finding(name, "note", f"none ({versions})", remedy)
 
 
-def check_shared_memory(
-    size_gb: float | None = None, *, loaders: int, here: str = ""
-) -> Iterator[Finding]:
-    """Loader processes hand batches over through /dev/shm; without a size it is this machine's."""
-    size_gb = get_shared_memory_gb() if size_gb is None else size_gb
+def check_shared_memory(size_gb: float, *, loaders: int, here: str = "") -> Iterator[Finding]:
+    """Loader processes hand batches over through /dev/shm."""
     level = rate_number(size_gb, fault=TINY_SHARED_GB, note=MIN_SHARED_GB) if loaders else "ok"
     found = f"{size_gb:.2f} GB for {loaders} loaders a process"
     remedy = (

@@ -13,13 +13,14 @@ import numpy as np
 
 from vills.runner.clusters.resources import Resources
 from vills.runner.clusters.scheduler import Answer
-from vills.runner.doctor import Finding
+from vills.runner.doctor import Finding, Level
 from vills.runner.doctor.facts import ClusterFacts, Partition, parse_minutes, parse_tres
 
 CRED_SECONDS = 120
 """SLURM's own life of a credential: a requeued job waits as long."""
 EARLY_SECONDS = 60
 """SLURM may send a signal so much earlier than it was asked to (sbatch(1))."""
+_JOB_LIMITS = ("MaxJobsPU", "MaxSubmitPU", "MaxJobs", "MaxSubmit")
 _MENDS = {
     "sbatch": "jobs cannot be submitted from here: go to a login node, or use `--cluster local`",
     "squeue": "jobs cannot be followed from here: put SLURM's programs on the PATH",
@@ -34,11 +35,9 @@ def check_tools(answers: Mapping[str, Answer]) -> Iterator[Finding]:
     """sbatch, squeue, sinfo, scontrol: there, and answering."""
     for name, remedy in _MENDS.items():
         answer = answers[name]
-        if answer.ok:
-            yield Finding(name, "ok", answer.text.strip() if name == "sbatch" else "answers")
-        else:
-            is_lost = answer.missing or name != "scontrol"
-            yield Finding(name, "fault" if is_lost else "unknown", answer.reason, remedy)
+        said = answer.text.strip() if name == "sbatch" else "answers"
+        wrong: Level = "fault" if answer.missing or name != "scontrol" else "unknown"
+        yield Finding(name, "ok" if answer.ok else wrong, answer.reason or said, remedy)
 
 
 def check_accounting(config: Mapping[str, str], sacct: Answer) -> Iterator[Finding]:
@@ -192,13 +191,9 @@ def _check_time(stage: str, resources: Resources, chosen: Sequence[Partition]) -
 
 
 def _check_nodes(stage: str, resources: Resources, chosen: Sequence[Partition]) -> Finding:
-    cpus = resources.num_tasks * resources.cpus_per_task
+    cpus, gpus = resources.num_tasks * resources.cpus_per_task, resources.gpus_per_node
+    needs = {"CPUs": cpus, "GPUs": gpus, "MB of memory": 1024 * resources.mem_gb}
     feature = resources.constraint
-    needs = {
-        "CPUs": cpus,
-        "GPUs": resources.gpus_per_node,
-        "MB of memory": 1024 * resources.mem_gb,
-    }
     # `a40&nvme`, `a40|a100`, `[a*2]` are sbatch's own language; one plain name can be compared.
     if feature.replace("_", "").replace("-", "").isalnum():
         needs[f"nodes with {feature}"] = 1
@@ -223,7 +218,7 @@ def _check_nodes(stage: str, resources: Resources, chosen: Sequence[Partition]) 
         return Finding(f"{stage}: nodes", "fault", text, remedy)
     up, name = next((fit for fit in fitting if fit[0] >= resources.nodes), fitting[-1])
     if up >= resources.nodes:
-        asked = f"{resources.nodes} x {cpus} CPUs, {resources.gpus_per_node} GPUs"
+        asked = f"{resources.nodes} x {cpus} CPUs, {gpus} GPUs"
         return Finding(f"{stage}: nodes", "ok", f"{asked} a job ({up} such nodes up)")
     found = f"only {up} fitting nodes of {name} are up; {resources.nodes} wanted"
     remedy = "jobs wait until others are back: `sinfo -R` says why they are not"
@@ -296,9 +291,8 @@ def check_account_limits(facts: ClusterFacts, stage: str, num_jobs: int) -> Iter
             remedy = f"mend slurm/{stage}.yaml, or name another qos or account there"
             found = f"{label}: {'; '.join(parts)}: such a job is refused or pending for ever"
             yield Finding(f"{stage}: limits", "fault", found, remedy)
-        keys = ("MaxJobsPU", "MaxSubmitPU", "MaxJobs", "MaxSubmit")
-        values = {key: row.get(key, "") for key in keys}
-        few = [f"{k} {v}" for k, v in values.items() if v.isdigit() and int(v) < num_jobs]
+        most_jobs = {key: row.get(key, "") for key in _JOB_LIMITS}
+        few = [f"{k} {v}" for k, v in most_jobs.items() if v.isdigit() and int(v) < num_jobs]
         if few:
             remedy = f"launch with --max-parallel, and again when jobs have ended; or mend {label}"
             found = f"{label}: {', '.join(few)}; a sweep has up to {num_jobs} jobs a stage"
