@@ -130,9 +130,8 @@ def check_nodes(facts: ClusterFacts) -> Iterator[Finding]:
 
 
 def _run_probe(runs: Path, resources: Resources, *, num_nodes: int) -> Iterator[Finding]:
-    runs = runs.resolve()
+    runs, secret = runs.resolve(), os.urandom(16).hex()
     runs.mkdir(parents=True, exist_ok=True)
-    secret = os.urandom(16).hex()
     trial = tempfile.TemporaryDirectory(prefix=".doctor-", dir=runs, ignore_cleanup_errors=True)
     with trial as name:
         folder = Path(name)
