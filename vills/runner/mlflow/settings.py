@@ -87,7 +87,7 @@ def find_network_file_system(path: Path) -> str | None:
     if not MOUNTS.exists():
         return None
     # a link in /home often leads to the file server
-    _, kind = find_mount(path.resolve(), MOUNTS.read_text(errors="replace"))
+    _, kind = find_mount(path.resolve(), MOUNTS.read_text())
     return kind if kind in NETWORK_FILE_SYSTEMS else None
 
 
