@@ -119,8 +119,8 @@ def _add_doctor(parser: ArgumentParser) -> None:
 
 
 def _doctor(arguments: Arguments) -> int:
+    from vills.runner.doctor import format_findings
     from vills.runner.doctor.examine import examine
-    from vills.runner.doctor.text import format_findings
 
     findings = examine(Path.cwd(), probe=arguments.probe)
     if arguments.json:

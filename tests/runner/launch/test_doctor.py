@@ -11,19 +11,25 @@ import pytest
 from vills.cli import main
 from vills.config.load import load_profile
 from vills.runner.clusters.resources import Resources
-from vills.runner.doctor import files, limits, machine, probe, project, scheduler
-from vills.runner.doctor.answers import (
-    Answer,
-    ask_tool,
-    parse_config,
-    parse_minutes,
-    parse_table,
-    parse_tres,
+from vills.runner.clusters.scheduler import Answer, parse_config, run_command
+from vills.runner.doctor import (
+    Finding,
+    Level,
+    format_findings,
+    machine,
+    project,
+    run_check,
+    scheduler,
 )
 from vills.runner.doctor.examine import drop_answered, examine
-from vills.runner.doctor.finding import Finding, Level, run_check
-from vills.runner.doctor.nodes import count_nodes, parse_partitions
-from vills.runner.doctor.text import format_findings
+from vills.runner.doctor.facts import (
+    ClusterFacts,
+    count_nodes,
+    parse_minutes,
+    parse_partitions,
+    parse_tres,
+)
+from vills.runner.mlflow.settings import find_mount
 
 # Recorded from the two-node SLURM 22.05 of slurm_bed.py, the second with everything switched off.
 HEALTHY = """\
@@ -57,10 +63,10 @@ prio|prio|1:00:00|n1|2|10000|gpu:2|idle|(null)
 test|test*|1:00:00|n2|2|10000|gpu:2|idle|(null)
 prio|prio|1:00:00|n2|2|10000|gpu:2|idle|(null)
 """
-PARTITIONS = [
-    {"PartitionName": "test", "Default": "YES", "GraceTime": "10", "PreemptMode": "REQUEUE"},
-    {"PartitionName": "prio", "Default": "NO", "GraceTime": "0", "PreemptMode": "OFF"},
-]
+PARTITIONS = """\
+PartitionName=test Default=YES GraceTime=10 PreemptMode=REQUEUE
+PartitionName=prio Default=NO GraceTime=0 PreemptMode=OFF
+"""
 TORCH = '{"torch": "2.15.0", "cuda": "13.2", "nccl": "2.28.9", "devices": %d}'
 
 
@@ -68,6 +74,19 @@ def levels(findings: Iterable[Finding]) -> dict[str, Level]:
     found = list(findings)
     assert all(finding.remedy for finding in found if finding.level != "ok"), found
     return {finding.name: finding.level for finding in found}
+
+
+def make_facts(
+    stage: str, resources: Resources, sinfo: str = SINFO, **answers: str
+) -> ClusterFacts:
+    return ClusterFacts(
+        folder=Path(),
+        runs=Path("runs"),
+        mounts="",
+        stages={stage: resources},
+        partitions=parse_partitions(sinfo),
+        answers={name: Answer(text=text) for name, text in answers.items()},
+    )
 
 
 def test_a_healthy_configuration_has_no_faults() -> None:
@@ -137,13 +156,13 @@ def test_tools_that_are_missing_or_fail() -> None:
 
 
 def test_a_tool_is_missing_fails_or_hangs(tmp_path: Path) -> None:
-    assert ask_tool(["vills-no-such-tool"]).missing
-    assert ask_tool(["bash", "-c", "echo one >&2; echo two >&2; exit 3"]).reason == "two"
-    assert ask_tool(["false"]).reason == "exit status 1"
-    assert ask_tool(["sleep", "5"], seconds=0.1).reason == "no answer in 0.1 s"
+    assert run_command(["vills-no-such-tool"]).missing
+    assert run_command(["bash", "-c", "echo one >&2; echo two >&2; exit 3"]).reason == "two"
+    assert run_command(["false"]).reason == "exit status 1"
+    assert run_command(["sleep", "5"], seconds=0.1).reason == "no answer in 0.1 s"
     tool = tmp_path / "tool"
     tool.write_text("")
-    assert "denied" in ask_tool([str(tool)]).reason
+    assert "denied" in run_command([str(tool)]).reason
 
 
 @pytest.mark.parametrize(
@@ -192,7 +211,7 @@ def test_an_odd_answer_is_unknown_with_its_reason() -> None:
 
 def fit(**fields: object) -> dict[str, Level]:
     resources = Resources(**fields)  # type: ignore[arg-type]
-    return levels(limits.check_partition("pretrain", resources, parse_partitions(SINFO)))
+    return levels(scheduler.check_partition(make_facts("pretrain", resources), "pretrain"))
 
 
 def test_jobs_that_fit_their_partition() -> None:
@@ -217,17 +236,20 @@ def test_jobs_that_would_wait_for_ever(fields: dict[str, object], name: str) -> 
 
 
 def test_nodes_that_are_down_are_a_note_and_no_default_is_a_fault() -> None:
-    down = parse_partitions(SINFO.replace("idle", "down*"))
-    found = levels(limits.check_partition("lse", Resources(), down))
+    down = make_facts("lse", Resources(), SINFO.replace("idle", "down*"))
+    found = levels(scheduler.check_partition(down, "lse"))
     assert found["lse: nodes"] == "note"
-    bare = parse_partitions(SINFO.replace("test*", "test"))
-    assert levels(limits.check_partition("lse", Resources(), bare)) == {"lse: partition": "fault"}
+    bare = make_facts("lse", Resources(), SINFO.replace("test*", "test"))
+    assert levels(scheduler.check_partition(bare, "lse")) == {"lse: partition": "fault"}
 
 
 def test_time_limits_against_checkpoints() -> None:
     def look(minutes: int, seconds: int, every: float | None) -> Level:
         resources = Resources(timeout_min=minutes, signal_seconds=seconds)
-        return levels(limits.check_times("pretrain", resources, every))["pretrain: checkpoints"]
+        facts = make_facts("pretrain", resources)
+        if every is not None:
+            facts.params = load_profile("tiny", [f"pretrain.checkpoint_minutes={every}"])
+        return levels([scheduler.check_times(facts, "pretrain")])["pretrain: checkpoints"]
 
     assert look(60, 120, 5.0) == "ok"
     assert look(6, 120, 5.0) == "fault"  # four minutes of work, a checkpoint every five
@@ -238,11 +260,10 @@ def test_time_limits_against_checkpoints() -> None:
 
 def test_grace_time_of_preemption() -> None:
     def look(resources: Resources, kind: str) -> dict[str, Level]:
-        config = {"PreemptType": kind}
-        qos = [{"Name": "normal", "GraceTime": "00:10:00"}]
-        return levels(
-            limits.check_grace("lse", resources, config=config, partitions=PARTITIONS, qos=qos)
-        )
+        qos = "Name|GraceTime\nnormal|00:10:00\n"
+        facts = make_facts("lse", resources, partitions=PARTITIONS, qos=qos)
+        facts.config = {"PreemptType": kind}
+        return levels(scheduler.check_grace(facts, "lse"))
 
     assert look(Resources(), "preempt/partition_prio") == {"lse: GraceTime": "note"}
     assert look(Resources(signal_seconds=5), "preempt/partition_prio") == {"lse: GraceTime": "ok"}
@@ -264,13 +285,9 @@ lab||normal,long||2-00:00:00||||10
 
 def test_limits_of_qos_and_account() -> None:
     def look(resources: Resources, enforce: str = "associations,limits") -> dict[str, Level]:
-        rows = limits.choose_rows(
-            resources,
-            config={"AccountingStorageEnforce": enforce},
-            qos=parse_table(QOS),
-            assoc=parse_table(ASSOC),
-        )
-        return levels(limits.check_account_limits("lse", resources, rows=rows, num_jobs=13))
+        facts = make_facts("lse", resources, qos=QOS, assoc=ASSOC)
+        facts.config = {"AccountingStorageEnforce": enforce}
+        return levels(scheduler.check_account_limits(facts, "lse", 13))
 
     big = Resources(gpus_per_node=8, timeout_min=600)
     assert look(big) == {"lse: limits": "fault", "lse: number of jobs": "note"}
@@ -289,13 +306,13 @@ short
 
 
 def test_file_systems() -> None:
-    assert files.find_mount(Path("/home/me/runs"), MOUNTS).kind == "nfs4"
-    assert files.find_mount(Path("/scratch one/x"), MOUNTS).kind == "lustre"
-    assert files.find_mount(Path("/homeless"), MOUNTS).kind == "ext4"
-    assert files.find_mount(Path("/x"), "").kind == ""
+    assert find_mount(Path("/home/me/runs"), MOUNTS)[1] == "nfs4"
+    assert find_mount(Path("/scratch one/x"), MOUNTS)[1] == "lustre"
+    assert find_mount(Path("/homeless"), MOUNTS)[1] == "ext4"
+    assert find_mount(Path("/x"), "")[1] == ""
 
     def look(path: str, nodes: int = 2) -> Level:
-        found = files.check_shared("runs", Path(path), mounts=MOUNTS, num_nodes=nodes)
+        found = project.check_shared("runs", Path(path), mounts=MOUNTS, num_nodes=nodes)
         return levels(found)["runs"]
 
     assert look("/opt") == "unknown"
@@ -307,27 +324,27 @@ def test_sqlite_belongs_to_one_machine(tmp_path: Path) -> None:
     def look(kind: str, nodes: int) -> dict[str, Level]:
         mounts = f"x / {kind} rw 0 0\n"
         uri = f"sqlite:///{tmp_path}/mlflow.db"
-        return levels(files.check_database(uri, mounts=mounts, num_nodes=nodes))
+        return levels(project.check_database(uri, mounts=mounts, num_nodes=nodes))
 
     assert look("nfs4", 1) == {"MLflow database": "fault"}
     assert look("ext4", 2) == {"MLflow database": "note"}
     assert look("ext4", 1) == {"MLflow database": "ok"}
-    assert list(files.check_database("http://host:5000", mounts="", num_nodes=2)) == []
+    assert list(project.check_database("http://host:5000", mounts="", num_nodes=2)) == []
 
 
 def test_links_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "not" / "yet"
-    assert levels(files.check_links(runs, mounts=MOUNTS)) == {"hard links": "ok"}
+    assert levels(project.check_links(runs, mounts=MOUNTS)) == {"hard links": "ok"}
     assert list(tmp_path.iterdir()) == []
     store = "x / fuse.s3fs rw 0 0\n"
-    assert levels(files.check_links(runs, mounts=store)) == {"hard links": "fault"}
-    assert "fault" not in levels(files.check_room(runs)).values()
-    monkeypatch.setattr(files, "MIN_GB", 1e9)
-    assert levels(files.check_room(runs))["room of runs"] == "fault"
+    assert levels(project.check_links(runs, mounts=store)) == {"hard links": "fault"}
+    assert "fault" not in levels(project.check_room(runs)).values()
+    monkeypatch.setattr(project, "MIN_GB", 1e9)
+    assert levels(project.check_room(runs))["room of runs"] == "fault"
 
 
 def test_dvc_on_a_network_file_system(tmp_path: Path) -> None:
-    look = files.check_dvc
+    look = project.check_dvc
     nfs = "x / nfs4 rw 0 0\n"
     assert levels(look(tmp_path, tmp_path, mounts=nfs)) == {"DVC": "note"}
     (tmp_path / ".dvc").mkdir()
@@ -415,7 +432,6 @@ NODE = {
     "scontrol": "",
     "driver": "580.1",
     "shm_gb": 8.0,
-    "open_files": 4096,
     "torch": json.loads(TORCH % 1),
     "lost": [],
 }
@@ -424,12 +440,12 @@ NODE = {
 def probe_levels(*facts: dict[str, object], num_nodes: int = 1) -> dict[str, Level]:
     text = "some prolog\n" + "".join(f"VILLS {json.dumps(entry)}\n" for entry in facts)
     return levels(
-        probe.read_probe(
+        machine.read_probe(
             Answer(text=text),
             secret="secret",
             resources=Resources(gpus_per_node=1, loaders=6),
             num_nodes=num_nodes,
-            folder=Path("/runs/.doctor"),
+            runs=Path("/runs"),
         )
     )
 
@@ -453,21 +469,21 @@ def test_what_nodes_say() -> None:
 
 
 def test_a_probe_that_does_not_run_is_unknown() -> None:
-    (finding,) = probe.read_probe(
+    (finding,) = machine.read_probe(
         Answer(reason="srun: Unable to allocate"),
         secret="",
         resources=Resources(),
         num_nodes=2,
-        folder=Path("/x"),
+        runs=Path("/x"),
     )
     assert finding.level == "unknown"
 
 
 def test_nodes_that_have_looked_end_the_doubts() -> None:
-    doubt = Finding("files", "runs", "unknown", "local by its type", "probe")
-    seen = Finding("nodes", "n1: runs", "ok", "the same")
+    doubt = Finding("runs", "unknown", "local by its type", "probe", group="files")
+    seen = Finding("n1: runs", "ok", "the same", group="nodes")
     assert drop_answered([doubt, seen]) == [seen]
-    lost = Finding("nodes", "n2: runs", "fault", "not there", "move it")
+    lost = Finding("n2: runs", "fault", "not there", "move it", group="nodes")
     assert drop_answered([doubt, seen, lost]) == [doubt, seen, lost]
 
 
@@ -498,8 +514,8 @@ def test_broken_files_are_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_table_names_finding_and_remedy() -> None:
     findings = [
-        Finding("scheduler", "JobRequeue", "ok", "1"),
-        Finding("jobs", "lse: nodes", "fault", "too many", "ask for fewer"),
+        Finding("JobRequeue", "ok", "1", group="scheduler"),
+        Finding("lse: nodes", "fault", "too many", "ask for fewer", group="jobs"),
     ]
     text = format_findings(findings)
     assert "FAULT lse: nodes" in text

@@ -9,10 +9,10 @@ from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.clusters.scheduler import (
     MAX_IDS,
     ClusterError,
-    ask,
     expand_array,
     load_config,
     load_job_states,
+    run_command,
 )
 
 SQUEUE = """\
@@ -123,7 +123,7 @@ def test_a_controller_that_is_down_loses_no_job(plant: Plant) -> None:
 def test_where_there_is_no_slurm_jobs_are_unknown(plant: Plant) -> None:
     assert load_job_states(["12"]) == {"12": UNKNOWN}
     assert load_config() == {}
-    assert ask(["squeue"]) is None
+    assert not run_command(["squeue"]).ok
 
 
 def test_many_jobs_are_asked_for_in_parts(plant: Plant, tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_an_array_is_one_question(plant: Plant, tmp_path: Path) -> None:
 def test_what_a_command_says_is_passed_on(plant: Plant) -> None:
     plant("scancel", "echo 'Invalid job id' >&2; exit 1")
     with pytest.raises(ClusterError, match=r"`scancel 12` failed: Invalid job id.*What to do"):
-        ask(["scancel", "12"], check=True)
+        run_command(["scancel", "12"], check=True)
     with pytest.raises(ClusterError, match="nothing-here"):
-        ask(["nothing-here"], check=True)
+        run_command(["nothing-here"], check=True)
 
 
 def test_the_configuration_is_read(plant: Plant) -> None:

@@ -160,7 +160,7 @@ def test_gpus_are_counted_without_torch(
     folder = tmp_path / "gpus"
     for number in range(installed):
         (folder / str(number)).mkdir(parents=True)
-    monkeypatch.setattr(slurm_job, "Path", lambda _: folder)
+    monkeypatch.setattr(slurm_job, "GPUS", folder)
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:

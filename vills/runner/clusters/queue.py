@@ -24,13 +24,13 @@ from vills.runner.clusters.queue_jobs import (
     end_processes,
     hold_states,
     is_running,
-    list_gpus,
     list_jobs,
     load_entry,
     load_state,
 )
 from vills.runner.clusters.scheduler import ClusterError
 from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.work.slurm_job import list_gpus
 
 LOCK_PATIENCE = 0.0
 

@@ -144,15 +144,6 @@ def cap_environment(environment: dict[str, str], *, slots: int) -> dict[str, str
     return environment | {name: str(min(int(environment[name]), n)) for name, n in most.items()}
 
 
-def list_gpus() -> list[str]:
-    """Names of the GPUs that this machine lets us use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    installed = Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i in range(len(list(installed.iterdir())))] if installed.is_dir() else []
-
-
 def _is_job(path: Path) -> bool:
     return not path.name.startswith(".") and not path.name.endswith(".state.json")
 

@@ -21,13 +21,13 @@ from vills.runner.clusters.queue_jobs import (
     end_processes,
     hold_states,
     is_running,
-    list_gpus,
     list_jobs,
     load_entry,
     start_ranks,
 )
 from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.work.job import NODES
+from vills.runner.work.slurm_job import list_gpus
 
 POLL_SECONDS = 0.2
 IDLE_SECONDS = 2.0

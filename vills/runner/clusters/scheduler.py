@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vills.errors import UserError
@@ -26,30 +27,61 @@ class ClusterError(UserError, RuntimeError):
     """The cluster refused something; the message carries its own words."""
 
 
-def ask(command: Sequence[str], *, check: bool = False, cwd: Path | None = None) -> str | None:
-    """Output of a command; None if it is not there or fails.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Output of a command, or why there is none."""
+
+    text: str = ""
+    """Its output; empty if it failed."""
+    reason: str = ""
+    """Why it gave none; empty if it did."""
+    missing: bool = False
+    """There is no such command."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it answered."""
+        return not self.reason
+
+
+def run_command(
+    command: Sequence[str],
+    *,
+    check: bool = False,
+    cwd: Path | None = None,
+    seconds: float = TIMEOUT_SECONDS,
+) -> Answer:
+    """Run a command; it is stopped after `seconds`.
 
     Raises:
-        ClusterError: with `check`, in place of None.
+        ClusterError: with `check`, if it is not there or fails; with all of its own words.
     """
     try:
         result = subprocess.run(
             command,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_SECONDS,
+            errors="replace",
+            timeout=seconds,
             check=False,
             cwd=cwd,
+            stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = str(error)
+    except FileNotFoundError:
+        answer = Answer(reason=f"no {command[0]} on the PATH", missing=True)
+    except subprocess.TimeoutExpired:
+        answer = Answer(reason=f"no answer in {seconds:g} s")
+    except OSError as error:
+        answer = Answer(reason=str(error))
     else:
         if result.returncode == 0:
-            return result.stdout
-        reason = (result.stderr or result.stdout).strip()
+            return Answer(text=result.stdout)
+        words = (result.stderr or result.stdout).strip()
+        answer = Answer(reason=words or f"exit status {result.returncode}")
     if check:
-        raise ClusterError(f"`{' '.join(command)}` failed: {reason}. What to do: `vills doctor`.")
-    return None
+        words = f"`{' '.join(command)}` failed: {answer.reason}"
+        raise ClusterError(f"{words}. What to do: `vills doctor`.")
+    return replace(answer, reason=answer.reason.splitlines()[-1])
 
 
 def load_job_states(jobs: Collection[str]) -> dict[str, JobState]:
@@ -71,9 +103,14 @@ def load_job_states(jobs: Collection[str]) -> dict[str, JobState]:
 
 def load_config() -> dict[str, str]:
     """`scontrol show config` by key; empty where there is no scontrol."""
-    lines = (ask(["scontrol", "show", "config"]) or "").splitlines()
-    pairs = (line.split("=", maxsplit=1) for line in lines if "=" in line)
-    return {name.strip(): value.strip() for name, value in pairs}
+    return parse_config(run_command(["scontrol", "show", "config"]).text)
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Lines of `scontrol show config` by key; (null) is empty."""
+    pairs = (line.split("=", maxsplit=1) for line in text.splitlines() if "=" in line)
+    found = {name.strip(): value.strip() for name, value in pairs}
+    return {name: "" if value == "(null)" else value for name, value in found.items()}
 
 
 def expand_array(job: str) -> list[str]:
@@ -92,11 +129,12 @@ def expand_array(job: str) -> list[str]:
 def _read_queue(arrays: Sequence[str]) -> list[tuple[str, JobState]] | None:
     # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked for.
     # One row per element: a long list of elements is cut short without a word.
-    text = ask(["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r"])
-    if text is None:
+    options = ("--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r")
+    answer = run_command(["squeue", *options])
+    if not answer.ok:
         return None
     found = []
-    for line in text.splitlines():
+    for line in answer.text.splitlines():
         job, state, reason = line.strip().split("|", maxsplit=2)
         if job.partition("_")[0] in arrays:
             told = _build_state(state, "" if reason == "None" else reason)
@@ -107,7 +145,7 @@ def _read_queue(arrays: Sequence[str]) -> list[tuple[str, JobState]] | None:
 def _read_accounts(arrays: Sequence[str]) -> Iterator[tuple[str, JobState]]:
     command = ["sacct", "--allocations", "--noheader", "--parsable2"]
     command += ["--jobs", ",".join(arrays), "--format=JobID,State,ExitCode"]
-    for line in (ask(command) or "").splitlines():
+    for line in run_command(command).text.splitlines():
         job, state, code = line.split("|")
         for element in expand_array(job):
             yield element, _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vills.runner.clusters.jobs import Batch, JobState
-from vills.runner.clusters.scheduler import ClusterError, ask, load_config, load_job_states
+from vills.runner.clusters.scheduler import ClusterError, load_config, load_job_states, run_command
 from vills.runner.work.job import NodeJob
 from vills.runner.work.slurm_job import REQUEUE
 
@@ -59,11 +59,11 @@ class SlurmCluster:
     def cancel(self, jobs: Collection[str]) -> None:
         """`scancel` of these ids."""
         if jobs:
-            ask(["scancel", *sorted(jobs)], check=True)
+            run_command(["scancel", *sorted(jobs)], check=True)
 
     def cancel_batch(self, name: str) -> None:
         """`scancel` of all jobs of this name."""
-        ask(["scancel", "--me", f"--name={name}"], check=True)
+        run_command(["scancel", "--me", f"--name={name}"], check=True)
 
     def _submit_chunk(
         self, batch: Batch, keys: Sequence[str], *, dependency: str, throttle: int

@@ -1,6 +1,9 @@
-"""The project: parameters, data, weights, tracker."""
+"""The project: what its folders lie on, room, DVC, data, weights, tracker."""
 
+import configparser
 import os
+import shutil
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -10,11 +13,132 @@ from urllib.parse import urlparse
 from vills.config.load_sweep import list_sweeps, load_sweep
 from vills.config.params import Params
 from vills.errors import UserError
-from vills.runner.doctor.finding import Finding, Level
+from vills.runner.doctor import Finding, Level, rate_number
+from vills.runner.mlflow.settings import NETWORK_FILE_SYSTEMS, find_mount, get_database_path
 
+SHARED = (*NETWORK_FILE_SYSTEMS, "virtiofs", "gfs2", "ocfs2")
+OBJECT_STORES = ("fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.mount-s3", "fuse.rclone")
+MEMORY = ("tmpfs", "ramfs")
+MIN_GB, LOW_GB = 1.0, 10.0
+MIN_TEMPORARY_GB, LOW_TEMPORARY_GB = 0.1, 1.0
+MIN_FILES, LOW_FILES = 1_000, 100_000
 SECONDS = 2.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_GROUP = "project"
+
+
+def find_existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path.resolve()
+
+
+def check_shared(name: str, path: Path, *, mounts: str, num_nodes: int) -> Iterator[Finding]:
+    """Every node sees the same folder, judged by its file system; --probe looks."""
+    point, kind = find_mount(find_existing(path), mounts)
+    where = f"{path}: {kind or 'unknown file system'} on {point or '?'}"
+    hint = " (VILLS_RUNS=/shared/path)" if name == "runs" else ""
+    if num_nodes < 2 or kind in SHARED:
+        yield Finding(name, "ok", where)
+    elif kind in MEMORY:
+        found = f"{where}: this machine's memory, which no node sees"
+        yield Finding(name, "fault", found, f"move it to a shared file system{hint}")
+    else:
+        found = f"{where}: a local disk by its type, and the cluster has {num_nodes} nodes"
+        remedy = f"`vills doctor --probe` looks from the nodes; if they miss it, move it{hint}"
+        yield Finding(name, "unknown", found, remedy)
+
+
+def check_links(runs: Path, *, mounts: str) -> Iterator[Finding]:
+    """Hard links: the lock of a run is one, and so is what it publishes."""
+    name, folder = "hard links", find_existing(runs)
+    _, kind = find_mount(folder, mounts)
+    if kind in OBJECT_STORES:
+        remedy = "keep runs on a file system (VILLS_RUNS), and the object store as DVC's remote"
+        yield Finding(name, "fault", f"{kind} is an object store", remedy)
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as trial:
+            first = Path(trial) / "first"
+            first.write_text("")
+            os.link(first, first.with_suffix(".link"))
+    except PermissionError as error:
+        remedy = f"get the right to write {folder}, or set VILLS_RUNS to a folder of yours"
+        level: Level = "note" if os.access(folder, os.W_OK) else "fault"
+        yield Finding(name, level, str(error), remedy)
+    except OSError as error:
+        remedy = "results are copied instead, at twice the room; another file system has links"
+        yield Finding(name, "note", f"{kind}: {error.strerror}", remedy)
+    else:
+        yield Finding(name, "ok", f"work on {folder} ({kind})")
+
+
+def check_room(runs: Path) -> Iterator[Finding]:
+    """Room and inodes for runs and for temporary files."""
+    limits = (
+        ("runs", "VILLS_RUNS", runs, MIN_GB, LOW_GB),
+        ("TMPDIR", "TMPDIR", Path(tempfile.gettempdir()), MIN_TEMPORARY_GB, LOW_TEMPORARY_GB),
+    )
+    for name, variable, path, fault, note in limits:
+        folder = find_existing(path)
+        free = shutil.disk_usage(folder).free / 1e9
+        level = rate_number(free, fault=fault, note=note)
+        remedy = f"make room, or set {variable} elsewhere"
+        yield Finding(f"room of {name}", level, f"{free:.1f} GB free on {folder}", remedy)
+    stats = os.statvfs(find_existing(runs))
+    if stats.f_files:  # file systems that make inodes as they need them say 0
+        left = stats.f_favail
+        level = rate_number(left, fault=MIN_FILES, note=LOW_FILES)
+        remedy = "remove files: old runs, jobs' logs, DVC's cache (`dvc gc --workspace`)"
+        yield Finding("inodes of runs", level, f"{left:,} more files fit", remedy)
+
+
+def check_database(uri: str | None, *, mounts: str, num_nodes: int) -> Iterator[Finding]:
+    """SQLite is for one machine."""
+    path = get_database_path(uri or "")
+    if path is None:
+        return
+    name, (_, kind) = "MLflow database", find_mount(find_existing(path), mounts)
+    server = "run MLflow's server (docs/cluster.md) and export MLFLOW_TRACKING_URI=http://HOST:5000"
+    if kind in SHARED or kind in OBJECT_STORES:
+        found = f"{path} is SQLite on {kind}, where its locks do not hold: refused"
+        remedy = f"{server}, or sqlite:////local/disk/mlflow.db and `vills track`"
+        yield Finding(name, "fault", found, remedy)
+    elif num_nodes > 1:
+        found = f"{path} is SQLite: jobs on other nodes keep their curves in journals meanwhile"
+        remedy = f"`vills track` on this machine brings them in; for a team {server}"
+        yield Finding(name, "note", found, remedy)
+    else:
+        yield Finding(name, "ok", f"{path} on {kind}")
+
+
+def check_dvc(project: Path, runs: Path, *, mounts: str) -> Iterator[Finding]:
+    """DVC's cache takes results by link, and its locks hold."""
+    config = configparser.ConfigParser(interpolation=None)
+    if not config.read([project / ".dvc" / "config", project / ".dvc" / "config.local"]):
+        remedy = "go to the project's folder, or `dvc init`"
+        yield Finding("DVC", "note", f"no .dvc/config in {project}", remedy)
+        return
+    cache = find_existing(project / ".dvc" / config.get("cache", "dir", fallback="cache"))
+    _, kind = find_mount(cache, mounts)
+    if cache.stat().st_dev == find_existing(runs).stat().st_dev:
+        yield Finding("DVC cache", "ok", f"{cache}, on the file system of runs")
+    else:
+        found = f"{cache} is on another file system than runs: every result is copied"
+        remedy = "`dvc cache dir --local PATH` on that of runs, or VILLS_RUNS on that of the cache"
+        yield Finding("DVC cache", "note", found, remedy)
+    types = config.get("cache", "type", fallback="reflink,copy")
+    if "link" not in types.replace("reflink", ""):
+        found = f"cache.type {types}: without reflinks every result is copied"
+        remedy = '`dvc config --local cache.type "reflink,hardlink,copy"`'
+        yield Finding("DVC links", "note", found, remedy)
+    if kind in SHARED and config.get("core", "hardlink_lock", fallback="") != "true":
+        found = f"the repository is on {kind}, where DVC's own lock may not hold"
+        remedy = (
+            "`dvc config --local core.hardlink_lock true`, and core.site_cache_dir on a local disk"
+        )
+        yield Finding("DVC lock", "note", found, remedy)
 
 
 def check_folders(params: Params) -> Iterator[Finding]:
@@ -27,24 +151,22 @@ def check_folders(params: Params) -> Iterator[Finding]:
         value = os.environ.get(variable, "")
         remedy = f"export {variable}=/path/that/every/node/sees"
         if not why and not value:
-            yield Finding(_GROUP, variable, "ok", "not needed by params.yaml")
+            yield Finding(variable, "ok", "not needed by params.yaml")
         elif not value:
             found = f"not set, and params.yaml needs it ({', '.join(why)})"
-            yield Finding(_GROUP, variable, "fault", found, remedy)
+            yield Finding(variable, "fault", found, remedy)
         elif not os.access(value, os.R_OK | os.X_OK) or not Path(value).is_dir():
             level: Level = "fault" if why else "note"
-            yield Finding(_GROUP, variable, level, f"{value} is no readable folder", remedy)
+            yield Finding(variable, level, f"{value} is no readable folder", remedy)
+        elif variable == "VILLS_WEIGHTS" and (lost := [n for n in why if _is_lost(value, n)]):
+            found = f"{value} lacks {', '.join(lost)}"
+            yield Finding(variable, "fault", found, "put them there: docs/weights.md")
         else:
-            lost = [name for name in why if name.startswith("/") or _is_lost(value, name)]
-            if lost and variable == "VILLS_WEIGHTS":
-                found = f"{value} lacks {', '.join(lost)}"
-                yield Finding(_GROUP, variable, "fault", found, "put them there: docs/weights.md")
-            else:
-                yield Finding(_GROUP, variable, "ok", value)
+            yield Finding(variable, "ok", value)
 
 
 def _is_lost(folder: str, name: str) -> bool:
-    return not (Path(folder) / name).is_file()
+    return name.startswith("/") or not Path(folder, name).is_file()
 
 
 def list_weights(params: Params) -> list[str]:
@@ -54,11 +176,10 @@ def list_weights(params: Params) -> list[str]:
         params.lse.keypoint_weights,
         params.lse.segmenter_weights,
         params.pretrain.initial.file,
+        *(file.file for tuned in params.finetune.values() for file in tuned.published.values()),
+        *(scored.onnx_weights for scored in params.evaluate.values()),
     ]
-    for tuned in params.finetune.values():
-        names += [published.file for published in tuned.published.values()]
-    names += [scored.onnx_weights for scored in params.evaluate.values()]
-    return list(dict.fromkeys(name for name in names if name))
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def check_tracker(uri: str | None, *, num_nodes: int) -> Iterator[Finding]:
@@ -66,28 +187,31 @@ def check_tracker(uri: str | None, *, num_nodes: int) -> Iterator[Finding]:
     name = "tracker"
     if uri is None:
         remedy = "unset VILLS_TRACKING; `vills track` brings in what the journals hold"
-        yield Finding(_GROUP, name, "note", "VILLS_TRACKING=off: no curves in MLflow", remedy)
-        return
-    if not uri.startswith("http"):
-        yield Finding(_GROUP, name, "ok", uri)
-        return
-    if num_nodes > 1 and urlparse(uri).hostname in LOOPBACK:
+        yield Finding(name, "note", "VILLS_TRACKING=off: no curves in MLflow", remedy)
+    elif not uri.startswith("http"):
+        yield Finding(name, "ok", uri)
+    elif num_nodes > 1 and urlparse(uri).hostname in LOOPBACK:
         found = f"{uri}: the nodes' own loopback, not this machine's; curves stay in journals"
         remedy = "MLFLOW_TRACKING_URI with a name that nodes resolve, or `vills track` here"
-        yield Finding(_GROUP, name, "note", found, remedy)
-        return
+        yield Finding(name, "note", found, remedy)
+    else:
+        yield _ask_server(uri)
+
+
+def _ask_server(uri: str) -> Finding:
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS) as reply:
-            yield Finding(_GROUP, name, "ok", f"{uri} answers {reply.status}")
+            status = reply.status
     except urllib.error.HTTPError as error:  # it is there; a password is the client's business
-        level: Level = "note" if error.code in (401, 403) else "ok"
-        remedy = "export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        shown = f"{uri} answers {error.code}"
-        yield Finding(_GROUP, name, level, shown, remedy if level == "note" else "")
+        status = error.code
     except (OSError, ValueError) as error:
         found = f"{uri}: {error}; runs go on, their curves wait in journals"
-        remedy = "start the server (docs/cluster.md), then `vills track`"
-        yield Finding(_GROUP, name, "note", found, remedy)
+        return Finding(
+            "tracker", "note", found, "start the server (docs/cluster.md), then `vills track`"
+        )
+    level: Level = "note" if status in (401, 403) else "ok"
+    remedy = "export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    return Finding("tracker", level, f"{uri} answers {status}", remedy)
 
 
 def count_points(folder: Path) -> dict[str, int]:

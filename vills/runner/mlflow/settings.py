@@ -84,16 +84,26 @@ def find_network_file_system(path: Path) -> str | None:
 
     SQLite's locks do not hold there. Where it says nothing of mounts, none is seen.
     """
-    path = path.resolve()  # a link in /home often leads to the file server
     if not MOUNTS.exists():
         return None
-    best, kind = "", ""
-    for line in MOUNTS.read_text().splitlines():
-        _, point, name, *_ = line.split(" ")
-        point = OCTAL.sub(lambda found: chr(int(found[1], 8)), point)
-        if path.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, name
+    # a link in /home often leads to the file server
+    _, kind = find_mount(path.resolve(), MOUNTS.read_text())
     return kind if kind in NETWORK_FILE_SYSTEMS else None
+
+
+def find_mount(path: Path, mounts: str) -> tuple[str, str]:
+    """Point and type of what a path lies on, by the text of /proc/mounts; empty if it is not there.
+
+    Of several at one point the last covers the others.
+    """
+    best = ("", "")
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) > 2:
+            point = OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[1])
+            if path.is_relative_to(point) and len(point) >= len(best[0]):
+                best = (point, fields[2])
+    return best
 
 
 def holds_run(uri: str, run_id: str) -> bool:

@@ -10,7 +10,7 @@ from vills.config.checks import ConfigError
 from vills.runner.clusters.jobs import Cluster
 from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
 from vills.runner.clusters.resources import Resources, check_overrides, load_resources
-from vills.runner.clusters.scheduler import ClusterError, ask
+from vills.runner.clusters.scheduler import ClusterError, run_command
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.plan.nodes import Plan, Planner
 from vills.runner.plan.registry import Adoption, Registry
@@ -109,7 +109,7 @@ def choose_cluster(name: str = "") -> str:
     """
     chosen = name or os.environ.get(VARIABLE, "")
     if not chosen:
-        return "slurm" if ask(["sbatch", "--version"]) is not None else "local"
+        return "slurm" if run_command(["sbatch", "--version"]).ok else "local"
     if chosen not in CLUSTERS:
         raise ConfigError(
             f"cluster = {chosen!r} is not allowed. Allowed: {', '.join(CLUSTERS)}. What to do: "

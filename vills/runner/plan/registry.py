@@ -28,7 +28,7 @@ import yaml
 from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.io import load_json, save_json
-from vills.runner.clusters.scheduler import ask
+from vills.runner.clusters.scheduler import run_command
 from vills.runner.plan.nodes import MISSING, Node, NodeInput, Plan, Planner, build_steps
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
 from vills.runner.store.fingerprint import compute_fingerprint
@@ -79,10 +79,11 @@ class Adoption:
         if not candidates:
             return set()
         names = sorted(candidates)
-        text = ask([sys.executable, "-m", "dvc", "status", "--json", *names], cwd=self._project)
-        if text is None:
+        command = [sys.executable, "-m", "dvc", "status", "--json", *names]
+        answer = run_command(command, cwd=self._project)
+        if not answer.ok:
             return set()
-        changed = json.loads(text.strip().splitlines()[-1])
+        changed = json.loads(answer.text.strip().splitlines()[-1])
         return {candidates[name] for name in names if name not in changed}
 
     def _list_candidates(self) -> dict[str, str]:

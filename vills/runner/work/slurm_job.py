@@ -27,6 +27,8 @@ PATIENCE_SECONDS = STALE_SECONDS + 60.0
 """In an allocation, devices stand idle while a run's lock is waited for: long enough to see that
 a dead node is dead, no longer."""
 LEAVE_SECONDS = 300.0
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""A folder for each GPU, where there is NVIDIA's driver."""
 
 
 def get_job_id() -> str:
@@ -61,12 +63,15 @@ def count_gpus() -> int:
     on_node = os.environ.get("SLURM_GPUS_ON_NODE", "")
     if on_node.isdigit():
         return int(on_node) * int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+    return len(list_gpus()) if GPUS.is_dir() else 0
+
+
+def list_gpus() -> list[str]:
+    """Names of the GPUs that this machine lets us use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    installed = Path("/proc/driver/nvidia/gpus")
-    present = len(list(installed.iterdir())) if installed.is_dir() else 0
-    if visible is None or not present:
-        return present
-    return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    return [str(i) for i in range(len(list(GPUS.iterdir())))] if GPUS.is_dir() else []
 
 
 def leave_politely(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[str], None]) -> None:
