@@ -70,7 +70,7 @@ def make_labels(num_extra: int = 0) -> tuple[Labels, Labels]:
 
 
 def rank_ours(distance: Distance, query: Labels, gallery: Labels) -> float:
-    """This repository."""
+    """Return this repository."""
     ranking = rank_gallery(distance, query=query, gallery=gallery, block_size=BLOCK_SIZE)
     scores = compute_scores(
         ranking.hit_ranks,
@@ -131,7 +131,7 @@ def measure(run: Callable[[], float]) -> Result:
 
 
 def read_memory(name: str) -> int:
-    """A line of /proc/self/status, bytes."""
+    """Return a line of /proc/self/status, bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
 

@@ -95,7 +95,7 @@ def _verify(arguments: Arguments) -> int:
 
 
 def _find_source(name: str) -> "tuple[SourceConfig, Path, Path]":
-    """Configuration, folder and inventory of a data set of params.yaml."""
+    """Return configuration, folder and inventory of a data set of params.yaml."""
     from vills.config.checks import ConfigError
     from vills.config.load import load_params
     from vills.pipeline import INVENTORIES, get_data_root

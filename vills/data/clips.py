@@ -172,7 +172,7 @@ class Tracks:
     """int64 [samples], frames."""
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
         return len(self.rows)
 
 

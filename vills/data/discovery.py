@@ -47,7 +47,7 @@ def recognise(folder: Path) -> str:
 
 
 def recognise_media(folder: Path) -> str:
-    """What the media files that lie directly in `folder` could be read as; empty if nothing.
+    """Return what the media files that lie directly in `folder` could be read as; empty if nothing.
 
     `images` says that there are images, but none whose name says a person.
     """
@@ -152,7 +152,7 @@ class FoundFolder:
 
 
 def find_datasets(root: Path) -> list[FoundFolder]:
-    """Data sets at `root` and up to MAX_DEPTH folders below it, by path; and folders of unknown.
+    """Find data sets at `root` and up to MAX_DEPTH folders below, by path; and unknown folders.
 
     A folder that has a known layout is one data set, whatever it holds. Other folders with media
     count as one where their names look like parts of one (train, 0001), else each for itself.
@@ -169,7 +169,7 @@ def find_datasets(root: Path) -> list[FoundFolder]:
 
 
 def _find_around(root: Path) -> tuple[Path, str] | None:
-    """A data set that `root` is only a part of."""
+    """Return a data set that `root` is only a part of."""
     folder = root
     # folders above belong to others: what cannot be read there is no error
     with contextlib.suppress(OSError):

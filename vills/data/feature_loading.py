@@ -88,7 +88,7 @@ def build_feature_loader(
     world_size: int = 1,
     workers: int = 0,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """(inputs, rows of the manifest), rows ascending; pool what repeats a row.
+    """Return (inputs, rows of the manifest), rows ascending; pool what repeats a row.
 
     mode frame: every frame of `plan_frames` by itself, [B, 3, H, W]; an image is one frame.
     mode clip: the clips of `plan_clips`, [B, T, 3, H, W].

@@ -32,7 +32,7 @@ def walk_files(root: Path) -> Iterator[str]:
 
 
 def walk_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """What lies in `root` and in each folder below, one at a time, sorted.
+    """Return what lies in `root` and in each folder below, one at a time, sorted.
 
     Links are followed, since data sets are often linked into place, but no folder is read twice,
     nor one that `root` lies in. Hidden folders are not entered.

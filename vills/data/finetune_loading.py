@@ -88,7 +88,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
         return self._sampler.num_batches
 
     def epoch(self, epoch: int, *, start: int = 0) -> Generator[ReidBatch, None, None]:
-        """This rank's rows of the batches of an epoch, from batch `start`."""
+        """Return this rank's rows of the batches of an epoch, from batch `start`."""
         self._epoch, self._batches = epoch, self._sampler.epoch(epoch)
         numbers = range(start, self.num_batches)
         with closing(iterate_shielded(self, numbers=numbers, workers=self._workers)) as loader:
@@ -110,7 +110,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
         )
 
     def _find_places(self, number: int, slot: int) -> list[_Place]:
-        """This rank's share of a slot of a batch."""
+        """Return this rank's share of a slot of a batch."""
         share = self._size // self._world_size
         first = (number * len(self._slots) + slot) * self._size
         # by place in the epoch, not by row: a sample that fills up its group gets another view
@@ -143,7 +143,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
 
 
 def _build_pool(labels: np.ndarray, *, preferred: np.ndarray) -> list[np.ndarray]:
-    """Samples of each person: the preferred ones, all of a person who has none of those."""
+    """Return the samples of each person: the preferred ones, all of a person who has none of those."""
     return [
         chosen if len(chosen := samples[preferred[samples]]) else samples
         for samples in group_samples(labels)

@@ -65,7 +65,7 @@ class FrameCache:
         self._map(descriptor)
 
     def get(self, number: int) -> np.ndarray | None:
-        """The image, read-only, or None."""
+        """Return the image, read-only, or None."""
         start = int(self._table[3 * number])
         if not start:
             return None
@@ -92,13 +92,13 @@ class FrameCache:
         self._table[3 * number] = used + 1
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a spawned child maps the same memory by."""
+        """Return what a spawned child maps the same memory by."""
         assert_spawning(self)
         descriptor = reduction.DupFd(self._descriptor)
         return {"sizes": (self._num_images, self._capacity), "descriptor": descriptor}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """The parent's cache, in a spawned child."""
+        """Return the parent's cache, in a spawned child."""
         self._num_images, self._capacity = state["sizes"]
         self._map(state["descriptor"].detach())
 

@@ -62,7 +62,7 @@ class PretrainBatch:
     """long [V], as image_keys."""
 
     def to(self, device: torch.device | str) -> Self:
-        """The batch on `device`."""
+        """Return the batch on `device`."""
         tensors: dict[str, Any] = {
             field.name: value.to(device, non_blocking=True)
             for field in fields(self)
@@ -88,7 +88,7 @@ class ReidBatch:
     """long [rows], identifies (seed, epoch, position in the epoch): for keyed noise."""
 
     def to(self, device: torch.device | str) -> Self:
-        """The batch on `device`."""
+        """Return the batch on `device`."""
         return replace(
             self,
             inputs=tuple(part.to(device) for part in self.inputs),

@@ -40,7 +40,7 @@ y2 are outside.
 
 
 def build_mask_row(mask: np.ndarray, *, record_id: str, frame: int, score: float) -> MaskRow:
-    """A row of bool [H, W].
+    """Return a row of bool [H, W].
 
     Raises:
         ValueError: if the mask is empty: a missing area has no row.

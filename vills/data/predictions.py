@@ -102,7 +102,7 @@ class Parsing:
 
 
 def load_predictions(root: Path) -> Predictions | None:
-    """Detections below `root`, if the data set has any.
+    """Return detections below `root`, if the data set has any.
 
     Raises:
         ValueError: if the file has other columns.
@@ -112,7 +112,7 @@ def load_predictions(root: Path) -> Predictions | None:
 
 
 def load_parsing(root: Path) -> Parsing | None:
-    """Parsing maps below `root`, if the data set has any.
+    """Return parsing maps below `root`, if the data set has any.
 
     Raises:
         ValueError: if the file has other columns.

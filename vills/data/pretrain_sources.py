@@ -31,7 +31,7 @@ class PretrainSource:
 
 
 def load_pretrain_source(curated: Path, *, lse: Path | None = None) -> PretrainSource:
-    """The source of a curated folder, with the masks of an LSE folder."""
+    """Return the source of a curated folder, with the masks of an LSE folder."""
     masks = MaskStore(lse) if lse is not None else None
     return PretrainSource(load_manifest(curated / "manifest.parquet"), ShardReader(curated), masks)
 
@@ -159,7 +159,7 @@ class PretrainData:
 
 
 def build_pretrain_sampler(data: PretrainData, config: PretrainConfig) -> PretrainSampler:
-    """The sampler of `data`; its `steps_per_epoch` is what schedules count by."""
+    """Return the sampler of `data`; its `steps_per_epoch` is what schedules count by."""
     return PretrainSampler(
         data.num_images, data.num_videos, config.image_batch, config.video_batch, config.seed
     )
@@ -174,7 +174,7 @@ def _count_frames(source: PretrainSource) -> int:
 
 
 def _group_by_video(sources: Sequence[PretrainSource]) -> list[np.ndarray]:
-    """Running numbers of each video's tracklets; a tracklet without video is its own video."""
+    """Number each video's tracklets; a tracklet without video is its own video."""
     groups: list[np.ndarray] = []
     start = 0
     for source in sources:

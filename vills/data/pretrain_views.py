@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 
 def sample_lse_view(rng: np.random.Generator, config: ViewConfig) -> ViewDraw:
-    """The light augmentation of an LSE view: no solarization, its own crop scale and blur."""
+    """Return the light augmentation of an LSE view: not solarized, own crop scale and blur."""
     return sample_view(rng, config, scale=config.lse_scale, blur=config.blur[2], solarize=0.0)
 
 

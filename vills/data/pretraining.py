@@ -81,7 +81,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
         return np.full((*shape, 3, *padded), FILL, dtype=np.uint8)
 
     def _sample_globals(self, rng: np.random.Generator) -> list[ViewDraw]:
-        """The draws of the two global views; only the second is solarized."""
+        """Return the draws of the two global views; only the second is solarized."""
         views = self._config.views
         scale, erase = views.global_scale, views.erase
         return [
@@ -179,7 +179,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
         *,
         key: tuple[int, ...],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Views uint8 [A, Tl, 3, h, w], weight [A, Tl], index [A, Tl] of one clip.
+        """Return views uint8 [A, Tl, 3, h, w], weight [A, Tl], index [A, Tl] of one clip.
 
         An area's frames are those with its mask, spread over the clip if there are more than Tl,
         filled up with others of weight 0.

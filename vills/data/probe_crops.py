@@ -43,7 +43,7 @@ class ProbeCrops:
     """Pixels of crop i, uint8 [h, w, 3]."""
 
     def __len__(self) -> int:
-        """Number of crops, n."""
+        """Return the number of crops, n."""
         return len(self.pids)
 
     def load(self, size: Sequence[int]) -> np.ndarray:
@@ -58,7 +58,7 @@ class ProbeCrops:
 def build_probe_crops(
     config: PretrainConfig, *, data: PretrainData, people: ReidData | None
 ) -> ProbeCrops | None:
-    """The crops that `config.probe` asks for; None if it is off.
+    """Return the crops that `config.probe` asks for; None if it is off.
 
     Args:
         config: parameters of pre-training.

@@ -97,6 +97,6 @@ def fetch_weights(name: str, *, folder: Path, known: PublishedWeights | None = N
 
 
 def format_published() -> str:
-    """A table of the known weights."""
+    """Return a table of the known weights."""
     width = max(map(len, PUBLISHED))
     return "\n".join(f"{name:{width}}  {w.file_name}  {w.purpose}" for name, w in PUBLISHED.items())

@@ -61,7 +61,7 @@ def find_unreadable(
 
 
 def _find_damage(layout: Layout, path: str, *, full: bool) -> str:
-    """What is wrong with an image, or nothing."""
+    """Return what is wrong with an image, or nothing."""
     try:
         if full:
             decode_image(layout.read_bytes(path), name=path)

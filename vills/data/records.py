@@ -122,7 +122,7 @@ def find_counted(pids: np.ndarray) -> np.ndarray:
 
 
 def make_record_id(path: str) -> str:
-    """A record id for a raw path: readable, unique, without dots.
+    """Return a record id for a raw path: readable, unique, without dots.
 
     `a/b_1.jpg` becomes `a-b_1`. Where that could be the id of another path as well (other
     characters, another suffix), eight digits of the path's hash are added.
@@ -141,11 +141,11 @@ class Manifest:
         self._table = table.combine_chunks()
 
     def __len__(self) -> int:
-        """Number of records."""
+        """Return the number of records."""
         return int(self._table.num_rows)
 
     def __getitem__(self, index: int) -> Record:
-        """The record of row `index`."""
+        """Return the record of row `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a manifest of {len(self)} rows")
         row: dict[str, Any] = {
@@ -163,7 +163,7 @@ class Manifest:
         return self._table
 
     def column(self, name: str) -> np.ndarray:
-        """A scalar column, or `num_frames`, as an array of len(self)."""
+        """Return a scalar column, or `num_frames`, as an array of len(self)."""
         if name == "num_frames":
             return np.asarray(pc.list_value_length(self._table.column("offsets")).to_numpy())
         column = self._table.column(name)
@@ -187,7 +187,7 @@ class Manifest:
         return sorted({names[code] for code in np.unique(codes)})
 
     def frame_spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(starts [len + 1], offsets [frames], lengths [frames]) of all frames, one after another.
+        """Return (starts [len + 1], offsets [frames], lengths [frames]) of all frames in a row.
 
         Frame t of row i is entry starts[i] + t. This is what loaders read a frame by, since it
         makes no Python object per frame.
@@ -209,7 +209,7 @@ class Manifest:
         return Manifest(self._table.filter(keep))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Manifest":
-        """The given rows, in the given order."""
+        """Return the given rows, in the given order."""
         return Manifest(self._table.take(pa.array(np.asarray(rows, dtype=np.int64))))
 
 

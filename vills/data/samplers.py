@@ -21,7 +21,7 @@ _MASK = (1 << 64) - 1
 
 
 def sample_rng(*key: int) -> np.random.Generator:
-    """A generator of its own for `key`, e.g. (seed, stream, epoch, sample index).
+    """Return a generator of its own for `key`, e.g. (seed, stream, epoch, sample index).
 
     Philox is counter-based: generators of neighbouring keys are independent by construction. The
     key's length is part of it, since SeedSequence fills short ones up with zeros.
@@ -30,7 +30,7 @@ def sample_rng(*key: int) -> np.random.Generator:
 
 
 def sample_key(*key: int) -> int:
-    """A 63-bit number that identifies `key`, for noise drawn where the key itself is not known."""
+    """Mix `key` into a 63-bit number, for noise drawn where the key itself is not known."""
     state = 0x9E3779B97F4A7C15
     for part in key:
         # splitmix64 finaliser: every bit of the input reaches every bit of the output
@@ -89,7 +89,7 @@ class PretrainSampler:
         return float(self.num_videos // self.video_batch)
 
     def batch(self, step: int) -> PretrainIndices:
-        """The global batch of a step, in the order of its rows."""
+        """Return the global batch of a step, in the order of its rows."""
         return PretrainIndices(self._images(step), self._videos(step))
 
     def _images(self, step: int) -> list[tuple[int, int]]:
@@ -151,7 +151,7 @@ class PKSampler:
         """Batches of every epoch."""
 
     def epoch(self, epoch: int) -> list[Batch]:
-        """Samples of every batch."""
+        """Return samples of every batch."""
         rng = sample_rng(self._seed, REID_STREAM, epoch)
         groups = [
             [self._groups(samples, int(count), rng) for samples, count in people]
@@ -207,7 +207,7 @@ def check_num_ids(num_ids: int, *, people: int) -> None:
 
 
 def group_samples(labels: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-    """Samples of each person, in the order of labels: a pool of `PKSampler`."""
+    """Return the samples of each person, in the order of labels: a pool of `PKSampler`."""
     labels = np.asarray(labels)
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 

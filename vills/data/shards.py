@@ -136,7 +136,7 @@ class ShardReader:
         self._lock = threading.Lock()
 
     def read(self, shard: str, offset: int, length: int) -> bytes:
-        """The bytes [offset, offset + length) of `shard`.
+        """Return the bytes [offset, offset + length) of `shard`.
 
         Raises:
             FileNotFoundError: if the shard is missing.
@@ -167,11 +167,11 @@ class ShardReader:
                 os.close(self._open.popitem()[1])
 
     def __getstate__(self) -> dict[str, Any]:
-        """The folder: descriptors mean nothing in another process."""
+        """Return the folder: descriptors mean nothing in another process."""
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A reader with no file open."""
+        """Return a reader with no file open."""
         self.__init__(state["folder"])  # type: ignore[misc]
 
     def __del__(self) -> None:

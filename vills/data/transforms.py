@@ -104,7 +104,7 @@ BLUR_HEIGHT = 256
 def sample_crop(
     rng: np.random.Generator, *, scale: Sequence[float], ratio: Sequence[float]
 ) -> Crop:
-    """A crop of a share `scale` of the area, whose aspect is `ratio` times the region's own.
+    """Return a crop of a share `scale` of the area, whose aspect is `ratio` times the region's own.
 
     Tries that do not fit are drawn again, as in torchvision's RandomResizedCrop; after ten the
     largest centred crop of aspect 1 within the scale is taken.
@@ -174,7 +174,7 @@ def sample_view(
 
 
 def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None:
-    """The map of `draw` as [3, 4], acting on (r, g, b, 1) in 0..255; None if it changes nothing.
+    """Return `draw` as a map [3, 4] of (r, g, b, 1) in 0..255; None if it changes nothing.
 
     mean: [3], of the pixels it will act on: contrast pulls towards their mean grey.
     """
@@ -234,7 +234,7 @@ def apply_view(
     size: Sequence[int],
     masks: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """The view of every frame, uint8 [T, h, w, 3]; all frames share the draw.
+    """Return the view of every frame, uint8 [T, h, w, 3]; all frames share the draw.
 
     frames: uint8 [H, W, 3] each, sizes may differ. masks: bool [H, W] each; what is outside becomes
     `FILL` at the end, whatever the colours did.

@@ -36,7 +36,7 @@ class Question:
         return odd
 
     def take(self, rows: Tensor) -> "Question":
-        """The crops of a bool mask [n]."""
+        """Return the crops of a bool mask [n]."""
         return Question(self.pids[rows], self.views[rows], self.cameras[rows])
 
 

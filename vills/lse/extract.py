@@ -126,7 +126,7 @@ def _compute_work_key(
 
 
 def _open_work(work: Path, key: str, *, is_first: bool) -> Path:
-    """A folder per key, so that ranks need not wait for one another; other work is dropped."""
+    """Open a folder per key, so that no rank waits for another; other work is dropped."""
     folder = work / key
     folder.mkdir(parents=True, exist_ok=True)
     for other in work.iterdir() if is_first else ():

@@ -140,7 +140,7 @@ def _build_noise() -> NDArray[np.float32]:
 
 
 def _tint(rng: np.random.Generator, grey: float) -> tuple[float, float, float]:
-    """A grey with a hint of colour."""
+    """Return a grey with a hint of colour."""
     red, green, blue = grey + rng.normal(0.0, 5.0, size=3)
     return float(red), float(green), float(blue)
 

@@ -116,7 +116,7 @@ def _guess_keypoints(instance: Instance, rng: np.random.Generator, size: Array) 
 
 
 def _repeat(first: Detection, rng: np.random.Generator, size: Array) -> Detection:
-    """A second box on the same person, often of half the body."""
+    """Return a second box on the same person, often of half the body."""
     box = first.box.copy()
     middle = 0.5 * (box[1] + box[3])
     half = rng.random()

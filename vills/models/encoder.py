@@ -183,7 +183,7 @@ def build_resampling(old: tuple[int, int], new: tuple[int, int]) -> Tensor:
 
 
 def _run_block(block: Any, x: Tensor, drop: DropPathNoise, *, layer: int) -> Tensor:
-    """A pre-norm block whose two branches are scaled per row."""
+    """Return a pre-norm block whose two branches are scaled per row."""
     attention, mlp = (drop.compute_scale(layer=layer, branch=branch) for branch in (0, 1))
     branch = block.ls1(block.attn(block.norm1(x)))
     x = x + (branch if attention is None else branch * attention)

@@ -143,7 +143,7 @@ class VillsNetwork(nn.Module):
         return [source for modality in self.masking_heads for source in self._get_sources(modality)]
 
     def _get_sources(self, modality: str) -> list[str]:
-        """Sources of a modality; without videos there is no frame z^vi."""
+        """Return sources of a modality; without videos there is no frame z^vi."""
         sources = MODALITY_SOURCES[modality]
         return [name for name in sources if name != "frame" or self.backbone.video]
 
@@ -250,7 +250,7 @@ class VillsNetwork(nn.Module):
 
 
 def build_network(config: PretrainConfig, *, num_videos: int = 0) -> VillsNetwork:
-    """The network of a pretrain stage: heads only for terms whose weight is not 0.
+    """Return the network of a pretrain stage: heads only for terms whose weight is not 0.
 
     `num_videos` is the number of classes of `alignment=index`.
     """

@@ -96,7 +96,7 @@ class ResamplerLayer(nn.Module):
         return weights
 
     def _split(self, latents: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each [B, heads, rows, D / heads]."""
+        """Return queries, keys and values, each [B, heads, rows, D / heads]."""
         normal = self.norm_latents(latents)
         keys = torch.cat([self.norm_tokens(tokens), normal], dim=1)
         rows, width = len(latents), latents.shape[-1]
@@ -151,7 +151,7 @@ class Resampler(nn.Module):
         return weights[..., : tokens.shape[1]]
 
     def _start(self, tokens: Tensor, key_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Queries [B, L, D] and the mask bool [B, S + L]: a query always sees the queries."""
+        """Return queries [B, L, D] and mask bool [B, S + L]: a query always sees the queries."""
         latents = self.queries.expand(len(tokens), -1, -1)
         if key_mask is None:
             return latents, None

@@ -52,7 +52,7 @@ def export_reid(model: ReidModel, folder: Path) -> None:
 
 
 def load_backbone(folder: Path) -> Backbone:
-    """The backbone of a folder that `export_backbone` or `export_reid` wrote.
+    """Return the backbone of a folder that `export_backbone` or `export_reid` wrote.
 
     Raises:
         WeightsError: if something is missing, damaged or does not fit.
@@ -70,7 +70,7 @@ def load_backbone(folder: Path) -> Backbone:
 
 
 def load_reid(folder: Path) -> ReidModel:
-    """The fine-tuned model of a folder that `export_reid` wrote.
+    """Return the fine-tuned model of a folder that `export_reid` wrote.
 
     Raises:
         WeightsError: if something is missing, damaged or does not fit.
@@ -92,7 +92,7 @@ def load_reid(folder: Path) -> ReidModel:
 
 
 def load_description(folder: Path) -> dict[str, Any]:
-    """The checked content of a folder's model.json.
+    """Return the checked content of a folder's model.json.
 
     Raises:
         WeightsError: if it is missing, damaged or of another format.
@@ -117,7 +117,7 @@ def load_description(folder: Path) -> dict[str, Any]:
 
 
 def build_backbone(description: Mapping[str, Any]) -> Backbone:
-    """A backbone of the architecture that a model.json describes, with random weights."""
+    """Return a backbone of the architecture that a model.json describes, with random weights."""
     architecture = description["architecture"]
     return Backbone(
         ModelConfig(**architecture["model"]),

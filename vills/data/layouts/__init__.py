@@ -48,7 +48,7 @@ LAYOUTS: dict[str, Callable[[Path], Layout]] = {
 
 
 def read_layout(name: str, root: Path, *, filter_list: str = "", keep: int = 0) -> Layout:
-    """The images, tracklets or videos below `root`.
+    """Return the images, tracklets or videos below `root`.
 
     Args:
         name: One of LAYOUTS.

@@ -47,7 +47,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load_plain_pickle(path: Path) -> Any:
-    """What a pickle holds, if that is made of plain containers, text and numbers alone.
+    """Return what a pickle holds, if that is made of plain containers, text and numbers alone.
 
     Unpickling runs any function that the file names. Here none is ever looked up, so that an
     unknown file can do no more harm than fill the memory.
@@ -101,7 +101,7 @@ def load_image_list(path: Path) -> list[str]:
 
 
 def to_names(content: Any) -> list[str] | None:
-    """A list or tuple of strings, or of bytes in UTF-8, as strings; None if it is none."""
+    """Return a list or tuple of strings, or of bytes in UTF-8, as strings; None if it is none."""
     if not isinstance(content, list | tuple):
         return None
     if all(type(name) is str for name in content):
@@ -187,7 +187,7 @@ class LmdbStore:
 
 
 def find_database(root: Path) -> Path | None:
-    """The database that `root` is or holds, a folder with data.mdb or a file *.lmdb, if any.
+    """Return the database that `root` is or holds, a folder with data.mdb or a file *.lmdb, if any.
 
     Raises:
         LayoutError: if there are several.

@@ -94,7 +94,7 @@ class Difference:
     official: int
 
     def format(self) -> str:
-        """What is found, what is official, and by how much they differ."""
+        """Return what is found, what is official, and by how much they differ."""
         gap = abs(self.found - self.official)
         side = "fewer" if self.found < self.official else "more"
         found = f"{self.found:,} {self.key}"
@@ -102,7 +102,7 @@ class Difference:
 
 
 def list_differences(name: str, counts: Mapping[str, int]) -> list[Difference]:
-    """Counts that differ from the official ones of layout `name`.
+    """Return the counts that differ from the official ones of layout `name`.
 
     Rows and people of a split count as 0 where they are absent; other counts are compared only
     where they are given.
@@ -215,7 +215,7 @@ class SplitCount:
 
 
 def count_splits(layout: Layout) -> dict[str, SplitCount]:
-    """Counts by split, in the order of their work: pretrain, train, query, gallery."""
+    """Return the counts by split, in the order of their work: pretrain, train, query, gallery."""
     counts: dict[str, SplitCount] = {}
     for rows in (layout.images, layout.tracklets, layout.videos):
         for row in rows:
@@ -225,7 +225,7 @@ def count_splits(layout: Layout) -> dict[str, SplitCount]:
 
 
 def flatten_counts(counts: dict[str, SplitCount], *, num_splits: int = 0) -> dict[str, int]:
-    """Counts under the names of the official ones (vills.data.layouts.counts)."""
+    """Return the counts under the names of the official ones (vills.data.layouts.counts)."""
     flat: dict[str, int] = {}
     for split, count in counts.items():
         flat[split] = count.rows

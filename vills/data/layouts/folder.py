@@ -201,7 +201,7 @@ def _splits_of_file(path: Path, named: Sequence[Named]) -> dict[str, str]:
 
 
 def _load_listed(path: Path) -> tuple[str, dict[str, str]]:
-    """What the file lists, path or pid, and the split of each."""
+    """Return what the file lists, path or pid, and the split of each."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         lines = csv.reader(io.StringIO(text, newline=""))

@@ -143,7 +143,7 @@ def read_ltcc(root: Path) -> Layout:
 
 
 def _parse_ltcc(path: str, split: str) -> RawImage:
-    """An image whose outfit is numbered within its person."""
+    """Return an image whose outfit is numbered within its person."""
     found = LTCC_NAME.match(path.rsplit("/", maxsplit=1)[-1])
     if found is None or int(found[3]) < 1:
         raise LayoutError(

@@ -84,7 +84,7 @@ def list_subfolders(folder: Path) -> tuple[str, ...]:
 
 
 def parse_person(text: str, *, path: str, name: str) -> int:
-    """Number of a person as it stands in records; a person 0 becomes ZERO_PERSON.
+    """Return the number of a person as it stands in records; a person 0 becomes ZERO_PERSON.
 
     Raises:
         LayoutError: if it is no number that a record can hold.
@@ -98,7 +98,7 @@ def parse_person(text: str, *, path: str, name: str) -> int:
 
 
 def shorten(names: Sequence[object]) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are."""
     shown = ", ".join(str(name) for name in names[:_SHOWN])
     return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
@@ -117,7 +117,7 @@ _UP, _DOWN = 2, 3
 def find_base(
     root: Path, *, name: str, needed: tuple[str, ...], nested: tuple[str, ...]
 ) -> tuple[Path, str]:
-    """The first of root and root/nested... with all `needed` entries, and what leads there..
+    """Return the first of root and root/nested... with all `needed` entries, and what leads there..
 
     The second is the prefix of paths below it: nothing, or nested with a slash at its end.
 
@@ -167,7 +167,7 @@ def _list_names(folder: Path) -> str:
 
 
 def _locate(root: Path, needed: tuple[str, ...]) -> Path | None:
-    """The folder a little above or below `root` that has everything."""
+    """Return the folder a little above or below `root` that has everything."""
     around = [*_walk_up(root), *_walk_down(root, _DOWN)]
     return next((path for path in around if _count_present(path, needed) == len(needed)), None)
 
@@ -187,7 +187,7 @@ def _walk_down(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
-    """Notes on queries without a match in another camera, and on people trained and tested."""
+    """Note queries without a match in another camera, and people trained and tested."""
     people: dict[str, set[int]] = defaultdict(set)
     cameras: dict[int, set[int]] = defaultdict(set)
     queries: list[tuple[int, int]] = []

@@ -56,7 +56,7 @@ def read_prid2011(root: Path) -> Layout:
 
 
 def load_splits(path: Path) -> tuple[PersonSplit, ...]:
-    """Splits of a file like splits_prid2011.json: a list of {"train": [names], "test": [names]}.
+    """Read splits from a file like splits_prid2011.json: [{"train": [names], "test": [names]}].
 
     Raises:
         LayoutError: if it is no such file, a split has a person twice, or two have other people.
@@ -78,7 +78,7 @@ def load_splits(path: Path) -> tuple[PersonSplit, ...]:
 
 
 def load_official_splits() -> tuple[PersonSplit, ...]:
-    """The ten splits that every paper uses."""
+    """Return the ten splits that every paper uses."""
     content = json.loads(OWN_SPLITS.read_text(encoding="utf-8"))
     people = set(content["people"])
     return tuple(

@@ -170,7 +170,7 @@ def _note_names(findings: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
 
 
 def _note_entries(entries: Iterable[RawEntry], *, train_people: set[int]) -> tuple[str, ...]:
-    """What is to be known of the entries: empty ones, strangers, distractors, overlaps."""
+    """Return what is to be known of the entries: empty ones, strangers, distractors, overlaps."""
     probes = [entry for entry in entries if entry.group == PROBE]
     gallery = [entry for entry in entries if entry.group != PROBE]
     asked, known = {entry.pid for entry in probes}, {entry.pid for entry in gallery}

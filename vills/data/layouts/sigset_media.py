@@ -104,7 +104,7 @@ class MediaTable:
         )
 
     def describe(self) -> tuple[str, ...]:
-        """What was passed over, is missing, or is used where it should not be."""
+        """Return what was passed over, is missing, or is used where it should not be."""
         notes = [
             f"{count:,} members of modality {modality} passed over, as bodies are compared here"
             for modality, count in sorted(self.passed.items())
@@ -133,7 +133,7 @@ class MediaTable:
     def _build_row(
         self, path: str, segment: Segment, *, is_still: bool, pid: int, split: str
     ) -> Row | None:
-        """A row of the file or folder at `path`, if there is any."""
+        """Return a row of the file or folder at `path`, if there is any."""
         place, outfit = self.root / path, _find_outfit(path, pid)
         if place.is_file() and is_still:
             return RawImage(path, split, pid, clothes_id=outfit)

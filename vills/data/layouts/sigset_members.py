@@ -270,7 +270,7 @@ def parse_segment(member: Member, *, where: str) -> Segment:
 
 
 def _parse_number(text: str, *, unit: str | None) -> int:
-    """A number as frames or ms; -1 for none."""
+    """Return a number as frames or ms; -1 for none."""
     if text.lower() in _WHOLE:
         return -1
     number = Decimal(text)

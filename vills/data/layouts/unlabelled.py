@@ -140,7 +140,7 @@ def _find_keys(database: Path, *, root: Path) -> Path:
 def _filter(
     everything: Iterable[str], *, root: Path, filter_list: str, keep: int
 ) -> tuple[Iterable[str], tuple[str, ...]]:
-    """The paths that the list names, in the order of `everything`, and how many it lacks."""
+    """Return the paths that the list names, in the order of `everything`, and how many it lacks."""
     if not filter_list:
         return everything, ()
     named = load_image_list(root / filter_list)

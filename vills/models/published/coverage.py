@@ -53,7 +53,7 @@ class Mismatch:
         return sum(map(len, (self.missing, self.left_over, self.wrong_shape, self.problems)))
 
     def describe(self) -> str:
-        """Lists of all names, counted by prefix beyond MAX_NAMES."""
+        """Return lists of all names, counted by prefix beyond MAX_NAMES."""
         lists = {
             "missing": self.missing,
             "left over": self.left_over,
@@ -92,7 +92,7 @@ def find_mismatch(state: State, own: State, absent: set[str], *, problems: list[
 
 
 def find_giveaways(state: State) -> list[str]:
-    """What the file seems to be, from names that no supported layout has."""
+    """Return what the file seems to be, from names that no supported layout has."""
     found = [
         text
         for pattern, text in _GIVEAWAYS.items()

@@ -140,7 +140,7 @@ def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid)
 
 
 def _check_heads(encoder: Encoder, file: TensorFile, layout: Layout) -> None:
-    """A wrong number of heads fits every tensor and gives other features: refuse what is known."""
+    """Refuse a number of heads that is known to be wrong: it fits every tensor all the same."""
     width = find_sizes(encoder.vit.state_dict()).width
     if layout.known_heads and encoder.num_heads != HEADS.get(width, encoder.num_heads):
         raise WeightsError(

@@ -98,7 +98,7 @@ def _find_objects(path: Path, message: str) -> list[str]:
 
 
 def _find_reason(error: Exception) -> str:
-    """The line of torch's message that says something."""
+    """Return the line of torch's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "WeightsUnpickler error" in line]
     return f"{type(error).__name__}: {[*told, *lines, ''][0][:200]}"
@@ -109,7 +109,7 @@ def _holds_tensors(content: Mapping[Any, Any]) -> bool:
 
 
 def _describe(content: Any) -> str:
-    """What is there instead, for the message."""
+    """Return what is there instead, for the message."""
     if not isinstance(content, Mapping):
         return f", but a {type(content).__name__}"
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]

@@ -45,7 +45,7 @@ class Finding:
 def run_check(
     group: str, name: str, check: Callable[..., Iterable[Finding]], *args: Any, **options: Any
 ) -> list[Finding]:
-    """Findings of a check; one that trips over an answer is unknown, and the others still run."""
+    """Run a check; one that trips over an answer is unknown, and the others still run."""
     try:
         found = list(check(*args, **options))
     # The doctor looks at machines that are not as they should be: that is what it is for.
@@ -62,7 +62,7 @@ def rate_number(value: float, *, fault: float, note: float) -> Level:
 
 
 def format_findings(findings: Sequence[Finding]) -> str:
-    """What was looked at, what was found, what to do; faults counted at the end."""
+    """Return what was looked at, what was found, what to do; faults counted at the end."""
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for group, title in TITLES.items():

@@ -134,7 +134,7 @@ class ClusterFacts:
         return max((part.checkpoint_minutes for part in parts), default=None)
 
     def get_grace_seconds(self, resources: Resources) -> int | None:
-        """What a preempted job of a stage has before its end; None if nothing preempts it."""
+        """Return what a preempted job has before its end; None if nothing preempts it."""
         kind = self.config.get("PreemptType", "")
         found: list[float] = []
         if kind.endswith("partition_prio"):

@@ -57,12 +57,12 @@ def check_devices(torch: Answer, *, driver: str, on_cluster: bool) -> Iterator[F
 
 
 def parse_torch(answer: Answer) -> dict[str, Any]:
-    """What TORCH_COMMAND has printed last; other lines are the site's."""
+    """Return what TORCH_COMMAND has printed last; other lines are the site's."""
     return dict(json.loads(answer.text.strip().splitlines()[-1]))
 
 
 def describe_devices(torch: Mapping[str, Any], *, driver: str, wanted: int, here: str) -> Finding:
-    """What torch sees on a machine called `here`, of which `wanted` devices were asked for."""
+    """Describe what torch sees on a machine called `here`, `wanted` devices being asked for."""
     name, versions = f"GPU of {here}", f"torch {torch['torch']}, CUDA {torch['cuda'] or 'none'}"
     if torch["devices"]:
         nccl = f"NCCL {torch['nccl'] or 'unknown'}"
@@ -146,7 +146,7 @@ def _run_probe(runs: Path, resources: Resources, *, num_nodes: int) -> Iterator[
 
 
 def build_command(folder: Path, resources: Resources, *, num_nodes: int) -> list[str]:
-    """The srun: where a stage's jobs would go, one process a node, one GPU if they have any."""
+    """Build the srun: where a stage's jobs would go, a process a node, a GPU if they have any."""
     named = {
         "partition": resources.partition.split(",")[0],
         "account": resources.account,
@@ -172,7 +172,7 @@ def build_command(folder: Path, resources: Resources, *, num_nodes: int) -> list
 def read_probe(
     answer: Answer, *, secret: str, resources: Resources, num_nodes: int, runs: Path
 ) -> Iterator[Finding]:
-    """Findings of what the nodes have printed."""
+    """Return findings of what the nodes have printed."""
     if not answer.ok:
         remedy = "no node was free, or srun is refused: try again, or `srun --nodes=2 hostname`"
         yield Finding("probe", "unknown", f"the job gave nothing: {answer.reason}", remedy)
@@ -250,7 +250,7 @@ def _check_node(node: Mapping[str, Any], resources: Resources) -> Iterator[Findi
 
 
 def inspect_node(folder: Path) -> dict[str, Any]:
-    """The facts of this node; the asker's `folder` has its token, and the lock that it holds."""
+    """Return this node's facts; the asker's `folder` has its token and the lock that it holds."""
     job = os.environ.get("SLURM_JOB_ID", "")
     scontrol = run_command(["scontrol", "show", "job", job], seconds=SCONTROL_SECONDS)
     torch = run_command(TORCH_COMMAND, seconds=TORCH_SECONDS)

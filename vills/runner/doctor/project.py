@@ -27,7 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def find_existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """Return the path, or the nearest folder above it that is there."""
     path = path.absolute()
     while not path.exists():
         path = path.parent
@@ -183,7 +183,7 @@ def list_weights(params: Params) -> list[str]:
 
 
 def check_tracker(uri: str | None, *, num_nodes: int) -> Iterator[Finding]:
-    """A server answers; what the database lies on is told with the files."""
+    """Check that a server answers; what the database lies on is told with the files."""
     name = "tracker"
     if uri is None:
         remedy = "unset VILLS_TRACKING; `vills track` brings in what the journals hold"

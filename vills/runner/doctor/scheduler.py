@@ -146,7 +146,7 @@ def _cannot_see(name: str) -> Finding:
 
 
 def check_stage(facts: ClusterFacts, stage: str, num_jobs: int) -> Iterator[Finding]:
-    """A stage's jobs against the cluster, a sweep having `num_jobs`; what is well in one line."""
+    """Check a stage's jobs, a sweep having `num_jobs`; what is well stands in one line."""
     found = list(check_partition(facts, stage)) if facts.partitions else []
     found.append(check_times(facts, stage))
     if stage in ("pretrain", "finetune"):
@@ -158,7 +158,7 @@ def check_stage(facts: ClusterFacts, stage: str, num_jobs: int) -> Iterator[Find
 
 
 def check_partition(facts: ClusterFacts, stage: str) -> Iterator[Finding]:
-    """A stage's job fits into its partition; one that does not is refused, or waits for ever."""
+    """Check that a job fits into its partition: else it is refused, or waits for ever."""
     resources, known = facts.stages[stage], facts.partitions
     name, mend = f"{stage}: partition", f"slurm/{stage}.yaml"
     chosen = facts.choose_partitions(resources)
@@ -226,7 +226,7 @@ def _check_nodes(stage: str, resources: Resources, chosen: Sequence[Partition]) 
 
 
 def check_times(facts: ClusterFacts, stage: str) -> Finding:
-    """A job lives until its first periodic checkpoint, and is told to stop early enough."""
+    """Check that a job lives until its first periodic checkpoint, and is told to stop early enough."""
     name, mend = f"{stage}: checkpoints", f"slurm/{stage}.yaml"
     every = facts.get_checkpoint_minutes(stage)
     limit, signal = facts.stages[stage].timeout_min, facts.stages[stage].signal_seconds
@@ -256,7 +256,7 @@ def check_times(facts: ClusterFacts, stage: str) -> Finding:
 
 
 def check_grace(facts: ClusterFacts, stage: str) -> Iterator[Finding]:
-    """A preempted job has time for a checkpoint."""
+    """Check that a preempted job has time for a checkpoint."""
     name, signal = f"{stage}: GraceTime", facts.stages[stage].signal_seconds
     seconds = facts.get_grace_seconds(facts.stages[stage])
     if seconds is not None and seconds < signal:
