@@ -143,7 +143,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
 
 
 def _build_pool(labels: np.ndarray, *, preferred: np.ndarray) -> list[np.ndarray]:
-    """Return the samples of each person: the preferred ones, all of a person who has none of those."""
+    """List the samples of each person: the preferred ones, or all where there are none."""
     return [
         chosen if len(chosen := samples[preferred[samples]]) else samples
         for samples in group_samples(labels)

@@ -174,7 +174,7 @@ def _count_frames(source: PretrainSource) -> int:
 
 
 def _group_by_video(sources: Sequence[PretrainSource]) -> list[np.ndarray]:
-    """Number each video's tracklets; a tracklet without video is its own video."""
+    """Count each video's tracklets up; a tracklet without video is its own video."""
     groups: list[np.ndarray] = []
     start = 0
     for source in sources:

@@ -226,7 +226,7 @@ def _check_nodes(stage: str, resources: Resources, chosen: Sequence[Partition]) 
 
 
 def check_times(facts: ClusterFacts, stage: str) -> Finding:
-    """Check that a job lives until its first periodic checkpoint, and is told to stop early enough."""
+    """Check that a job reaches its first periodic checkpoint, and is told early enough to stop."""
     name, mend = f"{stage}: checkpoints", f"slurm/{stage}.yaml"
     every = facts.get_checkpoint_minutes(stage)
     limit, signal = facts.stages[stage].timeout_min, facts.stages[stage].signal_seconds
