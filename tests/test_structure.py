@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,40 @@ def test_torch_distributed_is_met_in_one_file() -> None:
         )
     ]
     assert guilty == []
+
+
+def test_no_circle_of_imports() -> None:
+    """Imports inside functions count, and so does a module that is named for `python -m`."""
+    modules = {_name_module(path): path for path in SOURCES}
+    graph = {name: _list_imports(path, modules) - {name} for name, path in modules.items()}
+    assert _list_circles(graph) == []
+
+
+def _name_module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _list_imports(path: Path, modules: Container[str]) -> set[str]:
+    found = set()
+    # there book-keeping rooms are named, and not called
+    started = path.name != "code_digest.py"
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, "imports are absolute"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in modules else node.module for name in inner}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and started:
+            found.add(node.value)
+    return {name for name in found if name in modules and name != "vills"}
+
+
+def _list_circles(graph: Mapping[str, set[str]]) -> list[str]:
+    """Take away, again and again, what imports nothing of what is left, then what nothing imports."""
+    left = dict(graph)
+    while leaves := {name for name, imports in left.items() if not imports & left.keys()}:
+        left = {name: imports for name, imports in left.items() if name not in leaves}
+    while tops := left.keys() - {name for imports in left.values() for name in imports}:
+        left = {name: imports for name, imports in left.items() if name not in tops}
+    return sorted(left)
