@@ -80,7 +80,7 @@ def _list_imports(path: Path, modules: Container[str]) -> set[str]:
 
 
 def _list_circles(graph: Mapping[str, set[str]]) -> list[str]:
-    """Take away, again and again, what imports nothing of what is left, then what nothing imports."""
+    """Take away what imports nothing of what is left, then what nothing imports, while it goes."""
     left = dict(graph)
     while leaves := {name for name, imports in left.items() if not imports & left.keys()}:
         left = {name: imports for name, imports in left.items() if name not in leaves}
