@@ -42,6 +42,7 @@ def curate_source(
     work: Path,
     weights_root: Path | None = None,
     progress: Progress | None = None,
+    max_corrupt_share: float = 0.05,
 ) -> dict[str, Any]:
     """Curate one raw data set into `out`.
 
@@ -59,6 +60,7 @@ def curate_source(
         work: Keeps what is finished until all is; for this source and this configuration alone.
         weights_root: Folder that `config.detector_weights` is below.
         progress: Called with what is done, how much, and of how much.
+        max_corrupt_share: Share of the files that may be unreadable.
 
     Returns:
         The content of report.json.
@@ -66,7 +68,7 @@ def curate_source(
     Raises:
         LayoutError: the folder is missing, empty, or holds another layout.
         ConfigError: predictions or weights of the detector are missing.
-        TooManyDamagedError: more files are unreadable than `config.max_corrupt_share`.
+        TooManyDamagedError: more files are unreadable than `max_corrupt_share`.
         EmptySourceError: no record was kept.
         ValueError: `work` belongs to another source or configuration.
     """
@@ -75,7 +77,8 @@ def curate_source(
     )
     survey = survey_layout(layout)
     digest = weights_digest(config, weights_root=weights_root) if survey.num_videos else ""
-    job = _Job(name, source, config, layout, survey, out, work, progress or _say_nothing)
+    say = progress or _say_nothing
+    job = _Job(name, source, config, layout, survey, out, work, say, max_corrupt_share)
     job.claim(digest)
     if job.is_done:
         return dict(json.loads((out / "report.json").read_text()))
@@ -101,6 +104,7 @@ class _Job:
     out: Path
     work: Path
     progress: Progress
+    max_corrupt_share: float
 
     def __post_init__(self) -> None:
         self.units = UnitStore(self.work / "units")
@@ -216,4 +220,4 @@ class _Job:
         )
 
     def _build_log(self) -> DamageLog:
-        return DamageLog(self.name, self.survey.num_files, self.config.max_corrupt_share)
+        return DamageLog(self.name, self.survey.num_files, self.max_corrupt_share)

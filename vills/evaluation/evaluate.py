@@ -55,6 +55,7 @@ def evaluate_dataset(
     work: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
+    block_size: int = 1024,
 ) -> Results:
     """Write results.json, per_query.parquet, ranking/ and features/; same input, same bytes.
 
@@ -70,6 +71,7 @@ def evaluate_dataset(
             not computed again. Without one, every call starts anew.
         workers: processes that decode.
         progress: told ("<row>, <protocol>", entries described, entries).
+        block_size: queries ranked at once; memory, never a score.
 
     Returns:
         The content of results.json; docs/protocols.md says what a row has.
@@ -83,11 +85,11 @@ def evaluate_dataset(
     check_names(models)
     for protocol in config.protocols:
         for test in splits.values():
-            PROTOCOLS[protocol].check(test, build_settings(config))
+            PROTOCOLS[protocol].check(test, build_settings(config, block_size=block_size))
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)
-    scorer = _Scorer(config, splits, building, input_size, workers, progress)
+    scorer = _Scorer(config, splits, building, input_size, workers, progress, block_size)
     rows = [row for model in models for row in scorer.score(model)]
     results = Results(
         rows=arrange_rows(rows, names=[model.name for model in models]),
@@ -107,7 +109,7 @@ def evaluate_dataset(
     return found
 
 
-def build_settings(config: EvaluateConfig) -> ProtocolSettings:
+def build_settings(config: EvaluateConfig, *, block_size: int) -> ProtocolSettings:
     """What protocols take of the parameters."""
 
     def own(value: str) -> str | None:
@@ -125,7 +127,7 @@ def build_settings(config: EvaluateConfig) -> ProtocolSettings:
         query_frame=config.query_frame,
         rerank=config.rerank,
         bootstrap=config.bootstrap,
-        block_size=config.block_size,
+        block_size=block_size,
         seed=config.seed,
     )
 
@@ -168,6 +170,7 @@ class _Scorer:
     input_size: Sequence[int]
     workers: int
     progress: Progress | None
+    block_size: int
 
     def score(self, row: ModelRow) -> list[Row]:
         """Rows per protocol and split, which share the model's features; finished ones are read."""
@@ -205,7 +208,7 @@ class _Scorer:
         result = PROTOCOLS[protocol].run(
             cache,
             data=self.splits[split],
-            settings=build_settings(self.config),
+            settings=build_settings(self.config, block_size=self.block_size),
             top_k=TOP_K if first else 0,
         )
         rows = [_fit_choices(scored, model) for scored in result.build_rows(row.name)]

@@ -36,8 +36,8 @@ def weights_fields(config: LseConfig) -> dict[str, str]:
 def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
     """Hash everything but the images that decides the masks.
 
-    The area map is code (`vills.areas`), so its content enters; batch_size and max_corrupt_share
-    do not enter, because no mask depends on them.
+    The area map is code (`vills.areas`), so its content enters; batch_size does not: it may decide
+    last bits, and is part of the name of the run whose folder the key stands in.
     """
     parts = {
         "keypoint_detector": config.keypoint_detector,

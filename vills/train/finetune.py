@@ -41,6 +41,7 @@ def run_finetune(
     progress: Progress | None = None,
     workers: int = 0,
     cache_mb: float = 0.0,
+    checkpoint_minutes: float = 5.0,
 ) -> None:
     """Fine-tune every variant, each from its newest checkpoint, and export them to `out`.
 
@@ -59,6 +60,7 @@ def run_finetune(
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
         cache_mb: memory for decoded images.
+        checkpoint_minutes: longest time between checkpoints, which change no bit.
 
     Raises:
         ConfigError: if the data do not suffice, or a batch does not divide by the world size.
@@ -68,7 +70,7 @@ def run_finetune(
     """
     init_process_group()
     set_determinism(config.threads_per_rank)
-    files = FinetuneFiles(work, journal, guard)
+    files = FinetuneFiles(work, journal, guard, checkpoint_minutes)
     loading = {"workers": workers, "cache_mb": cache_mb}
     starts: dict[str, Any] = {"model_folder": model_folder, "published": published or {}}
     reports = _check_starts(config, data, **starts)

@@ -195,14 +195,9 @@ def _check_stage(
 
 def _get_checkpoint_minutes(patient: Patient, stage: str) -> float | None:
     """None for stages without checkpoints: they keep what is finished, or are short."""
-    if patient.params is None:
+    if patient.params is None or stage not in ("pretrain", "finetune"):
         return None
-    if stage == "pretrain":
-        return patient.params.pretrain.checkpoint_minutes
-    if stage == "finetune":
-        values = [tuned.checkpoint_minutes for tuned in patient.params.finetune.values()]
-        return max(values, default=None)
-    return None
+    return patient.params.operation.checkpoint_minutes
 
 
 def _list_machine_checks(patient: Patient) -> Checks:

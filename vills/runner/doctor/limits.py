@@ -123,7 +123,7 @@ def check_times(
             f"a job works {left:g} min before it is told to stop, checkpoint_minutes is "
             f"{checkpoint_minutes:g}: whatever ends it without a signal (a node's failure, out of "
             "memory) takes all of its work",
-            f"{mend}: a longer timeout_min, or a shorter checkpoint_minutes in params.yaml",
+            f"{mend}: a longer timeout_min, or a shorter operation.checkpoint_minutes",
         )
     elif resources.signal_seconds < 60 and checkpoint_minutes is not None:
         yield Finding(
@@ -170,7 +170,7 @@ def check_grace(
             f"a preempted job has {min(seconds)} s, less than signal_seconds "
             f"{resources.signal_seconds}: a checkpoint that takes longer is lost, and the job goes "
             "on from the periodic one before it",
-            "keep checkpoint_minutes short, or ask for a longer GraceTime",
+            "keep operation.checkpoint_minutes short, or ask for a longer GraceTime",
         )
     elif seconds:
         yield Finding(_GROUP, f"{stage}: GraceTime", "ok", f"GraceTime {min(seconds)} s")

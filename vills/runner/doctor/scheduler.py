@@ -129,7 +129,7 @@ def check_kill_wait(config: Mapping[str, str]) -> Iterator[Finding]:
         "note",
         f"{seconds} s from SIGTERM to SIGKILL: a cancelled job may not finish its checkpoint, and "
         "then goes on from the one before it",
-        "keep checkpoint_minutes short, or ask for KillWait=30 (SLURM's own)",
+        "keep operation.checkpoint_minutes short, or ask for KillWait=30 (SLURM's own)",
     )
 
 
