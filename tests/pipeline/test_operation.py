@@ -14,8 +14,8 @@ from vills.config.operation import OperationConfig
 from vills.config.write import save_params
 from vills.errors import UserError
 from vills.pipeline import STAGES
+from vills.runner.plan.launch import find_inputs, launch_stage
 from vills.runner.plan.nodes import build_steps
-from vills.runner.plan.run import find_inputs, launch_stage
 from vills.runner.store.digest import compute_listing
 from vills.runner.store.run import Run
 from vills.runner.work.progress import ProgressLine
