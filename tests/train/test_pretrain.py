@@ -147,7 +147,7 @@ def test_killed_between_checkpoints_is_bit_identical(
     with monkeypatch.context() as patch:
         patch.setattr(SSLMetaArch, "compute_losses", die)
         with pytest.raises(KeyboardInterrupt):
-            run(pretrain_data, tmp_path, config=config)
+            run(pretrain_data, tmp_path, config=config, checkpoint_steps=2)
     assert [p.name for p in list_checkpoints(tmp_path / "work" / "checkpoints")] == [
         "step-00000004.pt",
         "step-00000002.pt",
@@ -198,7 +198,7 @@ def test_not_a_number_names_rank_term_and_batch_and_leaves_a_checkpoint(
     monkeypatch.setattr(SSLMetaArch, "compute_losses", spoil)
     config = build_config(max_steps=STEPS)
     with pytest.raises(NonFiniteError, match=r"batch of step 3 .*rank 0: koleo = nan.*What to do"):
-        run(pretrain_data, tmp_path, config=config)
+        run(pretrain_data, tmp_path, config=config, checkpoint_steps=2)
     assert list_checkpoints(tmp_path / "work" / "checkpoints")[0].name == "step-00000002.pt"
 
 

@@ -1,7 +1,7 @@
 """Score all models of a data set under all its protocols and write what the report shows."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -93,11 +93,7 @@ def evaluate_dataset(
     rows = [row for model in models for row in scorer.score(model)]
     results = Results(
         rows=arrange_rows(rows, names=[model.name for model in models]),
-        left_out=[
-            note if test.split is None else f"split {test.split}: {note}"
-            for test in splits.values()
-            for note in test.notes
-        ],
+        left_out=_list_left_out(splits.values()),
     )
     if is_main():
         queries = load_queries(building)
@@ -107,6 +103,14 @@ def evaluate_dataset(
         assemble(out, results, queries, building=building, remove=work is None)
     found: Results = broadcast_object(results)
     return found
+
+
+def _list_left_out(tests: Iterable[TestData]) -> list[str]:
+    return [
+        note if test.split is None else f"split {test.split}: {note}"
+        for test in tests
+        for note in test.notes
+    ]
 
 
 def build_settings(config: EvaluateConfig, *, block_size: int) -> ProtocolSettings:

@@ -51,9 +51,8 @@ def run_finetune(
         data: the data set's splits by number, for every one of `config.split_ids`.
         evaluate: accuracy of a model on a split; it selects nothing. All ranks call it.
         work: this run's folder for checkpoints, shared by all ranks.
-        out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> list of
-            `Point`), and published.json (what was loaded of published files). Rank 0 alone writes,
-            here and in the journal.
+        out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> `Point`s)
+            and published.json (what was loaded). Rank 0 alone writes, here and in the journal.
         journal: metrics by epoch under the variant's name, rewound to the checkpoint.
         guard: raises if another attempt owns the run; called before every commit.
         published: files of `config.published` by name.
@@ -86,8 +85,7 @@ def run_finetune(
                 export_reid(run.model, out / variant.name)
             accuracy[variant.name] = run.accuracy
     if is_main():
-        guard()
-        _save_results(out, accuracy, reports)
+        _save_results(out, accuracy, reports, guard=guard)
     barrier()
 
 
@@ -104,7 +102,10 @@ def _save_results(
     out: Path,
     accuracy: Mapping[str, list[Point]],
     reports: Mapping[str, LoadReport],
+    *,
+    guard: Callable[[], None],
 ) -> None:
+    guard()
     save_json(out / ACCURACY, accuracy)
     if reports:
         save_json(out / PUBLISHED, {name: row.build_row() for name, row in reports.items()})

@@ -62,8 +62,7 @@ def open_run(
         root: The `runs` folder.
         stage: DVC stage.
         item: Data set of a stage that runs once per data set.
-        read_params: Reads the stage's resolved parameters; called again at the end, to see
-            whether they changed.
+        read_params: Reads the stage's parameters; called again at the end, to see changes.
         inputs: Files and folders by logical names, which enter the fingerprint; paths do not.
         module: The stage's module, whose import closure is its code.
         checkout: A folder of the git checkout; that of `root` by default.
