@@ -1,6 +1,7 @@
 """Atomic writes: a reader sees the old file or the new one, never half of it."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -60,6 +61,12 @@ def load_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object. What to do: remove it.")
     return value
+
+
+def compute_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file's bytes, in hex; the file is read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

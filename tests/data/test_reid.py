@@ -36,7 +36,7 @@ def test_splits_labels_and_statistics(write_source: WriteSource) -> None:
     assert (len(data.train), len(data.query), len(data.gallery)) == (12, 1, 3)
     assert data.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert data.num_ids == 4
-    assert (data.split_id, data.entries) == (0, None)
+    assert (data.split_id, data.templates) == (0, None)
     assert data.describe() == (
         "m: train 12 of 4 people in 2 cameras, query 1 of 1 people in 1 cameras, "
         "gallery 3 of 1 people in 1 cameras (1 distractors, 1 junk); "
@@ -163,8 +163,8 @@ def test_templates_come_along(write_source: WriteSource) -> None:
     )
     pq.write_table(table, folder / "entries.parquet")
     for data in (load_reid_data(folder, modality="image"), load_test_data(folder)):
-        assert data.entries is not None
-        assert data.entries.to_pylist() == table.to_pylist()
+        assert data.templates is not None
+        assert data.templates.to_pylist() == table.to_pylist()
 
 
 def test_queries_that_curation_could_not_read_are_named(tmp_path: Path) -> None:

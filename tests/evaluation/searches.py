@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from vills.evaluation.distance import FeatureDistance
 from vills.evaluation.entries import Entries, build_entries
 from vills.evaluation.protocols import PROTOCOLS as OBJECTS
 from vills.evaluation.protocols import FeatureChoice, ProtocolResult, ProtocolSettings, TestData
@@ -13,6 +14,12 @@ Item = tuple[str, int, int, int, float]
 """(id, pid, camid, clothes id, place)."""
 EUCLIDEAN = ProtocolSettings(distance="euclidean")
 NOTES = ("queries", "valid_queries", "gallery")
+
+
+def compute_distances(query: np.ndarray, gallery: np.ndarray, *, metric: str) -> np.ndarray:
+    """The full matrix, [Q, G]."""
+    distance = FeatureDistance(query, gallery, metric=metric)
+    return distance.compute_block(0, distance.num_queries)
 
 
 def build(items: Sequence[Item], kind: str = "image", frames: int = 1) -> Entries:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from tests.evaluation.searches import compute_distances
 from vills.evaluation import distance as module
-from vills.evaluation.distance import FeatureDistance, compute_distances
+from vills.evaluation.distance import FeatureDistance
 
 
 def make_features(num: int, dim: int, seed: int) -> np.ndarray:

@@ -21,14 +21,14 @@ from vills.evaluation.accuracy import check_accuracy, compute_accuracy
 from vills.evaluation.baselines import (
     Model,
     ModelRow,
+    StripeHistogram,
     build_baselines,
     build_untrained,
     check_names,
 )
+from vills.evaluation.entries import build_test_data
 from vills.evaluation.evaluate import evaluate_dataset
-from vills.evaluation.histogram import StripeHistogram
 from vills.evaluation.protocols import ProtocolError, Row
-from vills.evaluation.splits import build_test_data
 
 VIDEO_CONFIG = {
     "protocols": ["video", "image_to_video"],

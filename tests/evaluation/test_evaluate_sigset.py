@@ -15,10 +15,9 @@ from vills.data.images import encode_jpeg
 from vills.data.records import load_manifest
 from vills.data.reid import load_reid_data
 from vills.evaluation.accuracy import compute_accuracy
-from vills.evaluation.baselines import ModelRow
+from vills.evaluation.baselines import ModelRow, StripeHistogram
+from vills.evaluation.entries import load_test_sets
 from vills.evaluation.evaluate import evaluate_dataset
-from vills.evaluation.histogram import StripeHistogram
-from vills.evaluation.splits import load_test_sets
 
 CONFIG = EvaluateConfig(
     protocols=["sigset"], num_frames=2, fars=[0.2, 0.0001], ranks=[1], bootstrap=5, rerank=True

@@ -18,13 +18,13 @@ from vills.config.finetune import FinetuneConfig, list_variants
 from vills.config.operation import OperationConfig
 from vills.config.params import Params
 from vills.data.images import encode_jpeg
-from vills.evaluation.evaluate import arrange_rows
 from vills.evaluation.per_query import (
     load_pair,
     load_per_query,
     pool_differences,
     select_queries,
 )
+from vills.evaluation.rows import arrange_rows
 from vills.models.weights import export_backbone, export_reid
 from vills.pipeline import StageContext
 from vills.pipeline.evaluate import STAGE, assign_splits, pick_headlines, run

@@ -20,10 +20,10 @@ from vills.evaluation.external import (
     save_report,
     score_external,
 )
-from vills.evaluation.external_file import FeatureFileError, load_external
-from vills.evaluation.feature_file import TokenWriter
+from vills.evaluation.extract import TokenWriter
+from vills.evaluation.feature_table import FeatureFileError, load_feature_table
 from vills.evaluation.protocols.base import ProtocolSettings
-from vills.miniature.sigset_xml import Member, Signature, encode_sigset
+from vills.miniature.sigset import Member, Signature, encode_sigset
 
 SETTINGS = ProtocolSettings(ranks=(1, 5), bootstrap=20)
 REAL = os.environ.get("VILLS_REAL_DATA")
@@ -76,7 +76,7 @@ def score(
     file: Path, root: Path, *protocols: str, layout: str = "market1501", **more: Any
 ) -> ExternalReport:
     return score_external(
-        load_external(file, column=more.pop("column", "feature")),
+        load_feature_table(file, column=more.pop("column", "feature")),
         layout=read_layout(layout, root),
         protocols=protocols,
         settings=more.pop("settings", SETTINGS),
@@ -506,7 +506,7 @@ def test_bad_parquet_is_refused(
 ) -> None:
     write(tmp_path / "a.parquet")
     with pytest.raises(FeatureFileError, match=message):
-        load_external(tmp_path / "a.parquet")
+        load_feature_table(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
@@ -516,14 +516,14 @@ def test_bad_parquet_is_refused(
 def test_broken_npz_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(FeatureFileError, match=message):
-        load_external(tmp_path / "a.npz")
+        load_feature_table(tmp_path / "a.npz")
     (tmp_path / "a.csv").touch()
     with pytest.raises(FeatureFileError, match=r"names that end in .parquet or .npz"):
-        load_external(tmp_path / "a.csv")
+        load_feature_table(tmp_path / "a.csv")
     with (tmp_path / "b.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(FeatureFileError, match="holds one array"):
-        load_external(tmp_path / "b.npz")
+        load_feature_table(tmp_path / "b.npz")
 
 
 def test_a_damaged_compressed_npz_is_refused(tmp_path: Path) -> None:
@@ -534,7 +534,7 @@ def test_a_damaged_compressed_npz_is_refused(tmp_path: Path) -> None:
     data[start + 4 : start + 40] = b"\xff" * 36
     file.write_bytes(data)
     with pytest.raises(FeatureFileError, match="cannot be read as .npz.*What to do"):
-        load_external(file)
+        load_feature_table(file)
 
 
 @pytest.mark.parametrize("column", ["path", "frame"])
@@ -545,7 +545,7 @@ def test_the_names_of_rows_are_no_features(tmp_path: Path, column: str) -> None:
         save_parquet(tmp_path / "a.parquet", features, frame=[-1]),
     ):
         with pytest.raises(FeatureFileError, match=f"--column {column} is not allowed"):
-            load_external(file, column=column)
+            load_feature_table(file, column=column)
 
 
 def test_features_of_zeros_are_noted(tmp_path: Path) -> None:
@@ -558,7 +558,7 @@ def test_features_of_zeros_are_noted(tmp_path: Path) -> None:
 
 def test_names_may_start_with_dots(tmp_path: Path) -> None:
     file = save_npz(tmp_path / "a.npz", {"..a/b.jpg": np.ones(2, np.float32)})
-    assert load_external(file).paths == ["..a/b.jpg"]
+    assert load_feature_table(file).paths == ["..a/b.jpg"]
 
 
 def test_junk_in_the_query_is_noted(tmp_path: Path) -> None:
@@ -602,12 +602,12 @@ def test_another_column_and_float16_and_fixed_lists_are_read(tmp_path: Path) -> 
     values = np.arange(6, dtype=np.float16).reshape(3, 2)
     flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 2)
     pq.write_table(pa.table({"path": ["a", "b", "./c"], "coarse": flat}), tmp_path / "a.parquet")
-    external = load_external(tmp_path / "a.parquet", column="coarse")
+    external = load_feature_table(tmp_path / "a.parquet", column="coarse")
     assert external.paths == ["a", "b", "c"]
     assert external.features.dtype == np.float32
     np.testing.assert_array_equal(external.features, values)
     with pytest.raises(FeatureFileError, match=r"has no feature; it has path, coarse.*--column"):
-        load_external(tmp_path / "a.parquet")
+        load_feature_table(tmp_path / "a.parquet")
 
 
 def test_what_vills_extract_writes_is_read(tmp_path: Path) -> None:

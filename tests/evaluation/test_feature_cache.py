@@ -7,11 +7,10 @@ import pyarrow.parquet as pq
 
 from tests.evaluation.curated import write_curated
 from vills.data.reid import ReidData
-from vills.evaluation.entries import Entries
+from vills.evaluation.entries import Entries, build_test_data
 from vills.evaluation.feature_cache import FeatureCache, build_pools, name_choice
 from vills.evaluation.features import PixelFeatures
 from vills.evaluation.protocols import FeatureChoice, TestData
-from vills.evaluation.splits import build_test_data
 
 PLAIN = FeatureChoice()
 

@@ -74,7 +74,7 @@ def test_a_tracklet_is_pooled_over_its_clips(
                     roles = network.encode_video(pixels[clip][None]).roles
                     each.append(network.compute_feature(roles, modality="video")[0])
                 else:
-                    each.append(network.compute_feature(pixels[clip][None])[0])
+                    each.append(network.compute_features(pixels[clip][None])[0])
         stacked = torch.stack(each)
         expected = stacked.amax(0) if pooling == "max" else stacked.mean(0)
         np.testing.assert_allclose(features[row], expected, atol=1e-5)
@@ -97,7 +97,7 @@ def test_a_model_of_images_describes_each_frame_once(
                 roles = network.encode_image(pixels).roles
                 each = network.compute_feature(roles, modality="image")
             else:
-                each = network.compute_feature(pixels)
+                each = network.compute_features(pixels)
         expected = each.amax(0) if pooling == "max" else each.mean(0)
         np.testing.assert_allclose(features[row], expected, atol=1e-5)
 
@@ -108,7 +108,7 @@ def test_a_video_model_describes_images_as_clips_of_one_frame(tmp_path: Path) ->
     features = build(model).compute(entries, PLAIN)
     assert features.shape[1] == 4 * WIDTH
     with torch.inference_mode():
-        expected = model.compute_feature(load_pixels(entries, 3)[:, None])[0]
+        expected = model.compute_features(load_pixels(entries, 3)[:, None])[0]
     np.testing.assert_allclose(features[3], expected, atol=1e-5)
 
 

@@ -17,8 +17,7 @@ from tests.evaluation import oracle
 from tests.evaluation.oracle import Distances, Item, Rule
 from vills.errors import UserError
 from vills.evaluation.entries import Entries, build_entries
-from vills.evaluation.protocols import PROTOCOLS
-from vills.evaluation.protocols.base import FeatureChoice, ProtocolSettings, TestData
+from vills.evaluation.protocols import PROTOCOLS, FeatureChoice, ProtocolSettings, TestData
 
 VECTORS = [
     tuple(sign * 8 * (place == axis) for place in range(4)) for axis in range(4) for sign in (1, -1)

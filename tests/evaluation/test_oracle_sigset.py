@@ -11,8 +11,7 @@ import pytest
 
 from tests.evaluation import oracle
 from vills.evaluation.entries import Entries, build_entries
-from vills.evaluation.protocols import PROTOCOLS
-from vills.evaluation.protocols.base import FeatureChoice, ProtocolSettings, TestData
+from vills.evaluation.protocols import PROTOCOLS, FeatureChoice, ProtocolSettings, TestData
 
 GALLERIES = ("gallery_1", "gallery_2")
 FARS = (0.5, 0.1, 0.01, 0.0001)

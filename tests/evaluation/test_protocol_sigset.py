@@ -192,7 +192,7 @@ def test_bad_input_is_said() -> None:
     with pytest.raises(ProtocolError, match="needs templates, but this data set has none"):
         PROTOCOLS["sigset"].run(
             lambda entries, choice: np.ones((len(entries), 2)),
-            data=replace(build_data(good), entries=None),
+            data=replace(build_data(good), templates=None),
             settings=SETTINGS,
         )
     with pytest.raises(ProtocolError, match="needs a group 'probe' and a gallery; .* gallery_1"):

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from tests.evaluation.searches import Item, search
-from tests.evaluation.test_difference_columns import LINES, add, make_rows
 from tests.evaluation.test_protocol_sigset import FEATURES, GALLERY, PROBES, run
-from vills.evaluation.evaluate import arrange_rows
+from tests.evaluation.test_rows import LINES, add, make_rows
 from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings
+from vills.evaluation.rows import arrange_rows
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text()
 

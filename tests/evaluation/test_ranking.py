@@ -11,10 +11,11 @@ from ddp import run_ranks
 from scipy.io import loadmat
 from threadpoolctl import threadpool_limits
 
+from tests.evaluation.searches import compute_distances
 from vills.distributed import get_rank
 from vills.evaluation import distance as distance_module
 from vills.evaluation import ranking as ranking_module
-from vills.evaluation.distance import FeatureDistance, MatrixDistance, compute_distances
+from vills.evaluation.distance import FeatureDistance, MatrixDistance
 from vills.evaluation.metrics import compute_scores
 from vills.evaluation.ranking import (
     JUNK,

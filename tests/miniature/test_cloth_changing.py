@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.identity import Group
-from vills.miniature.people import LTCC_OFFSET, PRCC_OFFSET, dress
+from vills.miniature.people import LTCC_OFFSET, PRCC_OFFSET, build_actor
+from vills.miniature.person import Group
 
 PRCC_TRAIN = re.compile(r"^([ABC])_cropped_rgb\d{3}\.jpg$")
 PRCC_TEST = re.compile(r"^cropped_rgb\d{3}\.jpg$")
@@ -71,7 +71,10 @@ def test_prcc_people_change_between_b_and_c_only(world: Path) -> None:
 @pytest.mark.parametrize("group", [Group.PRCC, Group.LTCC])
 def test_training_people_share_a_wardrobe_and_change_within_it(group: Group) -> None:
     worn = [
-        [dress(0, group, index, outfit, person=index, size=4).look.outfit for outfit in range(3)]
+        [
+            build_actor(0, group, index, outfit, person=index, wardrobe=4).look.outfit
+            for outfit in range(3)
+        ]
         for index in range(12)
     ]
     for outfits in worn:

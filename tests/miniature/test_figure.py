@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 
 from vills.miniature.figure import draw_figure
-from vills.miniature.identity import Group, build_identity
-from vills.miniature.look import build_look
-from vills.miniature.outfit import build_outfit
-from vills.miniature.painter import PARTS_PER_INSTANCE, Canvas
-from vills.miniature.parts import Part
-from vills.miniature.projection import Placement, project
-from vills.miniature.texture import AROUND, WIDTH, turn
-from vills.miniature.walk import compute_pose
+from vills.miniature.look import AROUND, WIDTH, build_look, turn
+from vills.miniature.painter import PARTS_PER_INSTANCE, Canvas, Part
+from vills.miniature.person import Group, build_identity, build_outfit
+from vills.miniature.walk import Placement, compute_pose, project
 
 LENGTHS = (
     ("left_hip", "left_knee"),

@@ -9,16 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from vills.config.miniature import MiniatureConfig
-from vills.miniature import crop, scene
+from vills.miniature import crop, sample_rng, scene
 from vills.miniature.camera import build_camera
-from vills.miniature.identity import Group
 from vills.miniature.kinetics import deal_people
-from vills.miniature.layouts import LAYOUTS
 from vills.miniature.overlay import read_frames
 from vills.miniature.people import PRETRAIN_OFFSET, build_actor
-from vills.miniature.rendering import Unit, render_unit
-from vills.miniature.rng import sample_rng
+from vills.miniature.person import Group
 from vills.miniature.sink import Sink
+from vills.miniature.world import LAYOUTS, Unit, render_unit
 
 UNLABELLED = ("luperson", "kinetics")
 
@@ -34,7 +32,7 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(small: MiniatureConfig) -> dict[str, Shown]:
     found = {name: Shown() for name in LAYOUTS}
-    develop, draw = scene.develop, scene.draw_figure
+    develop, draw = crop.develop, crop.draw_figure
 
     for name, layout in LAYOUTS.items():
 
@@ -49,9 +47,9 @@ def shown(small: MiniatureConfig) -> dict[str, Shown]:
         with pytest.MonkeyPatch.context() as patch:
             for module in (scene, crop):
                 patch.setattr(module, "develop", take)
-                patch.setattr(module, "draw_figure", paint)
-            for unit in range(layout.count_units(small)):
-                layout.render_unit(small, unit, Sink())
+            patch.setattr(crop, "draw_figure", paint)
+            for item in layout.list_items(small):
+                layout.render_item(small, item, Sink())
     return found
 
 
@@ -141,7 +139,7 @@ def measure_plain_view(count: int) -> float:
         actors = [build_actor(0, Group.PRETRAIN, k, 0, person=k) for k in people]
         walkers, camera = scene.plan_walkers(actors, rng), build_camera(0, 300)
         for time in np.linspace(-1.5, 1.5, 7):
-            _, found = scene.render_frame(camera, walkers, rng, seed=0, time=float(time))
+            _, found = scene.render_frame(camera, walkers, rng, time=float(time))
             shares += [instance.visible for instance in found]
     return float(np.mean(np.array(shares) > 0.85))
 

@@ -8,7 +8,7 @@ import scipy.io
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.people import DISTRACTOR_OFFSET, PRETRAIN_OFFSET, PRID_OFFSET
-from vills.miniature.strays import write_strays
+from vills.miniature.world import write_strays
 
 TRAINING = {
     "luperson": "",

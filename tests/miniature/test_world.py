@@ -12,8 +12,7 @@ import pytest
 
 from vills.config.checks import ConfigError
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.layouts import LAYOUTS
-from vills.miniature.world import render_world
+from vills.miniature.world import LAYOUTS, render_world
 
 RENDER = """
 import json, sys

@@ -9,11 +9,9 @@ from vills.areas import AREAS
 from vills.config.model import HeadConfig, ModelConfig
 from vills.data.batch import PretrainBatch
 from vills.losses.alignment import AlignmentLoss
-from vills.losses.feature import FeatureLoss
+from vills.losses.distillation import FeatureLoss, MaskedTokenLoss
 from vills.losses.koleo import KoLeoLoss
-from vills.losses.masked import MaskedTokenLoss
-from vills.models.network import VillsNetwork
-from vills.models.output import NetworkOutput
+from vills.models.network import NetworkOutput, VillsNetwork
 
 TINY = ModelConfig(width=32, depth=2, num_heads=2, image_size=[64, 32], num_queries=8, max_frames=4)
 HEADS = HeadConfig(hidden=48, bottleneck=16, feature_prototypes=40, masking_prototypes=24)

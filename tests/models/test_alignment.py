@@ -10,8 +10,7 @@ from tests.ddp import run_ranks
 from tests.models.batches import HEADS, VIDEOS, make_batch
 from vills import distributed
 from vills.data.batch import PretrainBatch
-from vills.models.alignment import AlignmentHeads
-from vills.models.output import AlignmentPairs, IndexLogits
+from vills.models.alignment import AlignmentHeads, AlignmentPairs, IndexLogits
 
 _RANDOM = torch.Generator().manual_seed(0)
 VIDEO = torch.randn(2, VIDEOS, 8, 32, generator=_RANDOM)

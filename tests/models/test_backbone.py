@@ -6,7 +6,7 @@ import torch
 
 from tests.models.batches import TINY
 from vills.models.backbone import Backbone
-from vills.models.roles import AREA_ROLES, COARSE, TEMPORAL
+from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
 
 CLIPS = torch.randn(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 BARE = replace(TINY, resampler=False)

@@ -1,12 +1,21 @@
-"""The encoder against plain timm."""
+"""The encoder against plain timm, and the indices of roles, on which weights and features rely."""
 
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from tests.models.batches import TINY
-from vills.models.droppath import DropPathNoise
-from vills.models.encoder import Encoder, build_timm_arguments
+from vills.models.encoder import (
+    AREA_ROLES,
+    COARSE,
+    NUM_SPATIAL,
+    TEMPORAL,
+    Encoder,
+    build_all_roles,
+    build_roles,
+    build_timm_arguments,
+)
+from vills.models.layers import DropPathNoise
 
 IMAGES = torch.randn(3, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
@@ -74,3 +83,20 @@ def test_positions_matter_at_resampled_sizes() -> None:
     before = encoder(images)
     encoder.vit.pos_embed.data += torch.randn_like(encoder.vit.pos_embed)
     assert not torch.allclose(encoder(images), before)
+
+
+def test_indices_stay_as_published() -> None:
+    assert COARSE == 0
+    assert AREA_ROLES == {"upper_body": 1, "lower_body": 2, "head": 3}
+    assert TEMPORAL == NUM_SPATIAL == 4
+
+
+def test_roles_are_named_in_the_order_of_a_feature() -> None:
+    assert build_roles(["head"], temporal=True) == {"coarse": 0, "head": 3, "temporal": 4}
+    assert list(build_roles(["head", "upper_body"], temporal=False)) == [
+        "coarse",
+        "head",
+        "upper_body",
+    ]
+    assert list(build_all_roles(7))[3:] == ["head", "temporal", "free_5", "free_6"]
+    assert list(build_all_roles(4).values()) == [0, 1, 2, 3]

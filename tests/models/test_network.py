@@ -21,8 +21,9 @@ from tests.models.batches import (
 from vills import distributed
 from vills.areas import AREAS
 from vills.config.pretrain import PretrainConfig
-from vills.models.network import TERMS, VillsNetwork, build_network, stretch_mask
-from vills.models.roles import AREA_ROLES
+from vills.models.encoder import AREA_ROLES
+from vills.models.heads import stretch_mask
+from vills.models.network import TERMS, VillsNetwork, build_network
 
 ROLES = ["coarse", *AREAS]
 

@@ -33,9 +33,8 @@ from vills.areas import AREAS
 from vills.config.model import ModelConfig
 from vills.config.published import WEIGHT_LAYOUTS
 from vills.models.backbone import Backbone
-from vills.models.encoder import Encoder, build_timm_arguments
+from vills.models.encoder import NUM_SPATIAL, Encoder, build_timm_arguments
 from vills.models.published import LAYOUTS, LoadReport, load_published
-from vills.models.roles import NUM_SPATIAL
 
 CONFIG = replace(TINY, depth=DEPTH)
 GRID = (4, 2)
@@ -111,7 +110,7 @@ def test_features_are_the_publishers(tmp_path: Path, layout: str) -> None:
     assert report.random == ([] if layout == "pass" else ["reg_token"])
     assert report.num_used == len(state)
     assert report.file_grid == report.grid == GRID
-    assert report.build_row()["grid"] == [4, 2]
+    assert report.grid == (4, 2)
 
 
 @pytest.mark.parametrize("layout", BUILDERS)

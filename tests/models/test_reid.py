@@ -35,20 +35,20 @@ def test_feature_before_the_neck_and_logits_after(
     torch.testing.assert_close(logits, model.classifier(neck(feature)))
     model.eval()
     expected = model.neck(model(inputs)[0])
-    torch.testing.assert_close(model.compute_feature(inputs), expected)
+    torch.testing.assert_close(model.compute_features(inputs), expected)
 
 
 def test_a_feature_in_training_mode_is_refused() -> None:
     with pytest.raises(AssertionError, match="other rows"):
-        build("image").compute_feature(IMAGES)
+        build("image").compute_features(IMAGES)
 
 
 def test_an_image_model_averages_frames_and_a_video_model_takes_single_ones() -> None:
     image, video = build("image").eval(), build("video").eval()
-    frames = torch.stack([image.compute_feature(CLIPS[:, t]) for t in range(3)])
-    torch.testing.assert_close(image.compute_feature(CLIPS), frames.mean(dim=0))
+    frames = torch.stack([image.compute_features(CLIPS[:, t]) for t in range(3)])
+    torch.testing.assert_close(image.compute_features(CLIPS), frames.mean(dim=0))
     torch.testing.assert_close(
-        video.compute_feature(IMAGES), video.compute_feature(IMAGES[:, None])
+        video.compute_features(IMAGES), video.compute_features(IMAGES[:, None])
     )
 
 
@@ -97,7 +97,7 @@ def test_a_test_feature_is_a_choice_of_roles_and_of_a_side_of_the_neck() -> None
     nn.init.uniform_(model.neck.weight, 0.5, 1.5)
     before, after = (model.compute_features(CLIPS, neck=side) for side in ("before", "after"))
     torch.testing.assert_close(model.neck(before), after)
-    torch.testing.assert_close(model.compute_feature(CLIPS), after)
+    torch.testing.assert_close(model.compute_features(CLIPS), after)
     names = list(model.backbone.get_roles("video"))
     assert names == ["coarse", "upper_body", "lower_body", "head", "temporal"]
     for roles, places in (

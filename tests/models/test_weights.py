@@ -90,8 +90,8 @@ def test_a_reid_model_survives_and_its_backbone_can_be_taken(tmp_path: Path) -> 
     export_reid(model, tmp_path)
     loaded = load_reid(tmp_path).eval()
     with torch.no_grad():
-        expected = model.eval().compute_feature(IMAGES)
-        assert torch.equal(loaded.compute_feature(IMAGES), expected)
+        expected = model.eval().compute_features(IMAGES)
+        assert torch.equal(loaded.compute_features(IMAGES), expected)
     assert loaded.num_ids == 7
     assert torch.equal(encode(load_backbone(tmp_path).eval()), encode(model.backbone))
 

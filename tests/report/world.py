@@ -8,10 +8,9 @@ from tests.evaluation.curated import write_curated
 from tests.evaluation.networks import SIZE, make_backbone, make_reid
 from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig, list_variants
-from vills.evaluation.baselines import ModelRow
+from vills.evaluation.baselines import ModelRow, StripeHistogram
+from vills.evaluation.entries import load_test_sets
 from vills.evaluation.evaluate import evaluate_dataset
-from vills.evaluation.histogram import StripeHistogram
-from vills.evaluation.splits import load_test_sets
 from vills.models.weights import export_backbone, export_reid
 from vills.report.inputs import ReportInputs
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vills.config.pretrain import OptimConfig, PretrainConfig
-from vills.train.ema import update_teacher
-from vills.train.engine import BETAS, Engine, NonFiniteError, build_deepspeed_config, build_engine
+from vills.train.consensus import NonFiniteError
+from vills.train.engine import BETAS, Engine, build_deepspeed_config, build_engine
+from vills.train.meta_arch import update_ema
 from vills.train.param_groups import build_param_groups, set_schedule
 
 CLIP = 0.2
@@ -97,7 +98,7 @@ def test_teacher_is_the_moving_average_of_the_student(stage: int) -> None:
     expected = {name: value.clone() for name, value in teacher.state_dict().items()}
     for step in range(3):
         train(engine, range(step, step + 1))
-        update_teacher(teacher, student=engine, momentum=0.9)
+        update_ema(teacher, student=engine, momentum=0.9)
         for name, value in engine.compute_state().items():
             expected[name] = 0.9 * expected[name] + 0.1 * value
     torch.testing.assert_close(dict(teacher.state_dict()), expected)

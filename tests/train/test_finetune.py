@@ -30,9 +30,9 @@ from vills.models.reid import ReidModel
 from vills.models.weights import WeightsError, load_reid
 from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import load_journal
-from vills.train.engine import NonFiniteError
-from vills.train.finetune_model import build_model
-from vills.train.finetune_optimizer import build_optimizer, compute_rate
+from vills.train.consensus import NonFiniteError
+from vills.train.finetune import build_model
+from vills.train.finetuning import build_optimizer, compute_rate
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def test_two_ranks_make_the_model_of_one(
 
 def load_weights_of(pretrained: Path, curated: Path, modality: str) -> dict[str, Tensor]:
     """Where the training started."""
-    from vills.train.finetune_model import build_model
+    from vills.train.finetune import build_model
 
     config = PEOPLE if modality == "image" else WALKS
     data = load(str(curated), modality)

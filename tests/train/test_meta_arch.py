@@ -247,6 +247,20 @@ def test_step_zero_probe_leaves_no_trace() -> None:
     assert all(torch.equal(value, expected[name]) for name, value in state.items())
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"modalities": "image", "alignment_weight": 0.0}, {"reading": "literal"}],
+    ids=str,
+)
+def test_every_center_is_of_logits_that_there_are(changes: dict[str, object]) -> None:
+    config = build_config(**changes)
+    arch = SSLMetaArch(config, num_videos=config.video_batch)
+    step(arch, build_batch(config))
+    centers = [v for k, v in arch.compute_state()["losses"].items() if k.endswith("centers")]
+    assert len(centers) == 2
+    assert all(rows.any(dim=1).all() for rows in centers)
+
+
 def test_golden_loss_curve() -> None:
     """A refactor leaves the curve alone; a change of the method writes it anew, and says so.
 

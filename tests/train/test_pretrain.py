@@ -20,7 +20,7 @@ from vills.models.weights import load_backbone
 from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import list_checkpoints
-from vills.train.engine import NonFiniteError
+from vills.train.consensus import NonFiniteError
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.pretrain import run_pretrain
 

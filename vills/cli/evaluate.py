@@ -58,7 +58,7 @@ def _run(arguments: Arguments) -> int:
     from vills.config.evaluate import EvaluateConfig
     from vills.data.layouts import read_layout
     from vills.evaluation.external import score_external
-    from vills.evaluation.external_file import load_external
+    from vills.evaluation.feature_table import load_feature_table
     from vills.evaluation.protocols.base import ProtocolSettings
     from vills.evaluation.tables import build_score_tables, build_text
 
@@ -73,7 +73,7 @@ def _run(arguments: Arguments) -> int:
         seed=arguments.seed,
     )
     report = score_external(
-        load_external(arguments.features, column=arguments.column),
+        load_feature_table(arguments.features, column=arguments.column),
         layout=read_layout(arguments.layout, arguments.root),
         protocols=checked.protocols,
         settings=ProtocolSettings(

@@ -37,6 +37,10 @@ SCHEMA = pa.schema(
         ("boxes", pa.list_(pa.float32())),
     ]
 )
+JUNK_PID = -1
+"""A bad detection, or somebody unknown: as if absent from a search, neither right nor wrong."""
+DISTRACTOR_PID = 0
+"""People of no identity: nobody searches for them, and whoever finds one is wrong."""
 _REPEATING = ["kind", "source", "split", "shard", "video_id"]
 _RECORD_ID = re.compile(r"[A-Za-z0-9_-]+")
 _CHUNK = 65_536
@@ -105,6 +109,16 @@ class Record:
     def num_frames(self) -> int:
         """Frames of the tracklet, 1 for an image."""
         return len(self.offsets)
+
+
+def find_people(pids: np.ndarray) -> np.ndarray:
+    """Return where pids are of one known person, who can be learned or searched for."""
+    return np.asarray(pids > DISTRACTOR_PID)
+
+
+def find_counted(pids: np.ndarray) -> np.ndarray:
+    """Return where pids are of people or distractors, who are searched; all but junk."""
+    return np.asarray(pids > JUNK_PID)
 
 
 def make_record_id(path: str) -> str:

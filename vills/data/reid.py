@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vills.config.checks import ConfigError
-from vills.data.records import Manifest, load_manifest
+from vills.data.records import (
+    DISTRACTOR_PID,
+    Manifest,
+    find_counted,
+    find_people,
+    load_manifest,
+)
 from vills.data.shards import ShardReader
 from vills.data.training_people import TrainingPeople
 
@@ -18,7 +24,7 @@ KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tra
 """Kinds of record that a modality is trained on."""
 NEEDED_OF = {"image": "image", "video": "tracklet", "mixed": "tracklet"}
 """Kind without which there is nothing to train; images alone would be clips that stand still."""
-SPLITS_FILE, ENTRIES_FILE, REPORT_FILE = "splits.json", "entries.parquet", "report.json"
+SPLITS_FILE, TEMPLATES_FILE, REPORT_FILE = "splits.json", "entries.parquet", "report.json"
 EVERYBODY = TrainingPeople()
 _PARTS = ("train", "query", "gallery")
 _SHOWN = 5
@@ -40,7 +46,7 @@ class ReidData:
     """Shards of all three."""
     split_id: int = 0
     """Which of the source's splits this is."""
-    entries: pa.Table | None = None
+    templates: pa.Table | None = None
     """Templates of a sigset: group, name, pid, record_ids; None for other sources."""
     left_out: tuple[str, ...] = ()
     """Rows that are in none of these: how many, and why."""
@@ -76,15 +82,16 @@ class ReidData:
         return int((~np.isin(self.query.column("pid"), self.gallery.column("pid"))).sum())
 
     def describe(self) -> str:
-        """One line of statistics, with everything that is unusual."""
+        """Write one line of statistics, with everything that is unusual."""
         parts = []
         for part in (*_PARTS, *(["val"] if self.val else [])):
             manifest: Manifest = getattr(self, part)
             pids, cameras = manifest.column("pid"), manifest.column("camid")
-            people = len(np.unique(pids[pids > 0]))
+            people = len(np.unique(pids[find_people(pids)]))
             seen = len(np.unique(cameras))
             parts.append(f"{part} {len(manifest):,} of {people:,} people in {seen} cameras")
-        junk, strangers = ((self.gallery.column("pid") == pid).sum() for pid in (-1, 0))
+        pids = self.gallery.column("pid")
+        junk, strangers = (~find_counted(pids)).sum(), (pids == DISTRACTOR_PID).sum()
         unusual = list(self.left_out)
         if self.num_single:
             unusual.append(f"{self.num_single:,} people of train with a single sample")
@@ -103,14 +110,14 @@ class ReidData:
 def load_reid_data(
     folder: Path, *, modality: str, split_id: int = 0, people: TrainingPeople = EVERYBODY
 ) -> ReidData:
-    """A split of a curated folder, with its training records of `modality`.
+    """Load a split of a curated folder, with its training records of `modality`.
 
     Query and gallery hold every kind of record: what a model is trained on must not change who is
     searched for.
 
     Args:
         folder: manifest.parquet and shards; splits.json and entries.parquet if the source has them.
-        modality: image, video, or mixed (both).
+        modality: image, video, or mixed (both); empty: whatever there is, train may be empty.
         split_id: which of the splits of splits.json; 0 for a source without.
         people: how many training people are held out, and how many are learned.
 
@@ -119,19 +126,6 @@ def load_reid_data(
             a mixed one: no tracklet) or fewer than `people` asks for, or query or gallery are
             empty.
     """
-    return _load(folder, modality=modality, split_id=split_id, people=people)
-
-
-def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
-    """A split of a curated folder with every kind of record in all three parts.
-
-    Raises:
-        ConfigError: if there is no such split, or query or gallery are empty.
-    """
-    return _load(folder, modality="", split_id=split_id, people=EVERYBODY)
-
-
-def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople) -> ReidData:
     manifest = load_manifest(folder / "manifest.parquet")
     parts, left_out = _split_by_people(manifest, folder, split_id)
     left_out += _find_damage(folder / REPORT_FILE)
@@ -140,8 +134,8 @@ def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople)
     if modality:
         parts["train"] = parts["train"][np.isin(kinds[parts["train"]], KINDS_OF[modality])]
     # neither strangers nor unknown people are one person to learn
-    for part, lowest in (("train", 1), ("query", 0)):
-        known = pids[parts[part]] >= lowest
+    for part, find in (("train", find_people), ("query", find_counted)):
+        known = find(pids[parts[part]])
         if not known.all():
             left_out.append(f"{(~known).sum():,} rows of {part} without a person left out")
         parts[part] = parts[part][known]
@@ -154,27 +148,36 @@ def _load(folder: Path, *, modality: str, split_id: int, people: TrainingPeople)
     val, parts["train"], others = _draw_people(pids, everybody, parts["train"], people)
     if others:
         left_out.append(f"{others:,} rows of train beyond {people.num_train_ids:,} people left out")
-    entries = folder / ENTRIES_FILE
+    templates = folder / TEMPLATES_FILE
     return ReidData(
         folder.name,
         **{part: manifest.take(rows) for part, rows in parts.items()},
         reader=ShardReader(folder),
         split_id=split_id,
-        entries=pq.read_table(entries) if entries.is_file() else None,
+        templates=pq.read_table(templates) if templates.is_file() else None,
         left_out=tuple(left_out),
         val=manifest.take(val) if people.num_val_ids else None,
     )
 
 
+def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
+    """Load a split of a curated folder with every kind of record in all three parts.
+
+    Raises:
+        ConfigError: if there is no such split, or query or gallery are empty.
+    """
+    return load_reid_data(folder, modality="", split_id=split_id)
+
+
 def _draw_people(
     pids: np.ndarray, everybody: np.ndarray, train: np.ndarray, people: TrainingPeople
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Rows of who is held out, those of `train` that are learned, and how many are neither.
+    """Draw rows of who is held out and who of `train` is learned, and count who is neither.
 
     Who is held out is drawn from people of every kind of record, so that all modalities hold out
     the same ones.
     """
-    everybody = everybody[pids[everybody] > 0]
+    everybody = everybody[find_people(pids[everybody])]
     held = people.draw_val(pids[everybody])
     train = train[~np.isin(pids[train], held)]
     learned = np.isin(pids[train], people.draw_train(pids[train]))
@@ -182,7 +185,7 @@ def _draw_people(
 
 
 def _find_damage(report: Path) -> list[str]:
-    """Raw files that curation could not read: a query among them is missing from the scores."""
+    """Name raw files that curation could not read: a query among them lacks a score."""
     if not report.is_file():
         return []
     damaged = json.loads(report.read_text(encoding="utf-8"))["damaged"]
@@ -199,14 +202,14 @@ def _find_damage(report: Path) -> list[str]:
 def _split_by_people(
     manifest: Manifest, folder: Path, split_id: int
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Rows of train, query and gallery, and what is in none of them."""
+    """Find the rows of train, query and gallery, and what is in none of them."""
     split = manifest.column("split").astype(str)
     people = _load_people(folder / SPLITS_FILE, split_id, source=folder.name)
     if people is None:
         return {part: np.flatnonzero(split == part) for part in _PARTS}, []
     pids, camids = manifest.column("pid"), manifest.column("camid")
     tested = np.isin(pids, people["test"])
-    strangers = (pids <= 0) & (split != "train")
+    strangers = ~find_people(pids) & (split != "train")
     rows = {
         "train": np.isin(pids, people["train"]),
         "query": tested & (camids == 0),
@@ -218,7 +221,7 @@ def _split_by_people(
 
 
 def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[int]] | None:
-    """Pids of train and test in a split; None if the source has one split only.
+    """Load pids of train and test in a split; None if the source has one split only.
 
     Raises:
         ConfigError: if there is no such split, or the file is damaged.

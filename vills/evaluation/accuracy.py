@@ -4,10 +4,14 @@ That of the test people, or of people held out of training if there are any.
 """
 
 import numpy as np
+import pyarrow as pa
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
+from vills.config.protocols import get_data_set
+from vills.data.records import SCHEMA, Manifest
 from vills.data.reid import ReidData
+from vills.evaluation.entries import Entries, build_test_data
 from vills.evaluation.feature_cache import FeatureCache
 from vills.evaluation.features import NetworkFeatures, Sampling
 from vills.evaluation.protocols import (
@@ -18,8 +22,7 @@ from vills.evaluation.protocols import (
     TestData,
     get_native_protocol,
 )
-from vills.evaluation.splits import build_test_data
-from vills.evaluation.validation import build_val_data
+from vills.evaluation.protocols.retrieval import RetrievalProtocol
 from vills.models.reid import ReidModel
 
 RANKS = (1, 5, 10)
@@ -86,12 +89,45 @@ def check_accuracy(*, data: ReidData, config: FinetuneConfig) -> None:
         ) from error
 
 
+def build_val_data(data: ReidData, *, protocol: Protocol) -> TestData:
+    """Build what `protocol` sees of the people who are held out of `data`.
+
+    Every record asks and is searched: what has the person in the same camera is junk, the record
+    itself with it, so that a person must be found in other cameras. Protocols that choose by camera
+    (PRCC, PRID2011) find both sides apart. Where cameras need not be known, a record of an unknown
+    one has a camera of its own, and only itself for junk. MARS asks with one tracklet per person
+    and camera, as its release does, and says by protocol whether the others alone are searched. The
+    gallery has no strangers and few people: these are not the scores of a test split.
+    """
+    assert data.val is not None
+    manifest = data.val
+    if get_data_set(protocol.name) == "mars":
+        views = np.stack([manifest.column("pid"), manifest.column("camid")], axis=1)
+        _, first = np.unique(views, axis=0, return_index=True)
+        others = np.setdiff1d(np.arange(len(manifest)), first)
+        query, gallery = (manifest.take(rows) for rows in (np.sort(first), others))
+        return TestData(Entries(query, data.reader), Entries(gallery, data.reader))
+    if isinstance(protocol, RetrievalProtocol) and not protocol.needs_cameras:
+        manifest = _tell_apart(manifest)
+    records = Entries(manifest, data.reader)
+    return TestData(records, records)
+
+
+def _tell_apart(manifest: Manifest) -> Manifest:
+    """Give each record of an unknown camera a camera of its own."""
+    camids = manifest.column("camid")
+    own = camids.max(initial=-1) + 1 + np.arange(len(camids))
+    column = pa.array(np.where(camids < 0, own, camids), SCHEMA.field("camid").type)
+    place = SCHEMA.get_field_index("camid")
+    return Manifest(manifest.table.set_column(place, SCHEMA.field("camid"), column))
+
+
 def _build_scored(data: ReidData, protocol: Protocol) -> TestData:
     return build_test_data(data) if data.val is None else build_val_data(data, protocol=protocol)
 
 
 def _find_protocol(data: ReidData, config: FinetuneConfig) -> Protocol:
-    """That of the parameters; else image or video, by modality; mixed by what is searched."""
+    """Take that of the parameters; else image or video, by modality; mixed by what is searched."""
     if config.protocol:
         return PROTOCOLS[config.protocol]
     if config.modality != "mixed":

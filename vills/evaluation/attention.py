@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vills.evaluation.distance import FloatArray
 from vills.models.backbone import Backbone
-from vills.models.roles import NUM_SPATIAL
+from vills.models.encoder import NUM_SPATIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class AttentionMaps:
 
 @torch.inference_mode()
 def compute_image_attention(backbone: Backbone, image: Tensor) -> AttentionMaps:
-    """Attention over a normalised image [3, H, W]."""
+    """Compute the attention over a normalised image [3, H, W]."""
     maps = _compute_frame_maps(backbone, image[None])[0]  # [L, gh, gw]
     return _select_roles(backbone, maps[:, None], image.shape[-2:], "image")
 
 
 @torch.inference_mode()
 def compute_clip_attention(backbone: Backbone, frames: Tensor) -> AttentionMaps:
-    """Attention over the frames of a normalised clip [T, 3, H, W].
+    """Compute the attention over the frames of a normalised clip [T, 3, H, W].
 
     A backbone without a temporal role describes a clip frame by frame, with equal weight.
     """
@@ -58,7 +58,7 @@ def compute_clip_attention(backbone: Backbone, frames: Tensor) -> AttentionMaps:
 def render_overlay(
     image: NDArray[np.uint8], heat: FloatArray, *, peak: float | None = None, share: float = 0.55
 ) -> bytes:
-    """PNG bytes of an RGB image [H, W, 3] with a map [h, w] laid over it in colour.
+    """Render an RGB image [H, W, 3] as PNG bytes, with a map [h, w] laid over it in colour.
 
     Args:
         image: the picture.

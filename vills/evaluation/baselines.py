@@ -2,22 +2,34 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
+from vills.evaluation.distance import FloatArray
 from vills.evaluation.features import PixelModel
-from vills.evaluation.histogram import StripeHistogram
-from vills.evaluation.names import make_slug
-from vills.evaluation.onnx_reid import OnnxReid
+from vills.evaluation.result_files import make_slug
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
+from vills.onnx import load_session
 
-T = TypeVar("T")
+NUM_STRIPES = 6
+HUE_BINS, SATURATION_BINS, VALUE_BINS = 12, 4, 8
+_HUE_LEVELS, _LEVELS = 180, 256  # OpenCV's 8-bit HSV
+DEFAULT_SIZE = (256, 128)
+"""Height and width, px, where an ONNX model leaves them open."""
+_REMEDIES = {
+    "pretrained": "run the pretrain stage",
+    "onnx": "set evaluate.*.onnx_weights to a file name",
+}
+
 Model = ReidModel | Backbone | PixelModel
 
 
@@ -36,7 +48,7 @@ class ModelRow:
 
 
 def build_untrained(reference: ReidModel, *, seed: int) -> ReidModel:
-    """A model of the same architecture with fresh weights; the global RNG is left alone."""
+    """Build a model of the same architecture with fresh weights; leave the global RNG alone."""
     backbone = reference.backbone
     neck = "none" if reference.neck is None else "bnneck"
     with torch.random.fork_rng(devices=[]):
@@ -53,7 +65,7 @@ def build_baselines(
     load_pretrained: Callable[[], Backbone] | None = None,
     onnx_path: Path | None = None,
 ) -> list[ModelRow]:
-    """The rows of `config.baselines`, in that order.
+    """Build the rows of `config.baselines`, in that order.
 
     histogram: colour of six stripes. untrained: the architecture of the fine-tuned models, fresh
     weights. pretrained: the raw role tokens of a backbone, never fine-tuned. onnx: a published
@@ -62,16 +74,19 @@ def build_baselines(
     Raises:
         ConfigError: a baseline lacks what it needs.
     """
-    if "pretrained" in config.baselines:
-        _require(load_pretrained, "pretrained", "run the pretrain stage")
-    if "onnx" in config.baselines:
-        _require(onnx_path, "onnx", "set evaluate.*.onnx_weights to a file name")
     loaders: dict[str, Callable[[], Model]] = {
         "histogram": StripeHistogram,
         "untrained": lambda: build_untrained(load_reference(), seed=config.seed),
-        "pretrained": lambda: _require(load_pretrained, "pretrained", "")(),
-        "onnx": lambda: OnnxReid(_require(onnx_path, "onnx", "")),
     }
+    if load_pretrained is not None:
+        loaders["pretrained"] = load_pretrained
+    if onnx_path is not None:
+        loaders["onnx"] = partial(OnnxReid, onnx_path)
+    for name in config.baselines:
+        if name not in loaders:
+            raise ConfigError(
+                f"baseline {name!r} has no model. What to do: {_REMEDIES[name]}, or remove it."
+            )
     return [ModelRow(name, loaders[name]) for name in config.baselines]
 
 
@@ -91,7 +106,67 @@ def check_names(rows: Sequence[ModelRow]) -> None:
             )
 
 
-def _require(value: T | None, name: str, remedy: str) -> T:
-    if value is None:
-        raise ConfigError(f"baseline {name!r} has no model. What to do: {remedy}, or remove it.")
-    return value
+class StripeHistogram:
+    """What clothing colour alone finds: six stripes, a joint hue-saturation and a value histogram.
+
+    The square root of the shares is kept, so that the cosine of two descriptors is the mean
+    Bhattacharyya coefficient of their histograms. It needs no training and no size.
+    """
+
+    dim = NUM_STRIPES * (HUE_BINS * SATURATION_BINS + VALUE_BINS)
+
+    def __call__(self, image: NDArray[np.uint8]) -> FloatArray:
+        """Describe an RGB image [H, W, 3], float32 [dim]."""
+        hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV).astype(np.int64)
+        hue = hsv[..., 0] * HUE_BINS // _HUE_LEVELS
+        saturation = hsv[..., 1] * SATURATION_BINS // _LEVELS
+        value = hsv[..., 2] * VALUE_BINS // _LEVELS
+        colour = hue * SATURATION_BINS + saturation
+        parts = []
+        for stripe in np.array_split(np.arange(len(image)), NUM_STRIPES):
+            for bins, num in ((colour, HUE_BINS * SATURATION_BINS), (value, VALUE_BINS)):
+                counts = np.bincount(bins[stripe].ravel(), minlength=num)
+                parts.append(np.sqrt(counts / max(1, counts.sum())))
+        return np.concatenate(parts).astype(np.float32)
+
+
+class OnnxReid:
+    """A published ReID model in ONNX form: a crop's feature by BGR values of 0 to 255.
+
+    The layout is read from the input's shape: channels last (OpenVINO's models, such as
+    person-reidentification-retail-0287) or channels first. The crop is resized bilinearly.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the model.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not an ONNX model, or one whose input is no single colour image.
+        """
+        self._session = load_session(path)
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if len(inputs) == 1 else []
+        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+            raise ValueError(
+                f"{path.name} takes {[(own.name, own.shape) for own in inputs]}. Allowed: "
+                "one input, [N, H, W, 3] or [N, 3, H, W]. What to do: set evaluate.*.onnx_weights "
+                "to a model that maps a person crop to a feature."
+            )
+        self._name = inputs[0].name
+        self._channels_last = shape[3] == 3
+        size = shape[1:3] if self._channels_last else shape[2:4]
+        self._size = tuple(
+            side if isinstance(side, int) else default
+            for side, default in zip(size, DEFAULT_SIZE, strict=True)
+        )
+
+    def __call__(self, image: NDArray[np.uint8]) -> FloatArray:
+        """Describe an RGB image [H, W, 3], float32 [D]."""
+        height, width = self._size
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        pixels = resized[None, :, :, ::-1].astype(np.float32)  # BGR [1, H, W, 3]
+        if not self._channels_last:
+            pixels = pixels.transpose(0, 3, 1, 2)
+        output = self._session.run(None, {self._name: np.ascontiguousarray(pixels)})[0]
+        return np.asarray(output, np.float32).reshape(-1)

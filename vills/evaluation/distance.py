@@ -1,6 +1,7 @@
 """Distances between query and gallery features that no block size, thread or BLAS can change.
 
-Legend: Q queries, Qb queries of a block, G gallery entries, D feature dimensions, n rows.
+Legend: Q queries, Qb queries of a block, G gallery entries, D feature dimensions, n rows, k
+entries wanted.
 
 A matrix product in floating point depends on how it is cut into blocks, so two entries with equal
 features could swap ranks when `block_size` changes. Here features are scaled to norm <= 1 and
@@ -43,7 +44,7 @@ class Distance(Protocol):
         ...
 
     def compute_block(self, start: int, stop: int) -> DistanceBlock:
-        """Distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
+        """Compute distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
         ...
 
 
@@ -76,7 +77,7 @@ class MatrixDistance:
         return int(self._distmat.shape[1])
 
     def compute_block(self, start: int, stop: int) -> DistanceBlock:
-        """Rows start..stop-1, [stop - start, G]; float32 and float64 are a view, not a copy."""
+        """Return rows start..stop-1, [stop - start, G]; a view of float32 and float64, no copy."""
         block = self._distmat[start:stop]
         if isinstance(block, Tensor):
             # NumPy has no bfloat16; float32 holds each of its values.
@@ -132,7 +133,7 @@ class FeatureDistance:
         return len(self._gallery)
 
     def compute_block(self, start: int, stop: int) -> Matrix:
-        """Distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
+        """Compute distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
         query = self._query[start:stop].astype(np.float64)  # [Qb, D]
         distances = np.empty((len(query), self.num_gallery))
         for first in range(0, self.num_gallery, GALLERY_CHUNK):
@@ -147,7 +148,7 @@ class FeatureDistance:
         return distances
 
     def compute_pairs(self, row: int, columns: NDArray[np.int64]) -> Matrix:
-        """Distances of query `row` to gallery rows `columns`, [n]: those of its block."""
+        """Compute distances of query `row` to gallery rows `columns`, [n]: those of its block."""
         query = self._query[row].astype(np.float64)
         gallery = self._gallery[columns].astype(np.float64)  # [n, D]
         distances: Matrix
@@ -159,14 +160,25 @@ class FeatureDistance:
 
 
 def limit_block(block_size: int, *, num_gallery: int) -> int:
-    """Queries of a block: `block_size`, or as many as MAX_BLOCK_BYTES of distances hold."""
+    """Return the queries of a block: `block_size`, or as many as MAX_BLOCK_BYTES hold."""
     return max(1, min(block_size, MAX_BLOCK_BYTES // (8 * max(num_gallery, 1))))
 
 
-def compute_distances(query: FloatArray, gallery: FloatArray, *, metric: str) -> Matrix:
-    """The full matrix, [Q, G]; for real galleries rank in blocks instead."""
-    distance = FeatureDistance(query, gallery, metric=metric)
-    return distance.compute_block(0, distance.num_queries)
+def find_nearest(distances: DistanceBlock, num: int) -> NDArray[np.int64]:
+    """Find the `num` nearest, nearest first, entries at equal distance in the order of the row.
+
+    As `np.argsort(distances, kind="stable")[:num]`, but only what is near is sorted.
+
+    Args:
+        distances: [G], no NaN.
+        num: k; more than G gives all.
+    """
+    num = min(num, len(distances))
+    if num <= 0:
+        return np.empty(0, dtype=np.int64)
+    farthest = np.partition(distances, num - 1)[num - 1]
+    near = np.flatnonzero(distances <= farthest)  # ascending: ties stay in order
+    return near[np.argsort(distances[near], kind="stable")[:num]]
 
 
 def check_features(query: FloatArray, gallery: FloatArray) -> None:

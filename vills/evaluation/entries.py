@@ -1,13 +1,16 @@
-"""Entries: the images and tracklets that stand in a query or a gallery, in record order."""
+"""Query and gallery: the images and tracklets that stand in them, in record order."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from vills.data.records import SCHEMA, Manifest
+from vills.data.records import SCHEMA, Manifest, find_counted, find_people
+from vills.data.reid import SPLITS_FILE, ReidData, load_test_data
 from vills.data.rng import sample_rng
 from vills.data.shards import ShardReader
 from vills.errors import UserError
@@ -35,7 +38,7 @@ class Entries:
     """Which frame of its tracklet each entry is (-1: the whole record); None if all are whole."""
 
     def __len__(self) -> int:
-        """Number of entries."""
+        """Return the number of entries."""
         return len(self.manifest)
 
     @property
@@ -72,20 +75,29 @@ class Entries:
         return Labels(pids, camids, clothes_ids)
 
     def take(self, rows: IntArray) -> "Entries":
-        """Some entries."""
+        """Return some entries."""
         positions = None if self.positions is None else self.positions[rows]
         return Entries(self.manifest.take(rows), self.reader, positions)
 
+    def keep_people(self) -> "Entries":
+        """Keep those that can be searched for: neither distractors nor junk."""
+        return self.take(np.flatnonzero(find_people(self.labels.pids)))
+
+    def drop_junk(self) -> "Entries":
+        """Keep those that can be found: people and distractors."""
+        return self.take(np.flatnonzero(find_counted(self.labels.pids)))
+
     def join(self, other: "Entries") -> "Entries":
-        """These and others of the same folder, in record order again."""
+        """Join these and others of the same folder, in record order again."""
         folders = {entries.reader.folder for entries in (self, other) if entries.reader}
         assert len(folders) <= 1, "one reader serves one folder"
         assert self.positions is other.positions is None, "whole records only"
-        table = pa.concat_tables([_plain(self.manifest.table), _plain(other.manifest.table)])
+        # without dictionaries, which differ between tables
+        table = pa.concat_tables([part.manifest.table.cast(SCHEMA) for part in (self, other)])
         return Entries(Manifest(table.sort_by("record_id")), self.reader or other.reader)
 
     def take_frames(self, *, mode: str, seed: int) -> "Entries":
-        """Each tracklet's first, middle or seeded random frame as an image of the same id.
+        """Take each tracklet's first, middle or seeded random frame as an image of the same id.
 
         Images stay as they are.
         """
@@ -103,8 +115,26 @@ class Entries:
         return Entries(manifest, self.reader, np.where(whole, -1, positions))
 
 
+@dataclass(frozen=True, slots=True)
+class TestData:
+    """Query and gallery of a data set, or of one of its splits."""
+
+    __test__: ClassVar[bool] = False  # no test case, whatever pytest thinks of the name
+
+    query: Entries
+    """Split query."""
+    gallery: Entries
+    """Split gallery, with distractors (pid 0) and junk (pid -1)."""
+    templates: pa.Table | None = None
+    """Templates of a sigset: group, name, pid, record_ids (entries.parquet)."""
+    split: int | None = None
+    """Which split it is, for data sets that have several."""
+    notes: tuple[str, ...] = ()
+    """Rows that loading left out of both: how many, and why."""
+
+
 def build_entries(table: pa.Table) -> Entries:
-    """Entries without pixels, for features that someone else has computed.
+    """Build entries without pixels, for features that someone else has computed.
 
     Args:
         table: columns record_id (any unique text, such as a path), kind (image or tracklet), pid,
@@ -141,6 +171,27 @@ def build_entries(table: pa.Table) -> Entries:
         scaled = pa.array(width * ends.to_numpy(), pa.int32())
         columns[name] = pa.ListArray.from_arrays(scaled, flat)
     return Entries(Manifest(pa.table(columns, schema=SCHEMA)))
+
+
+def build_test_data(data: ReidData, *, split: int | None = None) -> TestData:
+    """Build what protocols see of a loaded data set."""
+    query, gallery = (Entries(manifest, data.reader) for manifest in (data.query, data.gallery))
+    return TestData(query, gallery, data.templates, split, data.left_out)
+
+
+def load_test_sets(folder: Path, *, split_ids: Sequence[int]) -> dict[int, TestData]:
+    """Load query and gallery of all kinds by split id; a data set of one split has 0 alone.
+
+    Raises:
+        ConfigError: a split does not exist.
+    """
+    several = (folder / SPLITS_FILE).is_file()
+    return {
+        split_id: build_test_data(
+            load_test_data(folder, split_id=split_id), split=split_id if several else None
+        )
+        for split_id in split_ids
+    }
 
 
 def _check_rows(ids: Sequence[str], kinds: Sequence[str], nums: IntArray) -> None:
@@ -182,7 +233,7 @@ def _draw_frame(record_id: str, num_frames: int, seed: int) -> int:
 
 
 def _keep_frames(manifest: Manifest, positions: IntArray) -> Manifest:
-    """The manifest with frame positions[i] alone of row i."""
+    """Keep frame positions[i] alone of row i."""
     table = manifest.table
     num = len(manifest)
     starts = np.concatenate([[0], np.cumsum(manifest.column("num_frames"), dtype=np.int64)])
@@ -200,8 +251,3 @@ def _keep_frames(manifest: Manifest, positions: IntArray) -> Manifest:
 
 def _replace(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), column)
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Without dictionaries, which differ between tables."""
-    return table.cast(SCHEMA)

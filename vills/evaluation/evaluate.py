@@ -3,14 +3,15 @@
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TypedDict
 
 from vills.config.evaluate import AS_PROTOCOL, EvaluateConfig
 from vills.distributed import broadcast_object, is_main
-from vills.evaluation.averages import average_rows
 from vills.evaluation.baselines import Model, ModelRow, check_names
-from vills.evaluation.difference_columns import add_differences
+from vills.evaluation.entries import TestData
 from vills.evaluation.feature_cache import FeatureCache, build_pools
 from vills.evaluation.features import (
     Advance,
@@ -19,15 +20,11 @@ from vills.evaluation.features import (
     PixelFeatures,
     Sampling,
 )
-from vills.evaluation.names import make_slug
-from vills.evaluation.protocols import (
-    PROTOCOLS,
-    ProtocolSettings,
-    Row,
-    TestData,
-)
+from vills.evaluation.per_query import add_differences
+from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings
 from vills.evaluation.protocols.base import NO_CHOICE
-from vills.evaluation.result_files import assemble, load_queries, load_rows, save_part
+from vills.evaluation.result_files import assemble, load_queries, load_rows, make_slug, save_part
+from vills.evaluation.rows import Row, arrange_rows
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 
@@ -114,7 +111,7 @@ def _list_left_out(tests: Iterable[TestData]) -> list[str]:
 
 
 def build_settings(config: EvaluateConfig, *, block_size: int) -> ProtocolSettings:
-    """What protocols take of the parameters."""
+    """Take what protocols need of the parameters."""
 
     def own(value: str) -> str | None:
         return None if value == AS_PROTOCOL else value
@@ -136,34 +133,6 @@ def build_settings(config: EvaluateConfig, *, block_size: int) -> ProtocolSettin
     )
 
 
-def arrange_rows(rows: Sequence[Row], *, names: Sequence[str]) -> list[Row]:
-    """By model, then protocol; where splits were scored, their mean and deviation after them."""
-    order = {name: number for number, name in reversed(list(enumerate(names)))}
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((str(row["row"]), str(row["protocol"])), []).append(row)
-    arranged = []
-    asked = list(dict.fromkeys(str(row["protocol"]) for row in rows))
-    for key in sorted(groups, key=lambda key: (order[key[0]], asked.index(key[1]))):
-        group = groups[key]
-        arranged += [*group, *_average_splits(group)]
-    return arranged
-
-
-def _average_splits(rows: Sequence[Row]) -> list[Row]:
-    """A row per kind of score (re-ranked or not, each gallery) over all splits."""
-    kinds: dict[tuple[object, object], list[Row]] = {}
-    for row in rows:
-        kinds.setdefault((row.get("rerank"), row.get("gallery_group")), []).append(row)
-    means = []
-    for group in kinds.values():
-        if len({row.get("split") for row in group}) > 1:
-            mean = average_rows(group, deviations=("mAP", "R-1"))
-            head = {key: mean.pop(key) for key in ("row", "protocol", "title")}
-            means.append({**head, "split": f"mean of {len(group)}", **mean})
-    return means
-
-
 @dataclass(frozen=True)
 class _Scorer:
     """What all models of a data set have in common."""
@@ -177,40 +146,38 @@ class _Scorer:
     block_size: int
 
     def score(self, row: ModelRow) -> list[Row]:
-        """Rows per protocol and split, which share the model's features; finished ones are read."""
+        """Score per protocol and split, which share the model's features; read finished rows."""
         split_ids = [split for split in self.splits if not row.splits or split in row.splits]
-        parts = [
-            (protocol, split, self._name_part(row.name, protocol, split))
-            for protocol in self.config.protocols
-            for split in split_ids
-        ]
-        finished = {part: load_rows(self.building / part) for _, _, part in parts}
         label = row.name
 
         def advance(done: int, total: int) -> None:
             if self.progress is not None:
                 self.progress(label, done, total)
 
-        model: Model | None = None
-        cache: FeatureCache | None = None
+        @cache
+        def load() -> tuple[Model, FeatureCache]:
+            model = row.load()
+            return model, self._build_cache(row, model, split_ids, advance)
+
         rows: list[Row] = []
-        for protocol, split, part in parts:
+        for protocol, split in product(self.config.protocols, split_ids):
             label = f"{row.name}, {protocol}"
-            found = finished[part]
-            if found is None:
-                if model is None or cache is None:
-                    model = row.load()
-                    cache = self._build_cache(row, model, split_ids, advance)
-                found = self._score_part(row, protocol, split, model, cache)
-            rows += found
+            part = self.building / f"{make_slug(row.name)}_{protocol}_split{split}"
+            rows += load_rows(part) or self._score_part(part, row, protocol, split, *load())
         return rows
 
     def _score_part(
-        self, row: ModelRow, protocol: str, split: int, model: Model, cache: FeatureCache
+        self,
+        part: Path,
+        row: ModelRow,
+        protocol: str,
+        split: int,
+        model: Model,
+        features: FeatureCache,
     ) -> list[Row]:
         first = split == next(iter(self.splits))
         result = PROTOCOLS[protocol].run(
-            cache,
+            features,
             data=self.splits[split],
             settings=build_settings(self.config, block_size=self.block_size),
             top_k=TOP_K if first else 0,
@@ -218,7 +185,7 @@ class _Scorer:
         rows = [_fit_choices(scored, model) for scored in result.build_rows(row.name)]
         if is_main():
             save_part(
-                self.building / self._name_part(row.name, protocol, split),
+                part,
                 rows,
                 result,
                 name=row.name,
@@ -230,7 +197,7 @@ class _Scorer:
     def _build_cache(
         self, row: ModelRow, model: Model, split_ids: Sequence[int], advance: Advance
     ) -> FeatureCache:
-        """Features of baselines are cheap to compute again, and nobody needs their files."""
+        """Build the cache; baselines leave no files: they are cheap, and nobody needs them."""
         tests = [self.splits[split] for split in split_ids]
         name = make_slug(row.name) + "".join(f"-split{split}" for split in row.splits)
         return FeatureCache(
@@ -253,11 +220,8 @@ class _Scorer:
             advance=advance,
         )
 
-    def _name_part(self, name: str, protocol: str, split: int) -> str:
-        return f"{make_slug(name)}_{protocol}_split{split}"
-
 
 def _fit_choices(row: Row, model: Model) -> Row:
-    """A row that names no neck where the model has none."""
+    """Name no neck where the model has none."""
     has_neck = isinstance(model, ReidModel) and model.neck is not None
     return row if has_neck else {**row, "neck": NO_CHOICE}

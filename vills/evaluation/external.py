@@ -3,7 +3,6 @@
 Legend: n entries, D feature width.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,27 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from vills.config.protocols import check_layout
-from vills.data.files import atomic_path
 from vills.data.layouts import Layout
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.entries import Entries
-from vills.evaluation.evaluate import arrange_rows
-from vills.evaluation.external_file import (
-    ExternalFeatures,
-    FeatureFileError,
-    list_names,
-)
-from vills.evaluation.external_model import ExternalModel
-from vills.evaluation.layout_entries import LayoutEntries
+from vills.evaluation.entries import Entries, TestData
+from vills.evaluation.feature_table import FeatureFileError, FeatureTable, list_names
+from vills.evaluation.layout_files import LayoutFiles
+from vills.evaluation.matched_features import MatchedFeatures
 from vills.evaluation.protocols import PROTOCOLS
 from vills.evaluation.protocols.base import (
     FeatureChoice,
     Protocol,
     ProtocolResult,
     ProtocolSettings,
-    Row,
-    TestData,
 )
+from vills.evaluation.result_files import save_json
+from vills.evaluation.rows import Row, arrange_rows
 
 SIGSET = "sigset"
 SCALED = ("mAP", "mINP", "R-")
@@ -52,7 +45,7 @@ class ExternalReport:
     """What the reader of the layout passed over or found odd, and which features were missing."""
 
     def format(self) -> str:
-        """Lines for the terminal."""
+        """Return lines for the terminal."""
         lines = [f"{self.num_features:,} features in the file"]
         if self.unknown:
             lines.append(
@@ -73,7 +66,7 @@ class _Asker:
     """What a protocol calls for features; gathers what the file lacks."""
 
     data: TestData
-    model: ExternalModel
+    model: MatchedFeatures
     takes_nan: bool
     """Whether the protocol itself counts what has no feature as a miss (sigset)."""
     query: list[tuple[str, int]] = field(default_factory=list)
@@ -96,7 +89,7 @@ class _Asker:
         return len(self.query) < self.num_queries and len(self.gallery) < self.num_gallery
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """Features; NaN, or zeros that are never ranked, for what has none.
+        """Return features; NaN, or zeros that are never ranked, for what has none.
 
         Raises:
             MissingFeatureError: at a gallery, when both sides are known and nothing is ranked yet.
@@ -122,7 +115,7 @@ class _Asker:
 
 
 def score_external(
-    external: ExternalFeatures,
+    table: FeatureTable,
     *,
     layout: Layout,
     protocols: Sequence[str],
@@ -136,7 +129,7 @@ def score_external(
     """Score a feature file under protocols.
 
     Args:
-        external: the file.
+        table: the file's content.
         layout: labels of the data set.
         protocols: keys of PROTOCOLS.
         settings: distance, AP and all else that a user may override.
@@ -155,23 +148,23 @@ def score_external(
     """
     for key in protocols:
         check_layout("--protocol", key, layout.name)
-    report = ExternalReport(len(external.paths), notes=list(layout.notes))
-    report.notes += _note_zeros(external)
-    used = np.zeros(len(external.paths), bool)
-    known = np.zeros(len(external.paths), bool)
+    report = ExternalReport(len(table.paths), notes=list(layout.notes))
+    report.notes += _note_zeros(table)
+    used = np.zeros(len(table.paths), bool)
+    known = np.zeros(len(table.paths), bool)
     for split_id in split_ids:
-        entries = LayoutEntries(layout, split_id=split_id)
-        model = ExternalModel(external, entries, normalise_frames=normalise_frames)
+        files = LayoutFiles(layout, split_id=split_id)
+        model = MatchedFeatures(table, files, normalise_frames=normalise_frames)
         for key in protocols:
             progress(f"{key}, split {split_id}" if layout.splits else key)
-            scored, note = _score(PROTOCOLS[key], model, entries, settings, allow_missing)
+            scored, note = _score(PROTOCOLS[key], model, files, settings, allow_missing)
             report.rows += scored.build_rows(name)
             report.notes += [note] if note else []
-        report.notes += [note for note in entries.data.notes if note not in report.notes]
+        report.notes += [note for note in files.data.notes if note not in report.notes]
         used |= model.used
-        known[np.setdiff1d(np.arange(len(known)), model.unknown)] = True
+        known |= model.known
     report.rows = arrange_rows(report.rows, names=[name])
-    report.unknown = [external.name(int(row)) for row in np.flatnonzero(~known)]
+    report.unknown = [table.name(int(row)) for row in np.flatnonzero(~known)]
     report.num_unused = int((known & ~used).sum())
     return report
 
@@ -185,36 +178,34 @@ def save_report(path: Path, report: ExternalReport) -> None:
         "unused": report.num_unused,
         "notes": report.notes,
     }
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=1, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    save_json(path, content)
 
 
-def _note_zeros(external: ExternalFeatures) -> list[str]:
-    """What has no direction is at the same cosine distance from everything."""
-    rows = np.flatnonzero(~external.features.any(axis=1))
-    names = list_names([external.name(int(row)) for row in rows])
+def _note_zeros(table: FeatureTable) -> list[str]:
+    """Note features without a direction: they are equally far (cosine) from everything."""
+    rows = np.flatnonzero(~table.features.any(axis=1))
+    names = list_names([table.name(int(row)) for row in rows])
     return [f"{len(rows):,} features are nothing but zeros: {names}"] if len(rows) else []
 
 
 def _score(
     protocol: Protocol,
-    model: ExternalModel,
-    entries: LayoutEntries,
+    model: MatchedFeatures,
+    files: LayoutFiles,
     settings: ProtocolSettings,
     allow_missing: bool,
 ) -> tuple[ProtocolResult, str]:
-    """The result, and a line on what was missing."""
-    data = entries.data
+    """Return the result, and a line on what was missing."""
+    data = files.data
     model.num_pooled = 0
     asker = _Asker(data, model, takes_nan=protocol.name == SIGSET)
     try:
         result = protocol.run(asker.compute, data=data, settings=settings)
     except MissingFeatureError:
         result = None
-    missing = _describe_missing(protocol, asker, entries)
+    missing = _describe_missing(protocol, asker, files)
     if missing and not (allow_missing and asker.has_both_sides):
-        raise MissingFeatureError(_refuse_missing(missing, model))
+        raise MissingFeatureError(_refuse_missing(missing, model, files))
     missing_rows: Row = {"missing_queries": len(asker.query), "missing_gallery": len(asker.gallery)}
     num_misses = 0
     if result is None:
@@ -234,13 +225,13 @@ def _score(
 
 
 def _drop(entries: Entries, asker: _Asker) -> Entries:
-    """Entries but those without a feature."""
+    """Drop the entries without a feature."""
     gone = {name for name, _ in (*asker.query, *asker.gallery)}
     return entries.take(np.flatnonzero([name not in gone for name in entries.ids]))
 
 
 def _count_misses(row: Row, num: int) -> Row:
-    """Scores with `num` more queries that find nothing; intervals, which do not know them, go."""
+    """Count `num` more queries that find nothing; intervals, which do not know them, go."""
     valid, queries = row.get("valid_queries"), row.get("queries")
     if not num or not isinstance(valid, int) or not isinstance(queries, int):
         return row
@@ -253,28 +244,29 @@ def _count_misses(row: Row, num: int) -> Row:
     return counted | {"queries": queries + num, "valid_queries": valid + num}
 
 
-def _describe_missing(protocol: Protocol, asker: _Asker, entries: LayoutEntries) -> str:
-    """Which entries have no feature; empty if all have."""
+def _describe_missing(protocol: Protocol, asker: _Asker, files: LayoutFiles) -> str:
+    """Say which entries have no feature; empty if all have."""
     num = len(asker.query) + len(asker.gallery)
     if not num:
         return ""
-    rows = {medium.record_id: row for row, medium in enumerate(entries.media)}
-    names = [entries.name(rows[key], at) for key, at in (*asker.query, *asker.gallery)]
+    rows = {medium.record_id: row for row, medium in enumerate(files.media)}
+    names = [files.name(rows[key], at) for key, at in (*asker.query, *asker.gallery)]
     return (
         f"{protocol.name}: {len(asker.query):,} query and {len(asker.gallery):,} gallery entries "
         f"of {asker.num_asked:,} have no feature: {list_names(names)}"
     )
 
 
-def _refuse_missing(missing: str, model: ExternalModel) -> str:
+def _refuse_missing(missing: str, model: MatchedFeatures, files: LayoutFiles) -> str:
     frames = (
         "Tracklets have a row for every one of their frames in this file. "
         if model.per_frame
         else "The file has one row per tracklet; image to video needs a row per frame of each "
         "query tracklet, or column frame. "
     )
+    has_tracklets = any(medium.kind == "tracklet" for medium in files.media)
     return (
-        f"{missing}. {frames if model.has_tracklets else ''}What to do: extract them too, or say "
+        f"{missing}. {frames if has_tracklets else ''}What to do: extract them too, or say "
         "--allow-missing: queries without a feature then count as misses and gallery entries "
         "without one are left out, and the row says how many."
     )

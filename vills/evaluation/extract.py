@@ -1,32 +1,39 @@
 """Features of any images or videos of people: what `vills extract PATH --weights W` does.
 
+It writes parquet or npz whose bytes depend on the features alone.
+
 Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
 """
 
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from vills.areas import AREAS
+from vills.config.checks import ConfigError
 from vills.data.clip_plans import spread_clips
 from vills.data.files import atomic_path
 from vills.data.images import CorruptImageError
 from vills.data.transforms import MEAN, STD, resize
-from vills.evaluation.distance import FloatArray
-from vills.evaluation.feature_file import TokenWriter, check_suffix
+from vills.evaluation.feature_table import SUFFIXES
 from vills.evaluation.media import Media, explain, find_media, load_pixels, read_frames
 from vills.models.backbone import Backbone
-from vills.models.roles import AREA_ROLES, COARSE, TEMPORAL
-from vills.models.shapes import fold_rows
+from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
+from vills.models.layers import fold_rows
 from vills.models.weights import load_backbone
 
 MAX_FRAMES = 512
 """Frames of one video that are held; a longer video is thinned evenly to at most so many."""
 ROLES = ("coarse", *AREAS, "temporal")
+_ROW_GROUP = 4096
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip member can carry
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,7 +48,7 @@ class ExtractReport:
     """(path, reason) of every file that was skipped, or whose end was."""
 
     def format(self) -> str:
-        """Lines for the terminal."""
+        """Return lines for the terminal."""
         lines = [f"{self.num_images} images and {self.num_videos} videos described"]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
         return "\n".join(lines)
@@ -83,7 +90,11 @@ def extract_path(
         FileNotFoundError: `path` or the weights do not exist.
         ValueError: nothing below `path` could be read; the message names the first reasons.
     """
-    check_suffix(out)
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(
+            f"out = {out.name!r} is not allowed. Allowed: a name that ends in "
+            f"{' or '.join(SUFFIXES)}. What to do: choose one of them."
+        )
     media = find_media(path, tracklets=tracklets)
     backbone = load_backbone(weights).to(device).eval()
     report = ExtractReport()
@@ -103,37 +114,34 @@ def extract_path(
     return report
 
 
+@dataclass(frozen=True)
 class _Describer:
     """Reads media and turns them into rows of the output."""
 
-    def __init__(
-        self, backbone: Backbone, num_frames: int, batch_size: int, report: ExtractReport
-    ) -> None:
-        self.backbone = backbone
-        self.num_frames = num_frames
-        self.batch_size = batch_size
-        self.report = report
-        self.device = next(backbone.parameters()).device
+    backbone: Backbone
+    num_frames: int
+    batch_size: int
+    report: ExtractReport
 
     def describe(self, media: list[Media]) -> Iterator[dict[str, object]]:
-        """Rows of what can be read: images in batches, videos one by one."""
+        """Describe what can be read: images in batches, videos one by one."""
         batch: list[tuple[Media, np.ndarray]] = []
-        images = [entry for entry in media if entry.kind == "image"]
-        for number, entry in enumerate(images, start=1):
+        images = [medium for medium in media if medium.kind == "image"]
+        for number, medium in enumerate(images, start=1):
             try:
-                batch.append((entry, self._resize(load_pixels(entry.files[0]))))
+                batch.append((medium, self._resize(load_pixels(medium.files[0]))))
             except CorruptImageError as error:
-                self.report.bad.append((entry.path, explain(error, entry.files[0])))
+                self.report.bad.append((medium.path, explain(error, medium.files[0])))
             if batch and (len(batch) == self.batch_size or number == len(images)):
                 yield from self._describe_images(batch)
                 batch = []
-        for entry in media:
-            if entry.kind != "image":
-                frames = self._hold_frames(entry)
+        for medium in media:
+            if medium.kind != "image":
+                frames = self._hold_frames(medium)
                 if frames:
                     self.report.num_videos += 1
                     roles = self._describe_video(frames)
-                    yield self._build_row(entry, len(frames), roles, "video")
+                    yield self._build_row(medium, len(frames), roles, "video")
 
     @torch.inference_mode()
     def _describe_images(
@@ -142,12 +150,12 @@ class _Describer:
         images = self._to_tensor([pixels for _, pixels in batch])  # [B, 3, H, W]
         roles = self.backbone.encode_image(images).roles.float().cpu()
         self.report.num_images += len(batch)
-        for (entry, _), tokens in zip(batch, roles, strict=True):
-            yield self._build_row(entry, 1, tokens, "image")
+        for (medium, _), tokens in zip(batch, roles, strict=True):
+            yield self._build_row(medium, 1, tokens, "image")
 
     @torch.inference_mode()
     def _describe_video(self, frames: list[np.ndarray]) -> Tensor:
-        """[L, D] mean over the clips."""
+        """Return the mean [L, D] over the clips."""
         clips = spread_clips(len(frames), self.num_frames)  # [C, T]
         step = max(1, self.batch_size // self.num_frames)
         total = torch.zeros(())
@@ -158,11 +166,11 @@ class _Describer:
             total = total + roles.float().cpu().sum(dim=0)
         return total / len(clips)
 
-    def _hold_frames(self, entry: Media) -> list[np.ndarray]:
-        """Resized frames; every s-th with s doubled whenever there would be too many."""
+    def _hold_frames(self, medium: Media) -> list[np.ndarray]:
+        """Hold resized frames; every s-th, with s doubled whenever there would be too many."""
         frames: list[np.ndarray] = []
         stride = 1
-        for number, pixels in enumerate(read_frames(entry, self.report.bad)):
+        for number, pixels in enumerate(read_frames(medium, self.report.bad)):
             if number % stride == 0:
                 frames.append(self._resize(pixels))
             if len(frames) > MAX_FRAMES:
@@ -175,28 +183,85 @@ class _Describer:
         return resize(pixels, height=height, width=width)
 
     def _to_tensor(self, frames: list[np.ndarray]) -> Tensor:
-        """uint8 pictures [H, W, 3] -> normalised [B, 3, H, W]."""
-        pixels = torch.from_numpy(np.stack(frames)).to(self.device)
+        """Turn uint8 pictures [H, W, 3] into a normalised [B, 3, H, W]."""
+        device = next(self.backbone.parameters()).device
+        pixels = torch.from_numpy(np.stack(frames)).to(device)
         return ((pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD).contiguous()
 
     def _build_row(
-        self, entry: Media, num_frames: int, roles: Tensor, modality: str
+        self, medium: Media, num_frames: int, roles: Tensor, modality: str
     ) -> dict[str, object]:
-        """Tokens [L, D] by role; a role that was not trained, or needs time, is None."""
+        """Name tokens [L, D] by role; a role that was not trained, or needs time, is None."""
         trained = self.backbone.get_roles(modality)
         all_roles = {"coarse": COARSE, **AREA_ROLES, "temporal": TEMPORAL}
-        row: dict[str, object] = {
-            "path": entry.path,
+        feature = self.backbone.compute_feature(roles[None], modality=modality)[0].numpy()
+        norm = float(np.linalg.norm(feature.astype(np.float64)))
+        return {
+            "path": medium.path,
             "kind": modality,
             "num_frames": num_frames,
+            **{name: roles[all_roles[name]].numpy() if name in trained else None for name in ROLES},
+            "feature": (feature / max(norm, 1e-12)).astype(np.float32),
         }
-        for name in ROLES:
-            row[name] = roles[all_roles[name]].numpy() if name in trained else None
-        feature = self.backbone.compute_feature(roles[None], modality=modality)[0]
-        row["feature"] = _normalise(feature.numpy())
-        return row
 
 
-def _normalise(feature: FloatArray) -> FloatArray:
-    norm = float(np.linalg.norm(feature.astype(np.float64)))
-    return (feature / max(norm, 1e-12)).astype(np.float32)
+class TokenWriter:
+    """Streams rows of tokens to parquet, or gathers them for an npz.
+
+    Columns: path, kind, num_frames, one list per role, feature. A role that an medium lacks
+    (temporal of an image, an untrained area) is null; in an npz, which has no null, it is NaN, and
+    the feature of an image ends in NaN where a video's has its temporal token.
+    """
+
+    def __init__(self, path: Path, *, roles: Sequence[str], parquet: bool) -> None:
+        self._roles = (*roles, "feature")
+        self._rows: list[dict[str, object]] = []
+        self._parquet: pq.ParquetWriter | None = None
+        if parquet:
+            tokens = [(name, pa.list_(pa.float32())) for name in self._roles]
+            head = [("path", pa.string()), ("kind", pa.string()), ("num_frames", pa.int32())]
+            self._schema = pa.schema([*head, *tokens])
+            self._parquet = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._path = path
+
+    def add(self, row: dict[str, object]) -> None:
+        """Append an medium; its role values are float32 arrays [D] or None."""
+        self._rows.append(row)
+        if self._parquet is not None and len(self._rows) >= _ROW_GROUP:
+            self._flush(self._parquet)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._parquet is None:
+            self._save_arrays()
+            return
+        self._flush(self._parquet)
+        self._parquet.close()
+
+    def _flush(self, parquet: pq.ParquetWriter) -> None:
+        if self._rows:
+            parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+    def _save_arrays(self) -> None:
+        """Write an npz; unlike numpy.savez, members carry no time whatever the Python."""
+        heads = {"path": np.str_, "kind": np.str_, "num_frames": np.int32}
+        arrays: dict[str, np.ndarray] = {
+            name: np.array([row[name] for row in self._rows], dtype=dtype)
+            for name, dtype in heads.items()
+        }
+        arrays |= {name: _stack([row[name] for row in self._rows]) for name in self._roles}
+        with atomic_path(self._path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in arrays.items():
+                member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+                with archive.open(member, "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
+def _stack(values: Sequence[object]) -> np.ndarray:
+    """Stack vectors of several widths, or None, as rows that end in NaN; [n, 0] if all are None."""
+    vectors = [np.zeros(0, np.float32) if value is None else np.asarray(value) for value in values]
+    stacked = np.full((len(vectors), max(map(len, vectors), default=0)), np.nan, np.float32)
+    for row, vector in zip(stacked, vectors, strict=True):
+        row[: len(vector)] = vector
+    return stacked

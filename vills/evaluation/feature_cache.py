@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vills.data.files import save_table
 from vills.distributed import barrier, broadcast_object, is_main
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.entries import MODALITY_OF, Entries
-from vills.evaluation.feature_file import save_feature_table
+from vills.evaluation.entries import MODALITY_OF, Entries, TestData
 from vills.evaluation.features import FeatureModel
-from vills.evaluation.protocols.base import FeatureChoice, TestData
+from vills.evaluation.protocols.base import FeatureChoice
 
 Key = tuple[str, int]
 
@@ -53,7 +53,7 @@ class FeatureCache:
         self._features: dict[tuple[int, FeatureChoice], FloatArray] = {}
 
     def __call__(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """Features [n, D] of entries of any kind, fit to be compared with `choice.modalities`."""
+        """Return features [n, D] of any entries, to be compared with `choice.modalities`."""
         kinds = entries.kinds
         parts = {kind: np.flatnonzero(kinds == kind) for kind in sorted(set(kinds.tolist()))}
         features = [
@@ -93,32 +93,32 @@ class FeatureCache:
             table = pq.read_table(path)
             same = table.column("record_id").to_pylist() == pool.ids
             if same and table.column("frame").to_pylist() == pool.frames.tolist():
-                return _to_matrix(table.column("feature"))
+                flat = table.column("feature").combine_chunks().flatten().to_numpy()
+                return np.asarray(flat, np.float32).reshape(len(pool), -1)
         features = self._model.compute(pool, choice)
         if is_main():
-            save_feature_table(path, ids=pool.ids, frames=pool.frames, features=features)
+            _save_features(path, pool, features)
         barrier()
         return features
 
 
 def build_pools(tests: Sequence[TestData], *, query_frame: str, seed: int) -> list[Entries]:
-    """What protocols can ask for: all images, all tracklets, the frames of query tracklets.
+    """Build what protocols can ask for: all images, all tracklets, frames of query tracklets.
 
     Args:
         tests: splits of one data set; a record that several have is there once.
         query_frame: first, middle or random.
         seed: of random frames.
     """
-    queries = _join([test.query.take(np.flatnonzero(test.query.labels.pids > 0)) for test in tests])
-    galleries = [test.gallery.take(np.flatnonzero(test.gallery.labels.pids >= 0)) for test in tests]
-    everything = _join([queries, *galleries])
+    queries = _join([test.query.keep_people() for test in tests])
+    everything = _join([queries, *(test.gallery.drop_junk() for test in tests)])
     parts = [_take_kind(everything, kind) for kind in MODALITY_OF]
     parts.append(_take_kind(queries, "tracklet").take_frames(mode=query_frame, seed=seed))
     return [part for part in parts if len(part)]
 
 
 def _join(parts: Sequence[Entries]) -> Entries:
-    """Each record once."""
+    """Join parts so that each record is there once."""
     joined = parts[0]
     for part in parts[1:]:
         known = set(joined.ids)
@@ -132,7 +132,7 @@ def _take_kind(entries: Entries, kind: str) -> Entries:
 
 
 def name_choice(choice: FeatureChoice) -> str:
-    """A choice as part of a file name: after-neck_flip_mean."""
+    """Name a choice as part of a file name: after-neck_flip_mean."""
     parts = [f"{choice.neck}-neck", *(["flip"] if choice.flip else []), choice.pooling]
     return "_".join([*parts, *(["-".join(choice.roles)] if choice.roles else [])])
 
@@ -143,6 +143,12 @@ def _name_pool(pool: Entries) -> str:
     return "_".join(f"{kind}s" for kind in sorted(set(pool.kinds.tolist())))
 
 
-def _to_matrix(column: pa.ChunkedArray) -> FloatArray:
-    flat = column.combine_chunks().flatten().to_numpy()
-    return np.asarray(flat, np.float32).reshape(len(column), -1)
+def _save_features(path: Path, pool: Entries, features: FloatArray) -> None:
+    """Write features in record order; the bytes depend on them alone."""
+    flat = pa.array(np.ascontiguousarray(features, np.float32).ravel())
+    columns = {
+        "record_id": pa.array(pool.ids, pa.string()),
+        "frame": pa.array(pool.frames, pa.int32()),
+        "feature": pa.FixedSizeListArray.from_arrays(flat, features.shape[1]),
+    }
+    save_table(path, pa.table(columns))

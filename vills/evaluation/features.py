@@ -6,7 +6,7 @@ Legend: n entries, B inputs of a batch, T frames of a clip, D feature width.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,18 +40,7 @@ class Sampling:
     """T."""
 
 
-class FeatureModel(Protocol):
-    """Anything that describes entries."""
-
-    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """[n, D] features of images alone, or of tracklets alone, in the entries' order."""
-        ...
-
-    def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
-        """The part of the features that all `choice.modalities` have."""
-        ...
-
-
+@dataclass(frozen=True)
 class NetworkFeatures:
     """A fine-tuned model (feature before or after its neck) or a backbone (its role tokens).
 
@@ -61,35 +50,23 @@ class NetworkFeatures:
     tokens that alignment pulls together. Every rank must call.
     """
 
-    def __init__(
-        self,
-        network: ReidModel | Backbone,
-        *,
-        input_size: Sequence[int],
-        batch_size: int,
-        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
-        workers: int = 0,
-        advance: Advance | None = None,
-    ) -> None:
-        """Take a network on its device.
-
-        Args:
-            network: what describes.
-            input_size: height and width, px.
-            batch_size: images per forward.
-            sampling: which clips of a tracklet.
-            workers: processes that decode.
-            advance: told how far this rank is.
-        """
-        self.network = network
-        self.input_size = input_size
-        self.batch_size = batch_size
-        self.sampling = sampling
-        self.workers = workers
-        self.advance = advance
+    network: ReidModel | Backbone
+    """What describes, on its device."""
+    input_size: Sequence[int]
+    """Height and width, px."""
+    batch_size: int
+    """Images per forward."""
+    sampling: Sampling = Sampling()
+    """Which clips of a tracklet."""
+    workers: int = 0
+    """Processes that decode."""
+    advance: Advance | None = None
+    """Told how far this rank is."""
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """[n, D], pooled over each entry's inputs; ranks share the batches and all get all.
+        """Compute [n, D], pooled over each entry's inputs; ranks share the batches, all get all.
+
+        The entries are images alone, or tracklets alone.
 
         Raises:
             ConfigError: the network has none of the roles.
@@ -121,7 +98,7 @@ class NetworkFeatures:
         return pool.gather()
 
     def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
-        """A backbone's roles that all modalities have; a fine-tuned model has one space."""
+        """Keep a backbone's roles that all modalities have; a fine-tuned model has one space."""
         if isinstance(self.network, ReidModel):
             return features
         widths = [
@@ -137,7 +114,7 @@ class NetworkFeatures:
         return "temporal" in self.network.get_roles("video")
 
     def _forward(self, inputs: Tensor, choice: FeatureChoice) -> Tensor:
-        """[B, D] of [B, 3, H, W] or [B, T, 3, H, W]."""
+        """Compute [B, D] of [B, 3, H, W] or [B, T, 3, H, W]."""
         feature = self._describe(inputs, choice)
         if choice.flip:
             feature = feature + self._describe(inputs.flip(-1), choice)
@@ -153,7 +130,7 @@ class NetworkFeatures:
         return tokens[:, self._pick_roles("image", choice)].flatten(1)
 
     def _pick_roles(self, modality: str, choice: FeatureChoice) -> list[int]:
-        """Token indices of a backbone's roles; those that images lack come last."""
+        """Pick token indices of a backbone's roles; those that images lack come last."""
         assert isinstance(self.network, Backbone)
         roles = self.network.get_roles(modality)
         picked = [
@@ -170,23 +147,18 @@ class NetworkFeatures:
         return picked
 
 
+@dataclass(frozen=True)
 class PixelFeatures:
     """A function of crops; a tracklet is the mean or maximum over its frames."""
 
-    def __init__(
-        self,
-        describe: PixelModel,
-        *,
-        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
-        advance: Advance | None = None,
-    ) -> None:
-        """Take the function and which frames of a tracklet it sees."""
-        self.describe = describe
-        self.sampling = sampling
-        self.advance = advance
+    describe: PixelModel
+    sampling: Sampling = Sampling()
+    """Which frames of a tracklet it sees."""
+    advance: Advance | None = None
+    """Told how far this rank is."""
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """[n, D]; ranks share the entries and all get all.
+        """Compute [n, D]; ranks share the entries and all get all.
 
         Raises:
             DamagedRecordError: a record cannot be read.
@@ -207,7 +179,7 @@ class PixelFeatures:
         return pool.gather()
 
     def narrow(self, features: FloatArray, choice: FeatureChoice) -> FloatArray:
-        """All of it: an image and a tracklet are described alike."""
+        """Keep all of it: an image and a tracklet are described alike."""
         return features
 
     def _describe(self, crop: NDArray[np.uint8], choice: FeatureChoice) -> FloatArray:
@@ -215,6 +187,10 @@ class PixelFeatures:
         if choice.flip:
             feature = feature + self.describe(np.ascontiguousarray(crop[:, ::-1]))
         return feature
+
+
+FeatureModel = NetworkFeatures | PixelFeatures
+"""What describes entries, and narrows features to what all `choice.modalities` have."""
 
 
 class _Pool:
@@ -230,15 +206,17 @@ class _Pool:
         self._values: NDArray[Any] | None = None
         self._counts = np.zeros(num_entries, np.int64)
 
-    def add(self, rows: NDArray[np.int64], features: FloatArray) -> None:
-        """Take features [B, D] of inputs of the entries rows [B]."""
+    def add(
+        self, rows: NDArray[np.int64], features: FloatArray, counts: NDArray[np.int64] | int = 1
+    ) -> None:
+        """Take features [B, D] of inputs of the entries rows [B], or of several inputs each."""
         if self._values is None:
             self._values = np.full((self._num, features.shape[1]), self._start, self._dtype)
         self._combine.at(self._values, rows, features)
-        np.add.at(self._counts, rows, 1)
+        np.add.at(self._counts, rows, counts)
 
     def gather(self) -> FloatArray:
-        """[n, D] over all ranks."""
+        """Return [n, D] over all ranks."""
         if get_world_size() > 1:
             self._join_ranks()
         if self._values is None:
@@ -250,20 +228,16 @@ class _Pool:
     def _join_ranks(self) -> None:
         touched = np.flatnonzero(self._counts)
         own = None if self._values is None else self._values[touched]
-        parts = gather_objects((touched, self._counts[touched], own))
+        parts = gather_objects((touched, own, self._counts[touched]))
         self._values, self._counts = None, np.zeros(self._num, np.int64)
-        for rows, counts, values in parts:
-            if values is None:
-                continue
-            if self._values is None:
-                self._values = np.full((self._num, values.shape[1]), self._start, self._dtype)
-            self._values[rows] = self._combine(self._values[rows], values)
-            self._counts[rows] += counts
+        for rows, values, counts in parts:
+            if values is not None:
+                self.add(rows, values, counts)
 
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards the network is in the mode that it was in."""
+    """Set eval mode without gradients; afterwards the network is in the mode that it was in."""
     training = network.training
     network.eval()
     try:

@@ -27,7 +27,7 @@ class Media:
 
 
 def find_media(path: Path, *, tracklets: bool) -> list[Media]:
-    """What lies at `path`: images first, then videos and tracklets, each in order of their paths.
+    """Find what lies at `path`: images, then videos and tracklets, each in order of paths.
 
     Hidden files and other suffixes are passed over.
 
@@ -53,11 +53,11 @@ def find_media(path: Path, *, tracklets: bool) -> list[Media]:
     for folder, frames in groupby(images, key=lambda file: file.parent):
         name = folder.name if folder == root else _name(folder, root)
         clips.append(Media(name, "tracklet", tuple(frames)))
-    return sorted(clips, key=lambda entry: entry.path)
+    return sorted(clips, key=lambda medium: medium.path)
 
 
 def load_pixels(file: Path) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of an image file.
+    """Load RGB uint8 [H, W, 3] of an image file.
 
     Raises:
         CorruptImageError: not a complete image, or not readable.
@@ -70,28 +70,28 @@ def load_pixels(file: Path) -> np.ndarray:
 
 
 def explain(error: CorruptImageError, file: Path) -> str:
-    """The reason alone: reports name the file by its whole path."""
+    """Return the reason alone: reports name the file by its whole path."""
     return str(error).removeprefix(f"{file.name}: ")
 
 
-def read_frames(entry: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
-    """Frames of a video or tracklet as a stream; what cannot be read is added to `bad`."""
-    if entry.kind == "tracklet":
-        for file in entry.files:
+def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
+    """Read frames of a video or tracklet as a stream; add what cannot be read to `bad`."""
+    if medium.kind == "tracklet":
+        for file in medium.files:
             try:
                 yield load_pixels(file)
             except CorruptImageError as error:
-                bad.append((f"{entry.path}/{file.name}", explain(error, file)))
+                bad.append((f"{medium.path}/{file.name}", explain(error, file)))
         return
-    stream = VideoStream(entry.files[0], entry.path)
+    stream = VideoStream(medium.files[0], medium.path)
     for frame in stream:
         yield frame.image
     if stream.damage:
-        bad.append((entry.path, stream.damage))
+        bad.append((medium.path, stream.damage))
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """Visible files at any depth, folder by folder, so that frames of a tracklet stand together."""
+    """List visible files at any depth by folder, so that frames of a tracklet stand together."""
     files = [
         file
         for file in folder.rglob("*")

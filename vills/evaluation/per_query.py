@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vills.errors import UserError
-from vills.evaluation.averages import name_families
-from vills.evaluation.difference import Difference, PairedRun, compute_difference
+from vills.evaluation.bootstrap import Difference, PairedRun, compute_difference
 from vills.evaluation.protocols.base import ProtocolResult
+from vills.evaluation.rows import PREFIX, REFERENCE, Row, name_families
 
 FILE = "per_query.parquet"
 WHOLE = -1
@@ -68,7 +68,7 @@ class RunPair:
 
 
 def build_per_query(result: ProtocolResult, *, name: str) -> pa.Table:
-    """Lines of one model under one protocol, on one split."""
+    """Build the lines of one model under one protocol, on one split."""
     tables = [SCHEMA.empty_table()]
     for row, queries in zip(result.rows, result.queries, strict=True):
         if queries is None:
@@ -90,7 +90,7 @@ def build_per_query(result: ProtocolResult, *, name: str) -> pa.Table:
 
 
 def load_per_query(folder: Path) -> pa.Table:
-    """The table of an evaluate out.
+    """Load the table of an evaluate out.
 
     Raises:
         PairingError: the out has none.
@@ -154,7 +154,7 @@ def load_pair(
     other: str = "scratch",
     other_folder: Path | None = None,
 ) -> RunPair:
-    """Two models of one run, without re-ranking, over all splits and galleries.
+    """Load two models of one run, without re-ranking, over all splits and galleries.
 
     Args:
         folder: evaluate out, artifacts/evaluate/<data set>.
@@ -177,7 +177,7 @@ def load_pair(
 
 
 def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
-    """The difference per query; splits and galleries are parts of the run.
+    """Subtract query by query; splits and galleries are parts of the run.
 
     Raises:
         PairingError: an unknown metric, or other queries.
@@ -208,7 +208,7 @@ def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
 def pool_differences(
     pairs: Sequence[RunPair], *, metric: str = "mAP", num_resamples: int = 2000, seed: int = 0
 ) -> Difference:
-    """The difference over several runs, with its 95 % interval over people and runs.
+    """Compute the difference over several runs, with its 95 % interval over people and runs.
 
     Args:
         pairs: one per seed and world.
@@ -226,6 +226,56 @@ def pool_differences(
         raise PairingError(
             f"{error}. What to do: give runs on other test people a world of their own."
         ) from error
+
+
+def add_differences(
+    rows: Sequence[Row],
+    table: pa.Table,
+    *,
+    num_resamples: int,
+    seed: int,
+) -> list[Row]:
+    """Add to rows whose models are in `table` their difference to scratch, if it is there too.
+
+    The row of a mean over splits or galleries has the mean difference: people are drawn once for
+    all of them.
+
+    Args:
+        rows: as in results.json.
+        table: what each query found (`load_per_query`).
+        num_resamples: of people; 0 leaves the rows as they are.
+        seed: of the resamples.
+    """
+    kept = set(table["row"].to_pylist()) - {REFERENCE}
+    if not num_resamples or REFERENCE not in table["row"].to_pylist():
+        return list(rows)
+    added = []
+    for row in rows:
+        columns: Row = {}
+        if row["row"] in kept:
+            split, group = row.get("split"), row.get("gallery_group")
+            ours, other = (
+                select_queries(
+                    table,
+                    protocol=str(row["protocol"]),
+                    row=name,
+                    rerank=str(row["rerank"]),
+                    split=split if isinstance(split, int) else None,
+                    gallery_group=None if group is None else str(group),
+                )
+                for name in (str(row["row"]), REFERENCE)
+            )
+            for metric in METRICS:
+                found = pool_differences(
+                    [RunPair(ours, other)], metric=metric, num_resamples=num_resamples, seed=seed
+                )
+                columns[f"{PREFIX}{metric}"] = found.value
+                if found.num_people > 1:
+                    columns[f"{PREFIX}{metric}_low"] = found.low
+                    columns[f"{PREFIX}{metric}_high"] = found.high
+            columns[f"{PREFIX}people"] = found.num_people
+        added.append({**row, **columns})
+    return added
 
 
 def _sort(table: pa.Table) -> pa.Table:

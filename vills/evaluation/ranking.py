@@ -12,23 +12,19 @@ It depends on the distances of one query alone: neither on the block, nor on the
 processes that share the queries, nor on the platform's sort.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vills.data.records import JUNK_PID, find_people
 from vills.distributed import gather_objects, get_rank, get_world_size
-from vills.evaluation.distance import Distance, DistanceBlock, limit_block
-from vills.evaluation.nearest import find_nearest
+from vills.evaluation.distance import Distance, DistanceBlock, find_nearest, limit_block
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-JUNK_PID = -1
-"""Bad detections: neither right nor wrong, as if absent."""
-DISTRACTOR_PID = 0
-"""People of no identity: always wrong."""
 WRONG, RIGHT, JUNK = 0, 1, 2
 VERDICTS = ("wrong", "right", "junk")
 MAX_COUNTED = 256
@@ -42,13 +38,14 @@ class Labels:
     """Person, camera and outfit of each entry, int64 [n] each; -1 is unknown."""
 
     pids: IntArray
-    camids: IntArray
+    camids: IntArray = field(default_factory=lambda: _NONE)
+    """Left out, as outfits may be: all unknown."""
     clothes_ids: IntArray = field(default_factory=lambda: _NONE)
-    """Left out: all unknown."""
 
     def __post_init__(self) -> None:
-        if len(self.clothes_ids) != len(self.pids) and not len(self.clothes_ids):
-            object.__setattr__(self, "clothes_ids", np.full(len(self.pids), -1, dtype=np.int64))
+        for name in ("camids", "clothes_ids"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self.pids), -1, dtype=np.int64))
         if not len(self.pids) == len(self.camids) == len(self.clothes_ids):
             raise ValueError(
                 f"{len(self.pids)} pids, {len(self.camids)} camids and {len(self.clothes_ids)} "
@@ -56,11 +53,11 @@ class Labels:
             )
 
     def __len__(self) -> int:
-        """Number of entries."""
+        """Return the number of entries."""
         return len(self.pids)
 
     def take(self, rows: slice | IntArray) -> "Labels":
-        """Labels of some entries."""
+        """Return labels of some entries."""
         return Labels(self.pids[rows], self.camids[rows], self.clothes_ids[rows])
 
 
@@ -72,7 +69,7 @@ Entries of pid -1 are junk under every rule.
 
 
 def find_same_camera(query: Labels, gallery: Labels) -> BoolArray:
-    """The Market-1501 rule: a person seen again by the same camera is junk.
+    """Find junk by the Market-1501 rule: a person seen again by the same camera.
 
     It removes a query that stands in the gallery too. An unknown camera equals no other.
     """
@@ -81,17 +78,17 @@ def find_same_camera(query: Labels, gallery: Labels) -> BoolArray:
 
 
 def ltcc_cloth_changing(query: Labels, gallery: Labels) -> BoolArray:
-    """Junk: same camera, or same clothes (CAL: `evaluate_with_clothes`, mode CC)."""
+    """Find junk: same camera, or same clothes (CAL: `evaluate_with_clothes`, mode CC)."""
     return find_same_camera(query, gallery) | _find_same_clothes(query, gallery)
 
 
 def ltcc_same_clothes(query: Labels, gallery: Labels) -> BoolArray:
-    """Junk: same camera, or other clothes (CAL: `evaluate_with_clothes`, mode SC)."""
+    """Find junk: same camera, or other clothes (CAL: `evaluate_with_clothes`, mode SC)."""
     return find_same_camera(query, gallery) | ~_find_same_clothes(query, gallery)
 
 
 def no_junk(query: Labels, gallery: Labels) -> BoolArray:
-    """All images of the person are true matches."""
+    """Find no junk: all images of the person are true matches."""
     return np.zeros(len(gallery), dtype=np.bool_)
 
 
@@ -158,30 +155,24 @@ def rank_gallery(
     share = -(-len(query) // get_world_size())  # no process idles while another has a large block
     rows = limit_block(min(block_size, max(share, 1)), num_gallery=len(gallery))
     starts = range(0, len(query), rows)[get_rank() :: get_world_size()]
-    own = [ranker.rank_block(distance, start, min(start + rows, len(query))) for start in starts]
-    parts = sorted((part for parts in gather_objects(own) for part in parts), key=lambda p: p.start)
-    bad = [row for part in parts for row in part.not_numbers]
+    own = [
+        ranked
+        for start in starts
+        for ranked in ranker.rank_block(distance, start, min(start + rows, len(query)))
+    ]
+    parts = sorted((part for parts in gather_objects(own) for part in parts), key=lambda p: p[0])
+    bad = [number for number, ranks, _ in parts if ranks is None]
     if bad:
         raise ValueError(
             f"the distances of {len(bad)} queries are not numbers (first: query {bad[0]}). "
             "They cannot be ranked"
         )
-    hits = [ranks for part in parts for ranks in part.ranking.hit_ranks]
-    return Ranking(hits, [top for part in parts for top in part.ranking.lists])
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one block gave."""
-
-    start: int
-    ranking: Ranking
-    not_numbers: list[int]
-    """Queries with a NaN."""
+    hits = [ranks for _, ranks, _ in parts if ranks is not None]
+    return Ranking(hits, [top for _, _, top in parts if top is not None])
 
 
 def _group_by_pid(pids: IntArray) -> dict[int, IntArray]:
-    """Gallery rows of each person, ascending."""
+    """List the gallery rows of each person, ascending."""
     order = np.argsort(pids, kind="stable")
     people, starts = np.unique(pids[order], return_index=True)
     return dict(zip(people.tolist(), np.split(order, starts[1:]), strict=True))
@@ -197,30 +188,27 @@ class _Ranker:
     top_k: int
     groups: dict[int, IntArray]
 
-    def rank_block(self, distance: Distance, start: int, stop: int) -> _Part:
-        """Rank the gallery for queries start..stop-1."""
+    def rank_block(
+        self, distance: Distance, start: int, stop: int
+    ) -> Iterator[tuple[int, IntArray | None, RankedList | None]]:
+        """Rank for queries start..stop-1: ranks (None: a distance is NaN), top if wanted."""
         distances = np.ascontiguousarray(distance.compute_block(start, stop))  # [Qb, G]
-        part = _Part(start, Ranking([], []), [])
         nearer = np.empty(len(self.gallery), dtype=np.bool_)
         for number, row in enumerate(distances, start):
             if np.isnan(row.min()):
-                part.not_numbers.append(number)
+                yield number, None, None
                 continue
             right, junk = self._judge(number)
             ranks = _compute_ranks(row, right, junk, nearer)
-            part.ranking.hit_ranks.append(ranks)
-            if self.top_k:
-                part.ranking.lists.append(_list_top(row, right, junk, self.top_k))
-        return part
+            yield number, ranks, _list_top(row, right, junk, self.top_k) if self.top_k else None
 
     def _judge(self, number: int) -> tuple[IntArray, IntArray]:
-        """Gallery rows of one query's true matches, and of its junk; both ascending."""
-        pid = int(self.query.pids[number])
+        """Find gallery rows of one query's true matches, and of its junk; both ascending."""
         bad = self.groups.get(JUNK_PID, _NONE)
-        if pid in (DISTRACTOR_PID, JUNK_PID):  # these are not one person
-            return _NONE, bad
-        own = self.groups.get(pid, _NONE)
         query = self.query.take(slice(number, number + 1))
+        if not find_people(query.pids)[0]:
+            return _NONE, bad
+        own = self.groups.get(int(query.pids[0]), _NONE)
         is_junk = self.junk_rule(query, self.gallery.take(own))
         junk = own[is_junk]
         return own[~is_junk], np.sort(np.concatenate([junk, bad])) if len(bad) else junk
@@ -229,7 +217,7 @@ class _Ranker:
 def _compute_ranks(
     row: DistanceBlock, right: IntArray, junk: IntArray, nearer: BoolArray
 ) -> IntArray:
-    """Ranks [P] of the true matches, ascending.
+    """Compute the ranks [P] of the true matches, ascending.
 
     Args:
         row: distances of one query, [G].
@@ -246,7 +234,7 @@ def _compute_ranks(
 
 
 def _count_before(row: DistanceBlock, right: IntArray, nearer: BoolArray) -> IntArray:
-    """How many entries, junk included, stand before each true match, [P]."""
+    """Count the entries, junk included, that stand before each true match, [P]."""
     counts = np.empty(len(right), dtype=np.int64)
     if len(right) > MAX_COUNTED:
         places = np.empty(len(row), dtype=np.int64)

@@ -19,9 +19,9 @@ from vills.evaluation.distance import (
     FloatArray,
     Matrix,
     check_features,
+    find_nearest,
     limit_block,
 )
-from vills.evaluation.nearest import find_nearest
 from vills.evaluation.ranking import IntArray
 
 GRID = float(2**40)
@@ -50,7 +50,7 @@ class RerankedDistance:
     """Lambda."""
 
     def compute_block(self, start: int, stop: int) -> Matrix:
-        """Distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
+        """Compute distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
         block = self.original.compute_block(start, stop)[:, self.num_queries :]
         block *= self.weight / _avoid_zero(self.farthest[start:stop])[:, None]
         for row, query in zip(block, range(start, stop), strict=True):
@@ -59,7 +59,7 @@ class RerankedDistance:
         return np.rint(block * GRID) / GRID
 
     def _compute_shared(self, query: int) -> Matrix:
-        """Sum over N of min(V_query, V_gallery), [G]; both sum to 1, so the max sums to 2 less it.
+        """Sum min(V_query, V_gallery) over N, [G]; both sum to 1, so the max sums to 2 less it.
 
         Only gallery entries that share a neighbour with the query are touched.
         """
@@ -84,7 +84,7 @@ def rerank_distances(
     block_size: int,
     metric: str = "cosine",
 ) -> RerankedDistance:
-    """Distances after re-ranking, for `rank_gallery`.
+    """Compute distances after re-ranking, for `rank_gallery`.
 
     Every process must call it with the same arguments: they share the blocks. As in the authors'
     code, the original distance is the squared Euclidean one (with features of norm 1, twice the
@@ -131,7 +131,7 @@ def rerank_distances(
 def _find_neighbours(
     original: FeatureDistance, num: int, block_size: int
 ) -> tuple[IntArray, Matrix]:
-    """The `num` nearest rows of each row, itself first, [N, num]; its largest distance, [N]."""
+    """Find each row's `num` nearest rows, itself first, [N, num]; its largest distance, [N]."""
     num_rows = original.num_queries
     rows = limit_block(block_size, num_gallery=num_rows)
     own = []
@@ -147,7 +147,7 @@ def _find_neighbours(
 
 
 def _keep_reciprocal(nearest: IntArray, num: int) -> IntArray:
-    """R(p, num) of each row: its neighbours that have it among theirs; -1 for the others."""
+    """Keep R(p, num) of each row: neighbours that have it among theirs; -1 for the others."""
     near = nearest[:, :num]
     reciprocal = np.full_like(near, -1)
     for start in range(0, len(near), CHUNK):
@@ -160,7 +160,7 @@ def _keep_reciprocal(nearest: IntArray, num: int) -> IntArray:
 def _build_vectors(
     original: FeatureDistance, nearest: IntArray, farthest: Matrix, k1: int
 ) -> sparse.csr_array:
-    """Rows of Eq. (7) that sum to 1, [N, N]: exp(-distance) at R*(p, k1), 0 elsewhere."""
+    """Build rows of Eq. (7) that sum to 1, [N, N]: exp(-distance) at R*(p, k1), 0 elsewhere."""
     whole = _keep_reciprocal(nearest, k1 + 1)  # an image is its own first neighbour
     half = _keep_reciprocal(nearest, int(np.around(k1 / 2)) + 1)
     scale = _avoid_zero(farthest)
@@ -177,7 +177,7 @@ def _build_vectors(
 
 
 def _expand(reciprocal: IntArray, half: IntArray) -> IntArray:
-    """R*(p, k1), Eq. (5): R(p, k1) and R(q, k1 / 2) of each q in it that is mostly inside it."""
+    """Build R*(p, k1), Eq. (5): R(p, k1) and R(q, k1 / 2) of each q mostly inside it."""
     own = reciprocal[reciprocal >= 0]
     candidates = half[own]  # [r, h]
     real = candidates >= 0
@@ -188,7 +188,7 @@ def _expand(reciprocal: IntArray, half: IntArray) -> IntArray:
 
 
 def _average_vectors(vectors: sparse.csr_array, nearest: IntArray) -> sparse.csr_array:
-    """Local query expansion, Eq. (13): the mean of the vectors of each row's nearest."""
+    """Expand queries locally, Eq. (13): take the mean of the vectors of each row's nearest."""
     num_rows, k2 = nearest.shape
     ends = np.arange(0, num_rows * k2 + 1, k2)
     parts = (np.full(num_rows * k2, 1 / k2), nearest.ravel(), ends)
@@ -198,5 +198,5 @@ def _average_vectors(vectors: sparse.csr_array, nearest: IntArray) -> sparse.csr
 
 
 def _avoid_zero(farthest: Matrix) -> Matrix:
-    """All distances of a row are 0 if its largest is; they stay 0."""
+    """Divide by 1 where a row's largest distance is 0: all of them are, and stay 0."""
     return np.where(farthest > 0, farthest, 1.0)

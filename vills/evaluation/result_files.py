@@ -1,6 +1,7 @@
 """Files of the evaluate stage: what one model leaves per protocol and split, and the out."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,19 @@ import pyarrow.parquet as pq
 
 from vills.data.files import atomic_path, save_table
 from vills.distributed import broadcast_object, is_main
-from vills.evaluation.names import name_ranking
 from vills.evaluation.per_query import FILE, SCHEMA, build_per_query
 from vills.evaluation.protocols import ProtocolResult, Row
 from vills.evaluation.ranking import VERDICTS
+
+
+def make_slug(name: str) -> str:
+    """Keep lower case letters and digits with - between them: TransReID_SSL -> transreid-ssl."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+
+
+def name_ranking(row: str, protocol: str) -> str:
+    """Name the file of the ranked lists of a model under a protocol."""
+    return f"{make_slug(row)}_{protocol}.parquet"
 
 
 def save_part(
@@ -26,7 +36,7 @@ def save_part(
     with_ranking: bool,
     with_queries: bool,
 ) -> None:
-    """What model `name` found under one protocol on one split."""
+    """Save what model `name` found under one protocol on one split."""
     if with_ranking:
         _save_ranking(part / "ranking" / name_ranking(name, result.protocol), result)
     if with_queries:
@@ -36,7 +46,7 @@ def save_part(
 
 
 def load_rows(part: Path) -> list[Row] | None:
-    """The rows that an earlier attempt finished; one answer for all ranks."""
+    """Load the rows that an earlier attempt finished; one answer for all ranks."""
     path = part / "rows.json"
     own = json.loads(path.read_text()) if is_main() and path.is_file() else None
     rows: list[Row] | None = broadcast_object(own)
@@ -44,7 +54,7 @@ def load_rows(part: Path) -> list[Row] | None:
 
 
 def load_queries(building: Path) -> pa.Table:
-    """What each query found, of all parts that kept it."""
+    """Load what each query found, of all parts that kept it."""
     paths = sorted(building.glob(f"*/{FILE}"))
     tables = [pq.read_table(path, schema=SCHEMA) for path in paths]
     return pa.concat_tables([SCHEMA.empty_table(), *tables])
@@ -53,7 +63,7 @@ def load_queries(building: Path) -> pa.Table:
 def assemble(
     out: Path, results: object, queries: pa.Table, *, building: Path, remove: bool
 ) -> None:
-    """The finished parts' files under their names in `out`."""
+    """Put the finished parts' files under their names in `out`."""
     for source in sorted(building.glob("*/*/*.parquet")):
         with atomic_path(out / source.parent.name / source.name) as temporary:
             shutil.copyfile(source, temporary)
@@ -65,13 +75,13 @@ def assemble(
 
 
 def save_json(path: Path, content: object) -> None:
-    """Atomic; NaN is refused."""
+    """Write JSON atomically; NaN is refused."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _save_ranking(path: Path, result: ProtocolResult) -> None:
-    """One row per shown entry: query, its frame (-1: whole record), position, entry, verdict."""
+    """Save a row per shown entry: query, frame (-1: whole record), position, entry, verdict."""
     lists = result.lists
     sizes = [len(top.gallery) for top in lists]
     queries = np.repeat(np.arange(len(lists)), sizes)

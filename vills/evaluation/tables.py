@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from vills.evaluation.difference_columns import PREFIX, describe_differences
+from vills.evaluation.rows import METRICS, PREFIX, describe_differences
 
 Row = Mapping[str, object]
 
@@ -20,8 +20,6 @@ OURS = "finetuned"
 """Rows of this name, or whose name starts so, are the product's own."""
 SPREADS = ("_low", "_high", "_std")
 """Ends of the names of what stands beside a score, in its cell."""
-INTERVAL_COLUMNS = ("mAP", "R-1")
-"""Scores shown with their interval; results.json has those of all R-k."""
 COUNT_COLUMNS = (
     "queries",
     "valid_queries",
@@ -89,7 +87,7 @@ class ScoreTable:
 
 
 def format_cell(column: str, value: object) -> str:
-    """A share in percent with one decimal, counts and text as they are, nothing or NaN as '-'."""
+    """Format shares in percent with one decimal, counts and text as they are, NaN as '-'."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -98,20 +96,20 @@ def format_cell(column: str, value: object) -> str:
 
 
 def format_score(column: str, row: Row) -> str:
-    """A score with what is known of its spread: 43.1 [40.2, 46.0], 43.1 ± 2.9."""
+    """Format a score with what is known of its spread: 43.1 [40.2, 46.0], 43.1 ± 2.9."""
     text = format_cell(column, row.get(column))
     low, high, std = (row.get(f"{column}{end}") for end in SPREADS)
     if text == "-":
         return text
     if isinstance(std, float):
         text += f" ± {format_cell(column, std)}"
-    if isinstance(low, float) and column in INTERVAL_COLUMNS:
+    if isinstance(low, float) and column in METRICS:
         text += f" [{format_cell(column, low)}, {format_cell(column, high)}]"
     return text
 
 
 def name_column(column: str) -> str:
-    """Head of a column: R-1, valid, TAR@0.1%."""
+    """Name the head of a column: R-1, valid, TAR@0.1%."""
     name, _, far = column.partition("@")
     if name == "TAR" and far:
         return f"TAR@{100 * float(far):g}%"
@@ -119,14 +117,14 @@ def name_column(column: str) -> str:
 
 
 def build_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Head and body of any table as strings; its columns are the union over the rows."""
+    """Build head and body of any table as strings; its columns are the union over the rows."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     head = [name_column(column) for column in columns]
     return head, [[format_cell(column, row.get(column)) for column in columns] for row in rows]
 
 
 def build_score_tables(rows: Sequence[Row], *, splits: bool = False) -> list[ScoreTable]:
-    """One table per data set, protocol and gallery, in the order in which they first appear.
+    """Build a table per data set, protocol and gallery, in the order of first appearance.
 
     Args:
         rows: rows of results.json; "data set" and "run" may be added.
@@ -154,7 +152,7 @@ def is_mean(row: Row) -> bool:
 
 
 def build_text(tables: Sequence[ScoreTable], *, width: int = WIDTH) -> str:
-    """Aligned columns for a terminal; the product's own rows start with a *."""
+    """Align columns for a terminal; the product's own rows start with a *."""
     if not tables:
         return "(no rows)"
     lines: list[str] = []
@@ -172,7 +170,7 @@ def build_text(tables: Sequence[ScoreTable], *, width: int = WIDTH) -> str:
 
 
 def build_markdown(tables: Sequence[ScoreTable], *, level: int = 2) -> str:
-    """Headings and tables in GitHub Markdown; the product's own rows are bold."""
+    """Build headings and tables in GitHub Markdown; the product's own rows are bold."""
     parts: list[str] = []
     for table in tables:
         parts += [f"{'#' * level} {_escape(table.heading)}", "", _escape(table.facts), ""]
@@ -190,7 +188,7 @@ def build_markdown(tables: Sequence[ScoreTable], *, level: int = 2) -> str:
 
 
 def explain(tables: Sequence[ScoreTable]) -> list[str]:
-    """What the marks in the cells mean; only of those that occur."""
+    """Say what the marks in the cells mean; only of those that occur."""
     cells = [
         (name, cell)
         for table in tables
@@ -242,7 +240,7 @@ def _tell(key: str, value: object) -> str:
 
 
 def _get_values(key: str, rows: Sequence[Row]) -> list[object]:
-    """Distinct values; '-' says that the choice does not exist for a row's model."""
+    """List distinct values; '-' says that the choice does not exist for a row's model."""
     return list(dict.fromkeys(row.get(key) for row in rows if row.get(key) != "-"))
 
 

@@ -79,21 +79,3 @@ def build_centering(
         return Sinkhorn()
     assert kind == "ema"
     return Centering(keys, num_prototypes, momentum=momentum)
-
-
-class CenteredLoss(nn.Module):
-    """What L^f and L^m have in common: a student at a temperature, a teacher that is centered."""
-
-    def __init__(
-        self,
-        keys: Sequence[str],
-        num_prototypes: int,
-        *,
-        student_temperature: float = 0.1,
-        centering: str = "ema",
-        center_momentum: float = 0.9,
-    ) -> None:
-        """Take the keys that have a center each."""
-        super().__init__()
-        self.student_temperature = student_temperature
-        self.centering = build_centering(centering, keys, num_prototypes, momentum=center_momentum)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
+from vills.io import save_bytes
 from vills.miniature import overlay
-from vills.miniature.files import replace_atomically
 from vills.miniature.painter import Image
 from vills.miniature.sheet_cells import (
     CELL,
@@ -18,7 +18,7 @@ from vills.miniature.sheet_cells import (
     write_label,
 )
 from vills.miniature.sheet_rows import LISTS, SheetRow
-from vills.miniature.tables import Row
+from vills.miniature.sink import Row
 
 _VIEWS = 3  # images of a person in each camera
 _SCENE_FRAMES = (0.3, 0.5, 0.7)
@@ -52,8 +52,7 @@ def build_contact_sheet(folder: Path, out_png: Path, num_people: int = 12) -> No
     sheet = stack(blocks, axis=0)
     done, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert done
-    with replace_atomically(out_png) as temporary:
-        temporary.write_bytes(data.tobytes())
+    save_bytes(out_png, data.tobytes())
 
 
 def _draw_people(root: Path, num_people: int) -> Image:

@@ -1,30 +1,21 @@
 """A person crop, as a detector would cut it: slightly off, at times behind somebody else."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from vills.config.miniature import MiniatureConfig
 from vills.miniature.camera import Camera, build_place, develop
-from vills.miniature.figure import draw_figure
-from vills.miniature.look import Look
+from vills.miniature.figure import draw_figure, draw_shadow
 from vills.miniature.painter import SUPERSAMPLE, Canvas, Image, enlarge, shrink
-from vills.miniature.projection import Placement
-from vills.miniature.shadow import draw_shadow
+from vills.miniature.people import Actor, build_passers
+from vills.miniature.sink import Sink
 from vills.miniature.truth import Instance, Painted, build_instance, measure
-from vills.miniature.walk import compute_pose
+from vills.miniature.walk import Placement, compute_pose
 
 _FIGURE = 0.90  # share of a crop's height that the figure fills
 _PLACE_HEIGHTS, _PLACE_WIDTHS = 1.6, 4.0  # size of a camera's picture, in crop heights
 _BLOCKER, _PASSER = 0.08, 0.14  # shares of crops behind an object, behind or before a person
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """A person in clothes, with the number that the truth gives."""
-
-    look: Look
-    person: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +37,25 @@ class Shot:
     passer_drift: float
 
 
+def get_size(config: MiniatureConfig) -> tuple[int, int]:
+    """Return the height and width of a crop of data sets whose crops have one size, px."""
+    return config.image_height, config.image_height // 2
+
+
+def draw_size(config: MiniatureConfig, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw the height and width of a crop of data sets whose crops differ in size, px."""
+    height = int(config.image_height * rng.uniform(0.8, 1.2))
+    return height, int(height * rng.uniform(0.42, 0.54))
+
+
 def plan_shot(
-    camera: Camera,
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    passers: Sequence[Actor],
-    *,
-    spread: float = 11.0,
+    camera: Camera, size: tuple[int, int], rng: np.random.Generator, *, spread: float = 11.0
 ) -> Shot:
     """Draw how a person is seen; `spread` is the deviation from the camera's way, degrees."""
     blocked, passed = rng.random(2)
     edge = float(rng.choice((-1.0, 1.0)) * rng.uniform(0.12, 0.45))
-    passer = passers[int(rng.integers(len(passers)))] if passers else None
+    passers = build_passers(camera.seed)
+    passer = passers[int(rng.integers(len(passers)))]
     return Shot(
         camera=camera,
         size=size,
@@ -72,8 +70,39 @@ def plan_shot(
     )
 
 
+def add_still(
+    sink: Sink,
+    path: str,
+    actor: Actor,
+    *,
+    camera: Camera,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    jitter: float,
+) -> None:
+    """Render a single picture of `actor` as `path`: a shot of its own, one moment of the walk."""
+    shot = plan_shot(camera, size, rng)
+    time = float(rng.uniform(0, 4))
+    add_crop(sink, path, actor, shot=shot, rng=rng, time=time, jitter=jitter)
+
+
+def add_crop(
+    sink: Sink,
+    path: str,
+    actor: Actor,
+    *,
+    shot: Shot,
+    rng: np.random.Generator,
+    time: float,
+    jitter: float,
+) -> None:
+    """Render a crop of `actor` as `path`, below the data set's folder; see `render_crop`."""
+    image, instances = render_crop(shot, actor, rng, time=time, jitter=jitter)
+    sink.add_image(path, image, instances, rng, quality=shot.camera.quality)
+
+
 def render_crop(
-    shot: Shot, actor: Actor, rng: np.random.Generator, *, seed: int, time: float, jitter: float
+    shot: Shot, actor: Actor, rng: np.random.Generator, *, time: float, jitter: float
 ) -> tuple[Image, list[Instance]]:
     """Return the crop and the truth of who is in it, the main person first.
 
@@ -81,7 +110,6 @@ def render_crop(
         shot: how the person is seen.
         actor: the main person.
         rng: decides the detector's error, grain and exposure.
-        seed: the world's seed.
         time: seconds since the start of the tracklet.
         jitter: how far the crop is off, as a share of its size.
 
@@ -89,33 +117,37 @@ def render_crop(
         uint8 [H, W, 3] RGB and instances.
     """
     height, width = shot.size
-    canvas = Canvas(_cut_background(shot, seed, time))
-    gait = actor.look.identity.gait
-    phase = shot.phase + 2 * np.pi * gait.frequency * time
+    canvas = Canvas(_cut_background(shot, time))
     off = rng.normal(0.0, jitter, size=3)
     scale = height * SUPERSAMPLE * _FIGURE * float(np.exp(off[0]))
     x = (0.5 + off[1]) * width * SUPERSAMPLE
     y = (0.96 + 0.6 * off[2]) * height * SUPERSAMPLE
     place = Placement(x, y, scale, shot.yaw, shot.camera.pitch)
-    painted: list[Painted | None] = []
-    passer = _place_passer(shot, place, time)
     behind = shot.passer_offset > 0
-    if passer is not None and behind:
-        painted.append(_paint(canvas, 2, *passer))
+    passer = _paint_passer(canvas, shot, place, time) if behind else None
     draw_shadow(canvas, place)
-    painted.insert(0, _paint(canvas, 1, actor, place, phase))
-    if passer is not None and not behind:
-        painted.append(_paint(canvas, 2, *passer))
+    main = paint_actor(canvas, 1, actor, place, phase=shot.phase, time=time)
+    passer = passer if behind else _paint_passer(canvas, shot, place, time)
     _draw_blocker(canvas, shot)
     small = shrink(canvas.colour)
-    instances = [build_instance(canvas, figure) for figure in painted if figure is not None]
+    instances = [build_instance(canvas, figure) for figure in (main, passer) if figure is not None]
     return develop(shot.camera, small, rng), instances
 
 
-def _cut_background(shot: Shot, seed: int, time: float) -> Image:
+def paint_actor(
+    canvas: Canvas, slot: int, actor: Actor, place: Placement, *, phase: float, time: float
+) -> Painted | None:
+    """Paint a person as number `slot`, `time` seconds after the walk was at `phase`."""
+    canvas.begin(slot)
+    identity = actor.look.identity
+    pose = compute_pose(identity, phase + 2 * np.pi * identity.gait.frequency * time)
+    return measure(canvas, slot, actor, draw_figure(canvas, actor.look, pose, place))
+
+
+def _cut_background(shot: Shot, time: float) -> Image:
     height, width = shot.size
     rows, columns = int(height * _PLACE_HEIGHTS), int(height * _PLACE_WIDTHS)
-    place = build_place(seed, shot.camera.index, rows, columns, 0.42)
+    place = build_place(shot.camera, rows, columns, 0.42)
     # The crop follows the walker, so that what is behind moves.
     drift = 0.10 * time * float(np.sin(shot.yaw))
     left = int((columns - width) * float(np.clip(shot.left + drift, 0.0, 1.0)))
@@ -123,26 +155,15 @@ def _cut_background(shot: Shot, seed: int, time: float) -> Image:
     return enlarge(place.cut(top, left, height, width))
 
 
-def _place_passer(
-    shot: Shot, place: Placement, time: float
-) -> tuple[Actor, Placement, float] | None:
+def _paint_passer(canvas: Canvas, shot: Shot, place: Placement, time: float) -> Painted | None:
+    """Paint who passes by: a little smaller behind the main person, a little larger in front."""
     if shot.passer is None:
         return None
-    near = 1.0 if shot.passer_offset > 0 else -1.0
+    side, size = (1.0, 0.93) if shot.passer_offset > 0 else (-1.0, 1.06)
     x = place.x + (shot.passer_offset + shot.passer_drift * time * 8) * place.scale * 0.75
-    y = place.y - 0.03 * near * place.scale
-    scale = place.scale * (0.93 if near > 0 else 1.06)
-    phase = shot.phase + 2.0 + 2 * np.pi * shot.passer.look.identity.gait.frequency * time
-    return shot.passer, Placement(x, y, scale, shot.yaw + 0.2, place.pitch), phase
-
-
-def _paint(
-    canvas: Canvas, slot: int, actor: Actor, place: Placement, phase: float
-) -> Painted | None:
-    canvas.begin(slot)
-    joints = draw_figure(canvas, actor.look, compute_pose(actor.look.identity, phase), place)
-    outfit = actor.look.outfit.index
-    return measure(canvas, slot=slot, person=actor.person, outfit=outfit, joints=joints)
+    y = place.y - 0.03 * side * place.scale
+    there = Placement(x, y, place.scale * size, shot.yaw + 0.2, place.pitch)
+    return paint_actor(canvas, 2, shot.passer, there, phase=shot.phase + 2.0, time=time)
 
 
 def _draw_blocker(canvas: Canvas, shot: Shot) -> None:

@@ -2,53 +2,54 @@
 
 import functools
 import string
+from collections.abc import Mapping
 from pathlib import Path
 
 from vills.config.miniature import MiniatureConfig
+from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.identity import Group
 from vills.miniature.people import build_pretrain_actor
+from vills.miniature.person import Group
 from vills.miniature.predictions import plan_clutter
-from vills.miniature.rng import Stream, sample_rng
-from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, plan_walkers
+from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, add_video, plan_walkers
 from vills.miniature.sink import Sink
-from vills.miniature.video import add_video
 
-NAME = "kinetics"
+UNIT = 1  # scene
 _FIRST_CAMERA = 300
 _ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
-def count_units(config: MiniatureConfig) -> int:
-    """Return how many units the data set is rendered in: one scene each."""
-    return config.num_scenes
+def list_items(config: MiniatureConfig) -> range:
+    """Return the numbers of the scenes."""
+    return range(config.num_scenes)
 
 
-def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
+def render_item(config: MiniatureConfig, number: int, sink: Sink) -> None:
     """Render one scene."""
-    rng = sample_rng(config.seed, Stream.SCENE, unit)
+    rng = sample_rng(config.seed, Stream.SCENE, number)
     name = "".join(_ALPHABET[i] for i in rng.integers(len(_ALPHABET), size=11))
     start = int(rng.integers(0, 300))
     stop = start + -(-config.scene_frames // FRAMES_PER_SECOND)
-    path = f"train/{name}_{start:06d}_{stop:06d}.mp4"
     most = min(config.people_per_scene, config.num_pretrain_ids)
     casts = deal_people(config.seed, config.num_scenes, config.num_pretrain_ids, most)
     actors = [
         build_pretrain_actor(config, person, int(rng.integers(config.num_outfits)))
-        for person in casts[unit]
+        for person in casts[number]
     ]
-    camera = build_camera(config.seed, _FIRST_CAMERA + unit % config.num_scene_cameras)
-    walkers = plan_walkers(actors, rng)
-    clutter = plan_clutter(rng, height=HEIGHT, width=WIDTH, count=int(rng.integers(1, 4)))
     add_video(
         sink,
-        path,
-        camera=camera,
-        walkers=walkers,
-        clutter=clutter,
+        f"train/{name}_{start:06d}_{stop:06d}.mp4",
+        camera=build_camera(config.seed, _FIRST_CAMERA + number % config.num_scene_cameras),
+        walkers=plan_walkers(actors, rng),
+        clutter=plan_clutter(rng, height=HEIGHT, width=WIDTH, count=int(rng.integers(1, 4))),
         num_frames=config.scene_frames,
-        key=(config.seed, Stream.SCENE, unit),
+        key=(config.seed, Stream.SCENE, number),
     )
+
+
+def describe(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
+    """Return no files: the clips speak for themselves."""
+    return {}
 
 
 @functools.lru_cache(maxsize=8)
@@ -71,7 +72,3 @@ def deal_people(
             deck.remove(cast[-1])
         casts.append(tuple(cast))
     return tuple(casts)
-
-
-def finish(config: MiniatureConfig, root: Path) -> None:
-    """Write what describes the whole data set: the clips speak for themselves."""

@@ -1,67 +1,209 @@
-"""A person in an outfit, and what of the garments shows from one side."""
+"""What a person in clothes looks like: maps around the body, and what a viewer sees of them.
+
+Rows of a map run down the body, columns around it: the middle one is its front, a quarter more
+its left.
+"""
 
 import functools
 from dataclasses import dataclass
 
-from vills.miniature.identity import Identity
-from vills.miniature.outfit import Outfit
-from vills.miniature.palette import fill
-from vills.miniature.straps import strap
-from vills.miniature.texture import (
-    AROUND,
-    ROWS,
-    Map,
-    build_leg_map,
-    build_sleeve_map,
-    build_torso_map,
-    turn,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from vills.miniature.person import Colour, Identity, Outfit
+
+Map = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Plane = NDArray[np.float64]
+ROWS = 48
+AROUND = 72
+WIDTH = 28
+_LIGHT = 0.5  # radians by which the light comes from the image's right
+_ACROSS = np.arcsin(np.linspace(-0.98, 0.98, WIDTH))
+_SHADE = (0.66 + 0.36 * np.cos(_ACROSS - _LIGHT)).astype(np.float32)[None, :, None]
+_DOWN = np.arange(ROWS) / ROWS
+_ROUND = np.arange(AROUND) / AROUND
+_TURN = _ROUND - 0.5  # of each column from the front
+
+# The visible half of the head, a sphere: coordinates to the right, up and towards the viewer.
+_HEAD = 40
+_AXIS = (np.arange(_HEAD) + 0.5) / _HEAD * 2 - 1
+_RIGHT, _UP = np.meshgrid(_AXIS, -_AXIS)
+_NEAR = np.sqrt(np.clip(1.0 - _RIGHT**2 - _UP**2, 0.0, None))
+_FACE_DARK: Colour = (44, 36, 36)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A person in an outfit; maps run around the body."""
+    """A person in an outfit."""
 
     identity: Identity
     outfit: Outfit
-    torso: Map
-    sleeve: Map
-    leg: Map
-    skin: Map
-    shoe: Map
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """The same maps as one viewer sees them."""
-
-    torso: Map
-    sleeve: Map
-    leg: Map
-    skin: Map
-    shoe: Map
+    maps: dict[str, Map]
+    """Torso, sleeve, leg, skin and shoe, [H, AROUND, 3]."""
 
 
 @functools.lru_cache(maxsize=4096)
 def build_look(identity: Identity, outfit: Outfit) -> Look:
     """Return the look of `identity` in `outfit`."""
-    return Look(
-        identity=identity,
-        outfit=outfit,
-        torso=strap(build_torso_map(outfit), identity),
-        sleeve=build_sleeve_map(outfit),
-        leg=build_leg_map(outfit),
-        skin=fill(ROWS, AROUND, identity.skin),
-        shoe=fill(ROWS, AROUND, outfit.shoe_colour),
-    )
+    maps = {
+        "torso": _add_straps(_build_torso(outfit), identity),
+        "sleeve": _build_sleeve(outfit),
+        "leg": _build_leg(outfit),
+        "skin": fill(2, identity.skin),
+        "shoe": fill(2, outfit.shoe_colour),
+    }
+    return Look(identity, outfit, maps)
 
 
-def turn_look(look: Look, yaw: float) -> Side:
-    """Return what shows of `look` from the viewer's side."""
-    return Side(
-        torso=turn(look.torso, yaw),
-        sleeve=turn(look.sleeve, yaw),
-        leg=turn(look.leg, yaw),
-        skin=turn(look.skin[:2], yaw),
-        shoe=turn(look.shoe[:2], yaw),
-    )
+def turn(texture: Map, yaw: float) -> Map:
+    """Return what a viewer sees of a cylinder turned by `yaw`, shaded.
+
+    Args:
+        texture: map [H, AROUND, 3].
+        yaw: 0 when its front faces the viewer, pi/2 when it points to the image's right.
+
+    Returns:
+        uint8 [H, WIDTH, 3].
+    """
+    columns = np.round(((_ACROSS - yaw) / (2 * np.pi) + 0.5) * AROUND).astype(np.intp) % AROUND
+    return np.asarray(np.minimum(texture[:, columns] * _SHADE, 255.0), dtype=np.uint8)
+
+
+def build_head(identity: Identity, yaw: float) -> Map:
+    """Return the head with its face, hair or hat as a square; its ellipse fills the square."""
+    style = identity.hair_style
+    ahead = _NEAR * np.cos(yaw) + _RIGHT * np.sin(yaw)
+    left = _RIGHT * np.cos(yaw) - _NEAR * np.sin(yaw)
+    image = np.empty((_HEAD, _HEAD, 3), dtype=np.float64)
+    image[:] = identity.skin
+    for sign in (1.0, -1.0):
+        eye = (ahead > 0) & ((left - sign * 0.36) ** 2 + (_UP - 0.12) ** 2 < 0.016)
+        image[eye] = _FACE_DARK
+    mouth = (ahead > 0) & (np.abs(left) < 0.26) & (np.abs(_UP + 0.48) < 0.07)
+    image[mouth] = _shade(identity.skin, 0.6)
+    if style != "bald":
+        image[_find_hair(style, left, _UP, ahead)] = identity.hair_colour
+    if style == "cap":
+        image[(_UP > 0.36) | (ahead > 0.55) & (_UP > 0.22)] = identity.hat_colour
+    elif style == "beanie":
+        image[_UP > 0.18] = identity.hat_colour
+    light = 0.70 + 0.30 * _NEAR + 0.10 * _RIGHT
+    return np.clip(image * light[..., None], 0, 255).astype(np.uint8)
+
+
+def fill(rows: int, colour: Colour) -> Map:
+    """Return a map of one colour."""
+    return np.full((rows, AROUND, 3), colour, dtype=np.uint8)
+
+
+def _find_hair(style: str, left: Plane, up: Plane, ahead: Plane) -> Mask:
+    # A hairline above the forehead that comes down behind the ears.
+    nape = {"short": -0.35, "medium": -0.8, "long": -1.1, "cap": -0.4, "beanie": -0.5}
+    fringe = {"short": 0.62, "medium": 0.46, "long": 0.5}.get(style, 0.6)
+    behind = (ahead < 0.12) & (up > nape.get(style, -0.45))
+    sides = (np.abs(left) > 0.8) & (ahead < 0.5) & (style in ("medium", "long"))
+    crown: Mask = (up > fringe) | behind | sides
+    return crown
+
+
+def _shade(colour: Colour, factor: float) -> Colour:
+    """Return `colour` made darker, by a factor below 1."""
+    red, green, blue = (int(c * factor) for c in colour)
+    return red, green, blue
+
+
+def _add_straps(torso: Map, identity: Identity) -> Map:
+    """Lay the straps of a bag over the map of the torso, and return it."""
+    colour = _shade(identity.bag_colour, 0.8)
+    if identity.bag == "backpack":
+        front = np.abs(np.abs(_TURN) - 0.115) < 0.024
+        torso[np.ix_(_DOWN < 0.6, front)] = colour
+    elif identity.bag == "shoulder_bag":
+        # From one shoulder over chest and back down to the bag at the other side's hip.
+        ahead = 0.25 - np.abs(np.abs(_TURN) - 0.25)  # 0 at front and back, 0.25 at the sides
+        offset = identity.bag_side * np.sign(_TURN) * ahead * 2.0 + 0.5
+        torso[np.abs(_DOWN[:, None] - offset[None, :]) < 0.07] = colour
+    return torso
+
+
+def _build_torso(outfit: Outfit) -> Map:
+    if outfit.top != "open_jacket":
+        return _build_pattern(outfit, outfit.top_colour, outfit.top_second)
+    # A jacket shows its own colour around and the pattern of what is under it in front.
+    jacket = fill(ROWS, outfit.top_colour)
+    inner = _build_pattern(outfit, outfit.top_second, outfit.bottom_second)
+    opening = np.abs(_TURN) < 0.09 + 0.012 * outfit.num_bands
+    jacket[:, opening] = inner[:, opening]
+    return jacket
+
+
+def _build_sleeve(outfit: Outfit) -> Map:
+    """Return a sleeve; hoops and checks go on along the arm, other patterns do not."""
+    colours = (outfit.top_colour, outfit.top_second)
+    colour, other = reversed(colours) if outfit.sleeve_second else colours
+    sleeve = fill(ROWS, colour)
+    if outfit.top != "open_jacket" and outfit.top_pattern in ("hoops", "checks"):
+        sleeve[_find_bands(2 * outfit.num_bands, ROWS)] = other
+    return sleeve
+
+
+def _build_leg(outfit: Outfit) -> Map:
+    """Return one leg of the trousers from hip (row 0) to ankle."""
+    leg, second = fill(ROWS, outfit.bottom_colour), outfit.bottom_second
+    if outfit.bottom_pattern == "side_stripe":
+        leg[:, np.abs(np.abs(_TURN) - 0.25) < 0.07] = second
+    elif outfit.bottom_pattern == "checks":
+        leg[_find_checks(outfit.bottom_bands + 2, 10)] = second
+    elif outfit.bottom_pattern == "knee_panel":
+        leg[(_DOWN > 0.42) & (_DOWN < 0.62)] = second
+    elif outfit.bottom_pattern == "cuffs":
+        leg[_DOWN > 0.80] = second
+    return leg
+
+
+def _build_pattern(outfit: Outfit, colour: Colour, second: Colour) -> Map:
+    garment, pattern, count = fill(ROWS, colour), outfit.top_pattern, outfit.num_bands
+    rows, columns = _DOWN, _TURN
+    if pattern == "hoops":
+        garment[_find_bands(2 * count, ROWS)] = second
+    elif pattern == "pinstripes":
+        garment[:, _find_bands(count + 6, AROUND)] = second
+    elif pattern == "checks":
+        garment[_find_checks(count, count + 3)] = second
+    elif pattern in ("yoke", "hem", "chest_band"):
+        low, high = {"yoke": (-1, 0.36), "hem": (0.62, 2), "chest_band": (0.30, 0.58)}[pattern]
+        garment[(rows > low) & (rows < high)] = second
+    elif pattern == "dots":
+        y, x = (rows * count) % 1.0 - 0.5, (_ROUND * count * 2) % 1.0 - 0.5
+        garment[y[:, None] ** 2 + x[None, :] ** 2 < 0.11] = second
+    elif pattern == "diagonal":
+        slope = rows[:, None] + np.abs(columns)[None, :] * 2.2
+        garment[(slope * (count - 1)).astype(np.intp) % 2 == 1] = second
+    elif pattern == "logo":
+        garment[_find_logo(outfit.logo, 0.0) | _find_logo(outfit.logo, 0.5)] = second
+    return garment
+
+
+def _find_bands(count: int, size: int) -> Mask:
+    """Return every second one of `count` bands of an axis."""
+    return np.asarray((np.arange(size) * count // size) % 2 == 1)
+
+
+def _find_checks(down: int, around: int) -> Mask:
+    return np.logical_xor.outer(_find_bands(2 * down, ROWS), _find_bands(2 * around, AROUND))
+
+
+def _find_logo(shape: str, centre: float) -> Mask:
+    """Return a large sign at the front (centre 0) or the back (0.5) of the top."""
+    x = ((_TURN - centre + 0.5) % 1.0 - 0.5)[None, :] * 5.0
+    y = (_DOWN - 0.42)[:, None] * 3.2
+    radius = np.hypot(x, y)
+    shapes = {
+        "disc": radius < 0.72,
+        "ring": (radius < 0.82) & (radius > 0.42),
+        "bar": (np.abs(y) < 0.24) & (np.abs(x) < 0.95),
+        "cross": ((np.abs(x) < 0.24) | (np.abs(y) < 0.24)) & (np.maximum(abs(x), abs(y)) < 0.85),
+        "triangle": (y > -0.7) & (y < 0.7) & (np.abs(x) < (y + 0.7) * 0.6),
+    }
+    return shapes[shape]

@@ -4,76 +4,69 @@ Box 00 is drawn by hand, others come from a detector and are off by more. Pid -1
 pid 0000 a person that no query asks for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.identity import Group
+from vills.miniature import Stream, sample_rng
+from vills.miniature.camera import build_camera
+from vills.miniature.crop import add_still, get_size
 from vills.miniature.people import Subject, build_distractor, build_subjects
-from vills.miniature.rng import Stream, sample_rng
+from vills.miniature.person import Group
 from vills.miniature.sink import Sink
-from vills.miniature.still import add_still
 
-NAME = "market1501"
-TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
-_UNIT = 10  # people
+UNIT = 10  # people
+_TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
 _BY_HAND, _BY_DETECTOR, _BAD = 0.018, 0.035, 0.22  # how far boxes are off
 
 
-def count_units(config: MiniatureConfig) -> int:
-    """Return how many units the data set is rendered in."""
-    return sum(_count_parts(config))
+def list_items(config: MiniatureConfig) -> list[Subject | int]:
+    """Return the people of the training and the test split, and the numbers of the others."""
+    return [*build_subjects(config), *range(config.num_distractors)]
 
 
-def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
-    """Render some people of the training split, then of the test split, then the others."""
-    train, test, _ = _count_parts(config)
-    if unit < train:
-        for subject in _slice(build_subjects(config, Group.TRAIN), unit):
-            _render_subject(config, subject, Group.TRAIN, sink)
-    elif unit < train + test:
-        for subject in _slice(build_subjects(config, Group.TEST), unit - train):
-            _render_subject(config, subject, Group.TEST, sink)
+def render_item(config: MiniatureConfig, item: Subject | int, sink: Sink) -> None:
+    """Render all pictures of a person."""
+    if isinstance(item, Subject):
+        _render_subject(config, item, sink)
     else:
-        _render_others(config, sink)
+        _render_other(config, item, sink)
 
 
-def finish(config: MiniatureConfig, root: Path) -> None:
-    """Write what describes the whole data set: Market-1501 says everything in its names."""
-    for folder in (TRAIN, QUERY, GALLERY):
-        (root / folder).mkdir(parents=True, exist_ok=True)
+def describe(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
+    """Return no files: Market-1501 says everything in its names."""
+    return {}
 
 
-def _count_parts(config: MiniatureConfig) -> tuple[int, int, int]:
-    others = int(config.num_distractors > 0)
-    return -(-config.num_train_ids // _UNIT), -(-config.num_test_ids // _UNIT), others
-
-
-def _slice(subjects: list[Subject], part: int) -> Sequence[Subject]:
-    return subjects[part * _UNIT : (part + 1) * _UNIT]
-
-
-def _render_subject(config: MiniatureConfig, subject: Subject, group: Group, sink: Sink) -> None:
-    for camera in subject.cameras:
+def _render_subject(config: MiniatureConfig, subject: Subject, sink: Sink) -> None:
+    group, index = subject.actor.look.identity.group, subject.actor.look.identity.index
+    test = group is Group.TEST
+    for number in subject.cameras:
+        camera = build_camera(config.seed, number)
         # A test person's first image in a camera asks, the others answer.
-        for number in range(config.images_per_camera + int(group is Group.TEST)):
-            asks = group is Group.TEST and number == 0
-            folder = TRAIN if group is Group.TRAIN else QUERY if asks else GALLERY
-            index = subject.actor.look.identity.index
-            rng = sample_rng(config.seed, Stream.VIEW, 1, group, index, camera, number)
-            frame = index * 500 + number * 25 + int(rng.integers(25))
-            name = f"{subject.pid:04d}_c{camera + 1}s1_{frame:06d}_{int(not asks):02d}.jpg"
-            jitter = _BY_HAND if asks else _BY_DETECTOR
-            path = f"{folder}/{name}"
-            add_still(config, sink, path, subject.actor, camera=camera, rng=rng, jitter=jitter)
+        for picture in range(config.images_per_camera + int(test)):
+            asks = test and picture == 0
+            folder = _QUERY if asks else _GALLERY if test else _TRAIN
+            rng = sample_rng(config.seed, Stream.VIEW, 1, group, index, number, picture)
+            frame = index * 500 + picture * 25 + int(rng.integers(25))
+            name = f"{subject.pid:04d}_c{number + 1}s1_{frame:06d}_{int(not asks):02d}.jpg"
+            add_still(
+                sink,
+                f"{folder}/{name}",
+                subject.actor,
+                camera=camera,
+                size=get_size(config),
+                rng=rng,
+                jitter=_BY_HAND if asks else _BY_DETECTOR,
+            )
 
 
-def _render_others(config: MiniatureConfig, sink: Sink) -> None:
-    for index in range(config.num_distractors):
-        for pid, jitter in (("0000", _BY_DETECTOR), ("-1", _BAD)):
-            rng = sample_rng(config.seed, Stream.VIEW, 1, Group.DISTRACTOR, index, int(pid) + 1)
-            actor = build_distractor(config, index)
-            camera = int(rng.integers(config.num_cameras))
-            frame = index * 500 + 250 * int(pid == "-1") + int(rng.integers(250))
-            path = f"{GALLERY}/{pid}_c{camera + 1}s1_{frame:06d}_02.jpg"
-            add_still(config, sink, path, actor, camera=camera, rng=rng, jitter=jitter)
+def _render_other(config: MiniatureConfig, index: int, sink: Sink) -> None:
+    actor, size = build_distractor(config.seed, index), get_size(config)
+    for pid, jitter in (("0000", _BY_DETECTOR), ("-1", _BAD)):
+        rng = sample_rng(config.seed, Stream.VIEW, 1, Group.DISTRACTOR, index, int(pid) + 1)
+        number = int(rng.integers(config.num_cameras))
+        frame = index * 500 + 250 * int(pid == "-1") + int(rng.integers(250))
+        path = f"{_GALLERY}/{pid}_c{number + 1}s1_{frame:06d}_02.jpg"
+        camera = build_camera(config.seed, number)
+        add_still(sink, path, actor, camera=camera, size=size, rng=rng, jitter=jitter)

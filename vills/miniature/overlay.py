@@ -9,8 +9,8 @@ import pycocotools.mask as coco
 
 from vills.areas import AREAS
 from vills.miniature.painter import Image
-from vills.miniature.palette import Colour
-from vills.miniature.tables import Row
+from vills.miniature.person import Colour
+from vills.miniature.sink import Row
 
 AREA_COLOURS: dict[str, Colour] = {
     "upper_body": (255, 80, 60),

@@ -4,6 +4,7 @@ Shape legend: H, W canvas size (supersampled); parts hold `instance * 32 + part`
 """
 
 import math
+from enum import IntEnum
 
 import cv2
 import numpy as np
@@ -22,6 +23,27 @@ _FIRST = np.stack((np.cos(_ARC), -np.sin(_ARC)), axis=1)
 _LAST = -_FIRST
 _CIRCLE = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 _ROUND = np.stack((np.cos(_CIRCLE), np.sin(_CIRCLE)), axis=1)
+
+
+class Part(IntEnum):
+    """What a pixel of a person shows."""
+
+    HEAD = 1
+    HAIR = 2
+    NECK = 3
+    TORSO = 4
+    LEFT_UPPER_ARM = 5
+    RIGHT_UPPER_ARM = 6
+    LEFT_FOREARM = 7
+    RIGHT_FOREARM = 8
+    PELVIS = 9
+    LEFT_THIGH = 10
+    RIGHT_THIGH = 11
+    LEFT_SHIN = 12
+    RIGHT_SHIN = 13
+    LEFT_FOOT = 14
+    RIGHT_FOOT = 15
+    BAG = 16
 
 
 def enlarge(image: Image) -> Image:

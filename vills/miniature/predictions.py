@@ -1,25 +1,30 @@
-"""What a detector would say about a picture: jittered, missing some, seeing some that are not.
+"""What a detector and a human parser would say about a picture, with their mistakes.
 
-Scores fall with occlusion, so that a threshold of .8 keeps people in plain view and a lower one
-lets in false alarms; keypoints that are hidden are guessed, with little confidence.
+Boxes are jittered, some are missing, and some show nobody. Scores fall with occlusion, so that a
+threshold of .8 keeps people in plain view and a lower one lets in false alarms; keypoints that are
+hidden are guessed, with little confidence. The parsing map has all persons together.
+
+Shape legend: H, W picture size.
 """
 
+import functools
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.areas import KEYPOINTS, NUM_KEYPOINTS
+from vills.areas import AREAS, KEYPOINTS, NUM_KEYPOINTS
 from vills.miniature.truth import Instance
 
 Array = NDArray[np.float64]
 
+_OTHER_SIDE = {"left": "right", "right": "left"}
 _SWAPPED = [
-    KEYPOINTS.index(
-        name.replace("left", "right") if name.startswith("left") else name.replace("right", "left")
-    )
+    KEYPOINTS.index("_".join(_OTHER_SIDE.get(word, word) for word in name.split("_")))
     for name in KEYPOINTS
 ]
+_GRID = 12  # px between the nodes of the distortion of a parsing map
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Detection:
     box: Array
     """[4] x1, y1, x2, y2 in px."""
     score: float
-    keypoints: Array | None
+    keypoints: Array
     """[17, 3] x, y, score."""
 
 
@@ -145,3 +150,51 @@ def _clip(box: Array, size: Array) -> Array:
     box[2:] = np.maximum(box[2:], np.minimum(box[:2] + 1.0, size))
     box[:2] = np.minimum(box[:2], box[2:] - 1.0)
     return box
+
+
+def parse(
+    instances: list[Instance], rng: np.random.Generator, *, height: int, width: int
+) -> dict[str, NDArray[np.bool_]]:
+    """Return a mask [H, W] for each area, with the errors of a parser.
+
+    Outlines wobble, grow or shrink, holes open, and now and then a person's upper and lower
+    body are taken for each other.
+    """
+    labels = np.zeros((height, width), dtype=np.uint8)
+    for instance in instances:
+        # Of upper body, lower body and head.
+        numbers = (2, 1, 3) if rng.random() < 0.05 else (1, 2, 3)
+        for number, area in zip(numbers, AREAS, strict=True):
+            np.copyto(labels, np.uint8(number), where=instance.areas[area])
+    labels = _wobble(labels, rng)
+    masks = {}
+    for number, area in enumerate(AREAS, start=1):
+        mask = (labels == number).astype(np.uint8)
+        kernel = np.ones((3, 3), dtype=np.uint8)
+        change = rng.random()
+        if change < 0.35:
+            mask = cv2.dilate(mask, kernel)
+        elif change < 0.65:
+            mask = cv2.erode(mask, kernel)
+        masks[area] = mask > 0
+    return masks
+
+
+def _wobble(labels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    height, width = labels.shape
+    nodes = (2, height // _GRID + 2, width // _GRID + 2)
+    shift = rng.normal(0.0, 1.3, size=nodes).astype(np.float32)
+    # The field is stretched over the picture: neighbouring outlines move together.
+    down, across = (cv2.resize(s, (width, height), interpolation=cv2.INTER_LINEAR) for s in shift)
+    rows, columns = _build_grid(height, width)
+    moved = cv2.remap(labels, columns + across, rows + down, cv2.INTER_NEAREST)
+    for _ in range(int(rng.integers(0, 3))):
+        x, y = int(rng.integers(width)), int(rng.integers(height))
+        cv2.circle(moved, (x, y), int(rng.integers(2, 6)), 0, -1)
+    return moved.astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _build_grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rows, columns = np.indices((height, width), dtype=np.float32)
+    return rows, columns

@@ -7,26 +7,23 @@ whose tracklets are long enough, in ten ways.
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vills.config.miniature import MiniatureConfig
+from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import Actor, Shot, plan_shot, render_crop
-from vills.miniature.files import write_bytes
-from vills.miniature.identity import Group
-from vills.miniature.people import PRID_OFFSET, build_actor, build_passers
-from vills.miniature.rng import Stream, sample_rng
+from vills.miniature.crop import Shot, add_crop, get_size, plan_shot
+from vills.miniature.people import PRID_OFFSET, Actor, build_actor, build_passers
+from vills.miniature.person import Group
 from vills.miniature.scene import FRAMES_PER_SECOND
 from vills.miniature.sink import Sink
 
-NAME = "prid2011"
-SPLITS = "splits_prid2011.json"
-NUM_SPLITS = 10
-_UNIT = 8  # people
+UNIT = 16  # tracklets
+_NUM_SPLITS = 10
 _FIRST_CAMERA = 12_120
 _STRANGERS = (3, 5)  # people of camera a alone, of camera b alone
 _SHORT = ((2, None), (None, 2), (3, 3))  # frames in each camera of those left out of the splits
@@ -37,37 +34,55 @@ _JITTER, _SLIP, _SLIPS = 0.022, 0.09, 0.25  # how far boxes are off; at times mo
 @dataclass(frozen=True, slots=True)
 class _Track:
     actor: Actor
-    index: int
     number: int
     camera: int
     """0: a, 1: b."""
-    length: int | None
+    length: int | None = None
     """Frames; None: as many as others have."""
 
 
-def count_units(config: MiniatureConfig) -> int:
-    """Return how many units the data set is rendered in."""
-    return -(-_count_shared(config) // _UNIT) + 1
+def list_items(config: MiniatureConfig) -> list[_Track]:
+    """Return the tracklets of the people that both cameras see, then of those that one sees."""
+    shared, left_out = _count_shared(config), _draw_short(config)
+    tracks = [
+        _Track(_build_actor(config, number), number, camera, length)
+        for number in range(1, shared + 1)
+        for camera, length in enumerate(left_out.get(number, (None, None)))
+    ]
+    for camera, count in enumerate(_STRANGERS):
+        # The same number in the other camera is somebody else.
+        tracks += [
+            _Track(_build_actor(config, 1_000 * (1 + camera) + k), shared + 1 + k, camera)
+            for k in range(count)
+        ]
+    return tracks
 
 
-def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
-    """Render some of the people that both cameras see; at last those that one sees."""
-    shared = unit < count_units(config) - 1
-    for track in _plan_shared(config, unit) if shared else _plan_strangers(config):
-        _render_track(config, track, sink)
+def render_item(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
+    """Render one tracklet."""
+    rng = sample_rng(config.seed, Stream.VIEW, 5, track.actor.look.identity.index, track.camera)
+    camera = build_camera(config.seed, _FIRST_CAMERA + track.camera)
+    shot = _let_pass(plan_shot(camera, get_size(config), rng), rng)
+    shortest = max(4, -(-2 * config.tracklet_frames // 3))
+    drawn = int(rng.integers(shortest, max(shortest, config.tracklet_frames) + 1))
+    folder = f"prid_2011/multi_shot/cam_{'ab'[track.camera]}/person_{track.number:04d}"
+    for frame in range(drawn if track.length is None else track.length):
+        path, time = f"{folder}/{frame + 1:04d}.png", frame / FRAMES_PER_SECOND
+        jitter = _SLIP if rng.random() < _SLIPS else _JITTER
+        add_crop(sink, path, track.actor, shot=shot, rng=rng, time=time, jitter=jitter)
 
 
-def finish(config: MiniatureConfig, root: Path) -> None:
-    """Write the ten splits."""
+def describe(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
+    """Return the ten splits."""
     left_out = _draw_short(config)
     people = [n for n in range(1, _count_shared(config) + 1) if n not in left_out]
     splits = []
-    for split in range(NUM_SPLITS):
+    for split in range(_NUM_SPLITS):
         rng = sample_rng(config.seed, Stream.CAST, Group.PRID2011, 1 + split)
         order = rng.permutation(people).tolist()
         halves = {"train": order[: config.num_prid_ids], "test": order[config.num_prid_ids :]}
         splits.append({k: [f"person_{n:04d}" for n in sorted(half)] for k, half in halves.items()})
-    write_bytes(root / SPLITS, json.dumps(splits).encode())
+    return {"splits_prid2011.json": json.dumps(splits).encode()}
 
 
 def _count_shared(config: MiniatureConfig) -> int:
@@ -81,52 +96,13 @@ def _draw_short(config: MiniatureConfig) -> dict[int, tuple[int | None, int | No
     return dict(zip(numbers.tolist(), _SHORT, strict=True))
 
 
-def _plan_shared(config: MiniatureConfig, part: int) -> Iterator[_Track]:
-    left_out = _draw_short(config)
-    last = min(_count_shared(config), (part + 1) * _UNIT)
-    for number in range(part * _UNIT + 1, last + 1):
-        actor = _build_actor(config, number)
-        for camera, length in enumerate(left_out.get(number, (None, None))):
-            yield _Track(actor, number, number, camera, length)
-
-
-def _plan_strangers(config: MiniatureConfig) -> Iterator[_Track]:
-    first = _count_shared(config) + 1
-    for camera, count in enumerate(_STRANGERS):
-        for number in range(first, first + count):
-            # The same number in the other camera is somebody else.
-            index = 1_000 * (1 + camera) + number - first
-            yield _Track(_build_actor(config, index), index, number, camera, None)
-
-
 def _build_actor(config: MiniatureConfig, index: int) -> Actor:
     return build_actor(config.seed, Group.PRID2011, index, 0, person=PRID_OFFSET + index)
 
 
-def _render_track(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
-    rng = sample_rng(config.seed, Stream.VIEW, 5, track.index, track.camera)
-    camera = build_camera(config.seed, _FIRST_CAMERA + track.camera)
-    size = (config.image_height, config.image_height // 2)
-    shot = _let_pass(plan_shot(camera, size, rng, build_passers(config.seed)), config.seed, rng)
-    shortest = max(4, -(-2 * config.tracklet_frames // 3))
-    drawn = int(rng.integers(shortest, max(shortest, config.tracklet_frames) + 1))
-    folder = f"prid_2011/multi_shot/cam_{'ab'[track.camera]}/person_{track.number:04d}"
-    for frame in range(drawn if track.length is None else track.length):
-        image, instances = render_crop(
-            shot,
-            track.actor,
-            rng,
-            seed=config.seed,
-            time=frame / FRAMES_PER_SECOND,
-            jitter=_SLIP if rng.random() < _SLIPS else _JITTER,
-        )
-        path = f"{folder}/{frame + 1:04d}.png"
-        sink.add_image(path, image, instances, rng, quality=camera.quality)
-
-
-def _let_pass(shot: Shot, seed: int, rng: np.random.Generator) -> Shot:
+def _let_pass(shot: Shot, rng: np.random.Generator) -> Shot:
     """Have somebody walk past in front: a frame may show the wrong person, a tracklet hardly."""
-    passers = build_passers(seed)
+    passers = build_passers(shot.camera.seed)
     passer = passers[int(rng.integers(len(passers)))]
     pace, moment = float(rng.uniform(0.20, 0.35)), float(rng.uniform(0.02, 0.9))
     if rng.random() > _PASSED:

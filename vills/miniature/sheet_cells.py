@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vills.miniature.files import decode_image
 from vills.miniature.painter import Image
+from vills.miniature.sink import decode_image
 
 CELL = (128, 64)
 _GAP = 6

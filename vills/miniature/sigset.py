@@ -2,78 +2,224 @@
 
 `sigsets_main/` has the training signatures and the probes, `sigsets_gallery/` two galleries. A
 probe is one medium, in the outfit of the galleries (set1) or in another (set2); a gallery's entry
-is a subject with several stills and a video.
+is a subject with several stills and a video. Elements and namespaces of the XML are those that
+ORNL's briar-api reads (lib/python/briar/sigset/parse.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 
 from vills.config.miniature import MiniatureConfig
+from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.files import decode_image, encode_jpeg, write_bytes
-from vills.miniature.identity import Group
-from vills.miniature.people import SIGSET_OFFSET, build_actor
+from vills.miniature.crop import add_still, draw_size
+from vills.miniature.people import SIGSET_OFFSET, build_actor, draw_pids
+from vills.miniature.person import Group
 from vills.miniature.predictions import plan_clutter
-from vills.miniature.rng import Stream, sample_rng
-from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, Walker
-from vills.miniature.sigset_cast import Medium, Role, Subject, list_media, list_subjects
-from vills.miniature.sigset_xml import Member, Signature, encode_sigset
-from vills.miniature.sink import Sink
-from vills.miniature.still import add_still, draw_size
-from vills.miniature.video import add_video
+from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, Walker, add_video
+from vills.miniature.sink import Sink, decode_image, encode_jpeg
 
-NAME = "sigset"
-_UNIT = 4  # subjects
+UNIT = 16  # media
+_PIDS = range(1, 1_000)
 _FIRST_CAMERA = 12_180
 _WAYS = 3  # of people, at the place of the stills and at the place of the videos
 _JITTER = 0.03
 _LEAD = 4  # frames of a video beyond a tracklet's: a tracker needs some to begin
 _CUT = 4  # first frames that a probe's segment leaves out
 _UNKNOWN, _HALF_KNOWN = 1, 2  # last test subjects: in no gallery, in the first alone
+_OPEN = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    '<sigset xmlns="http://www.nist.gov/briar/xml/sigset"'
+    ' xmlns:eval="http://www.nist.gov/briar/xml/sigset-eval">\n'
+)
 
 
-def count_units(config: MiniatureConfig) -> int:
-    """Return how many units the data set is rendered in."""
-    return -(-len(list_subjects(config)) // _UNIT)
+class Role(IntEnum):
+    """What a subject is there for; no subject is in two."""
+
+    TRAIN = 0
+    TEST = 1
+    """Asked for by probes."""
+    DISTRACTOR = 2
+    """In a gallery alone."""
 
 
-def render_unit(config: MiniatureConfig, unit: int, sink: Sink) -> None:
-    """Render what there is of some subjects."""
-    for subject in list_subjects(config)[unit * _UNIT : (unit + 1) * _UNIT]:
-        for medium in list_media(subject):
-            _render_medium(config, medium, sink)
-            if _has_face(medium):
-                image = decode_image(sink.files[medium.path])
-                sink.add_file(_name_face(medium), encode_jpeg(image[: len(image) // 4], quality=90))
+_FOLDERS = {Role.TRAIN: "train", Role.TEST: "full", Role.DISTRACTOR: "distractors"}
+# Media of a subject in each outfit: stills, videos.
+_MEDIA = {
+    Role.TRAIN: ((3, 1), (3, 1)),
+    Role.TEST: ((4, 2), (1, 1)),
+    Role.DISTRACTOR: ((2, 1),),
+}
 
 
-def finish(config: MiniatureConfig, root: Path) -> None:
-    """Write the XML files."""
-    subjects = list_subjects(config)
-    train = [subject for subject in subjects if subject.role is Role.TRAIN]
-    test = [subject for subject in subjects if subject.role is Role.TEST]
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A person of the sigset."""
+
+    role: Role
+    index: int
+    """From 0, among those of the same role."""
+    pid: int
+
+    @property
+    def name(self) -> str:
+        """As the XML gives it."""
+        return f"G{self.pid:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """A still (jpg) or a video (mp4) of one subject in one outfit."""
+
+    subject: Subject
+    outfit: int
+    is_video: bool
+    number: int
+
+    @property
+    def path(self) -> str:
+        """Below the data set's folder; set1 and set2 are the outfits."""
+        kind = "field/videos" if self.is_video else "controlled/images_jpg/wb"
+        ending = "mp4" if self.is_video else "jpg"
+        name = self.subject.name
+        file = f"{name}_set{self.outfit + 1}_wb_{self.number:02d}.{ending}"
+        return f"BTS1/{_FOLDERS[self.subject.role]}/{name}/{kind}/{file}"
+
+    @property
+    def face(self) -> str | None:
+        """Path of a picture of the face alone, where there is one: body models pass over it."""
+        subject = self.subject
+        first = subject.index == 0 and subject.role is not Role.TRAIN
+        if not first or self.outfit or self.is_video:
+            return None
+        return self.path.replace("/wb/", "/face/").replace("_wb_", "_face_")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of a signature, or a piece of it."""
+
+    path: str
+    modality: str = "wholeBody"
+    span: tuple[str, str, str] | None = None
+    """Start, stop (excluded) and their unit: frame or second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Media of one subject under one name."""
+
+    name: str
+    subject: str
+    members: Sequence[Member]
+
+
+def list_items(config: MiniatureConfig) -> list[Medium]:
+    """Return all media, subject by subject."""
+    return [medium for subject in _list_subjects(config) for medium in _list_media(subject)]
+
+
+def render_item(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
+    """Render one medium."""
+    subject, video = medium.subject, medium.is_video
+    key = (config.seed, Stream.VIEW, 6, subject.role, subject.index, medium.outfit, medium.number)
+    rng = sample_rng(*key, video)
+    # Indices of a group go on from role to role, with room for each.
+    index = 1_000 * subject.role + subject.index
+    person = SIGSET_OFFSET + subject.pid
+    actor = build_actor(config.seed, Group.SIGSET, index, medium.outfit, person=person)
+    number = _FIRST_CAMERA + 6 * video + int(rng.integers(_WAYS))
+    camera = build_camera(config.seed, number)
+    if not video:
+        size = draw_size(config, rng)
+        add_still(sink, medium.path, actor, camera=camera, size=size, rng=rng, jitter=_JITTER)
+        if medium.face is not None:
+            image = decode_image(sink.files[medium.path])
+            sink.add_file(medium.face, encode_jpeg(image[: len(image) // 4], quality=90))
+        return
+    walker = Walker(
+        actor=actor,
+        x=float(rng.uniform(-0.3, 0.3)),
+        z=float(rng.uniform(5.6, 6.6)),
+        heading=camera.yaw + float(np.deg2rad(rng.normal(0.0, 9.0))),
+        phase=float(rng.uniform(0, 2 * np.pi)),
+    )
+    add_video(
+        sink,
+        medium.path,
+        camera=camera,
+        walkers=[walker],
+        clutter=plan_clutter(rng, height=HEIGHT, width=WIDTH, count=1),
+        num_frames=config.tracklet_frames + _LEAD,
+        key=(*key, 2),
+    )
+
+
+def describe(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
+    """Return the XML files."""
+    subjects = _list_subjects(config)
     files = {
-        "sigsets_main/Train_miniature.xml": _sign_train(train),
-        "sigsets_main/Probe_miniature_ALL.xml": _sign_probes(config, test),
-        "sigsets_gallery/Gallery_1.xml": _sign_gallery(subjects, gallery=0, size=len(test)),
-        "sigsets_gallery/Gallery_2.xml": _sign_gallery(subjects, gallery=1, size=len(test)),
+        "sigsets_main/Train_miniature.xml": _sign_train(subjects),
+        "sigsets_main/Probe_miniature_ALL.xml": _sign_probes(config, subjects),
+        "sigsets_gallery/Gallery_1.xml": _sign_gallery(config, subjects, gallery=0),
+        "sigsets_gallery/Gallery_2.xml": _sign_gallery(config, subjects, gallery=1),
     }
-    for path, signatures in files.items():
-        write_bytes(root / path, encode_sigset(signatures))
+    return {path: encode_sigset(signatures) for path, signatures in files.items()}
+
+
+def encode_sigset(signatures: Iterable[Signature]) -> bytes:
+    """Return the XML file of some signatures."""
+    parts = [_OPEN]
+    number = 0
+    for signature in signatures:
+        parts.append("  <signature>\n")
+        parts += [_write("name", signature.name, 4), _write("subjectId", signature.subject, 4)]
+        for member in signature.members:
+            parts.append(_write_member(member, number))
+            number += 1
+        parts.append("  </signature>\n")
+    parts.append("</sigset>\n")
+    return "".join(parts).encode()
+
+
+def _list_subjects(config: MiniatureConfig) -> list[Subject]:
+    counts = (config.num_sigset_ids, config.num_sigset_ids, config.num_distractors)
+    drawn = draw_pids(config.seed, Group.SIGSET, _PIDS, *counts)
+    return [
+        Subject(role, index, pid)
+        for role, pids in zip(Role, drawn, strict=True)
+        for index, pid in enumerate(pids)
+    ]
+
+
+def _list_media(subject: Subject) -> list[Medium]:
+    return [
+        Medium(subject, outfit, is_video, number)
+        for outfit, counts in enumerate(_MEDIA[subject.role])
+        for is_video, count in zip((False, True), counts, strict=True)
+        for number in range(count)
+    ]
 
 
 def _sign_train(subjects: list[Subject]) -> Iterator[Signature]:
     for subject in subjects:
-        members = [Member(medium.path) for medium in list_media(subject)]
-        yield Signature(f"train-{subject.name}", subject.name, members)
+        if subject.role is Role.TRAIN:
+            members = [Member(medium.path) for medium in _list_media(subject)]
+            yield Signature(f"train-{subject.name}", subject.name, members)
 
 
 def _sign_probes(config: MiniatureConfig, subjects: list[Subject]) -> Iterator[Signature]:
     """Ask by a still and a video in the other outfit, and by a video in the galleries' outfit."""
     number = 0
     for subject in subjects:
+        if subject.role is not Role.TEST:
+            continue
         still, video = Medium(subject, 1, False, 0), Medium(subject, 1, True, 0)
         same = Member(Medium(subject, 0, True, 1).path, span=_cut(config, subject))
         for member in (Member(still.path), Member(video.path), same):
@@ -91,63 +237,38 @@ def _cut(config: MiniatureConfig, subject: Subject) -> tuple[str, str, str] | No
     return None
 
 
-def _sign_gallery(subjects: list[Subject], *, gallery: int, size: int) -> Iterator[Signature]:
+def _sign_gallery(
+    config: MiniatureConfig, subjects: list[Subject], *, gallery: int
+) -> Iterator[Signature]:
     """Enrol the test subjects by stills of their own and a shared video, and some distractors."""
+    known = max(1, config.num_sigset_ids - (_HALF_KNOWN if gallery else _UNKNOWN))
     for subject in subjects:
-        left_out = _HALF_KNOWN if gallery else _UNKNOWN
-        if subject.role is Role.TRAIN:
+        if subject.role is Role.TEST and subject.index < known:
+            numbers = (2 * gallery, 2 * gallery + 1)
+        elif subject.role is Role.DISTRACTOR and subject.index % 2 == gallery:
+            numbers = (0, 1)
+        else:
             continue
-        if subject.role is Role.TEST and subject.index >= max(1, size - left_out):
-            continue
-        if subject.role is Role.DISTRACTOR and subject.index % 2 != gallery:
-            continue
-        numbers = (0, 1) if subject.role is Role.DISTRACTOR else (2 * gallery, 2 * gallery + 1)
         media = [Medium(subject, 0, False, number) for number in numbers]
         media.append(Medium(subject, 0, True, 0))
         members = [Member(medium.path) for medium in media]
-        faces = [Member(_name_face(m), modality="face") for m in media if _has_face(m)]
+        faces = [Member(m.face, modality="face") for m in media if m.face is not None]
         yield Signature(f"gallery-{subject.name}", subject.name, members + faces)
 
 
-def _has_face(medium: Medium) -> bool:
-    """Say whether there is a picture of the face too, which a body model has to pass over."""
-    first = medium.subject.index == 0 and medium.subject.role is not Role.TRAIN
-    return first and medium.outfit == 0 and not medium.is_video
+def _write_member(member: Member, number: int) -> str:
+    ending = member.path.rsplit(".", maxsplit=1)[-1]
+    lines = [
+        _write("filePath", f"./{member.path}", 6),
+        _write("modality", member.modality, 6),
+        _write("media", "digitalStill" if ending == "jpg" else "digitalVideo", 6),
+        _write("mediaFormat", "jpeg" if ending == "jpg" else ending, 6),
+        _write("id", f"m-{number:05d}", 6),
+    ]
+    for tag, value in zip(("start", "stop", "unit"), member.span or (), strict=False):
+        lines.append(_write(f"eval:{tag}", value, 6))
+    return f"    <sigmember>\n{''.join(lines)}    </sigmember>\n"
 
 
-def _name_face(medium: Medium) -> str:
-    return medium.path.replace("/wb/", "/face/").replace("_wb_", "_face_")
-
-
-def _render_medium(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
-    subject, video = medium.subject, medium.is_video
-    key = (config.seed, Stream.VIEW, 6, subject.role, subject.index, medium.outfit, medium.number)
-    rng = sample_rng(*key, video)
-    # Indices of a group go on from role to role, with room for each.
-    index = 1_000 * subject.role + subject.index
-    person = SIGSET_OFFSET + subject.pid
-    actor = build_actor(config.seed, Group.SIGSET, index, medium.outfit, person=person)
-    number = _FIRST_CAMERA + 6 * video + int(rng.integers(_WAYS))
-    if not video:
-        size = draw_size(config, rng)
-        add_still(
-            config, sink, medium.path, actor, camera=number, rng=rng, jitter=_JITTER, size=size
-        )
-        return
-    camera = build_camera(config.seed, number)
-    walker = Walker(
-        actor=actor,
-        x=float(rng.uniform(-0.3, 0.3)),
-        z=float(rng.uniform(5.6, 6.6)),
-        heading=camera.yaw + float(np.deg2rad(rng.normal(0.0, 9.0))),
-        phase=float(rng.uniform(0, 2 * np.pi)),
-    )
-    add_video(
-        sink,
-        medium.path,
-        camera=camera,
-        walkers=[walker],
-        clutter=plan_clutter(rng, height=HEIGHT, width=WIDTH, count=1),
-        num_frames=config.tracklet_frames + _LEAD,
-        key=(*key, 2),
-    )
+def _write(tag: str, text: str, indent: int) -> str:
+    return f"{' ' * indent}<{tag}>{escape(text)}</{tag}>\n"

@@ -1,20 +1,51 @@
-"""What a unit of work makes: files, and the rows that go into the tables beside them."""
+"""What a unit of work makes: files, and the rows of the tables beside them.
 
-from collections.abc import Mapping
+Tables have fixed columns and sorted rows; the same rows give the same bytes.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pycocotools.mask as coco
 from numpy.typing import NDArray
 
 from vills.areas import AREAS
-from vills.miniature.files import decode_image, encode_jpeg, encode_png
 from vills.miniature.painter import Image
-from vills.miniature.parsing import parse
-from vills.miniature.predictions import Clutter, predict
-from vills.miniature.tables import SCHEMAS, Row, build_table
+from vills.miniature.predictions import Clutter, parse, predict
 from vills.miniature.truth import Instance
+
+Row = dict[str, Any]
+
+_BOX = ("x1", "y1", "x2", "y2")
+_MASKS = tuple(f"mask_{area}" for area in AREAS)
+_TYPES: Mapping[str, pa.DataType] = {
+    "path": pa.string(),
+    "area": pa.string(),
+    "keypoints": pa.list_(pa.float32()),
+    "counts": pa.binary(),
+    **dict.fromkeys(_MASKS, pa.binary()),
+    **dict.fromkeys((*_BOX, "visible", "score"), pa.float32()),
+    **dict.fromkeys(("frame", "person", "outfit", "height", "width"), pa.int32()),
+}
+
+
+def _build_schema(*columns: str) -> pa.Schema:
+    return pa.schema([(name, _TYPES[name]) for name in ("path", "frame", *columns)])
+
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "truth": _build_schema(
+        "person", "outfit", *_BOX, "visible", "keypoints", *_MASKS, "height", "width"
+    ),
+    "detections": _build_schema(*_BOX, "score", "keypoints"),
+    "parsing": _build_schema("area", "height", "width", "counts"),
+}
 
 
 class Sink:
@@ -22,7 +53,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.rows: dict[str, list[Row]] = {name: [] for name in SCHEMAS}
+        self.rows: dict[str, list[Row]] = {kind: [] for kind in SCHEMAS}
 
     def add_file(self, path: str, data: bytes) -> None:
         """Add a file of the data set; `path` lies below its folder."""
@@ -68,20 +99,57 @@ class Sink:
         for instance in instances:
             self.rows["truth"].append(where | shape | _describe_truth(instance))
         for found in predict(instances, rng, height=height, width=width, clutter=clutter):
-            row = where | _name_box(found.box) | {"score": found.score}
-            points = None if found.keypoints is None else found.keypoints.ravel().tolist()
-            self.rows["detections"].append(row | {"keypoints": points})
-        masks = parse(instances, rng, height=height, width=width)
-        for area, mask in masks.items():
-            row = where | shape | {"area": area, "counts": encode_mask(mask)}
-            self.rows["parsing"].append(row)
+            row = {"score": found.score, "keypoints": found.keypoints.ravel().tolist()}
+            self.rows["detections"].append(where | _name_box(found.box) | row)
+        for area, mask in parse(instances, rng, height=height, width=width).items():
+            row = {"area": area, "counts": _encode_mask(mask)}
+            self.rows["parsing"].append(where | shape | row)
 
     def build_tables(self) -> Mapping[str, pa.Table]:
         """Return the rows as tables, by kind."""
-        return {kind: build_table(kind, rows) for kind, rows in self.rows.items()}
+        return {
+            kind: pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
+            for kind, rows in self.rows.items()
+        }
 
 
-def encode_mask(mask: NDArray[np.bool_]) -> bytes:
+def encode_table(kind: str, tables: Sequence[pa.Table]) -> bytes:
+    """Return a parquet file of the rows of `tables`, sorted by path and frame."""
+    table = pa.concat_tables([SCHEMAS[kind].empty_table(), *tables])
+    # Sorting is stable: persons and areas of a frame keep the order they were found in.
+    order = pc.sort_indices(
+        table.append_column("row", pa.array(range(len(table)), pa.int64())),
+        sort_keys=[("path", "ascending"), ("frame", "ascending"), ("row", "ascending")],
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table.take(order), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def encode_jpeg(image: Image, *, quality: int) -> bytes:
+    """Return an RGB uint8 [H, W, 3] image as JPEG."""
+    return _encode(".jpg", image, cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def encode_png(image: Image) -> bytes:
+    """Return an RGB uint8 [H, W, 3] image as PNG."""
+    return _encode(".png", image)
+
+
+def decode_image(data: bytes) -> Image:
+    """Return an image file as RGB uint8 [H, W, 3]."""
+    bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _encode(suffix: str, image: Image, *options: int) -> bytes:
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    assert done, image.shape
+    return bytes(data)
+
+
+def _encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """Return the COCO run lengths of a mask [H, W]."""
     # OpenCV turns pictures faster than NumPy copies them into columns.
     columns = cv2.transpose(np.ascontiguousarray(mask).view(np.uint8)).T
@@ -90,16 +158,15 @@ def encode_mask(mask: NDArray[np.bool_]) -> bytes:
 
 
 def _describe_truth(instance: Instance) -> Row:
-    masks = {f"mask_{area}": encode_mask(instance.areas[area]) for area in AREAS}
     return {
         "person": instance.person,
         "outfit": instance.outfit,
         **_name_box(instance.box),
         "visible": instance.visible,
         "keypoints": instance.keypoints.ravel().tolist(),
-        **masks,
+        **{f"mask_{area}": _encode_mask(instance.areas[area]) for area in AREAS},
     }
 
 
 def _name_box(box: NDArray[np.floating]) -> Row:
-    return dict(zip(("x1", "y1", "x2", "y2"), (float(v) for v in box), strict=True))
+    return dict(zip(_BOX, box.tolist(), strict=True))

@@ -10,11 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vills.areas import AREAS, KEYPOINTS, NUM_KEYPOINTS
-from vills.miniature.painter import PARTS_PER_INSTANCE, SUPERSAMPLE, Canvas
-from vills.miniature.parts import AREA_NUMBERS, KEYPOINT_PARTS
+from vills.miniature.painter import PARTS_PER_INSTANCE, SUPERSAMPLE, Canvas, Part
+from vills.miniature.people import Actor
 from vills.miniature.walk import Point
 
 _LEAST_PIXELS = 12  # on the supersampled canvas: less of a person is nobody
+
+# Parts of both sides by their names without the side.
+_AREA_PARTS = {
+    "head": ("HEAD", "HAIR", "NECK"),
+    "upper_body": ("TORSO", "UPPER_ARM", "FOREARM"),
+    "lower_body": ("PELVIS", "THIGH", "SHIN", "FOOT"),
+}
+# Parts that show a keypoint; {} stands for its side.
+_JOINT_PARTS = {
+    "nose": ("HEAD",),
+    "eye": ("HEAD",),
+    "ear": ("HEAD",),
+    "shoulder": ("{}_UPPER_ARM", "TORSO"),
+    "elbow": ("{}_UPPER_ARM", "{}_FOREARM"),
+    "wrist": ("{}_FOREARM",),
+    "hip": ("PELVIS", "TORSO", "{}_THIGH"),
+    "knee": ("{}_THIGH", "{}_SHIN"),
+    "ankle": ("{}_SHIN", "{}_FOOT"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +57,7 @@ class Painted:
     """What is known of a figure when it has just been painted, before others hide it."""
 
     slot: int
-    person: int
-    outfit: int
+    actor: Actor
     joints: dict[str, Point]
     box: NDArray[np.float32]
     pixels: int
@@ -47,9 +65,7 @@ class Painted:
     """Share of the figure's extent that lies on the canvas."""
 
 
-def measure(
-    canvas: Canvas, *, slot: int, person: int, outfit: int, joints: dict[str, Point]
-) -> Painted | None:
+def measure(canvas: Canvas, slot: int, actor: Actor, joints: dict[str, Point]) -> Painted | None:
     """Measure figure `slot` right after it was painted; None where nothing of it shows."""
     points = np.stack([joint[:2] for joint in joints.values()])
     height, width = canvas.parts.shape
@@ -65,7 +81,7 @@ def measure(
     edges = np.array([left, top, left + wide, top + tall]) + np.tile(start, 2)
     box = edges.astype(np.float32) / np.float32(SUPERSAMPLE)
     inside = float(np.prod(np.clip(high, 0, size) - np.clip(low, 0, size)) / np.prod(high - low))
-    return Painted(slot, person, outfit, joints, box, pixels, inside)
+    return Painted(slot, actor, joints, box, pixels, inside)
 
 
 def build_instance(canvas: Canvas, painted: Painted) -> Instance:
@@ -77,13 +93,33 @@ def build_instance(canvas: Canvas, painted: Painted) -> Instance:
     own[top:bottom, left:right] = region & mine & (PARTS_PER_INSTANCE - 1)
     shown = int(np.count_nonzero(mine))
     return Instance(
-        person=painted.person,
-        outfit=painted.outfit,
+        person=painted.actor.person,
+        outfit=painted.actor.look.outfit.index,
         box=painted.box,
         visible=min(1.0, shown / painted.pixels) * painted.inside,
         keypoints=_find_keypoints(own, painted.joints),
         areas=_find_areas(own, painted.box),
     )
+
+
+def _build_area_numbers() -> NDArray[np.uint8]:
+    table = np.zeros(PARTS_PER_INSTANCE, dtype=np.uint8)
+    for part in Part:
+        name = part.name.removeprefix("LEFT_").removeprefix("RIGHT_")
+        table[part] = next((n for n, area in enumerate(AREAS, 1) if name in _AREA_PARTS[area]), 0)
+    return table
+
+
+_AREA_NUMBERS = _build_area_numbers()
+"""[32] area of a part, 1 for the first of AREAS; 0 for a part of none."""
+
+
+def _find_parts(keypoint: str) -> frozenset[int]:
+    side, _, joint = keypoint.rpartition("_")
+    return frozenset(Part[name.format(side.upper())] for name in _JOINT_PARTS[joint])
+
+
+_KEYPOINT_PARTS = {name: _find_parts(name) for name in KEYPOINTS}
 
 
 def _find_slot(parts: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
@@ -98,7 +134,7 @@ def _find_areas(own: NDArray[np.uint8], box: NDArray[np.float32]) -> dict[str, N
     """Return the areas on the picture, of which all lies in `box`."""
     small = own[::SUPERSAMPLE, ::SUPERSAMPLE]
     (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
-    numbers = AREA_NUMBERS[small[top:bottom, left:right]]
+    numbers = _AREA_NUMBERS[small[top:bottom, left:right]]
     areas = {}
     for number, area in enumerate(AREAS, start=1):
         areas[area] = np.zeros(small.shape, dtype=np.bool_)
@@ -118,7 +154,7 @@ def _find_keypoints(own: NDArray[np.uint8], joints: dict[str, Point]) -> NDArray
         if not (0 <= column < width and 0 <= line < height):
             continue
         near = own[max(0, line - 2) : line + 3, max(0, column - 2) : column + 3]
-        seen = not KEYPOINT_PARTS[name].isdisjoint(near.ravel().tolist())
+        seen = not _KEYPOINT_PARTS[name].isdisjoint(near.ravel().tolist())
         if "shoulder" in name or "hip" in name:  # not through the trunk, seen from the side
             seen = seen and depth > -0.35 * shoulders - 0.03
         if name == "nose" or name.endswith(("eye", "ear")):

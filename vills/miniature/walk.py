@@ -1,36 +1,64 @@
-"""The walk: joint positions of a person at a phase of the gait cycle.
+"""The walk: joint positions at a phase of the gait cycle, and where they are seen in an image.
 
 Body frame, in shares of the person's height: x to the person's left, y up from the ground, z
 ahead.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.miniature.identity import Identity
+from vills.miniature.person import Identity
 
 Point = NDArray[np.float64]
 Pose = dict[str, Point]
+_SIDES = (("left", 1.0), ("right", -1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how a person stands in the image."""
+
+    x: float
+    """Ground point below the pelvis, canvas px."""
+    y: float
+    scale: float
+    """Canvas px of the person's whole height."""
+    yaw: float
+    """0: faces the viewer; pi/2: walks to the image's right."""
+    pitch: float = 0.0
+    """How far the camera looks down, radians."""
 
 
 def compute_pose(identity: Identity, phase: float) -> Pose:
     """Return named joints [3] at `phase` (radians; 2 pi is one cycle of two steps)."""
     body, gait = identity.body, identity.gait
     swing = np.sin(phase)
-    pose: Pose = {}
-    hips = np.array([gait.sway * swing, body.leg, 0.0])
-    pose["pelvis"] = hips
-    for side, sign in (("left", 1.0), ("right", -1.0)):
+    pose: Pose = {"pelvis": np.array([gait.sway * swing, body.leg, 0.0])}
+    for side, sign in _SIDES:
         _place_leg(pose, identity, side, sign, phase if sign > 0 else phase + np.pi)
     _place_trunk(pose, identity, swing)
-    for side, sign in (("left", 1.0), ("right", -1.0)):
+    for side, sign in _SIDES:
         _place_arm(pose, identity, side, sign, swing * -sign)
     _place_head(pose, identity)
-    lowest = min(
-        pose[f"{side}_{part}"][1] for side in ("left", "right") for part in ("heel", "toe")
-    )
+    lowest = min(pose[f"{side}_{part}"][1] for side, _ in _SIDES for part in ("heel", "toe"))
     ground = np.array([0.0, lowest - 0.018, 0.0])
     return {name: point - ground for name, point in pose.items()}
+
+
+def project(pose: Pose, placement: Placement) -> dict[str, Point]:
+    """Return each joint as (x, y, depth): canvas px, depth towards the viewer in body heights."""
+    names = list(pose)
+    points = np.stack([pose[name] for name in names])
+    cos, sin = np.cos(placement.yaw), np.sin(placement.yaw)
+    right = points[:, 0] * cos + points[:, 2] * sin
+    near = points[:, 2] * cos - points[:, 0] * sin
+    up = points[:, 1] * np.cos(placement.pitch) - near * np.sin(placement.pitch)
+    seen = np.stack(
+        (placement.x + right * placement.scale, placement.y - up * placement.scale, near), axis=1
+    )
+    return dict(zip(names, seen, strict=True))
 
 
 def _place_leg(pose: Pose, identity: Identity, side: str, sign: float, phase: float) -> None:
@@ -88,6 +116,6 @@ def _place_head(pose: Pose, identity: Identity) -> None:
     centre = pose["neck"] + np.array([0.0, 0.03 + 1.15 * radius, 0.02])
     pose["head"] = centre
     pose["nose"] = centre + radius * np.array([0.0, -0.10, 1.0])
-    for side, sign in (("left", 1.0), ("right", -1.0)):
+    for side, sign in _SIDES:
         pose[f"{side}_eye"] = centre + radius * np.array([sign * 0.36, 0.15, 0.86])
         pose[f"{side}_ear"] = centre + radius * np.array([sign * 0.95, 0.02, 0.05])

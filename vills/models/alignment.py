@@ -6,6 +6,7 @@ output, C videos that are classified against.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,37 @@ from vills.data.batch import PretrainBatch
 from vills.data.rng import sample_rng
 from vills.distributed import all_gather
 from vills.models.heads import MIN_NORM, Trunk
-from vills.models.norm import GlobalBatchNorm1d
-from vills.models.output import AlignmentPairs, IndexLogits
-from vills.models.shapes import fold_rows
+from vills.models.layers import GlobalBatchNorm1d, fold_rows
 
 _MAX_LOG_SCALE = math.log(100.0)
 _STREAM = 40
 """Keeps the classes drawn in a step apart from other uses of the same seed."""
+
+
+@dataclass(frozen=True)  # no slots, as NetworkOutput
+class AlignmentPairs:
+    """Unit vectors of videos and of one frame of each (eq. 11)."""
+
+    video: Tensor
+    """[2, V, E], global views."""
+    frame: Tensor
+    """[2, V, E]."""
+    scale: Tensor | None
+    """[], what cosines are multiplied with, at most 100; None where hardest pairs alone count."""
+    labels: Tensor
+    """long [V], index of each video; those of a global batch are distinct."""
+
+
+@dataclass(frozen=True)  # no slots, as NetworkOutput
+class IndexLogits:
+    """Logits of the index of the video (eq. 11 as printed)."""
+
+    video: Tensor
+    """[2, V, C], global views."""
+    frame: Tensor
+    """[2, V, C]."""
+    labels: Tensor
+    """long [V], places of this rank's videos among the C."""
 
 
 class ShallowHead(nn.Module):

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from vills.areas import AREAS
 from vills.config.model import ModelConfig
-from vills.models.droppath import DropPathNoise
-from vills.models.encoder import Encoder
+from vills.models.encoder import NUM_SPATIAL, Encoder, build_roles
+from vills.models.layers import DropPathNoise, fold_rows
 from vills.models.resampler import FrameEmbedding, Resampler
-from vills.models.roles import NUM_SPATIAL, build_roles
-from vills.models.shapes import fold_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class Tokens:
     """Tokens of pictures: z^i or z^vi after R, and the patches before R."""
 
     roles: Tensor
-    """[B, L, D], see vills.models.roles."""
+    """[B, L, D], see vills.models.encoder."""
     patches: Tensor
     """[B, N, D]."""
 

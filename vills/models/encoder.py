@@ -1,9 +1,14 @@
 """Shared encoder E (eq. 6): a timm ViT with one prefix token per spatial role.
 
+The paper says which semantics its tokens hold (section 3.2: coarse, LSE-derived, temporal) but not
+which token holds what. Here the prefix of E and the first queries of R have fixed roles, so that
+exports and heads agree on them, and the other queries are free.
+
 Legend: B rows (images or frames), N patches, P = 4 prefix tokens (coarse, one per area), S = P + N,
 D width, H x W pixels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,9 +16,27 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vills.areas import AREAS
 from vills.config.model import ModelConfig
-from vills.models.droppath import DropPathNoise
-from vills.models.roles import NUM_SPATIAL
+from vills.models.layers import DropPathNoise
+
+COARSE = 0
+AREA_ROLES: dict[str, int] = {area: 1 + index for index, area in enumerate(AREAS)}
+TEMPORAL = 1 + len(AREAS)
+NUM_SPATIAL = 1 + len(AREAS)
+"""Roles that an image has: coarse and the areas; also the prefix tokens of the encoder."""
+
+
+def build_roles(areas: Sequence[str], *, temporal: bool) -> dict[str, int]:
+    """Return role name -> token index, in the order of a feature vector."""
+    roles = {"coarse": COARSE, **{area: AREA_ROLES[area] for area in areas}}
+    return {**roles, "temporal": TEMPORAL} if temporal else roles
+
+
+def build_all_roles(num_tokens: int) -> dict[str, int]:
+    """Return every token as a role of its own, the free ones too (literal reading of eq. 8)."""
+    names = ("coarse", *AREAS, "temporal")
+    return {names[i] if i < len(names) else f"free_{i}": i for i in range(num_tokens)}
 
 
 def build_timm_arguments(config: ModelConfig) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Heads h^f and h^m, and the MLP of h^v and h^i: perceptrons with batch norm (supplement 2).
 
-Legend: R rows, D width of a token, K prototypes, E = 256 bottleneck.
+Legend: R rows, D width of a token, K prototypes, E = 256 bottleneck, L role tokens, N patches.
 
 Who shares what. The paper writes one feature head per modality, h^{v,f} and h^{i,f}, that serves
 all tokens of z. So a modality has one MLP and one prototype layer for all roles; a pair per role
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vills.config.model import HeadConfig
-from vills.models.norm import GlobalBatchNorm1d
+from vills.models.layers import GlobalBatchNorm1d
 
 MIN_NORM = 1e-3
 """Rows that are all alike leave a batch norm as zeros (masked latents of `reading=literal` at step
@@ -92,3 +92,27 @@ class ProjectionHead(nn.Module):
         """
         logits: Tensor = self.prototypes(self.trunk(tokens, role=role, row_weight=row_weight))
         return logits
+
+
+class MaskedLatents(nn.Module):
+    """The mask(.) of eq. 9 as printed: a learned token instead of masked tokens after R."""
+
+    def __init__(self, width: int) -> None:
+        """Build the token."""
+        super().__init__()
+        self.token = nn.Parameter(torch.empty(width))
+        nn.init.trunc_normal_(self.token, std=0.02)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """[..., L, D] with bool [..., L] -> the same, masked tokens replaced."""
+        return torch.where(mask[..., None], self.token.to(tokens.dtype), tokens)
+
+
+def stretch_mask(mask: Tensor, length: int) -> Tensor:
+    """Bool [..., N] over patches -> [..., length] over latents, read at evenly spaced patches.
+
+    The literal reading masks tokens after R, which have no place in the picture; this keeps the
+    share of the patch mask without a random stream of its own.
+    """
+    places = torch.arange(length, device=mask.device) * mask.shape[-1] // length
+    return mask[..., places]

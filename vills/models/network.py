@@ -1,10 +1,14 @@
 """The one module that an engine wraps: backbone and all heads, one forward per step.
 
-Legend: B images, V videos, N patches, L role tokens, D width, K prototypes, A areas; S views of a
-role. Sources: image, frame (z^vi) and video; image and frame share the image heads.
+Its output holds everything that the losses need, and no loss.
+
+Legend: B rows of a source on this rank (B images, V videos), N patches, L role tokens, D width,
+K prototypes, A areas; S views of a role, of which the first two are the global ones; M masked
+tokens. Sources: image, frame (z^vi) and video; image and frame share the image heads.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,30 +17,54 @@ from torch import Tensor, nn
 from vills.config.model import MODALITY_SOURCES, HeadConfig, ModelConfig
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
-from vills.models.alignment import AlignmentHeads
+from vills.models.alignment import AlignmentHeads, AlignmentPairs, IndexLogits
 from vills.models.backbone import Backbone
-from vills.models.heads import ProjectionHead
-from vills.models.output import MaskedTokens, NetworkOutput, RoleViews
-from vills.models.roles import COARSE, build_all_roles, build_roles
-from vills.models.shapes import fold_rows
+from vills.models.encoder import COARSE, build_all_roles, build_roles
+from vills.models.heads import MaskedLatents, ProjectionHead, stretch_mask
+from vills.models.layers import fold_rows
 from vills.models.views import SourceTokens, ViewEncoder
 
 TERMS = ("feature", "masking", "koleo", "alignment")
 """Loss terms of eq. 12; a head is built only for a term that is on, so that none is inert."""
 
 
-class MaskedLatents(nn.Module):
-    """The mask(.) of eq. 9 as printed: a learned token instead of masked tokens after R."""
+@dataclass(frozen=True, slots=True)
+class RoleViews:
+    """Feature logits of one role in all views (eq. 8)."""
 
-    def __init__(self, width: int) -> None:
-        """Build the token."""
-        super().__init__()
-        self.token = nn.Parameter(torch.empty(width))
-        nn.init.trunc_normal_(self.token, std=0.02)
+    logits: Tensor
+    """[S, B, K]: two global views, then (student only) the LSE views matched with this role."""
+    weight: Tensor
+    """float [S, B], 0 where a view does not exist."""
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """[..., L, D] with bool [..., L] -> the same, masked tokens replaced."""
-        return torch.where(mask[..., None], self.token.to(tokens.dtype), tokens)
+
+@dataclass(frozen=True, slots=True)
+class MaskedTokens:
+    """Masking-head logits of the masked patches of both global views (eq. 9).
+
+    In the literal reading: of all L tokens of the masked views.
+    """
+
+    logits: Tensor
+    """[M, K], the same tokens in the same order for student and teacher."""
+    weight: Tensor
+    """float [M], 1 / number of tokens of that view in `logits`: a masked view weighs 1."""
+
+
+@dataclass(frozen=True)  # no slots: ZeRO-3's forward hooks look into the output with vars()
+class NetworkOutput:
+    """Output of VillsNetwork for one role, student or teacher."""
+
+    tokens: dict[str, Tensor]
+    """Source -> [2, B, L, D], tokens of the global views after R (the student's as masked)."""
+    features: dict[str, dict[str, RoleViews]] = field(default_factory=dict)
+    """Source -> role name -> logits; empty if the feature term is off."""
+    masked: dict[str, MaskedTokens] = field(default_factory=dict)
+    """Source -> masked tokens; empty if the masking term is off."""
+    alignment: AlignmentPairs | None = None
+    """Student only; None if the alignment term, or its reading in pairs, is off."""
+    index: IndexLogits | None = None
+    """Student only; None if the alignment term, or its index reading, is off."""
 
 
 class VillsNetwork(nn.Module):
@@ -102,7 +130,7 @@ class VillsNetwork(nn.Module):
         return self.backbone.get_roles(modality)
 
     def get_feature_keys(self) -> list[str]:
-        """`source/role` of all logits of `features`: what has a center of its own."""
+        """Return `source/role` of all logits of `features`: what has a center of its own."""
         return [
             f"{source}/{role}"
             for modality in self.feature_heads
@@ -111,7 +139,7 @@ class VillsNetwork(nn.Module):
         ]
 
     def get_masking_keys(self) -> list[str]:
-        """Sources of `masked`: what has a center of its own."""
+        """Return the sources of `masked`: what has a center of its own."""
         return [source for modality in self.masking_heads for source in self._get_sources(modality)]
 
     def _get_sources(self, modality: str) -> list[str]:
@@ -219,16 +247,6 @@ class VillsNetwork(nn.Module):
             tokens = self.masked_latents(tokens, stretch_mask(mask, tokens.shape[2]))
         rows = tokens[mask.any(dim=-1)].flatten(0, 1)
         return rows, rows.new_full((len(rows),), 1.0 / tokens.shape[2])
-
-
-def stretch_mask(mask: Tensor, length: int) -> Tensor:
-    """Bool [..., N] over patches -> [..., length] over latents, read at evenly spaced patches.
-
-    The literal reading masks tokens after R, which have no place in the picture; this keeps the
-    share of the patch mask without a random stream of its own.
-    """
-    places = torch.arange(length, device=mask.device) * mask.shape[-1] // length
-    return mask[..., places]
 
 
 def build_network(config: PretrainConfig, *, num_videos: int = 0) -> VillsNetwork:

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.models.backbone import Backbone
-from vills.models.droppath import DropPathNoise, mix_keys
-from vills.models.norm import GlobalBatchNorm1d
-from vills.models.shapes import fold_rows
+from vills.models.layers import DropPathNoise, GlobalBatchNorm1d, fold_rows, mix_keys
 
 
 class ReidModel(nn.Module):
@@ -82,10 +80,6 @@ class ReidModel(nn.Module):
         )
         logits: Tensor = self.classifier(self._apply_neck(feature))
         return feature, logits
-
-    def compute_feature(self, inputs: Tensor) -> Tensor:
-        """[B, 3, H, W] or [B, T, 3, H, W] -> test feature [B, D] after the neck, of all roles."""
-        return self.compute_features(inputs)
 
     def compute_features(
         self, inputs: Tensor, *, neck: str = "after", roles: Sequence[str] = ()

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from vills.data.batch import PretrainBatch
 from vills.models.backbone import Backbone
-from vills.models.droppath import DropPathNoise, mix_keys
-from vills.models.shapes import fold_rows
+from vills.models.layers import DropPathNoise, fold_rows, mix_keys
 
 # What a row is, as a salt of its noise: views of one sample are dropped independently.
 _IMAGE, _CLIP, _IMAGE_LSE, _CLIP_LSE = range(4)

@@ -5,7 +5,6 @@ normalised, and the arguments with which plain timm is the encoder; so timm and 
 are enough to use the encoder, without this package.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vills.config.model import ModelConfig
+from vills.data.files import atomic_path
 from vills.data.transforms import MEAN, STD
 from vills.errors import UserError
+from vills.io import compute_sha256, save_json
 from vills.models.backbone import Backbone
 from vills.models.encoder import build_timm_arguments
 from vills.models.reid import ReidModel
@@ -148,8 +149,8 @@ def save_timm(folder: Path, out: Path) -> Path:
         raise WeightsError(f"{out} is not allowed. Allowed: a name that ends in .safetensors.")
     arguments, state = export_timm(load_backbone(folder))
     _save_tensors(out, state)
-    text = json.dumps({"class": "VisionTransformer", "arguments": arguments}, indent=2)
-    _replace(out.with_suffix(".json"), (text + "\n").encode())
+    content = {"class": "VisionTransformer", "arguments": arguments}
+    save_json(out.with_suffix(".json"), content, sort=False)
     return out
 
 
@@ -174,32 +175,23 @@ def _describe(backbone: Backbone, prefix: str) -> dict[str, Any]:
 
 def _save(folder: Path, state: Mapping[str, Tensor], description: dict[str, Any]) -> None:
     """Weights first: a description without its weights is refused, the other way round too."""
-    folder.mkdir(parents=True, exist_ok=True)
     _save_tensors(folder / WEIGHTS_FILE, state)
-    digest = _hash_file(folder / WEIGHTS_FILE)
-    text = json.dumps({**description, "file": WEIGHTS_FILE, "sha256": digest}, indent=2)
-    _replace(folder / DESCRIPTION_FILE, (text + "\n").encode())
+    digest = compute_sha256(folder / WEIGHTS_FILE)
+    content = {**description, "file": WEIGHTS_FILE, "sha256": digest}
+    save_json(folder / DESCRIPTION_FILE, content, sort=False)
 
 
 def _save_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary)
-    temporary.replace(path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
 
 
 def _load_state(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
     path = folder / Path(description["file"]).name  # never outside the folder
     if not path.is_file():
         raise WeightsError(f"{path} does not exist. What to do: export or copy the weights again.")
-    digest = _hash_file(path)
+    digest = compute_sha256(path)
     if digest != description["sha256"]:
         raise WeightsError(
             f"{path} has SHA-256 {digest}, but {DESCRIPTION_FILE} says {description['sha256']}: "
@@ -229,8 +221,3 @@ def _say(names: list[str]) -> str:
         return "none"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

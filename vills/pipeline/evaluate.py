@@ -32,8 +32,8 @@ ROWS = {"pretrained": "finetuned"}
 def run(context: StageContext) -> None:
     """Score every model under every protocol, on every split."""
     from vills.distributed import barrier, init_process_group, is_main
+    from vills.evaluation.entries import load_test_sets
     from vills.evaluation.evaluate import evaluate_dataset
-    from vills.evaluation.splits import load_test_sets
 
     if get_share()[1] > 1:
         init_process_group()

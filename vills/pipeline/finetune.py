@@ -30,8 +30,8 @@ def run(context: StageContext) -> None:
     from vills.data.training_people import TrainingPeople
     from vills.distributed import barrier, init_process_group, is_main
     from vills.evaluation.accuracy import check_accuracy, compute_accuracy
+    from vills.io import save_json
     from vills.train.finetune import ACCURACY, run_finetune
-    from vills.train.results import save_json
 
     init_process_group()
     config = context.config("finetune", FinetuneConfig)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.report import ReportConfig
-from vills.evaluation.names import name_ranking
+from vills.evaluation.result_files import name_ranking
 from vills.evaluation.tables import OURS
 from vills.report.inputs import ReportInputs
 from vills.report.page import Block, Section, build_picture

@@ -7,7 +7,6 @@ A checkpoint is `step-00001200.pt` beside `step-00001200.pt.sha256`. Both are wr
 the digest last, so a file without a matching digest is torn and the one before it is used.
 """
 
-import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 
 from vills.data.files import atomic_path
 from vills.distributed import barrier, broadcast_object, is_main
+from vills.io import compute_sha256
 
 FOLDER = "checkpoints"
 """Name of the folder in a run's work folder."""
@@ -43,7 +43,7 @@ def save_checkpoint(
         path = folder / f"step-{step:08d}.pt"
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
-            digest = _compute_digest(temporary)
+            digest = compute_sha256(temporary)
             guard()
         with atomic_path(_sidecar(path)) as temporary:
             temporary.write_text(digest + "\n")
@@ -66,15 +66,15 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoint files, newest first, intact or not."""
-    found = [p for p in folder.glob("step-*.pt") if _NAME.search(p.name)]
-    return sorted(found, key=_get_step, reverse=True)
+    found = {int(m[1]): p for p in folder.glob("step-*.pt") if (m := _NAME.search(p.name))}
+    return [found[step] for step in sorted(found, reverse=True)]
 
 
 def _find_intact(folder: Path) -> Path | None:
     paths = list_checkpoints(folder)
     for path in paths:
         sidecar = _sidecar(path)
-        if sidecar.is_file() and sidecar.read_text().strip() == _compute_digest(path):
+        if sidecar.is_file() and sidecar.read_text().strip() == compute_sha256(path):
             return path
         _log.warning("checkpoint %s is torn: using the one before it", path.name)
     if paths:
@@ -92,16 +92,5 @@ def _prune(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _get_step(path: Path) -> int:
-    found = _NAME.search(path.name)
-    assert found is not None
-    return int(found.group(1))
-
-
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
-
-
-def _compute_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,17 +24,13 @@ from torch import Tensor, nn
 
 from vills.config.pretrain import PretrainConfig
 from vills.distributed import get_device, get_rank, get_world_size, init_process_group
-from vills.errors import UserError
+from vills.train.consensus import NonFiniteError
 from vills.train.param_groups import build_param_groups
 
 BETAS = (0.9, 0.999)
 MOMENTS = ("exp_avg", "exp_avg_sq")
 BUCKET = 50_000_000
 """Scalars per reduction; DeepSpeed's 5e8 default allocates 2 GB whatever the model's size."""
-
-
-class NonFiniteError(UserError, RuntimeError):
-    """NaN or inf in a loss or a gradient; the message names rank, term and batch."""
 
 
 class Engine:
@@ -226,7 +222,9 @@ def build_engine(module: nn.Module, *, config: PretrainConfig) -> Engine:
         wrapped, _, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            config=build_deepspeed_config(config, num_parameters=_count(module)),
+            config=build_deepspeed_config(
+                config, num_parameters=sum(p.numel() for p in module.parameters())
+            ),
             # Else DeepSpeed takes the GPU of LOCAL_RANK, which a process may not see.
             args=SimpleNamespace(device_rank=get_device().index or 0),
             dist_init_required=False,
@@ -258,7 +256,3 @@ def build_deepspeed_config(config: PretrainConfig, *, num_parameters: int) -> di
             "lower_precision_safe_modules": [],
         }
     return result
-
-
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -1,27 +1,33 @@
 """Fine-tuning (supplement 1): cross-entropy and triplet loss on a pre-trained backbone.
 
-One model per initialisation and split, one after the other. The last epoch is kept, whatever the
-accuracy of the others was. Any number of processes: a batch is global, they share its rows.
+One model per initialisation (pre-trained, published or fresh weights) and split, one after the
+other. The last epoch is kept, whatever the accuracy of the others was. Any number of processes: a
+batch is global, they share its rows.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.pk_sampler import check_num_ids
 from vills.data.reid import ReidData
-from vills.distributed import barrier, init_process_group, is_main
-from vills.models.published import LoadReport
-from vills.models.weights import export_reid
+from vills.distributed import barrier, get_device, init_process_group, is_main
+from vills.io import save_json
+from vills.models.backbone import Backbone
+from vills.models.published import LoadReport, load_published
+from vills.models.reid import ReidModel
+from vills.models.weights import build_backbone, export_reid, load_backbone, load_description
 from vills.runner.store.interrupt import InterruptFlag
 from vills.runner.store.journal import Journal
+from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint
-from vills.train.determinism import set_determinism
-from vills.train.finetune_model import build_model, check_published
-from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning, Point
-from vills.train.monitor import Progress
-from vills.train.results import save_json
+from vills.train.consensus import set_determinism
+from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning
 
 ACCURACY = "accuracy.json"
 PUBLISHED = "published.json"
@@ -51,9 +57,9 @@ def run_finetune(
         data: the data set's splits by number, for every one of `config.split_ids`.
         evaluate: accuracy of a model on a split; it selects nothing. All ranks call it.
         work: this run's folder for checkpoints, shared by all ranks.
-        out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> `Point`s)
-            and published.json (what was loaded). Rank 0 alone writes, here and in the journal.
-        journal: metrics by epoch under the variant's name, rewound to the checkpoint.
+        out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> list of
+            `Point`), and published.json (what was loaded of published files). Rank 0 alone writes.
+        journal: metrics by epoch under the variant's name, rewound to the checkpoint; by rank 0.
         guard: raises if another attempt owns the run; called before every commit.
         published: files of `config.published` by name.
         progress: called with (text, steps done, steps in all).
@@ -92,10 +98,16 @@ def run_finetune(
 def _check_starts(
     config: FinetuneConfig, data: Mapping[int, ReidData], **starts: Any
 ) -> dict[str, LoadReport]:
-    """What is wrong with the last model should not be met after days of training the first."""
+    """Meet what is wrong with the last model now, not after days of training the first.
+
+    Returns:
+        What was loaded of published files and what stays random, by initialisation.
+    """
     for split in data.values():
         check_num_ids(config.num_ids, people=split.num_ids)
-    return check_published(config, **starts)
+    names = [name for name in config.initialisations if name in config.published]
+    reports = {name: _build_backbone(config, name, **starts)[1] for name in names}
+    return {name: report for name, report in reports.items() if report is not None}
 
 
 def _save_results(
@@ -108,7 +120,7 @@ def _save_results(
     guard()
     save_json(out / ACCURACY, accuracy)
     if reports:
-        save_json(out / PUBLISHED, {name: row.build_row() for name, row in reports.items()})
+        save_json(out / PUBLISHED, {name: asdict(row) for name, row in reports.items()})
 
 
 def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:
@@ -122,3 +134,67 @@ def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:
             break
     if is_main():
         files.journal.rewind(position)
+
+
+def build_model(
+    config: FinetuneConfig,
+    initialisation: str,
+    *,
+    model_folder: Path,
+    num_ids: int,
+    published: Mapping[str, Path] | None = None,
+) -> ReidModel:
+    """Build a backbone with the weights of an initialisation, and a new neck and classifier.
+
+    Args:
+        config: parameters of the stage.
+        initialisation: pretrained, scratch, or a name of `config.published`.
+        model_folder: what pre-training wrote; all initialisations share its architecture.
+        num_ids: people of the training split.
+        published: files of `config.published` by name.
+
+    Raises:
+        ConfigError: if a data set meets a picture of a size that the encoder cannot cut.
+        WeightsError: if weights are missing, damaged or of another architecture.
+    """
+    folder = model_folder / config.network
+    patch = load_description(folder)["architecture"]["model"]["patch_size"]
+    if any(side % patch for side in config.input_size):
+        raise ConfigError(
+            f"finetune.*.input_size = {list(config.input_size)} is not allowed. Allowed: [height, "
+            f"width], multiples of the encoder's patch size {patch}. What to do: round them."
+        )
+    backbone, _ = _build_backbone(
+        config, initialisation, model_folder=model_folder, published=published or {}
+    )
+    # Seeded again: neck and classifier then start alike for every initialisation.
+    torch.manual_seed(config.seed)
+    return ReidModel(
+        backbone,
+        num_ids=num_ids,
+        modality=config.modality,
+        neck=config.neck,
+        drop_path=config.drop_path,
+    ).to(get_device())
+
+
+def _build_backbone(
+    config: FinetuneConfig, name: str, *, model_folder: Path, published: Mapping[str, Path]
+) -> tuple[Backbone, LoadReport | None]:
+    """Build the backbone of an initialisation, and say what of a published file is in it.
+
+    pretrained: E and R of the pre-training. scratch: fresh weights of the seed. Else E from the
+    published file of that name, and a fresh R. All have the architecture of the pre-training.
+    """
+    folder = model_folder / config.network
+    if name == "pretrained":
+        return load_backbone(folder), None
+    description = load_description(folder)
+    torch.manual_seed(config.seed)
+    backbone = build_backbone(description)
+    if name == "scratch":
+        return backbone, None
+    layout, normalisation = config.published[name].layout, config.published[name].normalisation
+    return backbone, load_published(
+        backbone.encoder, published[name], layout=layout, normalisation=normalisation
+    )

@@ -1,4 +1,4 @@
-"""State of one fine-tuning between two batches."""
+"""One fine-tuning: its state between two batches, its optimizer, and its rate at a step."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -26,10 +26,11 @@ from vills.losses.reid import IdentityLoss, TripletLoss
 from vills.models.reid import ReidModel
 from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
 from vills.runner.store.journal import Journal
+from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import agree_any, agree_requeue, check_finite
-from vills.train.finetune_optimizer import build_optimizer, compute_rate
-from vills.train.monitor import Progress
+from vills.train.param_groups import build_finetune_groups
+from vills.train.schedules import compute_warmup_cosine
 
 Evaluate = Callable[[ReidModel, int], Mapping[str, float]]
 """(model, split) -> accuracy by name."""
@@ -214,3 +215,43 @@ class Finetuning:
         done = (self._epochs_before + self.epoch) * steps + self._batch
         text = f"{self.variant.name}, epoch {self.epoch + 1}, loss {loss:.3f}"
         progress(text, done, self._epochs_in_all * steps)
+
+
+def build_optimizer(model: ReidModel, config: FinetuneConfig) -> torch.optim.Optimizer:
+    """Build SGD with momentum 0.9, Adam (decay as part of the gradient, as CAL's), or AdamW.
+
+    The rate is set before every step: `compute_rate` times a group's `lr_scale`.
+    """
+    groups = build_finetune_groups(
+        model,
+        num_blocks=model.backbone.encoder.depth,
+        layer_decay=config.layer_decay,
+        weight_decay=config.weight_decay,
+        bias_lr_factor=config.bias_lr_factor,
+    )
+    # fused: one pass over all parameters instead of an operation per tensor and term
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=True)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.lr, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+
+
+def compute_rate(config: FinetuneConfig, step: int, *, steps_per_epoch: int) -> float:
+    """Compute the rate at a step: a linear warm-up, then a cosine to 0 or steps at milestones.
+
+    A milestone m is met once m epochs are done (torch's MultiStepLR, CAL's and SINet's), also
+    within the warm-up.
+    """
+    warmup_steps = round(min(config.warmup_epochs, config.epochs) * steps_per_epoch)
+    if config.schedule == "cosine":
+        return compute_warmup_cosine(
+            step,
+            peak=config.lr,
+            end=0.0,
+            warmup_steps=warmup_steps,
+            num_steps=config.epochs * steps_per_epoch,
+        )
+    warmup = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
+    passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
+    return config.lr * warmup * config.gamma**passed

@@ -7,15 +7,18 @@ entropy of ln K (no opinion). Both need many rows: the mean of n targets cannot 
 above their own plus ln n, so windows of at least MIN_OUTPUTS rows are accumulated over steps.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.distributed import all_reduce_sum, get_rank, get_world_size
+from vills.models.published import LoadReport
 
 MIN_OUTPUTS = 1024
 """Least rows behind an entropy of the mean target."""
@@ -179,6 +182,35 @@ def compute_view_shares(batch: PretrainBatch) -> dict[str, float]:
         "data/frame_masked_share": batch.frame_masks,
     }
     return {name: float(x.float().mean()) for name, x in named.items() if x is not None}
+
+
+def build_health_report(
+    config: PretrainConfig,
+    *,
+    start: Mapping[str, float],
+    end: Mapping[str, float],
+    num_steps: int,
+    initial: LoadReport | None = None,
+    probe: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Content of health.json: values at step 0 and over the last tenth, with what bounds them.
+
+    `initial` says which published weights the encoders started from, null if from none. `probe` is
+    there if features were probed.
+    """
+    bounds = {
+        "entropy_of_uniform_target": math.log(config.heads.feature_prototypes),
+        "alignment_loss_of_chance": math.log(config.video_batch),
+        "feature_spread_of_even_sphere": config.model.width**-0.5,
+    }
+    report = {
+        "num_steps": num_steps,
+        "initial": None if initial is None else asdict(initial),
+        "bounds": bounds,
+        "start": dict(start),
+        "end": dict(end),
+    }
+    return report if probe is None else {**report, "probe": dict(probe)}
 
 
 def _build_windows(

@@ -12,21 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vills.config.model import MODALITY_SOURCES
 from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.distributed import get_device, reduce_mean
 from vills.losses.alignment import AlignmentLoss, HardestPairLoss, VideoIndexLoss
-from vills.losses.feature import FeatureLoss
+from vills.losses.distillation import FeatureLoss, MaskedTokenLoss
 from vills.losses.koleo import KoLeoLoss
-from vills.losses.masked import MaskedTokenLoss
 from vills.models.backbone import Backbone
-from vills.models.network import VillsNetwork, build_network
-from vills.models.output import NetworkOutput
+from vills.models.encoder import COARSE
+from vills.models.network import TERMS, NetworkOutput, VillsNetwork, build_network
 from vills.models.published import LoadReport, load_published
-from vills.models.roles import COARSE
-from vills.train.ema import update_teacher
-from vills.train.engine import build_engine
+from vills.train.engine import Engine, build_engine
 from vills.train.health import compute_gradient_norms
 
 KOLEO_SOURCES = ("image", "video")
@@ -71,9 +67,7 @@ class SSLMetaArch:
         self.config = config
         self.device = get_device()
         self.weights = {
-            term: weight
-            for term in ("feature", "masking", "koleo", "alignment")
-            if (weight := getattr(config, f"{term}_weight")) > 0
+            term: weight for term in TERMS if (weight := getattr(config, f"{term}_weight")) > 0
         }
         classified = config.aligns_index and config.alignment_weight
         assert num_videos or not classified, "classes of the index reading are the data's videos"
@@ -89,7 +83,17 @@ class SSLMetaArch:
             )
         network = network.to(self.device)
         self.teacher: VillsNetwork = copy.deepcopy(network).requires_grad_(False)
-        self._feature, self._masked = self._build_prototype_losses(network)
+        centering: dict[str, Any] = {
+            "student_temperature": config.student_temperature,
+            "centering": config.centering,
+            "center_momentum": config.center_momentum,
+        }
+        self._feature = FeatureLoss(
+            network.get_feature_keys(), config.heads.feature_prototypes, **centering
+        )
+        self._masked = MaskedTokenLoss(
+            network.get_masking_keys(), config.heads.masking_prototypes, **centering
+        )
         self._koleo = KoLeoLoss(group=config.koleo_group)
         self._alignment = AlignmentLoss()
         self._hardest_pairs = HardestPairLoss()
@@ -98,11 +102,48 @@ class SSLMetaArch:
         self._losses.to(self.device)
         self.student = build_engine(network, config=config)
 
-    def compute_losses(self, batch: PretrainBatch, *, teacher_temperature: float) -> StepOutput:
-        """Forward of both networks and all raw terms; changes no center and no parameter."""
-        teacher = self._run_teacher(batch)
-        student: NetworkOutput = self.student(batch, role="student")
-        terms = self._compute_terms(student, teacher, teacher_temperature=teacher_temperature)
+    def compute_losses(
+        self,
+        batch: PretrainBatch,
+        *,
+        teacher_temperature: float,
+        student: NetworkOutput | None = None,
+        teacher: NetworkOutput | None = None,
+    ) -> StepOutput:
+        """Run both networks and compute all raw terms; changes no center and no parameter.
+
+        Args:
+            batch: this rank's rows of a step.
+            teacher_temperature: of the step.
+            student: output of a copy of the student; None: the student runs.
+            teacher: output of the teacher, if it is known; None: the teacher runs.
+        """
+        if teacher is None:
+            teacher = self._run_teacher(batch)
+        if student is None:
+            student = self.student(batch, role="student")
+        assert student is not None
+        terms: dict[str, Tensor] = {}
+        if "feature" in self.weights:
+            terms["feature"] = self._feature(
+                student.features, teacher.features, teacher_temperature=teacher_temperature
+            )
+        if "masking" in self.weights:
+            terms["masking"] = self._masked(
+                student.masked, teacher.masked, teacher_temperature=teacher_temperature
+            )
+        if "koleo" in self.weights:
+            terms["koleo"] = self._koleo(self._collect_koleo(student))
+        if student.alignment is not None:
+            pairs = student.alignment
+            terms["alignment"] = (
+                self._hardest_pairs(pairs.video, pairs.frame, pairs.labels)
+                if pairs.scale is None
+                else self._alignment(pairs.video, pairs.frame, pairs.scale)
+            )
+        if student.index is not None:
+            logits = student.index
+            terms["index"] = self._video_index(logits.video, logits.frame, logits.labels)
         return StepOutput(terms, teacher)
 
     def compute_gradient_norms(
@@ -119,40 +160,16 @@ class SSLMetaArch:
             copied = self._copy_student().requires_grad_(True)
             student = self._run(copied, batch, role="student")
             backbone = copied.backbone
-            terms = self._compute_terms(
-                student, output.teacher, teacher_temperature=teacher_temperature
-            )
+            terms = self.compute_losses(
+                batch,
+                teacher_temperature=teacher_temperature,
+                student=student,
+                teacher=output.teacher,
+            ).terms
         assert isinstance(backbone, Backbone)
         return compute_gradient_norms(
             self.compute_weighted(terms), parameters=backbone.parameters()
         )
-
-    def _compute_terms(
-        self, student: NetworkOutput, teacher: NetworkOutput, *, teacher_temperature: float
-    ) -> dict[str, Tensor]:
-        """Raw scalar of every term whose weight is not 0."""
-        terms: dict[str, Tensor] = {}
-        if "feature" in self.weights:
-            terms["feature"] = self._feature(
-                student.features, teacher.features, teacher_temperature=teacher_temperature
-            )
-        if "masking" in self.weights:
-            terms["masking"] = self._masked(
-                student.masked, teacher.masked, teacher_temperature=teacher_temperature
-            )
-        if "koleo" in self.weights:
-            terms["koleo"] = self._koleo(self._collect_koleo(student))
-        if "alignment" in self.weights and student.alignment is not None:
-            pairs = student.alignment
-            terms["alignment"] = (
-                self._hardest_pairs(pairs.video, pairs.frame, pairs.labels)
-                if pairs.scale is None
-                else self._alignment(pairs.video, pairs.frame, pairs.scale)
-            )
-        if "alignment" in self.weights and student.index is not None:
-            logits = student.index
-            terms["index"] = self._video_index(logits.video, logits.frame, logits.labels)
-        return terms
 
     def compute_weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their lambda; both readings of eq. 11 have lambda_4."""
@@ -170,11 +187,9 @@ class SSLMetaArch:
 
     def update_teacher(self, output: StepOutput, *, momentum: float) -> None:
         """After the student's step: move the centers, then the teacher."""
-        if "feature" in self.weights:
-            self._feature.update_centers(output.teacher.features)
-        if "masking" in self.weights:
-            self._masked.update_centers(output.teacher.masked)
-        update_teacher(self.teacher, student=self.student, momentum=momentum)
+        self._feature.update_centers(output.teacher.features)
+        self._masked.update_centers(output.teacher.masked)
+        update_ema(self.teacher, student=self.student, momentum=momentum)
 
     @torch.no_grad()
     def observe_teacher(
@@ -258,26 +273,20 @@ class SSLMetaArch:
             chosen = list(self.teacher.backbone.get_roles("image").values())
         return [views[:, :, chosen].flatten(2) for views in tokens]
 
-    def _build_prototype_losses(self, network: VillsNetwork) -> tuple[FeatureLoss, MaskedTokenLoss]:
-        """L^f and L^m with a center for everything that has a mean of its own."""
-        config = self.config
-        modalities = config.modalities.split("+")
-        sources = [(m, source) for m in modalities for source in MODALITY_SOURCES[m]]
-        feature = FeatureLoss(
-            [f"{source}/{role}" for m, source in sources for role in network.get_roles(m)],
-            config.heads.feature_prototypes,
-            student_temperature=config.student_temperature,
-            centering=config.centering,
-            center_momentum=config.center_momentum,
-        )
-        masked = MaskedTokenLoss(
-            [source for _, source in sources],
-            config.heads.masking_prototypes,
-            student_temperature=config.student_temperature,
-            centering=config.centering,
-            center_momentum=config.center_momentum,
-        )
-        return feature, masked
+
+@torch.no_grad()
+def update_ema(teacher: nn.Module, *, student: Engine, momentum: float) -> None:
+    """Set teacher = momentum * teacher + (1 - momentum) * student, for every parameter.
+
+    The teacher is fp32 because an average kept in bf16 stands still: at momentum 0.996 a step
+    changes less than the format's last bit. It is unsharded because it is small and every rank
+    needs all of it for its forward.
+    Buffers are left alone: the teacher's batch norm sees its own batches, as in DINO and iBOT.
+    """
+    with student.gathered_parameters() as sources:
+        targets: list[Tensor] = [p.data for p in teacher.parameters()]
+        assert len(targets) == len(sources), "teacher and student must be the same architecture"
+        torch._foreach_lerp_(targets, [p.data.float() for p in sources], 1.0 - momentum)
 
 
 def _to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

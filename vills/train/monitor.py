@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ from vills.config.pretrain import PretrainConfig
 from vills.data.batch import PretrainBatch
 from vills.distributed import is_main
 from vills.runner.store.journal import Journal
+from vills.train import Progress
 from vills.train.health import MIN_OUTPUTS, HealthMonitor, compute_view_shares
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.probe import PretrainProbe
 from vills.train.schedules import Schedules
 from vills.train.views_sheet import save_views
-
-Progress = Callable[[str, int, int], None]
 
 
 class PretrainMonitor:

@@ -1,7 +1,7 @@
 """Optimizer groups: what decays, what is frozen at first, and rates by depth in fine-tuning."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,11 +20,6 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and NO_DECAY_NAMES.search(name) is None
 
 
-def is_prototype(name: str) -> bool:
-    """Whether the parameter belongs to the prototypes of a projection head."""
-    return PROTOTYPE_NAMES.search(name) is not None
-
-
 def build_param_groups(named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
     """Groups `decay`, `no_decay` and `prototypes` of the trainable parameters; empty ones left out.
 
@@ -34,7 +29,7 @@ def build_param_groups(named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[s
     for name, parameter in named:
         if not parameter.requires_grad:
             continue
-        if is_prototype(name):
+        if PROTOTYPE_NAMES.search(name):
             groups["prototypes"].append(parameter)
         else:
             groups["decay" if is_decayed(name, parameter) else "no_decay"].append(parameter)
@@ -96,8 +91,3 @@ def build_finetune_groups(
         )
         group["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
-
-
-def count_parameters(groups: Iterable[Mapping[str, Any]]) -> int:
-    """Scalars held by the groups."""
-    return sum(p.numel() for group in groups for p in group["params"])

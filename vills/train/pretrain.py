@@ -25,17 +25,25 @@ from vills.distributed import (
     init_process_group,
     is_main,
 )
+from vills.io import save_json
+from vills.models.weights import export_backbone
 from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
 from vills.runner.store.journal import Journal
+from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
-from vills.train.consensus import agree_any, agree_requeue, check_finite, explain_non_finite
-from vills.train.determinism import set_determinism
-from vills.train.engine import NonFiniteError
+from vills.train.consensus import (
+    NonFiniteError,
+    agree_any,
+    agree_requeue,
+    check_finite,
+    explain_non_finite,
+    set_determinism,
+)
+from vills.train.health import build_health_report
 from vills.train.meta_arch import SSLMetaArch, StepOutput
-from vills.train.monitor import PretrainMonitor, Progress
+from vills.train.monitor import PretrainMonitor
 from vills.train.param_groups import set_schedule
 from vills.train.probe import PretrainProbe
-from vills.train.results import build_health_report, save_json, save_networks
 from vills.train.schedules import Schedules, compute_num_steps
 
 VIEWS = "views.png"
@@ -85,6 +93,7 @@ def run_pretrain(
             data=data,
             work=work,
             journal=journal,
+            guard=guard,
             progress=progress,
             workers=workers,
             initial=initial,
@@ -92,14 +101,14 @@ def run_pretrain(
             checkpoint_minutes=checkpoint_minutes,
             checkpoint_steps=checkpoint_steps,
         )
-        run.restore(guard=guard)
+        run.restore()
         run.stop_if_asked(flag)
-        with closing(run.load_batches()) as batches:
+        with closing(run.load_batches(run.step, run.num_steps)) as batches:
             for batch in batches:
                 output = run.train_step(batch)
                 run.monitor.write(output, batch, step=run.step)
-                run.commit_if_due(flag, guard=guard)
-    run.export(out, guard=guard)
+                run.commit_if_due(flag)
+    run.export(out)
 
 
 class Pretraining:
@@ -112,6 +121,7 @@ class Pretraining:
         data: PretrainData,
         work: Path,
         journal: Journal,
+        guard: Callable[[], None],
         progress: Progress | None = None,
         workers: int = 0,
         initial: Path | None = None,
@@ -144,9 +154,10 @@ class Pretraining:
         )
         self._data, self._work, self._journal, self._workers = data, work, journal, workers
         self._checkpoint_seconds, self._checkpoint_steps = 60 * checkpoint_minutes, checkpoint_steps
+        self._guard = guard
         self._last_commit = time.monotonic()
 
-    def restore(self, *, guard: Callable[[], None]) -> None:
+    def restore(self) -> None:
         """Load the newest checkpoint; without one, measure the fresh networks and write one.
 
         So there is a checkpoint from before any step that fails.
@@ -161,14 +172,24 @@ class Pretraining:
         if is_main():
             self._journal.rewind(self.step)
         if state is None:
-            probe = self._load_batches(0, self.monitor.num_probe_batches)
-            with closing(probe) as batches:
+            with closing(self.load_batches(0, self.monitor.num_probe_batches)) as batches:
                 self.monitor.measure_start(batches, views=self._work / VIEWS)
-            self._commit(guard)
+            self._commit()
 
-    def load_batches(self) -> Generator[PretrainBatch, None, None]:
-        """This rank's rows of the steps to come, on the training device; to be closed."""
-        return self._load_batches(self.step, self.num_steps - self.step)
+    def load_batches(self, start: int, stop: int) -> Generator[PretrainBatch, None, None]:
+        """Load this rank's rows of the steps from `start` to `stop`, on the training device."""
+        loader = build_pretrain_loader(
+            self._data,
+            config=self.config,
+            start_step=start,
+            num_steps=stop - start,
+            rank=get_rank(),
+            world_size=get_world_size(),
+            workers=self._workers,
+        )
+        with closing(loader) as batches:
+            for batch in batches:
+                yield batch.to(self.arch.device)
 
     def train_step(self, batch: PretrainBatch) -> StepOutput:
         """One optimizer step on `batch`.
@@ -197,7 +218,7 @@ class Pretraining:
         self.step += 1
         return output
 
-    def commit_if_due(self, flag: InterruptFlag, *, guard: Callable[[], None]) -> None:
+    def commit_if_due(self, flag: InterruptFlag) -> None:
         """Write a checkpoint if it is time or any rank was asked to stop, then stop.
 
         Raises:
@@ -208,7 +229,7 @@ class Pretraining:
         due = waited or self.step == self.num_steps or bool(every and self.step % every == 0)
         due, stop = agree_any([due, flag.is_set], device=self.arch.device)
         if due or stop:
-            self._commit(guard)
+            self._commit()
         if stop:
             self.stop_if_asked(flag)
 
@@ -226,7 +247,7 @@ class Pretraining:
                 wants_requeue=agree_requeue(flag, device=self.arch.device),
             )
 
-    def export(self, out: Path, *, guard: Callable[[], None]) -> None:
+    def export(self, out: Path) -> None:
         """Write what the next stages and the report read; the same bytes for the same run."""
         report = build_health_report(
             self.config,
@@ -239,36 +260,21 @@ class Pretraining:
         networks = self.arch.build_exports()
         if not is_main():
             return
-        guard()
+        self._guard()
         out.mkdir(parents=True, exist_ok=True)
-        save_networks(out, networks)
+        for name, backbone in networks.items():
+            export_backbone(backbone, out / name)
         save_json(out / "health.json", report)
         (out / VIEWS).write_bytes((self._work / VIEWS).read_bytes())
-
-    def _load_batches(
-        self, start_step: int, num_steps: int
-    ) -> Generator[PretrainBatch, None, None]:
-        loader = build_pretrain_loader(
-            self._data,
-            config=self.config,
-            start_step=start_step,
-            num_steps=num_steps,
-            rank=get_rank(),
-            world_size=get_world_size(),
-            workers=self._workers,
-        )
-        with closing(loader) as batches:
-            for batch in batches:
-                yield batch.to(self.arch.device)
 
     def _describe(self, batch: PretrainBatch) -> str:
         first, last = get_rank(), get_world_size()
         return f"the batch of step {batch.step} (share {first + 1} of {last})"
 
-    def _commit(self, guard: Callable[[], None]) -> None:
+    def _commit(self) -> None:
         ranks = gather_objects({"rng": torch.get_rng_state(), "monitor": self.monitor.get_state()})
         state = self.arch.compute_state() | {"step": self.step, "ranks": ranks}
-        save_checkpoint(self._work / FOLDER, state, step=self.step, guard=guard)
+        save_checkpoint(self._work / FOLDER, state, step=self.step, guard=self._guard)
         if is_main():
             self._journal.mark_checkpoint(self.step)
         self._last_commit = time.monotonic()

@@ -60,7 +60,6 @@ class PretrainProbe:
     def measure_start(self) -> dict[str, float]:
         """Pixels, the network without any training, and what the run starts from."""
         teacher = self._arch.teacher.backbone  # before the first step the student is its twin
-        assert isinstance(teacher, Backbone)
         if is_main():
             pixels = functional.adaptive_avg_pool2d(normalise(self._load()), PIXEL_GRID)
             found = {"pixels": {ALL: compute_probes(pixels.flatten(1), self._question)}}
@@ -123,7 +122,6 @@ class PretrainProbe:
 
     def _get_widths(self) -> dict[str, int]:
         teacher = self._arch.teacher.backbone
-        assert isinstance(teacher, Backbone)
         width = teacher.config.width
         roles = teacher.get_roles("image")
         return {

@@ -20,22 +20,18 @@ Legend: n entries, Q queries, G gallery entries, D feature width.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.entries import Entries
+from vills.evaluation.entries import Entries, TestData
 from vills.evaluation.metrics import QueryScores
 from vills.evaluation.ranking import RankedList
+from vills.evaluation.rows import Cell, Row
 
 NO_CHOICE = "-"
 """Stands in a row for a choice that does not exist: the pooling of images, the neck of none."""
-
-Cell = str | float | int | None
-Row = dict[str, Cell]
 
 
 class ProtocolError(UserError, ValueError):
@@ -61,24 +57,6 @@ class FeatureChoice:
 
 ComputeFeatures = Callable[[Entries, FeatureChoice], FloatArray]
 """(entries, choice) -> features [n, D], in the entries' order."""
-
-
-@dataclass(frozen=True, slots=True)
-class TestData:
-    """Query and gallery of a data set, or of one of its splits."""
-
-    __test__: ClassVar[bool] = False  # no test case, whatever pytest thinks of the name
-
-    query: Entries
-    """Split query."""
-    gallery: Entries
-    """Split gallery, with distractors (pid 0) and junk (pid -1)."""
-    entries: pa.Table | None = None
-    """Templates of a sigset: group, name, pid, record_ids (entries.parquet)."""
-    split: int | None = None
-    """Which split it is, for data sets that have several."""
-    notes: tuple[str, ...] = ()
-    """Rows that loading left out of both: how many, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +99,7 @@ class Choices:
     """The overrides that differ from the protocol's own, in words for the title."""
 
     def build_row(self) -> Row:
-        """Columns of a table."""
+        """Return the columns of a table."""
         return {
             "ap": self.average_precision,
             "distance": self.distance,
@@ -163,15 +141,12 @@ class ProtocolResult:
     """What each valid query found, row by row; none of a row that is the mean of others."""
 
     def build_rows(self, name: str) -> list[Row]:
-        """Rows of results.json for the model `name`; a score that does not exist is None."""
-        head: Row = {"row": name, "protocol": self.protocol}
-        rows = []
+        """Build rows of results.json for the model `name`; a score that does not exist is None."""
+        split: Row = {} if self.split is None else {"split": self.split}
+        rows: list[Row] = []
         for row in self.rows:
-            full = {**head, "title": row["title"]}
-            if self.split is not None:
-                full["split"] = self.split
-            full |= {key: value for key, value in row.items() if key != "title"}
-            rows.append({key: _drop_nan(value) for key, value in full.items()})
+            head: Row = {"row": name, "protocol": self.protocol, "title": row["title"], **split}
+            rows.append({key: _drop_nan(value) for key, value in {**head, **row}.items()})
         return rows
 
 
@@ -231,7 +206,7 @@ class Protocol(ABC):
         """
 
     def resolve(self, settings: ProtocolSettings) -> Choices:
-        """The protocol's choices where the settings leave them to it."""
+        """Take the protocol's own choices where the settings leave them to it."""
         feature = replace(
             self.feature,
             roles=tuple(settings.roles) or self.feature.roles,
@@ -258,7 +233,7 @@ class Protocol(ABC):
         )
 
     def build_title(self, *choices: str) -> str:
-        """The full name with what was chosen."""
+        """Build the full name with what was chosen."""
         return ", ".join((self.title, *choices))
 
 

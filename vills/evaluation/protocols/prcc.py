@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vills.data.records import DISTRACTOR_PID, find_people
 from vills.data.rng import sample_rng
-from vills.evaluation.averages import average_rows
 from vills.evaluation.entries import Entries
 from vills.evaluation.metrics import QueryScores
 from vills.evaluation.protocols.base import Choices, FeatureChoice, ProtocolSettings, Scored
-from vills.evaluation.protocols.plain import SAME_CAMERA
 from vills.evaluation.protocols.retrieval import (
     Features,
     RetrievalProtocol,
@@ -23,6 +22,7 @@ from vills.evaluation.protocols.retrieval import (
     take_gallery,
 )
 from vills.evaluation.ranking import RankedList
+from vills.evaluation.rows import average_rows
 
 NUM_DRAWS = 10
 _STREAM = 73
@@ -45,7 +45,7 @@ class SingleShotProtocol(RetrievalProtocol):
         rerank: bool,
         top_k: int,
     ) -> Scored:
-        """Mean and deviation over the draws; the lists are those of the first."""
+        """Score each draw; return mean and deviation, and the lists of the first."""
         found: list[Scored] = []
         lists: list[RankedList] = []
         # no interval over people: what varies here is the gallery
@@ -65,7 +65,7 @@ class SingleShotProtocol(RetrievalProtocol):
 
 
 def _average_queries(draws: Sequence[QueryScores]) -> QueryScores:
-    """What each query found on average; every draw has every person, so all have the same."""
+    """Average what each query found; every draw has every person, so all have the same."""
     first = draws[0]
     assert all(np.array_equal(draw.rows, first.rows) for draw in draws)
     return replace(
@@ -76,15 +76,15 @@ def _average_queries(draws: Sequence[QueryScores]) -> QueryScores:
 
 
 def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
-    """Rows of a gallery with one image of each person, int64, ascending; distractors all stay.
+    """Draw rows of a gallery, ascending: one image of each person; distractors all stay.
 
     Every person has a generator of its own and draws from the sorted record ids: neither the order
     of files nor other people change what is drawn (CAL's replacement loop depends on both).
     """
     labels = gallery.labels
     ids = np.array(gallery.ids)
-    rows = np.flatnonzero(labels.pids == 0).tolist()
-    for pid in np.unique(labels.pids[labels.pids > 0]).tolist():
+    rows = np.flatnonzero(labels.pids == DISTRACTOR_PID).tolist()
+    for pid in np.unique(labels.pids[find_people(labels.pids)]).tolist():
         own = np.flatnonzero(labels.pids == pid)
         own = own[np.argsort(ids[own], kind="stable")]
         rows.append(int(own[sample_rng(seed, _STREAM, draw, pid).integers(len(own))]))
@@ -92,7 +92,7 @@ def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
 
 
 def build_protocol(name: str, *, single_shot: bool, same_clothes: bool) -> RetrievalProtocol:
-    """One of the four: two queries, two galleries."""
+    """Build one of the four: two queries, two galleries."""
     clothes = "same clothes" if same_clothes else "cloth-changing"
     query = "B: same clothes as in A" if same_clothes else "C: other clothes than in A"
     kind = SingleShotProtocol if single_shot else RetrievalProtocol
@@ -107,7 +107,6 @@ def build_protocol(name: str, *, single_shot: bool, same_clothes: bool) -> Retri
         ),
         query=query,
         gallery="A: one random image per person" if single_shot else "A: all images",
-        junk=SAME_CAMERA,
         feature=FeatureChoice(flip=True),
         query_cameras=(1 if same_clothes else 2,),
         gallery_cameras=(0,),

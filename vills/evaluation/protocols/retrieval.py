@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vills.evaluation.distance import Distance, FeatureDistance, FloatArray
-from vills.evaluation.entries import MODALITY_OF, Entries
-from vills.evaluation.metrics import compute_scores
+from vills.data.records import find_people
+from vills.evaluation.distance import FloatArray
+from vills.evaluation.entries import MODALITY_OF, Entries, TestData
 from vills.evaluation.protocols.base import (
     NO_CHOICE,
     Choices,
@@ -16,13 +16,13 @@ from vills.evaluation.protocols.base import (
     ProtocolError,
     ProtocolResult,
     ProtocolSettings,
-    Row,
     Scored,
-    TestData,
 )
-from vills.evaluation.protocols.checks import check_sizes, check_valid, compute_checked
-from vills.evaluation.ranking import JunkRule, find_same_camera, rank_gallery
-from vills.evaluation.rerank import rerank_distances
+from vills.evaluation.protocols.search import compute_checked, rank_features, score_ranks
+from vills.evaluation.ranking import JunkRule, find_same_camera
+from vills.evaluation.rows import Row
+
+SAME_CAMERA = "same person in the same camera; pid -1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Features:
 class RetrievalProtocol(Protocol):
     """Every query ranks the gallery; mAP, CMC and mINP over the queries with a true match."""
 
+    junk: str = SAME_CAMERA
     junk_rule: JunkRule = find_same_camera
     query_cameras: tuple[int, ...] = ()
     """Cameras whose entries are queries; empty: all."""
@@ -102,7 +103,7 @@ class RetrievalProtocol(Protocol):
         self.select(data, settings)
 
     def select(self, data: TestData, settings: ProtocolSettings) -> Selection:
-        """Query and gallery of this protocol.
+        """Choose query and gallery of this protocol.
 
         Raises:
             ProtocolError: the data lack a modality, a camera or outfits that it needs.
@@ -113,8 +114,7 @@ class RetrievalProtocol(Protocol):
         query = self._choose(query, "query", self.query_cameras)
         gallery = self._choose(gallery, "gallery", self.gallery_cameras)
         num_query, num_gallery = len(query), len(gallery)
-        query = query.take(np.flatnonzero(query.labels.pids > 0))
-        gallery = gallery.take(np.flatnonzero(gallery.labels.pids >= 0))
+        query, gallery = query.keep_people(), gallery.drop_junk()
         num_junk = num_gallery - len(gallery)
         if self.from_frames:
             query = query.take_frames(mode=settings.query_frame, seed=settings.seed)
@@ -139,33 +139,25 @@ class RetrievalProtocol(Protocol):
         top_k: int,
     ) -> Scored:
         """Rank, and score."""
-        distance: Distance = (
-            rerank_distances(
-                features.query,
-                features.gallery,
-                block_size=settings.block_size,
-                metric=choices.distance,
-            )
-            if rerank
-            else FeatureDistance(features.query, features.gallery, metric=choices.distance)
-        )
-        ranking = rank_gallery(
-            distance,
-            query=selection.query.labels,
-            gallery=selection.gallery.labels,
-            block_size=settings.block_size,
+        query, gallery = selection.query.labels, selection.gallery.labels
+        _, ranking = rank_features(
+            features.query,
+            features.gallery,
+            query=query,
+            gallery=gallery,
             junk_rule=self.junk_rule,
+            choices=choices,
+            settings=settings,
+            rerank=rerank,
             top_k=top_k,
         )
-        check_valid(ranking.hit_ranks, f"gallery of protocol {self.name!r} ({self.gallery})")
-        scores = compute_scores(
+        scores = score_ranks(
             ranking.hit_ranks,
-            pids=selection.query.labels.pids,
-            ranks=choices.ranks,
-            num_gallery=len(selection.gallery),
-            average_precision=choices.average_precision,
-            num_resamples=settings.bootstrap,
-            seed=settings.seed,
+            pids=query.pids,
+            num_gallery=len(gallery),
+            choices=choices,
+            settings=settings,
+            where=f"gallery of protocol {self.name!r} ({self.gallery})",
         )
         return Scored(dict(scores.build_row()), ranking.lists, scores.queries)
 
@@ -204,7 +196,7 @@ class RetrievalProtocol(Protocol):
             ("camera", labels.camids, self.needs_cameras),
             ("outfit (clothes_id)", labels.clothes_ids, self.needs_clothes),
         ):
-            num = int(((labels.pids > 0) & (values < 0)).sum())
+            num = int((find_people(labels.pids) & (values < 0)).sum())
             if needed and num:
                 raise ProtocolError(
                     f"protocol {self.name!r} needs the {column} of every person, but {num} of "
@@ -221,7 +213,7 @@ class RetrievalProtocol(Protocol):
 
 
 def describe(compute_features: ComputeFeatures, selection: Selection, choices: Choices) -> Features:
-    """Features of query and gallery that can be compared.
+    """Compute features of query and gallery that can be compared.
 
     Raises:
         ProtocolError: not finite, or of different size.
@@ -230,14 +222,18 @@ def describe(compute_features: ComputeFeatures, selection: Selection, choices: C
     choice = replace(choices.feature, modalities=tuple(sorted(modalities)))
     query = compute_checked(compute_features, selection.query, choice, part="query")
     gallery = compute_checked(compute_features, selection.gallery, choice, part="gallery")
-    check_sizes(query, gallery)
+    if query.shape[1] != gallery.shape[1]:
+        raise ProtocolError(
+            f"query features have {query.shape[1]} values, gallery features {gallery.shape[1]}. "
+            "What to do: compare features of one model, and of roles that both sides have."
+        )
     return Features(query, gallery)
 
 
 def take_gallery(
     selection: Selection, features: Features, rows: np.ndarray
 ) -> tuple[Selection, Features]:
-    """Both with some gallery entries alone."""
+    """Keep some gallery entries alone in both."""
     chosen = replace(selection, gallery=selection.gallery.take(rows))
     return chosen, Features(features.query, features.gallery[rows])
 

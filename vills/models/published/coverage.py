@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from vills.models.published.layout import State
+from vills.models.published.layouts import State
 
 MAX_NAMES = 50
 """Names listed of a kind; beyond, counts by prefix."""

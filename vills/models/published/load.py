@@ -4,27 +4,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.models.encoder import Encoder
+from vills.models.published.convert import Grid, convert_positions, fold_imagenet, has_positions
 from vills.models.published.coverage import Mismatch, find_giveaways, find_mismatch, sort_names
-from vills.models.published.dino import DINO
-from vills.models.published.dinov2 import DINOV2
-from vills.models.published.ibot import IBOT
-from vills.models.published.layout import HEADS, Layout, State
-from vills.models.published.mae import MAE
-from vills.models.published.part_aware import PASS
-from vills.models.published.pixels import fold_imagenet
-from vills.models.published.positions import Grid, convert_positions, has_positions
-from vills.models.published.report import LoadReport
-from vills.models.published.sizes import find_sizes
-from vills.models.published.tensor_file import TensorFile, read_tensors
-from vills.models.published.timm_vit import TIMM, has_qkv_bias
-from vills.models.published.transreid_ssl import TRANSREID_SSL
+from vills.models.published.layouts import HEADS, LAYOUTS, Layout, State, has_qkv_bias
+from vills.models.published.tensor_file import TensorFile, find_sizes, read_tensors
 from vills.models.weights import WeightsError
 
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (DINO, IBOT, DINOV2, PASS, TRANSREID_SSL, MAE, TIMM)
-}
 
-_AREA_TOKENS = "reg_token"
+@dataclass(frozen=True)
+class LoadReport:
+    """Which tensors of a published file are in the encoder, and which are not."""
+
+    file: str
+    layout: str
+    wrapper: str
+    """Part of the file that was used, such as teacher; empty: the file as it is."""
+    num_used: int
+    """Tensors of the file that the encoder holds."""
+    dropped: list[str]
+    """Tensors of the file that belong to no encoder: heads, decoders, mask tokens."""
+    random: list[str]
+    """Tensors of the encoder that the layout lacks and that keep their random start."""
+    zero: list[str]
+    """Biases of the encoder that the file's architecture lacks, which is the same as zeros."""
+    normalisation: str
+    """Of pixels, that the file expects: half as here, or imagenet, folded into the embedding."""
+    file_grid: tuple[int, int]
+    """Patches down and across of the file's position table."""
+    grid: tuple[int, int]
+    """The encoder's, to which the table is resampled if they differ."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +109,12 @@ def compute_fit(state: State, layout: Layout, *, own: State, grid: Grid) -> Fit:
                 f"pos_embed of {rows} rows is no patch grid (allowed: a square, one twice as high "
                 f"as wide, or {grid[0]}x{grid[1]}, with the layout's rows for prefix tokens)"
             ]
-    random = sorted({_AREA_TOKENS} - used.keys())
+    # area tokens, which a layout may lack
+    random = sorted({"reg_token"} - used.keys())
     expected = {name: own[name] for name in own.keys() - set(random)}
     mismatch = find_mismatch(used, expected, absent, problems=problems)
     zero = [name for name in used if name.endswith(".qkv.bias") and not has_qkv_bias(kept)]
     return Fit(used, dropped, random, sort_names(set(zero)), old, mismatch)
-
-
-def find_other_layouts(state: State, layout: str, *, own: State, grid: Grid) -> list[str]:
-    """Layouts other than `layout` as which the tensors fill the encoder."""
-    others = [name for name in LAYOUTS if name != layout]
-    return [n for n in others if not compute_fit(state, LAYOUTS[n], own=own, grid=grid).mismatch]
 
 
 def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid) -> str:
@@ -120,7 +123,11 @@ def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid)
     giveaways = find_giveaways(file.state)
     if giveaways:
         return f"{text} What to do: {'; '.join(giveaways)}."
-    others = find_other_layouts(file.state, layout, own=own, grid=grid)
+    others = [
+        name
+        for name, other in LAYOUTS.items()
+        if name != layout and not compute_fit(file.state, other, own=own, grid=grid).mismatch
+    ]
     if others:
         return f"{text} What to do: name its layout, it fits {' and '.join(others)}."
     settings = find_sizes(fit.state).build_settings(find_sizes(own))

@@ -1,4 +1,7 @@
-"""Reads a weights file as data: no code of a file is ever run."""
+"""Reads a weights file as data, and the sizes that its tensors tell: no code of it is ever run.
+
+Legend: D width, C colours, p patch side.
+"""
 
 import argparse
 import pickle
@@ -15,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vills.models.published.layout import State
+from vills.models.published.layouts import State
 from vills.models.weights import WeightsError
 
 WRAPPERS = ("teacher", "state_dict", "model", "student")
@@ -138,3 +141,31 @@ def _strip(name: str) -> str:
         if short == name:
             return name
         name = short
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Fields of ModelConfig that a file fixes; 0 where it does not say."""
+
+    width: int
+    depth: int
+    patch_size: int
+
+    def build_settings(self, other: "Sizes | None" = None) -> list[str]:
+        """`pretrain.model.width=384` and so on, only what differs from `other`."""
+        return [
+            f"pretrain.model.{name}={value}"
+            for name, value in vars(self).items()
+            if value and (other is None or value != getattr(other, name))
+        ]
+
+
+def find_sizes(state: State) -> Sizes:
+    """Sizes of tensors under timm's names."""
+    blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state]
+    depth = 1 + max((int(match[1]) for match in blocks if match), default=-1)
+    patches, token = state.get("patch_embed.proj.weight"), state.get("cls_token")
+    width = token.shape[-1] if token is not None else 0
+    if patches is None or patches.ndim != 4:
+        return Sizes(width, depth, 0)
+    return Sizes(patches.shape[0], depth, patches.shape[-1])

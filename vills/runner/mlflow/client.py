@@ -29,8 +29,6 @@ LOCK_PATIENCE = 60.0
 PAGE = 1000
 SUPERSEDED = "vills.superseded"
 """Tag of a run that another has replaced, where only an admin may delete it."""
-
-
 OPEN = ("RUNNING", "SCHEDULED")
 
 

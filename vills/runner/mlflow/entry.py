@@ -23,24 +23,14 @@ STATUS = {
     # it goes on when its job is started again, and MLflow has a word for that
     "interrupted": "SCHEDULED",
 }
-
-
 RECONCILED_NAME = "reconciled.json"
 """What `reconcile` found out about an attempt that ended without a word: `attempt`, `status` (of
 MLflow), `reason`. It holds until the next attempt."""
-
-
 SWEEP, POINT = "vills.sweep", "vills.point"
 """Tags: a parent's name; a child's label."""
 FINGERPRINT = "vills.fingerprint"
-
-
 EXECUTION = "vills.execution"
-
-
 GENERATION = "vills.generation"
-
-
 MAX_PARAM = 6000
 """Characters that MLflow keeps of a parameter's value."""
 

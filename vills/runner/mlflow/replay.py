@@ -38,18 +38,10 @@ if TYPE_CHECKING:
 
 NUM_RECORDS = "vills.records"
 """Tag: how many committed journal records the tracker holds."""
-
-
 COMPLETED = "vills.completed"
 """Tag: mark of the scores and artifacts that the tracker holds."""
-
-
 MAX_METRICS, MAX_PARAMS = 1000, 100
-
-
 MAX_DIGEST = 36
-
-
 PARENT = "mlflow.parentRunId"
 
 

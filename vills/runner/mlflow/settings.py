@@ -26,7 +26,6 @@ SQLITE = "sqlite:///"
 MOUNTS = Path("/proc/mounts")
 OCTAL = re.compile(r"\\(\d{3})")
 """How /proc/mounts writes blanks."""
-
 LIMITS = {
     # MLflow's own: 7 retries of 120 s each. A server that is down costs a run nothing here.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -41,11 +40,7 @@ LIMITS = {
     "DO_NOT_TRACK": "true",
 }
 """Environment of MLflow; the user's own values win."""
-
-
 CONNECT_SECONDS = 5.0
-
-
 PORTS = {"http": 80, "https": 443}
 
 

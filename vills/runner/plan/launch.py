@@ -32,15 +32,9 @@ from vills.runner.work.stage import StageCall, check_item, get_runs_root, load_s
 
 DETACH = "VILLS_DETACH"
 """Set by `vills repro --detach`: a stage that is not done ends with status 75 at once."""
-
-
 LIGHT = ("report",)
 """Stages that are done here in any case."""
-
-
 POLL_SECONDS = 2.0
-
-
 SUBMITTED = 75
 """EX_TEMPFAIL: nothing failed, not everything is done."""
 

@@ -30,8 +30,6 @@ from vills.runner.work.stage import load_stage, to_plain
 
 MISSING = "missing: "
 """Stands before the path of an outside input that is not there, in place of its digest."""
-
-
 MAX_REASONS = 4
 
 

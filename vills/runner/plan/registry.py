@@ -37,12 +37,8 @@ from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 
 PARAMS, CODE, LOGS = "_params", "_code", "_logs"
-
-
 ADOPTED = ("miniature", "curate", "lse", "pretrain")
 """Stages that others build on; what a sweep asks for itself has a run."""
-
-
 LOCK = "dvc.lock"
 
 

@@ -24,7 +24,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 """What SLURM sends, and what submitit chose."""
 REQUEUE_SIGNAL = signal.SIGUSR2
 """Who sends it lets the run be queued again."""
-
 _Handler = Callable[[int, FrameType | None], None]
 
 

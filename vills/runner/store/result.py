@@ -20,8 +20,6 @@ from vills.runner.store.interrupt import InterruptedRunError
 
 RESULT_NAME = "result.json"
 CHECKPOINTS_NAME = "checkpoints"
-
-
 FICLONE = 0x40049409
 """Linux's ioctl that clones a file's blocks."""
 

@@ -13,7 +13,6 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
-from vills.config.sweep import SweepConfig
 from vills.io import load_json
 from vills.pipeline import STAGES
 from vills.report.scores import load_rows as load_published_rows
@@ -24,7 +23,7 @@ from vills.runner.store.fingerprint import find_differences
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.machine import DIFF_NAME
 from vills.runner.store.result import RESULT_NAME, load_result
-from vills.runner.sweeps.report import build_config, find_evaluation, load_rows
+from vills.runner.sweeps.report import find_evaluation, load_config, load_rows
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.work.stage import load_stage, to_plain
@@ -129,7 +128,7 @@ def explain_cell(project: Path, cell: str) -> str:
 def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -> list[Found]:
     """Return the cell's score of every seed that has one."""
     record, state = look_at_sweep(context, name)
-    config: SweepConfig = build_config(SweepConfig, record["config"])
+    config = load_config(record)
     if point not in config.points or column not in config.list_columns(point):
         allowed = ", ".join(config.points)
         columns = ", ".join(config.list_columns(point)) if point in config.points else "its own"

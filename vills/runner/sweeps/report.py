@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from vills.config.sweep import SweepConfig
 from vills.io import load_json
@@ -20,10 +21,18 @@ from vills.runner.sweeps.sweep import SweepState
 
 def build_report(record: Mapping[str, Any], state: SweepState, *, out: Path) -> list[Path]:
     """Write a sweep's tables and plot to `out`; missing cells say why they are."""
-    config = build_config(SweepConfig, record["config"])
+    config = load_config(record)
     cells = collect_cells(config, record, state)
     facts = collect_facts(record, state)
     return save_sweep_report(out, name=record["name"], sweep=config, cells=cells, facts=facts)
+
+
+def load_config(record: Mapping[str, Any]) -> SweepConfig:
+    """Build the sweep of a record; nested dataclasses too."""
+    merged = OmegaConf.merge(OmegaConf.structured(SweepConfig), record["config"])
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, SweepConfig)
+    return config
 
 
 def collect_cells(
@@ -102,20 +111,6 @@ def collect_facts(record: Mapping[str, Any], state: SweepState) -> SweepFacts:
         command=command,
         notes=tuple(_note_scale(state)),
     )
-
-
-def build_config(kind: Any, value: Any) -> Any:
-    """Return a dataclass from `asdict` of it; nested ones in fields, lists and mappings too."""
-    if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind)
-        parts = {f.name: build_config(hints[f.name], value[f.name]) for f in fields(kind)}
-        return kind(**parts)
-    inner = get_args(kind)
-    if get_origin(kind) is dict:
-        return {key: build_config(inner[1], entry) for key, entry in value.items()}
-    if get_origin(kind) is list:
-        return [build_config(inner[0], entry) for entry in value]
-    return value
 
 
 def _say_commit(git: Mapping[str, Any]) -> str:

@@ -22,8 +22,6 @@ MARKS: Mapping[str, str] = {
     "lost": "LOST",
 }
 WIDTH = 110
-
-
 _NOT_ASKED = ("to do", "waits", "stopped")
 
 

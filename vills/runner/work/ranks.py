@@ -24,14 +24,8 @@ from vills.io import load_json, save_json
 
 FIRST_PORT, NUM_PORTS = 20_000, 20_000
 """Where rank 0 listens: below Linux's ephemeral ports, by the job's number."""
-
-
 FOLDER = "_groups"
-
-
 POLL_SECONDS = 0.2
-
-
 OLD_SECONDS = 86_400.0
 
 

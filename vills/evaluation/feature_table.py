@@ -1,0 +1,243 @@
+"""Features that someone else extracted, as a file: a path and a vector per row.
+
+Legend: n rows, D feature width.
+"""
+
+import posixpath
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from vills.errors import UserError
+from vills.evaluation.distance import FloatArray
+
+SUFFIXES = (".parquet", ".npz")
+WHOLE = -1
+"""In `frame`: the row is of the whole image, tracklet or video."""
+NUM_NAMED = 5
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, KeyError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+)
+"""What NumPy and zipfile raise on archives that are cut, damaged, encrypted or packed oddly."""
+
+
+class FeatureFileError(UserError, ValueError):
+    """The features cannot be used as they are; says which and what to do."""
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Rows of the file, checked."""
+
+    paths: list[str]
+    """[n] posix, below the data set's root."""
+    features: FloatArray
+    """[n, D], finite."""
+    frames: NDArray[np.int64] | None
+    """[n] place in the tracklet, from 0; WHOLE: all of it. None: the file does not say."""
+
+    def name(self, row: int) -> str:
+        """Name a row for a message."""
+        frame = WHOLE if self.frames is None else int(self.frames[row])
+        return self.paths[row] if frame == WHOLE else f"{self.paths[row]} frame {frame}"
+
+
+def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
+    """Read and check a feature file.
+
+    Args:
+        path: an .npz with arrays `path` [n] (text), `column` [n, D] (floating point) and, if need
+            be, `frame` [n] (whole numbers); or a .parquet with columns of these names, the
+            features as lists. Other arrays and columns are passed over.
+        column: name of the features (`vills extract` writes coarse, temporal and others too).
+
+    Raises:
+        FeatureFileError: no such file, another format, missing or wrong columns, no row, features
+            of several sizes or not finite, an absolute path, a row twice.
+    """
+    if not path.is_file():
+        raise FeatureFileError(f"no file {path}. What to do: check the path.")
+    if path.suffix not in SUFFIXES:
+        raise FeatureFileError(
+            f"{path.name} is of no known format. Allowed: names that end in "
+            f"{' or '.join(SUFFIXES)}. What to do: save the features as one of them."
+        )
+    load = _load_parquet if path.suffix == ".parquet" else _load_npz
+    paths, features, frames = load(path, column)
+    if not paths:
+        raise FeatureFileError(f"{path.name} has no row. What to do: extract the features again.")
+    if features.shape[1] == 0:
+        raise FeatureFileError(f"{path.name}: features of size 0. What to do: extract them again.")
+    table = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
+    _check_rows(table, path.name, column)
+    return table
+
+
+def list_names(names: Sequence[str]) -> str:
+    """List the first names, and how many there are beside them."""
+    more = len(names) - NUM_NAMED
+    return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _load_npz(path: Path, column: str) -> tuple[list[str], FloatArray, NDArray[np.int64] | None]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise FeatureFileError(
+                f"{path.name} holds one array. Allowed: an .npz of named arrays. What to do: "
+                f"np.savez(file, path=paths, {column}=features)."
+            )
+        with archive:
+            _check_columns(path.name, list(archive), column)
+            names, features = archive["path"], archive[column]
+            frames = archive.get("frame")
+    except _UNREADABLE as error:
+        if isinstance(error, FeatureFileError):
+            raise
+        hint = (
+            "; objects are never unpickled, so save text as text" if "pickle" in str(error) else ""
+        )
+        raise FeatureFileError(
+            f"{path.name} cannot be read as .npz ({error}){hint}. What to do: write it again with "
+            f"np.savez(file, path=np.array(paths, dtype=str), {column}=features)."
+        ) from error
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise _refuse_type(path.name, "path", f"{names.dtype} {names.shape}", "text [n]")
+    if features.dtype.kind != "f" or features.ndim != 2:
+        found = f"{features.dtype} {features.shape}"
+        raise _refuse_type(path.name, column, found, "floating point [n, D]")
+    if frames is not None and (frames.dtype.kind not in "iu" or frames.ndim != 1):
+        raise _refuse_type(path.name, "frame", f"{frames.dtype} {frames.shape}", "integers [n]")
+    lengths = {len(array) for array in (names, features, frames) if array is not None}
+    if len(lengths) != 1:
+        raise FeatureFileError(
+            f"{path.name}: arrays of {sorted(lengths)} rows. Allowed: one length for all. What to "
+            "do: save path and feature of the same rows."
+        )
+    whole = None if frames is None else frames.astype(np.int64)
+    return names.tolist(), _to_float32(features), whole
+
+
+def _load_parquet(
+    path: Path, column: str
+) -> tuple[list[str], FloatArray, NDArray[np.int64] | None]:
+    try:
+        schema = pq.read_schema(path)
+        _check_columns(path.name, schema.names, column)
+        wanted = ["path", column, *(["frame"] if "frame" in schema.names else [])]
+        table = pq.read_table(path, columns=wanted).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise FeatureFileError(
+            f"{path.name} cannot be read as parquet ({error}). What to do: write it again."
+        ) from error
+    for name in wanted:
+        if table.column(name).null_count:
+            raise FeatureFileError(
+                f"{path.name}: {table.column(name).null_count:,} of {table.num_rows:,} values of "
+                f"{name!r} are null. What to do: leave those rows out, or choose another column "
+                "with --column."
+            )
+    kind = table.schema.field("path").type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise _refuse_type(path.name, "path", str(kind), "string")
+    names = table.column("path").cast(pa.string()).to_pylist()
+    features = _to_matrix(path.name, table.column(column), column)
+    if "frame" not in wanted:
+        return names, features, None
+    if not pa.types.is_integer(table.schema.field("frame").type):
+        raise _refuse_type(path.name, "frame", str(table.schema.field("frame").type), "integer")
+    return names, features, np.asarray(table.column("frame").to_numpy()).astype(np.int64)
+
+
+def _to_matrix(file: str, chunked: pa.ChunkedArray, column: str) -> FloatArray:
+    kind = chunked.type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not (lists or pa.types.is_fixed_size_list(kind)) or not pa.types.is_floating(
+        kind.value_type
+    ):
+        raise _refuse_type(file, column, str(kind), "list<float>")
+    sizes = sorted(pc.unique(pc.list_value_length(chunked)).to_pylist()) or [0]
+    if len(sizes) != 1:
+        raise FeatureFileError(
+            f"{file}: features of sizes {', '.join(map(str, sizes))} in {column!r}. "
+            "Allowed: one size for all. What to do: give images and tracklets the same features; "
+            "of what `vills extract` writes, --column coarse is one that both have."
+        )
+    return _to_float32(pc.list_flatten(chunked).to_numpy().reshape(len(chunked), sizes[0]))
+
+
+def _to_float32(features: np.ndarray) -> FloatArray:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which is refused
+        return np.ascontiguousarray(features, dtype=np.float32)
+
+
+def _check_columns(file: str, names: Sequence[str], column: str) -> None:
+    if column in ("path", "frame"):
+        raise FeatureFileError(
+            f"--column {column} is not allowed: {column} says what a row is of. Allowed: the name "
+            "of the features. What to do: name them."
+        )
+    missing = [name for name in ("path", column) if name not in names]
+    if missing:
+        raise FeatureFileError(
+            f"{file} has no {' and no '.join(missing)}; it has {', '.join(names) or 'nothing'}. "
+            f"Allowed: path, {column} and, if need be, frame. What to do: rename what it has, or "
+            "name the features with --column."
+        )
+
+
+def _refuse_type(file: str, name: str, found: str, allowed: str) -> FeatureFileError:
+    return FeatureFileError(
+        f"{file}: {name} is {found}. Allowed: {allowed}. What to do: convert it before saving."
+    )
+
+
+def _clean(name: str, file: str) -> str:
+    """Write a path as the data set's own are written."""
+    absolute = name.startswith(("/", "\\")) or name[1:3] in (":\\", ":/")
+    clean = posixpath.normpath(name) if name else ""
+    if absolute or clean in ("", ".", "..") or clean.startswith("../"):
+        raise FeatureFileError(
+            f"{file}: path {name!r} is not allowed. Allowed: paths below the data set's root, such "
+            "as query/0001_c1s1_001051_00.jpg. What to do: cut the root off "
+            "(Path(p).relative_to(root).as_posix())."
+        )
+    return clean
+
+
+def _check_rows(table: FeatureTable, file: str, column: str) -> None:
+    """Refuse frames before the first, features that are not finite, and rows of the same."""
+    if table.frames is not None and table.frames.min() < WHOLE:
+        row = int(np.argmin(table.frames))
+        raise FeatureFileError(
+            f"{file}: frame {table.frames[row]} of {table.paths[row]}. Allowed: places in "
+            f"the tracklet from 0, or {WHOLE} for all of it. What to do: correct it."
+        )
+    names = [table.name(row) for row in range(len(table.paths))]
+    bad = np.flatnonzero(~np.isfinite(table.features).all(axis=1))
+    if len(bad):
+        raise FeatureFileError(
+            f"{file}: {len(bad):,} of {len(names):,} rows of {column!r} hold NaN or inf: "
+            f"{list_names([names[row] for row in bad])}. What to do: extract them again, or leave "
+            "those rows out and say --allow-missing, which counts them. (An npz of `vills extract` "
+            "that holds images and videos pads with NaN: choose --column coarse.)"
+        )
+    first = {name: row for row, name in reversed([*enumerate(names)])}
+    twice = [name for row, name in enumerate(names) if first[name] != row]
+    if twice:
+        raise FeatureFileError(
+            f"{file}: {len(twice):,} rows are there twice: {list_names(twice)}. What to do: keep "
+            "one row per path (for the frames of a tracklet: the path of each frame, or column "
+            "frame)."
+        )
