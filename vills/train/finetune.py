@@ -27,7 +27,7 @@ from vills.runner.store.journal import Journal
 from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism
-from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning
+from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning, Point
 
 ACCURACY = "accuracy.json"
 PUBLISHED = "published.json"
