@@ -177,6 +177,7 @@ def save_receipt_of(
         inputs=inputs,
         module=f"vills.pipeline.{node.step.stage}",
         code=CodeState(node.code, {"vills/areas.py": "0" * 64}),
+        operation={},
     )
     assert not inputs or receipt.fingerprint == fingerprint
     save_json(folder / "receipt.json", asdict(replace(receipt, git=GIT, execution="e")))

@@ -127,3 +127,32 @@ def test_a_changed_file_is_read_again_and_nobody_shares_what_was_loaded(tmp_path
     path.write_text(path.read_text().replace("video_batch: 16", "video_batch: 24"))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert load_params(tmp_path).pretrain.video_batch == 24
+
+
+@pytest.mark.parametrize(
+    ("key", "new"),
+    [
+        ("curate.max_corrupt_share", "operation.max_corrupt_share"),
+        ("lse.max_corrupt_share", "operation.max_corrupt_share"),
+        ("pretrain.checkpoint_minutes", "operation.checkpoint_minutes"),
+        ("pretrain.checkpoint_steps", "operation.checkpoint_steps"),
+        ("finetune.mars.checkpoint_minutes", "operation.checkpoint_minutes"),
+        ("evaluate.mars.block_size", "operation.block_size"),
+    ],
+)
+def test_a_former_name_is_refused_with_the_new_one(key: str, new: str, tmp_path: Path) -> None:
+    path = save_params(tmp_path, profile="tiny")
+    *parents, name = key.split(".")
+    content = yaml.safe_load(path.read_text())
+    section = content
+    for parent in parents:
+        section = section[parent]
+    section[name] = 1
+    said = rf"{key} is called {new} now.*Allowed: {new}.*What to do: set {new} and remove {key}"
+    for override in (f"{key}=1", f"+{key}=1"):
+        with pytest.raises(ConfigError, match=said):
+            load_profile("tiny", [override])
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ConfigError, match=said):
+        load_params(tmp_path)
+    assert load_profile("tiny", [f"{new}=1"]).operation != load_profile("tiny").operation

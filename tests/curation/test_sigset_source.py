@@ -109,6 +109,7 @@ def _curate(
     *,
     config: CurateConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    max_corrupt_share: float = 0.05,
 ) -> tuple[dict[str, Any], Manifest]:
     report = curate_source(
         "sigset",
@@ -118,6 +119,7 @@ def _curate(
         out=folder / "out",
         work=folder / "work",
         progress=progress,
+        max_corrupt_share=max_corrupt_share,
     )
     return report, load_manifest(folder / "out" / "manifest.parquet")
 
@@ -319,7 +321,7 @@ def test_damaged_media_leave_their_entries(tmp_path: Path) -> None:
     (folder / "G1_set2_b.mp4").write_bytes(b"no video")
     with pytest.raises(TooManyDamagedError, match=r"G1_set2_b\.mp4"):
         _curate(tmp_path / "strict", tmp_path)
-    report, _ = _curate(tmp_path, tmp_path, config=build_config(max_corrupt_share=0.5))
+    report, _ = _curate(tmp_path, tmp_path, max_corrupt_share=0.5)
     assert report["damaged"]["count"] == 5, "the still, and four rows of the video"
     assert report["entries"]["probe"]["empty"]["named"] == [
         "p-both",
@@ -336,7 +338,7 @@ def test_damaged_media_leave_their_entries(tmp_path: Path) -> None:
 def test_a_segment_behind_the_end_is_named(tmp_path: Path) -> None:
     probes = [("p", "G1", [("full/G1_set2_b.mp4", _segment(90, 99))])]
     _write_sigset(tmp_path, probes)
-    report, _ = _curate(tmp_path, tmp_path, config=build_config(max_corrupt_share=0.5))
+    report, _ = _curate(tmp_path, tmp_path, max_corrupt_share=0.5)
     assert report["damaged"]["named"] == [
         {"path": "full/G1_set2_b.mp4", "reason": "has 40 frames, its segment begins at 90"}
     ]

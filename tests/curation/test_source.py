@@ -62,6 +62,7 @@ def _curate(
     root: Path,
     config: CurateConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    max_corrupt_share: float = 0.05,
 ) -> tuple[dict[str, Any], Manifest]:
     report = curate_source(
         "source",
@@ -71,6 +72,7 @@ def _curate(
         out=folder / "out",
         work=folder / "work",
         progress=progress,
+        max_corrupt_share=max_corrupt_share,
     )
     return report, load_manifest(folder / "out" / "manifest.parquet")
 
@@ -266,8 +268,7 @@ def test_an_unreadable_image_is_named_and_skipped(content: bytes | None, tmp_pat
         write_image(tmp_path / "luperson" / f"{i}.jpg", seed=i)
     bad = tmp_path / "luperson" / "2.jpg"
     bad.write_bytes(bad.read_bytes()[:-40] if content is None else content)
-    config = build_config(max_corrupt_share=0.2)
-    report, manifest = _curate(tmp_path, IMAGES, root=tmp_path, config=config)
+    report, manifest = _curate(tmp_path, IMAGES, root=tmp_path, max_corrupt_share=0.2)
     assert len(manifest) == 5
     assert [entry["path"] for entry in report["damaged"]["named"]] == ["2.jpg"]
     assert report["damaged"]["named"][0]["reason"]
@@ -279,12 +280,11 @@ def test_too_many_unreadable_images_stop_the_stage(tmp_path: Path) -> None:
         write_image(tmp_path / "luperson" / f"{i}.jpg", seed=i)
     for i in (1, 4):
         (tmp_path / "luperson" / f"{i}.jpg").write_bytes(b"")
-    config = build_config(max_corrupt_share=0.2)
     with pytest.raises(TooManyDamagedError, match=r"2 of 6 .*4\.jpg.*max_corrupt_share = 0\.2"):
-        _curate(tmp_path, IMAGES, root=tmp_path, config=config)
+        _curate(tmp_path, IMAGES, root=tmp_path, max_corrupt_share=0.2)
     # mended, the stage goes on
     write_image(tmp_path / "luperson" / "4.jpg", seed=4)
-    assert _curate(tmp_path, IMAGES, root=tmp_path, config=config)[0]["records"] == 5
+    assert _curate(tmp_path, IMAGES, root=tmp_path, max_corrupt_share=0.2)[0]["records"] == 5
 
 
 def test_broken_videos(root: Path, tmp_path: Path) -> None:
@@ -298,8 +298,7 @@ def test_broken_videos(root: Path, tmp_path: Path) -> None:
         (folder / name).write_bytes(content[: int(len(content) * share)])
         rows += predict(name, walks, num_frames=NUM_FRAMES)
     write_predictions(folder, rows)
-    config = build_config(max_corrupt_share=0.7)
-    report, manifest = _curate(tmp_path, VIDEOS, root=tmp_path, config=config)
+    report, manifest = _curate(tmp_path, VIDEOS, root=tmp_path, max_corrupt_share=0.7)
     assert report["video"]["videos"] == {"whole": 1, "truncated": 1, "unreadable": 1}
     assert [entry["path"] for entry in report["damaged"]["named"]] == ["b.mp4", "c.mp4"]
     assert set(manifest.column("video_id")) == {"a", "b"}
@@ -319,8 +318,7 @@ def test_tracklets_of_images_keep_their_frame_numbers(tmp_path: Path) -> None:
         write_image(tmp_path / "mine" / name, seed=frame)
     (tmp_path / "mine" / "0001C1T0001F003.jpg").write_bytes(b"")
     source = SourceConfig("folder", "mine", "reid")
-    config = build_config(max_corrupt_share=0.5)
-    report, manifest = _curate(tmp_path, source, root=tmp_path, config=config)
+    report, manifest = _curate(tmp_path, source, root=tmp_path, max_corrupt_share=0.5)
     assert [manifest[i].frames for i in range(2)] == [(1, 2, 4, 5), (1, 2)]
     assert [manifest[i].pid for i in range(2)] == [1, 2]
     assert [manifest[i].kind for i in range(2)] == ["tracklet", "tracklet"]

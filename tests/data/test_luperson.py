@@ -125,10 +125,11 @@ def test_keys_without_a_value_are_counted_and_named(
     report = curate_source(
         "luperson",
         SourceConfig("luperson", "lup", "pretrain_images"),
-        build_config(max_corrupt_share=0.2),
+        build_config(),
         root=tmp_path,
         out=tmp_path / "out",
         work=tmp_path / "work",
+        max_corrupt_share=0.2,
     )
     assert report["damaged"]["named"] == [
         {"path": "09_00_0000_00000000.jpg", "reason": "not in the database"}

@@ -181,10 +181,11 @@ def test_queries_that_curation_could_not_read_are_named(tmp_path: Path) -> None:
     curate_source(
         "market",
         SourceConfig("market1501", "market"),
-        build_config(max_corrupt_share=0.5),
+        build_config(),
         root=tmp_path,
         out=tmp_path / "out",
         work=tmp_path / "work",
+        max_corrupt_share=0.5,
     )
     data = load_test_data(tmp_path / "out")
     assert get_pids(data, "query") == [8]

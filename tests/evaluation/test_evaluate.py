@@ -185,13 +185,21 @@ def test_no_parameter_is_inert(
             assert changed[0]["title"] != rows[0]["title"]
 
 
-@pytest.mark.parametrize("change", [{"block_size": 2}, {"batch_size": 6}])
-def test_what_must_not_change_scores_does_not(tmp_path: Path, change: dict[str, object]) -> None:
+@pytest.mark.parametrize(("change", "block_size"), [({}, 2), ({"batch_size": 6}, 1024)])
+def test_what_must_not_change_scores_does_not(
+    tmp_path: Path, change: dict[str, object], block_size: int
+) -> None:
     data = write_curated(tmp_path / "set", modality="video")
     models = {"finetuned": make_reid("video")}
     rows = [
-        evaluate(EvaluateConfig(**{**VIDEO_CONFIG, **extra}), data, models, tmp_path / name)
-        for name, extra in (("a", {}), ("b", change))
+        evaluate(
+            EvaluateConfig(**{**VIDEO_CONFIG, **extra}),
+            data,
+            models,
+            tmp_path / name,
+            block_size=block,
+        )
+        for name, extra, block in (("a", {}, 1024), ("b", change, block_size))
     ]
     assert rows[0] == rows[1]
 

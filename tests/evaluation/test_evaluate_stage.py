@@ -15,6 +15,7 @@ from tests.evaluation.networks import SIZE, make_backbone, make_reid
 from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig, list_variants
+from vills.config.operation import OperationConfig
 from vills.config.params import Params
 from vills.data.images import encode_jpeg
 from vills.evaluation.per_query import (
@@ -71,6 +72,7 @@ def describe_context(
     return StageContext(
         item=item,
         sections={"evaluate": config, "finetune": trained},
+        operation=OperationConfig(),
         inputs={name: tmp_path / name for name in ("curated", "finetune", "pretrain")},
         work=tmp_path / "work",
         outs={

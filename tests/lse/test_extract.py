@@ -329,13 +329,13 @@ def damage(source, folder: Path, rows: list[int]) -> Path:  # type: ignore[no-un
 def test_corrupt_records_are_named_and_skipped_up_to_a_share(world, tmp_path: Path) -> None:
     source = world["luperson"]
     curated = damage(source, tmp_path / "curated", [3, 20, 41])
-    summary = run(source, tmp_path / "a", LseConfig(max_corrupt_share=0.05), curated=curated)
+    summary = run(source, tmp_path / "a", curated=curated, max_corrupt_share=0.05)
     manifest = load_manifest(curated / "manifest.parquet")
     named = sorted(manifest[row].record_id for row in (3, 20, 41))
     assert summary.to_report()["corrupt"] == named
     assert summary.frames == len(manifest) - 3
     with pytest.raises(ConfigError, match=f"3 of 64 records.*{named[0]}.*max_corrupt_share"):
-        run(source, tmp_path / "a", LseConfig(max_corrupt_share=0.01), curated=curated)
+        run(source, tmp_path / "a", curated=curated, max_corrupt_share=0.01)
 
 
 @pytest.mark.usefixtures("quick")

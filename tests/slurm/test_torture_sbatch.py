@@ -122,7 +122,7 @@ def test_at_its_time_limit(
 def test_a_dead_node(
     undisturbed: Site, build_site: Callable[..., Site], loaders: dict[str, str]
 ) -> None:
-    site = build_site(STEPS, "pretrain.checkpoint_steps=4")
+    site = build_site(STEPS, "operation.checkpoint_steps=4")
     job = site.sbatch(*TWO_NODES, env=loaders)
     wait_for_step(site, job, 10)
     site.bed.kill_node("n1", down=True)  # the node of rank 0

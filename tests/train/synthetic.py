@@ -27,7 +27,6 @@ def build_config(**changes: object) -> PretrainConfig:
         image_batch=8,
         video_batch=4,
         threads_per_rank=1,
-        checkpoint_minutes=1e9,
         health_steps=2,
         log_steps=1,
     )

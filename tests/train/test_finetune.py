@@ -145,11 +145,10 @@ def test_killed_in_an_epoch_goes_on_at_its_last_checkpoint(
         return forward(self, inputs, keys)
 
     monkeypatch.setattr(ReidModel, "forward", die)
-    config = replace(CONFIG, checkpoint_minutes=minutes)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            tune(people, pretrained, tmp_path, config=config)
-    tune(people, pretrained, tmp_path, config=config)
+            tune(people, pretrained, tmp_path, checkpoint_minutes=minutes)
+    tune(people, pretrained, tmp_path, checkpoint_minutes=minutes)
     assert read(tmp_path) == read(undisturbed)
     # two calls died; each cost the steps since the last checkpoint
     assert len(calls) - 2 - TOTAL == repeated
@@ -161,7 +160,8 @@ def die_in_an_epoch(root: str, model_folder: str, folder: str) -> None:
         load_walks(Path(root)),
         Path(model_folder),
         Path(folder),
-        config=replace(MIXED, checkpoint_minutes=0.0),
+        config=MIXED,
+        checkpoint_minutes=0.0,
         stop_after=lambda step: step == 3,
         signal_number=signal.SIGKILL,
     )

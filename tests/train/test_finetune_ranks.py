@@ -34,7 +34,7 @@ CHANGES: dict[str, Any] = {
     "layer_decay": 0.9,
 }
 PEOPLE = replace(CONFIG, **CHANGES)
-WALKS = replace(MIXED, **CHANGES, checkpoint_minutes=0.0)
+WALKS = replace(MIXED, **CHANGES)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,14 @@ def train(root: str, model_folder: str, folder: str, modality: str) -> list[list
 
     config = PEOPLE if modality == "image" else WALKS
     torch.set_num_threads(1)
-    tune(load(root, modality), Path(model_folder), Path(folder), config=config, accuracy=look)
+    tune(
+        load(root, modality),
+        Path(model_folder),
+        Path(folder),
+        config=config,
+        accuracy=look,
+        checkpoint_minutes=5.0 if modality == "image" else 0.0,
+    )
     return seen
 
 

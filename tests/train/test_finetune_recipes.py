@@ -54,7 +54,7 @@ def test_recipes_load_with_the_papers_sizes(tmp_path: Path, name: str, number: i
     # no value is left to a default that could change: only parts that the recipe does not use
     unused = {"network", "seed", "published", "stride", "max_track", "jitter", "zoom"}
     unused |= {"layer_decay", "bias_lr_factor", "identity_weight", "label_smoothing", "split_ids"}
-    unused |= {"threads_per_rank", "checkpoint_minutes", "source", "num_val_ids"}
+    unused |= {"threads_per_rank", "source", "num_val_ids"}
     unused |= {"epochs_of", "lr_of", "num_train_ids", "triplet_scale", "white_balance"}
     unused |= {"milestones", "gamma"} if config.schedule == "cosine" else set()
     unused |= {"num_frames", "sampling"} if config.modality == "image" else set()

@@ -14,6 +14,7 @@ from tests.models.publishers import DEPTH, build_dino
 from tests.train.tuning import CONFIG, save_pretrained
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
+from vills.config.operation import OperationConfig
 from vills.config.params import Params
 from vills.config.published import PublishedConfig
 from vills.data import finetune_loading
@@ -29,6 +30,7 @@ def build_context(root: Path, config: FinetuneConfig) -> StageContext:
     return StageContext(
         item="walks",
         sections={"finetune": config},
+        operation=OperationConfig(),
         inputs={
             name: path if path.is_absolute() else root / path
             for name, path in STAGE.inputs(params, "walks").items()

@@ -89,6 +89,7 @@ def run(config: PretrainConfig, data: PretrainData, folder: Path, path: Path | N
         journal=Journal(folder / "journal.jsonl"),
         guard=lambda: None,
         initial=path,
+        checkpoint_steps=1,
     )
     return (folder / "out" / "teacher" / "model.safetensors").read_bytes()
 
@@ -97,7 +98,7 @@ def test_a_run_records_where_it_started_and_resumes_to_the_same_bits(
     pretrain_data: PretrainData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, path = build_initial(tmp_path)
-    config = replace(config, max_steps=2, checkpoint_steps=1)
+    config = replace(config, max_steps=2)
     whole = run(config, pretrain_data, tmp_path / "whole", path)
     health = json.loads((tmp_path / "whole" / "out" / "health.json").read_text())
     assert health["initial"] == {

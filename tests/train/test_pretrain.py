@@ -39,6 +39,7 @@ def run(
     stop_after: Callable[[int], bool] = lambda step: False,
     config: PretrainConfig | None = None,
     workers: int = 0,
+    checkpoint_steps: int = 0,
 ) -> None:
     def progress(text: str, done: int, total: int) -> None:
         assert text.startswith("loss ")
@@ -55,6 +56,7 @@ def run(
         guard=lambda: None,
         progress=progress,
         workers=workers,
+        checkpoint_steps=checkpoint_steps,
     )
 
 
@@ -132,7 +134,7 @@ def test_killed_between_checkpoints_is_bit_identical(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Death without warning in step 5, the last checkpoint being that of step 4."""
-    config = build_config(max_steps=STEPS, checkpoint_steps=2)
+    config = build_config(max_steps=STEPS)
     compute = SSLMetaArch.compute_losses
     calls: list[int] = []
 
@@ -145,7 +147,7 @@ def test_killed_between_checkpoints_is_bit_identical(
     with monkeypatch.context() as patch:
         patch.setattr(SSLMetaArch, "compute_losses", die)
         with pytest.raises(KeyboardInterrupt):
-            run(pretrain_data, tmp_path, config=config)
+            run(pretrain_data, tmp_path, config=config, checkpoint_steps=2)
     assert [p.name for p in list_checkpoints(tmp_path / "work" / "checkpoints")] == [
         "step-00000004.pt",
         "step-00000002.pt",
@@ -194,9 +196,9 @@ def test_not_a_number_names_rank_term_and_batch_and_leaves_a_checkpoint(
         return output
 
     monkeypatch.setattr(SSLMetaArch, "compute_losses", spoil)
-    config = build_config(max_steps=STEPS, checkpoint_steps=2)
+    config = build_config(max_steps=STEPS)
     with pytest.raises(NonFiniteError, match=r"batch of step 3 .*rank 0: koleo = nan.*What to do"):
-        run(pretrain_data, tmp_path, config=config)
+        run(pretrain_data, tmp_path, config=config, checkpoint_steps=2)
     assert list_checkpoints(tmp_path / "work" / "checkpoints")[0].name == "step-00000002.pt"
 
 

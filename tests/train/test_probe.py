@@ -17,6 +17,7 @@ from tests.train.test_initial import build_initial
 from tests.train.test_pretrain import read
 from vills.config.checks import ConfigError
 from vills.config.load import load_profile
+from vills.config.operation import OperationConfig
 from vills.config.pretrain import PretrainConfig
 from vills.config.probe import ProbeConfig
 from vills.data.pretrain_sources import PretrainData
@@ -51,6 +52,7 @@ def run(
     *,
     people: ReidData | None = None,
     initial: Path | None = None,
+    checkpoint_steps: int = 0,
 ) -> None:
     run_pretrain(
         config,
@@ -61,6 +63,7 @@ def run(
         guard=lambda: None,
         initial=initial,
         people=people,
+        checkpoint_steps=checkpoint_steps,
     )
 
 
@@ -145,12 +148,12 @@ def test_killed_and_resumed_is_bit_identical(
             raise KeyboardInterrupt
         commit(self, *args, **kwargs)
 
-    config = replace(build_probed(), checkpoint_steps=3)
+    config = build_probed()
     with monkeypatch.context() as patch:
         patch.setattr(Pretraining, "commit_if_due", die)
         with pytest.raises(KeyboardInterrupt):
-            run(config, pretrain_data, tmp_path, people=labelled)
-    run(config, pretrain_data, tmp_path, people=labelled)
+            run(config, pretrain_data, tmp_path, people=labelled, checkpoint_steps=3)
+    run(config, pretrain_data, tmp_path, people=labelled, checkpoint_steps=3)
     assert read(tmp_path) == read(probed)
 
 
@@ -247,6 +250,7 @@ def test_the_stage_reads_the_named_source_and_publishes_last_values(
     context = StageContext(
         item="",
         sections={"pretrain": build_probed()},
+        operation=OperationConfig(),
         inputs={name: curated / name for name in ("lse", "curated")},
         work=tmp_path / "work",
         outs={

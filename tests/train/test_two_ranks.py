@@ -13,6 +13,7 @@ import torch
 from tests.ddp import run_ranks
 from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_batch, build_config
+from vills.config.operation import OperationConfig
 from vills.config.pretrain import OptimConfig
 from vills.data.loading import PretrainBatch
 from vills.distributed import gather_objects, get_rank, get_world_size
@@ -154,6 +155,7 @@ def run_stage(root: str, folder: str) -> list[str]:
     context = StageContext(
         item="",
         sections={"pretrain": build_config(max_steps=2)},
+        operation=OperationConfig(),
         inputs={name: Path(root) / name for name in ("lse", "curated")},
         work=Path(folder) / "work",
         outs={

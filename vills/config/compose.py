@@ -1,7 +1,7 @@
 """YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,8 @@ class Schema(Generic[Kind]):
     """Its tables of entries, to which + adds."""
     rewrite: str = ""
     """How such a file is written anew; empty: by hand."""
+    find_new_name: Callable[[str], str] = lambda key: ""
+    """What a key that was moved is called now; empty: it was not."""
 
     def load(
         self,
@@ -90,6 +92,8 @@ class Schema(Generic[Kind]):
     def _build(self, config: DictConfig, origin: str) -> Kind:
         strangers = find_strangers(config)
         if strangers:
+            if moved := self._explain_moved(strangers[0], origin):
+                raise ConfigError(moved)
             choices = ", ".join(self._list_choices(strangers[0]))
             raise ConfigError(
                 f"{origin}: {strangers[0]} is no {self.noun}. Allowed keys beside it: {choices}. "
@@ -115,6 +119,8 @@ class Schema(Generic[Kind]):
             cause = cause.__cause__
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         full_key = next((line[10:].strip() for line in lines if line.startswith("full_key:")), "")
+        if moved := self._explain_moved(full_key, origin):
+            return moved
         # Hydra's own first line only says which file; OmegaConf's reason stands on the next.
         reason = lines[1] if len(lines) > 1 and lines[0].startswith("In ") else "".join(lines[:1])
         message = f"{origin}: {full_key + ': ' if full_key else ''}{reason.rstrip('.')}."
@@ -129,6 +135,14 @@ class Schema(Generic[Kind]):
         return (
             message
             + " What to do: mend the key or its value; every field is documented in vills/config."
+        )
+
+    def _explain_moved(self, key: str, origin: str) -> str:
+        """Where a key stands now; empty if it was never moved."""
+        new = self.find_new_name(key)
+        return new and (
+            f"{origin}: {key} is called {new} now, and names no run. Allowed: {new}, one value for "
+            f"all. What to do: set {new} and remove {key}{self.rewrite}."
         )
 
     def _list_choices(self, full_key: str) -> list[str]:

@@ -105,9 +105,7 @@ class CurateConfig:
     jpeg_quality: int = 92
     """Quality of the crops cut from videos; image files are copied byte for byte."""
     shard_mb: int = 64
-    """A tar shard is closed at this size, MB."""
-    max_corrupt_share: float = 0.05
-    """Unreadable inputs up to this share are counted and skipped; above, the stage fails."""
+    """A tar shard is closed at this size, MB: what is published, so that it names the run."""
 
     def __post_init__(self) -> None:
         check_choice("curate.root", self.root, ROOTS)
@@ -115,7 +113,6 @@ class CurateConfig:
         check_choice("curate.tracker", self.tracker, TRACKERS)
         for name in ("confidence", "low_confidence", "track_iou", "max_overlap"):
             check_range(f"curate.{name}", getattr(self, name), low=0.0, high=1.0)
-        check_range("curate.max_corrupt_share", self.max_corrupt_share, low=0.0, high=1.0)
         for name in ("frame_step", "min_length", "max_length", "min_height", "min_width"):
             check_range(f"curate.{name}", getattr(self, name), low=1)
         check_range("curate.jpeg_quality", self.jpeg_quality, low=1, high=100)

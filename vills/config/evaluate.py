@@ -62,13 +62,12 @@ class EvaluateConfig:
     bootstrap: int = 1000
     """Resamples of the people behind each 95 % confidence interval (0: none)."""
     batch_size: int = 64
-    """Images per forward."""
-    block_size: int = 1024
-    """Queries ranked at once; changes memory, never a score."""
+    """Images per forward. It names the run: a product of matrices of another number of rows differs
+    in the last bits, and so may a score."""
     seed: int = 0
     """Seed of untrained weights, random query frames, single-shot draws and resamples."""
     threads_per_rank: int = 2
-    """CPU threads of a process."""
+    """CPU threads of a process; sums differ in the last bits with their number."""
 
     def __post_init__(self) -> None:
         check_subset("evaluate.*.protocols", self.protocols, PROTOCOLS)
@@ -84,7 +83,7 @@ class EvaluateConfig:
             check_choice(f"evaluate.*.{name}", getattr(self, name), (AS_PROTOCOL, *allowed))
         check_choice("evaluate.*.query_frame", self.query_frame, QUERY_FRAMES)
         check_choice("evaluate.*.sampling", self.sampling, TEST_SAMPLINGS)
-        for name in ("num_frames", "batch_size", "block_size", "threads_per_rank"):
+        for name in ("num_frames", "batch_size", "threads_per_rank"):
             check_range(f"evaluate.*.{name}", getattr(self, name), low=1)
         check_range("evaluate.*.ranks entry", min(self.ranks, default=0), low=1)
         check_range("evaluate.*.number of split_ids", len(self.split_ids), low=1)

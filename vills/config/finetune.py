@@ -115,11 +115,8 @@ class FinetuneConfig:
     """Protocol of the accuracy per epoch; empty: image or video, by modality."""
     eval_epochs: int = 1
     """Accuracy is recorded every so many epochs (0: only at the end); it selects nothing."""
-    checkpoint_minutes: float = 5.0
-    """Longest time between checkpoints within an epoch (0: after every batch); an epoch ends with
-    one."""
     threads_per_rank: int = 2
-    """CPU threads of a process."""
+    """CPU threads of a process; sums differ in the last bits with their number."""
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -137,9 +134,9 @@ class FinetuneConfig:
         check_range("finetune.*.num_instances", self.num_instances, low=2)
         for name in ("lr", "warmup_epochs", "weight_decay", "triplet_weight", "identity_weight"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs", "triplet_margin"):
+        for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("checkpoint_minutes", "triplet_scale"):
+        for name in ("triplet_margin", "triplet_scale"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0)
         for name in ("label_smoothing", "layer_decay", "flip", "erase", "jitter", "drop_path"):
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)

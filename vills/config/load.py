@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vills.config.checks import ConfigError
 from vills.config.compose import Schema
+from vills.config.operation import find_new_name
 from vills.config.params import Params
 
 PARAMS_FILE = "params.yaml"
@@ -14,7 +15,8 @@ _SCHEMA = Schema(
     kind=Params,
     noun="parameter",
     tables="curate.sources, finetune and evaluate",
-    rewrite=", or write it anew with `vills configure`",
+    rewrite=", or write the file anew with `vills configure`",
+    find_new_name=find_new_name,
 )
 
 

@@ -41,9 +41,8 @@ class LseConfig:
     min_area: float = 0.005
     """A mask below this share of the crop counts as missing."""
     batch_size: int = 16
-    """Images per call of K and M."""
-    max_corrupt_share: float = 0.05
-    """Unreadable records up to this share are counted and skipped; above, the stage fails."""
+    """Images per call of K and M. It names the run: of a crop in other company, Keypoint R-CNN
+    gives other last bits, as every product of matrices of other shapes does."""
 
     def __post_init__(self) -> None:
         check_choice("lse.keypoint_detector", self.keypoint_detector, KEYPOINT_DETECTORS)
@@ -59,4 +58,3 @@ class LseConfig:
         check_range("lse.frame_stride", self.frame_stride, low=1)
         check_range("lse.batch_size", self.batch_size, low=1)
         check_range("lse.min_area", self.min_area, low=0.0, high=1.0)
-        check_range("lse.max_corrupt_share", self.max_corrupt_share, low=0.0, high=1.0)

@@ -9,6 +9,7 @@ from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig
 from vills.config.lse import LseConfig
 from vills.config.miniature import MiniatureConfig
+from vills.config.operation import OperationConfig
 from vills.config.pretrain import PretrainConfig
 from vills.config.protocols import check_layout
 from vills.config.report import ReportConfig
@@ -16,7 +17,10 @@ from vills.config.report import ReportConfig
 
 @dataclass
 class Params:
-    """One field per stage; finetune and evaluate have entries, each of one data set."""
+    """One field per stage; finetune and evaluate have entries, each of one data set.
+
+    Beside them, `operation`, which no stage of dvc.yaml names.
+    """
 
     miniature: MiniatureConfig = field(default_factory=MiniatureConfig)
     """The embedded world."""
@@ -32,6 +36,8 @@ class Params:
     """Scores, by entry."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """Tables and pictures."""
+    operation: OperationConfig = field(default_factory=OperationConfig)
+    """How runs are worked on: changed at any time, it renames no run and recomputes nothing."""
 
     def __post_init__(self) -> None:
         for stage in ("finetune", "evaluate"):

@@ -215,17 +215,14 @@ class PretrainConfig:
     precision: str = "fp32"
     """fp32, or bf16 by torch autocast."""
     zero_stage: int = 1
-    """DeepSpeed ZeRO stage."""
+    """DeepSpeed ZeRO stage; it decides the form of checkpoints and the order of sums."""
     threads_per_rank: int = 2
     """CPU threads of a process; sums differ in the last bits with their number."""
-    checkpoint_minutes: float = 5.0
-    """A checkpoint is written after so many minutes, and at the end."""
-    checkpoint_steps: int = 0
-    """And every so many steps; 0 = by minutes only."""
     health_steps: int = 50
-    """Gradient norm per loss term, entropies and spread are measured every so many steps."""
+    """Gradient norm per loss term, entropies and spread are measured every so many steps: points
+    of the published curves."""
     log_steps: int = 10
-    """Losses are journalled every so many steps."""
+    """Losses are journalled every so many steps: points of the published curves."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     """What the features know while they are trained."""
 

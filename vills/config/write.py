@@ -26,7 +26,8 @@ def render_params(params: Params, *, profile: str, overrides: Sequence[str] = ()
     head = [
         f"# Written by `{command}`.",
         f"{_DIGEST}{_digest(body)}",
-        "# Every number that changes a result; DVC tracks it. Where a run goes is never here.",
+        "# Every number that changes a result, for DVC to track; and `operation`, which changes",
+        "# none. Where a run goes is never here.",
         _DEFAULTS,
     ]
     return "\n".join([*head, "", body, ""])

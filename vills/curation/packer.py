@@ -4,7 +4,7 @@ A kill costs at most the shard in progress.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Candidate:
 
 
 class TooManyDamagedError(UserError, ValueError):
-    """More of a source is unreadable than curate.max_corrupt_share allows."""
+    """More of a source is unreadable than operation.max_corrupt_share allows."""
 
 
 @dataclass
@@ -63,14 +63,24 @@ class DamageLog:
             TooManyDamagedError: it is one too many.
         """
         self.entries.append((path, reason))
-        if len(self.entries) > self.max_share * self.total:
-            named = "; ".join(f"{name} ({why})" for name, why in self.entries[-5:])
-            raise TooManyDamagedError(
-                f"curate.sources.{self.source}: {len(self.entries)} of {self.total} files are "
-                f"unreadable, among them {named}. Allowed: a share of "
-                f"curate.max_corrupt_share = {self.max_share}. What to do: replace or remove "
-                "these files, or raise the share."
-            )
+        check_damage(self.source, self.entries, total=self.total, max_share=self.max_share)
+
+
+def check_damage(
+    source: str, entries: Sequence[tuple[str, str]], *, total: int, max_share: float
+) -> None:
+    """Refuse a source of whose `total` files more than `max_share` are unreadable.
+
+    Raises:
+        TooManyDamagedError: naming the last of `entries`, (raw relative path, reason).
+    """
+    if len(entries) > max_share * total:
+        named = "; ".join(f"{name} ({why})" for name, why in entries[-5:])
+        raise TooManyDamagedError(
+            f"curate.sources.{source}: {len(entries)} of {total} files are unreadable, among them "
+            f"{named}. Allowed: a share of operation.max_corrupt_share = {max_share}. What to do: "
+            "replace or remove these files, or raise the share."
+        )
 
 
 MEGABYTE = 1_000_000

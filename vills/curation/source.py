@@ -47,6 +47,7 @@ def curate_source(
     work: Path,
     weights_root: Path | None = None,
     progress: Progress | None = None,
+    max_corrupt_share: float = 0.05,
 ) -> dict[str, Any]:
     """Curate one raw data set into `out`.
 
@@ -64,6 +65,7 @@ def curate_source(
         work: Keeps what is finished until all is; for this source and this configuration alone.
         weights_root: Folder that `config.detector_weights` is below.
         progress: Called with what is done, how much, and of how much.
+        max_corrupt_share: Share of the files that may be unreadable.
 
     Returns:
         The content of report.json.
@@ -71,7 +73,7 @@ def curate_source(
     Raises:
         LayoutError: the folder is missing, empty, or holds another layout.
         ConfigError: predictions or weights of the detector are missing.
-        TooManyDamagedError: more files are unreadable than `config.max_corrupt_share`.
+        TooManyDamagedError: more files are unreadable than `max_corrupt_share`.
         EmptySourceError: no record was kept.
         ValueError: `work` belongs to another source or configuration.
     """
@@ -80,7 +82,8 @@ def curate_source(
     )
     survey = survey_layout(layout)
     digest = weights_digest(config, weights_root=weights_root) if survey.num_videos else ""
-    job = _Job(name, source, config, layout, survey, out, work, progress or (lambda *_: None))
+    say = progress or (lambda *_: None)
+    job = _Job(name, source, config, layout, survey, out, work, say, max_corrupt_share)
     job.claim(digest)
     if job.is_done:
         return dict(json.loads((out / "report.json").read_text()))
@@ -130,6 +133,7 @@ class _Job:
     out: Path
     work: Path
     progress: Progress
+    max_corrupt_share: float
 
     def __post_init__(self) -> None:
         self.units = UnitStore(self.work / "units")
@@ -242,4 +246,4 @@ class _Job:
         )
 
     def _build_log(self) -> DamageLog:
-        return DamageLog(self.name, self.survey.num_files, self.config.max_corrupt_share)
+        return DamageLog(self.name, self.survey.num_files, self.max_corrupt_share)

@@ -152,7 +152,7 @@ def _describe_unreadable(unreadable: list[Damage], total: int) -> Iterator[str]:
         named = shorten([f"{path} ({reason})" for path, reason in unreadable])
         yield (
             f"{len(unreadable):,} of {total:,} files cannot be read: {named}. What to do: unpack "
-            "or copy them again; curate skips them up to curate.max_corrupt_share."
+            "or copy them again; curate skips them up to operation.max_corrupt_share."
         )
 
 

@@ -1,7 +1,7 @@
 """Score all models of a data set under all its protocols and write what the report shows."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -52,6 +52,7 @@ def evaluate_dataset(
     work: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
+    block_size: int = 1024,
 ) -> Results:
     """Write results.json, per_query.parquet, ranking/ and features/; same input, same bytes.
 
@@ -67,6 +68,7 @@ def evaluate_dataset(
             not computed again. Without one, every call starts anew.
         workers: processes that decode.
         progress: told ("<row>, <protocol>", entries described, entries).
+        block_size: queries ranked at once; memory, never a score.
 
     Returns:
         The content of results.json; docs/protocols.md says what a row has.
@@ -80,19 +82,15 @@ def evaluate_dataset(
     check_names(models)
     for protocol in config.protocols:
         for test in splits.values():
-            PROTOCOLS[protocol].check(test, build_settings(config))
+            PROTOCOLS[protocol].check(test, build_settings(config, block_size=block_size))
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)
-    scorer = _Scorer(config, splits, building, input_size, workers, progress)
+    scorer = _Scorer(config, splits, building, input_size, workers, progress, block_size)
     rows = [row for model in models for row in scorer.score(model)]
     results = Results(
         rows=arrange_rows(rows, names=[model.name for model in models]),
-        left_out=[
-            note if test.split is None else f"split {test.split}: {note}"
-            for test in splits.values()
-            for note in test.notes
-        ],
+        left_out=_list_left_out(splits.values()),
     )
     if is_main():
         queries = load_queries(building)
@@ -104,7 +102,15 @@ def evaluate_dataset(
     return found
 
 
-def build_settings(config: EvaluateConfig) -> ProtocolSettings:
+def _list_left_out(tests: Iterable[TestData]) -> list[str]:
+    return [
+        note if test.split is None else f"split {test.split}: {note}"
+        for test in tests
+        for note in test.notes
+    ]
+
+
+def build_settings(config: EvaluateConfig, *, block_size: int) -> ProtocolSettings:
     """Take what protocols need of the parameters."""
 
     def own(value: str) -> str | None:
@@ -122,7 +128,7 @@ def build_settings(config: EvaluateConfig) -> ProtocolSettings:
         query_frame=config.query_frame,
         rerank=config.rerank,
         bootstrap=config.bootstrap,
-        block_size=config.block_size,
+        block_size=block_size,
         seed=config.seed,
     )
 
@@ -137,6 +143,7 @@ class _Scorer:
     input_size: Sequence[int]
     workers: int
     progress: Progress | None
+    block_size: int
 
     def score(self, row: ModelRow) -> list[Row]:
         """Score per protocol and split, which share the model's features; read finished rows."""
@@ -172,7 +179,7 @@ class _Scorer:
         result = PROTOCOLS[protocol].run(
             features,
             data=self.splits[split],
-            settings=build_settings(self.config),
+            settings=build_settings(self.config, block_size=self.block_size),
             top_k=TOP_K if first else 0,
         )
         rows = [_fit_choices(scored, model) for scored in result.build_rows(row.name)]

@@ -4,10 +4,11 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import as_completed
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,6 +62,7 @@ def extract_source(
     rank: int = 0,
     world_size: int = 1,
     guard: Callable[[], None] = lambda: None,
+    max_corrupt_share: float = 0.05,
 ) -> Summary:
     """Compute the LSE cache of one source; may be killed at any moment and called again.
 
@@ -85,6 +87,7 @@ def extract_source(
         rank: of this process.
         world_size: processes that are called like this one, on any machines.
         guard: raises if another attempt owns the run; asked before anything is published.
+        max_corrupt_share: share of the records that may be undecodable.
 
     Returns:
         Counts over the source; on another rank than 0, over its own chunks.
@@ -103,7 +106,7 @@ def extract_source(
     if rank:
         return join_summaries(own)
     count.wait()
-    return _publish(out, chunks, config=config, guard=guard)
+    return _publish(out, chunks, guard=guard, max_share=max_corrupt_share)
 
 
 def _compute_work_key(
@@ -181,21 +184,28 @@ def _compute_in_process(folder: Path, rows: range) -> Path:
     return folder
 
 
-def _check_corrupt(summary: Summary, config: LseConfig) -> None:
-    share = len(summary.corrupt) / max(summary.records, 1)
-    if share > config.max_corrupt_share:
-        named = ", ".join(sorted(summary.corrupt)[:5])
+def check_corrupt(report: Mapping[str, Any], *, max_share: float) -> None:
+    """Refuse a source, by its report.json, of which more than `max_share` cannot be decoded.
+
+    Raises:
+        ConfigError: naming the first records.
+    """
+    num_corrupt, num_records = report["corrupt_records"], report["records"]
+    share = num_corrupt / max(num_records, 1)
+    if share > max_share:
         raise ConfigError(
-            f"{len(summary.corrupt)} of {summary.records} records ({share:.1%}) cannot be decoded "
-            f"(first: {named}). Allowed: lse.max_corrupt_share = {config.max_corrupt_share:.1%}. "
-            "What to do: repair the raw files and curate again, or raise lse.max_corrupt_share."
+            f"{num_corrupt} of {num_records} records ({share:.1%}) cannot be decoded (first: "
+            f"{', '.join(report['corrupt'][:5])}). Allowed: operation.max_corrupt_share = "
+            f"{max_share:.1%}. What to do: repair the raw files and curate again, or raise "
+            "operation.max_corrupt_share."
         )
 
 
-def _publish(out: Path, chunks: Chunks, *, config: LseConfig, guard: Callable[[], None]) -> Summary:
+def _publish(out: Path, chunks: Chunks, *, guard: Callable[[], None], max_share: float) -> Summary:
     """Join the finished chunks; the report comes last."""
     summary = join_summaries(chunks)
-    _check_corrupt(summary, config)
+    report = summary.to_report()
+    check_corrupt(report, max_share=max_share)
     guard()
     folders = [folder for folder, _ in chunks]
     keypoints = pa.concat_tables(
@@ -207,7 +217,7 @@ def _publish(out: Path, chunks: Chunks, *, config: LseConfig, guard: Callable[[]
         tables = [pq.read_table(mask_path(folder, area)) for folder in folders]
         save_mask_table(mask_path(out, area), pa.concat_tables([build_mask_table([]), *tables]))
     with atomic_path(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(summary.to_report(), indent=2, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
     return summary
 
 

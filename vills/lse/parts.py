@@ -76,8 +76,8 @@ def build_segmenter(config: LseConfig, *, root: Path | None, weights: Path | Non
 def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
     """Hash everything but the images that decides the masks (design section 4).
 
-    The area map is code (`vills.areas`), so its content enters; batch_size and max_corrupt_share
-    do not enter, because no mask depends on them.
+    The area map is code (`vills.areas`), so its content enters; batch_size does not: it may decide
+    last bits, and is part of the name of the run whose folder the key stands in.
 
     Raises:
         ConfigError: a weights file is needed and is not below `folder`.

@@ -16,6 +16,7 @@ from vills.io import find_weights
 
 # For annotations only: a stage's code digest must not change with another stage's parameters.
 if TYPE_CHECKING:
+    from vills.config.operation import OperationConfig
     from vills.config.params import Params
     from vills.runner.store.journal import Journal
 
@@ -36,6 +37,8 @@ class StageContext:
     """Data set of finetune@ and evaluate@, else empty."""
     sections: Mapping[str, Any]
     """Its sections of params.yaml, by dotted name with the item left out."""
+    operation: "OperationConfig"
+    """How to work on it; no part of what the run is."""
     inputs: Mapping[str, Path]
     """Published outs of earlier stages and files from outside, by name."""
     work: Path
@@ -89,6 +92,9 @@ class Stage:
     torch.distributed group (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); all end
     together. shares: any number, which share the work through the run's folder and know of each
     other by RANK and WORLD_SIZE alone; rank 0 ends last. Rank 0 alone publishes and speaks."""
+    check: Callable[[Mapping[str, Path], "OperationConfig"], None] = lambda outs, operation: None
+    """Refuses outs that the parameters of operation do not allow: before they are committed, and
+    whenever a finished run is collected."""
 
     def list_sections(self, params: "Params", item: str) -> dict[str, str]:
         """Its sections by dotted name, keyed without the part in braces."""

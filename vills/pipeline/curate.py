@@ -1,5 +1,7 @@
 """Stage curate: raw layouts -> records, shards and person tracklets."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from vills.pipeline import (
 )
 
 if TYPE_CHECKING:
+    from vills.config.operation import OperationConfig
     from vills.config.params import Params
 
 
@@ -41,6 +44,7 @@ def run(context: StageContext) -> None:
             work=context.work / name,
             weights_root=get_weights_root() if config.detector_weights else None,
             progress=context.progress,
+            max_corrupt_share=context.operation.max_corrupt_share,
         )
         metrics[name] = {"records": report["records"], "damaged": report["damaged"]["count"]}
         if entries := report.get("entries"):
@@ -51,6 +55,22 @@ def run(context: StageContext) -> None:
             scores = _score(context.outs["curated"] / name, truth)
             metrics[name] |= {key: scores[key] for key in ("mota", "idf1", "purity")}
     context.save_metrics({"curated": metrics})
+
+
+def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
+    """Refuse a source of which too much is unreadable.
+
+    Raises:
+        TooManyDamagedError: naming files of it.
+    """
+    from vills.curation.packer import check_damage
+
+    for path in sorted(outs["curated"].glob("*/report.json")):
+        report = json.loads(path.read_text())
+        damaged = report["damaged"]
+        entries = [(entry["path"], entry["reason"]) for entry in damaged["named"]]
+        share = operation.max_corrupt_share
+        check_damage(report["source"], entries, total=damaged["files"], max_share=share)
 
 
 def _score(curated: Path, truth: Path) -> dict[str, float]:
@@ -81,4 +101,5 @@ STAGE = Stage(
     outs=lambda item: {"curated": ARTIFACTS / "curated", "metrics": get_metrics_path("curate")},
     run=run,
     summary="Raw layouts -> records, shards and person tracklets",
+    check=check,
 )

@@ -48,6 +48,7 @@ def run(context: StageContext) -> None:
         out=context.outs["evaluate"],
         work=context.work / "rows",
         progress=context.progress if is_main() else None,
+        block_size=context.operation.block_size,
     )
     if is_main():
         _save_scores(context, config, results)

@@ -63,6 +63,7 @@ def run(context: StageContext) -> None:
         progress=context.progress,
         workers=count_loaders(),
         cache_mb=CACHE_MB,
+        checkpoint_minutes=context.operation.checkpoint_minutes,
     )
     if is_main():
         save_json(out / "data.json", {str(k): split.describe() for k, split in data.items()})

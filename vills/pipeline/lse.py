@@ -1,5 +1,7 @@
 """Stage lse: keypoints prompt a segmenter for the masks of all areas, cached once."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from vills.pipeline import (
 )
 
 if TYPE_CHECKING:
+    from vills.config.operation import OperationConfig
     from vills.config.params import Params
 
 
@@ -48,6 +51,7 @@ def run(context: StageContext) -> None:
             rank=rank,
             world_size=world_size,
             guard=context.guard,
+            max_corrupt_share=context.operation.max_corrupt_share,
         )
         truth = root / "truth" / f"{name}.parquet"
         if truth.exists() and rank == 0:
@@ -60,6 +64,18 @@ def run(context: StageContext) -> None:
             metrics[name] = {area: score.iou for area, score in scores.items()}
     if rank == 0:
         context.save_metrics({"iou": metrics})
+
+
+def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
+    """Refuse a source of which too many records cannot be decoded.
+
+    Raises:
+        ConfigError: naming records of it.
+    """
+    from vills.lse.extract import check_corrupt
+
+    for path in sorted(outs["lse"].glob("*/report.json")):
+        check_corrupt(json.loads(path.read_text()), max_share=operation.max_corrupt_share)
 
 
 def _names_weights(config: LseConfig) -> bool:
@@ -84,5 +100,6 @@ STAGE = Stage(
     outs=lambda item: {"lse": ARTIFACTS / "lse", "metrics": get_metrics_path("lse")},
     run=run,
     ranks="shares",
+    check=check,
     summary="Keypoints prompt a segmenter for the masks of all areas (eq. 1 to 5)",
 )

@@ -43,6 +43,8 @@ def run(context: StageContext) -> None:
         workers=count_loaders(),
         initial=context.inputs.get("initial"),
         people=load_people(context, config),
+        checkpoint_minutes=context.operation.checkpoint_minutes,
+        checkpoint_steps=context.operation.checkpoint_steps,
     )
     if is_main():
         save_curves(context.outs["plots"], context.journal)

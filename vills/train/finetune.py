@@ -27,7 +27,7 @@ from vills.runner.store.journal import Journal
 from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism
-from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning
+from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning, Point
 
 ACCURACY = "accuracy.json"
 PUBLISHED = "published.json"
@@ -47,6 +47,7 @@ def run_finetune(
     progress: Progress | None = None,
     workers: int = 0,
     cache_mb: float = 0.0,
+    checkpoint_minutes: float = 5.0,
 ) -> None:
     """Fine-tune every variant, each from its newest checkpoint, and export them to `out`.
 
@@ -64,6 +65,7 @@ def run_finetune(
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
         cache_mb: memory for decoded images.
+        checkpoint_minutes: longest time between checkpoints, which change no bit.
 
     Raises:
         ConfigError: if the data do not suffice, or a batch does not divide by the world size.
@@ -73,7 +75,8 @@ def run_finetune(
     """
     init_process_group()
     set_determinism(config.threads_per_rank)
-    files, loading = FinetuneFiles(work, journal, guard), {"workers": workers, "cache_mb": cache_mb}
+    files = FinetuneFiles(work, journal, guard, checkpoint_minutes)
+    loading = {"workers": workers, "cache_mb": cache_mb}
     starts: dict[str, Any] = {"model_folder": model_folder, "published": published or {}}
     reports = _check_starts(config, data, **starts)
     _rewind(config, files)
@@ -88,10 +91,7 @@ def run_finetune(
                 export_reid(run.model, out / variant.name)
             accuracy[variant.name] = run.accuracy
     if is_main():
-        guard()
-        save_json(out / ACCURACY, accuracy)
-        if reports:
-            save_json(out / PUBLISHED, {name: asdict(row) for name, row in reports.items()})
+        _save_results(out, accuracy, reports, guard=guard)
     barrier()
 
 
@@ -108,6 +108,19 @@ def _check_starts(
     names = [name for name in config.initialisations if name in config.published]
     reports = {name: _build_backbone(config, name, **starts)[1] for name in names}
     return {name: report for name, report in reports.items() if report is not None}
+
+
+def _save_results(
+    out: Path,
+    accuracy: Mapping[str, list[Point]],
+    reports: Mapping[str, LoadReport],
+    *,
+    guard: Callable[[], None],
+) -> None:
+    guard()
+    save_json(out / ACCURACY, accuracy)
+    if reports:
+        save_json(out / PUBLISHED, {name: asdict(row) for name, row in reports.items()})
 
 
 def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:

@@ -40,7 +40,7 @@ Point = dict[str, float | str]
 
 @dataclass(frozen=True)
 class FinetuneFiles:
-    """Where one run keeps its state."""
+    """Where one run keeps its state, and how often."""
 
     work: Path
     """Checkpoints, a folder per variant."""
@@ -48,6 +48,8 @@ class FinetuneFiles:
     """Metrics by epoch, under the variant's name."""
     guard: Callable[[], None]
     """Raises if another attempt owns the run; called before every commit."""
+    checkpoint_minutes: float
+    """Longest time between checkpoints within an epoch (0: after every batch)."""
 
 
 class Finetuning:
@@ -181,7 +183,7 @@ class Finetuning:
         return terms
 
     def _commit_if_due(self, flag: InterruptFlag) -> None:
-        waited = time.monotonic() - self._last_commit >= 60 * self.config.checkpoint_minutes
+        waited = time.monotonic() - self._last_commit >= 60 * self._files.checkpoint_minutes
         due, stop = agree_any([waited, flag.is_set], device=get_device())
         if due or stop:
             self._commit()

@@ -61,6 +61,8 @@ def run_pretrain(
     workers: int = 0,
     initial: Path | None = None,
     people: ReidData | None = None,
+    checkpoint_minutes: float = 5.0,
+    checkpoint_steps: int = 0,
 ) -> None:
     """Train from the newest checkpoint in `work`, or from the start, and export to `out`.
 
@@ -76,6 +78,8 @@ def run_pretrain(
         workers: loader processes; they change nothing but speed.
         initial: published weights from which the encoders start, named by `config.initial`.
         people: labelled people whom the probes ask, named by `config.probe.source`.
+        checkpoint_minutes: longest time between checkpoints, which change no bit.
+        checkpoint_steps: and one every so many steps; 0: by minutes only.
 
     Raises:
         ConfigError: if there are too few people or tracklets to probe.
@@ -94,6 +98,8 @@ def run_pretrain(
             workers=workers,
             initial=initial,
             people=people,
+            checkpoint_minutes=checkpoint_minutes,
+            checkpoint_steps=checkpoint_steps,
         )
         run.restore()
         run.stop_if_asked(flag)
@@ -120,6 +126,8 @@ class Pretraining:
         workers: int = 0,
         initial: Path | None = None,
         people: ReidData | None = None,
+        checkpoint_minutes: float = 5.0,
+        checkpoint_steps: int = 0,
     ) -> None:
         """Build networks, losses and schedules; `restore` gives them their state."""
         init_process_group()
@@ -145,6 +153,7 @@ class Pretraining:
             probe=self.probe,
         )
         self._data, self._work, self._journal, self._workers = data, work, journal, workers
+        self._checkpoint_seconds, self._checkpoint_steps = 60 * checkpoint_minutes, checkpoint_steps
         self._guard = guard
         self._last_commit = time.monotonic()
 
@@ -215,8 +224,8 @@ class Pretraining:
         Raises:
             InterruptedRunError: see `stop_if_asked`.
         """
-        every = self.config.checkpoint_steps
-        waited = time.monotonic() - self._last_commit > 60 * self.config.checkpoint_minutes
+        every = self._checkpoint_steps
+        waited = time.monotonic() - self._last_commit >= self._checkpoint_seconds
         due = waited or self.step == self.num_steps or bool(every and self.step % every == 0)
         due, stop = agree_any([due, flag.is_set], device=self.arch.device)
         if due or stop:

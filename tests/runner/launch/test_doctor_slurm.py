@@ -78,7 +78,7 @@ def test_five_planted_faults_are_found(sick: slurm_bed.SlurmBed, project: Path) 
 def test_a_job_that_ends_before_its_first_checkpoint(
     bed: slurm_bed.SlurmBed, project: Path
 ) -> None:
-    minutes = int(load_profile("tiny").pretrain.checkpoint_minutes)
+    minutes = int(load_profile("tiny").operation.checkpoint_minutes)
     text = f"timeout_min: {minutes + 1}\nsignal_seconds: 60\n"
     (project / "slurm" / "pretrain.yaml").write_text(text)
     status, found = examine(bed, project)

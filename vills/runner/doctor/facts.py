@@ -129,9 +129,7 @@ class ClusterFacts:
         """None for stages without checkpoints: they keep what is finished, or are short."""
         if self.params is None or stage not in ("pretrain", "finetune"):
             return None
-        pretrain, tuned = self.params.pretrain, self.params.finetune.values()
-        parts = [pretrain] if stage == "pretrain" else tuned
-        return max((part.checkpoint_minutes for part in parts), default=None)
+        return self.params.operation.checkpoint_minutes
 
     def get_grace_seconds(self, resources: Resources) -> int | None:
         """Return what a preempted job has before its end; None if nothing preempts it."""

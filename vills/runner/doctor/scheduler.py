@@ -115,7 +115,7 @@ def check_kill_wait(config: Mapping[str, str]) -> Iterator[Finding]:
             f"{seconds} s from SIGTERM to SIGKILL: a cancelled job may not finish its checkpoint, "
             "and then goes on from the one before it"
         )
-        remedy = "keep checkpoint_minutes short, or ask for KillWait=30 (SLURM's own)"
+        remedy = "keep operation.checkpoint_minutes short, or ask for KillWait=30 (SLURM's own)"
         yield Finding("KillWait", "note", found, remedy)
 
 
@@ -246,7 +246,7 @@ def check_times(facts: ClusterFacts, stage: str) -> Finding:
             "whatever ends it without a signal (a node's failure, out of memory) takes all of its "
             "work"
         )
-        remedy = f"{mend}: a longer timeout_min, or a shorter checkpoint_minutes in params.yaml"
+        remedy = f"{mend}: a longer timeout_min, or a shorter operation.checkpoint_minutes"
         return Finding(name, "fault", found, remedy)
     if signal < 60:
         found = f"signal_seconds {signal}: a step and a checkpoint must fit into it"
@@ -264,7 +264,7 @@ def check_grace(facts: ClusterFacts, stage: str) -> Iterator[Finding]:
             f"a preempted job has {seconds} s, less than signal_seconds {signal}: a checkpoint "
             "that takes longer is lost, and the job goes on from the periodic one before it"
         )
-        remedy = "keep checkpoint_minutes short, or ask for a longer GraceTime"
+        remedy = "keep operation.checkpoint_minutes short, or ask for a longer GraceTime"
         yield Finding(name, "note", found, remedy)
     elif seconds is not None:
         yield Finding(name, "ok", f"GraceTime {seconds} s")

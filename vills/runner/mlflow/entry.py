@@ -138,8 +138,9 @@ def build_tags(record: RunRecord) -> dict[str, str]:
 
 
 def build_params(record: RunRecord) -> dict[str, str]:
-    """Return the run's parameters by dotted names, as text."""
-    flat = _flatten(record.receipt["params"], "")
+    """Return the run's parameters by dotted names, as text; `operation` as it was begun with."""
+    kept = {name: record.receipt[name] for name in ("operation",) if record.receipt.get(name)}
+    flat = _flatten(record.receipt["params"] | kept, "")
     return {clean_name(name): shorten_param(value) for name, value in flat.items()}
 
 

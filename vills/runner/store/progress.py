@@ -56,7 +56,9 @@ def refuse_stalled(attempts: Path, *, attempt: int) -> None:
     raise StalledRunError(
         f"{attempts.parent} makes no progress: {len(idle)} attempts of job {job} in a row left "
         f"nothing new ({ends}). What to do: see the job's log; give the job more time (timeout_min "
-        "in slurm/*.yaml), or let it checkpoint more often (checkpoint_minutes); then submit again."
+        "in slurm/*.yaml), or let it checkpoint more often "
+        "(a shorter operation.checkpoint_minutes in params.yaml; the run keeps what it has); then "
+        "submit again."
     )
 
 

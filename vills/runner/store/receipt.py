@@ -7,7 +7,7 @@ say that the new code made the old output.
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Receipt:
     """UTC, ISO 8601."""
     execution: str
     """Random; tells apart two clones that compute the same fingerprint. No part of it."""
+    operation: dict[str, Any] = field(default_factory=dict)
+    """How the first attempt worked on it (section operation of params.yaml). No part of it."""
 
     @property
     def name(self) -> str:
@@ -61,6 +63,7 @@ def build_receipt(
     inputs: dict[str, tuple[Path, str]],
     module: str,
     code: CodeState,
+    operation: Mapping[str, Any],
 ) -> Receipt:
     """Take the receipt of a run that is about to start."""
     return Receipt(
@@ -81,6 +84,7 @@ def build_receipt(
         machine={},
         created="",
         execution="",
+        operation=compute_canonical(operation),
     )
 
 

@@ -54,6 +54,7 @@ def open_run(
     checkout: Path | None = None,
     progress: Callable[[str], None] = print_line,
     claim: Claim = PATIENT,
+    operation: Mapping[str, Any] | None = None,
 ) -> "Run":
     """Name the run of a stage by its content. Nothing is written before `with` enters it.
 
@@ -61,13 +62,13 @@ def open_run(
         root: The `runs` folder.
         stage: DVC stage.
         item: Data set of a stage that runs once per data set.
-        read_params: Reads the stage's resolved parameters; called again at the end, to see
-            whether they changed.
+        read_params: Reads the stage's parameters; called again at the end, to see changes.
         inputs: Files and folders by logical names, which enter the fingerprint; paths do not.
         module: The stage's module, whose import closure is its code.
         checkout: A folder of the git checkout; that of `root` by default.
         progress: Gets lines about waiting and rebuilding.
         claim: How long to wait for another writer, and what to note.
+        operation: How it is worked on: kept in the receipt, and no part of its name.
 
     Raises:
         RunError: when an input is not there.
@@ -80,6 +81,7 @@ def open_run(
         inputs={name: (path, compute_digest(path, cache)) for name, path in inputs.items()},
         module=module,
         code=compute_code_state(module),
+        operation=operation or {},
     )
     return Run(
         root / stage / receipt.fingerprint,

@@ -15,6 +15,7 @@ from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.config.load import load_params
+from vills.config.operation import OperationConfig
 from vills.config.params import Params
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
@@ -57,6 +58,14 @@ class StageCall:
         """Its typed sections of params.yaml, read now."""
         return self.stage.resolve_sections(load_params(self.params), self.item)
 
+    def load_operation(self) -> OperationConfig:
+        """How to work on it, read now: it may differ from attempt to attempt."""
+        return load_params(self.params).operation
+
+    def get_outs(self, folder: Path) -> dict[str, Path]:
+        """Where it leaves what it publishes, below the outputs of a run."""
+        return {name: folder / name for name in self.stage.outs(self.item)}
+
 
 def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
     """Do the work of a call, or attach to it; the complete run, or None in a rank that follows.
@@ -85,21 +94,29 @@ def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
 
 
 def _lead(call: StageCall, ranks: Ranks, progress: ProgressLine) -> Run:
-    run = open_stage_run(call, ranks, progress=progress)
+    operation = call.load_operation()
+    run = open_stage_run(call, ranks, progress=progress, operation=operation)
     with Syncer(run.folder, call.tracking, progress=progress.say), run:
         if run.attempt is None:
             progress.say(f"run {run.fingerprint[:12]} is complete; collected")
             announce(call.runs, ranks, {"complete": True})
+            call.stage.check(call.get_outs(run.out), operation)
             return run
         progress.say(f"run {run.fingerprint[:12]}, attempt {run.attempt}")
-        content = {"complete": False, "folder": str(run.folder), "attempt": run.attempt}
+        content = {
+            "complete": False,
+            "folder": str(run.folder),
+            "attempt": run.attempt,
+            "operation": asdict(operation),
+        }
         with hand_off(call.runs, ranks, content):
             context = StageContext(
                 item=call.item,
                 sections=call.load_sections(),
+                operation=operation,
                 inputs=call.inputs,
                 work=run.work,
-                outs={name: run.out / name for name in call.stage.outs(call.item)},
+                outs=call.get_outs(run.out),
                 journal=run.journal,
                 guard=run.guard,
                 progress=progress,
@@ -120,9 +137,10 @@ def _follow(call: StageCall, ranks: Ranks) -> None:
         StageContext(
             item=call.item,
             sections=call.load_sections(),
+            operation=OperationConfig(**word["operation"]),
             inputs=call.inputs,
             work=folder / "work",
-            outs={name: folder / "out" / name for name in call.stage.outs(call.item)},
+            outs=call.get_outs(folder / "out"),
             journal=Journal(folder / "journal.jsonl"),
             guard=AttemptGuard(folder / "attempts", word["attempt"]),
             progress=lambda label, done, total: None,
@@ -131,7 +149,9 @@ def _follow(call: StageCall, ranks: Ranks) -> None:
     )
 
 
-def open_stage_run(call: StageCall, ranks: Ranks, *, progress: ProgressLine) -> Run:
+def open_stage_run(
+    call: StageCall, ranks: Ranks, *, progress: ProgressLine, operation: OperationConfig
+) -> Run:
     """Name the run of a call by what it is made from."""
 
     def read_sections() -> Mapping[str, Any]:
@@ -146,13 +166,15 @@ def open_stage_run(call: StageCall, ranks: Ranks, *, progress: ProgressLine) -> 
         module=f"vills.pipeline.{call.stage.name}",
         checkout=call.checkout,
         progress=progress.say,
-        claim=build_claim(build_notes(ranks)),
+        claim=build_claim({**build_notes(ranks), "operation": asdict(operation)}),
+        operation=asdict(operation),
     )
 
 
 def execute(stage: Stage, run: Run, context: StageContext) -> None:
     """Do the work and commit it."""
     stage.run(context)
+    stage.check(context.outs, context.operation)
     path = context.outs.get("metrics")
     metrics = json.loads(path.read_text()) if path else {}
     pages = [p.relative_to(run.out).as_posix() for p in sorted(run.out.rglob("*.html"))]

@@ -1,0 +1,172 @@
+"""Every field of `operation`, changed in the middle of a run: it goes on, to the same bytes."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vills.config.load import PARAMS_FILE, load_params
+from vills.config.operation import OperationConfig
+from vills.config.write import save_params
+from vills.errors import UserError
+from vills.pipeline import STAGES
+from vills.runner.plan.launch import find_inputs, launch_stage
+from vills.runner.plan.nodes import build_steps
+from vills.runner.store.digest import compute_listing
+from vills.runner.store.run import Run
+from vills.runner.work.progress import ProgressLine
+from vills.runner.work.stage import StageCall, load_stage, run_call
+
+CASES = {
+    "checkpoint_minutes": [("pretrain", "", 0.0), ("finetune", "mars", 0.0)],
+    "checkpoint_steps": [("pretrain", "", 1)],
+    "max_corrupt_share": [("curate", "", 0.9), ("lse", "", 0.9)],
+    "block_size": [("evaluate", "mars", 1)],
+}
+"""Field -> stages that read it, each with a value that it is changed to."""
+DONE = (("miniature", ""), ("curate", ""), ("lse", ""), ("pretrain", ""))
+DONE += (("finetune", "mars"), ("evaluate", "mars"))
+
+
+class StoppedError(Exception):
+    """The attempt is ended by the test."""
+
+
+class Steps(ProgressLine):
+    """Counts what a stage tells, and ends it after so many steps."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        super().__init__("test", silent=True)
+        self.steps: list[tuple[str, int]] = []
+        self._stop_after = stop_after
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        self.steps.append((re.sub("loss .*", "loss", label), done))
+        if len(self.steps) == self._stop_after:
+            raise StoppedError
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project in which every stage has run once, undisturbed; some of its inputs are damaged."""
+    folder = tmp_path_factory.mktemp("operation") / "project"
+    folder.mkdir()
+    save_params(folder, profile="tiny", overrides=["operation.max_corrupt_share=0.25"])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VILLS_TRACKING", "off")
+        patch.setenv("VILLS_WORKERS", "1")
+        patch.delenv("VILLS_RUNS", raising=False)
+        for stage, item in DONE:
+            launch_stage(folder, stage=stage, item=item)
+            if stage == "miniature":
+                damage(folder)
+        yield folder
+    torch.set_num_threads(threads)
+
+
+def damage(project: Path) -> None:
+    """Make an image of the world unreadable."""
+    folder = project / "artifacts/miniature/luperson"
+    images = [
+        path
+        for path in sorted(folder.rglob("*.jpg"))
+        if path.parts[-3] != "__MACOSX" and path.name[0] != "."
+    ]
+    images[0].unlink()
+    images[0].write_bytes(b"no picture")
+
+
+def build_call(project: Path, stage: str, item: str, *, params: Path, runs: Path) -> StageCall:
+    """A call of a stage on what lies in the project, with parameters and runs of its own."""
+    definition = load_stage(stage)
+    inputs = find_inputs(project, definition, params=load_params(project), item=item)
+    return StageCall(definition, item, params, inputs, runs, project, None)
+
+
+def change(project: Path, to: Path, **values: object) -> Path:
+    """A folder with the project's params.yaml, and other values of operation."""
+    to.mkdir(exist_ok=True)
+    text = (project / PARAMS_FILE).read_text()
+    for name, value in values.items():
+        text, count = re.subn(rf"(?m)^  {name}: .*$", f"  {name}: {value}", text)
+        assert count == 1
+    (to / PARAMS_FILE).write_text(text)
+    return to
+
+
+def work(call: StageCall, steps: Steps) -> Run:
+    run = run_call(call, progress=steps)
+    assert run is not None
+    return run
+
+
+def test_every_field_has_a_case_and_changes_its_value() -> None:
+    assert set(CASES) == {field.name for field in fields(OperationConfig)}
+    for name, cases in CASES.items():
+        assert all(value != getattr(OperationConfig(), name) for _, _, value in cases)
+
+
+@pytest.mark.parametrize(
+    ("field", "stage", "item", "value"),
+    [(field, *case) for field, cases in CASES.items() for case in cases],
+)
+def test_changed_in_mid_run_it_goes_on_to_the_same_bytes(
+    project: Path, tmp_path: Path, field: str, stage: str, item: str, value: object
+) -> None:
+    def call(params: Path, runs: str) -> StageCall:
+        return build_call(project, stage, item, params=params, runs=tmp_path / runs)
+
+    whole = Steps()
+    work(call(change(project, tmp_path / "a"), "whole"), whole)
+    stopped = Steps(stop_after=len(whole.steps) * 3 // 4)
+    with pytest.raises(StoppedError):
+        work(call(tmp_path / "a", "runs"), stopped)
+    rest = Steps()
+    changed = change(project, tmp_path / "b", **{field: value})
+    run = work(call(changed, "runs"), rest)
+
+    (undisturbed,) = (project / "runs" / stage).iterdir()
+    assert run.folder.name == undisturbed.name
+    assert compute_listing(run.out) == compute_listing(undisturbed / "out")
+    assert len(list((tmp_path / "runs" / stage).iterdir())) == 1
+    assert len(rest.steps) < len(whole.steps), "it began anew"
+    attempts = sorted((run.folder / "attempts").glob("*[0-9].json"))
+    noted = [json.loads(path.read_text())["operation"][field] for path in attempts]
+    kept = json.loads((run.folder / "receipt.json").read_text())["operation"][field]
+    assert (noted[0], noted[1]) == (kept, value)
+
+
+def test_a_gate_is_judged_again_on_collecting(project: Path, tmp_path: Path) -> None:
+    call = build_call(project, "curate", "", params=project, runs=tmp_path / "runs")
+    run = work(call, Steps())
+    report = json.loads((run.out / "curated/luperson/report.json").read_text())
+    assert report["damaged"]["count"] == 1
+    work(call, Steps())
+    strict = replace(call, params=change(project, tmp_path, max_corrupt_share=0.0))
+    with pytest.raises(UserError, match=r"1 of 24 files .* operation\.max_corrupt_share = 0\.0"):
+        run_call(strict, progress=Steps())
+
+
+def test_records_that_lse_could_not_decode_are_judged_by_its_report(tmp_path: Path) -> None:
+    report = {"records": 4, "corrupt_records": 3, "corrupt": ["a", "b", "c"]}
+    (tmp_path / "luperson").mkdir()
+    (tmp_path / "luperson" / "report.json").write_text(json.dumps(report))
+    check = load_stage("lse").check
+    check({"lse": tmp_path}, OperationConfig(max_corrupt_share=0.75))
+    with pytest.raises(UserError, match=r"3 of 4 .*a, b, c.*operation\.max_corrupt_share = 70"):
+        check({"lse": tmp_path}, OperationConfig(max_corrupt_share=0.7))
+
+
+def test_no_stage_names_it_and_no_plan_depends_on_it(project: Path, tmp_path: Path) -> None:
+    for name in STAGES:
+        assert not any(section.startswith("operation") for section in load_stage(name).sections)
+    values = {name: cases[0][2] for name, cases in CASES.items()}
+    other = load_params(change(project, tmp_path / "other", **values))
+    assert other.operation != load_params(project).operation
+    assert build_steps(other) == build_steps(load_params(project))
