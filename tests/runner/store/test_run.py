@@ -33,6 +33,7 @@ with run:
             run.guard()
             shard.write_text(str(number))
             if number == int(sys.argv[2]):
+                (run.out / ".all.txt.0123.tmp").write_text("half a write")
                 os.kill(os.getpid(), signal.SIGKILL)
     (run.out / "all.txt").write_text("".join(p.read_text() for p in sorted(run.work.glob("*.txt"))))
     run.complete()
@@ -88,7 +89,7 @@ def test_a_run_goes_from_receipt_to_result(project: Project) -> None:
     )
     assert "vills/config/checks.py" in receipt["code"]["files"]
     assert receipt["packages"]["numpy"]
-    result = run.load_result()
+    result = run.collect()
     assert sorted(result["outputs"]) == ["score.json", "sub/model.bin"]
     assert (result["metrics"], result["artifacts"]) == ({"mAP": 0.5}, ["score.json"])
     assert len(load_journal(run.journal_path).committed) == 1
@@ -255,6 +256,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path) -> N
         codes.append(subprocess.run(command, check=False, timeout=60).returncode)
     assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
     (folder,) = (tmp_path / "runs" / "demo").iterdir()
+    assert [path.name for path in (folder / "out").iterdir()] == ["all.txt"]
     assert (folder / "out" / "all.txt").read_text() == "0123"
     assert get_last_attempt(folder / "attempts") == 3
 

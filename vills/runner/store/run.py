@@ -195,10 +195,6 @@ class Run:
         """Say whether the run is complete and its outputs are the recorded bytes."""
         return self.result_path.exists() and not self.find_damage()
 
-    def load_result(self) -> dict[str, Any]:
-        """Read result.json: `outputs`, `metrics`, `artifacts`, `attempt`, `seconds`."""
-        return load_result(self.folder)
-
     def find_damage(self) -> list[str]:
         """List outputs that are missing, changed or not recorded."""
         return find_damage(self.folder, self._cache)
@@ -252,7 +248,7 @@ class Run:
                 f"({len(damaged)} in all). What to do: run the stage again; it rebuilds them."
             )
         self._refuse_drift(self._read_params())
-        return self.load_result()
+        return load_result(self.folder)
 
     def publish(self, to: Path, *, part: str = "") -> bool:
         """Put the outputs (or the file or folder `part` of them) at `to`; True when written.
@@ -291,6 +287,8 @@ class Run:
         self.receipt = load_receipt(self.receipt_path)
         self.out.mkdir(exist_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for path in self.out.rglob(".*.tmp"):
+            path.unlink()  # a write of the last attempt that was killed (`vills.io.save_bytes`)
         if attempt > 1:
             self._progress(f"{self._label}: attempt {attempt} goes on where the last one was")
 
