@@ -144,7 +144,7 @@ class FinetuneConfig:
             check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
 
     def build_for(self, initialisation: str) -> "FinetuneConfig":
-        """The parameters with which an initialisation is trained: its own rate and epochs."""
+        """Return the parameters of an initialisation: with its own rate and epochs."""
         return replace(
             self,
             lr=self.lr_of.get(initialisation, self.lr),

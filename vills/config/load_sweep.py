@@ -65,7 +65,7 @@ def list_sweeps(folder: Path) -> list[str]:
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides of the sweep, and those of the parameters (profile=... among them).
+    """Return the overrides of the sweep, and those of the parameters (profile=... among them).
 
     Raises:
         ConfigError: if the first part of a key is neither's.

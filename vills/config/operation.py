@@ -45,6 +45,6 @@ class OperationConfig:
 
 
 def find_new_name(key: str) -> str:
-    """What a dotted key that was moved here is called now; empty: it was not."""
+    """Return what a dotted key that was moved here is called now; empty: it was not."""
     is_former = any(fnmatch(key, former) for former in _FORMER)
     return f"operation.{key.rpartition('.')[2]}" if is_former else ""

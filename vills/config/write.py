@@ -92,7 +92,7 @@ def _render_leaf(value: Any) -> str:
 
 
 def _field_docs(cls: type) -> dict[str, str]:
-    """The string under each field, as one line."""
+    """Return the string under each field, as one line."""
     tree = ast.parse(inspect.getsource(cls)).body[0]
     docs: dict[str, str] = {}
     previous = ""

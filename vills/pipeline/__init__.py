@@ -55,7 +55,7 @@ class StageContext:
     """Of this run; stands beside every number that it reports."""
 
     def config(self, section: str, kind: type[Config]) -> Config:
-        """The typed parameters of one section."""
+        """Return the typed parameters of one section."""
         value = self.sections[section]
         assert isinstance(value, kind)
         return value
@@ -102,7 +102,7 @@ class Stage:
         return {section.split(".{")[0]: section.format(**known) for section in self.sections}
 
     def resolve_sections(self, params: "Params", item: str) -> dict[str, Any]:
-        """The content of its sections, keyed alike."""
+        """Return the content of its sections, keyed alike."""
         resolved = {}
         for key, section in self.list_sections(params, item).items():
             value: Any = params
@@ -123,7 +123,7 @@ def get_plots_path(stage: str, item: str = "") -> Path:
 
 
 def count_workers() -> int:
-    """Processes that a stage may use: VILLS_WORKERS, else one per core; no result depends on it.
+    """Count the processes that a stage may use: VILLS_WORKERS, else one per core; no result changes.
 
     Raises:
         ConfigError: if it is no number above 0.
@@ -138,7 +138,7 @@ def count_workers() -> int:
 
 
 def count_loaders() -> int:
-    """Processes that load batches beside a training: VILLS_LOADERS; no result depends on it.
+    """Return the processes that load batches beside a training: VILLS_LOADERS; no result depends on it.
 
     Without it, `count_workers` beyond two, else none: a loader in the training's own process reads
     in step order, others pay off beyond two cores.
@@ -182,7 +182,7 @@ def get_weights_root() -> Path:
 
 
 def get_weights_path(name: str) -> Path:
-    """A weights file below VILLS_WEIGHTS.
+    """Return a weights file below VILLS_WEIGHTS.
 
     Raises:
         ConfigError: if the folder or the file is missing, or it is named from elsewhere.

@@ -56,7 +56,7 @@ def run(context: StageContext) -> None:
 
 
 def _save_scores(context: StageContext, config: EvaluateConfig, results: "Results") -> None:
-    """The few numbers that are compared between runs, and their plot."""
+    """Return the few numbers that are compared between runs, and their plot."""
     headlines = pick_headlines(results["rows"])
     _save_plot(context.outs["plots"], headlines)
     scores: dict[str, dict[str, Any]] = {}

@@ -97,7 +97,7 @@ def _save_plot(path: Path, accuracy: Mapping[str, Sequence[Mapping[str, float]]]
 
 
 def _list_published(config: FinetuneConfig) -> list[str]:
-    """Initialisations that come from published files."""
+    """Return the initialisations that come from published files."""
     return [name for name in config.initialisations if name in config.published]
 
 

@@ -60,7 +60,7 @@ def run(context: StageContext) -> None:
 
 
 def get_last_losses(curves: Path) -> dict[str, float]:
-    """The raw loss terms of the last step that was journalled."""
+    """Return the raw loss terms of the last step that was journalled."""
     prefix = "loss/"
     return {
         name.removeprefix(prefix): values[-1]
@@ -91,7 +91,7 @@ def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
 
 
 def load_people(context: StageContext, config: PretrainConfig) -> "ReidData | None":
-    """The labelled people whom the probes ask; None if they ask none."""
+    """Return the labelled people whom the probes ask; None if they ask none."""
     from vills.data.reid import load_test_data
 
     if not (config.probe.every_steps and config.probe.source):

@@ -51,7 +51,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest intact checkpoint, the same on all ranks; None if there is none at all.
+    """Return the newest intact checkpoint, the same on all ranks; None if there is none at all.
 
     Raises:
         RuntimeError: if there are checkpoints and every one of them is damaged.

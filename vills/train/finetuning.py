@@ -173,7 +173,7 @@ class Finetuning:
         return float(values[-1])
 
     def _compute_terms(self, batch: ReidBatch) -> dict[str, Tensor]:
-        """This rank's share of every term whose weight is not 0."""
+        """Return this rank's share of every term whose weight is not 0."""
         feature, logits = self.model(batch.inputs, batch.keys)
         terms = {}
         if self.config.identity_weight:

@@ -119,7 +119,7 @@ class HealthMonitor:
         return _flatten(self.windows["end"])
 
     def get_state(self) -> dict[str, Any]:
-        """This rank's windows, for a checkpoint."""
+        """Return this rank's windows, for a checkpoint."""
         return {
             name: {
                 role: {key: value.cpu().clone() for key, value in window.sums.items()}

@@ -238,7 +238,7 @@ class SSLMetaArch:
         return {"student": self._copy_student().backbone, "teacher": self.teacher.backbone}
 
     def _copy_student(self) -> VillsNetwork:
-        """A plain, whole copy of the student, without gradient."""
+        """Return a plain, whole copy of the student, without gradient."""
         student = copy.deepcopy(self.teacher)
         student.load_state_dict(self.student.compute_state())
         return student

@@ -95,7 +95,7 @@ class PretrainMonitor:
         self._say(output, step=step)
 
     def get_state(self) -> dict[str, Any]:
-        """This rank's part of a checkpoint."""
+        """Return this rank's part of a checkpoint."""
         state = {"start": self.start_health, "windows": self.health.get_state()}
         return state if self.probe is None else {**state, "probe": self.probe.get_state()}
 

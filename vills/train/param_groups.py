@@ -21,7 +21,7 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
 
 
 def build_param_groups(named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
-    """Groups `decay`, `no_decay` and `prototypes` of the trainable parameters; empty ones left out.
+    """Group the trainable parameters: `decay`, `no_decay` and `prototypes`, without empty ones.
 
     Prototypes stand alone since under ZeRO `p.grad = None` cannot freeze them, a rate of 0 can.
     """

@@ -97,7 +97,7 @@ class PretrainProbe:
         ]
 
     def build_report(self) -> dict[str, Any]:
-        """The part of health.json."""
+        """Return the part of health.json."""
         question = self._question
         return {
             "source": self._crops.source,
@@ -113,7 +113,7 @@ class PretrainProbe:
         }
 
     def get_state(self) -> dict[str, dict[str, float]]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {"start": self.start, "last": self.last}
 
     def load_state(self, state: Mapping[str, Mapping[str, float]]) -> None:
@@ -155,7 +155,7 @@ class PretrainProbe:
         return torch.cat(parts)
 
     def _build_untrained(self) -> Backbone:
-        """The random weights of this run's seed, where it starts from published ones."""
+        """Return the random weights of this run's seed, where it starts from published ones."""
         device = self._arch.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self._config.seed)
