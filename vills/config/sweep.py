@@ -148,7 +148,7 @@ class SweepConfig:
         return list(dict.fromkeys(col.evaluate for col in self.list_columns(point).values()))
 
     def list_overrides(self, point: str) -> list[str]:
-        """Return the overrides of the parameters that make a point: the shared ones, then its own."""
+        """Return the overrides of parameters that make a point: the shared ones, then its own."""
         return [*self.overrides, *self.points[point].overrides]
 
     def _check_seeds(self) -> None:

@@ -123,7 +123,7 @@ def get_plots_path(stage: str, item: str = "") -> Path:
 
 
 def count_workers() -> int:
-    """Count the processes that a stage may use: VILLS_WORKERS, else one per core; no result changes.
+    """Count the processes of a stage: VILLS_WORKERS, else one per core; no result depends on it.
 
     Raises:
         ConfigError: if it is no number above 0.
@@ -138,7 +138,7 @@ def count_workers() -> int:
 
 
 def count_loaders() -> int:
-    """Return the processes that load batches beside a training: VILLS_LOADERS; no result depends on it.
+    """Count the processes that load batches: VILLS_LOADERS; no result depends on it.
 
     Without it, `count_workers` beyond two, else none: a loader in the training's own process reads
     in step order, others pay off beyond two cores.
