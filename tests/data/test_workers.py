@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from multiprocessing import active_children
@@ -94,6 +95,19 @@ def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
         list(iterate_shielded(Masks(bad=5), numbers=range(1000), workers=2))
     assert active_children() == []  # while the traceback is alive
     del caught
+
+
+def test_a_lock_that_nobody_gives_back_does_not_hold_up_the_end() -> None:
+    """A worker that dies while it asks whether it is to go on takes torch's lock with it."""
+    batches = iterate_shielded(Masks(), numbers=range(1000), workers=2)
+    next(batches)
+    assert batches.gi_frame is not None
+    batches.gi_frame.f_locals["iterator"]._workers_done_event._cond.acquire()
+    closing_thread = threading.Thread(target=batches.close, daemon=True)
+    closing_thread.start()
+    closing_thread.join(20)
+    assert not closing_thread.is_alive()
+    assert active_children() == []
 
 
 def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:

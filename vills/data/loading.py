@@ -6,16 +6,13 @@ h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and 
 """
 
 import os
-import threading
 from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from multiprocessing import active_children, get_context
-from multiprocessing.synchronize import Semaphore
 from typing import Any, Self, TypeVar, overload
 
 import torch
 from torch import Tensor
+from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset
 
 from vills.config.checks import ConfigError
@@ -155,38 +152,36 @@ def iterate_shielded(
     if not workers:
         yield from DataLoader(batches, batch_size=None, sampler=numbers)
         return
-    others = active_children()
     with shielded(method):
-        end = get_context(method).Semaphore(0)
         loader: DataLoader[Batch] = DataLoader(
             batches,
             batch_size=None,
             sampler=numbers,
             num_workers=workers,
             multiprocessing_context=method,
-            worker_init_fn=partial(_await_end, end),
         )
         iterator: Any = iter(loader)
-    started = [child for child in active_children() if child not in others]
     try:
         yield from iterator
     finally:
-        # Torch waits 5 s for each worker that is in the middle of a batch, one after the other, and
-        # its last resort, SIGTERM, is blocked in there. So they are told to drop what they do.
-        for _ in started:
-            end.release()
-        # Not left to the garbage collector: an error's traceback keeps the iterator alive.
-        iterator._shutdown_workers()
-        for child in started:
-            child.kill()  # one that is still starting listens to nobody
-            child.join()
+        _kill_workers(iterator)
 
 
-def _await_end(end: Semaphore, _worker: int) -> None:
-    """In a worker: exit as soon as the loader is closed; nothing that it holds outlives it."""
+def _kill_workers(iterator: Any) -> None:
+    """End the processes of torch's iterator at once: they only read.
 
-    def wait() -> None:
-        end.acquire()
-        os._exit(0)  # torch takes any other status for a failure
-
-    threading.Thread(target=wait, daemon=True).start()
+    Torch's own way waits 5 s for each that is in the middle of a batch, ends with a SIGTERM that is
+    blocked in there, and asks for a lock that one which was killed may hold for ever. It is not
+    left to the garbage collector either: an error's traceback keeps the iterator alive.
+    """
+    iterator._shutdown = True
+    if iterator._worker_pids_set:  # whose deaths would count as failures
+        _remove_worker_pids(id(iterator))
+        iterator._worker_pids_set = False
+    for worker in iterator._workers:
+        worker.kill()
+    for worker in iterator._workers:
+        worker.join()
+    for queue in (*iterator._index_queues, iterator._worker_result_queue):
+        queue.cancel_join_thread()
+        queue.close()
