@@ -9,7 +9,7 @@ import pytest
 import slurm_bed
 import slurm_site
 from project import Project
-from slurm_site import Site, list_attempts, list_submissions
+from slurm_site import Site, list_attempts, list_submissions, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -76,13 +76,16 @@ def test_a_cancelled_job_is_shown(bed: slurm_bed.SlurmBed, tuned: Project, tmp_p
     points = {name: [f"evaluate.market1501.bootstrap={n + 2}"] for n, name in enumerate("ab")}
     blocker = bed.sbatch("sleep 600", "-p", "prio", "-N2", "--exclusive")
     bed.wait(blocker, "RUNNING")
-    site.launch(site.save_sweep("two", points))
+    told = site.launch(site.save_sweep("two", points), "--detach").stdout
+    assert "MLflow is kept up to date" in told
     assert "1 job(s) cancelled" in site.launch("cancel", "two", "a").stdout
     bed.run("scancel", find_job(site, "two", "b"))
     text = site.wait_for_sweep("two")
     bed.run("scancel", blocker)
     assert text.count("evaluate@market1501: CANCELLED") == 2, text
     assert site.list_runs("evaluate") == []
+    log = site.runs / "_sweeps" / "two.log"
+    wait_until(lambda: text.strip() in log.read_text(), "the process left behind to see the end")
 
 
 @pytest.fixture(scope="module")

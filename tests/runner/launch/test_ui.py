@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -55,6 +56,47 @@ def read_page(url: str, *, folder: Path) -> str:
     command = [str(CHROMIUM), *QUIET, f"--user-data-dir={folder / 'browser'}"]
     command += ["--window-size=1500,1300", "--virtual-time-budget=60000", "--dump-dom", url]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+SERVE = """
+import sys
+from pathlib import Path
+from vills.runner.sweeps import track
+track.EVERY_SECONDS = 1.0
+track.serve_ui(Path(sys.argv[1]), port=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_while_it_serves_the_ui_keeps_points_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("VILLS_TRACKING", "on")
+    port = find_free_port()
+    command = [sys.executable, "-c", SERVE, str(tmp_path), str(port)]
+    with write_quickly():
+        fake = build_fake_sweep(tmp_path / "runs")
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for_server(f"http://127.0.0.1:{port}/health", patience=120)
+            assert load_point_statuses(uri) == {"masking_0": "SCHEDULED", "masking_1": "SCHEDULED"}
+            fake.finish(["masking_0"])
+            end = time.monotonic() + 60
+            while load_point_statuses(uri)["masking_0"] != "FINISHED":
+                assert time.monotonic() < end
+                time.sleep(0.5)
+            assert load_point_statuses(uri)["masking_1"] == "SCHEDULED"
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def load_point_statuses(uri: str) -> dict[str, str]:
+    """MLflow's word for every point."""
+    runs = MlflowClient(uri).search_runs(["1"], "tags.`vills.point` != ''")
+    return {run.data.tags["vills.point"]: run.info.status for run in runs}
 
 
 @pytest.mark.slow
