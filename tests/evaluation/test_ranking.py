@@ -345,3 +345,10 @@ def test_mars_counts(real_data: Path, with_queries: bool, num_gallery: int, num_
         1980,
         num_valid,
     )
+
+
+def test_labels_of_other_entries_are_refused() -> None:
+    pids = np.array([3, 4])
+    assert Labels(pids).camids.tolist() == [-1, -1]
+    with pytest.raises(ValueError, match="do not describe the same entries"):
+        Labels(pids, np.empty(0, dtype=np.int64))

@@ -44,7 +44,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         for name in ("camids", "clothes_ids"):
-            if not len(getattr(self, name)):
+            if getattr(self, name) is _NONE:
                 object.__setattr__(self, name, np.full(len(self.pids), -1, dtype=np.int64))
         if not len(self.pids) == len(self.camids) == len(self.clothes_ids):
             raise ValueError(
