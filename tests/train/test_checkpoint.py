@@ -55,6 +55,23 @@ def test_torn_checkpoint_falls_back_to_the_older_one(
     assert "step-00000002.pt is torn" in caplog.text
 
 
+def test_killed_at_any_moment_no_file_lacks_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+    replace = Path.replace
+
+    def note(self: Path, target: Path) -> Path:
+        named.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    _save(tmp_path, 1)
+    assert named == ["step-00000001.pt.sha256", "step-00000001.pt"]
+    (tmp_path / "step-00000001.pt").unlink()
+    assert load_checkpoint(tmp_path) is None
+
+
 def test_all_damaged_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     list_checkpoints(tmp_path)[0].write_bytes(b"")

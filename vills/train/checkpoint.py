@@ -4,7 +4,8 @@ Own format, because DeepSpeed's fails us here: its checkpoints need the same num
 and its universal ones drop every buffer. All tensors are whole, fp32, by parameter name.
 
 A checkpoint is `step-00001200.pt` beside `step-00001200.pt.sha256`. Both are written atomically,
-the digest last, so a file without a matching digest is torn and the one before it is used.
+the digest first: killed in between, there is no file yet. A file without a matching digest is torn,
+and the one before it is used.
 """
 
 import logging
@@ -44,8 +45,8 @@ def save_checkpoint(
             torch.save(state, temporary)
             digest = compute_sha256(temporary)
             guard()
-        with atomic_path(_sidecar(path)) as temporary:
-            temporary.write_text(digest + "\n")
+            with atomic_path(_sidecar(path)) as sidecar:
+                sidecar.write_text(digest + "\n")
         _prune(folder)
     barrier()
 

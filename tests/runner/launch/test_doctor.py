@@ -248,7 +248,7 @@ def test_time_limits_against_checkpoints() -> None:
         resources = Resources(timeout_min=minutes, signal_seconds=seconds)
         facts = make_facts("pretrain", resources)
         if every is not None:
-            facts.params = load_profile("tiny", [f"pretrain.checkpoint_minutes={every}"])
+            facts.params = load_profile("tiny", [f"operation.checkpoint_minutes={every}"])
         return levels([scheduler.check_times(facts, "pretrain")])["pretrain: checkpoints"]
 
     assert look(60, 120, 5.0) == "ok"
