@@ -41,7 +41,7 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
 	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
-test-fast: setup ## the loop of a working day: what is neither slow nor needs a browser (2 minutes, 2 cores)
+test-fast: setup ## the loop of a working day: what is neither slow nor needs a browser, SLURM or real inputs
 	python -m pytest -n 2 --dist loadfile -q -m "not slow and not slurm and not browser and not real"
 
 test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)

@@ -81,7 +81,7 @@ def _build_launch_parser() -> argparse.ArgumentParser:
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument("--wait", action="store_true", help="stay until nothing is going on")
     stay.add_argument(
-        "--detach", action="store_true", help="leave a process behind that keeps MLflow up to date"
+        "--detach", action="store_true", help="leave a process behind that does so, with MLflow"
     )
     return parser
 
@@ -125,7 +125,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         return _watch(context, sweep.name)
     print(format_state(sweep.name, state))
     if arguments.detach:
-        print(f"MLflow is kept up to date; see {_detach(context, sweep.name)}")
+        print(f"a process follows it until its end; see {_detach(context, sweep.name)}")
         return 0
     return _finish(context, sweep.name)
 
