@@ -138,7 +138,11 @@ def test_hosts_of_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert list_hosts() == []
     monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert list_hosts() == []  # where scontrol is missing
+    assert list_hosts() == ["n1"]  # where scontrol is missing
+    for nodes, first in {"a-7": "a-7", "x,y": "x", "r[03-4]-ib,s": "r03-ib"}.items():
+        monkeypatch.setenv("SLURM_JOB_NODELIST", nodes)
+        assert list_hosts() == [first]
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
     put_scontrol(monkeypatch, tmp_path, "n1", "n2")
     assert list_hosts() == ["n1", "n2"]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from vills.errors import UserError
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.mlflow.client import OPEN, OpenRun, end_open_run, list_open_runs
@@ -25,7 +26,7 @@ from vills.runner.mlflow.entry import (
     SWEEP,
     load_run_record,
 )
-from vills.runner.mlflow.replay import PARENT, describe_error, sync_run
+from vills.runner.mlflow.replay import PARENT, SyncResult, describe_error, sync_run
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings, load_tracking_settings
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.states import NodeState
@@ -59,8 +60,11 @@ def _sync_sweeps(project: Path, *, show: bool = False) -> int:
     context = LaunchContext(project)
     failures = 0
     for name in list_records(context.runs):
-        record, state = look_at_sweep(context, name)
-        result = sync_sweep(context, record, state, every=0.0, say=lambda text: None)
+        try:
+            record, state = look_at_sweep(context, name)
+            result = sync_sweep(context, record, state, every=0.0, say=lambda text: None)
+        except (UserError, OSError, ValueError) as error:  # one bad record stops no other, no UI
+            result = SyncResult(ok=False, reason=str(error))
         if not result.ok or show:
             print(f"sweep {name}: {'up to date' if result.ok else result.reason}")
         failures += not result.ok

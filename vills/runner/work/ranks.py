@@ -10,6 +10,7 @@ again. A collective would time out there.
 """
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -108,14 +109,16 @@ def _find_first_host() -> str:
 
 
 def list_hosts() -> list[str]:
-    """Names of this job's nodes, in order; empty outside SLURM and where scontrol is missing."""
+    """Names of this job's nodes, in order, or of the first alone where scontrol is missing."""
     nodes = os.environ.get("SLURM_JOB_NODELIST", "")
     if not nodes:
         return []
     command = ["scontrol", "show", "hostnames", nodes]
+    found: list[str] = []
     with suppress(OSError):
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return []
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    first = re.match(r"([^,\[]*)(?:\[(\d+)[^\]]*\]([^,\[]*))?", nodes)
+    return found or (["".join(filter(None, first.groups()))] if first else [])
 
 
 def _choose_port(token: str) -> int:
