@@ -37,7 +37,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vills.evaluation.distance import Distance, FeatureDistance, MatrixDistance
+from vills.evaluation.distance import Distance, FeatureDistance
 from vills.evaluation.metrics import compute_scores
 from vills.evaluation.ranking import Labels, rank_gallery
 
@@ -47,6 +47,18 @@ BLOCK_SIZE = 1024
 MAX_RANK = 50
 MAP_TOLERANCE = 1e-5
 """torchreid sums in float32, and entries at equal distance have no order there."""
+
+
+class MatrixDistance:
+    """Distances that exist already, [Q, G]."""
+
+    def __init__(self, distmat: np.ndarray) -> None:
+        self.distmat = distmat
+        self.num_queries, self.num_gallery = distmat.shape
+
+    def compute_block(self, start: int, stop: int) -> np.ndarray:
+        """Return rows start..stop-1, no copy."""
+        return self.distmat[start:stop]
 
 
 class Result(NamedTuple):
@@ -78,7 +90,7 @@ def rank_ours(distance: Distance, query: Labels, gallery: Labels) -> float:
         ranks=range(1, MAX_RANK + 1),
         num_gallery=len(gallery),
     )
-    return scores.mean_ap
+    return float(scores.row["mAP"] or 0)
 
 
 def rank_naive(distmat: np.ndarray, query: Labels, gallery: Labels) -> float:

@@ -16,6 +16,17 @@ EUCLIDEAN = ProtocolSettings(distance="euclidean")
 NOTES = ("queries", "valid_queries", "gallery")
 
 
+class MatrixDistance:
+    """Distances that exist already, [Q, G]."""
+
+    def __init__(self, distmat: np.ndarray) -> None:
+        self.distmat = distmat
+        self.num_queries, self.num_gallery = distmat.shape
+
+    def compute_block(self, start: int, stop: int) -> np.ndarray:
+        return self.distmat[start:stop]
+
+
 def compute_distances(query: np.ndarray, gallery: np.ndarray, *, metric: str) -> np.ndarray:
     """The full matrix, [Q, G]."""
     distance = FeatureDistance(query, gallery, metric=metric)

@@ -26,7 +26,9 @@ def test_intervals_equal_a_plain_loop() -> None:
         np.array([1]),
     ]
     pids = np.array([9, 4, 2, 9, 4])
-    scores = compute_scores(hits, pids=pids, ranks=[1, 3], num_gallery=9, num_resamples=200, seed=5)
+    row = compute_scores(
+        hits, pids=pids, ranks=[1, 3], num_gallery=9, num_resamples=200, seed=5
+    ).row
     people = {  # person -> its valid queries
         "mAP": [[1 / 2], [1], [(1 + 2 / 3) / 2, (1 / 4 + 2 / 5) / 2]],
         "R-1": [[0], [1], [1, 0]],
@@ -34,14 +36,14 @@ def test_intervals_equal_a_plain_loop() -> None:
     }
     rng = sample_rng(5, 72)
     resamples = [rng.integers(3, size=2).tolist() for _ in range(200)]
-    assert set(scores.intervals) == set(people)
+    assert {key.removesuffix("_low") for key in row if key.endswith("_low")} == set(people)
     for name, values in people.items():
         means = []
         for drawn in resamples:
             queries = [value for person in drawn for value in values[person]]
             means.append(sum(queries) / len(queries))
         means.sort()
-        low, high = scores.intervals[name]
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
         # The 2.5 % point of 200 numbers lies between the fifth and the sixth, at 4.975.
         assert low == pytest.approx(means[4] + 0.975 * (means[5] - means[4]), abs=1e-12)
         assert high == pytest.approx(means[194] + 0.025 * (means[195] - means[194]), abs=1e-12)

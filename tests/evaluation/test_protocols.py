@@ -16,7 +16,7 @@ from vills.evaluation.protocols import (
     TestData,
     get_native_protocol,
 )
-from vills.evaluation.protocols.prcc import draw_gallery
+from vills.evaluation.protocols.retrieval import draw_gallery
 
 
 def pick(row: Row, *columns: str) -> tuple[object, ...]:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from ddp import run_ranks
 
-from tests.evaluation.searches import compute_distances
+from tests.evaluation.searches import MatrixDistance, compute_distances
 from vills.evaluation import rerank as module
-from vills.evaluation.distance import MatrixDistance
 from vills.evaluation.ranking import Labels, rank_gallery
 from vills.evaluation.rerank import rerank_distances
 

@@ -72,7 +72,8 @@ def check_accuracy(*, data: ReidData, config: FinetuneConfig) -> None:
     protocol = _find_protocol(data, config)
     scored = _build_scored(data, protocol)
     if data.val is None:
-        return protocol.check(scored, ProtocolSettings())
+        protocol.select(scored, ProtocolSettings())
+        return
     try:
         # whether anybody has a true match is up to the labels, not to features
         protocol.run(

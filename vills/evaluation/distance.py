@@ -11,12 +11,10 @@ order. Equal features give equal distances, and a block is bit for bit the full 
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 METRICS = ("cosine", "euclidean")
 GALLERY_CHUNK = 8192
@@ -46,46 +44,6 @@ class Distance(Protocol):
     def compute_block(self, start: int, stop: int) -> DistanceBlock:
         """Compute distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
         ...
-
-
-class MatrixDistance:
-    """Distances that exist already, from anywhere: NumPy, or a torch tensor on any device."""
-
-    def __init__(self, distmat: NDArray[Any] | Tensor) -> None:
-        """Keep the matrix as it is; nothing is copied.
-
-        Args:
-            distmat: [Q, G], of any real dtype.
-
-        Raises:
-            ValueError: not a matrix.
-        """
-        if distmat.ndim != 2:
-            raise ValueError(
-                f"a distance matrix has 2 dimensions [queries, gallery], not {distmat.ndim}"
-            )
-        self._distmat = distmat
-
-    @property
-    def num_queries(self) -> int:
-        """Q."""
-        return int(self._distmat.shape[0])
-
-    @property
-    def num_gallery(self) -> int:
-        """G."""
-        return int(self._distmat.shape[1])
-
-    def compute_block(self, start: int, stop: int) -> DistanceBlock:
-        """Return rows start..stop-1, [stop - start, G]; a view of float32 and float64, no copy."""
-        block = self._distmat[start:stop]
-        if isinstance(block, Tensor):
-            # NumPy has no bfloat16; float32 holds each of its values.
-            short = block.dtype in (torch.float16, torch.bfloat16)
-            block = (block.float() if short else block).detach().cpu().numpy()
-        if block.dtype not in (np.float32, np.float64):
-            block = block.astype(np.float32 if block.dtype == np.float16 else np.float64)
-        return block
 
 
 class FeatureDistance:

@@ -82,7 +82,7 @@ def evaluate_dataset(
     check_names(models)
     for protocol in config.protocols:
         for test in splits.values():
-            PROTOCOLS[protocol].check(test, build_settings(config, block_size=block_size))
+            PROTOCOLS[protocol].select(test, build_settings(config, block_size=block_size))
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)

@@ -1,9 +1,9 @@
 """Score features that someone else extracted: no model, no pixels, the same protocols.
 
-Legend: n entries, D feature width.
+Legend: n entries, R rows of the file, D feature width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,17 +12,11 @@ import numpy as np
 from vills.config.protocols import check_layout
 from vills.data.layouts import Layout
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.entries import Entries, TestData
-from vills.evaluation.feature_table import FeatureFileError, FeatureTable, list_names
-from vills.evaluation.layout_files import LayoutFiles
-from vills.evaluation.matched_features import MatchedFeatures
-from vills.evaluation.protocols import PROTOCOLS
-from vills.evaluation.protocols.base import (
-    FeatureChoice,
-    Protocol,
-    ProtocolResult,
-    ProtocolSettings,
-)
+from vills.evaluation.entries import Entries
+from vills.evaluation.feature_table import WHOLE, FeatureFileError, FeatureTable, list_names
+from vills.evaluation.layout_files import Found, LayoutFiles
+from vills.evaluation.protocols import PROTOCOLS, FeatureChoice, Protocol, ProtocolSettings
+from vills.evaluation.protocols.base import ProtocolResult
 from vills.evaluation.result_files import save_json
 from vills.evaluation.rows import Row, arrange_rows
 
@@ -61,57 +55,109 @@ class MissingFeatureError(FeatureFileError):
     """Entries that a protocol needs have no feature."""
 
 
-@dataclass
-class _Asker:
-    """What a protocol calls for features; gathers what the file lacks."""
+class MatchedFeatures:
+    """Rows of a feature file, by what they are of."""
 
-    data: TestData
-    model: MatchedFeatures
-    takes_nan: bool
-    """Whether the protocol itself counts what has no feature as a miss (sigset)."""
-    query: list[tuple[str, int]] = field(default_factory=list)
-    """Keys of queries without a feature."""
-    gallery: list[tuple[str, int]] = field(default_factory=list)
-    num_asked: int = 0
-    num_queries: int = 0
+    def __init__(
+        self, table: FeatureTable, files: LayoutFiles, *, normalise_frames: bool = False
+    ) -> None:
+        """Match the rows with the test files of a layout.
 
-    def __post_init__(self) -> None:
-        self._queries = set(self.data.query.ids)
+        A tracklet has one row (under the path of its first frame, or of its folder if it is alone
+        there) or a row per frame. If the file says nothing else, a file that has a row of any
+        frame but the first is taken to be per frame.
 
-    @property
-    def num_gallery(self) -> int:
-        """Gallery entries that were asked for."""
-        return self.num_asked - self.num_queries
-
-    @property
-    def has_both_sides(self) -> bool:
-        """Whether a query and a gallery entry are left to be ranked."""
-        return len(self.query) < self.num_queries and len(self.gallery) < self.num_gallery
-
-    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """Return features; NaN, or zeros that are never ranked, for what has none.
+        Args:
+            table: the file's content.
+            files: who is where.
+            normalise_frames: scale the features of frames to norm 1 before they are pooled.
 
         Raises:
-            MissingFeatureError: at a gallery, when both sides are known and nothing is ranked yet.
+            FeatureFileError: two rows of one thing, a frame that does not exist, or no row of any
+                query or gallery entry.
         """
-        features = self.model.compute(entries, choice)
-        missing = np.isnan(features).all(axis=1)
-        keys = entries.take(np.flatnonzero(missing)).keys
-        self.num_asked += len(entries)
-        if self.takes_nan:
-            self.num_queries += sum(name in self._queries for name in entries.ids)
-            self.query += [key for key in keys if key[0] in self._queries]
-            self.gallery += [key for key in keys if key[0] not in self._queries]
-            return features
-        features[missing] = 0.0
-        if self._queries.issuperset(entries.ids):
-            self.num_queries += len(entries)
-            self.query += keys
-        else:
-            self.gallery += keys
-            if self.query or self.gallery:
-                raise MissingFeatureError("not all entries have a feature")
+        self._table, self.files, self._normalise = table, files, normalise_frames
+        self._rows: list[dict[int, int]] = [{} for _ in files.media]
+        """Of each medium, frame (WHOLE: all of it) -> row of the file."""
+        self.used = np.zeros(len(table.paths), bool)
+        """[R] whether a protocol asked for the row."""
+        self.known = np.zeros(len(table.paths), bool)
+        """[R] whether the row is of a test file."""
+        self.num_pooled = 0
+        """Tracklets whose frames were pooled."""
+        for row, path in enumerate(table.paths):
+            found = files.find(path)
+            if found is not None:
+                self.known[row] = True
+                self._put(row, found)
+        if not self.known.any():
+            raise FeatureFileError(
+                f"no path of the file is below {files.layout.root}: it names {table.paths[0]}, the "
+                f"data set has {files.name(0)}. What to do: write paths below the data set's root."
+            )
+        self.per_frame = table.frames is not None or any(
+            frame > 0 for rows in self._rows for frame in rows
+        )
+        """Whether tracklets have a row per frame."""
+
+    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
+        """Return features [n, D]; what has none is a row of NaN."""
+        features = np.full((len(entries), self._table.features.shape[1]), np.nan, np.float32)
+        for place, (record_id, position) in enumerate(entries.keys):
+            rows = self._find_rows(self.files.rows[record_id], position)
+            if rows:
+                self.used[rows] = True
+                features[place] = self._pool(rows, choice.pooling)
         return features
+
+    def find_lost(self, entries: Entries, choice: FeatureChoice) -> list[tuple[str, int]]:
+        """Find the keys of entries that have no feature."""
+        lost = np.isnan(self.compute(entries, choice)).all(axis=1)
+        return entries.take(np.flatnonzero(lost)).keys
+
+    def _put(self, row: int, found: Found) -> None:
+        """Note what a row of the file is of."""
+        medium = self.files.media[found.row]
+        frames = self._table.frames
+        frame = WHOLE if frames is None else int(frames[row])
+        if frame != WHOLE and found.position > 0:
+            raise self._refuse(row, "names a frame by its path and by its number. Allowed: one")
+        if frame == WHOLE and (found.position > 0 or (found.position == 0 and frames is None)):
+            frame = found.position
+        num = len(medium.names)
+        if frame >= num and not medium.is_video:
+            raise self._refuse(row, f"is beyond the last of {num} frames (they count from 0)")
+        own = self._rows[found.row]
+        other = own.setdefault(WHOLE if medium.kind == "image" else frame, row)
+        if other != row:
+            raise self._refuse(row, f"is of the same as {self._table.name(other)}")
+
+    def _refuse(self, row: int, reason: str) -> FeatureFileError:
+        return FeatureFileError(f"{self._table.name(row)} {reason}. What to do: correct the file.")
+
+    def _find_rows(self, number: int, position: int) -> list[int]:
+        """Find the rows whose pooled features are that of an entry; none if any is missing."""
+        medium, own = self.files.media[number], self._rows[number]
+        num = len(medium.names)
+        if position >= 0:
+            can_tell = (self.per_frame or num == 1) and not medium.is_video
+            return [own[position]] if can_tell and position in own else []
+        if WHOLE in own:
+            return [own[WHOLE]]
+        if not medium.is_video and not self.per_frame:
+            return [own[0]] if 0 in own else []
+        return [own[frame] for frame in sorted(own)] if medium.is_video or len(own) == num else []
+
+    def _pool(self, rows: Sequence[int], pooling: str) -> FloatArray:
+        if len(rows) == 1:
+            return np.asarray(self._table.features[rows[0]])
+        self.num_pooled += 1
+        frames = self._table.features[rows].astype(np.float64)
+        if self._normalise:
+            norms = np.linalg.norm(frames, axis=1, keepdims=True)
+            frames /= np.where(norms > 0, norms, 1.0)
+        pooled = frames.max(axis=0) if pooling == "max" else frames.mean(axis=0)
+        return np.asarray(pooled, np.float32)
 
 
 def score_external(
@@ -124,7 +170,6 @@ def score_external(
     split_ids: Sequence[int] = (0,),
     normalise_frames: bool = False,
     allow_missing: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
 ) -> ExternalReport:
     """Score a feature file under protocols.
 
@@ -138,7 +183,6 @@ def score_external(
         normalise_frames: scale the features of frames to norm 1 before they are pooled.
         allow_missing: count a query without a feature as a miss, leave a gallery entry without
             one out, and say how many.
-        progress: told what is being scored.
 
     Raises:
         MissingFeatureError: entries without a feature, by name.
@@ -149,15 +193,16 @@ def score_external(
     for key in protocols:
         check_layout("--protocol", key, layout.name)
     report = ExternalReport(len(table.paths), notes=list(layout.notes))
-    report.notes += _note_zeros(table)
-    used = np.zeros(len(table.paths), bool)
-    known = np.zeros(len(table.paths), bool)
+    zeros = np.flatnonzero(~table.features.any(axis=1))
+    if len(zeros):  # without a direction they are equally far (cosine) from everything
+        names = list_names([table.name(int(row)) for row in zeros])
+        report.notes.append(f"{len(zeros):,} features are nothing but zeros: {names}")
+    used, known = np.zeros((2, len(table.paths)), bool)
     for split_id in split_ids:
         files = LayoutFiles(layout, split_id=split_id)
         model = MatchedFeatures(table, files, normalise_frames=normalise_frames)
         for key in protocols:
-            progress(f"{key}, split {split_id}" if layout.splits else key)
-            scored, note = _score(PROTOCOLS[key], model, files, settings, allow_missing)
+            scored, note = _score(PROTOCOLS[key], model, settings, allow_missing)
             report.rows += scored.build_rows(name)
             report.notes += [note] if note else []
         report.notes += [note for note in files.data.notes if note not in report.notes]
@@ -181,53 +226,47 @@ def save_report(path: Path, report: ExternalReport) -> None:
     save_json(path, content)
 
 
-def _note_zeros(table: FeatureTable) -> list[str]:
-    """Note features without a direction: they are equally far (cosine) from everything."""
-    rows = np.flatnonzero(~table.features.any(axis=1))
-    names = list_names([table.name(int(row)) for row in rows])
-    return [f"{len(rows):,} features are nothing but zeros: {names}"] if len(rows) else []
-
-
 def _score(
-    protocol: Protocol,
-    model: MatchedFeatures,
-    files: LayoutFiles,
-    settings: ProtocolSettings,
-    allow_missing: bool,
+    protocol: Protocol, model: MatchedFeatures, settings: ProtocolSettings, allow_missing: bool
 ) -> tuple[ProtocolResult, str]:
     """Return the result, and a line on what was missing."""
+    files, model.num_pooled = model.files, 0
     data = files.data
-    model.num_pooled = 0
-    asker = _Asker(data, model, takes_nan=protocol.name == SIGSET)
-    try:
-        result = protocol.run(asker.compute, data=data, settings=settings)
-    except MissingFeatureError:
-        result = None
-    missing = _describe_missing(protocol, asker, files)
-    if missing and not (allow_missing and asker.has_both_sides):
-        raise MissingFeatureError(_refuse_missing(missing, model, files))
-    missing_rows: Row = {"missing_queries": len(asker.query), "missing_gallery": len(asker.gallery)}
-    num_misses = 0
-    if result is None:
-        data = replace(data, query=_drop(data.query, asker), gallery=_drop(data.gallery, asker))
-        again = _Asker(data, model, takes_nan=False)
-        result = protocol.run(again.compute, data=data, settings=settings)
-        num_misses = asker.num_queries - again.num_queries
-        num_left_out = asker.num_gallery - again.num_gallery
-        missing_rows = {"missing_queries": num_misses, "missing_gallery": num_left_out}
+    asked = protocol.select(data, settings)
+    result = None
+    if protocol.name == SIGSET:  # counts by itself what has no feature
+        result = protocol.run(model.compute, data=data, settings=settings)
+    choice = protocol.resolve(settings).feature
+    lost = [model.find_lost(side, choice) for side in (asked.query, asked.gallery)]
     own: Row = {"neck": "-", "flip": "-"}
+    note, num_misses = "", 0
+    if any(lost):
+        note = (
+            f"{protocol.name}: {len(lost[0]):,} query and {len(lost[1]):,} gallery entries of "
+            f"{len(asked.query) + len(asked.gallery):,} have no feature: "
+            f"{list_names([files.name(files.rows[name], at) for name, at in lost[0] + lost[1]])}"
+        )
+        none_left = len(lost[0]) == len(asked.query) or len(lost[1]) == len(asked.gallery)
+        if none_left or not allow_missing:
+            raise MissingFeatureError(_refuse_missing(note, model))
+        num_left_out = len(lost[1])
+        if result is None:
+            gone = [name for name, _ in lost[0] + lost[1]]
+            query, gallery = (
+                side.take(np.flatnonzero(~np.isin(side.ids, gone)))
+                for side in (data.query, data.gallery)
+            )
+            data = replace(data, query=query, gallery=gallery)
+            left = protocol.select(data, settings)
+            num_misses = len(asked.query) - len(left.query)
+            num_left_out = len(asked.gallery) - len(left.gallery)
+        own |= {"missing_queries": num_misses or len(lost[0]), "missing_gallery": num_left_out}
+    if result is None:
+        result = protocol.run(model.compute, data=data, settings=settings)
     if not model.num_pooled:
         own["pooling"] = "-"
     rows = tuple(_count_misses({**row, **own}, num_misses) for row in result.rows)
-    if missing:
-        rows = tuple({**row, **missing_rows} for row in rows)
-    return replace(result, rows=rows), missing
-
-
-def _drop(entries: Entries, asker: _Asker) -> Entries:
-    """Drop the entries without a feature."""
-    gone = {name for name, _ in (*asker.query, *asker.gallery)}
-    return entries.take(np.flatnonzero([name not in gone for name in entries.ids]))
+    return replace(result, rows=rows), note
 
 
 def _count_misses(row: Row, num: int) -> Row:
@@ -244,27 +283,14 @@ def _count_misses(row: Row, num: int) -> Row:
     return counted | {"queries": queries + num, "valid_queries": valid + num}
 
 
-def _describe_missing(protocol: Protocol, asker: _Asker, files: LayoutFiles) -> str:
-    """Say which entries have no feature; empty if all have."""
-    num = len(asker.query) + len(asker.gallery)
-    if not num:
-        return ""
-    rows = {medium.record_id: row for row, medium in enumerate(files.media)}
-    names = [files.name(rows[key], at) for key, at in (*asker.query, *asker.gallery)]
-    return (
-        f"{protocol.name}: {len(asker.query):,} query and {len(asker.gallery):,} gallery entries "
-        f"of {asker.num_asked:,} have no feature: {list_names(names)}"
-    )
-
-
-def _refuse_missing(missing: str, model: MatchedFeatures, files: LayoutFiles) -> str:
+def _refuse_missing(missing: str, model: MatchedFeatures) -> str:
     frames = (
         "Tracklets have a row for every one of their frames in this file. "
         if model.per_frame
         else "The file has one row per tracklet; image to video needs a row per frame of each "
         "query tracklet, or column frame. "
     )
-    has_tracklets = any(medium.kind == "tracklet" for medium in files.media)
+    has_tracklets = any(medium.kind == "tracklet" for medium in model.files.media)
     return (
         f"{missing}. {frames if has_tracklets else ''}What to do: extract them too, or say "
         "--allow-missing: queries without a feature then count as misses and gallery entries "

@@ -77,6 +77,7 @@ class LayoutFiles:
                     f"{layout.name}: {layout.root} has nothing in split {split}. What to do: check "
                     "the layout and the root."
                 )
+        self.rows = {medium.record_id: row for row, medium in enumerate(self.media)}
         frames = {
             name: Found(row, position)
             for row, medium in enumerate(self.media)

@@ -13,13 +13,14 @@ of the curve next to FAR, on either side of it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vills.evaluation.bootstrap import compute_intervals
-from vills.evaluation.ranking import IntArray
+from vills.evaluation.ranking import IntArray, RankedList
+from vills.evaluation.rows import Row
 
 AVERAGE_PRECISIONS = ("step", "trapezoid")
 MISSED = np.iinfo(np.int64).max
@@ -45,36 +46,14 @@ class QueryScores:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalScores:
-    """Means over the valid queries: those with at least one true match that is not junk.
+    """One search, scored."""
 
-    The MATLAB packages divide by all queries; `num_queries` and `num_valid` let a reader convert.
-    """
-
-    mean_ap: float
-    cmc: dict[int, float]
-    """Rank k -> share of valid queries with a true match among the first k."""
-    mean_inp: float
-    """mINP: P over the rank of the last true match, i.e. the work to find them all."""
-    num_queries: int
-    num_valid: int
-    num_gallery: int
+    row: Row
+    """Scores as columns of a table, in order; see `compute_scores`."""
     queries: QueryScores
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Score (mAP, R-1, ...) -> its 95 % confidence interval; empty unless resampled."""
-
-    def build_row(self) -> dict[str, float | int]:
-        """Build the columns of a table in order: mAP, R-k, each with its interval, mINP, counts."""
-        row: dict[str, float | int] = {}
-        scores = {"mAP": self.mean_ap, **{f"R-{rank}": share for rank, share in self.cmc.items()}}
-        for name, score in scores.items():
-            row[name] = score
-            if name in self.intervals:
-                row[f"{name}_low"], row[f"{name}_high"] = self.intervals[name]
-        row["mINP"] = self.mean_inp
-        row["queries"] = self.num_queries
-        row["valid_queries"] = self.num_valid
-        row["gallery"] = self.num_gallery
-        return row
+    """What each valid query found."""
+    lists: Sequence[RankedList] = ()
+    """Top of each query's ranking; empty unless asked for."""
 
 
 def compute_average_precision(hit_ranks: IntArray, *, kind: str = "step") -> float:
@@ -113,10 +92,11 @@ def compute_scores(
     num_resamples: int = 0,
     seed: int = 0,
 ) -> RetrievalScores:
-    """Compute mean scores over the valid queries.
+    """Compute means over the valid queries: those with a true match that is not junk.
 
-    A rank beyond the gallery (R-20 of a gallery of 10) is no error, as in peers whose CMC is then
-    too short: it is the share of queries found at all, 1.0.
+    The MATLAB packages divide by all queries; the counts let a reader convert. A rank beyond the
+    gallery (R-20 of a gallery of 10) is no error, as in peers whose CMC is then too short: it is
+    the share of queries found at all, 1.0.
 
     Args:
         hit_ranks: per query R, int64 [P]; empty for a query that is not valid.
@@ -127,53 +107,37 @@ def compute_scores(
         num_resamples: of the people, for 95 % percentile bootstrap intervals; 0: none.
         seed: of the resamples.
 
+    Returns:
+        The columns mAP and R-k (share of queries with a true match among the first k), each with
+        its interval <name>_low and <name>_high if it is resampled; mINP (P over the rank of the
+        last true match: the work to find them all); queries, valid_queries, gallery.
+
     Raises:
         ValueError: no query is valid, so no score exists.
     """
     rows = np.array([row for row, hits in enumerate(hit_ranks) if len(hits)], dtype=np.int64)
     valid = [hit_ranks[row] for row in rows]
     if not valid:
-        raise ValueError(
-            f"none of the {len(hit_ranks)} queries has a true match in the gallery of "
-            f"{num_gallery} (a match by the same camera does not count). Look at the person and "
-            "camera numbers in the file names, and at the query and gallery folders"
-        )
+        raise ValueError(f"none of the {len(hit_ranks)} queries has a true match: no score exists")
     first = np.array([hits[0] for hits in valid])
     aps = np.array([compute_average_precision(hits, kind=average_precision) for hits in valid])
     queries = QueryScores(rows, pids[rows], aps, (first == 1).astype(np.float64))
     per_query = {"mAP": aps}  # [V] each
     per_query.update({f"R-{rank}": (first <= rank).astype(np.float64) for rank in ranks})
-    return RetrievalScores(
-        mean_ap=float(np.mean(per_query["mAP"])),
-        cmc={int(rank): float(np.mean(per_query[f"R-{rank}"])) for rank in ranks},
-        mean_inp=float(np.mean([len(hits) / hits[-1] for hits in valid])),
-        num_queries=len(hit_ranks),
-        num_valid=len(valid),
-        num_gallery=num_gallery,
-        queries=queries,
-        intervals=compute_intervals(
-            per_query, pids=queries.pids, num_resamples=num_resamples, seed=seed
-        ),
+    intervals = compute_intervals(
+        per_query, pids=queries.pids, num_resamples=num_resamples, seed=seed
     )
+    row: Row = {}
+    for name, values in per_query.items():
+        row[name] = float(np.mean(values))
+        if name in intervals:
+            row[f"{name}_low"], row[f"{name}_high"] = intervals[name]
+    row["mINP"] = float(np.mean([len(hits) / hits[-1] for hits in valid]))
+    counts = {"queries": len(hit_ranks), "valid_queries": len(valid), "gallery": num_gallery}
+    return RetrievalScores(row | counts, queries)
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationScores:
-    """TAR at each FAR, and how many pairs stand behind it."""
-
-    tars: dict[float, float]
-    """FAR -> share of genuine pairs accepted; NaN where FAR < 1 / num_impostor."""
-    thresholds: dict[float, float]
-    """FAR -> score above which a pair is accepted; NaN likewise."""
-    num_genuine: int
-    """m, pairs without a score included: they are misses."""
-    num_impostor: int
-    """n, pairs without a score not counted: nothing was compared."""
-
-
-def compute_tar_at_far(
-    genuine: Scores, impostor: Scores, fars: Sequence[float]
-) -> VerificationScores:
+def compute_tar_at_far(genuine: Scores, impostor: Scores, fars: Sequence[float]) -> Row:
     """Compute the true accept rate at each false accept rate.
 
     Args:
@@ -181,30 +145,43 @@ def compute_tar_at_far(
         impostor: scores of pairs of different people, any shape.
         fars: false accept rates, each in [0, 1].
 
+    Returns:
+        TAR@<far>: share of genuine pairs accepted, NaN where FAR < 1 / n. genuine_pairs: m, those
+        without a score included: they are misses. impostor_pairs: n, those without a score not
+        counted: nothing was compared.
+
     Raises:
         ValueError: no genuine pair, or a rate outside [0, 1].
     """
-    compared: Scores = impostor[~np.isnan(impostor)]  # [n]
     if genuine.size == 0:
         raise ValueError("there is no genuine pair: no true accept rate exists")
-    tars, thresholds = {}, {}
+    compared = impostor[~np.isnan(impostor)]  # [n]
     compared.sort()
-    descending = compared[::-1]
+    row: Row = {}
     for far in fars:
-        if not 0 <= far <= 1:
-            raise ValueError(f"a false accept rate of {far} is not allowed. Allowed: 0 to 1")
-        thresholds[far] = _find_threshold(descending, far)
-        accepted = float(np.mean(genuine > thresholds[far]))
-        tars[far] = float("nan") if np.isnan(thresholds[far]) else accepted
-    return VerificationScores(tars, thresholds, genuine.size, len(compared))
+        threshold = find_threshold(compared, far)
+        accepted = float(np.mean(genuine > threshold))
+        row[f"TAR@{far:g}"] = float("nan") if np.isnan(threshold) else accepted
+    return row | {"genuine_pairs": genuine.size, "impostor_pairs": len(compared)}
 
 
-def _find_threshold(descending: Scores, far: float) -> float:
-    num = len(descending)
+def find_threshold(impostor: Scores, far: float) -> float:
+    """Find the score above which a pair is accepted; NaN where FAR < 1 / n.
+
+    Args:
+        impostor: scores of pairs of different people, ascending, [n].
+        far: false accept rate.
+
+    Raises:
+        ValueError: a rate outside [0, 1].
+    """
+    if not 0 <= far <= 1:
+        raise ValueError(f"a false accept rate of {far} is not allowed. Allowed: 0 to 1")
+    num = len(impostor)
     if num == 0 or far < 1 / num:
         return float("nan")
     allowed = int(far * num)
     # The product is rounded; what counts is the rate itself.
     allowed += allowed < num and (allowed + 1) / num <= far
     allowed -= allowed / num > far
-    return float(descending[allowed]) if allowed < num else float("-inf")
+    return float(impostor[num - 1 - allowed]) if allowed < num else float("-inf")

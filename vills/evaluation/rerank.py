@@ -15,6 +15,7 @@ from scipy import sparse
 
 from vills.distributed import gather_objects, get_rank, get_world_size
 from vills.evaluation.distance import (
+    Distance,
     FeatureDistance,
     FloatArray,
     Matrix,
@@ -72,6 +73,22 @@ class RerankedDistance:
         smaller = np.minimum(np.repeat(values, sizes), self.gallery_vectors.data[where])
         rows = self.gallery_vectors.indices[where]
         return np.bincount(rows, weights=smaller, minlength=self.num_gallery).astype(np.float64)
+
+
+def build_distance(
+    query_features: FloatArray,
+    gallery_features: FloatArray,
+    *,
+    metric: str,
+    rerank: bool,
+    block_size: int,
+) -> Distance:
+    """Build distances of features [Q, D] to [G, D], as they are or after re-ranking."""
+    if rerank:
+        return rerank_distances(
+            query_features, gallery_features, block_size=block_size, metric=metric
+        )
+    return FeatureDistance(query_features, gallery_features, metric=metric)
 
 
 def rerank_distances(

@@ -26,9 +26,9 @@ import numpy as np
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import Entries, TestData
-from vills.evaluation.metrics import QueryScores
-from vills.evaluation.ranking import RankedList
-from vills.evaluation.rows import Cell, Row
+from vills.evaluation.metrics import QueryScores, RetrievalScores, compute_scores
+from vills.evaluation.ranking import IntArray, RankedList
+from vills.evaluation.rows import Row
 
 NO_CHOICE = "-"
 """Stands in a row for a choice that does not exist: the pooling of images, the neck of none."""
@@ -63,8 +63,7 @@ ComputeFeatures = Callable[[Entries, FeatureChoice], FloatArray]
 class ProtocolSettings:
     """What the user sets; None leaves a choice to the protocol. See `EvaluateConfig`.
 
-    A class of its own, so that fine-tuning, which scores its epochs, does not depend on the
-    parameters of the evaluate stage.
+    Not that class: fine-tuning, too, scores, and does not depend on the evaluate stage.
     """
 
     ranks: Sequence[int] | None = None
@@ -91,6 +90,7 @@ class ProtocolSettings:
 class Choices:
     """A protocol's own choices with the user's overrides."""
 
+    settings: ProtocolSettings
     ranks: tuple[int, ...]
     distance: str
     average_precision: str
@@ -98,27 +98,15 @@ class Choices:
     changed: tuple[str, ...]
     """The overrides that differ from the protocol's own, in words for the title."""
 
-    def build_row(self) -> Row:
-        """Return the columns of a table."""
-        return {
-            "ap": self.average_precision,
-            "distance": self.distance,
-            "neck": self.feature.neck,
-            "flip": "on" if self.feature.flip else "off",
-            "pooling": self.feature.pooling,
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One search, scored."""
+class Selection:
+    """What a protocol counts of a data set."""
 
-    row: Row
-    """Scores as columns."""
-    lists: Sequence[RankedList]
-    """Top of each query's ranking; empty unless asked for."""
-    queries: QueryScores
-    """What each valid query found."""
+    query: Entries
+    gallery: Entries
+    skipped: Row = field(default_factory=dict)
+    """Entries of the split that cannot take part, by column; empty if all can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +130,16 @@ class ProtocolResult:
 
     def build_rows(self, name: str) -> list[Row]:
         """Build rows of results.json for the model `name`; a score that does not exist is None."""
-        split: Row = {} if self.split is None else {"split": self.split}
-        rows: list[Row] = []
-        for row in self.rows:
-            head: Row = {"row": name, "protocol": self.protocol, "title": row["title"], **split}
-            rows.append({key: _drop_nan(value) for key, value in {**head, **row}.items()})
-        return rows
+        head: Row = {"row": name, "protocol": self.protocol, "title": self.rows[0]["title"]}
+        if self.split is not None:
+            head["split"] = self.split
+        return [
+            {
+                key: None if isinstance(value, float) and np.isnan(value) else value
+                for key, value in {**head, **row}.items()
+            }
+            for row in self.rows
+        ]
 
 
 @dataclass(frozen=True)
@@ -198,11 +190,11 @@ class Protocol(ABC):
         """
 
     @abstractmethod
-    def check(self, data: TestData, settings: ProtocolSettings) -> None:
-        """Whether the data have what the protocol needs; before anything costly is done.
+    def select(self, data: TestData, settings: ProtocolSettings) -> Selection:
+        """Choose what is compared; before anything costly is done.
 
         Raises:
-            ProtocolError: saying what is missing.
+            ProtocolError: the data lack what the protocol needs; says what.
         """
 
     def resolve(self, settings: ProtocolSettings) -> Choices:
@@ -225,6 +217,7 @@ class Protocol(ABC):
             f"{' + '.join(feature.roles)} alone": feature.roles != self.feature.roles,
         }
         return Choices(
+            settings,
             ranks=self.ranks if settings.ranks is None else tuple(settings.ranks),
             distance=distance,
             average_precision=average_precision,
@@ -232,10 +225,76 @@ class Protocol(ABC):
             changed=tuple(text for text, differs in texts.items() if differs),
         )
 
-    def build_title(self, *choices: str) -> str:
-        """Build the full name with what was chosen."""
-        return ", ".join((self.title, *choices))
+    def build_head(self, choices: Choices, *words: str) -> Row:
+        """Return the columns that say how a row came about: full title, then the choices."""
+        return {
+            "title": ", ".join((self.title, *words, *choices.changed)),
+            "ap": choices.average_precision,
+            "distance": choices.distance,
+            "neck": choices.feature.neck,
+            "flip": "on" if choices.feature.flip else "off",
+            "pooling": choices.feature.pooling,
+        }
 
 
-def _drop_nan(value: Cell) -> Cell:
-    return None if isinstance(value, float) and np.isnan(value) else value
+def compute_checked(
+    compute_features: ComputeFeatures,
+    entries: Entries,
+    choice: FeatureChoice,
+    *,
+    part: str,
+    allow_missing: bool = False,
+) -> FloatArray:
+    """Compute features [n, D] of `entries` that a ranking can trust.
+
+    `part` is query or gallery, for messages; `allow_missing` lets a row of nothing but NaN pass: a
+    failed enrolment.
+
+    Raises:
+        ProtocolError: of another shape, or not finite; names records.
+    """
+    features = np.asarray(compute_features(entries, choice))
+    if features.ndim != 2 or len(features) != len(entries) or features.shape[1] == 0:
+        raise ProtocolError(
+            f"{part} features of shape {features.shape} do not fit {len(entries)} entries. "
+            "Allowed: one row of at least one value per entry. What to do: compute them again."
+        )
+    bad = ~np.isfinite(features).all(axis=1)
+    if allow_missing:
+        bad &= ~np.isnan(features).all(axis=1)
+    if bad.any():
+        rows = np.flatnonzero(bad)
+        names = ", ".join(entries.take(rows[:3]).ids)
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        raise ProtocolError(
+            f"{len(rows)} {part} features are not finite (NaN or infinite): {names}{more}. They "
+            "cannot be ranked. What to do: look at the model's weights and at these records; "
+            "compute the features again."
+        )
+    return features
+
+
+def score_ranks(
+    hit_ranks: Sequence[IntArray], *, pids: IntArray, num_gallery: int, choices: Choices, where: str
+) -> RetrievalScores:
+    """Score the ranks of the true matches, see `compute_scores`; `where` names the gallery.
+
+    Raises:
+        ProtocolError: no query has a true match: nothing could be found.
+    """
+    if not any(len(ranks) for ranks in hit_ranks):
+        raise ProtocolError(
+            f"none of the {len(hit_ranks)} queries has a true match in the {where}: their people "
+            "are not there, or only as junk (a match by the same camera does not count). What to "
+            "do: look at person and camera numbers with `vills data check`, and at the query and "
+            "gallery folders."
+        )
+    return compute_scores(
+        hit_ranks,
+        pids=pids,
+        ranks=choices.ranks,
+        num_gallery=num_gallery,
+        average_precision=choices.average_precision,
+        num_resamples=choices.settings.bootstrap,
+        seed=choices.settings.seed,
+    )

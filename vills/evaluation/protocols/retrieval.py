@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vills.data.records import find_people
+from vills.data.records import DISTRACTOR_PID, find_people
+from vills.data.samplers import sample_rng
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import MODALITY_OF, Entries, TestData
+from vills.evaluation.metrics import RetrievalScores
 from vills.evaluation.protocols.base import (
     NO_CHOICE,
     Choices,
@@ -16,33 +18,17 @@ from vills.evaluation.protocols.base import (
     ProtocolError,
     ProtocolResult,
     ProtocolSettings,
-    Scored,
+    Selection,
+    compute_checked,
+    score_ranks,
 )
-from vills.evaluation.protocols.search import compute_checked, rank_features, score_ranks
-from vills.evaluation.ranking import JunkRule, find_same_camera
-from vills.evaluation.rows import Row
+from vills.evaluation.ranking import JunkRule, RankedList, find_same_camera, rank_gallery
+from vills.evaluation.rerank import build_distance
+from vills.evaluation.rows import average_rows
 
 SAME_CAMERA = "same person in the same camera; pid -1"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What a protocol counts of a data set."""
-
-    query: Entries
-    gallery: Entries
-    skipped: Row
-    """Entries of the split that cannot take part, by column; empty if all can."""
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """Both sides of a search."""
-
-    query: FloatArray
-    """[Q, D]."""
-    gallery: FloatArray
-    """[G, D]."""
+_STREAM = 73
+"""Keeps draws apart from other uses of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -76,38 +62,27 @@ class RetrievalProtocol(Protocol):
         selection = self.select(data, settings)
         choices = self.resolve(settings)
         features = describe(compute_features, selection, choices)
-        title = self.build_title(*self._name_frame(data, settings), *choices.changed)
-        rows: list[Row] = []
-        found: list[Scored] = []
-        for rerank in (False, True)[: 1 + settings.rerank]:
-            scored = self.score(
-                features, selection, choices, settings, rerank=rerank, top_k=0 if rerank else top_k
-            )
-            found.append(scored)
-            row: Row = {"title": title, **choices.build_row(), "rerank": "on" if rerank else "off"}
-            if "video" not in (*selection.query.modalities, *selection.gallery.modalities):
-                row["pooling"] = NO_CHOICE
-            rows.append(row | scored.row | selection.skipped)
+        head = self.build_head(choices, *self._name_frame(data, settings))
+        if "video" not in (*selection.query.modalities, *selection.gallery.modalities):
+            head["pooling"] = NO_CHOICE
+        found = {"off": self.score(selection, *features, choices, rerank=False, top_k=top_k)}
+        if settings.rerank:
+            found["on"] = self.score(selection, *features, choices, rerank=True, top_k=0)
         return ProtocolResult(
             self.name,
-            tuple(rows),
+            tuple(
+                {**head, "rerank": rerank, **scored.row, **selection.skipped}
+                for rerank, scored in found.items()
+            ),
             selection.query,
             selection.gallery,
-            found[0].lists,
+            found["off"].lists,
             data.split,
-            tuple(scored.queries for scored in found),
+            tuple(scored.queries for scored in found.values()),
         )
 
-    def check(self, data: TestData, settings: ProtocolSettings) -> None:
-        """See `Protocol.check`."""
-        self.select(data, settings)
-
     def select(self, data: TestData, settings: ProtocolSettings) -> Selection:
-        """Choose query and gallery of this protocol.
-
-        Raises:
-            ProtocolError: the data lack a modality, a camera or outfits that it needs.
-        """
+        """See `Protocol.select`: the data lack a modality, a camera or outfits that it needs."""
         query, gallery = data.query, data.gallery
         if self.gallery_with_queries:
             gallery = gallery.join(query)
@@ -130,25 +105,29 @@ class RetrievalProtocol(Protocol):
 
     def score(
         self,
-        features: Features,
         selection: Selection,
+        query_features: FloatArray,
+        gallery_features: FloatArray,
         choices: Choices,
-        settings: ProtocolSettings,
         *,
         rerank: bool,
         top_k: int,
-    ) -> Scored:
-        """Rank, and score."""
+    ) -> RetrievalScores:
+        """Rank by features [Q, D] and [G, D], and score."""
         query, gallery = selection.query.labels, selection.gallery.labels
-        _, ranking = rank_features(
-            features.query,
-            features.gallery,
+        size = choices.settings.block_size
+        ranking = rank_gallery(
+            build_distance(
+                query_features,
+                gallery_features,
+                metric=choices.distance,
+                rerank=rerank,
+                block_size=size,
+            ),
             query=query,
             gallery=gallery,
+            block_size=size,
             junk_rule=self.junk_rule,
-            choices=choices,
-            settings=settings,
-            rerank=rerank,
             top_k=top_k,
         )
         scores = score_ranks(
@@ -156,10 +135,9 @@ class RetrievalProtocol(Protocol):
             pids=query.pids,
             num_gallery=len(gallery),
             choices=choices,
-            settings=settings,
             where=f"gallery of protocol {self.name!r} ({self.gallery})",
         )
-        return Scored(dict(scores.build_row()), ranking.lists, scores.queries)
+        return replace(scores, lists=ranking.lists)
 
     def _choose(self, entries: Entries, part: str, cameras: tuple[int, ...]) -> Entries:
         if cameras:
@@ -206,14 +184,74 @@ class RetrievalProtocol(Protocol):
     def _name_frame(self, data: TestData, settings: ProtocolSettings) -> tuple[str, ...]:
         if not self.from_frames or "video" not in data.query.modalities:
             return ()
-        name = {"random": f"seeded random (seed {settings.seed})"}.get(
-            settings.query_frame, settings.query_frame
-        )
+        mode = settings.query_frame
+        name = f"seeded random (seed {settings.seed})" if mode == "random" else mode
         return (f"query = {name} frame",)
 
 
-def describe(compute_features: ComputeFeatures, selection: Selection, choices: Choices) -> Features:
-    """Compute features of query and gallery that can be compared.
+@dataclass(frozen=True)
+class SingleShotProtocol(RetrievalProtocol):
+    """Mean over galleries of one image per person, drawn at random (PRCC)."""
+
+    num_draws: int = 10
+
+    def score(
+        self,
+        selection: Selection,
+        query_features: FloatArray,
+        gallery_features: FloatArray,
+        choices: Choices,
+        *,
+        rerank: bool,
+        top_k: int,
+    ) -> RetrievalScores:
+        """Score each draw; return mean and deviation, and the lists of the first."""
+        seed = choices.settings.seed
+        # no interval over people: what varies here is the gallery
+        choices = replace(choices, settings=replace(choices.settings, bootstrap=0))
+        found: list[RetrievalScores] = []
+        lists: list[RankedList] = []
+        for draw in range(self.num_draws):
+            chosen = draw_gallery(selection.gallery, seed=seed, draw=draw)
+            scored = super().score(
+                replace(selection, gallery=selection.gallery.take(chosen)),
+                query_features,
+                gallery_features[chosen],
+                choices,
+                rerank=rerank,
+                top_k=0 if draw else top_k,
+            )
+            found.append(scored)
+            lists += [replace(top, gallery=chosen[top.gallery]) for top in scored.lists]
+        mean = average_rows([scored.row for scored in found], deviations=("mAP", "R-1"))
+        draws = [scored.queries for scored in found]
+        # every draw has every person, so all have the same queries
+        assert all(np.array_equal(queries.rows, draws[0].rows) for queries in draws)
+        ap, r1 = (np.mean([getattr(own, name) for own in draws], axis=0) for name in ("ap", "r1"))
+        queries = replace(draws[0], ap=ap, r1=r1)
+        return RetrievalScores({"draws": self.num_draws, **mean}, queries, lists)
+
+
+def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
+    """Draw rows of a gallery, ascending: one image of each person; distractors all stay.
+
+    Every person has a generator of its own and draws from the sorted record ids: neither the order
+    of files nor other people change what is drawn (CAL's replacement loop depends on both).
+    """
+    labels = gallery.labels
+    ids = np.array(gallery.ids)
+    rows = np.flatnonzero(labels.pids == DISTRACTOR_PID).tolist()
+    for pid in np.unique(labels.pids[find_people(labels.pids)]).tolist():
+        own = np.flatnonzero(labels.pids == pid)
+        own = own[np.argsort(ids[own], kind="stable")]
+        rows.append(int(own[sample_rng(seed, _STREAM, draw, pid).integers(len(own))]))
+    return np.sort(np.array(rows, dtype=np.int64))
+
+
+def describe(
+    compute_features: ComputeFeatures, selection: Selection, choices: Choices
+) -> tuple[FloatArray, FloatArray]:
+    """Compute features [Q, D] of the query and [G, D] of the gallery that can be compared.
 
     Raises:
         ProtocolError: not finite, or of different size.
@@ -227,15 +265,7 @@ def describe(compute_features: ComputeFeatures, selection: Selection, choices: C
             f"query features have {query.shape[1]} values, gallery features {gallery.shape[1]}. "
             "What to do: compare features of one model, and of roles that both sides have."
         )
-    return Features(query, gallery)
-
-
-def take_gallery(
-    selection: Selection, features: Features, rows: np.ndarray
-) -> tuple[Selection, Features]:
-    """Keep some gallery entries alone in both."""
-    chosen = replace(selection, gallery=selection.gallery.take(rows))
-    return chosen, Features(features.query, features.gallery[rows])
+    return query, gallery
 
 
 def _list(values: Sequence[int]) -> str:

@@ -9,14 +9,14 @@ Legend: P probes, G templates of a gallery, n templates of either, m records, D 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from vills.data.records import find_counted, find_people
-from vills.evaluation.distance import FloatArray, Matrix
+from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import Entries, TestData
-from vills.evaluation.metrics import MISSED, QueryScores, compute_tar_at_far
+from vills.evaluation.metrics import MISSED, QueryScores, RetrievalScores, compute_tar_at_far
 from vills.evaluation.protocols.base import (
     Choices,
     ComputeFeatures,
@@ -24,10 +24,12 @@ from vills.evaluation.protocols.base import (
     ProtocolError,
     ProtocolResult,
     ProtocolSettings,
-    Scored,
+    Selection,
+    compute_checked,
+    score_ranks,
 )
-from vills.evaluation.protocols.search import compute_checked, rank_features, score_ranks
-from vills.evaluation.ranking import IntArray, Labels, RankedList, no_junk
+from vills.evaluation.ranking import BoolArray, IntArray, Labels, RankedList, no_junk, rank_gallery
+from vills.evaluation.rerank import build_distance
 from vills.evaluation.rows import Row, average_rows, name_families
 
 PROBE = "probe"
@@ -46,24 +48,21 @@ class Templates:
     num_left_out: int
     """Templates of the group that take no part: junk, and probes of nobody."""
 
-    @property
-    def first_records(self) -> IntArray:
-        """Row of each template's first record, [n]; -1 if it has none."""
-        return np.array([rows[0] if len(rows) else -1 for rows in self.members], dtype=np.int64)
 
-    def pool(self, features: FloatArray) -> FloatArray:
-        """Pool features [m, D] of records to [n, D]: the mean of the members' L2-normalised ones.
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """The usable templates of a group."""
 
-        Members without a feature (NaN) are passed over; a template with none left is NaN.
-        """
-        norms = np.sqrt(np.square(features.astype(np.float64)).sum(axis=1, keepdims=True))
-        units = features / np.where(norms > 0, norms, 1.0)  # NaN norms stay NaN
-        pooled = np.full((len(self.members), features.shape[1]), np.nan)
-        for number, rows in enumerate(self.members):
-            found = units[rows][~np.isnan(units[rows]).any(axis=1)]
-            if len(found):
-                pooled[number] = found.mean(axis=0)
-        return pooled.astype(np.float32)
+    templates: Templates
+    rows: IntArray
+    """Those that have a feature, ascending, [n]."""
+    features: FloatArray
+    """Their features, [n, D]."""
+
+    def take_first(self, records: Entries) -> Entries:
+        """Return the first image or tracklet of each, which stands for it where lists are shown."""
+        first = [self.templates.members[row][0] for row in self.rows]
+        return records.take(np.array(first, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -85,116 +84,114 @@ class SigsetProtocol(Protocol):
         features = compute_checked(
             compute_features, records, choice, part="template", allow_missing=True
         )
-        head: Row = {"title": self.build_title(*choices.changed), **choices.build_row()}
+        query = _pool(probes, features, "probe")
+        searched = [_pool(own, features, f"template of {own.group}") for own in galleries]
+        head = self.build_head(choices)
         rows: list[Row] = []
         queries: list[QueryScores | None] = []
-        shown: tuple[IntArray, IntArray, Sequence[RankedList]] | None = None
+        lists: Sequence[RankedList] = ()
         for rerank in (False, True)[: 1 + settings.rerank]:
             group_rows = []
-            for gallery in galleries:
-                scored, probe_rows, gallery_rows = _search(
-                    probes,
-                    gallery,
-                    features,
-                    choices,
-                    settings,
-                    rerank=rerank,
-                    top_k=top_k if shown is None else 0,
+            for gallery in searched:
+                shown = gallery is searched[0] and not rerank
+                scored = _search(
+                    query, gallery, choices, rerank=rerank, top_k=top_k if shown else 0
                 )
-                shown = shown or (probe_rows, gallery_rows, scored.lists)
-                own: Row = {"rerank": "on" if rerank else "off", "gallery_group": gallery.group}
-                group_rows.append(head | own | scored.row)
+                lists = scored.lists if shown else lists
+                group: Row = {
+                    "rerank": "on" if rerank else "off",
+                    "gallery_group": gallery.templates.group,
+                }
+                group_rows.append(head | group | scored.row)
                 queries.append(scored.queries)
             means = _average_groups(group_rows)
             rows += [*group_rows, *means]
             queries += [None] * len(means)
-        assert shown is not None
         return ProtocolResult(
             self.name,
             tuple(rows),
-            records.take(probes.first_records[shown[0]]),
-            records.take(galleries[0].first_records[shown[1]]),
-            shown[2],
+            query.take_first(records),
+            searched[0].take_first(records),
+            lists,
             data.split,
             tuple(queries),
         )
 
-    def check(self, data: TestData, settings: ProtocolSettings) -> None:
-        """See `Protocol.check`."""
-        load_templates(data)
+    def select(self, data: TestData, settings: ProtocolSettings) -> Selection:
+        """See `Protocol.select`: the data lack templates, or records of theirs."""
+        _, _, records = load_templates(data)
+        asks = np.isin(records.ids, data.query.ids)
+        query, gallery = (records.take(np.flatnonzero(side)) for side in (asks, ~asks))
+        return Selection(query, gallery)
 
 
 def _search(
-    probes: Templates,
-    gallery: Templates,
-    features: FloatArray,
-    choices: Choices,
-    settings: ProtocolSettings,
-    *,
-    rerank: bool,
-    top_k: int,
-) -> tuple[Scored, IntArray, IntArray]:
-    """Score one gallery; return the rows of usable probes and templates too, which lists name."""
-    probe_rows, query = _pool_usable(probes, features, "probe")
-    rows, found = _pool_usable(gallery, features, f"template of {gallery.group}")
-    distance, ranking = rank_features(
-        query,
-        found,
-        query=Labels(probes.pids[probe_rows]),
-        gallery=Labels(gallery.pids[rows]),
-        junk_rule=no_junk,
-        choices=choices,
-        settings=settings,
+    query: Pooled, gallery: Pooled, choices: Choices, *, rerank: bool, top_k: int
+) -> RetrievalScores:
+    """Score one gallery; lists name its usable templates."""
+    probes, templates = query.templates, gallery.templates
+    size = choices.settings.block_size
+    distance = build_distance(
+        query.features,
+        gallery.features,
+        metric=choices.distance,
         rerank=rerank,
+        block_size=size,
+    )
+    ranking = rank_gallery(
+        distance,
+        query=Labels(probes.pids[query.rows]),
+        gallery=Labels(templates.pids[gallery.rows]),
+        block_size=size,
+        junk_rule=no_junk,
         top_k=top_k,
     )
     # a failed probe, or one whose template failed, is a miss
-    enrolled = np.isin(probes.pids, gallery.pids)
+    enrolled = np.isin(probes.pids, templates.pids)
     hits = [np.array([MISSED] if known else [], dtype=np.int64) for known in enrolled]
-    for place, ranks in zip(probe_rows.tolist(), ranking.hit_ranks, strict=True):
+    for place, ranks in zip(query.rows.tolist(), ranking.hit_ranks, strict=True):
         hits[place] = ranks if len(ranks) else hits[place]
     scores = score_ranks(
         hits,
         pids=probes.pids,
-        num_gallery=len(gallery.pids),
+        num_gallery=len(templates.pids),
         choices=choices,
-        settings=settings,
-        where=f"gallery {gallery.group}",
+        where=f"gallery {templates.group}",
     )
-    similarity = np.full((len(probes.pids), len(gallery.pids)), np.nan)
-    similarity[np.ix_(probe_rows, rows)] = -distance.compute_block(0, distance.num_queries)
+    # verification: every pair of a probe and a template
+    similarity = np.full((len(probes.pids), len(templates.pids)), np.nan)
+    similarity[np.ix_(query.rows, gallery.rows)] = -distance.compute_block(0, distance.num_queries)
+    same = probes.pids[:, None] == templates.pids[None]
+    pairs = compute_tar_at_far(similarity[same], similarity[~same], choices.settings.fars)
     lost = {
         "skipped_queries": probes.num_left_out,
-        "failed_probes": len(probes.pids) - len(probe_rows),
-        "failed_templates": len(gallery.pids) - len(rows),
+        "failed_probes": len(probes.pids) - len(query.rows),
+        "failed_templates": len(templates.pids) - len(gallery.rows),
     }
-    row: Row = {**scores.build_row(), **_verify(probes, gallery, similarity, settings.fars)}
-    row |= {key: num for key, num in lost.items() if num}
-    return Scored(row, ranking.lists, scores.queries), probe_rows, rows
+    row = scores.row | pairs | {key: num for key, num in lost.items() if num}
+    return replace(scores, row=row, lists=ranking.lists)
 
 
-def _pool_usable(
-    templates: Templates, features: FloatArray, name: str
-) -> tuple[IntArray, FloatArray]:
-    """Pool the templates; return the rows of those that have a feature, and these features."""
-    pooled = templates.pool(features)
-    rows = np.flatnonzero(np.isfinite(pooled).all(axis=1))
-    if not len(rows):
+def _pool(templates: Templates, features: FloatArray, name: str) -> Pooled:
+    """Pool features [m, D] of records: the mean of the members' L2-normalised ones.
+
+    Members without a feature (NaN) are passed over, and so are templates with none left.
+
+    Raises:
+        ProtocolError: no template has a feature.
+    """
+    norms = np.sqrt(np.square(features.astype(np.float64)).sum(axis=1, keepdims=True))
+    units = features / np.where(norms > 0, norms, 1.0)  # NaN norms stay NaN
+    known: BoolArray = ~np.isnan(units).any(axis=1)
+    members = [rows[known[rows]] for rows in templates.members]
+    usable = [row for row, own in enumerate(members) if len(own)]
+    if not usable:
         raise ProtocolError(
             f"no {name} has a feature: all enrolments failed. What to do: look at the "
             "features, and at what curation has kept of the media."
         )
-    return rows, pooled[rows]
-
-
-def _verify(
-    probes: Templates, gallery: Templates, similarity: Matrix, fars: Sequence[float]
-) -> Row:
-    """Compute TAR at each FAR over all pairs of a probe and a template."""
-    same = probes.pids[:, None] == gallery.pids[None]
-    result = compute_tar_at_far(similarity[same], similarity[~same], fars)
-    row: Row = {f"TAR@{far:g}": tar for far, tar in result.tars.items()}
-    return row | {"genuine_pairs": result.num_genuine, "impostor_pairs": result.num_impostor}
+    pooled = np.stack([units[members[row]].mean(axis=0) for row in usable])
+    return Pooled(templates, np.array(usable, dtype=np.int64), pooled.astype(np.float32))
 
 
 def _average_groups(rows: Sequence[Row]) -> list[Row]:
@@ -218,9 +215,12 @@ def load_templates(data: TestData) -> tuple[Templates, list[Templates], Entries]
             "What to do: use layout = sigset for the source, or other protocols."
         )
     records, where = _find_records(data)
-    table = data.templates.select(["group", "pid", "record_ids"])
-    groups = sorted(set(table.column("group").to_pylist()))
-    by_group = {group: _build_group(table, group, where) for group in groups}
+    rows = data.templates.select(["group", "pid", "record_ids"]).to_pylist()
+    groups = sorted({row["group"] for row in rows})
+    by_group = {
+        group: _build_group(group, [row for row in rows if row["group"] == group], where)
+        for group in groups
+    }
     probes = by_group.pop(PROBE, None)
     if probes is None or not by_group:
         raise ProtocolError(
@@ -249,24 +249,9 @@ def _find_records(data: TestData) -> tuple[Entries, dict[str, int]]:
     return records, where
 
 
-def _build_group(table: pa.Table, group: str, where: dict[str, int]) -> Templates:
-    rows = [row for row in table.to_pylist() if row["group"] == group]
+def _build_group(group: str, rows: Sequence[dict[str, Any]], where: dict[str, int]) -> Templates:
     pids = np.array([row["pid"] for row in rows], dtype=np.int64)
     kept = np.flatnonzero(find_people(pids) if group == PROBE else find_counted(pids))
-    members = (sorted(where[name] for name in rows[row]["record_ids"]) for row in kept)
+    members = (sorted(where[name] for name in rows[row]["record_ids"]) for row in kept.tolist())
     arrays = tuple(np.array(own, dtype=np.int64) for own in members)
     return Templates(group, pids[kept], arrays, len(rows) - len(kept))
-
-
-PROTOCOLS = (
-    SigsetProtocol(
-        name="sigset",
-        title="Sigset, closed-set identification and verification",
-        source="ORNL/briar-api doc/HowToDevelopBriarService.md; NIST sigset XML",
-        query="probes: one medium (image or video) each",
-        gallery="templates of subjects from many media, distractors too; each gallery apart",
-        junk="none; pid -1 is left out",
-        query_modality="any",
-        gallery_modality="any",
-    ),
-)
