@@ -20,8 +20,7 @@ from vills.evaluation.external import (
     save_report,
     score_external,
 )
-from vills.evaluation.extract import TokenWriter
-from vills.evaluation.feature_table import FeatureFileError, load_feature_table
+from vills.evaluation.feature_table import FeatureFileError, load_feature_table, save_tokens
 from vills.evaluation.protocols.base import ProtocolSettings
 from vills.miniature.sigset import Member, Signature, encode_sigset
 
@@ -614,13 +613,13 @@ def test_what_vills_extract_writes_is_read(tmp_path: Path) -> None:
     tracklets = make_prid(tmp_path / "prid")
     for suffix in ("npz", "parquet"):
         path = tmp_path / f"a.{suffix}"
-        writer = TokenWriter(path, roles=("coarse", "head"), parquet=suffix == "parquet")
         rng = np.random.default_rng(0)
+        written: list[dict[str, object]] = []
         for folder in tracklets:
             token = rng.normal(size=4).astype(np.float32)
             row = {"path": folder, "kind": "video", "num_frames": 3, "coarse": token}
-            writer.add({**row, "head": None, "feature": np.tile(token, 2)})
-        writer.close()
+            written.append({**row, "head": None, "feature": np.tile(token, 2)})
+        save_tokens(path, written, roles=("coarse", "head"), parquet=suffix == "parquet")
         rows = [
             score(path, tmp_path / "prid", "prid2011", layout="prid2011", column=column).rows[0]
             for column in ("feature", "coarse")

@@ -5,37 +5,113 @@ It writes parquet or npz whose bytes depend on the features alone.
 Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
 """
 
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from vills.areas import AREAS
 from vills.config.checks import ConfigError
+from vills.curation.video import VideoStream
 from vills.data.clips import spread_clips
-from vills.data.images import CorruptImageError
+from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
+from vills.data.images import CorruptImageError, decode_image
 from vills.data.transforms import MEAN, STD, resize
-from vills.evaluation.feature_table import SUFFIXES
-from vills.evaluation.media import Media, explain, find_media, load_pixels, read_frames
+from vills.evaluation.feature_table import SUFFIXES, save_tokens
 from vills.io import atomic_path
 from vills.models.backbone import Backbone
 from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
 from vills.models.layers import fold_rows
 from vills.models.weights import load_backbone
 
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 MAX_FRAMES = 512
 """Frames of one video that are held; a longer video is thinned evenly to at most so many."""
-ROLES = ("coarse", *AREAS, "temporal")
-_ROW_GROUP = 4096
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip member can carry
+ROLES = {"coarse": COARSE, **AREA_ROLES, "temporal": TEMPORAL}
+"""Columns -> places among the tokens of a backbone."""
 
-Progress = Callable[[str, int, int], None]
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One image, video or tracklet."""
+
+    path: str
+    """Below the path that was given, posix; the name itself for a single file."""
+    kind: str
+    """image, video (a file) or tracklet (a folder of frames)."""
+    files: tuple[Path, ...]
+    """One file, or the frames of a tracklet in order."""
+
+
+def find_media(path: Path, *, tracklets: bool) -> list[Media]:
+    """Find what lies at `path`: images, then videos and tracklets, each in order of paths.
+
+    Hidden files and other suffixes are passed over.
+
+    Raises:
+        FileNotFoundError: no such path.
+        ValueError: neither images nor videos there.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder at {path}. What to do: check the path.")
+    root = path.parent if path.is_file() else path
+    files = [path]
+    if not path.is_file():
+        visible = (
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not any(part[0] == "." for part in file.relative_to(path).parts)
+        )
+        # by folder, so that frames of a tracklet stand together
+        files = sorted(visible, key=lambda file: (file.parent.as_posix(), file.name))
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    if not images and not videos:
+        raise ValueError(
+            f"no image or video at {path}. Allowed: files that end in "
+            f"{', '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}. What to do: check the path."
+        )
+    clips = [Media(_name(file, root), "video", (file,)) for file in videos]
+    if not tracklets:
+        stills = [Media(_name(file, root), "image", (file,)) for file in images]
+        return stills + clips
+    for folder, frames in groupby(images, key=lambda file: file.parent):
+        name = folder.name if folder == root else _name(folder, root)
+        clips.append(Media(name, "tracklet", tuple(frames)))
+    return sorted(clips, key=lambda medium: medium.path)
+
+
+def load_pixels(file: Path, path: str, bad: list[tuple[str, str]]) -> np.ndarray | None:
+    """Load RGB uint8 [H, W, 3] of an image file; None, and `path` in `bad`, if it is damaged."""
+    try:
+        return decode_image(file.read_bytes(), name=file.name)
+    except OSError as error:
+        bad.append((path, str(error.strerror)))
+    except CorruptImageError as error:
+        bad.append((path, str(error).removeprefix(f"{file.name}: ")))
+    return None
+
+
+def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
+    """Read frames of a video or tracklet as a stream; add what cannot be read to `bad`."""
+    if medium.kind == "tracklet":
+        for file in medium.files:
+            pixels = load_pixels(file, f"{medium.path}/{file.name}", bad)
+            if pixels is not None:
+                yield pixels
+        return
+    stream = VideoStream(medium.files[0], medium.path)
+    for frame in stream:
+        yield frame.image
+    if stream.damage:
+        bad.append((medium.path, stream.damage))
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 @dataclass
@@ -62,8 +138,6 @@ def extract_path(
     tracklets: bool = False,
     num_frames: int = 8,
     batch_size: int = 64,
-    device: str = "cpu",
-    progress: Progress | None = None,
 ) -> ExtractReport:
     """Write coarse, area and temporal features of crops of people (supplement 1).
 
@@ -79,8 +153,6 @@ def extract_path(
             their names; else each image is for itself.
         num_frames: T.
         batch_size: images per forward.
-        device: where to compute.
-        progress: told (label, done, total).
 
     Returns:
         Counts, and every bad file by name: bad files never stop the others.
@@ -96,21 +168,16 @@ def extract_path(
             f"{' or '.join(SUFFIXES)}. What to do: choose one of them."
         )
     media = find_media(path, tracklets=tracklets)
-    backbone = load_backbone(weights).to(device).eval()
+    backbone = load_backbone(weights).eval()
     report = ExtractReport()
     with atomic_path(out) as temporary:
-        writer = TokenWriter(temporary, roles=ROLES, parquet=out.suffix == ".parquet")
-        describer = _Describer(backbone, num_frames, batch_size, report)
-        for done, row in enumerate(describer.describe(media), start=1):
-            writer.add(row)
-            if progress is not None:
-                progress("extract", done, len(media))
+        rows = _Describer(backbone, num_frames, batch_size, report).describe(media)
+        save_tokens(temporary, rows, roles=tuple(ROLES), parquet=out.suffix == ".parquet")
         if report.num_images + report.num_videos == 0:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in report.bad[:3])
             raise ValueError(
                 f"none of the {len(media)} images and videos at {path} could be read ({reasons})"
             )
-        writer.close()
     return report
 
 
@@ -128,10 +195,9 @@ class _Describer:
         batch: list[tuple[Media, np.ndarray]] = []
         images = [medium for medium in media if medium.kind == "image"]
         for number, medium in enumerate(images, start=1):
-            try:
-                batch.append((medium, self._resize(load_pixels(medium.files[0]))))
-            except CorruptImageError as error:
-                self.report.bad.append((medium.path, explain(error, medium.files[0])))
+            pixels = load_pixels(medium.files[0], medium.path, self.report.bad)
+            if pixels is not None:
+                batch.append((medium, self._resize(pixels)))
             if batch and (len(batch) == self.batch_size or number == len(images)):
                 yield from self._describe_images(batch)
                 batch = []
@@ -184,8 +250,7 @@ class _Describer:
 
     def _to_tensor(self, frames: list[np.ndarray]) -> Tensor:
         """Turn uint8 pictures [H, W, 3] into a normalised [B, 3, H, W]."""
-        device = next(self.backbone.parameters()).device
-        pixels = torch.from_numpy(np.stack(frames)).to(device)
+        pixels = torch.from_numpy(np.stack(frames))
         return ((pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD).contiguous()
 
     def _build_row(
@@ -193,75 +258,15 @@ class _Describer:
     ) -> dict[str, object]:
         """Name tokens [L, D] by role; a role that was not trained, or needs time, is None."""
         trained = self.backbone.get_roles(modality)
-        all_roles = {"coarse": COARSE, **AREA_ROLES, "temporal": TEMPORAL}
         feature = self.backbone.compute_feature(roles[None], modality=modality)[0].numpy()
         norm = float(np.linalg.norm(feature.astype(np.float64)))
         return {
             "path": medium.path,
             "kind": modality,
             "num_frames": num_frames,
-            **{name: roles[all_roles[name]].numpy() if name in trained else None for name in ROLES},
+            **{
+                name: roles[place].numpy() if name in trained else None
+                for name, place in ROLES.items()
+            },
             "feature": (feature / max(norm, 1e-12)).astype(np.float32),
         }
-
-
-class TokenWriter:
-    """Streams rows of tokens to parquet, or gathers them for an npz.
-
-    Columns: path, kind, num_frames, one list per role, feature. A role that an medium lacks
-    (temporal of an image, an untrained area) is null; in an npz, which has no null, it is NaN, and
-    the feature of an image ends in NaN where a video's has its temporal token.
-    """
-
-    def __init__(self, path: Path, *, roles: Sequence[str], parquet: bool) -> None:
-        self._roles = (*roles, "feature")
-        self._rows: list[dict[str, object]] = []
-        self._parquet: pq.ParquetWriter | None = None
-        if parquet:
-            tokens = [(name, pa.list_(pa.float32())) for name in self._roles]
-            head = [("path", pa.string()), ("kind", pa.string()), ("num_frames", pa.int32())]
-            self._schema = pa.schema([*head, *tokens])
-            self._parquet = pq.ParquetWriter(path, self._schema, compression="zstd")
-        self._path = path
-
-    def add(self, row: dict[str, object]) -> None:
-        """Append an medium; its role values are float32 arrays [D] or None."""
-        self._rows.append(row)
-        if self._parquet is not None and len(self._rows) >= _ROW_GROUP:
-            self._flush(self._parquet)
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self._parquet is None:
-            self._save_arrays()
-            return
-        self._flush(self._parquet)
-        self._parquet.close()
-
-    def _flush(self, parquet: pq.ParquetWriter) -> None:
-        if self._rows:
-            parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._rows = []
-
-    def _save_arrays(self) -> None:
-        """Write an npz; unlike numpy.savez, members carry no time whatever the Python."""
-        heads = {"path": np.str_, "kind": np.str_, "num_frames": np.int32}
-        arrays: dict[str, np.ndarray] = {
-            name: np.array([row[name] for row in self._rows], dtype=dtype)
-            for name, dtype in heads.items()
-        }
-        arrays |= {name: _stack([row[name] for row in self._rows]) for name in self._roles}
-        with atomic_path(self._path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-            for name, array in arrays.items():
-                member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-                with archive.open(member, "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, array, allow_pickle=False)
-
-
-def _stack(values: Sequence[object]) -> np.ndarray:
-    """Stack vectors of several widths, or None, as rows that end in NaN; [n, 0] if all are None."""
-    vectors = [np.zeros(0, np.float32) if value is None else np.asarray(value) for value in values]
-    stacked = np.full((len(vectors), max(map(len, vectors), default=0)), np.nan, np.float32)
-    for row, vector in zip(stacked, vectors, strict=True):
-        row[: len(vector)] = vector
-    return stacked

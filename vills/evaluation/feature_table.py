@@ -1,4 +1,4 @@
-"""Features that someone else extracted, as a file: a path and a vector per row.
+"""Features as a file, a path and a vector per row: written by us, read from anyone.
 
 Legend: n rows, D feature width.
 """
@@ -6,8 +6,9 @@ Legend: n rows, D feature width.
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,15 @@ SUFFIXES = (".parquet", ".npz")
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
+_ROW_GROUP = 4096
 _UNREADABLE = (
     *(ValueError, OSError, EOFError, KeyError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
 )
 """What NumPy and zipfile raise on archives that are cut, damaged, encrypted or packed oddly."""
+
+Columns = tuple[list[str], FloatArray, NDArray[np.int64] | None]
+"""Paths, features, frames: see `FeatureTable`."""
 
 
 class FeatureFileError(UserError, ValueError):
@@ -88,7 +93,7 @@ def list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _load_npz(path: Path, column: str) -> tuple[list[str], FloatArray, NDArray[np.int64] | None]:
+def _load_npz(path: Path, column: str) -> Columns:
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -103,9 +108,8 @@ def _load_npz(path: Path, column: str) -> tuple[list[str], FloatArray, NDArray[n
     except _UNREADABLE as error:
         if isinstance(error, FeatureFileError):
             raise
-        hint = (
-            "; objects are never unpickled, so save text as text" if "pickle" in str(error) else ""
-        )
+        pickled = "pickle" in str(error)
+        hint = "; objects are never unpickled, so save text as text" if pickled else ""
         raise FeatureFileError(
             f"{path.name} cannot be read as .npz ({error}){hint}. What to do: write it again with "
             f"np.savez(file, path=np.array(paths, dtype=str), {column}=features)."
@@ -127,9 +131,7 @@ def _load_npz(path: Path, column: str) -> tuple[list[str], FloatArray, NDArray[n
     return names.tolist(), _to_float32(features), whole
 
 
-def _load_parquet(
-    path: Path, column: str
-) -> tuple[list[str], FloatArray, NDArray[np.int64] | None]:
+def _load_parquet(path: Path, column: str) -> Columns:
     try:
         schema = pq.read_schema(path)
         _check_columns(path.name, schema.names, column)
@@ -147,8 +149,7 @@ def _load_parquet(
                 "with --column."
             )
     kind = table.schema.field("path").type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise _refuse_type(path.name, "path", str(kind), "string")
     names = table.column("path").cast(pa.string()).to_pylist()
@@ -241,3 +242,43 @@ def _check_rows(table: FeatureTable, file: str, column: str) -> None:
             "one row per path (for the frames of a tracklet: the path of each frame, or column "
             "frame)."
         )
+
+
+def save_tokens(
+    path: Path, rows: Iterable[dict[str, object]], *, roles: Sequence[str], parquet: bool
+) -> None:
+    """Stream rows of tokens to parquet, or gather them for an npz.
+
+    Columns: path, kind, num_frames, one list per role, feature; the last two are float32 arrays
+    [D] or None. A role that a row lacks (temporal of an image, an untrained area) is null; in an
+    npz, which has no null, it is NaN, and the feature of an image ends in NaN where a video's has
+    its temporal token.
+    """
+    heads = {"path": pa.string(), "kind": pa.string(), "num_frames": pa.int32()}
+    schema = pa.schema({**heads, **dict.fromkeys((*roles, "feature"), pa.list_(pa.float32()))})
+    if parquet:
+        stream = iter(rows)
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            while group := list(islice(stream, _ROW_GROUP)):
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+        return
+    held = list(rows)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in schema.names:
+            values = [row[name] for row in held]
+            if name in heads:
+                array = np.array(values, np.int32 if name == "num_frames" else np.str_)
+            else:
+                array = _stack(values)
+            # a ZipInfo of our own has no time of today, unlike those of numpy.savez
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _stack(values: Sequence[object]) -> np.ndarray:
+    """Stack vectors of several widths, or None, as rows that end in NaN; [n, 0] if all are None."""
+    vectors = [np.zeros(0, np.float32) if value is None else np.asarray(value) for value in values]
+    stacked = np.full((len(vectors), max(map(len, vectors), default=0)), np.nan, np.float32)
+    for row, vector in zip(stacked, vectors, strict=True):
+        row[: len(vector)] = vector
+    return stacked
