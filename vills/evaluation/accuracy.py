@@ -11,7 +11,7 @@ from vills.config.finetune import FinetuneConfig
 from vills.config.protocols import get_data_set
 from vills.data.records import SCHEMA, Manifest
 from vills.data.reid import ReidData
-from vills.evaluation.entries import Entries, build_test_data
+from vills.evaluation.entries import Entries, build_test_data, set_column
 from vills.evaluation.feature_cache import FeatureCache
 from vills.evaluation.features import NetworkFeatures, Sampling
 from vills.evaluation.protocols import (
@@ -109,18 +109,12 @@ def build_val_data(data: ReidData, *, protocol: Protocol) -> TestData:
         query, gallery = (manifest.take(rows) for rows in (np.sort(first), others))
         return TestData(Entries(query, data.reader), Entries(gallery, data.reader))
     if isinstance(protocol, RetrievalProtocol) and not protocol.needs_cameras:
-        manifest = _tell_apart(manifest)
+        camids = manifest.column("camid")
+        own = camids.max(initial=-1) + 1 + np.arange(len(camids))
+        told = pa.array(np.where(camids < 0, own, camids), SCHEMA.field("camid").type)
+        manifest = Manifest(set_column(manifest.table, "camid", told))
     records = Entries(manifest, data.reader)
     return TestData(records, records)
-
-
-def _tell_apart(manifest: Manifest) -> Manifest:
-    """Give each record of an unknown camera a camera of its own."""
-    camids = manifest.column("camid")
-    own = camids.max(initial=-1) + 1 + np.arange(len(camids))
-    column = pa.array(np.where(camids < 0, own, camids), SCHEMA.field("camid").type)
-    place = SCHEMA.get_field_index("camid")
-    return Manifest(manifest.table.set_column(place, SCHEMA.field("camid"), column))
 
 
 def _build_scored(data: ReidData, protocol: Protocol) -> TestData:

@@ -36,6 +36,7 @@ three runs know too little: 75 %, since no resample leaves the range of three nu
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,15 +69,12 @@ def compute_intervals(
     if num_resamples == 0 or not per_query or len(people) < 2:
         return {}
     sums = np.stack([np.bincount(whose, values) for values in per_query.values()])  # [M, P]
-    sizes = np.bincount(whose)  # [P]
-    rng = sample_rng(seed, _STREAM)
-    means = np.concatenate(
-        [
-            # einsum: no threads, so that all processes get the same bits
-            np.einsum("bp,mp->bm", counts, sums) / (counts @ sizes)[:, None]
-            for counts in draw_counts(rng, num_units=len(people), num_resamples=num_resamples)
-        ]
-    )
+    means = _resample_people(
+        sums[:, None],
+        np.bincount(whose)[None],
+        rng=sample_rng(seed, _STREAM),
+        num_resamples=num_resamples,
+    )  # [n, M]
     low, high = compute_ends(means)
     ends = zip(low.tolist(), high.tolist(), strict=True)
     return dict(zip(per_query, ends, strict=True))
@@ -161,85 +159,78 @@ def compute_difference(runs: Sequence[PairedRun], *, num_resamples: int, seed: i
     groups: dict[str, list[PairedRun]] = {}
     for run in runs:
         groups.setdefault(run.world, []).append(run)
-    worlds = [_World(groups[name]) for name in sorted(groups)]
-    resampled = np.mean(
-        [
-            world.resample(num_resamples, seed=seed, number=number)
-            for number, world in enumerate(worlds)
-        ],
-        axis=0,
-    )  # [n]
-    low, high = compute_ends(resampled)
+    worlds = [
+        _resample_world(groups[name], num_resamples=num_resamples, seed=seed, number=number)
+        for number, name in enumerate(sorted(groups))
+    ]
+    values, resampled, nums_people = zip(*worlds, strict=True)
+    low, high = compute_ends(np.mean(resampled, axis=0))
     return Difference(
-        value=float(np.mean([world.compute_mean() for world in worlds])),
+        value=float(np.mean(values)),
         low=float(low),
         high=float(high),
-        num_people=sum(world.num_people for world in worlds),
+        num_people=sum(nums_people),
         num_runs=len(runs),
         num_worlds=len(worlds),
     )
 
 
-class _World:
-    """Runs on the same people."""
+def _resample_world(
+    runs: Sequence[PairedRun], *, num_resamples: int, seed: int, number: int
+) -> tuple[float, FloatArray, int]:
+    """Return the mean of runs on the same people, n resampled means (NaN if P is 1), and P."""
+    for run in runs:
+        same = (run.pids, runs[0].pids), (run.parts, runs[0].parts)
+        if not all(np.array_equal(own, first) for own, first in same):
+            raise ValueError(
+                f"runs of world {run.world!r} are not scored on the same queries: "
+                f"{len(run.pids)} and {len(runs[0].pids)}, or of other people"
+            )
+    people, whose = np.unique(runs[0].pids, return_inverse=True)
+    parts, which = np.unique(runs[0].parts, return_inverse=True)
+    shape = (len(parts), len(people))
+    cells = which * len(people) + whose
 
-    def __init__(self, runs: Sequence[PairedRun]) -> None:
-        self._num_runs = len(runs)
-        people, whose = np.unique(runs[0].pids, return_inverse=True)
-        parts, which = np.unique(runs[0].parts, return_inverse=True)
-        self.num_people, self._num_parts = len(people), len(parts)
-        for run in runs:
-            same = (run.pids, runs[0].pids), (run.parts, runs[0].parts)
-            if not all(np.array_equal(own, first) for own, first in same):
-                raise ValueError(
-                    f"runs of world {run.world!r} are not scored on the same queries: "
-                    f"{len(run.pids)} and {len(runs[0].pids)}, or of other people"
-                )
-        shape = (self._num_parts, self.num_people)
-        cells = which * self.num_people + whose
-        num_cells = shape[0] * shape[1]
-        self._sizes = np.bincount(cells, minlength=num_cells).reshape(shape)  # [K, P]
-        self._sums = np.stack(
-            [
-                np.bincount(cells, run.differences, minlength=num_cells).reshape(shape)
-                for run in runs
-            ]
-        )  # [R, K, P]
+    def add(values: FloatArray | None) -> NDArray[Any]:
+        return np.bincount(cells, values, minlength=shape[0] * shape[1]).reshape(shape)
 
-    def compute_mean(self) -> float:
-        """Compute the mean over runs and parts; nothing is drawn."""
-        everybody = np.ones((1, self.num_people), dtype=np.int64)
-        return float(self._compute_runs(everybody).mean())
+    sizes, sums = add(None), np.stack([add(run.differences) for run in runs])
+    # everybody once
+    mean = float(_compute_means(np.ones((1, len(people)), np.int64), sums, sizes).mean())
+    if len(people) < 2:
+        return mean, np.full(num_resamples, np.nan), 1
+    scores = _resample_people(
+        sums, sizes, rng=sample_rng(seed, _PEOPLE, number), num_resamples=num_resamples
+    )  # [n, R]
+    counts = draw_counts(
+        sample_rng(seed, _RUNS, number), num_units=len(runs), num_resamples=num_resamples
+    )
+    drawn = np.concatenate(list(counts))
+    return mean, (scores * drawn).sum(axis=1) / drawn.sum(axis=1), len(people)
 
-    def resample(self, num_resamples: int, *, seed: int, number: int) -> FloatArray:
-        """Draw n resamples and return their means, [n]."""
-        if self.num_people < 2:
-            return np.full(num_resamples, np.nan)
-        rng = sample_rng(seed, _PEOPLE, number)
-        scores = np.concatenate(
-            [
-                self._compute_runs(counts)
-                for counts in draw_counts(
-                    rng, num_units=self.num_people, num_resamples=num_resamples
-                )
-            ]
-        )  # [n, R]
-        rng = sample_rng(seed, _RUNS, number)
-        drawn = np.concatenate(
-            list(draw_counts(rng, num_units=self._num_runs, num_resamples=num_resamples))
-        )
-        means: FloatArray = (scores * drawn).sum(axis=1) / drawn.sum(axis=1)
-        return means
 
-    def _compute_runs(self, counts: IntArray) -> FloatArray:
-        """[b, P] how often each person counts -> score of each run, [b, R].
+def _resample_people(
+    sums: FloatArray, sizes: IntArray, *, rng: np.random.Generator, num_resamples: int
+) -> FloatArray:
+    """Compute the means of n resamples of people, [n, R]; see `_compute_means`."""
+    counts = draw_counts(rng, num_units=sizes.shape[1], num_resamples=num_resamples)
+    return np.concatenate([_compute_means(drawn, sums, sizes) for drawn in counts])
 
-        A part of whose people none is drawn is passed over: in a part of four of eight people that
-        is one resample of a hundred.
-        """
-        sizes = np.einsum("bp,kp->bk", counts, self._sizes)  # [b, K]
-        drawn = sizes > 0
-        sums = np.einsum("bp,rkp->brk", counts, self._sums)  # [b, R, K]
-        means = sums / np.where(drawn, sizes, 1)[:, None]
-        scores: FloatArray = means.sum(axis=2) / drawn.sum(axis=1)[:, None]
-        return scores
+
+def _compute_means(counts: IntArray, sums: FloatArray, sizes: IntArray) -> FloatArray:
+    """Compute the mean of each run over the people that are drawn, [b, R].
+
+    A part of whose people none is drawn is passed over: in a part of four of eight people that is
+    one resample of a hundred.
+
+    Args:
+        counts: how often each person counts, [b, P].
+        sums: of the scores of each person's queries, [R, K, P].
+        sizes: number of these queries, [K, P].
+    """
+    # einsum: no threads, so that all processes get the same bits
+    num_queries = np.einsum("bp,kp->bk", counts, sizes)  # [b, K]
+    drawn = num_queries > 0
+    totals = np.einsum("bp,rkp->brk", counts, sums)  # [b, R, K]
+    means: FloatArray = totals / np.where(drawn, num_queries, 1)[:, None]
+    return means.sum(axis=2) / drawn.sum(axis=1)[:, None]

@@ -1,6 +1,7 @@
 """Query and gallery: the images and tracklets that stand in them, in record order."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,11 @@ class Entries:
             draws = zip(self.ids, nums.tolist(), strict=True)
             positions = np.array([_draw_frame(name, num, seed) for name, num in draws], np.int64)
         whole = self.kinds == "image"
-        manifest = _keep_frames(self.manifest, np.where(whole, 0, positions))
-        return Entries(manifest, self.reader, np.where(whole, -1, positions))
+        table = self.manifest.table
+        if self.reader is not None:
+            table = _keep_frames(self.manifest, np.where(whole, 0, positions))
+        table = set_column(table, "kind", pa.array(["image"] * len(self), pa.string()))
+        return Entries(Manifest(table), self.reader, np.where(whole, -1, positions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,20 +160,15 @@ def build_entries(table: pa.Table) -> Entries:
     kinds = [str(kind) for kind in table.column("kind").to_pylist()]
     nums = _read_numbers(table, "num_frames", default=1)
     _check_rows(ids, kinds, nums)
-    empty = {"source": "", "split": "query", "video_id": "", "origin": "", "shard": ""}
+    ends = pa.array(np.concatenate([[0], np.cumsum(nums)]), pa.int32())
     columns: dict[str, object] = {
+        # what only readers of pixels look at is left empty
+        **{field.name: pa.nulls(len(ids), field.type) for field in SCHEMA},
         "record_id": ids,
         "kind": kinds,
-        **{name: [text] * len(ids) for name, text in empty.items()},
         **{name: _read_numbers(table, name) for name in ("pid", "camid", "clothes_id")},
-        **{name: np.zeros(len(ids), np.int32) for name in ("width", "height")},
+        "offsets": pa.ListArray.from_arrays(ends, pa.nulls(int(nums.sum()), pa.int64())),
     }
-    ends = pa.array(np.concatenate([[0], np.cumsum(nums)]), pa.int32())
-    for name, width in (("offsets", 1), ("lengths", 1), ("frames", 1), ("boxes", 4)):
-        kind = SCHEMA.field(name).type.value_type
-        flat = pa.array(np.zeros(width * int(nums.sum())), kind)
-        scaled = pa.array(width * ends.to_numpy(), pa.int32())
-        columns[name] = pa.ListArray.from_arrays(scaled, flat)
     return Entries(Manifest(pa.table(columns, schema=SCHEMA)))
 
 
@@ -196,8 +195,8 @@ def load_test_sets(folder: Path, *, split_ids: Sequence[int]) -> dict[int, TestD
 
 def _check_rows(ids: Sequence[str], kinds: Sequence[str], nums: IntArray) -> None:
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        counts = Counter(ids)
+        twice = next(name for name in ids if counts[name] > 1)
         raise EntriesError(
             f"{len(ids) - len(set(ids))} entries repeat an id, first {twice!r}. What to do: give "
             "each image or tracklet one row."
@@ -232,22 +231,18 @@ def _draw_frame(record_id: str, num_frames: int, seed: int) -> int:
     return int(sample_rng(seed, _STREAM, key).integers(num_frames))
 
 
-def _keep_frames(manifest: Manifest, positions: IntArray) -> Manifest:
+def _keep_frames(manifest: Manifest, positions: IntArray) -> pa.Table:
     """Keep frame positions[i] alone of row i."""
     table = manifest.table
-    num = len(manifest)
     starts = np.concatenate([[0], np.cumsum(manifest.column("num_frames"), dtype=np.int64)])
-    chosen = starts[:-1] + positions
-    ends = pa.array(np.arange(num + 1), pa.int32())
-    for name in ("offsets", "lengths", "frames"):
-        column = table.column(name).combine_chunks().flatten().take(pa.array(chosen))
-        table = _replace(table, name, pa.ListArray.from_arrays(ends, column))
-    flat = (4 * chosen[:, None] + np.arange(4)).ravel()
-    boxes = table.column("boxes").combine_chunks().flatten().take(pa.array(flat))
-    quads = pa.array(4 * np.arange(num + 1), pa.int32())
-    table = _replace(table, "boxes", pa.ListArray.from_arrays(quads, boxes))
-    return Manifest(_replace(table, "kind", pa.array(["image"] * num, pa.string())))
+    chosen = pa.array(starts[:-1] + positions)
+    for name, width in (("offsets", 1), ("lengths", 1), ("frames", 1), ("boxes", 4)):
+        flat = table.column(name).combine_chunks().flatten()
+        frames = pa.FixedSizeListArray.from_arrays(flat, width).take(chosen)
+        table = set_column(table, name, frames.cast(SCHEMA.field(name).type))
+    return table
 
 
-def _replace(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+def set_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    """Replace a column of a manifest's table."""
     return table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), column)

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -38,11 +38,14 @@ class Medium(NamedTuple):
         return isinstance(self.raw, RawVideo)
 
     @property
+    def name(self) -> str:
+        """Path of the image, of the first frame, or of the video (and segment)."""
+        return self.raw.video_id if isinstance(self.raw, RawVideo) else self.names[0]
+
+    @property
     def record_id(self) -> str:
         """As in a curated folder (but for videos, whose tracklets only curation knows)."""
-        return make_record_id(
-            self.raw.video_id if isinstance(self.raw, RawVideo) else self.names[0]
-        )
+        return make_record_id(self.name)
 
 
 class Found(NamedTuple):
@@ -69,7 +72,11 @@ class LayoutFiles:
         """
         self.layout = layout
         assign = _find_assignment(layout, split_id)
-        media = sorted(_iterate_media(layout, assign), key=lambda medium: medium.record_id)
+        raws: Iterable[Raw] = (*layout.images, *layout.tracklets, *layout.videos)
+        media = sorted(
+            (Medium(raw, _list_paths(raw), assign(raw)) for raw in raws),
+            key=lambda medium: medium.record_id,
+        )
         self.media = [medium for medium in media if medium.split in TEST_SPLITS]
         for split in TEST_SPLITS:
             if not any(medium.split == split for medium in self.media):
@@ -94,7 +101,7 @@ class LayoutFiles:
     def data(self) -> TestData:
         """Query and gallery of all test rows; a gallery's junk is left to the protocols."""
         query, gallery = (
-            build_entries(_build_table([medium for medium in self.media if medium.split == split]))
+            build_entries(_build_table(medium for medium in self.media if medium.split == split))
             for split in TEST_SPLITS
         )
         counted = query.drop_junk()
@@ -115,9 +122,7 @@ class LayoutFiles:
     def name(self, row: int, position: int = -1) -> str:
         """Name a medium, or one of its frames, for a message."""
         medium = self.media[row]
-        if isinstance(medium.raw, RawVideo):
-            return medium.raw.video_id
-        return medium.names[max(position, 0)]
+        return medium.name if medium.is_video else medium.names[max(position, 0)]
 
 
 def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
@@ -125,14 +130,14 @@ def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
 
     A video of which several segments are rows is named by their ids (path#start-stop).
     """
-    ids = {medium.raw.video_id for medium in media if isinstance(medium.raw, RawVideo)}
+    ids = {medium.name for medium in media if medium.is_video}
     named: list[tuple[str, int]] = []
     for row, medium in enumerate(media):
-        names: set[str] = set()
-        if isinstance(medium.raw, RawVideo):
-            names = {medium.raw.video_id, *({medium.raw.path} - ids)}
-        elif medium.kind == "tracklet":
-            names = {posixpath.dirname(name) for name in medium.names}
+        if medium.is_video:
+            names = {medium.name, *({*medium.names} - ids)}
+        else:
+            folders = {posixpath.dirname(name) for name in medium.names}
+            names = folders if medium.kind == "tracklet" else set()
         named += [(name, row) for name in names]
     counts = Counter(name for name, _ in named)
     return {name: Found(row, -1) for name, row in named if name and counts[name] == 1}
@@ -152,12 +157,8 @@ def _list_prefixes(media: Sequence[Medium]) -> list[str]:
     return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _iterate_media(layout: Layout, assign: Callable[[Raw], str]) -> Iterator[Medium]:
-    rows: Iterable[Raw]
-    for rows in (layout.images, layout.tracklets, layout.videos):
-        for raw in rows:
-            names = raw.paths if isinstance(raw, RawTracklet) else (raw.path,)
-            yield Medium(raw, names, assign(raw))
+def _list_paths(raw: Raw) -> tuple[str, ...]:
+    return raw.paths if isinstance(raw, RawTracklet) else (raw.path,)
 
 
 def _find_assignment(layout: Layout, split_id: int) -> Callable[[Raw], str]:
@@ -174,47 +175,44 @@ def _find_assignment(layout: Layout, split_id: int) -> Callable[[Raw], str]:
         )
     if not layout.splits or not layout.splits[split_id].test:
         return lambda raw: raw.split
-    split = layout.splits[split_id]
-    train, test = frozenset(split.train), frozenset(split.test)
+    test = frozenset(layout.splits[split_id].test) - frozenset(layout.splits[split_id].train)
 
     def assign(raw: Raw) -> str:
-        if raw.pid in train:
-            return "train"
-        if raw.pid in test:
-            return "query" if raw.camid == 0 else "gallery"
-        return "none"
+        if raw.pid not in test:
+            return "none"
+        return "query" if raw.camid == 0 else "gallery"
 
     return assign
 
 
-def _build_table(media: Sequence[Medium]) -> pa.Table:
-    raws = [medium.raw for medium in media]
-    return pa.table(
-        {
-            "record_id": pa.array([medium.record_id for medium in media], pa.string()),
-            "kind": pa.array([medium.kind for medium in media], pa.string()),
-            "pid": pa.array([raw.pid for raw in raws], pa.int32()),
-            "camid": pa.array([raw.camid for raw in raws], pa.int32()),
-            "clothes_id": pa.array([raw.clothes_id for raw in raws], pa.int32()),
-            "num_frames": pa.array([len(medium.names) for medium in media], pa.int32()),
-        }
+def _build_table(media: Iterable[Medium]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "record_id": medium.record_id,
+                "kind": medium.kind,
+                "pid": medium.raw.pid,
+                "camid": medium.raw.camid,
+                "clothes_id": medium.raw.clothes_id,
+                "num_frames": len(medium.names),
+            }
+            for medium in media
+        ]
     )
 
 
-def _build_templates(layout: Layout, media: Sequence[Medium]) -> pa.Table | None:
+def _build_templates(layout: Layout, media: Iterable[Medium]) -> pa.Table | None:
     """Build templates by the ids of their members, as curation writes them."""
     if not layout.entries:
         return None
-    ids: dict[str, str] = {}
-    for medium in media:
-        raw = medium.raw
-        ids[raw.video_id if isinstance(raw, RawVideo) else medium.names[0]] = medium.record_id
-    columns = {
-        "group": [entry.group for entry in layout.entries],
-        "name": [entry.name for entry in layout.entries],
-        "pid": [entry.pid for entry in layout.entries],
-        "record_ids": [
-            [ids[name] for name in entry.members if name in ids] for entry in layout.entries
-        ],
-    }
-    return pa.table(columns, schema=ENTRIES_SCHEMA)
+    ids = {medium.name: medium.record_id for medium in media}
+    rows = [
+        {
+            "group": template.group,
+            "name": template.name,
+            "pid": template.pid,
+            "record_ids": [ids[name] for name in template.members if name in ids],
+        }
+        for template in layout.entries
+    ]
+    return pa.Table.from_pylist(rows, schema=ENTRIES_SCHEMA)

@@ -1,14 +1,7 @@
 """per_query.parquet: what each query found, so that models are compared later without features.
 
-One line per valid query of each fine-tuned model under each protocol. To pool a difference over
-runs (seeds), each with its own evaluate out:
-
-    pairs = [
-        load_pair(out, protocol="market1501", world="miniature")  # finetuned beside scratch
-        for out in outs                                           # artifacts/evaluate/<data set>
-    ]
-    found = pool_differences(pairs, metric="mAP")
-    found.value, found.low, found.high, found.num_people, found.num_runs
+One line per valid query of each fine-tuned model under each protocol. docs/protocols.md shows how
+a difference is pooled over runs (seeds), each with its own evaluate out.
 
 Legend: V valid queries.
 """
@@ -71,21 +64,20 @@ def build_per_query(result: ProtocolResult, *, name: str) -> pa.Table:
     """Build the lines of one model under one protocol, on one split."""
     tables = [SCHEMA.empty_table()]
     for row, queries in zip(result.rows, result.queries, strict=True):
-        if queries is None:
-            continue
-        num = len(queries.rows)
-        columns = {
-            "protocol": [result.protocol] * num,
-            "row": [name] * num,
-            "split": [WHOLE if result.split is None else result.split] * num,
-            "rerank": [str(row["rerank"])] * num,
-            "gallery_group": [str(row.get("gallery_group", ""))] * num,
-            "query": queries.rows,
-            "pid": queries.pids,
-            "ap": queries.ap,
-            "r1": queries.r1,
-        }
-        tables.append(pa.table(columns, schema=SCHEMA))
+        if queries is not None:
+            same = {
+                "protocol": result.protocol,
+                "row": name,
+                "split": WHOLE if result.split is None else result.split,
+                "rerank": str(row["rerank"]),
+                "gallery_group": str(row.get("gallery_group", "")),
+            }
+            columns = {
+                **{key: [value] * len(queries.rows) for key, value in same.items()},
+                "query": queries.rows,
+                **{"pid": queries.pids, "ap": queries.ap, "r1": queries.r1},
+            }
+            tables.append(pa.table(columns, schema=SCHEMA))
     return pa.concat_tables(tables)
 
 
@@ -132,17 +124,19 @@ def select_queries(
     if gallery_group is not None:
         groups = pc.unique(table["gallery_group"]).to_pylist()
         wanted["gallery_group"] = name_families(groups).get(gallery_group, [gallery_group])
-    mask = np.ones(table.num_rows, dtype=bool)
+    chosen = table
     for column, values in wanted.items():
-        mask &= pc.is_in(table[column], pa.array(values, SCHEMA.field(column).type)).to_numpy()
-    if not mask.any():
+        chosen = chosen.filter(
+            pc.is_in(chosen[column], pa.array(values, SCHEMA.field(column).type))
+        )
+    if not chosen.num_rows:
         found = sorted(set(zip(*(table[key].to_pylist() for key in wanted), strict=True)))
         names = "; ".join(", ".join(map(str, values)) for values in found) or "nothing"
         raise PairingError(
             f"per_query.parquet has no {', '.join(str(v) for vs in wanted.values() for v in vs)} "
             f"({', '.join(wanted)}). It has: {names}. What to do: name one of these."
         )
-    return table.filter(pa.array(mask))
+    return chosen
 
 
 def load_pair(
@@ -187,7 +181,8 @@ def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
             f"metric = {metric!r} is not kept per query. Allowed: {', '.join(METRICS)}. What to "
             "do: name one of these."
         )
-    ours, other = (_sort(table) for table in (pair.ours, pair.other))
+    order = [(key, "ascending") for key in _KEY]
+    ours, other = pair.ours.sort_by(order), pair.other.sort_by(order)
     keys = [(ours[key].to_numpy(), other[key].to_numpy()) for key in _KEY]
     if not all(np.array_equal(own, others) for own, others in keys):
         raise PairingError(
@@ -276,7 +271,3 @@ def add_differences(
             columns[f"{PREFIX}people"] = found.num_people
         added.append({**row, **columns})
     return added
-
-
-def _sort(table: pa.Table) -> pa.Table:
-    return table.sort_by([(key, "ascending") for key in _KEY])
