@@ -10,7 +10,7 @@ from ddp import run_ranks
 from tests.evaluation.searches import MatrixDistance, compute_distances
 from vills.evaluation import rerank as module
 from vills.evaluation.ranking import Labels, rank_gallery
-from vills.evaluation.rerank import rerank_distances
+from vills.evaluation.rerank import RerankedDistance
 
 
 def loop_rerank(
@@ -77,7 +77,7 @@ def test_equals_plain_loops(metric: str, k1: int, k2: int, weight: float) -> Non
         expected = loop_rerank(dense, len(query), k1=k1, k2=k2, weight=weight)
         options = {"k1": k1, "k2": k2, "weight": weight, "metric": metric}
         for block_size in (5, 1000):
-            distance = rerank_distances(query, gallery, block_size=block_size, **options)
+            distance = RerankedDistance(query, gallery, block_size=block_size, **options)
             assert (distance.num_queries, distance.num_gallery) == (12, 50)
             np.testing.assert_allclose(distance.compute_block(0, 12), expected, atol=1e-6)
             labels = {
@@ -101,7 +101,7 @@ def test_equal_features_and_small_sets_equal_plain_loops() -> None:
         query, gallery = features[:num_query], features[num_query:]
         dense = compute_distances(features, features, metric="cosine")
         expected = loop_rerank(dense, num_query, k1=20, k2=6, weight=0.3)
-        distance = rerank_distances(query, gallery, block_size=7)
+        distance = RerankedDistance(query, gallery, block_size=7)
         np.testing.assert_allclose(
             distance.compute_block(0, num_query), expected, rtol=0, atol=1e-12
         )
@@ -109,7 +109,7 @@ def test_equal_features_and_small_sets_equal_plain_loops() -> None:
 
 def test_all_images_the_same() -> None:
     features = np.ones((30, 4), np.float32)
-    block = rerank_distances(features[:3], features[3:], block_size=8).compute_block(0, 3)
+    block = RerankedDistance(features[:3], features[3:], block_size=8).compute_block(0, 3)
     dense = compute_distances(features, features, metric="cosine")
     expected = loop_rerank(dense, 3, k1=20, k2=6, weight=0.3)
     np.testing.assert_allclose(block, expected, atol=1e-12)
@@ -117,16 +117,16 @@ def test_all_images_the_same() -> None:
 
 def test_no_block_size_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     query, gallery = make_features(3, num_query=30, num_gallery=170, num_people=25)
-    full = rerank_distances(query, gallery, block_size=10**6).compute_block(0, 30)
+    full = RerankedDistance(query, gallery, block_size=10**6).compute_block(0, 30)
     monkeypatch.setattr(module, "CHUNK", 11)
     for block_size in (1, 13, 199):
-        distance = rerank_distances(query, gallery, block_size=block_size)
+        distance = RerankedDistance(query, gallery, block_size=block_size)
         blocks = [distance.compute_block(row, min(row + 7, 30)) for row in range(0, 30, 7)]
         assert np.array_equal(np.concatenate(blocks), full)
 
 
 def rerank_on_this_process(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    return rerank_distances(query, gallery, block_size=16).compute_block(0, len(query))
+    return RerankedDistance(query, gallery, block_size=16).compute_block(0, len(query))
 
 
 def test_processes_share_the_blocks() -> None:
@@ -145,7 +145,7 @@ def test_it_finds_more_of_each_person() -> None:
         "block_size": 64,
     }
     plain = MatrixDistance(compute_distances(query, gallery, metric="cosine"))
-    reranked = rerank_distances(query, gallery, block_size=64)
+    reranked = RerankedDistance(query, gallery, block_size=64)
     means = [
         np.mean(np.concatenate(rank_gallery(distance, **labels).hit_ranks))
         for distance in (plain, reranked)
@@ -156,7 +156,7 @@ def test_it_finds_more_of_each_person() -> None:
 def test_memory_is_far_from_a_dense_matrix_of_all_to_all() -> None:
     query, gallery = make_features(1, num_query=500, num_gallery=3500, dim=16, num_people=200)
     tracemalloc.start()
-    distance = rerank_distances(query, gallery, block_size=64)
+    distance = RerankedDistance(query, gallery, block_size=64)
     for row in range(0, 500, 64):
         distance.compute_block(row, min(row + 64, 500))
     _, peak = tracemalloc.get_traced_memory()
@@ -168,10 +168,10 @@ def test_bad_input_is_refused() -> None:
     query, gallery = make_features(1)
     for options in ({"k1": 0}, {"k2": 0}, {"weight": 1.5}):
         with pytest.raises(ValueError, match="Allowed: k1 and k2 from 1"):
-            rerank_distances(query, gallery, block_size=8, **options)
+            RerankedDistance(query, gallery, block_size=8, **options)
     with pytest.raises(ValueError, match="one model and one modality"):
-        rerank_distances(query, gallery[:, :3], block_size=8)
+        RerankedDistance(query, gallery[:, :3], block_size=8)
     bad = gallery.copy()
     bad[4] = np.inf
     with pytest.raises(ValueError, match="1 gallery features are not finite"):
-        rerank_distances(query, bad, block_size=8)
+        RerankedDistance(query, bad, block_size=8)

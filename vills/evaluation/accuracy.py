@@ -29,12 +29,7 @@ RANKS = (1, 5, 10)
 
 
 def compute_accuracy(
-    model: ReidModel,
-    *,
-    data: ReidData,
-    config: FinetuneConfig,
-    batch_size: int = 64,
-    workers: int = 0,
+    model: ReidModel, *, data: ReidData, config: FinetuneConfig
 ) -> dict[str, float]:
     """Compute mAP, R-1, R-5 and R-10 under `config.protocol`, with all its own choices.
 
@@ -49,9 +44,8 @@ def compute_accuracy(
     features = NetworkFeatures(
         model,
         input_size=config.input_size,
-        batch_size=batch_size,
+        batch_size=64,
         sampling=Sampling("all", config.num_frames),
-        workers=workers,
     )
     result = protocol.run(
         FeatureCache(features),

@@ -24,6 +24,9 @@ from vills.evaluation.distance import FloatArray
 from vills.models.backbone import Backbone
 from vills.models.encoder import NUM_SPATIAL
 
+HEAT_SHARE = 0.55
+"""Weight of the colours of an overlay."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionMaps:
@@ -56,7 +59,7 @@ def compute_clip_attention(backbone: Backbone, frames: Tensor) -> AttentionMaps:
 
 
 def render_overlay(
-    image: NDArray[np.uint8], heat: FloatArray, *, peak: float | None = None, share: float = 0.55
+    image: NDArray[np.uint8], heat: FloatArray, *, peak: float | None = None
 ) -> bytes:
     """Render an RGB image [H, W, 3] as PNG bytes, with a map [h, w] laid over it in colour.
 
@@ -65,14 +68,13 @@ def render_overlay(
         heat: attention, any resolution and scale.
         peak: attention drawn in the hottest colour; default: the map's own maximum. Frames of a
             clip need a common one to be comparable.
-        share: weight of the colours.
     """
     height, width = image.shape[:2]
     top = float(heat.max()) if peak is None else peak
     level = np.clip(heat / top, 0, 1) if top > 0 else np.zeros_like(heat)
     level = cv2.resize(level.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
-    mixed = (1 - share) * image + share * colours[..., ::-1]
+    mixed = (1 - HEAT_SHARE) * image + HEAT_SHARE * colours[..., ::-1]
     stream = BytesIO()
     Image.fromarray(np.rint(mixed).astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()

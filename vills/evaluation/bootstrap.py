@@ -68,9 +68,9 @@ def compute_intervals(
     people, whose = np.unique(pids, return_inverse=True)
     if num_resamples == 0 or not per_query or len(people) < 2:
         return {}
-    sums = np.stack([np.bincount(whose, values) for values in per_query.values()])  # [M, P]
+    sums: FloatArray = np.stack([np.bincount(whose, values) for values in per_query.values()])
     means = _resample_people(
-        sums[:, None],
+        sums[:, None],  # [M, 1, P]
         np.bincount(whose)[None],
         rng=sample_rng(seed, _STREAM),
         num_resamples=num_resamples,
@@ -232,5 +232,6 @@ def _compute_means(counts: IntArray, sums: FloatArray, sizes: IntArray) -> Float
     num_queries = np.einsum("bp,kp->bk", counts, sizes)  # [b, K]
     drawn = num_queries > 0
     totals = np.einsum("bp,rkp->brk", counts, sums)  # [b, R, K]
-    means: FloatArray = totals / np.where(drawn, num_queries, 1)[:, None]
-    return means.sum(axis=2) / drawn.sum(axis=1)[:, None]
+    means = totals / np.where(drawn, num_queries, 1)[:, None]
+    scores: FloatArray = means.sum(axis=2) / drawn.sum(axis=1)[:, None]
+    return scores

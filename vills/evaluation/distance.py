@@ -34,16 +34,13 @@ class Distance(Protocol):
     @property
     def num_queries(self) -> int:
         """Q."""
-        ...
 
     @property
     def num_gallery(self) -> int:
         """G."""
-        ...
 
     def compute_block(self, start: int, stop: int) -> DistanceBlock:
         """Compute distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
-        ...
 
 
 class FeatureDistance:
@@ -96,25 +93,20 @@ class FeatureDistance:
         distances = np.empty((len(query), self.num_gallery))
         for first in range(0, self.num_gallery, GALLERY_CHUNK):
             gallery = self._gallery[first : first + GALLERY_CHUNK].astype(np.float64)  # [Gb, D]
-            products = query @ gallery.T
-            if self.metric == "cosine":
-                block = 1.0 - products
-            else:
-                squares = np.square(query).sum(1)[:, None] + np.square(gallery).sum(1)[None]
-                block = squares - 2.0 * products
-            distances[:, first : first + GALLERY_CHUNK] = block
+            distances[:, first : first + GALLERY_CHUNK] = self._measure(query, gallery)
         return distances
 
     def compute_pairs(self, row: int, columns: NDArray[np.int64]) -> Matrix:
         """Compute distances of query `row` to gallery rows `columns`, [n]: those of its block."""
-        query = self._query[row].astype(np.float64)
-        gallery = self._gallery[columns].astype(np.float64)  # [n, D]
-        distances: Matrix
+        query, gallery = self._query[row : row + 1], self._gallery[columns]
+        return self._measure(query.astype(np.float64), gallery.astype(np.float64))[0]
+
+    def _measure(self, query: Matrix, gallery: Matrix) -> Matrix:
+        products: Matrix = query @ gallery.T
         if self.metric == "cosine":
-            distances = 1.0 - gallery @ query
-        else:
-            distances = np.square(query).sum() + np.square(gallery).sum(1) - 2.0 * (gallery @ query)
-        return distances
+            return np.asarray(1.0 - products)
+        squares = np.square(query).sum(1)[:, None] + np.square(gallery).sum(1)[None]
+        return np.asarray(squares - 2.0 * products)
 
 
 def limit_block(block_size: int, *, num_gallery: int) -> int:

@@ -1,7 +1,7 @@
 """Score all models of a data set under all its protocols and write what the report shows."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -50,7 +50,6 @@ def evaluate_dataset(
     input_size: Sequence[int],
     out: Path,
     work: Path | None = None,
-    workers: int = 0,
     progress: Progress | None = None,
     block_size: int = 1024,
 ) -> Results:
@@ -66,7 +65,6 @@ def evaluate_dataset(
             per_query.parquet what each query found.
         work: folder of this run alone: rows and features that a killed attempt finished there are
             not computed again. Without one, every call starts anew.
-        workers: processes that decode.
         progress: told ("<row>, <protocol>", entries described, entries).
         block_size: queries ranked at once; memory, never a score.
 
@@ -80,17 +78,21 @@ def evaluate_dataset(
         DamagedRecordError: a record cannot be read.
     """
     check_names(models)
-    for protocol in config.protocols:
-        for test in splits.values():
-            PROTOCOLS[protocol].select(test, build_settings(config, block_size=block_size))
+    settings = build_settings(config, block_size=block_size)
+    for protocol, test in product(config.protocols, splits.values()):
+        PROTOCOLS[protocol].select(test, settings)
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)
-    scorer = _Scorer(config, splits, building, input_size, workers, progress, block_size)
+    scorer = _Scorer(config, settings, splits, building, input_size, progress)
     rows = [row for model in models for row in scorer.score(model)]
     results = Results(
         rows=arrange_rows(rows, names=[model.name for model in models]),
-        left_out=_list_left_out(splits.values()),
+        left_out=[
+            note if test.split is None else f"split {test.split}: {note}"
+            for test in splits.values()
+            for note in test.notes
+        ],
     )
     if is_main():
         queries = load_queries(building)
@@ -100,14 +102,6 @@ def evaluate_dataset(
         assemble(out, results, queries, building=building, remove=work is None)
     found: Results = broadcast_object(results)
     return found
-
-
-def _list_left_out(tests: Iterable[TestData]) -> list[str]:
-    return [
-        note if test.split is None else f"split {test.split}: {note}"
-        for test in tests
-        for note in test.notes
-    ]
 
 
 def build_settings(config: EvaluateConfig, *, block_size: int) -> ProtocolSettings:
@@ -138,12 +132,11 @@ class _Scorer:
     """What all models of a data set have in common."""
 
     config: EvaluateConfig
+    settings: ProtocolSettings
     splits: Mapping[int, TestData]
     building: Path
     input_size: Sequence[int]
-    workers: int
     progress: Progress | None
-    block_size: int
 
     def score(self, row: ModelRow) -> list[Row]:
         """Score per protocol and split, which share the model's features; read finished rows."""
@@ -179,10 +172,14 @@ class _Scorer:
         result = PROTOCOLS[protocol].run(
             features,
             data=self.splits[split],
-            settings=build_settings(self.config, block_size=self.block_size),
+            settings=self.settings,
             top_k=TOP_K if first else 0,
         )
-        rows = [_fit_choices(scored, model) for scored in result.build_rows(row.name)]
+        has_neck = isinstance(model, ReidModel) and model.neck is not None
+        rows = [
+            scored if has_neck else {**scored, "neck": NO_CHOICE}
+            for scored in result.build_rows(row.name)
+        ]
         if is_main():
             save_part(
                 part,
@@ -198,30 +195,22 @@ class _Scorer:
         self, row: ModelRow, model: Model, split_ids: Sequence[int], advance: Advance
     ) -> FeatureCache:
         """Build the cache; baselines leave no files: they are cheap, and nobody needs them."""
+        sampling = Sampling(self.config.sampling, self.config.num_frames)
+        features: FeatureModel = (
+            NetworkFeatures(
+                model,
+                input_size=self.input_size,
+                batch_size=self.config.batch_size,
+                sampling=sampling,
+                advance=advance,
+            )
+            if isinstance(model, ReidModel | Backbone)
+            else PixelFeatures(model, sampling=sampling, advance=advance)
+        )
         tests = [self.splits[split] for split in split_ids]
-        name = make_slug(row.name) + "".join(f"-split{split}" for split in row.splits)
         return FeatureCache(
-            self._build_features(model, advance),
+            features,
             pools=build_pools(tests, query_frame=self.config.query_frame, seed=self.config.seed),
             folder=self.building / "all" / "features" if row.keep_features else None,
-            prefix=name,
+            prefix=make_slug(row.name) + "".join(f"-split{split}" for split in row.splits),
         )
-
-    def _build_features(self, model: Model, advance: Advance) -> FeatureModel:
-        sampling = Sampling(self.config.sampling, self.config.num_frames)
-        if not isinstance(model, ReidModel | Backbone):
-            return PixelFeatures(model, sampling=sampling, advance=advance)
-        return NetworkFeatures(
-            model,
-            input_size=self.input_size,
-            batch_size=self.config.batch_size,
-            sampling=sampling,
-            workers=self.workers,
-            advance=advance,
-        )
-
-
-def _fit_choices(row: Row, model: Model) -> Row:
-    """Name no neck where the model has none."""
-    has_neck = isinstance(model, ReidModel) and model.neck is not None
-    return row if has_neck else {**row, "neck": NO_CHOICE}

@@ -18,8 +18,6 @@ from vills.evaluation.entries import MODALITY_OF, Entries, TestData
 from vills.evaluation.features import FeatureModel
 from vills.evaluation.protocols.base import FeatureChoice
 
-Key = tuple[str, int]
-
 
 class FeatureCache:
     """`ComputeFeatures` of a model: describes each pool once, whatever part a protocol asks for.
@@ -78,10 +76,9 @@ class FeatureCache:
 
     def _describe(self, number: int, choice: FeatureChoice) -> FloatArray:
         # what it is compared with does not change what is computed
-        plain = replace(choice, modalities=())
-        key = (number, plain)
+        key = number, replace(choice, modalities=())
         if key not in self._features:
-            self._features[key] = self._load_or_compute(number, plain)
+            self._features[key] = self._load_or_compute(*key)
         return self._features[key]
 
     def _load_or_compute(self, number: int, choice: FeatureChoice) -> FloatArray:
@@ -112,8 +109,9 @@ def build_pools(tests: Sequence[TestData], *, query_frame: str, seed: int) -> li
     """
     queries = _join([test.query.keep_people() for test in tests])
     everything = _join([queries, *(test.gallery.drop_junk() for test in tests)])
-    parts = [_take_kind(everything, kind) for kind in MODALITY_OF]
-    parts.append(_take_kind(queries, "tracklet").take_frames(mode=query_frame, seed=seed))
+    parts = [everything.take(np.flatnonzero(everything.kinds == kind)) for kind in MODALITY_OF]
+    tracklets = queries.take(np.flatnonzero(queries.kinds == "tracklet"))
+    parts.append(tracklets.take_frames(mode=query_frame, seed=seed))
     return [part for part in parts if len(part)]
 
 
@@ -125,10 +123,6 @@ def _join(parts: Sequence[Entries]) -> Entries:
         new = [row for row, name in enumerate(part.ids) if name not in known]
         joined = joined.join(part.take(np.array(new, dtype=np.int64)))
     return joined
-
-
-def _take_kind(entries: Entries, kind: str) -> Entries:
-    return entries.take(np.flatnonzero(entries.kinds == kind))
 
 
 def name_choice(choice: FeatureChoice) -> str:

@@ -58,8 +58,6 @@ class NetworkFeatures:
     """Images per forward."""
     sampling: Sampling = Sampling()
     """Which clips of a tracklet."""
-    workers: int = 0
-    """Processes that decode."""
     advance: Advance | None = None
     """Told how far this rank is."""
 
@@ -85,7 +83,6 @@ class NetworkFeatures:
             sampling=self.sampling.name,
             rank=get_rank(),
             world_size=get_world_size(),
-            workers=self.workers,
         )
         device = next(self.network.parameters()).device
         pool = _Pool(len(entries), choice.pooling, repeats="video" in entries.modalities)
@@ -123,11 +120,9 @@ class NetworkFeatures:
     def _describe(self, inputs: Tensor, choice: FeatureChoice) -> Tensor:
         if isinstance(self.network, ReidModel):
             return self.network.compute_features(inputs, neck=choice.neck, roles=choice.roles)
-        if inputs.dim() == 5:
-            tokens = self.network.encode_video(inputs).roles
-            return tokens[:, self._pick_roles("video", choice)].flatten(1)
-        tokens = self.network.encode_image(inputs).roles
-        return tokens[:, self._pick_roles("image", choice)].flatten(1)
+        network, modality = self.network, "video" if inputs.dim() == 5 else "image"
+        encode = network.encode_video if modality == "video" else network.encode_image
+        return encode(inputs).roles[:, self._pick_roles(modality, choice)].flatten(1)
 
     def _pick_roles(self, modality: str, choice: FeatureChoice) -> list[int]:
         """Pick token indices of a backbone's roles; those that images lack come last."""

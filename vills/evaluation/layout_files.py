@@ -4,6 +4,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -91,9 +92,13 @@ class LayoutFiles:
             for position, name in enumerate(medium.names)
             if not medium.is_video
         }
-        self._bare = _index_bare_names(frames, media)
         self._found = frames | _index_wholes(self.media)
-        self._prefixes = _list_prefixes(self.media)
+        # train's files too can have a name
+        counts = Counter(posixpath.basename(name) for medium in media for name in medium.names)
+        bare = {posixpath.basename(path): path for path in frames}
+        self._bare = {name: path for name, path in bare.items() if counts[name] == 1}
+        shared = posixpath.commonpath([posixpath.dirname(own.names[0]) for own in self.media])
+        self._prefixes = list(accumulate(shared.split("/"), posixpath.join)) if shared else []
         self._templates = _build_templates(layout, self.media)
         self._split_id = split_id if layout.splits else None
 
@@ -141,20 +146,6 @@ def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
         named += [(name, row) for name in names]
     counts = Counter(name for name, _ in named)
     return {name: Found(row, -1) for name, row in named if name and counts[name] == 1}
-
-
-def _index_bare_names(paths: Iterable[str], media: Sequence[Medium]) -> dict[str, str]:
-    """Find paths by file name, where no other file of the data set (train's too) is named so."""
-    counts = Counter(posixpath.basename(name) for medium in media for name in medium.names)
-    found = ((posixpath.basename(path), path) for path in paths)
-    return {base: path for base, path in found if counts[base] == 1}
-
-
-def _list_prefixes(media: Sequence[Medium]) -> list[str]:
-    """List the folders that hold all of the test rows, outermost first."""
-    shared = posixpath.commonpath([posixpath.dirname(medium.names[0]) for medium in media])
-    parts = shared.split("/") if shared else []
-    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _list_paths(raw: Raw) -> tuple[str, ...]:

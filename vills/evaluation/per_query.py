@@ -19,13 +19,11 @@ import pyarrow.parquet as pq
 from vills.errors import UserError
 from vills.evaluation.bootstrap import Difference, PairedRun, compute_difference
 from vills.evaluation.protocols.base import ProtocolResult
-from vills.evaluation.rows import PREFIX, REFERENCE, Row, name_families
+from vills.evaluation.rows import METRICS, PREFIX, REFERENCE, Row, name_families
 
 FILE = "per_query.parquet"
 WHOLE = -1
 """Split of a data set that has one alone."""
-METRICS = {"mAP": "ap", "R-1": "r1"}
-"""Scores that are means over queries -> column."""
 SCHEMA = pa.schema(
     {
         "protocol": pa.string(),

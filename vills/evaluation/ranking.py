@@ -133,7 +133,7 @@ def rank_gallery(
     Beside the block itself, memory is that of a few rows.
 
     Args:
-        distance: a `FeatureDistance`, a `MatrixDistance`, or re-ranked distances.
+        distance: a `FeatureDistance`, or re-ranked distances.
         query: labels [Q].
         gallery: labels [G].
         block_size: queries at once, at most.

@@ -8,8 +8,6 @@ only its nearest neighbours stay, and the vectors of Eq. (7) are sparse, since a
 than a few dozen reciprocal neighbours.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import sparse
 
@@ -31,32 +29,62 @@ CHUNK = 1024
 """Rows whose neighbours' neighbours are in memory at a time."""
 
 
-@dataclass(frozen=True, slots=True)
 class RerankedDistance:
-    """Re-ranked distances, computed block by block."""
+    """Distances after re-ranking, computed block by block."""
 
-    num_queries: int
-    """Q."""
-    num_gallery: int
-    """G."""
-    original: FeatureDistance
-    """Of all to all, [N, N], queries first."""
-    farthest: Matrix
-    """Largest original distance of each query, [Q]."""
-    query_vectors: sparse.csr_array
-    """Eq. (7), rows of the queries, [Q, N]."""
-    gallery_vectors: sparse.csc_array
-    """The same of the gallery, [G, N], by column."""
-    weight: float
-    """Lambda."""
+    def __init__(
+        self,
+        query: FloatArray,
+        gallery: FloatArray,
+        *,
+        k1: int = 20,
+        k2: int = 6,
+        weight: float = 0.3,
+        block_size: int,
+        metric: str = "cosine",
+    ) -> None:
+        """Find neighbours, and the vectors of Eq. (7).
+
+        Every process must call it with the same arguments: they share the blocks. As in the
+        authors' code, the original distance is the squared Euclidean one (with features of norm 1,
+        twice the cosine one, which is the same here) over the largest of its row, and a candidate's
+        neighbours are added when more than, not at least, 2/3 of them are shared (Eq. 5).
+
+        Args:
+            query: features, [Q, D].
+            gallery: features, [G, D].
+            k1: neighbours that may be reciprocal.
+            k2: neighbours whose vectors are averaged (local query expansion); 1: none.
+            weight: lambda, the share of the original distance.
+            block_size: rows of distances at once, at most; memory, never a value.
+            metric: cosine, or euclidean (squared); the original distance.
+
+        Raises:
+            ValueError: k1, k2 or weight out of range, or features that cannot be compared.
+        """
+        if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
+            raise ValueError(
+                f"k1 = {k1}, k2 = {k2}, weight = {weight} is not allowed. Allowed: k1 and k2 from "
+                "1, weight from 0 to 1"
+            )
+        check_features(query, gallery)
+        everything = np.concatenate([query, gallery])
+        self.num_queries, self.num_gallery, self._weight = len(query), len(gallery), weight
+        self._original = FeatureDistance(everything, everything, metric=metric)  # [N, N]
+        nearest, self._farthest = _find_neighbours(self._original, max(k1 + 1, k2), block_size)
+        vectors = _build_vectors(self._original, nearest, self._farthest, k1)
+        if k2 > 1:
+            vectors = _average_vectors(vectors, nearest[:, :k2])
+        self._query_vectors = vectors[: self.num_queries]  # [Q, N]
+        self._gallery_vectors = vectors[self.num_queries :].tocsc()  # [G, N], by column
 
     def compute_block(self, start: int, stop: int) -> Matrix:
         """Compute distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
-        block = self.original.compute_block(start, stop)[:, self.num_queries :]
-        block *= self.weight / _avoid_zero(self.farthest[start:stop])[:, None]
+        block = self._original.compute_block(start, stop)[:, self.num_queries :]
+        block *= self._weight / _avoid_zero(self._farthest[start:stop])[:, None]
         for row, query in zip(block, range(start, stop), strict=True):
             shared = self._compute_shared(query)
-            row += (1 - self.weight) * (1 - shared / (2 - shared))
+            row += (1 - self._weight) * (1 - shared / (2 - shared))
         return np.rint(block * GRID) / GRID
 
     def _compute_shared(self, query: int) -> Matrix:
@@ -64,85 +92,24 @@ class RerankedDistance:
 
         Only gallery entries that share a neighbour with the query are touched.
         """
-        own = slice(*self.query_vectors.indptr[query : query + 2])
-        columns, values = self.query_vectors.indices[own], self.query_vectors.data[own]
-        starts = self.gallery_vectors.indptr[columns]
-        sizes = self.gallery_vectors.indptr[columns + 1] - starts
+        own = slice(*self._query_vectors.indptr[query : query + 2])
+        columns, values = self._query_vectors.indices[own], self._query_vectors.data[own]
+        starts = self._gallery_vectors.indptr[columns]
+        sizes = self._gallery_vectors.indptr[columns + 1] - starts
         before = np.cumsum(sizes) - sizes
         where = np.arange(sizes.sum()) + np.repeat(starts - before, sizes)
-        smaller = np.minimum(np.repeat(values, sizes), self.gallery_vectors.data[where])
-        rows = self.gallery_vectors.indices[where]
+        smaller = np.minimum(np.repeat(values, sizes), self._gallery_vectors.data[where])
+        rows = self._gallery_vectors.indices[where]
         return np.bincount(rows, weights=smaller, minlength=self.num_gallery).astype(np.float64)
 
 
 def build_distance(
-    query_features: FloatArray,
-    gallery_features: FloatArray,
-    *,
-    metric: str,
-    rerank: bool,
-    block_size: int,
+    query: FloatArray, gallery: FloatArray, *, metric: str, rerank: bool, block_size: int
 ) -> Distance:
     """Build distances of features [Q, D] to [G, D], as they are or after re-ranking."""
     if rerank:
-        return rerank_distances(
-            query_features, gallery_features, block_size=block_size, metric=metric
-        )
-    return FeatureDistance(query_features, gallery_features, metric=metric)
-
-
-def rerank_distances(
-    query_features: FloatArray,
-    gallery_features: FloatArray,
-    *,
-    k1: int = 20,
-    k2: int = 6,
-    weight: float = 0.3,
-    block_size: int,
-    metric: str = "cosine",
-) -> RerankedDistance:
-    """Compute distances after re-ranking, for `rank_gallery`.
-
-    Every process must call it with the same arguments: they share the blocks. As in the authors'
-    code, the original distance is the squared Euclidean one (with features of norm 1, twice the
-    cosine one, which is the same here) over the largest of its row, and a candidate's neighbours
-    are added when more than, not at least, 2/3 of them are shared (Eq. 5).
-
-    Args:
-        query_features: [Q, D].
-        gallery_features: [G, D].
-        k1: neighbours that may be reciprocal.
-        k2: neighbours whose vectors are averaged (local query expansion); 1: none.
-        weight: lambda, the share of the original distance.
-        block_size: rows of distances at once, at most; memory, never a value.
-        metric: cosine, or euclidean (squared); the original distance.
-
-    Raises:
-        ValueError: k1, k2 or weight out of range, or features that cannot be compared.
-    """
-    if k1 < 1 or k2 < 1 or not 0 <= weight <= 1:
-        raise ValueError(
-            f"k1 = {k1}, k2 = {k2}, weight = {weight} is not allowed. Allowed: k1 and k2 from 1, "
-            "weight from 0 to 1"
-        )
-    check_features(query_features, gallery_features)
-    everything = np.concatenate([query_features, gallery_features])
-    original = FeatureDistance(everything, everything, metric=metric)
-    nearest, farthest = _find_neighbours(original, max(k1 + 1, k2), block_size)
-    vectors = _build_vectors(original, nearest, farthest, k1)
-    if k2 > 1:
-        vectors = _average_vectors(vectors, nearest[:, :k2])
-    num = len(query_features)
-    query_vectors, gallery_vectors = vectors[:num], vectors[num:].tocsc()
-    return RerankedDistance(
-        num,
-        len(gallery_features),
-        original,
-        farthest[:num],
-        query_vectors,
-        gallery_vectors,
-        weight,
-    )
+        return RerankedDistance(query, gallery, block_size=block_size, metric=metric)
+    return FeatureDistance(query, gallery, metric=metric)
 
 
 def _find_neighbours(

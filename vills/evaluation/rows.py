@@ -18,8 +18,9 @@ REFERENCE = "scratch"
 """Row that is subtracted: the same architecture and labels, without pre-training."""
 PREFIX = f"minus_{REFERENCE}_"
 """Beginning of the columns' names."""
-METRICS = ("mAP", "R-1")
-"""Scores with a difference, and shown with their interval; results.json has those of all R-k."""
+METRICS = {"mAP": "ap", "R-1": "r1"}
+"""Scores with a difference, and shown with their interval (results.json has those of all R-k) ->
+column of per_query.parquet."""
 
 
 def average_rows(
@@ -72,7 +73,7 @@ def _average_splits(rows: Sequence[Row]) -> list[Row]:
     means = []
     for group in kinds.values():
         if len({row.get("split") for row in group}) > 1:
-            mean = average_rows(group, deviations=METRICS)
+            mean = average_rows(group, deviations=tuple(METRICS))
             head = {key: mean.pop(key) for key in ("row", "protocol", "title")}
             means.append({**head, "split": f"mean of {len(group)}", **mean})
     return means

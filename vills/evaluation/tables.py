@@ -30,8 +30,6 @@ COUNT_COLUMNS = (
 )
 IDENTITY = ("data set", "protocol", "title", "row", "gallery_group")
 HEADS = {"row": "model", "valid_queries": "valid", "rerank": "re-ranking"}
-_TEXT = ("row", "split", "ap", "distance", "neck", "flip", "pooling", "rerank", "trained_on", "run")
-
 _CHOICES = {
     "split": "split {}",
     "ap": "AP by {}",
@@ -215,8 +213,9 @@ def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
     choices = [key for key in _CHOICES if key in differing and key not in COUNT_COLUMNS]
     counts = [key for key in differing if key not in choices and _is_count(key, rows)]
     scores = [key for key in differing if key not in (*choices, *counts)]
-    run = ["run"] if "run" in choices else []
-    columns = ["row", *(key for key in choices if key != "run"), *scores, *counts, *run]
+    # the run stands last
+    leading = [key for key in choices if key != "run"]
+    columns = ["row", *leading, *scores, *counts, *choices[len(leading) :]]
     head = [name_column(key) for key in columns]
     facts = ", ".join(_tell(key, shared[key]) for key in told)
     return ScoreTable(
@@ -225,7 +224,7 @@ def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
         facts=f"{facts[:1].upper()}{facts[1:]}." if facts else "",
         head=head,
         body=[[format_score(key, row) for key in columns] for row in rows],
-        text_columns=frozenset(i for i, key in enumerate(columns) if key in _TEXT),
+        text_columns=frozenset(i for i, key in enumerate(columns) if key in ("row", *choices)),
         marked=frozenset(i for i, row in enumerate(rows) if str(row["row"]).startswith(OURS)),
         differences=tuple(describe_differences(rows)),
     )

@@ -56,7 +56,7 @@ def run(context: StageContext) -> None:
 
 
 def _save_scores(context: StageContext, config: EvaluateConfig, results: "Results") -> None:
-    """Return the few numbers that are compared between runs, and their plot."""
+    """Save the few numbers that are compared between runs, and their plot."""
     headlines = pick_headlines(results["rows"])
     _save_plot(context.outs["plots"], headlines)
     scores: dict[str, dict[str, Any]] = {}
@@ -188,10 +188,6 @@ def _inputs(params: "Params", item: str) -> dict[str, Path]:
     return inputs
 
 
-def _items(params: "Params") -> tuple[str, ...]:
-    return tuple(params.evaluate)
-
-
 STAGE = Stage(
     name="evaluate",
     sections=("evaluate.{item}", "finetune.{model}"),
@@ -203,7 +199,7 @@ STAGE = Stage(
     },
     run=run,
     summary="Retrieval scores of fine-tuned models beside baselines",
-    items=_items,
+    items=lambda params: tuple(params.evaluate),
     ranks="group",
     names=lambda params, item: {"model": params.evaluate[item].model},
 )

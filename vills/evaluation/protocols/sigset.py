@@ -28,7 +28,7 @@ from vills.evaluation.protocols.base import (
     compute_checked,
     score_ranks,
 )
-from vills.evaluation.ranking import BoolArray, IntArray, Labels, RankedList, no_junk, rank_gallery
+from vills.evaluation.ranking import IntArray, Labels, RankedList, no_junk, rank_gallery
 from vills.evaluation.rerank import build_distance
 from vills.evaluation.rows import Row, average_rows, name_families
 
@@ -182,8 +182,8 @@ def _pool(templates: Templates, features: FloatArray, name: str) -> Pooled:
     """
     norms = np.sqrt(np.square(features.astype(np.float64)).sum(axis=1, keepdims=True))
     units = features / np.where(norms > 0, norms, 1.0)  # NaN norms stay NaN
-    known: BoolArray = ~np.isnan(units).any(axis=1)
-    members = [rows[known[rows]] for rows in templates.members]
+    known = np.flatnonzero(~np.isnan(units).any(axis=1))
+    members = [rows[np.isin(rows, known)] for rows in templates.members]
     usable = [row for row, own in enumerate(members) if len(own)]
     if not usable:
         raise ProtocolError(
