@@ -29,7 +29,7 @@ RANKS = (1, 5, 10)
 
 
 def compute_accuracy(
-    model: ReidModel, *, data: ReidData, config: FinetuneConfig
+    model: ReidModel, *, data: ReidData, config: FinetuneConfig, batch_size: int = 64
 ) -> dict[str, float]:
     """Compute mAP, R-1, R-5 and R-10 under `config.protocol`, with all its own choices.
 
@@ -44,7 +44,7 @@ def compute_accuracy(
     features = NetworkFeatures(
         model,
         input_size=config.input_size,
-        batch_size=64,
+        batch_size=batch_size,
         sampling=Sampling("all", config.num_frames),
     )
     result = protocol.run(

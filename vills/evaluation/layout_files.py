@@ -24,9 +24,12 @@ class Medium(NamedTuple):
     """An image, tracklet or video of the test splits."""
 
     raw: Raw
-    names: tuple[str, ...]
-    """Paths of its frames in order; the file of an image or video."""
     split: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths of its frames in order; the file of an image or video."""
+        return self.raw.paths if isinstance(self.raw, RawTracklet) else (self.raw.path,)
 
     @property
     def kind(self) -> str:
@@ -75,8 +78,7 @@ class LayoutFiles:
         assign = _find_assignment(layout, split_id)
         raws: Iterable[Raw] = (*layout.images, *layout.tracklets, *layout.videos)
         media = sorted(
-            (Medium(raw, _list_paths(raw), assign(raw)) for raw in raws),
-            key=lambda medium: medium.record_id,
+            (Medium(raw, assign(raw)) for raw in raws), key=lambda medium: medium.record_id
         )
         self.media = [medium for medium in media if medium.split in TEST_SPLITS]
         for split in TEST_SPLITS:
@@ -146,10 +148,6 @@ def _index_wholes(media: Sequence[Medium]) -> dict[str, Found]:
         named += [(name, row) for name in names]
     counts = Counter(name for name, _ in named)
     return {name: Found(row, -1) for name, row in named if name and counts[name] == 1}
-
-
-def _list_paths(raw: Raw) -> tuple[str, ...]:
-    return raw.paths if isinstance(raw, RawTracklet) else (raw.path,)
 
 
 def _find_assignment(layout: Layout, split_id: int) -> Callable[[Raw], str]:

@@ -61,13 +61,22 @@ class RetrievalProtocol(Protocol):
         """See `Protocol.run`."""
         selection = self.select(data, settings)
         choices = self.resolve(settings)
-        features = describe(compute_features, selection, choices)
+        modalities = {*selection.query.modalities, *selection.gallery.modalities}
+        choice = replace(choices.feature, modalities=tuple(sorted(modalities)))
+        query = compute_checked(compute_features, selection.query, choice, part="query")
+        gallery = compute_checked(compute_features, selection.gallery, choice, part="gallery")
+        if query.shape[1] != gallery.shape[1]:
+            raise ProtocolError(
+                f"query features have {query.shape[1]} values, gallery features "
+                f"{gallery.shape[1]}. What to do: compare features of one model, and of roles that "
+                "both sides have."
+            )
         head = self.build_head(choices, *self._name_frame(data, settings))
-        if "video" not in (*selection.query.modalities, *selection.gallery.modalities):
+        if "video" not in modalities:
             head["pooling"] = NO_CHOICE
-        found = {"off": self.score(selection, *features, choices, rerank=False, top_k=top_k)}
+        found = {"off": self.score(selection, query, gallery, choices, rerank=False, top_k=top_k)}
         if settings.rerank:
-            found["on"] = self.score(selection, *features, choices, rerank=True, top_k=0)
+            found["on"] = self.score(selection, query, gallery, choices, rerank=True, top_k=0)
         return ProtocolResult(
             self.name,
             tuple(
@@ -246,26 +255,6 @@ def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
         own = own[np.argsort(ids[own], kind="stable")]
         rows.append(int(own[sample_rng(seed, _STREAM, draw, pid).integers(len(own))]))
     return np.sort(np.array(rows, dtype=np.int64))
-
-
-def describe(
-    compute_features: ComputeFeatures, selection: Selection, choices: Choices
-) -> tuple[FloatArray, FloatArray]:
-    """Compute features [Q, D] of the query and [G, D] of the gallery that can be compared.
-
-    Raises:
-        ProtocolError: not finite, or of different size.
-    """
-    modalities = {*selection.query.modalities, *selection.gallery.modalities}
-    choice = replace(choices.feature, modalities=tuple(sorted(modalities)))
-    query = compute_checked(compute_features, selection.query, choice, part="query")
-    gallery = compute_checked(compute_features, selection.gallery, choice, part="gallery")
-    if query.shape[1] != gallery.shape[1]:
-        raise ProtocolError(
-            f"query features have {query.shape[1]} values, gallery features {gallery.shape[1]}. "
-            "What to do: compare features of one model, and of roles that both sides have."
-        )
-    return query, gallery
 
 
 def _list(values: Sequence[int]) -> str:
