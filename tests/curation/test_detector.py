@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from curation.scenes import build_config, write_predictions
 from torchvision.models import detection
 
+from tests.curation.scenes import build_config, write_predictions
 from vills.config.checks import ConfigError
 from vills.curation import build_detector, weights_digest
 from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, suppress

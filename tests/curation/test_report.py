@@ -1,8 +1,7 @@
 import json
 from pathlib import Path
 
-from curation.scenes import build_config, write_image
-
+from tests.curation.scenes import build_config, write_image
 from vills.config.curate import SourceConfig
 from vills.curation import curate_source
 from vills.curation.report import save_splits

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from curation.scenes import (
+
+from tests.curation.scenes import (
     Walk,
     build_config,
     draw_frame,
@@ -18,7 +19,6 @@ from curation.scenes import (
     write_scene,
     write_video,
 )
-
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation import curate_source

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from curation.scenes import build_config, write_image
 
+from tests.curation.scenes import build_config, write_image
 from tests.data.sources import WriteSource
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig

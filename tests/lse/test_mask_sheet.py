@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.lse.conftest import Source
 from vills.config.lse import LseConfig
 from vills.lse.extract import extract_source
 from vills.report.mask_sheet import TILE_HEIGHT, build_mask_sheet, draw_tile
 
 
-def test_sheet_shows_the_frames_asked_for(world, tmp_path: Path) -> None:
+def test_sheet_shows_the_frames_asked_for(world: dict[str, Source], tmp_path: Path) -> None:
     source = world["luperson"]
     extract_source(
         source.name,
@@ -30,7 +31,7 @@ def test_sheet_shows_the_frames_asked_for(world, tmp_path: Path) -> None:
         assert np.asarray(image).std() > 10
 
 
-def test_no_cache_says_what_to_run(world, tmp_path: Path) -> None:
+def test_no_cache_says_what_to_run(world: dict[str, Source], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run the lse stage"):
         build_mask_sheet(world["luperson"].curated, tmp_path, tmp_path / "a.png", 4)
 

@@ -43,7 +43,7 @@ def test_prcc_names_follow_the_published_pattern(world: Path, small: MiniatureCo
     assert val <= train
     for person in train:
         files = [f.name for f in (rgb / "train" / person).glob("[!.T]*")]
-        cameras = [PRCC_TRAIN.match(name)[1] for name in files]  # type: ignore[index]
+        cameras = [PRCC_TRAIN.match(name)[1] for name in files]
         assert set(cameras) == set("ABC")
         assert not {f.name for f in (rgb / "val" / person).iterdir()} & set(files)
     tests = [list_people(rgb / "test" / camera) for camera in "ABC"]

@@ -32,7 +32,8 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(small: MiniatureConfig) -> dict[str, Shown]:
     found = {name: Shown() for name in LAYOUTS}
-    develop, draw = crop.develop, crop.draw_figure
+    module: Any = crop
+    develop, draw = module.develop, module.draw_figure
 
     for name, layout in LAYOUTS.items():
 

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -169,7 +170,7 @@ def test_a_cell_that_the_sweep_lacks_is_a_mistake() -> None:
         Cell((Score(0.5, "f", 0), Score(0.5, "f", 0)))
 
 
-def make_row(**values: object) -> dict[str, object]:
+def make_row(**values: Any) -> dict[str, Any]:
     return {"row": "finetuned", "protocol": "prid2011", "rerank": "off", **values}
 
 
@@ -345,7 +346,12 @@ def test_a_right_axis_only_where_the_paper_has_scores(
 ) -> None:
     points = {k: p if published else replace(p, published={}) for k, p in SWEEP.points.items()}
     drawn: list[Figure] = []
-    monkeypatch.setattr(sweep_trend, "build_png", lambda figure: drawn.append(figure) or b"")
+
+    def keep(figure: Figure) -> bytes:
+        drawn.append(figure)
+        return b""
+
+    monkeypatch.setattr(sweep_trend, "build_png", keep)
     sweep_trend.build_trend(replace(SWEEP, points=points), CELLS)
     titled = [axis for axis in drawn[0].axes if axis.get_title(loc="left")]
     # two panels: Market1501, which the paper has, and Sig, which it has not

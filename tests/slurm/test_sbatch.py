@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import slurm_bed
-import slurm_site
-from project import Project
-from slurm_site import Site, get_step, list_attempts, load_outputs, wait_until
+
+from tests import slurm_bed, slurm_site
+from tests.project import Project
+from tests.slurm_site import Site, get_step, list_attempts, load_outputs, wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import slurm_bed
-import slurm_site
-from project import Project
-from slurm_site import Site, list_attempts, list_submissions, wait_until
+
+from tests import slurm_bed, slurm_site
+from tests.project import Project
+from tests.slurm_site import Site, list_attempts, list_submissions, wait_until
 
 pytestmark = pytest.mark.slurm
 
