@@ -95,7 +95,9 @@ def test_launched_again_to_checkpoint_more_often_it_goes_on(
     sweep = site.save_sweep("one", {"a": ["pretrain.max_steps=40"]})
     known = set(site.list_runs("pretrain"))
     site.launch(sweep, "operation.checkpoint_minutes=9")
-    wait_until(lambda: any(get_step(r) > 2 for r in set(site.list_runs("pretrain")) - known), "work")
+    wait_until(
+        lambda: any(get_step(r) > 2 for r in set(site.list_runs("pretrain")) - known), "work"
+    )
     (run,) = set(site.list_runs("pretrain")) - known
     bed.run("scancel", find_job(site, "one", "a", "pretrain"))
     assert "CANCELLED" in site.wait_for_sweep("one")
