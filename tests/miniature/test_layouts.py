@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import scipy.io
 
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.mars import build_track_table, choose_queries, encode_mat
+from vills.miniature.market1501 import build_track_table, choose_queries, encode_mat
 
 
 def test_market_names_follow_the_published_pattern(world: Path, small: MiniatureConfig) -> None:

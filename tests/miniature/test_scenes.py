@@ -11,10 +11,10 @@ import pytest
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import crop, sample_rng, scene
 from vills.miniature.camera import build_camera
-from vills.miniature.kinetics import deal_people
 from vills.miniature.people import PRETRAIN_OFFSET, build_actor
 from vills.miniature.person import Group
 from vills.miniature.sink import Sink
+from vills.miniature.unlabelled import deal_people
 from vills.miniature.world import LAYOUTS, Unit, render_unit
 from vills.report.world_sheet import read_frames
 

@@ -22,7 +22,6 @@ from vills.miniature.person import Group
 from vills.miniature.scene import FRAMES_PER_SECOND
 from vills.miniature.sink import Sink
 
-UNIT = 16  # tracklets
 _NUM_SPLITS = 10
 _FIRST_CAMERA = 12_120
 _STRANGERS = (3, 5)  # people of camera a alone, of camera b alone
@@ -32,7 +31,9 @@ _JITTER, _SLIP, _SLIPS = 0.022, 0.09, 0.25  # how far boxes are off; at times mo
 
 
 @dataclass(frozen=True, slots=True)
-class _Track:
+class Track:
+    """A tracklet."""
+
     actor: Actor
     number: int
     camera: int
@@ -41,24 +42,24 @@ class _Track:
     """Frames; None: as many as others have."""
 
 
-def list_items(config: MiniatureConfig) -> list[_Track]:
+def list_tracks(config: MiniatureConfig) -> list[Track]:
     """Return the tracklets of the people that both cameras see, then of those that one sees."""
     shared, left_out = _count_shared(config), _draw_short(config)
     tracks = [
-        _Track(_build_actor(config, number), number, camera, length)
+        Track(_build_actor(config, number), number, camera, length)
         for number in range(1, shared + 1)
         for camera, length in enumerate(left_out.get(number, (None, None)))
     ]
     for camera, count in enumerate(_STRANGERS):
         # The same number in the other camera is somebody else.
         tracks += [
-            _Track(_build_actor(config, 1_000 * (1 + camera) + k), shared + 1 + k, camera)
+            Track(_build_actor(config, 1_000 * (1 + camera) + k), shared + 1 + k, camera)
             for k in range(count)
         ]
     return tracks
 
 
-def render_item(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
+def render_track(config: MiniatureConfig, track: Track, sink: Sink) -> None:
     """Render one tracklet."""
     rng = sample_rng(config.seed, Stream.VIEW, 5, track.actor.look.identity.index, track.camera)
     camera = build_camera(config.seed, _FIRST_CAMERA + track.camera)

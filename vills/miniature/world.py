@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import pyarrow as pa
@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from vills import areas
 from vills.config.miniature import MiniatureConfig
-from vills.miniature import kinetics, ltcc, luperson, market1501, mars, prcc, prid2011, sigset
+from vills.io import atomic_path
+from vills.miniature import cloth_changing, market1501, prid2011, sigset, unlabelled
 from vills.miniature.sink import SCHEMAS, Sink, encode_table
 from vills.runner.store.pool import open_pool
 
@@ -36,38 +37,35 @@ _EXPLORER_DATA = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(56)
 _APPLE_DATA = bytes.fromhex("0005160700020000") + bytes(56)
 
 
-class Layout(Protocol):
-    """A data set's writer: a module with these names.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A data set's writer.
 
-    An item is what its module likes it to be (a person, a picture, a tracklet): items are rendered
-    in any order, and rows of one picture come from one item.
+    An item is what it likes it to be (a person, a picture, a tracklet): items are rendered in any
+    order, and rows of one picture come from one item.
     """
 
-    UNIT: int
+    unit: int
     """Items that are rendered at once."""
-
-    def list_items(self, config: MiniatureConfig) -> Sequence[Any]:
-        """Return what there is to render."""
-        ...
-
-    def render_item(self, config: MiniatureConfig, item: Any, sink: Sink) -> None:
-        """Make the pictures of one item, and their rows."""
-        ...
-
-    def describe(self, config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
-        """Return the files that describe the pictures below `root`, by path below it."""
-        ...
+    list_items: Callable[[MiniatureConfig], Sequence[Any]]
+    """What there is to render."""
+    render_item: Callable[[MiniatureConfig, Any, Sink], None]
+    """Makes the pictures of one item, and their rows."""
+    describe: Callable[[MiniatureConfig, Path], Mapping[str, bytes]] = lambda config, root: {}
+    """Files that describe the pictures below a root, by path below it."""
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "luperson": luperson,
-    "kinetics": kinetics,
-    "market1501": market1501,
-    "prcc": prcc,
-    "ltcc": ltcc,
-    "mars": mars,
-    "prid2011": prid2011,
-    "sigset": sigset,
+    "luperson": Layout(50, lambda c: range(c.num_luperson_images), unlabelled.render_crop_file),
+    "kinetics": Layout(1, lambda c: range(c.num_scenes), unlabelled.render_scene),
+    "market1501": Layout(10, market1501.list_people, market1501.render_person),
+    "prcc": Layout(10, cloth_changing.list_prcc, cloth_changing.render_prcc),
+    "ltcc": Layout(
+        5, cloth_changing.list_ltcc, cloth_changing.render_ltcc, cloth_changing.describe_ltcc
+    ),
+    "mars": Layout(20, market1501.list_tracks, market1501.render_track, market1501.describe_mars),
+    "prid2011": Layout(16, prid2011.list_tracks, prid2011.render_track, prid2011.describe),
+    "sigset": Layout(16, sigset.list_media, sigset.render_medium, sigset.describe),
 }
 
 
@@ -129,15 +127,15 @@ def list_units(config: MiniatureConfig) -> list[Unit]:
     return [
         Unit(name, number)
         for name in config.datasets
-        for number in range(-(-len(LAYOUTS[name].list_items(config)) // LAYOUTS[name].UNIT))
+        for number in range(-(-len(LAYOUTS[name].list_items(config)) // LAYOUTS[name].unit))
     ]
 
 
 def render_unit(config: MiniatureConfig, unit: Unit) -> RenderedUnit:
     """Render one unit; depends on nothing but the arguments."""
     sink, layout = Sink(), LAYOUTS[unit.dataset]
-    start = unit.number * layout.UNIT
-    for item in layout.list_items(config)[start : start + layout.UNIT]:
+    start = unit.number * layout.unit
+    for item in layout.list_items(config)[start : start + layout.unit]:
         layout.render_item(config, item, sink)
     return RenderedUnit(unit, sink.files, sink.build_tables())
 
@@ -170,16 +168,16 @@ def write_strays(root: Path) -> None:
     Thumbs.db. __MACOSX has a resource fork for one picture of each, `._<name>`: no picture,
     whatever its suffix.
     """
-    _write_bytes(root / _README, _NOTE)
-    _write_bytes(root / _FINDER, _FINDER_DATA)
+    _write(root / _README, _NOTE)
+    _write(root / _FINDER, _FINDER_DATA)
     for top in _list_folders(root):
         leaf = top
         while inner := _list_folders(leaf):
-            _write_bytes(leaf / _FINDER, _FINDER_DATA)
+            _write(leaf / _FINDER, _FINDER_DATA)
             leaf = inner[0]
         for name in sorted({file.name for file in leaf.glob("[!.]*")} - {_EXPLORER})[:1]:
-            _write_bytes(root / _APPLE / leaf.relative_to(root) / f"._{name}", _APPLE_DATA)
-        _write_bytes(leaf / _EXPLORER, _EXPLORER_DATA)
+            _write(root / _APPLE / leaf.relative_to(root) / f"._{name}", _APPLE_DATA)
+        _write(leaf / _EXPLORER, _EXPLORER_DATA)
 
 
 def _list_folders(folder: Path) -> list[Path]:
@@ -199,7 +197,7 @@ def _open_state(config: MiniatureConfig, *, state: Path, out: Path) -> None:
     shutil.rmtree(state, ignore_errors=True)
     for name in (*LAYOUTS, "truth"):
         shutil.rmtree(out / name, ignore_errors=True)
-    _write_bytes(record, now.encode())
+    _write(record, now.encode())
 
 
 def _get_marker(unit: Unit, state: Path) -> Path:
@@ -216,36 +214,29 @@ def _is_done(unit: Unit, *, out: Path, state: Path) -> bool:
 def _write_unit(rendered: RenderedUnit, *, out: Path, state: Path) -> None:
     """Write files, then tables, then the marker: it says that all else of its unit is there."""
     marker = _get_marker(rendered.unit, state)
-    root = out / rendered.unit.dataset
-    for folder in {marker.parent, *((root / file).parent for file in rendered.files)}:
-        folder.mkdir(parents=True, exist_ok=True)
-    # Not atomically: a unit without its marker is written again.
     for file, data in rendered.files.items():
-        (root / file).write_bytes(data)
+        _write(out / rendered.unit.dataset / file, data)
+    marker.parent.mkdir(parents=True, exist_ok=True)
     for kind, table in rendered.tables.items():
         pq.write_table(table, marker.with_suffix(f".{kind}.parquet"))
-    _write_bytes(marker, json.dumps(list(rendered.files)).encode())
+    with atomic_path(marker) as temporary:
+        temporary.write_text(json.dumps(list(rendered.files)))
 
 
 def _finish(config: MiniatureConfig, name: str, *, out: Path, state: Path) -> None:
     root = out / name
     for path, data in LAYOUTS[name].describe(config, root).items():
-        _write_bytes(root / path, data)
+        _write(root / path, data)
     write_strays(root)
     for kind in SCHEMAS:
         parts = [pq.read_table(part) for part in sorted((state / name).glob(f"*.{kind}.parquet"))]
         target = root / "predictions" / f"{kind}.parquet"
         if kind == "truth":
             target = out / "truth" / f"{name}.parquet"
-        _write_bytes(target, encode_table(kind, parts))
+        _write(target, encode_table(kind, parts))
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Leave a whole file or none, whenever this is stopped, and nothing else once it is repeated.
-
-    That is why the temporary file always has the same name, unlike that of `io.save_bytes`.
-    """
+def _write(path: Path, data: bytes) -> None:
+    """Write a file; not atomically, since all but a unit with its marker is written again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    path.write_bytes(data)
