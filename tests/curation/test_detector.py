@@ -10,7 +10,7 @@ from curation.scenes import build_config, write_predictions
 from torchvision.models import detection
 
 from vills.config.checks import ConfigError
-from vills.curation import build_detector, weights_digest
+from vills.curation.detector import build_detector, weights_digest
 from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, suppress
 from vills.curation.video import Frame, build_detections
 

@@ -12,11 +12,11 @@ from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import sample_rng
 from vills.miniature.camera import build_camera
+from vills.miniature.canvas import Instance
 from vills.miniature.people import build_actor
 from vills.miniature.person import Group
 from vills.miniature.predictions import parse, plan_clutter, predict
 from vills.miniature.scene import HEIGHT, WIDTH, plan_walkers, render_frame
-from vills.miniature.truth import Instance
 
 DATASETS = MiniatureConfig().datasets
 Frames = list[list[Instance]]

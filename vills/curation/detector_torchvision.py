@@ -1,23 +1,22 @@
 """People by torchvision's Faster R-CNN, with weights from a file."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from torchvision.models import detection
+from torchvision.models import get_model
 
 from vills.curation.video import Detections, Frame, build_detections
 
 PERSON_CLASS = 1
 MIN_SCORE = 0.05
-NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
-    "fasterrcnn_resnet50_fpn": detection.fasterrcnn_resnet50_fpn,
-    "fasterrcnn_resnet50_fpn_v2": detection.fasterrcnn_resnet50_fpn_v2,
-    "fasterrcnn_mobilenet_v3_large_fpn": detection.fasterrcnn_mobilenet_v3_large_fpn,
-    "fasterrcnn_mobilenet_v3_large_320_fpn": detection.fasterrcnn_mobilenet_v3_large_320_fpn,
-}
+NETWORKS = (
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+)
 CLASS_WEIGHT = "roi_heads.box_predictor.cls_score.weight"
 
 
@@ -59,7 +58,9 @@ def _load_network(path: Path) -> torch.nn.Module:
     state = _load_state(path)
     shapes = _get_shapes(state)
     for name in sorted(NETWORKS, key=lambda name: name not in path.name):
-        model = _build_network(name, num_classes=len(state[CLASS_WEIGHT]))
+        model: torch.nn.Module = get_model(
+            name, weights=None, weights_backbone=None, num_classes=len(state[CLASS_WEIGHT])
+        )
         if _get_shapes(model.state_dict()) == shapes:
             # Nothing but the counters can be missing, since all other shapes are equal.
             model.load_state_dict(state, strict=False)
@@ -89,13 +90,6 @@ def _restore_epsilon(model: torch.nn.Module, *, name: str, state: dict[str, torc
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = 0.0
-
-
-def _build_network(name: str, *, num_classes: int) -> torch.nn.Module:
-    with warnings.catch_warnings():
-        # The backbone's own weights are replaced by the file's; nothing may be fetched.
-        warnings.simplefilter("ignore")
-        return NETWORKS[name](weights=None, weights_backbone=None, num_classes=num_classes)
 
 
 def _get_shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:

@@ -53,9 +53,9 @@ def build_report(
         "splits": splits,
         "damaged": {
             "files": damage.total,
-            "count": len(damage.entries),
-            "share": len(damage.entries) / damage.total,
-            "named": [{"path": path, "reason": reason} for path, reason in damage.entries],
+            "count": len(damage.named),
+            "share": len(damage.named) / damage.total,
+            "named": [{"path": path, "reason": reason} for path, reason in damage.named],
         },
         "notes": [*notes, *compare_counts(source.layout, _flatten(splits))],
     }
@@ -65,16 +65,14 @@ def build_video_report(
     summaries: Sequence[VideoSummary], *, config: CurateConfig
 ) -> dict[str, Any]:
     """Count what happened to the videos, boxes, frames and tracklets of a source, by reason."""
-    videos: Counter[str] = Counter()
-    detections: Counter[str] = Counter()
-    frames: Counter[str] = Counter()
-    tracklets: Counter[str] = Counter()
-    for summary in summaries:
-        broken = "truncated" if summary.num_frames else "unreadable"
-        videos[broken if summary.damage else "whole"] += 1
-        detections.update(summary.detections)
-        frames.update(summary.frames)
-        tracklets.update(summary.tracklets)
+    videos = Counter(
+        "whole" if not s.damage else "truncated" if s.num_frames else "unreadable"
+        for s in summaries
+    )
+    detections, frames, tracklets = (
+        sum((Counter(getattr(s, level)) for s in summaries), Counter[str]())
+        for level in ("detections", "frames", "tracklets")
+    )
     detections[KEPT] = sum(s.num_detections for s in summaries) - detections.total()
     return {
         "detector": config.detector,

@@ -80,45 +80,15 @@ def curate_source(
     layout = read_layout(
         source.layout, root / source.path, filter_list=source.filter, keep=source.keep
     )
-    survey = survey_layout(layout)
-    digest = weights_digest(config, weights_root=weights_root) if survey.num_videos else ""
     say = progress or (lambda *_: None)
-    job = _Job(name, source, config, layout, survey, out, work, say, max_corrupt_share)
-    job.claim(digest)
+    job = _Job(name, source, config, layout, out, work, say, max_corrupt_share)
+    job.claim(weights_digest(config, weights_root=weights_root) if job.num_videos else "")
     if job.is_done:
         return dict(json.loads((out / "report.json").read_text()))
-    if survey.num_videos:
+    if job.num_videos:
         detector = build_detector(config, folder=layout.root, weights_root=weights_root)
         job.fill_units(VideoCurator(config, folder=layout.root, detector=detector))
     return job.finish(job.pack())
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What a listing of a raw data set says, before anything of it is read."""
-
-    num_images: int
-    """Images and tracklets of images."""
-    num_videos: int
-    """Videos, or segments of them."""
-    num_files: int
-    """Files of all of them."""
-    digest: str
-    """Of all rows with their labels, in order."""
-
-
-def survey_layout(layout: Layout) -> Survey:
-    """Go through a layout once; nothing of it is kept."""
-    listing = hashlib.sha256()
-    num_images = num_videos = num_files = 0
-    for row in chain(layout.images, layout.tracklets, layout.videos):
-        is_video = isinstance(row, RawVideo)
-        num_images, num_videos = num_images + (not is_video), num_videos + is_video
-        num_files += len(row.paths) if isinstance(row, RawTracklet) else 1
-        listing.update(repr(row).encode() + b"\n")
-    for part in (*layout.entries, *layout.splits):
-        listing.update(repr(part).encode() + b"\n")
-    return Survey(num_images, num_videos, num_files, listing.hexdigest())
 
 
 @dataclass
@@ -129,14 +99,26 @@ class _Job:
     source: SourceConfig
     config: CurateConfig
     layout: Layout
-    survey: Survey
     out: Path
     work: Path
     progress: Progress
     max_corrupt_share: float
 
     def __post_init__(self) -> None:
+        """Go through the layout once; nothing of it is kept, and nothing of its files is read."""
         self.units = UnitStore(self.work / "units")
+        self.num_images = self.num_videos = self.num_files = 0
+        listing = hashlib.sha256()
+        for row in chain(self.layout.images, self.layout.tracklets, self.layout.videos):
+            if isinstance(row, RawVideo):
+                self.num_videos += 1
+            else:
+                self.num_images += 1  # or tracklets of images
+            self.num_files += len(row.paths) if isinstance(row, RawTracklet) else 1
+            listing.update(repr(row).encode() + b"\n")
+        for part in (*self.layout.entries, *self.layout.splits):
+            listing.update(repr(part).encode() + b"\n")
+        self.digest = listing.hexdigest()
 
     @property
     def is_done(self) -> bool:
@@ -153,7 +135,7 @@ class _Job:
             ValueError: it is that of another.
         """
         config = {key: value for key, value in asdict(self.config).items() if key != "sources"}
-        parts = [self.name, asdict(self.source), config, self.survey.digest, weights]
+        parts = [self.name, asdict(self.source), config, self.digest, weights]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         path = self.work / "key"
         if path.is_file() and path.read_text() != key:
@@ -174,7 +156,7 @@ class _Job:
         for number, video in enumerate(self.layout.videos):
             if number not in self.units:
                 curator.curate(video, number=number, units=self.units, progress=self.progress)
-            self.progress(f"{self.name}: videos", number + 1, self.survey.num_videos)
+            self.progress(f"{self.name}: videos", number + 1, self.num_videos)
             if broken := self.units.load_summary(number).damage:
                 damage.add(video.path, reason=broken)
 
@@ -187,8 +169,8 @@ class _Job:
         """
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
-        kept = (self.units.load_summary(number) for number in range(self.survey.num_videos))
-        num_items = self.survey.num_images + sum(
+        kept = (self.units.load_summary(number) for number in range(self.num_videos))
+        num_items = self.num_images + sum(
             unit.tracklets.get(KEPT, 0) + bool(unit.damage) for unit in kept
         )
         packer.pack(
@@ -204,7 +186,7 @@ class _Job:
             num_shards=packer.num_shards,
             notes=self.layout.notes,
         )
-        if self.survey.num_videos:
+        if self.num_videos:
             report["video"] = self._finish_videos()
         if self.layout.entries:
             report["entries"] = save_entries(self.out, self.layout.entries, manifest=manifest)
@@ -226,7 +208,7 @@ class _Job:
         return report
 
     def _finish_videos(self) -> dict[str, Any]:
-        numbers = range(self.survey.num_videos)
+        numbers = range(self.num_videos)
         tables = [self.units.load_tracks(number) for number in numbers]
         tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
         save_table(self.out / "tracks.parquet", tracks.combine_chunks())
@@ -242,8 +224,8 @@ class _Job:
         units = read_units(layout.videos, units=self.units, source=self.name)
         return chain(
             read_images(islice(files, start, None), read=layout.read_bytes, source=self.name),
-            islice(units, max(start - self.survey.num_images, 0), None),
+            islice(units, max(start - self.num_images, 0), None),
         )
 
     def _build_log(self) -> DamageLog:
-        return DamageLog(self.name, self.survey.num_files, self.max_corrupt_share)
+        return DamageLog(self.name, self.num_files, self.max_corrupt_share)

@@ -6,6 +6,7 @@ Of the tracklets of a labelled video, those of its longest track show its person
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,24 +28,8 @@ EVERYBODY = -1
 NO_SUBJECT = -2
 """Subject of a labelled video that gave no tracklet."""
 
+CORNERS = ("x1", "y1", "x2", "y2")
 CropBox = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class TrackedFrame:
-    """One box of a track, with or without a crop.
-
-    Attributes:
-        number: Frame of the video.
-        box: x1, y1, x2, y2 as detected, px.
-        score: Of the detection.
-        reason: Why it has no crop; empty if it has one.
-    """
-
-    number: int
-    box: tuple[float, float, float, float]
-    score: float
-    reason: str
 
 
 @dataclass
@@ -54,7 +39,8 @@ class Tracklet:
     Attributes:
         track_id: Of the tracker, unique within the video.
         part: Stretch of the track, from 0.
-        tracked: All frames in which the track was seen.
+        tracked: All frames in which the track was seen, as rows of tracks.parquet; `reason` is why
+            there is no crop, and empty if there is one.
         frames: Numbers of the frames that have a crop.
         boxes: The part of the frame that each crop shows, px.
         crops: JPEG bytes.
@@ -65,7 +51,7 @@ class Tracklet:
 
     track_id: int
     part: int = 0
-    tracked: list[TrackedFrame] = field(default_factory=list)
+    tracked: list[dict[str, Any]] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
     boxes: list[CropBox] = field(default_factory=list)
     crops: list[bytes] = field(default_factory=list)
@@ -119,10 +105,9 @@ class TrackletBuilder:
         track_id = int(tracked.track_ids[i])
         tracklet = self._open.setdefault(track_id, Tracklet(track_id))
         self._last_seen[track_id] = self._num_updates
-        x1, y1, x2, y2 = (float(value) for value in tracked.boxes[i])
-        tracklet.tracked.append(
-            TrackedFrame(frame.number, (x1, y1, x2, y2), float(tracked.scores[i]), reason)
-        )
+        corners = dict(zip(CORNERS, tracked.boxes[i].tolist(), strict=True))
+        row = {"frame": frame.number, "track_id": track_id, "score": float(tracked.scores[i])}
+        tracklet.tracked.append(row | corners | {"reason": reason})
         if reason == KEPT:
             crop, box = cut_crop(
                 frame.image, box=tracked.boxes[i], crop_height=self._config.crop_height
@@ -145,7 +130,7 @@ class TrackletBuilder:
         elif len(tracklet.crops) < self._config.min_length:
             tracklet.reason = "too_short"
         for seen in tracklet.tracked:
-            self.frames[seen.reason or tracklet.reason] += 1
+            self.frames[seen["reason"] or tracklet.reason] += 1
         self.tracklets[tracklet.reason] += 1
         self._sink(tracklet)
 

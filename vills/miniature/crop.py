@@ -6,11 +6,20 @@ import numpy as np
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.camera import Camera, build_place, develop
+from vills.miniature.canvas import (
+    SUPERSAMPLE,
+    Canvas,
+    Image,
+    Instance,
+    Painted,
+    build_instance,
+    enlarge,
+    measure,
+    shrink,
+)
 from vills.miniature.figure import draw_figure, draw_shadow
-from vills.miniature.painter import SUPERSAMPLE, Canvas, Image, enlarge, shrink
-from vills.miniature.people import Actor, build_passers
+from vills.miniature.people import Actor, draw_passer
 from vills.miniature.sink import Sink
-from vills.miniature.truth import Instance, Painted, build_instance, measure
 from vills.miniature.walk import Placement, compute_pose
 
 _FIGURE = 0.90  # share of a crop's height that the figure fills
@@ -54,8 +63,7 @@ def plan_shot(
     """Draw how a person is seen; `spread` is the deviation from the camera's way, degrees."""
     blocked, passed = rng.random(2)
     edge = float(rng.choice((-1.0, 1.0)) * rng.uniform(0.12, 0.45))
-    passers = build_passers(camera.seed)
-    passer = passers[int(rng.integers(len(passers)))]
+    passer = draw_passer(camera.seed, rng)
     return Shot(
         camera=camera,
         size=size,
@@ -139,9 +147,9 @@ def paint_actor(
 ) -> Painted | None:
     """Paint a person as number `slot`, `time` seconds after the walk was at `phase`."""
     canvas.begin(slot)
-    identity = actor.look.identity
+    identity = actor.identity
     pose = compute_pose(identity, phase + 2 * np.pi * identity.gait.frequency * time)
-    return measure(canvas, slot, actor, draw_figure(canvas, actor.look, pose, place))
+    return measure(canvas, slot, actor, draw_figure(canvas, actor, pose, place))
 
 
 def _cut_background(shot: Shot, time: float) -> Image:

@@ -80,7 +80,7 @@ def render_person(config: MiniatureConfig, item: Subject | int, sink: Sink) -> N
 
 
 def _render_subject(config: MiniatureConfig, subject: Subject, sink: Sink) -> None:
-    group, index = subject.actor.look.identity.group, subject.actor.look.identity.index
+    group, index = subject.actor.identity.group, subject.actor.identity.index
     test, size = group is Group.TEST, get_size(config)
     for number in subject.cameras:
         camera = build_camera(config.seed, number)
@@ -132,7 +132,7 @@ def list_tracks(config: MiniatureConfig) -> list[Track]:
 
 
 def _plan_tracks(config: MiniatureConfig, subject: Subject) -> Iterator[Track]:
-    person = subject.actor.look.identity
+    person = subject.actor.identity
     rng = sample_rng(config.seed, Stream.VIEW, 2, person.group, person.index)
     number, pid = 0, f"{subject.pid:04d}"
     for camera in subject.cameras:
@@ -146,7 +146,7 @@ def _plan_tracks(config: MiniatureConfig, subject: Subject) -> Iterator[Track]:
 def render_track(config: MiniatureConfig, track: Track, sink: Sink) -> None:
     """Render one tracklet of MARS."""
     junk = int(track.pid == "00-1")
-    person = track.actor.look.identity
+    person = track.actor.identity
     key = (Stream.VIEW, 2, person.group, person.index, track.camera, track.number, junk)
     rng = sample_rng(config.seed, *key)
     shot = plan_shot(build_camera(config.seed, track.camera), get_size(config), rng)

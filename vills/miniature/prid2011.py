@@ -17,7 +17,7 @@ from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
 from vills.miniature.crop import Shot, add_crop, get_size, plan_shot
-from vills.miniature.people import PRID_OFFSET, Actor, build_actor, build_passers
+from vills.miniature.people import PRID_OFFSET, Actor, build_actor, draw_passer
 from vills.miniature.person import Group
 from vills.miniature.scene import FRAMES_PER_SECOND
 from vills.miniature.sink import Sink
@@ -61,7 +61,7 @@ def list_tracks(config: MiniatureConfig) -> list[Track]:
 
 def render_track(config: MiniatureConfig, track: Track, sink: Sink) -> None:
     """Render one tracklet."""
-    rng = sample_rng(config.seed, Stream.VIEW, 5, track.actor.look.identity.index, track.camera)
+    rng = sample_rng(config.seed, Stream.VIEW, 5, track.actor.identity.index, track.camera)
     camera = build_camera(config.seed, _FIRST_CAMERA + track.camera)
     shot = _let_pass(plan_shot(camera, get_size(config), rng), rng)
     shortest = max(4, -(-2 * config.tracklet_frames // 3))
@@ -103,8 +103,7 @@ def _build_actor(config: MiniatureConfig, index: int) -> Actor:
 
 def _let_pass(shot: Shot, rng: np.random.Generator) -> Shot:
     """Have somebody walk past in front: a frame may show the wrong person, a tracklet hardly."""
-    passers = build_passers(shot.camera.seed)
-    passer = passers[int(rng.integers(len(passers)))]
+    passer = draw_passer(shot.camera.seed, rng)
     pace, moment = float(rng.uniform(0.20, 0.35)), float(rng.uniform(0.02, 0.9))
     if rng.random() > _PASSED:
         return dataclasses.replace(shot, passer=None)

@@ -10,13 +10,20 @@ import numpy as np
 
 from vills.miniature import sample_rng
 from vills.miniature.camera import Camera, build_place, develop
+from vills.miniature.canvas import (
+    SUPERSAMPLE,
+    Canvas,
+    Image,
+    Instance,
+    build_instance,
+    enlarge,
+    shrink,
+)
 from vills.miniature.crop import paint_actor
 from vills.miniature.figure import draw_shadow
-from vills.miniature.painter import SUPERSAMPLE, Canvas, Image, enlarge, shrink
 from vills.miniature.people import Actor
 from vills.miniature.predictions import Clutter
 from vills.miniature.sink import Sink
-from vills.miniature.truth import Instance, build_instance
 from vills.miniature.walk import Placement
 
 HEIGHT, WIDTH = 216, 384
@@ -42,7 +49,7 @@ class Walker:
     @property
     def speed(self) -> float:
         """Metres per second: two steps a cycle, as long as the legs and the stride make them."""
-        body, gait = self.actor.look.identity.body, self.actor.look.identity.gait
+        body, gait = self.actor.identity.body, self.actor.identity.gait
         return 4.0 * body.leg * body.height * float(np.sin(gait.stride)) * gait.frequency
 
 
@@ -82,9 +89,9 @@ def render_frame(
     """
     canvas = Canvas(_build_stage(camera).copy())
     painted = []
-    spots = [(walker, *_get_spot(walker, time)) for walker in walkers]
-    for slot, (walker, x, z) in enumerate(sorted(spots, key=lambda spot: -spot[2]), start=1):
-        where = _place(walker, x, z)
+    placed = [(*_place(walker, time), walker) for walker in walkers]
+    far_first = sorted(placed, key=lambda found: -found[0])
+    for slot, (_, where, walker) in enumerate(far_first, start=1):
         if not -0.5 < where.x / (WIDTH * SUPERSAMPLE) < 1.5:
             continue
         draw_shadow(canvas, where)
@@ -103,19 +110,15 @@ def _build_stage(camera: Camera) -> Image:
     return enlarge(place.cut(0, 0, HEIGHT, WIDTH))
 
 
-def _get_spot(walker: Walker, time: float) -> tuple[float, float]:
+def _place(walker: Walker, time: float) -> tuple[float, Placement]:
+    """Return how far away the walker is, metres, and where they are on the canvas."""
     way = walker.speed * time
     x = walker.x + way * float(np.sin(walker.heading))
-    z = walker.z - way * float(np.cos(walker.heading))
-    return x, max(z, _NEAREST)
-
-
-def _place(walker: Walker, x: float, z: float) -> Placement:
-    horizon = HEIGHT * _HORIZON
-    return Placement(
+    z = max(walker.z - way * float(np.cos(walker.heading)), _NEAREST)
+    return z, Placement(
         x=(WIDTH / 2 + _FOCAL * x / z) * SUPERSAMPLE,
-        y=(horizon + _FOCAL * _CAMERA_HEIGHT / z) * SUPERSAMPLE,
-        scale=_FOCAL * walker.actor.look.identity.body.height / z * SUPERSAMPLE,
+        y=(HEIGHT * _HORIZON + _FOCAL * _CAMERA_HEIGHT / z) * SUPERSAMPLE,
+        scale=_FOCAL * walker.actor.identity.body.height / z * SUPERSAMPLE,
         yaw=walker.heading + float(np.arctan2(x, z)),
         pitch=0.06,
     )

@@ -23,7 +23,7 @@ from vills.miniature.people import SIGSET_OFFSET, build_actor, draw_pids
 from vills.miniature.person import Group
 from vills.miniature.predictions import plan_clutter
 from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, Walker, add_video
-from vills.miniature.sink import Sink, decode_image, encode_jpeg
+from vills.miniature.sink import Sink, decode_image, encode_image
 
 _PIDS = range(1, 1_000)
 _FIRST_CAMERA = 12_180
@@ -177,7 +177,7 @@ def render_medium(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
         add_still(sink, medium.path, actor, camera=camera, size=size, rng=rng, jitter=_JITTER)
         if medium.face is not None:
             image = decode_image(sink.files[medium.path])
-            sink.add_file(medium.face, encode_jpeg(image[: len(image) // 4], quality=90))
+            sink.add_file(medium.face, encode_image(image[: len(image) // 4], quality=90))
         return
     walker = Walker(
         actor=actor,

@@ -3,8 +3,6 @@
 Stopped anywhere, `render_world` goes on there and leaves the same bytes.
 """
 
-import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -19,7 +17,6 @@ import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills import areas
 from vills.config.miniature import MiniatureConfig
 from vills.io import atomic_path
 from vills.miniature import cloth_changing, market1501, prid2011, sigset, unlabelled
@@ -101,12 +98,12 @@ def render_world(
     Args:
         config: what to render; the same config gives the same bytes.
         out: `<dataset>/...` in official layouts, `<dataset>/predictions/`, `truth/`.
-        work: where finished units are remembered; `out`/.work, removed at the end, when None.
+        work: where finished units are remembered, of this config and code alone; `out`/.work,
+            removed at the end, when None.
         progress: called with a data set, units done and units in all.
         workers: processes that render; no byte depends on it.
     """
     state = work or out / ".work"
-    _open_state(config, state=state, out=out)
     units = list_units(config)
     left = [unit for unit in units if not _is_done(unit, out=out, state=state)]
     done = len(units) - len(left)
@@ -119,7 +116,7 @@ def render_world(
     for name in config.datasets:
         _finish(config, name, out=out, state=state)
     if work is None:
-        shutil.rmtree(state)
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def list_units(config: MiniatureConfig) -> list[Unit]:
@@ -137,7 +134,8 @@ def render_unit(config: MiniatureConfig, unit: Unit) -> RenderedUnit:
     start = unit.number * layout.unit
     for item in layout.list_items(config)[start : start + layout.unit]:
         layout.render_item(config, item, sink)
-    return RenderedUnit(unit, sink.files, sink.build_tables())
+    tables = {k: pa.Table.from_pylist(rows, schema=SCHEMAS[k]) for k, rows in sink.rows.items()}
+    return RenderedUnit(unit, sink.files, tables)
 
 
 def render_units(
@@ -183,21 +181,6 @@ def write_strays(root: Path) -> None:
 def _list_folders(folder: Path) -> list[Path]:
     ours = (_APPLE, "predictions")
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in ours)
-
-
-def _open_state(config: MiniatureConfig, *, state: Path, out: Path) -> None:
-    """Start afresh unless `state` was left by the same parameters and the same code."""
-    code = hashlib.sha256()
-    for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(areas.__file__)):
-        code.update(file.read_bytes())
-    now = json.dumps({"config": dataclasses.asdict(config), "code": code.hexdigest()}, indent=1)
-    record = state / "state.json"
-    if record.exists() and record.read_text() == now:
-        return
-    shutil.rmtree(state, ignore_errors=True)
-    for name in (*LAYOUTS, "truth"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    _write(record, now.encode())
 
 
 def _get_marker(unit: Unit, state: Path) -> Path:

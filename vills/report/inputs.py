@@ -76,6 +76,6 @@ def load_rows(artifacts: Path, item: str) -> list[Row]:
 
 
 def load_left_out(artifacts: Path, item: str) -> list[str]:
-    """Tell which rows of one data set are in no query and no gallery: how many, and why."""
+    """Load which rows of one data set are in no query and no gallery: how many, and why."""
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
     return [str(note) for note in results["left_out"]]

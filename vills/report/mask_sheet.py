@@ -44,14 +44,14 @@ def build_mask_sheet(
         raise ValueError(f"{lse / KEYPOINTS} holds no frame. What to do: run the lse stage.")
     chosen = np.unique(np.linspace(0, cached.num_rows - 1, min(num, cached.num_rows)).astype(int))
     tiles = []
-    for entry in cached.take(chosen).to_pylist():
+    for row in cached.take(chosen).to_pylist():
         try:
-            image = reader.read(entry["record_id"], entry["frame"])
+            image = reader.read(row["record_id"], row["frame"])
         except CorruptImageError:
             continue
-        loaded = {area: store.load(entry["record_id"], entry["frame"], area) for area in AREAS}
+        loaded = {area: store.load(row["record_id"], row["frame"], area) for area in AREAS}
         masks = {area: found[0] for area, found in loaded.items() if found is not None}
-        keypoints = np.asarray(entry["keypoints"], np.float32).reshape(-1, 3)
+        keypoints = np.asarray(row["keypoints"], np.float32).reshape(-1, 3)
         tiles.append(draw_tile(image, masks=masks, keypoints=keypoints, min_score=min_score))
     save_sheet(out_png, _arrange(tiles))
 
