@@ -137,7 +137,7 @@ def measure_plain_view(count: int) -> float:
         rng = sample_rng(7, number)
         people = range(number * count, (number + 1) * count)
         actors = [build_actor(0, Group.PRETRAIN, k, 0, person=k) for k in people]
-        walkers, camera = scene.plan_walkers(actors, rng), build_camera(0, 300)
+        walkers, camera = scene.sample_walkers(actors, rng), build_camera(0, 300)
         for time in np.linspace(-1.5, 1.5, 7):
             _, found = scene.render_frame(camera, walkers, rng, time=float(time))
             shares += [instance.visible for instance in found]

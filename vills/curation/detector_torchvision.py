@@ -55,7 +55,17 @@ class TorchvisionDetector:
 
 def _load_network(path: Path) -> torch.nn.Module:
     """Pick the network by the names and shapes in the file; by its name where two share them."""
-    state = _load_state(path)
+    refused = ValueError(
+        f"{path} does not hold the weights of a detector that is known here. Allowed: a state dict "
+        f"of torchvision's {', '.join(NETWORKS)}. What to do: save model.state_dict() of one."
+    )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # torch reports a file of another kind by any of these
+    except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise refused from error
+    if not isinstance(state, dict) or CLASS_WEIGHT not in state:
+        raise refused
     shapes = _get_shapes(state)
     for name in sorted(NETWORKS, key=lambda name: name not in path.name):
         model: torch.nn.Module = get_model(
@@ -66,18 +76,7 @@ def _load_network(path: Path) -> torch.nn.Module:
             model.load_state_dict(state, strict=False)
             _restore_epsilon(model, name=name, state=state)
             return model
-    raise ValueError(_refuse(path))
-
-
-def _load_state(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # torch reports a file of another kind by any of these
-    except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise ValueError(_refuse(path)) from error
-    if not isinstance(state, dict) or CLASS_WEIGHT not in state:
-        raise ValueError(_refuse(path))
-    return state
+    raise refused
 
 
 def _restore_epsilon(model: torch.nn.Module, *, name: str, state: dict[str, torch.Tensor]) -> None:
@@ -95,10 +94,3 @@ def _restore_epsilon(model: torch.nn.Module, *, name: str, state: dict[str, torc
 def _get_shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     # Batch norm counters are in some files and not in others, and mean nothing here.
     return {key: value.shape for key, value in state.items() if "num_batches" not in key}
-
-
-def _refuse(path: Path) -> str:
-    return (
-        f"{path} does not hold the weights of a detector that is known here. Allowed: a state dict "
-        f"of torchvision's {', '.join(NETWORKS)}. What to do: save model.state_dict() of one."
-    )

@@ -110,8 +110,6 @@ def suppress(
     boxes: NDArray[np.floating], *, scores: NDArray[np.floating], iou: float
 ) -> NDArray[np.int64]:
     """Non-maximum suppression: indices of the boxes to keep, best first."""
-    if len(boxes) == 0:
-        return np.empty(0, dtype=np.int64)
     sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, iou)
     return np.asarray(kept, dtype=np.int64).reshape(-1)

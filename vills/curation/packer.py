@@ -110,10 +110,8 @@ class Packer:
     ) -> None:
         """Write the candidates from number `num_items` on, and name the unreadable files.
 
-        Args:
-            candidates: Those from number `num_items` on, in the order of the source.
-            damage: Takes the unreadable files, those before `num_items` too.
-            progress: Called with the number of items done.
+        They come in the order of the source. `damage` takes those before `num_items` too;
+        `progress` is called with the number of items done.
 
         Raises:
             TooManyDamagedError: more files are unreadable than allowed.

@@ -38,7 +38,18 @@ class PersonTracker:
     """Tracks of one video; make a new one for the next."""
 
     def __init__(self, config: CurateConfig) -> None:
-        self._tracker = _build_tracker(config)
+        settings: dict[str, Any] = {
+            "lost_track_buffer": config.lost_track_buffer,
+            "frame_rate": FRAME_RATE,
+            "minimum_consecutive_frames": MIN_CONSECUTIVE,
+            "minimum_iou_threshold": config.track_iou,
+            "high_conf_det_threshold": config.confidence,
+        }
+        self._tracker = (
+            ByteTrackTracker(track_activation_threshold=config.confidence, **settings)
+            if config.tracker == "bytetrack"
+            else OCSORTTracker(**settings)
+        )
 
     def update(self, detections: Detections) -> TrackedBoxes:
         """Take the detections of the next frame, in order, empty ones too.
@@ -59,16 +70,3 @@ class PersonTracker:
         order = np.argsort(ids, kind="stable")
         index = index[order]
         return TrackedBoxes(detections.boxes[index], detections.scores[index], ids[order], index)
-
-
-def _build_tracker(config: CurateConfig) -> ByteTrackTracker | OCSORTTracker:
-    settings: dict[str, Any] = {
-        "lost_track_buffer": config.lost_track_buffer,
-        "frame_rate": FRAME_RATE,
-        "minimum_consecutive_frames": MIN_CONSECUTIVE,
-        "minimum_iou_threshold": config.track_iou,
-        "high_conf_det_threshold": config.confidence,
-    }
-    if config.tracker == "bytetrack":
-        return ByteTrackTracker(track_activation_threshold=config.confidence, **settings)
-    return OCSORTTracker(**settings)

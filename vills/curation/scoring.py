@@ -87,11 +87,7 @@ def load_tracks(path: Path, *, kept_only: bool = True) -> dict[str, PersonBoxes]
 
 
 def score_tracks(truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes]) -> TrackingScore:
-    """Score the tracks of several videos together.
-
-    Args:
-        truth: People of each video.
-        tracks: Tracks of each video; a video without any may be left out.
+    """Score the tracks of several videos together; a video without any may be left out of them.
 
     Raises:
         ValueError: there are tracks of a video without truth.

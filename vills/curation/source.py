@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation.detector import build_detector, weights_digest
+from vills.curation.detector import build_detector, compute_weights_digest
 from vills.curation.images import read_images
 from vills.curation.packer import Candidate, DamageLog, Packer
 from vills.curation.report import (
@@ -49,23 +50,16 @@ def curate_source(
     progress: Progress | None = None,
     max_corrupt_share: float = 0.05,
 ) -> dict[str, Any]:
-    """Curate one raw data set into `out`.
+    """Curate one raw data set, `source` below `root`, into `out`, as `name` from here on.
 
     Images and tracklets of images are copied byte for byte; of videos, the tracklets of the people
     in them are cut out (paper section 4.1), and of labelled videos the longest. Killed at any
     moment, the same call goes on at the video, or the shard, it was on, to the same bytes.
 
-    Args:
-        name: Name of the source from here on.
-        source: Its layout and folder.
-        config: Detector, tracker, filters, shards.
-        root: Folder that `source.path` is below.
-        out: Receives manifest.parquet, shards, report.json, tracks.parquet for videos, and
-            entries.parquet and splits.json for layouts that have some.
-        work: Keeps what is finished until all is; for this source and this configuration alone.
-        weights_root: Folder that `config.detector_weights` is below.
-        progress: Called with what is done, how much, and of how much.
-        max_corrupt_share: Share of the files that may be unreadable.
+    `out` receives manifest.parquet, shards, report.json, tracks.parquet for videos, and
+    entries.parquet and splits.json for layouts that have some. `work` keeps what is finished until
+    all is, for this source and configuration alone. Weights of the detector are below
+    `weights_root`. `progress` is called with what is done, how much, and of how much.
 
     Returns:
         The content of report.json.
@@ -82,13 +76,13 @@ def curate_source(
     )
     say = progress or (lambda *_: None)
     job = _Job(name, source, config, layout, out, work, say, max_corrupt_share)
-    job.claim(weights_digest(config, weights_root=weights_root) if job.num_videos else "")
+    job.claim(compute_weights_digest(config, weights_root=weights_root) if job.num_videos else "")
     if job.is_done:
         return dict(json.loads((out / "report.json").read_text()))
     if job.num_videos:
         detector = build_detector(config, folder=layout.root, weights_root=weights_root)
         job.fill_units(VideoCurator(config, folder=layout.root, detector=detector))
-    return job.finish(job.pack())
+    return job.pack()
 
 
 @dataclass
@@ -161,7 +155,7 @@ class _Job:
                 damage.add(video.path, reason=broken)
 
     def pack(self) -> dict[str, Any]:
-        """Write shards and manifest, and return the report so far.
+        """Write shards, manifest and report, and drop what was only needed on the way.
 
         Raises:
             TooManyDamagedError: more files are unreadable than allowed.
@@ -169,10 +163,9 @@ class _Job:
         """
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
-        kept = (self.units.load_summary(number) for number in range(self.num_videos))
-        num_items = self.num_images + sum(
-            unit.tracklets.get(KEPT, 0) + bool(unit.damage) for unit in kept
-        )
+        videos = [self.units.load_summary(number) for number in range(self.num_videos)]
+        num_items = self.num_images
+        num_items += sum(video.tracklets.get(KEPT, 0) + bool(video.damage) for video in videos)
         packer.pack(
             self._read_candidates(start=packer.num_items),
             damage=damage,
@@ -187,7 +180,12 @@ class _Job:
             notes=self.layout.notes,
         )
         if self.num_videos:
-            report["video"] = self._finish_videos()
+            tables = [self.units.load_tracks(number) for number in range(self.num_videos)]
+            tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
+            save_table(self.out / "tracks.parquet", tracks.combine_chunks())
+            report["video"] = build_video_report(videos, config=self.config)
+            labelled = build_subject_report(self.layout.videos, videos, config=self.config)
+            report["video"] |= {"labelled": labelled} if labelled else {}
         if self.layout.entries:
             report["entries"] = save_entries(self.out, self.layout.entries, manifest=manifest)
         if self.layout.splits:
@@ -197,25 +195,11 @@ class _Job:
                 f"curate.sources.{self.name}: nothing was kept: {json.dumps(report)}. What to do: "
                 "see which reason rejected most, and relax its parameter."
             )
-        return report
-
-    def finish(self, report: dict[str, Any]) -> dict[str, Any]:
-        """Write the report and drop what was only needed on the way."""
         with atomic_path(self.out / "report.json") as temporary:
             temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
         (self.work / "done").touch()
-        self.units.clear()
+        shutil.rmtree(self.work / "units", ignore_errors=True)
         return report
-
-    def _finish_videos(self) -> dict[str, Any]:
-        numbers = range(self.num_videos)
-        tables = [self.units.load_tracks(number) for number in numbers]
-        tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
-        save_table(self.out / "tracks.parquet", tracks.combine_chunks())
-        summaries = [self.units.load_summary(number) for number in numbers]
-        report = build_video_report(summaries, config=self.config)
-        labelled = build_subject_report(self.layout.videos, summaries, config=self.config)
-        return report | ({"labelled": labelled} if labelled else {})
 
     def _read_candidates(self, *, start: int) -> Iterator[Candidate]:
         """Candidates from number `start` on: of images, then tracklets, then videos."""

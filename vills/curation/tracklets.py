@@ -109,7 +109,7 @@ class TrackletBuilder:
         row = {"frame": frame.number, "track_id": track_id, "score": float(tracked.scores[i])}
         tracklet.tracked.append(row | corners | {"reason": reason})
         if reason == KEPT:
-            crop, box = cut_crop(
+            crop, box = extract_crop(
                 frame.image, box=tracked.boxes[i], crop_height=self._config.crop_height
             )
             if not tracklet.crops:
@@ -181,12 +181,8 @@ def find_reasons(
 ) -> list[str]:
     """Name the first reason against each box, or KEPT.
 
-    Args:
-        boxes: float32 [n, 4], px, inside the frame.
-        overlaps: float [n], share of each box that another person's box covers.
-        width: Width of the frame, px.
-        height: Height of the frame, px.
-        config: The thresholds.
+    Boxes are float32 [n, 4], px, inside a frame of `width` and `height`; overlaps float [n], the
+    share of each box that another person's box covers.
     """
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     aspects = heights / np.maximum(widths, np.float32(1e-6))
@@ -217,15 +213,12 @@ def compute_overlaps(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(covered.max(axis=1) / np.maximum(areas, 1e-6), dtype=np.float32)
 
 
-def cut_crop(
+def extract_crop(
     image: NDArray[np.uint8], *, box: NDArray[np.float32], crop_height: int
 ) -> tuple[NDArray[np.uint8], CropBox]:
     """Cut a box out of a frame and reduce what is higher than `crop_height` (0: never).
 
-    Args:
-        image: uint8 [H, W, 3].
-        box: x1, y1, x2, y2 in px, not empty inside the frame.
-        crop_height: Largest height of the crop, px.
+    Of an image, uint8 [H, W, 3], and a box, x1, y1, x2, y2 in px, not empty inside the frame.
 
     Returns:
         The crop, uint8 [h, w, 3], and the whole-pixel box of the frame that it shows; a point of

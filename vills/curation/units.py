@@ -1,7 +1,6 @@
 """What curation found in one video, kept until it is packed: the unit that a kill can cost."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -35,7 +34,7 @@ _CROPS_SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("frames", pa.list_(pa.int32())),
-        ("boxes", pa.list_(pa.int32())),
+        ("boxes", pa.list_(pa.list_(pa.int32()))),
         ("crops", pa.list_(pa.binary())),
     ]
 )
@@ -118,22 +117,17 @@ class UnitStore:
                 if subject not in (EVERYBODY, track_id):
                     continue
                 row = file.read_row_group(i).to_pylist()[0]
-                flat = row["boxes"]
                 yield (
                     row["record_id"],
                     Tracklet(
                         track_id=track_id,
                         frames=row["frames"],
-                        boxes=list(zip(*(flat[k::4] for k in range(4)), strict=True)),
+                        boxes=row["boxes"],
                         crops=row["crops"],
                         width=row["width"],
                         height=row["height"],
                     ),
                 )
-
-    def clear(self) -> None:
-        """Drop all units."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, number: int, suffix: str) -> Path:
         return self._folder / f"{number:06d}.{suffix}"
@@ -159,7 +153,7 @@ class UnitWriter:
                 "width": tracklet.width,
                 "height": tracklet.height,
                 "frames": tracklet.frames,
-                "boxes": [value for box in tracklet.boxes for value in box],
+                "boxes": tracklet.boxes,
                 "crops": tracklet.crops,
             }
             self._crops.write_table(pa.Table.from_pylist([row], schema=_CROPS_SCHEMA))

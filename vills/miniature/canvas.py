@@ -34,25 +34,12 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 _ROUND = np.stack((np.cos(_CIRCLE), np.sin(_CIRCLE)), axis=1)
 
 
-class Part(IntEnum):
-    """What a pixel of a person shows."""
-
-    HEAD = 1
-    HAIR = 2
-    NECK = 3
-    TORSO = 4
-    LEFT_UPPER_ARM = 5
-    RIGHT_UPPER_ARM = 6
-    LEFT_FOREARM = 7
-    RIGHT_FOREARM = 8
-    PELVIS = 9
-    LEFT_THIGH = 10
-    RIGHT_THIGH = 11
-    LEFT_SHIN = 12
-    RIGHT_SHIN = 13
-    LEFT_FOOT = 14
-    RIGHT_FOOT = 15
-    BAG = 16
+Part = IntEnum(
+    "Part",
+    "HEAD HAIR NECK TORSO LEFT_UPPER_ARM RIGHT_UPPER_ARM LEFT_FOREARM RIGHT_FOREARM PELVIS "
+    "LEFT_THIGH RIGHT_THIGH LEFT_SHIN RIGHT_SHIN LEFT_FOOT RIGHT_FOOT BAG",
+)
+"""What a pixel of a person shows, from 1."""
 
 
 def enlarge(image: Image) -> Image:
@@ -242,12 +229,11 @@ _AREA_NUMBERS = _build_area_numbers()
 """[32] area of a part, 1 for the first of AREAS; 0 for a part of none."""
 
 
-def _find_parts(keypoint: str) -> frozenset[int]:
-    side, _, joint = keypoint.rpartition("_")
-    return frozenset(Part[name.format(side.upper())] for name in _JOINT_PARTS[joint])
-
-
-_KEYPOINT_PARTS = {name: _find_parts(name) for name in KEYPOINTS}
+_KEYPOINT_PARTS = {
+    name: frozenset(Part[part.format(side.upper())] for part in _JOINT_PARTS[joint])
+    for name in KEYPOINTS
+    for side, _, joint in [name.rpartition("_")]
+}
 
 
 def _find_slot(parts: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_still, draw_size
-from vills.miniature.people import LTCC_OFFSET, PRCC_OFFSET, build_actor, draw_pids
+from vills.miniature.crop import add_still, sample_size
+from vills.miniature.people import LTCC_OFFSET, PRCC_OFFSET, build_actor, sample_pids
 from vills.miniature.person import Group
 from vills.miniature.sink import Sink
 
@@ -37,7 +37,7 @@ _LTCC_LABELS = (1, 11, 4, 7, 12, 9)
 def list_prcc(config: MiniatureConfig) -> list[tuple[int, int]]:
     """Return index and pid of the people of the training split, then of the test split."""
     counts = (config.num_prcc_ids, max(2, config.num_prcc_ids // 2))
-    train, test = draw_pids(sample_rng(config.seed, Stream.CAST, Group.PRCC), _PRCC_PIDS, *counts)
+    train, test = sample_pids(sample_rng(config.seed, Stream.CAST, Group.PRCC), _PRCC_PIDS, *counts)
     return [*enumerate(train), *enumerate(test, start=_FIRST_TEST)]
 
 
@@ -61,7 +61,7 @@ def render_prcc(config: MiniatureConfig, item: tuple[int, int], sink: Sink) -> N
             else:
                 split = "train" if picture < config.images_per_camera else "val"
                 path = f"rgb/{split}/{pid:03d}/{letter}_cropped_rgb{number:03d}.jpg"
-            size = draw_size(config, rng)
+            size = sample_size(config, rng)
             add_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
 
 
@@ -83,7 +83,7 @@ class LtccPerson:
 def list_ltcc(config: MiniatureConfig) -> list[LtccPerson]:
     """Return the people of the training split, then those of the test split."""
     count, rng = config.num_ltcc_ids, sample_rng(config.seed, Stream.CAST, Group.LTCC)
-    train, test = draw_pids(rng, _LTCC_PIDS, count - 1, count)
+    train, test = sample_pids(rng, _LTCC_PIDS, count - 1, count)
     numbered = [*enumerate([0, *train]), *enumerate(test, start=_FIRST_TEST)]
     return [LtccPerson(pid, index, _plan_outfits(config, index)) for index, pid in numbered]
 
@@ -110,7 +110,7 @@ def render_ltcc(config: MiniatureConfig, person: LtccPerson, sink: Sink) -> None
                 frame = person.index * 200 + shown
                 shown += 1
                 label = f"{person.pid:03d}_{outfit + 1}_c{_LTCC_LABELS[camera]}_{frame:06d}"
-                path, size = f"{folder}/{label}.png", draw_size(config, rng)
+                path, size = f"{folder}/{label}.png", sample_size(config, rng)
                 add_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
 
 

@@ -59,13 +59,15 @@ def draw_figure(canvas: Canvas, actor: Actor, pose: Pose, place: Placement) -> d
     """Paint a person; return its joints as (x, y, depth) on the canvas."""
     maps = {name: turn(texture, place.yaw) for name, texture in actor.maps.items()}
     sitter = Sitter(canvas, actor, maps, project(pose, place), place)
-    strokes = [
+    radius, centre = actor.identity.body.head * place.scale, sitter.joints["head"][:2]
+    face, axes = build_head(actor.identity, place.yaw), np.array([radius * 0.86, radius * 1.12])
+    strokes: list[Stroke] = [
         *_stroke_leg(sitter, "left"),
         *_stroke_leg(sitter, "right"),
         *_stroke_trunk(sitter),
         *_stroke_arm(sitter, "left"),
         *_stroke_arm(sitter, "right"),
-        _stroke_head(sitter),
+        (0.01, partial(canvas.paint_disc, centre, axes, face, part=Part.HEAD)),
         *_stroke_hair(sitter),
         *_stroke_bag(sitter),
     ]
@@ -192,14 +194,6 @@ def _wrap(
     width = float(widths.max())
     matrix = np.stack((across * 2 * width / columns, along / rows, top - across * width), axis=1)
     return partial(sitter.canvas.paint, outline, texture, matrix, part=part)
-
-
-def _stroke_head(sitter: Sitter) -> Stroke:
-    radius = sitter.actor.identity.body.head * sitter.place.scale
-    centre = sitter.joints["head"][:2]
-    face = build_head(sitter.actor.identity, sitter.place.yaw)
-    axes = np.array([radius * 0.86, radius * 1.12])
-    return 0.01, partial(sitter.canvas.paint_disc, centre, axes, face, part=Part.HEAD)
 
 
 def _stroke_hair(sitter: Sitter) -> list[Stroke]:

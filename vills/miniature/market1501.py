@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_crop, add_still, get_size, plan_shot
-from vills.miniature.people import Actor, build_actor, build_distractor, draw_pids
+from vills.miniature.crop import add_crop, add_still, get_size, sample_shot
+from vills.miniature.people import Actor, build_actor, build_distractor, sample_pids
 from vills.miniature.person import Group
 from vills.miniature.scene import FRAMES_PER_SECOND
 from vills.miniature.sink import Sink
@@ -54,7 +54,7 @@ def list_subjects(config: MiniatureConfig) -> list[Subject]:
     start at 0 nor follow each other.
     """
     counts = (config.num_train_ids, config.num_test_ids)
-    drawn = draw_pids(sample_rng(config.seed, Stream.CAST), _PIDS, *counts)
+    drawn = sample_pids(sample_rng(config.seed, Stream.CAST), _PIDS, *counts)
     subjects = []
     for group, pids in zip((Group.TRAIN, Group.TEST), drawn, strict=True):
         for index, pid in enumerate(pids):
@@ -75,8 +75,15 @@ def render_person(config: MiniatureConfig, item: Subject | int, sink: Sink) -> N
     """Render all pictures of a person of Market-1501."""
     if isinstance(item, Subject):
         _render_subject(config, item, sink)
-    else:
-        _render_distractor(config, item, sink)
+        return
+    actor, size = build_distractor(config.seed, item), get_size(config)
+    for pid, jitter in (("0000", _BY_DETECTOR), ("-1", _BAD)):
+        rng = sample_rng(config.seed, Stream.VIEW, 1, Group.DISTRACTOR, item, int(pid) + 1)
+        number = int(rng.integers(config.num_cameras))
+        frame = item * 500 + 250 * int(pid == "-1") + int(rng.integers(250))
+        path = f"bounding_box_test/{pid}_c{number + 1}s1_{frame:06d}_02.jpg"
+        camera = build_camera(config.seed, number)
+        add_still(sink, path, actor, camera=camera, size=size, rng=rng, jitter=jitter)
 
 
 def _render_subject(config: MiniatureConfig, subject: Subject, sink: Sink) -> None:
@@ -93,17 +100,6 @@ def _render_subject(config: MiniatureConfig, subject: Subject, sink: Sink) -> No
             name = f"{subject.pid:04d}_c{number + 1}s1_{frame:06d}_{int(not asks):02d}.jpg"
             path, jitter = f"{folder}/{name}", _BY_HAND if asks else _BY_DETECTOR
             add_still(sink, path, subject.actor, camera=camera, size=size, rng=rng, jitter=jitter)
-
-
-def _render_distractor(config: MiniatureConfig, index: int, sink: Sink) -> None:
-    actor, size = build_distractor(config.seed, index), get_size(config)
-    for pid, jitter in (("0000", _BY_DETECTOR), ("-1", _BAD)):
-        rng = sample_rng(config.seed, Stream.VIEW, 1, Group.DISTRACTOR, index, int(pid) + 1)
-        number = int(rng.integers(config.num_cameras))
-        frame = index * 500 + 250 * int(pid == "-1") + int(rng.integers(250))
-        path = f"bounding_box_test/{pid}_c{number + 1}s1_{frame:06d}_02.jpg"
-        camera = build_camera(config.seed, number)
-        add_still(sink, path, actor, camera=camera, size=size, rng=rng, jitter=jitter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +145,7 @@ def render_track(config: MiniatureConfig, track: Track, sink: Sink) -> None:
     person = track.actor.identity
     key = (Stream.VIEW, 2, person.group, person.index, track.camera, track.number, junk)
     rng = sample_rng(config.seed, *key)
-    shot = plan_shot(build_camera(config.seed, track.camera), get_size(config), rng)
+    shot = sample_shot(build_camera(config.seed, track.camera), get_size(config), rng)
     usual = max(_SHORTEST, -(-2 * config.tracklet_frames // 3))
     length = int(rng.integers(usual, config.tracklet_frames + 1))
     folder = "bbox_train" if person.group is Group.TRAIN else "bbox_test"
@@ -170,7 +166,7 @@ def describe_mars(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
         tracks = build_track_table(names)
         files[f"info/tracks_{part}_info.mat"] = encode_mat(f"track_{part}_info", tracks)
     # of the test split, which comes last
-    files["info/query_IDX.mat"] = encode_mat("query_IDX", choose_queries(tracks))
+    files["info/query_IDX.mat"] = encode_mat("query_IDX", select_queries(tracks))
     return files
 
 
@@ -186,7 +182,7 @@ def build_track_table(names: list[str]) -> NDArray[np.int32]:
     return np.array(rows, dtype=np.int32).reshape(-1, 4)
 
 
-def choose_queries(tracks: NDArray[np.int32]) -> NDArray[np.uint16]:
+def select_queries(tracks: NDArray[np.int32]) -> NDArray[np.uint16]:
     """Return [1, queries] uint16: the first tracklet (from 1) of each real person and camera."""
     chosen: dict[tuple[int, int], int] = {}
     for row, (_, _, pid, camera) in enumerate(tracks.tolist(), start=1):

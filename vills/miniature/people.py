@@ -12,14 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vills.miniature import Stream, sample_rng
-from vills.miniature.person import (
-    Colour,
-    Group,
-    Identity,
-    Outfit,
-    build_identity,
-    build_outfit,
-)
+from vills.miniature.person import Colour, Group, Identity, Outfit, build_identity, build_outfit
 
 PRETRAIN_OFFSET, DISTRACTOR_OFFSET = 100_000, 200_000  # truth numbers of those without a pid
 # The later data sets number their people anew: their truth numbers are these plus the pid.
@@ -68,13 +61,8 @@ def build_actor(
     Where many wear the same, clothes do not tell who somebody is: a model that trains on such
     people has to look at the body too.
 
-    Args:
-        seed: of the world.
-        group: that the person belongs to.
-        index: of the person in the group.
-        outfit: from 0; a person's outfits differ.
-        person: truth number.
-        wardrobe: outfits of the shared wardrobe, more than those of a person.
+    Outfits count from 0, and a person's differ; `person` is the truth number; a shared `wardrobe`
+    has so many outfits, more than those of a person.
     """
     if wardrobe is None:
         worn = build_outfit(seed, group, index, outfit)
@@ -91,12 +79,12 @@ def build_distractor(seed: int, index: int) -> Actor:
     return build_actor(seed, Group.DISTRACTOR, index, 0, person=DISTRACTOR_OFFSET + index)
 
 
-def draw_passer(seed: int, rng: np.random.Generator) -> Actor:
+def sample_passer(seed: int, rng: np.random.Generator) -> Actor:
     """Return one of those who get in the way and belong to no data set."""
     return build_distractor(seed, _FIRST_PASSER + int(rng.integers(_NUM_PASSERS)))
 
 
-def draw_pids(rng: np.random.Generator, pool: range, *counts: int) -> list[list[int]]:
+def sample_pids(rng: np.random.Generator, pool: range, *counts: int) -> list[list[int]]:
     """Return so many lists of pids that no two share, each as long as asked for and rising."""
     pids = rng.permutation(np.array(pool)).tolist()
     assert sum(counts) <= len(pids), "the config's ranges keep to the pool"
@@ -105,14 +93,10 @@ def draw_pids(rng: np.random.Generator, pool: range, *counts: int) -> list[list[
 
 
 def turn(texture: Map, yaw: float) -> Map:
-    """Return what a viewer sees of a cylinder turned by `yaw`, shaded.
+    """Return what a viewer sees of a cylinder turned by `yaw`, shaded: uint8 [H, WIDTH, 3].
 
-    Args:
-        texture: map [H, AROUND, 3].
-        yaw: 0 when its front faces the viewer, pi/2 when it points to the image's right.
-
-    Returns:
-        uint8 [H, WIDTH, 3].
+    The texture is a map [H, AROUND, 3]; `yaw` is 0 when its front faces the viewer, pi/2 when it
+    points to the image's right.
     """
     columns = np.round(((_ACROSS - yaw) / (2 * np.pi) + 0.5) * AROUND).astype(np.intp) % AROUND
     return np.asarray(np.minimum(texture[:, columns] * _SHADE, 255.0), dtype=np.uint8)

@@ -42,7 +42,7 @@ Clutter = Array
 """[n, 5] boxes of things that a detector takes for people now and then, px, and mean scores."""
 
 
-def plan_clutter(rng: np.random.Generator, *, height: int, width: int, count: int) -> Clutter:
+def sample_clutter(rng: np.random.Generator, *, height: int, width: int, count: int) -> Clutter:
     """Draw `count` upright boxes of a picture that look like people to a detector."""
     tall = rng.uniform(0.25, 0.6, size=count) * height
     wide = tall * rng.uniform(0.3, 0.5, size=count)

@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
@@ -53,7 +53,7 @@ class Walker:
         return 4.0 * body.leg * body.height * float(np.sin(gait.stride)) * gait.frequency
 
 
-def plan_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
+def sample_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
     """Draw walks that meet in the middle of the picture, at different depths."""
     # More than three take more room, so that not everybody hides everybody.
     room = max(1.0, len(actors) / 3)
@@ -134,38 +134,24 @@ def add_video(
     num_frames: int,
     key: tuple[int, ...],
 ) -> None:
-    """Render a scene as the mp4 `path`.
+    """Render a scene as the H.264 mp4 `path`, below the data set's folder, with its frames' rows.
 
-    Args:
-        sink: takes the file and the rows of its frames.
-        path: below the data set's folder.
-        camera: who looks.
-        walkers: who walks; they are where they say half-way through.
-        clutter: what else the detector sees.
-        num_frames: length.
-        key: of the generator of grain and predictions, for all frames.
+    Walkers are where they say half-way through; `key` is that of the generator of grain and
+    predictions, for all frames.
     """
-    frames: list[Image] = []
-    for frame in range(num_frames):
-        rng = sample_rng(*key, frame)
-        time = (frame - num_frames / 2) / FRAMES_PER_SECOND
-        image, instances = render_frame(camera, walkers, rng, time=time)
-        frames.append(image)
-        sink.describe(path, frame, instances, rng, size=(HEIGHT, WIDTH), clutter=clutter)
-    sink.add_file(path, encode_video(frames, rate=FRAMES_PER_SECOND))
-
-
-def encode_video(frames: Iterable[Image], *, rate: int) -> bytes:
-    """Return an H.264 mp4 of RGB frames; the same frames give the same bytes."""
     buffer = io.BytesIO()
     with av.open(buffer, mode="w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         # One thread: how x264 shares a frame among threads shows in the bytes.
         # As far from the frames as veryfast at 19 (36 dB), in a third of the time.
         stream.options = {"crf": "20", "preset": "ultrafast", "threads": "1"}
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame))
+        for frame in range(num_frames):
+            rng = sample_rng(*key, frame)
+            time = (frame - num_frames / 2) / FRAMES_PER_SECOND
+            image, instances = render_frame(camera, walkers, rng, time=time)
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(picture))
+            sink.describe(path, frame, instances, rng, size=(HEIGHT, WIDTH), clutter=clutter)
         container.mux(stream.encode())
-    return buffer.getvalue()
+    sink.add_file(path, buffer.getvalue())

@@ -18,10 +18,10 @@ from jinja2 import Environment
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_still, draw_size
-from vills.miniature.people import SIGSET_OFFSET, build_actor, draw_pids
+from vills.miniature.crop import add_still, sample_size
+from vills.miniature.people import SIGSET_OFFSET, build_actor, sample_pids
 from vills.miniature.person import Group
-from vills.miniature.predictions import plan_clutter
+from vills.miniature.predictions import sample_clutter
 from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, Walker, add_video
 from vills.miniature.sink import Sink, decode_image, encode_image
 
@@ -173,7 +173,7 @@ def render_medium(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
     number = _FIRST_CAMERA + 6 * video + int(rng.integers(_WAYS))
     camera = build_camera(config.seed, number)
     if not video:
-        size = draw_size(config, rng)
+        size = sample_size(config, rng)
         add_still(sink, medium.path, actor, camera=camera, size=size, rng=rng, jitter=_JITTER)
         if medium.face is not None:
             image = decode_image(sink.files[medium.path])
@@ -191,7 +191,7 @@ def render_medium(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
         medium.path,
         camera=camera,
         walkers=[walker],
-        clutter=plan_clutter(rng, height=HEIGHT, width=WIDTH, count=1),
+        clutter=sample_clutter(rng, height=HEIGHT, width=WIDTH, count=1),
         num_frames=config.tracklet_frames + _LEAD,
         key=(*key, 2),
     )
@@ -225,7 +225,7 @@ def encode_sigset(signatures: Iterable[Signature]) -> bytes:
 
 def _list_subjects(config: MiniatureConfig) -> list[Subject]:
     counts = (config.num_sigset_ids, config.num_sigset_ids, config.num_distractors)
-    drawn = draw_pids(sample_rng(config.seed, Stream.CAST, Group.SIGSET), _PIDS, *counts)
+    drawn = sample_pids(sample_rng(config.seed, Stream.CAST, Group.SIGSET), _PIDS, *counts)
     return [
         Subject(role, index, pid)
         for role, pids in zip(Role, drawn, strict=True)

@@ -34,16 +34,13 @@ _TYPES: Mapping[str, pa.DataType] = {
 }
 
 
-def _build_schema(*columns: str) -> pa.Schema:
-    return pa.schema([(name, _TYPES[name]) for name in ("path", "frame", *columns)])
-
-
 SCHEMAS: Mapping[str, pa.Schema] = {
-    "truth": _build_schema(
-        "person", "outfit", *_BOX, "visible", "keypoints", *_MASKS, "height", "width"
-    ),
-    "detections": _build_schema(*_BOX, "score", "keypoints"),
-    "parsing": _build_schema("area", "height", "width", "counts"),
+    kind: pa.schema([(name, _TYPES[name]) for name in ("path", "frame", *columns)])
+    for kind, columns in {
+        "truth": ("person", "outfit", *_BOX, "visible", "keypoints", *_MASKS, "height", "width"),
+        "detections": (*_BOX, "score", "keypoints"),
+        "parsing": ("area", "height", "width", "counts"),
+    }.items()
 }
 
 
@@ -68,14 +65,10 @@ class Sink:
         *,
         quality: int,
     ) -> None:
-        """Add an image, its truth and what producers are told about it.
+        """Add an RGB image, uint8 [H, W, 3], its truth and what producers are told about it.
 
-        Args:
-            path: with the suffix .jpg or .png.
-            image: uint8 [H, W, 3] RGB.
-            instances: the truth.
-            rng: decides the predictions.
-            quality: of the camera's JPEG; a .png is cut from what such a camera had recorded.
+        `rng` decides the predictions; `quality` is that of the camera's JPEG: a .png is cut from
+        what such a camera had recorded.
         """
         data = encode_image(image, quality=quality)
         self.add_file(path, encode_image(decode_image(data)) if path.endswith(".png") else data)

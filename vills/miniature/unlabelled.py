@@ -12,11 +12,11 @@ import numpy as np
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import plan_shot, render_crop
+from vills.miniature.crop import render_crop, sample_shot
 from vills.miniature.people import PRETRAIN_OFFSET, Actor, build_actor
 from vills.miniature.person import Group
-from vills.miniature.predictions import plan_clutter
-from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, add_video, plan_walkers
+from vills.miniature.predictions import sample_clutter
+from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, add_video, sample_walkers
 from vills.miniature.sink import Sink
 
 _FIRST_CROP_CAMERA, _NUM_CROP_CAMERAS, _FIRST_SCENE_CAMERA = 100, 12, 300
@@ -32,7 +32,7 @@ def render_crop_file(config: MiniatureConfig, number: int, sink: Sink) -> None:
     camera = build_camera(config.seed, _FIRST_CROP_CAMERA + int(rng.integers(_NUM_CROP_CAMERAS)))
     height = int(config.image_height * (rng.uniform(0.7, 1.3) if rng.random() > _TINY else 0.3))
     width = int(height * rng.uniform(0.40, 0.54))
-    shot = plan_shot(camera, (height, width), rng, spread=20.0)
+    shot = sample_shot(camera, (height, width), rng, spread=20.0)
     time = float(rng.uniform(0, 4))
     image, instances = render_crop(shot, actor, rng, time=time, jitter=0.035)
     city = _CITIES[camera.index % len(_CITIES)]
@@ -53,8 +53,8 @@ def render_scene(config: MiniatureConfig, number: int, sink: Sink) -> None:
         sink,
         f"train/{name}_{start:06d}_{stop:06d}.mp4",
         camera=build_camera(config.seed, _FIRST_SCENE_CAMERA + number % config.num_scene_cameras),
-        walkers=plan_walkers(actors, rng),
-        clutter=plan_clutter(rng, height=HEIGHT, width=WIDTH, count=int(rng.integers(1, 4))),
+        walkers=sample_walkers(actors, rng),
+        clutter=sample_clutter(rng, height=HEIGHT, width=WIDTH, count=int(rng.integers(1, 4))),
         num_frames=config.scene_frames,
         key=(config.seed, Stream.SCENE, number),
     )

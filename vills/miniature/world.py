@@ -95,17 +95,23 @@ def render_world(
 ) -> None:
     """Write the data sets of `config`, their predictions and their truth below `out`.
 
-    Args:
-        config: what to render; the same config gives the same bytes.
-        out: `<dataset>/...` in official layouts, `<dataset>/predictions/`, `truth/`.
-        work: where finished units are remembered, of this config and code alone; `out`/.work,
-            removed at the end, when None.
-        progress: called with a data set, units done and units in all.
-        workers: processes that render; no byte depends on it.
+    That is `<dataset>/...` in official layouts, `<dataset>/predictions/` and `truth/`: the same
+    bytes for the same config, whatever the number of processes. `work` remembers finished units,
+    of this config and code alone; None: `out`/.work, removed at the end. `progress` is called with
+    a data set, units done and units in all.
     """
     state = work or out / ".work"
-    units = list_units(config)
-    left = [unit for unit in units if not _is_done(unit, out=out, state=state)]
+    units = [
+        Unit(name, number)
+        for name in config.datasets
+        for number in range(-(-len(LAYOUTS[name].list_items(config)) // LAYOUTS[name].unit))
+    ]
+    left = []
+    for unit in units:
+        marker, root = _get_marker(unit, state), out / unit.dataset
+        files = json.loads(marker.read_text()) if marker.exists() else None
+        if files is None or not all((root / file).exists() for file in files):
+            left.append(unit)
     done = len(units) - len(left)
     with closing(render_units(config, left, workers=workers)) as finished:
         for rendered in finished:
@@ -117,15 +123,6 @@ def render_world(
         _finish(config, name, out=out, state=state)
     if work is None:
         shutil.rmtree(state, ignore_errors=True)
-
-
-def list_units(config: MiniatureConfig) -> list[Unit]:
-    """Return the units of all data sets of `config`."""
-    return [
-        Unit(name, number)
-        for name in config.datasets
-        for number in range(-(-len(LAYOUTS[name].list_items(config)) // LAYOUTS[name].unit))
-    ]
 
 
 def render_unit(config: MiniatureConfig, unit: Unit) -> RenderedUnit:
@@ -159,7 +156,7 @@ def render_units(
             yield from (future.result() for future in done)
 
 
-def write_strays(root: Path) -> None:
+def save_strays(root: Path) -> None:
     """Leave what file managers and archivers leave below `root`, and a note on top.
 
     In the first of each folder's folders, down to the pictures, lie .DS_Store and at last
@@ -187,13 +184,6 @@ def _get_marker(unit: Unit, state: Path) -> Path:
     return state / unit.dataset / f"{unit.number:05d}.json"
 
 
-def _is_done(unit: Unit, *, out: Path, state: Path) -> bool:
-    marker = _get_marker(unit, state)
-    if not marker.exists():
-        return False
-    return all((out / unit.dataset / file).exists() for file in json.loads(marker.read_text()))
-
-
 def _write_unit(rendered: RenderedUnit, *, out: Path, state: Path) -> None:
     """Write files, then tables, then the marker: it says that all else of its unit is there."""
     marker = _get_marker(rendered.unit, state)
@@ -210,13 +200,11 @@ def _finish(config: MiniatureConfig, name: str, *, out: Path, state: Path) -> No
     root = out / name
     for path, data in LAYOUTS[name].describe(config, root).items():
         _write(root / path, data)
-    write_strays(root)
+    save_strays(root)
     for kind in SCHEMAS:
         parts = [pq.read_table(part) for part in sorted((state / name).glob(f"*.{kind}.parquet"))]
-        target = root / "predictions" / f"{kind}.parquet"
-        if kind == "truth":
-            target = out / "truth" / f"{name}.parquet"
-        _write(target, encode_table(kind, parts))
+        file = f"truth/{name}.parquet" if kind == "truth" else f"{name}/predictions/{kind}.parquet"
+        _write(out / file, encode_table(kind, parts))
 
 
 def _write(path: Path, data: bytes) -> None:

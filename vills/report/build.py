@@ -109,11 +109,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 
 
 def build_runs(metrics: Mapping[str, Mapping[str, Any]], runs: Path) -> Section:
-    """Build a row per stage: how long it took, and its fingerprint.
+    """Build a row per stage (or stage_item): how long it took, and its fingerprint.
 
-    Args:
-        metrics: stage or stage_item -> its metrics file.
-        runs: the folder of all runs; one that was made elsewhere has no time here.
+    One that was made elsewhere has no time in `runs`, the folder of all runs.
     """
     rows = []
     for name, values in metrics.items():

@@ -45,7 +45,7 @@ class CropReader:
         return decode_image(data)
 
 
-def pick_evenly(items: Sequence[T], count: int) -> list[T]:
+def select_evenly(items: Sequence[T], count: int) -> list[T]:
     """Pick `count` items spread evenly from the first to the last, or all there are."""
     places = np.linspace(0, len(items) - 1, count).tolist() if items else list[float]()
     return [items[i] for i in sorted({round(place) for place in places})]

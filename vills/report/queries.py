@@ -12,10 +12,7 @@ import torch
 from vills.config.finetune import list_variants
 from vills.config.report import ReportConfig
 from vills.data.loading import normalise
-from vills.evaluation.attention import (
-    compute_clip_attention,
-    compute_image_attention,
-)
+from vills.evaluation.attention import compute_clip_attention, compute_image_attention
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.result_files import name_ranking
 from vills.evaluation.tables import OURS
@@ -23,9 +20,18 @@ from vills.models.backbone import Backbone
 from vills.models.weights import load_backbone
 from vills.report.inputs import ReportInputs, load_rows
 from vills.report.page import Block, Section, build_picture
-from vills.report.pictures import GAP, CropReader, Picture, encode_picture, join, pick_evenly, stack
+from vills.report.pictures import (
+    GAP,
+    CropReader,
+    Picture,
+    encode_picture,
+    join,
+    select_evenly,
+    stack,
+)
 
 HEIGHT, WIDTH, EDGE = 112, 56, 3
+SCALE_HEIGHT = 128
 COLOURS = {"query": (70, 90, 110), "right": (60, 150, 80), "wrong": (200, 70, 60)}
 READING = (
     "Left the query (grey edge), then the gallery nearest first: green right, red wrong; what a "
@@ -44,7 +50,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
     for item in inputs.items:
         reader = CropReader(inputs.artifacts / "curated" / inputs.sources[item])
         folder = inputs.artifacts / "evaluate" / item / "ranking"
-        for row in pick_rows(load_rows(inputs.artifacts, item)):
+        for row in select_rows(load_rows(inputs.artifacts, item)):
             name = f"{item}: {row.get('title', row['protocol'])}"
             path = folder / name_ranking(str(row["row"]), str(row["protocol"]))
             strips = load_strips(path, count=config.num_strips, length=config.strip_length)
@@ -61,7 +67,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
     return Section("Retrieval", [*notes, *blocks])
 
 
-def pick_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def select_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Pick each protocol's first row of the product's own model, or of the last there is."""
     names = list(dict.fromkeys(str(row["row"]) for row in rows))
     shown = OURS if OURS in names else names[-1] if names else ""
@@ -82,7 +88,7 @@ def load_strips(path: Path, *, count: int, length: int) -> Strips:
         found = lists.setdefault((row["query_id"], row["query_frame"]), [])
         if row["verdict"] != "junk" and len(found) < length:
             found.append((row["gallery_id"], row["verdict"] == "right"))
-    return {name: lists[name] for name in pick_evenly(sorted(lists), count)}
+    return {name: lists[name] for name in select_evenly(sorted(lists), count)}
 
 
 def render_strips(strips: Strips, reader: CropReader) -> bytes:
@@ -104,9 +110,6 @@ def _frame_crop(picture: Picture, colour: tuple[int, int, int]) -> Picture:
     small = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     edged = cv2.copyMakeBorder(small, EDGE, EDGE, EDGE, EDGE, cv2.BORDER_CONSTANT, value=colour)
     return np.asarray(edged, np.uint8)
-
-
-SCALE_HEIGHT = 128
 
 
 def render_image_attention(
@@ -156,13 +159,13 @@ def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
         size = trained.input_size
         shown: list[tuple[str, bytes, tuple[str, ...]]] = []
         if trained.modality != "video":
-            people = pick_people(reader, kind="image", count=config.num_attention)
+            people = select_people(reader, kind="image", count=config.num_attention)
             if people:
                 picture = render_image_attention(backbone, reader, people, size=size)
                 shown.append(("Crops, then", *picture))
         if trained.modality != "image":
             count = max(1, config.num_attention // 2)
-            for person in pick_people(reader, kind="tracklet", count=count):
+            for person in select_people(reader, kind="tracklet", count=count):
                 picture = render_clip_attention(
                     backbone, reader, person, size=size, num_frames=trained.num_frames
                 )
@@ -176,12 +179,12 @@ def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
     return Section("Attention", blocks)
 
 
-def pick_people(reader: CropReader, *, kind: str, count: int) -> list[str]:
+def select_people(reader: CropReader, *, kind: str, count: int) -> list[str]:
     """Pick records of as many different people, evenly over the query split."""
     queries = reader.manifest.where(split="query", kind=kind)
     pids, ids = queries.column("pid"), queries.column("record_id")
     first = {int(pid): str(name) for pid, name in reversed(list(zip(pids, ids, strict=True)))}
-    return [first[person] for person in pick_evenly(sorted(first), count)]
+    return [first[person] for person in select_evenly(sorted(first), count)]
 
 
 def _resize(picture: Picture, size: list[int]) -> Picture:
@@ -196,14 +199,10 @@ def _to_tensor(pictures: list[Picture]) -> torch.Tensor:
 def render_overlay(
     picture: Picture, heat: FloatArray, *, peak: float | None = None, share: float = 0.55
 ) -> Picture:
-    """Render a picture [H, W, 3] with a map [h, w] laid over it in colour.
+    """Render an RGB picture [H, W, 3] with a map [h, w] laid over it in colour, of weight `share`.
 
-    Args:
-        picture: RGB.
-        heat: attention, any resolution and scale.
-        peak: attention drawn in the hottest colour; default: the map's own maximum. Frames of a
-            clip need a common one to be comparable.
-        share: weight of the colours.
+    The map has any resolution and scale; `peak`, or its own maximum, gets the hottest colour.
+    Frames of a clip need a common one to be comparable.
     """
     height, width = picture.shape[:2]
     top = float(heat.max()) if peak is None else peak

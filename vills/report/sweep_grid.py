@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from vills.config.sweep import ColumnConfig, SweepConfig, TableConfig
+from vills.config.sweep import ColumnConfig, SweepConfig
 from vills.evaluation.tables import is_mean
 
 Row = Mapping[str, object]
@@ -239,7 +239,13 @@ def build_grids(name: str, *, sweep: SweepConfig, cells: Cells) -> Grids:
     reasons: dict[str, list[str]] = {}
     tables = []
     for key, table in sweep.tables.items():
-        lines = [*_build_references(table), *_build_points(name, key, sweep, cells, reasons)]
+        lines = []
+        for row in table.references:
+            others = [
+                TableCell("", Cell(), row.published.get(column), 0) for column in table.columns
+            ]
+            lines.append(Line("", row.label, row.group, others))
+        lines += _build_points(name, key, sweep, cells, reasons)
         _mark_best(lines)
         shown = ""
         for line in lines:
@@ -247,18 +253,6 @@ def build_grids(name: str, *, sweep: SweepConfig, cells: Cells) -> Grids:
             line.group, shown = "" if group == shown else group, group
         tables.append(Grid(key, table.title, table.note, table.columns, lines))
     return Grids(tables, [(i, *found) for i, found in enumerate(reasons.items(), start=1)])
-
-
-def _build_references(table: TableConfig) -> list[Line]:
-    return [
-        Line(
-            point="",
-            label=row.label,
-            group=row.group,
-            cells=[TableCell("", Cell(), row.published.get(key), 0) for key in table.columns],
-        )
-        for row in table.references
-    ]
 
 
 def _build_points(

@@ -39,14 +39,7 @@ def save_sweep_report(
     """Write tables.html, .md, .tex and .csv, and trend.png if points have an x.
 
     Each file is complete or not there; the same input gives the same bytes. A trend.png of an
-    earlier call, when points had an x, is removed.
-
-    Args:
-        folder: where to; it is made if need be.
-        name: the sweep's, first part of the addresses of cells.
-        sweep: tables, points and what is published.
-        cells: scores by (point, column); others have not run.
-        facts: where the numbers come from.
+    earlier call, when points had an x, is removed. What is not among `cells` has not run.
 
     Returns:
         What was written.

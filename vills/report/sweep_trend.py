@@ -112,17 +112,13 @@ def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None
         axis.text(0.02, 0.03, "ours: no score yet", transform=axis.transAxes, fontsize=8)
     title = f"{panel.head}, {panel.group}" if panel.group else panel.head
     axis.set_title(render_mathtext(title), fontsize=10, loc="left")
-    axis.set_xlabel(render_mathtext(_name_axis(points)), fontsize=9)
+    # what the labels say is varied, such as λ2 of 'w/ L^m, λ2 = 1.0', if they agree
+    found = [re.search(r"(\S+) = \S+$", point.label) for point in points.values()]
+    names = {match[1] for match in found if match}
+    axis.set_xlabel(render_mathtext(names.pop() if len(names) == 1 else ""), fontsize=9)
     axis.set_xticks(places, [f"{point.x:g}" for point in points.values()])
     axis.set_xlim(-0.4, len(points) - 0.6)
     axis.grid(alpha=0.25)
     for side in [axis] if right is None else [axis, right]:
         side.tick_params(labelsize=8)
         side.spines[["top"]].set_visible(False)
-
-
-def _name_axis(points: Mapping[str, PointConfig]) -> str:
-    """Return what the labels say is varied, such as λ2 of 'w/ L^m, λ2 = 1.0', if they agree."""
-    found = [re.search(r"(\S+) = \S+$", point.label) for point in points.values()]
-    names = {match[1] for match in found if match}
-    return names.pop() if len(names) == 1 else ""

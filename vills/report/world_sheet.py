@@ -71,7 +71,7 @@ class Shown(NamedTuple):
     """What stands before the name of a person."""
     heading: str
     """What stands before a heading."""
-    count: int
+    columns: int
     """Pictures below a heading."""
     width: int = 60
     """Of the label of a person, px."""
@@ -114,7 +114,7 @@ def _list_people(root: Path, shown: Shown) -> People:
 
 def _draw_people(people: People, shown: Shown, *, num_people: int) -> Picture:
     """Draw a line per person, below the headings of its pictures; stills before videos."""
-    count, width = shown.count, shown.width
+    count, width = shown.columns, shown.width
     names = {name for groups in people.values() for name in groups}
     heads = sorted(names, key=lambda name: ("video" in name, name))
     labels = [_write_label(head, 14, width=count * CELL[1]) for head in heads]
