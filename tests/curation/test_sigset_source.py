@@ -21,8 +21,8 @@ from tests.curation.scenes import (
 )
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation import curate_source
 from vills.curation.packer import TooManyDamagedError
+from vills.curation.source import curate_source
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
 

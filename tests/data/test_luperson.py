@@ -11,7 +11,7 @@ import pytest
 from tests.curation.scenes import build_config, write_image
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
-from vills.curation import curate_source
+from vills.curation.source import curate_source
 from vills.data.layouts import LayoutError, RawImage, read_layout
 from vills.data.layouts.containers import LmdbStore, PlainPickleError, load_image_list
 from vills.data.records import load_manifest

@@ -72,7 +72,7 @@ def test_prcc_people_change_between_b_and_c_only(world: Path) -> None:
 def test_training_people_share_a_wardrobe_and_change_within_it(group: Group) -> None:
     worn = [
         [
-            build_actor(0, group, index, outfit, person=index, wardrobe=4).look.outfit
+            build_actor(0, group, index, outfit, person=index, wardrobe=4).outfit
             for outfit in range(3)
         ]
         for index in range(12)

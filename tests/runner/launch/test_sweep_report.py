@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.launching import DAG, SCORES, Bench, build_context
-from vills.report.sweep_cells import Cell
+from vills.report.sweep_grid import Cell
 from vills.runner.clusters.jobs import JobState
 from vills.runner.sweeps.report import (
     build_report,
