@@ -13,10 +13,8 @@ from vills.pipeline import (
     INVENTORIES,
     Stage,
     StageContext,
-    get_data_root,
-    get_metrics_path,
-    get_weights_path,
-    get_weights_root,
+    get_folder,
+    list_weights,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ def run(context: StageContext) -> None:
     from vills.curation.source import curate_source
 
     config = context.config("curate", CurateConfig)
-    root = context.inputs["world"] if config.root == "miniature" else get_data_root()
+    root = context.inputs["world"] if config.root == "miniature" else get_folder("VILLS_DATA")
     metrics: dict[str, Any] = {}
     for name, source in config.sources.items():
         if config.root == "data":
@@ -42,7 +40,7 @@ def run(context: StageContext) -> None:
             root=root,
             out=context.outs["curated"] / name,
             work=context.work / name,
-            weights_root=get_weights_root() if config.detector_weights else None,
+            weights_root=get_folder("VILLS_WEIGHTS") if config.detector_weights else None,
             progress=context.progress,
             max_corrupt_share=context.operation.max_corrupt_share,
         )
@@ -83,23 +81,18 @@ def _score(curated: Path, truth: Path) -> dict[str, float]:
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
     config = params.curate
-    inputs = {}
     if config.root == "miniature":
-        inputs["world"] = ARTIFACTS / "miniature"
+        inputs = {"world": ARTIFACTS / "miniature"}
     else:
-        for name in config.sources:
-            inputs[f"inventory_{name}"] = INVENTORIES / f"{name}.parquet"
-    if config.detector_weights:
-        inputs["detector_weights"] = get_weights_path(config.detector_weights)
-    return inputs
+        inputs = {f"inventory_{name}": INVENTORIES / f"{name}.parquet" for name in config.sources}
+    return inputs | list_weights(detector_weights=config.detector_weights)
 
 
 STAGE = Stage(
     name="curate",
     sections=("curate",),
     inputs=_inputs,
-    outs=lambda item: {"curated": ARTIFACTS / "curated", "metrics": get_metrics_path("curate")},
+    publishes={"curated": "artifacts/curated", "metrics": "artifacts/metrics/curate.json"},
     run=run,
-    summary="Raw layouts -> records, shards and person tracklets",
     check=check,
 )
