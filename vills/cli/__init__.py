@@ -10,11 +10,21 @@ from vills.cli import data, evaluate, run, weights
 from vills.errors import UserError
 
 COMMANDS = {
-    **run.COMMANDS,
-    **data.COMMANDS,
-    **weights.COMMANDS,
-    **evaluate.COMMANDS,
-    **run.SERVICES,
+    "run": run.add_run,
+    "status": run.add_status,
+    "repro": run.add_repro,
+    "explain": run.add_explain,
+    "configure": run.add_configure,
+    "data": data.add_data,
+    "weights": weights.add_weights,
+    "extract": weights.add_extract,
+    "export": weights.add_export,
+    "evaluate": evaluate.add_evaluate,
+    "scores": evaluate.add_scores,
+    "sheet": evaluate.add_sheet,
+    "track": run.add_track,
+    "ui": run.add_ui,
+    "doctor": run.add_doctor,
 }
 """What adds a command's arguments and its handler, by name; its docstring is the help."""
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vills.data.layouts import Layout, RawVideo
 
 
-def _add(parser: ArgumentParser) -> None:
+def add_data(parser: ArgumentParser) -> None:
     """Check raw data sets against the official releases, or register and verify one.
 
     reads:  check: a folder; register, verify: VILLS_DATA and params.yaml (curate.sources)
@@ -109,8 +109,3 @@ def _find_source(name: str) -> "tuple[SourceConfig, Path, Path]":
         )
     source = sources[name]
     return source, get_folder("VILLS_DATA") / source.path, project / INVENTORIES / f"{name}.parquet"
-
-
-COMMANDS = {
-    "data": _add,
-}

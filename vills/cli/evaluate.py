@@ -2,18 +2,14 @@
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vills.config.checks import ConfigError
 from vills.config.curate import LAYOUTS
 from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, POOLINGS, QUERY_FRAMES
 from vills.config.protocols import PROTOCOLS
 
-if TYPE_CHECKING:
-    from vills.evaluation.external import ExternalReport
 
-
-def _add_evaluate(parser: ArgumentParser) -> None:
+def add_evaluate(parser: ArgumentParser) -> None:
     """Score features that any model extracted, under the published protocols.
 
     reads:  FEATURES (docs/evaluate.md says what it holds), file names and labels below ROOT
@@ -63,7 +59,7 @@ def _add_evaluate(parser: ArgumentParser) -> None:
 def _evaluate(arguments: Namespace) -> int:
     from vills.config.evaluate import EvaluateConfig
     from vills.data.layouts import read_layout
-    from vills.evaluation.external import score_external
+    from vills.evaluation.external import save_report, score_external
     from vills.evaluation.feature_table import load_feature_table
     from vills.evaluation.protocols.base import ProtocolSettings
     from vills.evaluation.tables import build_score_tables, build_text
@@ -89,24 +85,18 @@ def _evaluate(arguments: Namespace) -> int:
     print(build_text(build_score_tables(report.rows)))
     print(report.format())
     if arguments.json:
-        _save(arguments.json, report)
+        try:
+            save_report(arguments.json, report)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--json {arguments.json} cannot be written ({error}). Allowed: the name of a file "
+                "in a folder that may be written to. What to do: name another."
+            ) from error
+        print(f"wrote {arguments.json}")
     return 0
 
 
-def _save(path: Path, report: "ExternalReport") -> None:
-    from vills.evaluation.external import save_report
-
-    try:
-        save_report(path, report)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--json {path} cannot be written ({error}). Allowed: the name of a file in a "
-            "folder that may be written to. What to do: name another."
-        ) from error
-    print(f"wrote {path}")
-
-
-def _add_scores(parser: ArgumentParser) -> None:
+def add_scores(parser: ArgumentParser) -> None:
     """Print the retrieval scores by data set and protocol, each with its run.
 
     reads:  artifacts/metrics/evaluate_*.json, artifacts/evaluate/*/results.json; the order of data
@@ -134,7 +124,7 @@ def _scores(arguments: Namespace) -> int:
     return 0
 
 
-def _add_sheet(parser: ArgumentParser) -> None:
+def add_sheet(parser: ArgumentParser) -> None:
     """Draw a contact sheet of the miniature world, or of the area masks.
 
     reads:  artifacts/miniature, or artifacts/curated and artifacts/lse
@@ -161,10 +151,3 @@ def _sheet(arguments: Namespace) -> int:
         build_mask_sheet(curated, lse, arguments.out)
     print(f"wrote {arguments.out}")
     return 0
-
-
-COMMANDS = {
-    "evaluate": _add_evaluate,
-    "scores": _add_scores,
-    "sheet": _add_sheet,
-}

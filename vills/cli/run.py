@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 
-def _add_run(parser: ArgumentParser) -> None:
+def add_run(parser: ArgumentParser) -> None:
     """Run stages, go on with them, or collect them if they are finished.
 
     reads:  params.yaml, the stage's inputs (artifacts/, data/inventories/)
@@ -31,7 +31,7 @@ def _run(arguments: Namespace) -> int:
     return 0
 
 
-def _add_status(parser: ArgumentParser) -> None:
+def add_status(parser: ArgumentParser) -> None:
     """Say of every stage which run it names and whether it is done, begun or waits.
 
     reads:  params.yaml, artifacts/, runs/
@@ -48,7 +48,7 @@ def _status(arguments: Namespace) -> int:
     return 0
 
 
-def _add_repro(parser: ArgumentParser) -> None:
+def add_repro(parser: ArgumentParser) -> None:
     """Run `dvc repro` with its heavy stages as jobs of a cluster, waiting or --detach.
 
     reads:  dvc.yaml, params.yaml, slurm/*.yaml
@@ -76,7 +76,7 @@ def _repro(arguments: Namespace) -> int:
     )
 
 
-def _add_explain(parser: ArgumentParser) -> None:
+def add_explain(parser: ArgumentParser) -> None:
     """Trace a number back to its runs, commits, data, parameters, jobs and GPU-hours.
 
     reads:  runs/, and artifacts/ for a number of `vills scores`
@@ -96,7 +96,7 @@ def _explain(arguments: Namespace) -> int:
     return 0
 
 
-def _add_configure(parser: ArgumentParser) -> None:
+def add_configure(parser: ArgumentParser) -> None:
     """Write params.yaml from a profile, with single values changed.
 
     reads:  the profile, and params.yaml to see hand edits
@@ -113,25 +113,20 @@ def _configure(arguments: Namespace) -> int:
     from vills.config.load import list_profiles
     from vills.config.write import save_params
 
-    settings = list(arguments.settings)
-    profiles = [s for s in settings if s.startswith("profile=")]
+    settings: list[str] = arguments.settings
+    profiles = [s.removeprefix("profile=") for s in settings if s.startswith("profile=")]
     if len(profiles) != 1:
         raise ConfigError(
             f"profile is given {len(profiles)} times. Allowed: once, one of "
             f"{', '.join(list_profiles())}. What to do: vills configure profile=miniature."
         )
-    overrides = [s for s in settings if s not in profiles]
-    path = save_params(
-        Path.cwd(),
-        profile=profiles[0].removeprefix("profile="),
-        overrides=overrides,
-        force=arguments.force,
-    )
+    overrides = [s for s in settings if not s.startswith("profile=")]
+    path = save_params(Path.cwd(), profile=profiles[0], overrides=overrides, force=arguments.force)
     print(f"wrote {path.name}; `vills status` says what is to be done")
     return 0
 
 
-def _add_track(parser: ArgumentParser) -> None:
+def add_track(parser: ArgumentParser) -> None:
     """Replay the journals of all runs into MLflow; every point arrives once.
 
     reads:  runs/
@@ -147,7 +142,7 @@ def _sync(arguments: Namespace) -> int:
     return sync_all(Path.cwd())
 
 
-def _add_ui(parser: ArgumentParser) -> None:
+def add_ui(parser: ArgumentParser) -> None:
     """Serve the MLflow UI on 127.0.0.1.
 
     reads:  the MLflow store (mlflow.db, mlartifacts/)
@@ -164,7 +159,7 @@ def _ui(arguments: Namespace) -> int:
     return serve_ui(Path.cwd(), port=arguments.port)
 
 
-def _add_doctor(parser: ArgumentParser) -> None:
+def add_doctor(parser: ArgumentParser) -> None:
     """Say what will bite on this cluster and machine, each with its remedy.
 
     reads:  SLURM's configuration, slurm/*.yaml, params.yaml, mounts, environment variables
@@ -188,17 +183,3 @@ def _doctor(arguments: Namespace) -> int:
     else:
         print(format_findings(findings))
     return int(any(finding.level == "fault" for finding in findings))
-
-
-COMMANDS = {
-    "run": _add_run,
-    "status": _add_status,
-    "repro": _add_repro,
-    "explain": _add_explain,
-    "configure": _add_configure,
-}
-SERVICES = {
-    "track": _add_track,
-    "ui": _add_ui,
-    "doctor": _add_doctor,
-}

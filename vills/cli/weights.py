@@ -8,7 +8,7 @@ from vills.config.published import WEIGHT_LAYOUTS
 from vills.errors import UserError
 
 
-def _add_weights(parser: ArgumentParser) -> None:
+def add_weights(parser: ArgumentParser) -> None:
     """List or fetch published weights, or say what a weights file holds.
 
     reads:  the publisher's address (nothing is ever fetched but by `fetch`), or one file
@@ -25,17 +25,20 @@ def _add_weights(parser: ArgumentParser) -> None:
 
 def _weights(arguments: Namespace) -> int:
     from vills.data.published import fetch_weights, format_published
-    from vills.pipeline import get_folder
+    from vills.pipeline import get_folder, get_weights_path
 
     _check(arguments)
     if arguments.action == "list":
         print(format_published())
-        return 0
-    if arguments.action == "inspect":
-        print(_inspect(arguments.name, arguments.layout))
-        return 0
-    path = fetch_weights(arguments.name, folder=get_folder("VILLS_WEIGHTS"))
-    print(f"{path}: checksum as published")
+    elif arguments.action == "inspect":
+        from vills.models.published.describe import describe_file  # loads torch
+
+        path = Path(arguments.name)
+        path = path if path.is_file() else get_weights_path(arguments.name)
+        print(describe_file(path, layout=arguments.layout))
+    else:
+        path = fetch_weights(arguments.name, folder=get_folder("VILLS_WEIGHTS"))
+        print(f"{path}: checksum as published")
     return 0
 
 
@@ -59,15 +62,7 @@ def _check(arguments: Namespace) -> None:
         )
 
 
-def _inspect(name: str, layout: str) -> str:
-    from vills.models.published.describe import describe_file
-    from vills.pipeline import get_weights_path
-
-    path = Path(name)
-    return describe_file(path if path.is_file() else get_weights_path(name), layout=layout)
-
-
-def _add_extract(parser: ArgumentParser) -> None:
+def add_extract(parser: ArgumentParser) -> None:
     """Write coarse, area and temporal features of any images or videos.
 
     reads:  PATH, the weights folder (artifacts/pretrain/teacher, artifacts/finetune/...)
@@ -99,7 +94,7 @@ def _extract(arguments: Namespace) -> int:
     return 1 if report.bad else 0
 
 
-def _add_export(parser: ArgumentParser) -> None:
+def add_export(parser: ArgumentParser) -> None:
     """Turn weights into a plain timm ViT that needs none of this package.
 
     reads:  the weights folder
@@ -116,10 +111,3 @@ def _export(arguments: Namespace) -> int:
 
     print(save_timm(arguments.weights, arguments.out))
     return 0
-
-
-COMMANDS = {
-    "weights": _add_weights,
-    "extract": _add_extract,
-    "export": _add_export,
-}

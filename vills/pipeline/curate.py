@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> None:
     """Curate one source after the other; a finished one is kept."""
+    from vills.curation.scoring import load_tracks, load_truth, score_tracks
     from vills.curation.source import curate_source
 
     config = context.config("curate", CurateConfig)
@@ -50,8 +50,10 @@ def run(context: StageContext) -> None:
             metrics[name] |= {"empty_entries": empty}
         truth = root / "truth" / f"{name}.parquet"
         if source.role == "pretrain_videos" and truth.exists():
-            scores = _score(context.outs["curated"] / name, truth)
-            metrics[name] |= {key: scores[key] for key in ("mota", "idf1", "purity")}
+            # nothing before this line read the truth
+            tracks = load_tracks(context.outs["curated"] / name / "tracks.parquet")
+            scores = score_tracks(load_truth(truth), tracks=tracks)
+            metrics[name] |= {key: getattr(scores, key) for key in ("mota", "idf1", "purity")}
     context.save_metrics({"curated": metrics})
 
 
@@ -69,14 +71,6 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
         named = [(file["path"], file["reason"]) for file in damaged["named"]]
         share = operation.max_corrupt_share
         DamageLog(report["source"], damaged["files"], share, named).check()
-
-
-def _score(curated: Path, truth: Path) -> dict[str, float]:
-    """MOTA, IDF1 and purity of the curated tracklets; nothing before this line read the truth."""
-    from vills.curation.scoring import load_tracks, load_truth, score_tracks
-
-    tracks = load_tracks(curated / "tracks.parquet")
-    return asdict(score_tracks(load_truth(truth), tracks=tracks))
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:

@@ -10,7 +10,6 @@ from vills.runner.store.journal import load_curves, save_curves
 if TYPE_CHECKING:
     from vills.config.params import Params
     from vills.data.pretrain_sources import PretrainData
-    from vills.data.reid import ReidData
 
 CACHE_MB = 1024.0
 """Memory for decoded frames; a small data set is then decoded once."""
@@ -18,12 +17,14 @@ CACHE_MB = 1024.0
 
 def run(context: StageContext) -> None:
     """Train, export student and teacher, and state how healthy it was."""
+    from vills.data.reid import load_test_data
     from vills.distributed import barrier, is_main
     from vills.train.pretrain import run_pretrain
 
     config = context.config("pretrain", PretrainConfig)
     out = context.outs["pretrain"]
-    data = load_data(context, config)
+    data, probe = load_data(context, config), config.probe
+    asks = probe.every_steps and probe.source  # labelled people, who train nothing
     run_pretrain(
         config,
         data=data,
@@ -34,7 +35,7 @@ def run(context: StageContext) -> None:
         progress=context.progress,
         workers=count_loaders(),
         initial=context.inputs.get("initial"),
-        people=load_people(context, config),
+        people=load_test_data(context.inputs["curated"] / probe.source) if asks else None,
         checkpoint_minutes=context.operation.checkpoint_minutes,
         checkpoint_steps=context.operation.checkpoint_steps,
     )
@@ -44,13 +45,13 @@ def run(context: StageContext) -> None:
             {
                 "images": data.num_images,
                 "videos": data.num_videos,
-                **summarise_curves(context.outs["plots"]),
+                **get_last_values(context.outs["plots"]),
             }
         )
     barrier()
 
 
-def summarise_curves(path: Path) -> dict[str, dict[str, float]]:
+def get_last_values(path: Path) -> dict[str, dict[str, float]]:
     """Return the values that were journalled last.
 
     Returns:
@@ -75,15 +76,6 @@ def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
     curated = context.inputs["curated"]
     sources = [load_pretrain_source(curated / path.name, lse=path) for path in folders]
     return PretrainData(sources, sources, config=config, cache_mb=CACHE_MB)
-
-
-def load_people(context: StageContext, config: PretrainConfig) -> "ReidData | None":
-    """Return the labelled people whom the probes ask; None if they ask none."""
-    from vills.data.reid import load_test_data
-
-    if not (config.probe.every_steps and config.probe.source):
-        return None
-    return load_test_data(context.inputs["curated"] / config.probe.source)
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 
 import vills
 from vills.config.params import Params
+from vills.io import find_weights
 from vills.runner.doctor import Finding, Level, rate_number
 from vills.runner.doctor.facts import ClusterFacts, find_existing
 from vills.runner.mlflow.settings import (
@@ -29,14 +30,13 @@ MIN_TEMPORARY_GB, LOW_TEMPORARY_GB = 0.1, 1.0
 MIN_FILES, LOW_FILES = 1_000, 100_000
 SECONDS = 2.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-FOLDERS = ("runs", "code", "python")
-"""What every node must see."""
+FOLDERS = {"runs": None, "code": Path(vills.__file__).parent, "python": Path(sys.prefix)}
+"""What every node must see; runs are where the project says."""
 
 
 def check_shared(name: str, facts: ClusterFacts) -> Iterator[Finding]:
     """Every node sees the same of FOLDERS, judged by its file system; --probe looks."""
-    code, python = Path(vills.__file__).parent, Path(sys.prefix)
-    path = dict(zip(FOLDERS, (facts.runs, code, python), strict=True))[name]
+    path = FOLDERS[name] or facts.runs
     point, kind = facts.find_mount(path)
     where = f"{path}: {kind or 'unknown file system'} on {point or '?'}"
     hint = " (VILLS_RUNS=/shared/path)" if name == "runs" else ""
@@ -140,15 +140,13 @@ def check_folders(facts: ClusterFacts) -> Iterator[Finding]:
         elif not os.access(value, os.R_OK | os.X_OK) or not Path(value).is_dir():
             level: Level = "fault" if why else "note"
             yield Finding(variable, level, f"{value} is no readable folder", remedy)
-        elif variable == "VILLS_WEIGHTS" and (lost := [n for n in why if _is_lost(value, n)]):
+        elif variable == "VILLS_WEIGHTS" and (
+            lost := [n for n in why if not find_weights(n, Path(value))]
+        ):
             found = f"{value} lacks {', '.join(lost)}"
             yield Finding(variable, "fault", found, "put them there: docs/weights.md")
         else:
             yield Finding(variable, "ok", value)
-
-
-def _is_lost(folder: str, name: str) -> bool:
-    return name.startswith("/") or not Path(folder, name).is_file()
 
 
 def list_weights(params: Params) -> list[str]:
