@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 
 import vills
@@ -195,17 +196,17 @@ def read_probe(answer: Answer, *, num_nodes: int, runs: Path) -> Iterator[Findin
         yield Finding("probe", "unknown", f"the job gave nothing: {answer.reason}", remedy)
         return
     lines = [line for line in answer.text.splitlines() if line.startswith("VILLS ")]
-    if len(lines) < num_nodes:
-        found = f"{len(lines)} of {num_nodes} nodes answered"
+    said = sorted((json.loads(line.removeprefix("VILLS ")) for line in lines), key=itemgetter(0))
+    if (num := len({host for host, _ in said})) < num_nodes:
+        found = f"{num} of {num_nodes} nodes answered"
         yield Finding("probe", "unknown", found, "look at the other with `srun`")
-    for line in lines:
-        host, said = json.loads(line.removeprefix("VILLS "))
-        if isinstance(said, str):
-            what, found, remedy = _LOST[said]
+    for host, entry in said:
+        if isinstance(entry, str):
+            what, found, remedy = _LOST[entry]
             found = found.format(runs=runs, python=sys.executable)
             yield Finding(f"{host}: {what}", "fault", found, remedy)
         else:
-            yield from (Finding(**entry) for entry in said)
+            yield Finding(**entry)
 
 
 def inspect_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterator[Finding]:
@@ -267,6 +268,7 @@ def _try_lock(folder: Path) -> str:
 
 if __name__ == "__main__":
     _, where, loaders, gpus, version = sys.argv
-    seen = inspect_node(Path(where), loaders=int(loaders), gpus=int(gpus), version=version)
-    line = json.dumps([socket.gethostname(), [asdict(finding) for finding in seen]])
-    print(f"VILLS {line}", flush=True)
+    seen = list(inspect_node(Path(where), loaders=int(loaders), gpus=int(gpus), version=version))
+    # a line each: srun mixes the nodes' output, and cuts lines of more than 1,024 bytes for it
+    for finding in seen:
+        print(f"VILLS {json.dumps([socket.gethostname(), asdict(finding)])}", flush=True)
