@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
 from vills.data.inventory import check_inventory, load_inventory
-from vills.pipeline import (
-    ARTIFACTS,
-    INVENTORIES,
-    Stage,
-    StageContext,
-    get_folder,
-    list_weights,
-)
+from vills.pipeline import ARTIFACTS, INVENTORIES, Stage, StageContext, get_folder, list_weights
 
 if TYPE_CHECKING:
     from vills.config.operation import OperationConfig

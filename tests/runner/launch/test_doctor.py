@@ -5,6 +5,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import socket
 import sys
 import threading
@@ -13,6 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -393,9 +395,13 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert levels(machine.check_devices(broken)) == {"GPU": "unknown"}
 
 
+def set_shared_memory(monkeypatch: pytest.MonkeyPatch, size_gb: float) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1e9 * size_gb))
+
+
 def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(size_gb: float, loaders: int) -> dict[str, Level]:
-        monkeypatch.setattr(machine, "get_shared_memory_gb", lambda: size_gb)
+        set_shared_memory(monkeypatch, size_gb)
         return levels(machine.check_loaders(make_facts(resources=Resources(loaders=loaders))))
 
     assert look(0.064, 6) == {"/dev/shm": "fault"}
@@ -468,7 +474,7 @@ class Node:
         self.folder, self.patch = folder, monkeypatch
         monkeypatch.setattr(socket, "gethostname", lambda: "n1")
         monkeypatch.setattr(machine, "read_driver", lambda: "580.1")
-        monkeypatch.setattr(machine, "get_shared_memory_gb", lambda: 8.0)
+        set_shared_memory(monkeypatch, 8.0)
         monkeypatch.delenv("VILLS_DATA", raising=False)
         monkeypatch.delenv("VILLS_WEIGHTS", raising=False)
 

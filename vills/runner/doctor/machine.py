@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -110,18 +111,12 @@ def check_loaders(facts: ClusterFacts) -> Iterator[Finding]:
 
 def describe_shared_memory(name: str, *, loaders: int) -> Finding:
     """Describe the room of this machine's /dev/shm for the loaders of a process."""
-    size_gb = get_shared_memory_gb()
+    size_gb = shutil.disk_usage("/dev/shm").total / 1e9
     level = rate_number(size_gb, fault=TINY_SHARED_GB, note=MIN_SHARED_GB) if loaders else "ok"
     remedy = (
         "start the container with --shm-size=8g (or --ipc=host), or set loaders: 0 in slurm/*.yaml"
     )
     return Finding(name, level, f"{size_gb:.2f} GB for {loaders} loaders a process", remedy)
-
-
-def get_shared_memory_gb() -> float:
-    """Size of /dev/shm, GB."""
-    stats = os.statvfs("/dev/shm")
-    return stats.f_frsize * stats.f_blocks / 1e9
 
 
 def check_open_files(_: ClusterFacts) -> Iterator[Finding]:
