@@ -10,21 +10,21 @@ from vills.cli import data, evaluate, run, weights
 from vills.errors import UserError
 
 COMMANDS = {
-    "run": run.add_run,
-    "status": run.add_status,
-    "repro": run.add_repro,
-    "explain": run.add_explain,
-    "configure": run.add_configure,
-    "data": data.add_data,
-    "weights": weights.add_weights,
-    "extract": weights.add_extract,
-    "export": weights.add_export,
-    "evaluate": evaluate.add_evaluate,
-    "scores": evaluate.add_scores,
-    "sheet": evaluate.add_sheet,
-    "track": run.add_track,
-    "ui": run.add_ui,
-    "doctor": run.add_doctor,
+    "run": run.set_up_run,
+    "status": run.set_up_status,
+    "repro": run.set_up_repro,
+    "explain": run.set_up_explain,
+    "configure": run.set_up_configure,
+    "data": data.set_up_data,
+    "weights": weights.set_up_weights,
+    "extract": weights.set_up_extract,
+    "export": weights.set_up_export,
+    "evaluate": evaluate.set_up_evaluate,
+    "scores": evaluate.set_up_scores,
+    "sheet": evaluate.set_up_sheet,
+    "track": run.set_up_track,
+    "ui": run.set_up_ui,
+    "doctor": run.set_up_doctor,
 }
 """What adds a command's arguments and its handler, by name; its docstring is the help."""
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vills.data.layouts import Layout, RawVideo
 
 
-def add_data(parser: ArgumentParser) -> None:
+def set_up_data(parser: ArgumentParser) -> None:
     """Check raw data sets against the official releases, or register and verify one.
 
     reads:  check: a folder; register, verify: VILLS_DATA and params.yaml (curate.sources)

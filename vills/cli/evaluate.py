@@ -9,7 +9,7 @@ from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, POOLINGS, QUERY_F
 from vills.config.protocols import PROTOCOLS
 
 
-def add_evaluate(parser: ArgumentParser) -> None:
+def set_up_evaluate(parser: ArgumentParser) -> None:
     """Score features that any model extracted, under the published protocols.
 
     reads:  FEATURES (docs/evaluate.md says what it holds), file names and labels below ROOT
@@ -96,7 +96,7 @@ def _evaluate(arguments: Namespace) -> int:
     return 0
 
 
-def add_scores(parser: ArgumentParser) -> None:
+def set_up_scores(parser: ArgumentParser) -> None:
     """Print the retrieval scores by data set and protocol, each with its run.
 
     reads:  artifacts/metrics/evaluate_*.json, artifacts/evaluate/*/results.json; the order of data
@@ -124,7 +124,7 @@ def _scores(arguments: Namespace) -> int:
     return 0
 
 
-def add_sheet(parser: ArgumentParser) -> None:
+def set_up_sheet(parser: ArgumentParser) -> None:
     """Draw a contact sheet of the miniature world, or of the area masks.
 
     reads:  artifacts/miniature, or artifacts/curated and artifacts/lse

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 
-def add_run(parser: ArgumentParser) -> None:
+def set_up_run(parser: ArgumentParser) -> None:
     """Run stages, go on with them, or collect them if they are finished.
 
     reads:  params.yaml, the stage's inputs (artifacts/, data/inventories/)
@@ -31,7 +31,7 @@ def _run(arguments: Namespace) -> int:
     return 0
 
 
-def add_status(parser: ArgumentParser) -> None:
+def set_up_status(parser: ArgumentParser) -> None:
     """Say of every stage which run it names and whether it is done, begun or waits.
 
     reads:  params.yaml, artifacts/, runs/
@@ -48,7 +48,7 @@ def _status(arguments: Namespace) -> int:
     return 0
 
 
-def add_repro(parser: ArgumentParser) -> None:
+def set_up_repro(parser: ArgumentParser) -> None:
     """Run `dvc repro` with its heavy stages as jobs of a cluster, waiting or --detach.
 
     reads:  dvc.yaml, params.yaml, slurm/*.yaml
@@ -76,7 +76,7 @@ def _repro(arguments: Namespace) -> int:
     )
 
 
-def add_explain(parser: ArgumentParser) -> None:
+def set_up_explain(parser: ArgumentParser) -> None:
     """Trace a number back to its runs, commits, data, parameters, jobs and GPU-hours.
 
     reads:  runs/, and artifacts/ for a number of `vills scores`
@@ -96,7 +96,7 @@ def _explain(arguments: Namespace) -> int:
     return 0
 
 
-def add_configure(parser: ArgumentParser) -> None:
+def set_up_configure(parser: ArgumentParser) -> None:
     """Write params.yaml from a profile, with single values changed.
 
     reads:  the profile, and params.yaml to see hand edits
@@ -126,7 +126,7 @@ def _configure(arguments: Namespace) -> int:
     return 0
 
 
-def add_track(parser: ArgumentParser) -> None:
+def set_up_track(parser: ArgumentParser) -> None:
     """Replay the journals of all runs into MLflow; every point arrives once.
 
     reads:  runs/
@@ -142,7 +142,7 @@ def _sync(arguments: Namespace) -> int:
     return sync_all(Path.cwd())
 
 
-def add_ui(parser: ArgumentParser) -> None:
+def set_up_ui(parser: ArgumentParser) -> None:
     """Serve the MLflow UI on 127.0.0.1.
 
     reads:  the MLflow store (mlflow.db, mlartifacts/)
@@ -159,7 +159,7 @@ def _ui(arguments: Namespace) -> int:
     return serve_ui(Path.cwd(), port=arguments.port)
 
 
-def add_doctor(parser: ArgumentParser) -> None:
+def set_up_doctor(parser: ArgumentParser) -> None:
     """Say what will bite on this cluster and machine, each with its remedy.
 
     reads:  SLURM's configuration, slurm/*.yaml, params.yaml, mounts, environment variables
@@ -174,12 +174,12 @@ def add_doctor(parser: ArgumentParser) -> None:
 
 
 def _doctor(arguments: Namespace) -> int:
-    from vills.runner.doctor import format_findings
-    from vills.runner.doctor.examine import examine
+    from vills.runner.doctor import render_findings
+    from vills.runner.doctor.examine import run_checks
 
-    findings = examine(Path.cwd(), probe=arguments.probe)
+    findings = run_checks(Path.cwd(), probe=arguments.probe)
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
-        print(format_findings(findings))
+        print(render_findings(findings))
     return int(any(finding.level == "fault" for finding in findings))

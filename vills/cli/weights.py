@@ -8,7 +8,7 @@ from vills.config.published import WEIGHT_LAYOUTS
 from vills.errors import UserError
 
 
-def add_weights(parser: ArgumentParser) -> None:
+def set_up_weights(parser: ArgumentParser) -> None:
     """List or fetch published weights, or say what a weights file holds.
 
     reads:  the publisher's address (nothing is ever fetched but by `fetch`), or one file
@@ -62,7 +62,7 @@ def _check(arguments: Namespace) -> None:
         )
 
 
-def add_extract(parser: ArgumentParser) -> None:
+def set_up_extract(parser: ArgumentParser) -> None:
     """Write coarse, area and temporal features of any images or videos.
 
     reads:  PATH, the weights folder (artifacts/pretrain/teacher, artifacts/finetune/...)
@@ -94,7 +94,7 @@ def _extract(arguments: Namespace) -> int:
     return 1 if report.bad else 0
 
 
-def add_export(parser: ArgumentParser) -> None:
+def set_up_export(parser: ArgumentParser) -> None:
     """Turn weights into a plain timm ViT that needs none of this package.
 
     reads:  the weights folder

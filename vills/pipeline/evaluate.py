@@ -51,7 +51,7 @@ def run(context: StageContext) -> None:
 
 def _save_scores(context: StageContext, config: EvaluateConfig, results: "Results") -> None:
     """Return the few numbers that are compared between runs, and their plot."""
-    headlines = pick_headlines(results["rows"])
+    headlines = select_headlines(results["rows"])
     context.save_plot(_build_plot(headlines))
     scores: dict[str, dict[str, Any]] = {}
     for row in headlines:
@@ -72,7 +72,7 @@ def build_models(
     tuned = []
     for initialisation in reversed(trained.initialisations):
         own = [variant for variant in variants if variant.initialisation == initialisation]
-        for variant, splits in assign_splits(
+        for variant, splits in select_variants(
             own,
             config.split_ids,
             same=trained.source == config.source,
@@ -97,7 +97,7 @@ def build_models(
     return [*baselines, *tuned]
 
 
-def assign_splits(
+def select_variants(
     variants: Sequence[Variant], split_ids: Sequence[int], *, same: bool, item: str, model: str
 ) -> list[tuple[Variant, tuple[int, ...]]]:
     """Which model of one initialisation scores which splits; () = all.
@@ -127,7 +127,7 @@ def assign_splits(
     return [(by_split[split], (split,)) for split in split_ids]
 
 
-def pick_headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def select_headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """One row per model, protocol and re-ranking: the mean where splits or galleries are averaged.
 
     DVC and MLflow compare a few numbers; results.json has all.

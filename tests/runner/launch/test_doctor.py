@@ -26,14 +26,14 @@ from vills.runner.clusters.scheduler import Answer, parse_config, run_command
 from vills.runner.doctor import (
     Finding,
     Level,
-    format_findings,
     jobs,
     machine,
     project,
+    render_findings,
     run_check,
     scheduler,
 )
-from vills.runner.doctor.examine import drop_answered, examine
+from vills.runner.doctor.examine import run_checks, select_unanswered
 from vills.runner.doctor.facts import (
     QUESTIONS,
     ClusterFacts,
@@ -487,7 +487,7 @@ class Node:
     ) -> dict[str, Level]:
         answers = {"scontrol": scontrol, sys.executable: torch}
         self.patch.setattr(machine, "run_command", lambda command, **_: answers[command[0]])
-        seen = machine.inspect_node(self.folder, loaders=6, gpus=1, version=version)
+        seen = machine.check_node(self.folder, loaders=6, gpus=1, version=version)
         lines = [json.dumps(["n1", asdict(finding)]) for finding in seen]
         assert max(map(len, lines)) < 1000  # srun would cut it
         for path in self.folder.glob("link-*"):
@@ -558,9 +558,9 @@ def test_a_probe_that_does_not_run_is_unknown() -> None:
 def test_nodes_that_have_looked_end_the_doubts() -> None:
     doubt = Finding("runs", "unknown", "local by its type", "probe", group="files")
     seen = Finding("n1: runs", "ok", "the same", group="nodes")
-    assert drop_answered([doubt, seen]) == [seen]
+    assert select_unanswered([doubt, seen]) == [seen]
     lost = Finding("n2: runs", "fault", "not there", "move it", group="nodes")
-    assert drop_answered([doubt, seen, lost]) == [doubt, seen, lost]
+    assert select_unanswered([doubt, seen, lost]) == [doubt, seen, lost]
 
 
 def test_a_laptop_without_slurm(
@@ -582,7 +582,7 @@ def test_broken_files_are_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("VILLS_TRACKING", "perhaps")
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "lse.yaml").write_text("nodse: 2\n")
-    found = {finding.name: finding for finding in examine(tmp_path, probe=True)}
+    found = {finding.name: finding for finding in run_checks(tmp_path, probe=True)}
     assert found["lse: file"].level == "fault"
     assert found["tracker"].level == "fault"
     assert found["probe"].level == "note"
@@ -593,7 +593,7 @@ def test_the_table_names_finding_and_remedy() -> None:
         Finding("JobRequeue", "ok", "1", group="scheduler"),
         Finding("lse: nodes", "fault", "too many", "ask for fewer", group="jobs"),
     ]
-    text = format_findings(findings)
+    text = render_findings(findings)
     assert "FAULT lse: nodes" in text
     assert "-> ask for fewer" in text
     assert text.endswith("2 looked at: 1 fault(s), 0 note(s), 0 that could not be seen.")

@@ -60,12 +60,12 @@ def run_check(
     ]
 
 
-def rate_number(value: float, *, fault: float, note: float) -> Level:
-    """Judge a number that is better the larger it is: below `fault`, below `note`, or well."""
+def compute_level(value: float, *, fault: float, note: float) -> Level:
+    """Compute how well a large number is: below `fault`, below `note`, or well."""
     return "fault" if value < fault else "note" if value < note else "ok"
 
 
-def format_findings(findings: Sequence[Finding]) -> str:
+def render_findings(findings: Sequence[Finding]) -> str:
     """Return what was looked at, what was found, what to do; faults counted at the end."""
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []

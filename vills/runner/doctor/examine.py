@@ -29,7 +29,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
 """Group, name, check; those of the scheduler and of jobs only where SLURM is."""
 
 
-def examine(folder: Path, *, probe: bool = False) -> list[Finding]:
+def run_checks(folder: Path, *, probe: bool = False) -> list[Finding]:
     """Look at the cluster, this machine and the project; nothing raises."""
     facts, findings = load_facts(folder)
     if not facts.on_cluster:
@@ -42,11 +42,11 @@ def examine(folder: Path, *, probe: bool = False) -> list[Finding]:
             findings += run_check(group, name, check, facts)
     if probe:
         findings += run_check("nodes", "probe", machine.check_nodes, facts)
-        findings = drop_answered(findings)
+        findings = select_unanswered(findings)
     return findings
 
 
-def drop_answered(findings: list[Finding]) -> list[Finding]:
+def select_unanswered(findings: list[Finding]) -> list[Finding]:
     """Without the doubts about shared folders, once nodes have looked at them."""
     looked = [finding for finding in findings if finding.group == "nodes"]
     asked = any(f.name.endswith(": runs") and f.level == "ok" for f in looked)

@@ -20,7 +20,7 @@ from pathlib import Path
 import vills
 from vills.runner.clusters.resources import Resources
 from vills.runner.clusters.scheduler import Answer, run_command
-from vills.runner.doctor import Finding, Level, rate_number
+from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts, find_existing
 from vills.runner.mlflow.settings import MOUNTS, find_mount
 
@@ -112,7 +112,7 @@ def check_loaders(facts: ClusterFacts) -> Iterator[Finding]:
 def describe_shared_memory(name: str, *, loaders: int) -> Finding:
     """Describe the room of this machine's /dev/shm for the loaders of a process."""
     size_gb = shutil.disk_usage("/dev/shm").total / 1e9
-    level = rate_number(size_gb, fault=TINY_SHARED_GB, note=MIN_SHARED_GB) if loaders else "ok"
+    level = compute_level(size_gb, fault=TINY_SHARED_GB, note=MIN_SHARED_GB) if loaders else "ok"
     remedy = (
         "start the container with --shm-size=8g (or --ipc=host), or set loaders: 0 in slurm/*.yaml"
     )
@@ -204,7 +204,7 @@ def read_probe(answer: Answer, *, num_nodes: int, runs: Path) -> Iterator[Findin
             yield Finding(**entry)
 
 
-def inspect_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterator[Finding]:
+def check_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterator[Finding]:
     """Look from this node; the asker holds the lock in `folder`, and is of a `version`."""
     host = socket.gethostname()
     kind = find_mount(find_existing(folder), MOUNTS.read_text())[1]
@@ -263,7 +263,7 @@ def _try_lock(folder: Path) -> str:
 
 if __name__ == "__main__":
     _, where, loaders, gpus, version = sys.argv
-    seen = list(inspect_node(Path(where), loaders=int(loaders), gpus=int(gpus), version=version))
+    seen = list(check_node(Path(where), loaders=int(loaders), gpus=int(gpus), version=version))
     # a line each: srun mixes the nodes' output, and cuts lines of more than 1,024 bytes for it
     for finding in seen:
         print(f"VILLS {json.dumps([socket.gethostname(), asdict(finding)])}", flush=True)

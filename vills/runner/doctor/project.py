@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 import vills
 from vills.config.params import Params
 from vills.io import find_weights
-from vills.runner.doctor import Finding, Level, rate_number
+from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import ClusterFacts, find_existing
 from vills.runner.mlflow.settings import (
     NETWORK_FILE_SYSTEMS,
@@ -84,13 +84,13 @@ def check_room(facts: ClusterFacts) -> Iterator[Finding]:
     for name, variable, path, fault, note in limits:
         folder = find_existing(path)
         free = shutil.disk_usage(folder).free / 1e9
-        level = rate_number(free, fault=fault, note=note)
+        level = compute_level(free, fault=fault, note=note)
         remedy = f"make room, or set {variable} elsewhere"
         yield Finding(f"room of {name}", level, f"{free:.1f} GB free on {folder}", remedy)
     stats = os.statvfs(find_existing(facts.runs))
     if stats.f_files:  # file systems that make inodes as they need them say 0
         left = stats.f_favail
-        level = rate_number(left, fault=MIN_FILES, note=LOW_FILES)
+        level = compute_level(left, fault=MIN_FILES, note=LOW_FILES)
         remedy = "remove files: old runs, jobs' logs, DVC's cache (`dvc gc --workspace`)"
         yield Finding("inodes of runs", level, f"{left:,} more files fit", remedy)
 
