@@ -15,6 +15,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -231,8 +232,8 @@ def test_an_odd_answer_is_unknown_with_its_reason() -> None:
     assert parse_tres("mem=100G,gres/gpu=4,,nonsense") == {"gres/gpu": 4}
 
 
-def fit(**fields: object) -> dict[str, Level]:
-    resources = Resources(**fields)  # type: ignore[arg-type]
+def fit(**fields: Any) -> dict[str, Level]:
+    resources = Resources(**fields)
     return levels(jobs.check_partition("pretrain", make_facts("pretrain", resources)))
 
 
@@ -253,7 +254,7 @@ def test_jobs_that_fit_their_partition() -> None:
         ({"constraint": "a40"}, "pretrain: nodes"),
     ],
 )
-def test_jobs_that_would_wait_for_ever(fields: dict[str, object], name: str) -> None:
+def test_jobs_that_would_wait_for_ever(fields: dict[str, Any], name: str) -> None:
     assert fit(**fields)[name] == "fault"
 
 
