@@ -99,7 +99,8 @@ class FeatureDistance:
     def compute_pairs(self, row: int, columns: NDArray[np.int64]) -> Matrix:
         """Compute distances of query `row` to gallery rows `columns`, [n]: those of its block."""
         query, gallery = self._query[row : row + 1], self._gallery[columns]
-        return self._measure(query.astype(np.float64), gallery.astype(np.float64))[0]
+        block: Matrix = self._measure(query.astype(np.float64), gallery.astype(np.float64))
+        return np.asarray(block[0])
 
     def _measure(self, query: Matrix, gallery: Matrix) -> Matrix:
         products: Matrix = query @ gallery.T
