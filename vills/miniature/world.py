@@ -23,7 +23,7 @@ from vills import areas
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import kinetics, ltcc, luperson, market1501, mars, prcc, prid2011, sigset
 from vills.miniature.sink import SCHEMAS, Sink, encode_table
-from vills.runner.store.pool import open_pool
+from vills.runner.store.interrupt import open_pool
 
 Progress = Callable[[str, int, int], None]
 _AHEAD = 2  # units per process that are handed out; what is done waits for the writer in memory

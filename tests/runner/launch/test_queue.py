@@ -31,7 +31,7 @@ from vills.runner.clusters.queue_jobs import (
 )
 from vills.runner.clusters.queue_worker import Worker
 from vills.runner.clusters.resources import Resources
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import hold_file_lock
 
 SCRIPT = """#!/bin/bash
 cd "$3" && echo "$4 ${RANK:--} ${CUDA_VISIBLE_DEVICES:--}" >> started

@@ -108,8 +108,8 @@ def test_between_file_systems_it_is_copied(
 
 STAGE = """
 from pathlib import Path
-from vills.runner.store.run import open_run
-run = open_run(Path("runs"), stage="demo", read_params=lambda: {"a": 1},
+from vills.runner.store.run import Run
+run = Run(Path("runs"), stage="demo", read_params=lambda: {"a": 1},
                inputs={"data": Path("data")}, module="vills.config.checks", progress=print)
 with run:
     if run.is_complete():

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from vills.io import DiskFullError
-from vills.runner.store import receipt as drift_module
+from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.errors import DamagedError, DriftError, LostRunError, RunError
 from vills.runner.store.journal import load_journal
 from vills.runner.store.lock import get_last_attempt
-from vills.runner.store.run import Run, open_run
+from vills.runner.store.run import Run
 
 MODULE = "vills.config.checks"
 
 STAGE = """
 import os, signal, sys
 from pathlib import Path
-from vills.runner.store.run import open_run
+from vills.runner.store.run import Run
 root = Path(sys.argv[1])
-run = open_run(root / "runs", stage="demo", read_params=lambda: {"a": 1},
+run = Run(root / "runs", stage="demo", read_params=lambda: {"a": 1},
                inputs={"data": root / "data"}, module="vills.config.checks")
 with run:
     for number in range(4):
@@ -51,7 +51,7 @@ class Project:
         (root / "data" / "a.txt").write_text("input")
 
     def open(self) -> Run:
-        return open_run(
+        return Run(
             self.root / "runs",
             stage="demo",
             item="mars",
@@ -92,7 +92,7 @@ def test_a_run_goes_from_receipt_to_result(project: Project) -> None:
     result = run.collect()
     assert sorted(result["outputs"]) == ["score.json", "sub/model.bin"]
     assert (result["metrics"], result["artifacts"]) == ({"mAP": 0.5}, ["score.json"])
-    assert len(load_journal(run.journal_path).committed) == 1
+    assert len(load_journal(run.journal.path).committed) == 1
     assert json.loads((run.folder / "attempts" / "000001.end.json").read_text())["status"] == (
         "finished"
     )
@@ -200,10 +200,10 @@ def test_code_that_changes_meanwhile_is_named(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = project.open()
-    files = {**run.receipt.code["files"], "vills/config/checks.py": "0" * 64}
+    files = {**run.receipt["code"]["files"], "vills/config/checks.py": "0" * 64}
     with run:
         monkeypatch.setattr(
-            drift_module, "compute_code_state", lambda module: CodeState("0" * 64, files)
+            run_module, "compute_code_state", lambda module: CodeState("0" * 64, files)
         )
         with pytest.raises(
             DriftError, match="code changed while the stage ran: vills/config/checks.py"

@@ -29,7 +29,7 @@ from vills.runner.clusters.queue_jobs import (
     load_state,
 )
 from vills.runner.clusters.scheduler import ClusterError
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import hold_file_lock
 from vills.runner.work.slurm_job import list_gpus
 
 LOCK_PATIENCE = 0.0

@@ -20,7 +20,7 @@ from typing import Any
 
 from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import hold_file_lock
 from vills.runner.store.machine import ProcessIdentity, load_process_identity, read_start
 from vills.runner.work.slurm_job import LOCAL_JOB
 

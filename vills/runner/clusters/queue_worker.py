@@ -25,7 +25,7 @@ from vills.runner.clusters.queue_jobs import (
     load_entry,
     start_ranks,
 )
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import hold_file_lock
 from vills.runner.work.job import NODES
 from vills.runner.work.slurm_job import list_gpus
 

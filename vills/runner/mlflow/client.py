@@ -18,7 +18,7 @@ from vills.runner.mlflow.settings import (
     refuse_network_database,
     refuse_silent_server,
 )
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import hold_file_lock
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -28,8 +28,8 @@ from vills.runner.mlflow.entry import (
     load_run_record,
 )
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.store.journal import JournalRecord
+from vills.runner.store.lock import hold_file_lock
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

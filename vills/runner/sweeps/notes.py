@@ -19,7 +19,7 @@ from typing import Any
 
 from vills.io import load_json, save_json
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import hold_file_lock
 from vills.runner.store.machine import collect_git
 from vills.runner.sweeps.sweep import FOLDER
 

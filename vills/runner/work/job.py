@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,18 +54,25 @@ def run_node(runs: Path, key: str) -> int:
     try:
         spec = load_json(folder / "spec.json")
         os.environ.update(spec["environment"])
-        progress = ProgressLine(f"{spec['stage']}@{spec['item']}".rstrip("@"), silent=not leads)
-        try:
+        name = f"{spec['stage']}@{spec['item']}".rstrip("@")
+        with closing(ProgressLine(name, silent=not leads)) as progress:
             run = run_call(build_call(runs, spec), progress=progress)
-        finally:
-            progress.close()
         if run is not None:
             save_json(folder / "run.json", {"fingerprint": run.fingerprint})
     except InterruptedRunError:
         raise
     except BaseException as error:
         if leads:
-            _save_error(folder, error)
+            text = (
+                str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            )
+            trace = "".join(traceback.format_exception(error))[-8000:]
+            content = {
+                "error": f"{kind}{error}"[:4000],
+                "traceback": trace,
+                "machine": collect_machine(),
+            }
+            save_json(folder / "error.json", content)
         raise
     return 0
 
@@ -99,18 +107,6 @@ def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
         )
     stage = str(load_json(maker / "spec.json")["stage"])
     return runs / stage / str(load_json(noted)["fingerprint"]) / "out" / entry["part"]
-
-
-def _save_error(folder: Path, error: BaseException) -> None:
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    save_json(
-        folder / "error.json",
-        {
-            "error": text[:4000],
-            "traceback": "".join(traceback.format_exception(error))[-8000:],
-            "machine": collect_machine(),
-        },
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

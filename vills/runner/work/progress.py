@@ -7,11 +7,11 @@ import time
 class ProgressLine:
     """Callable (label, done, total) that tells the user how far a stage is."""
 
-    def __init__(self, name: str, *, every_seconds: float = 5.0, silent: bool = False) -> None:
+    def __init__(self, name: str, *, silent: bool = False) -> None:
         self._name = name
         self._silent = silent
         self._terminal = sys.stderr.isatty()
-        self._every = 0.2 if self._terminal else every_seconds
+        self._every = 0.2 if self._terminal else 5.0
         self._start = time.monotonic()
         self._last = float("-inf")
         self._open = False

@@ -11,12 +11,12 @@ The signal was answered by a checkpoint on all ranks (`vills.runner.store.interr
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vills.runner.store.interrupt import InterruptedRunError
-from vills.runner.store.lock import STALE_SECONDS, Claim
+from vills.runner.store.lock import STALE_SECONDS
 from vills.runner.work.ranks import Ranks
 
 REQUEUE = "VILLS_REQUEUE"
@@ -41,9 +41,9 @@ def get_job_id() -> str:
     return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
 
 
-def build_claim(notes: Mapping[str, Any]) -> Claim:
-    """How long this process waits for another writer of its run."""
-    return Claim(patience=PATIENCE_SECONDS if get_job_id() else None, notes=notes)
+def get_patience() -> float | None:
+    """Return the seconds that this process waits for another writer of its run; None: for ever."""
+    return PATIENCE_SECONDS if get_job_id() else None
 
 
 def build_notes(ranks: Ranks) -> dict[str, Any]:
@@ -87,17 +87,16 @@ def leave_politely(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[s
 
 
 def _requeue(job: str, say: Callable[[str], None]) -> bool:
+    command = ["scontrol", "requeue", job]
     try:
-        result = subprocess.run(
-            ["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False
-        )
+        subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip()
     except (OSError, subprocess.TimeoutExpired) as error:
-        result = None
         reason = str(error)
-    if result is not None and result.returncode == 0:
+    else:
         say(f"job {job} goes back into the queue and continues from its checkpoint")
         return True
-    reason = result.stderr.strip() if result is not None else reason
     say(
         f"job {job} could not be requeued ({reason}). What to do: give the same command again, it "
         "goes on from the checkpoint; `vills doctor` says what the cluster lacks."

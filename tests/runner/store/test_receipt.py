@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vills.runner.store.fingerprint import (
+from vills.runner.store.receipt import (
     PlannedInput,
     compute_canonical_json,
     compute_fingerprint,
