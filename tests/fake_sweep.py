@@ -46,6 +46,7 @@ class FakeSweep:
             read_params=lambda: {**node.step.sections, "key": node.key},
             inputs={},
             module="vills.areas",
+            progress=print,
         )
         self.note_run(node, run.fingerprint)
         return run

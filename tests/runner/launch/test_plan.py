@@ -126,6 +126,7 @@ def test_the_fingerprint_is_the_one_that_a_run_gives_itself(bench: Bench, name: 
         read_params=lambda: node.step.sections,
         inputs=inputs,
         module=f"vills.pipeline.{node.step.stage}",
+        progress=print,
     )
     registry = Registry(bench.runs)
     assert registry.find_fingerprint(node, plan) == run.fingerprint

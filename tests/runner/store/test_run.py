@@ -25,12 +25,13 @@ from pathlib import Path
 from vills.runner.store.run import Run
 root = Path(sys.argv[1])
 run = Run(root / "runs", stage="demo", read_params=lambda: {"a": 1},
-               inputs={"data": root / "data"}, module="vills.config.checks")
+               inputs={"data": root / "data"}, module="vills.config.checks",
+          progress=lambda text: print(text, file=sys.stderr, flush=True))
 with run:
     for number in range(4):
         shard = run.work / f"{number}.txt"
         if not shard.exists():
-            run.guard()
+            run.lock.guard()
             shard.write_text(str(number))
             if number == int(sys.argv[2]):
                 (run.out / ".all.txt.0123.tmp").write_text("half a write")
@@ -103,7 +104,7 @@ def test_a_finished_run_is_collected_not_repeated(project: Project) -> None:
     again = project.open()
     with again:
         assert again.is_complete()
-        assert again.attempt is None
+        assert again.lock.attempt is None
         assert again.collect()["metrics"] == {"mAP": 0.5}
     assert get_last_attempt(again.folder / "attempts") == 1
 
@@ -117,7 +118,7 @@ def test_a_run_that_ends_just_before_the_claim_is_collected(
     look = run.is_complete
     monkeypatch.setattr(run, "is_complete", lambda: next(answers, None) is None and look())
     with run:
-        assert run.attempt is None
+        assert run.lock.attempt is None
         assert run.collect()["metrics"] == {"mAP": 0.5}
     assert (run.out / "sub" / "model.bin").read_bytes() == b"weights"
 
@@ -231,7 +232,7 @@ def test_how_an_attempt_ended_is_noted(project: Project, error: BaseException, s
     end = json.loads((run.folder / "attempts" / "000001.end.json").read_text())
     assert end["status"] == status
     with project.open() as again:
-        assert again.attempt == 2
+        assert again.lock.attempt == 2
     assert "attempt 2 goes on where the last one was" in project.said[-1]
 
 

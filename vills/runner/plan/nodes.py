@@ -20,7 +20,6 @@ from vills.pipeline import STAGES
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import DigestCache, compute_digest
 from vills.runner.store.receipt import (
-    PlannedInput,
     compute_canonical,
     compute_fingerprint,
     find_differences,
@@ -133,7 +132,10 @@ class Planner:
                 n: self._describe(entry.path) for n, entry in step.inputs.items() if entry.path
             }
             code = self.compute_code(step.stage)
-            planned = {n: PlannedInput(m.step.stage, m.step.item, m.key) for n, m in made.items()}
+            planned = {
+                n: {"stage": m.step.stage, "item": m.step.item, "fingerprint": m.key}
+                for n, m in made.items()
+            }
             key = compute_fingerprint(
                 step.stage,
                 item=step.item,

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from vills.errors import UserError
 
@@ -29,7 +29,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 REQUEUE_SIGNAL = signal.SIGUSR2
 """Who sends it lets the run be queued again."""
 _METHOD = "spawn"
-_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -170,13 +169,7 @@ def shielded(method: str) -> Iterator[None]:
 class ShieldedPool(ProcessPoolExecutor):
     """A pool of spawned processes that do not hear the scheduler's signals."""
 
-    def submit(
-        self,
-        fn: Callable[_Arguments, _Result],
-        /,
-        *args: _Arguments.args,
-        **kwargs: _Arguments.kwargs,
-    ) -> "Future[_Result]":
+    def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> "Future[_Result]":
         """Hand out work; this is also where a pool starts its processes, one by one."""
         with shielded(_METHOD):
             return super().submit(fn, *args, **kwargs)

@@ -15,18 +15,19 @@ notes what the run's folder held when it began, and `refuse_stalled` compares.
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
+
+from filelock import FileLock
 
 from vills.io import DiskFullError, load_json, save_json
 from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
@@ -41,29 +42,6 @@ MARK = "progress"
 """Key of the mark among an attempt's notes."""
 MAX_IDLE = 2
 """Attempts of one job in a row that may leave nothing new."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptGuard:
-    """Says whether an attempt is still the current one; can be sent to other processes."""
-
-    folder: Path
-    """The run's `attempts` folder."""
-    attempt: int
-    """Its number."""
-
-    def __call__(self) -> None:
-        """Call before every commit.
-
-        Raises:
-            LostRunError: when a later attempt has taken the run over.
-        """
-        newest = get_last_attempt(self.folder)
-        if newest != self.attempt:
-            raise LostRunError(
-                f"attempt {self.attempt} of {self.folder.parent} was taken over by attempt "
-                f"{newest}; nothing more is written. What to do: end this process."
-            )
 
 
 class RunLock:
@@ -114,11 +92,10 @@ class RunLock:
             time.sleep(POLL_SECONDS)
         return None
 
-    @property
-    def guard(self) -> AttemptGuard:
-        """The check that this attempt still is the current one."""
+    def guard(self) -> None:
+        """Refuse to go on once a later attempt has taken over; call it before every commit."""
         assert self.attempt is not None
-        return AttemptGuard(self.folder, self.attempt)
+        check_current(self.folder, self.attempt)
 
     def release(self, status: str, reason: str = "") -> None:
         """Give the run back.
@@ -251,6 +228,20 @@ def get_last_attempt(folder: Path) -> int:
     return max((int(p.stem) for p in paths if p.suffix == ".json" and p.stem.isdigit()), default=0)
 
 
+def check_current(folder: Path, attempt: int) -> None:
+    """Refuse to go on as an attempt that is not the current one any more.
+
+    Raises:
+        LostRunError: when a later attempt has taken the run over.
+    """
+    newest = get_last_attempt(folder)
+    if newest != attempt:
+        raise LostRunError(
+            f"attempt {attempt} of {folder.parent} was taken over by attempt {newest}; nothing "
+            "more is written. What to do: end this process."
+        )
+
+
 def load_identity(folder: Path, attempt: int) -> ProcessIdentity | None:
     """Read who an attempt is; None for a file that is not (yet) readable."""
     note = _load_note(get_attempt_path(folder, attempt))
@@ -278,25 +269,11 @@ def _load_note(path: Path) -> Mapping[str, Any]:
         return {}
 
 
-@contextmanager
-def hold_file_lock(path: Path, *, patience: float) -> Iterator[None]:
-    """Hold an exclusive lock on `path`, which the kernel gives back when its holder dies.
+def hold_file_lock(path: Path, *, patience: float) -> FileLock:
+    """Hold an exclusive lock on a file, which the kernel gives back when its holder dies.
 
     Args:
         path: A file of its own; it is created and stays.
-        patience: Seconds to wait for another holder.
-
-    Raises:
-        TimeoutError: naming the file, when it is still held then.
+        patience: Seconds to wait for another holder; then `with` raises a TimeoutError.
     """
-    end = time.monotonic() + patience
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise TimeoutError(f"{path} is held by another process") from None
-                time.sleep(0.1)
-        yield
+    return FileLock(path, timeout=patience)

@@ -20,7 +20,7 @@ import json
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,24 +67,12 @@ def save_receipt(path: Path, receipt: Mapping[str, Any], *, checkout: Path) -> N
     save_json(path, {**receipt, **here})
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedInput:
-    """An input that is yet to be made: it is known by who will make it."""
-
-    stage: str
-    """Producer stage."""
-    item: str
-    """Its data set; empty when the stage has one item only."""
-    fingerprint: str
-    """The producer's own (planned) fingerprint."""
-
-
 def compute_fingerprint(
     stage: str,
     *,
     item: str,
     params: Mapping[str, Any],
-    inputs: Mapping[str, str | PlannedInput],
+    inputs: Mapping[str, str | Mapping[str, str]],
     code: str,
 ) -> str:
     """Compute the identity of a run as 64 hex digits.
@@ -96,30 +84,25 @@ def compute_fingerprint(
         stage: DVC stage.
         item: Data set of a stage that runs once per data set, else empty.
         params: The stage's resolved parameters, or dataclasses of them.
-        inputs: Content digest of each input by its logical name, or who will produce it.
+        inputs: Content digest of each input by its logical name; or, for one that is yet to be
+            made, `stage`, `item` and (planned) `fingerprint` of the run that will make it.
         code: Digest of the code (`vills.runner.store.code_digest`).
     """
-    named = {
-        name: {"digest": value} if isinstance(value, str) else asdict(value)
-        for name, value in inputs.items()
-    }
-    identity = {"stage": stage, "item": item, "params": params, "inputs": named, "code": code}
-    return hashlib.sha256(compute_canonical_json(identity).encode()).hexdigest()
+    named = {n: {"digest": of} if isinstance(of, str) else of for n, of in inputs.items()}
+    identity = compute_canonical(
+        {"stage": stage, "item": item, "params": params, "inputs": named, "code": code}
+    )
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def compute_canonical_json(value: object) -> str:
-    """Write `value` so that equal settings give equal text: sorted keys, 1 for 1.0.
+def compute_canonical(value: object) -> Any:
+    """Reduce `value` to JSON's types, so that equal settings give equal text: 1 for 1.0.
 
     Raises:
         TypeError: for a value that has no place in parameters.
         ValueError: for nan and infinities.
     """
-    canonical = compute_canonical(value)
-    return json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def compute_canonical(value: object) -> Any:
-    """Reduce `value` to JSON's types; see `compute_canonical_json`."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

@@ -114,12 +114,8 @@ def protect(folder: Path) -> None:
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root) / name
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-                os.fchmod(descriptor, 0o444)
-            finally:
-                os.close(descriptor)
+            path.chmod(0o444)
+            sync(path)
         sync(Path(root))
 
 

@@ -12,7 +12,6 @@ DVC hashes a stage's dependencies AFTER the stage ran. Had they changed in betwe
 say that the new code made the old output: so drift is refused before DVC sees an output.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ from vills.runner.store.digest import (
 from vills.runner.store.errors import DamagedError, DriftError
 from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import Journal
-from vills.runner.store.lock import AttemptGuard, RunLock
+from vills.runner.store.lock import RunLock
 from vills.runner.store.machine import DIFF_NAME, collect_git, collect_machine, load_git_diff
 from vills.runner.store.receipt import build_receipt, find_differences, save_receipt
 from vills.runner.store.result import (
@@ -43,11 +42,6 @@ from vills.runner.store.result import (
     protect,
     publish,
 )
-
-
-def print_line(text: str) -> None:
-    """Say something about a run on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Run:
@@ -62,8 +56,8 @@ class Run:
         read_params: Callable[[], Mapping[str, Any]],
         inputs: Mapping[str, Path],
         module: str,
+        progress: Callable[[str], None],
         checkout: Path | None = None,
-        progress: Callable[[str], None] = print_line,
         patience: float | None = None,
         notes: Mapping[str, Any] | None = None,
         operation: Mapping[str, Any] | None = None,
@@ -77,8 +71,8 @@ class Run:
             read_params: Reads the stage's parameters; called again at the end, to see changes.
             inputs: Files and folders by logical names, which enter the fingerprint; paths do not.
             module: The stage's module, whose import closure is its code.
-            checkout: A folder of the git checkout; that of `root` by default.
             progress: Gets lines about waiting and rebuilding.
+            checkout: A folder of the git checkout; that of `root` by default.
             patience: Seconds to wait for another writer; None: as long as it takes.
             notes: Kept with the attempt: ranks, devices.
             operation: How it is worked on: kept in receipt and attempt, and no part of its name.
@@ -111,25 +105,15 @@ class Run:
         self._progress = progress
         self._patience = patience
         self._notes = {**(notes or {}), "operation": self.receipt["operation"]}
-        self._lock = RunLock(self.folder / "attempts")
+        self.lock = RunLock(self.folder / "attempts")
         self._entered = time.monotonic()
-
-    @property
-    def attempt(self) -> int | None:
-        """Number of this process's attempt; None while it does not write the run."""
-        return self._lock.attempt
-
-    @property
-    def guard(self) -> AttemptGuard:
-        """Call it before every commit; picklable, for the ranks of a group."""
-        return self._lock.guard
 
     def __enter__(self) -> Self:
         """Become the writer (waiting for another one to end), unless the run is complete."""
         if self.is_complete():
             return self
         here = {"machine": collect_machine(), "git": collect_git(self._checkout)}
-        attempt = self._lock.acquire(
+        attempt = self.lock.acquire(
             is_done=self.is_complete,
             notes={**self._notes, **here},
             progress=self._say,
@@ -138,12 +122,12 @@ class Run:
         if attempt is None:
             return self
         if self.is_complete():  # the last writer ended between a look at the run and the claim
-            self._lock.release("finished")
+            self.lock.release("finished")
             return self
         try:
             self._begin(attempt)
         except BaseException as error:  # which never reaches `__exit__`
-            self._lock.release(*_describe_end(error))
+            self.lock.release(*_describe_end(error))
             raise
         return self
 
@@ -161,7 +145,7 @@ class Run:
         self.journal.close()
         end = "finished" if self.result_path.exists() else "failed", ""
         try:
-            self._lock.release(*(_describe_end(error) if error else end))
+            self.lock.release(*(_describe_end(error) if error else end))
         except DiskFullError:
             # Not worth hiding the first error.
             self._say("the disk is too full to note how the attempt ended")
@@ -187,7 +171,7 @@ class Run:
             DriftError: when inputs or code changed meanwhile (nothing is committed; `work/`
                 stays), or parameters did (the run is committed under its own fingerprint).
         """
-        self.guard()
+        self.lock.guard()
         self._refuse_drift(self.receipt["params"])
         self.out.mkdir(exist_ok=True)
         missing = [name for name in artifacts if not (self.out / name).is_file()]
@@ -199,12 +183,12 @@ class Run:
             "outputs": compute_listing(self.out, self._cache),
             "metrics": {name: float(value) for name, value in (metrics or {}).items()},
             "artifacts": list(artifacts),
-            "attempt": self.attempt,
+            "attempt": self.lock.attempt,
             "seconds": round(time.monotonic() - self._entered, 3),
             "finished_ms": time.time_ns() // 1_000_000,
         }
         self.journal.mark_finished()
-        self.guard()
+        self.lock.guard()
         save_json(self.result_path, result)
         self._refuse_drift(self._read_params())
 
@@ -228,8 +212,7 @@ class Run:
         """Put the outputs (or the file or folder `part` of them) at `to`; True when written.
 
         Raises:
-            DamagedError: see `collect`.
-            DriftError: see `collect`.
+            RunError: see `collect`.
         """
         self.collect()
         return publish(self.out / part if part else self.out, to, cache=self._cache)
@@ -238,7 +221,7 @@ class Run:
         self._progress(f"{self._label}: {text}")
 
     def _begin(self, attempt: int) -> None:
-        self._lock.refuse_stalled()
+        self.lock.refuse_stalled()
         self._entered = time.monotonic()
         if self.result_path.exists():
             damaged = ", ".join(find_damage(self.folder, self._cache)[:3])

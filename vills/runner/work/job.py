@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vills.errors import UserError
 from vills.io import load_json, save_json
@@ -47,7 +46,7 @@ def run_node(runs: Path, key: str) -> int:
     """Run a node that was submitted; the exit status.
 
     Raises:
-        UserError: for the person who reads the job's log.
+        UserError: for the person who reads the job's log, also if a maker is not finished.
     """
     folder = runs / NODES / key
     leads = load_ranks().is_leader
@@ -56,46 +55,32 @@ def run_node(runs: Path, key: str) -> int:
         os.environ.update(spec["environment"])
         name = f"{spec['stage']}@{spec['item']}".rstrip("@")
         with closing(ProgressLine(name, silent=not leads)) as progress:
-            run = run_call(build_call(runs, spec), progress=progress)
+            call = StageCall(
+                stage=load_stage(spec["stage"]),
+                item=spec["item"],
+                params=runs / spec["params"],
+                inputs={key: _find_input(runs, entry) for key, entry in spec["inputs"].items()},
+                runs=runs,
+                checkout=runs / spec["code"],
+                tracking=load_tracking_settings(runs / spec["code"]),
+            )
+            run = run_call(call, progress=progress)
         if run is not None:
             save_json(folder / "run.json", {"fingerprint": run.fingerprint})
     except InterruptedRunError:
         raise
     except BaseException as error:
         if leads:
-            text = (
-                str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            )
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             trace = "".join(traceback.format_exception(error))[-8000:]
-            content = {
-                "error": f"{kind}{error}"[:4000],
-                "traceback": trace,
-                "machine": collect_machine(),
-            }
-            save_json(folder / "error.json", content)
+            said = {"error": f"{kind}{error}"[:4000], "traceback": trace}
+            save_json(folder / "error.json", {**said, "machine": collect_machine()})
         raise
     return 0
 
 
-def build_call(runs: Path, spec: Mapping[str, Any]) -> StageCall:
-    """Find what a node reads where its makers left it: in their runs, which nobody changes.
-
-    Raises:
-        RunError: if a maker is not finished.
-    """
-    code = runs / spec["code"]
-    return StageCall(
-        stage=load_stage(spec["stage"]),
-        item=spec["item"],
-        params=runs / spec["params"],
-        inputs={name: _find_input(runs, entry) for name, entry in spec["inputs"].items()},
-        runs=runs,
-        checkout=code,
-        tracking=load_tracking_settings(code),
-    )
-
-
 def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
+    """Find what a node reads where its maker left it: in its run, which nobody changes."""
     if "path" in entry:
         return Path(entry["path"])
     maker = runs / NODES / entry["node"]

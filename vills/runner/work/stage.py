@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.worker import Syncer
 from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
 from vills.runner.store.journal import Journal
-from vills.runner.store.lock import AttemptGuard
+from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES
 from vills.runner.store.run import Run
 from vills.runner.work.progress import ProgressLine
@@ -72,7 +73,7 @@ class StageCall:
             work=folder / "work",
             outs=self.get_outs(folder / "out"),
             journal=journal or Journal(folder / "journal.jsonl"),
-            guard=AttemptGuard(folder / "attempts", word["attempt"]),
+            guard=partial(check_current, folder / "attempts", word["attempt"]),
             progress=progress,
             fingerprint=folder.name,
         )
@@ -116,8 +117,8 @@ def _open(
     """
     if not ranks.is_leader:
         word = await_handoff(call.runs, ranks)
-        silent = call.build_context(word, progress=_tell_nobody) if not word["complete"] else None
-        yield None, silent
+        done = word["complete"]
+        yield None, None if done else call.build_context(word, progress=lambda *_: None)
         return
     operation = load_params(call.params).operation  # it may differ from attempt to attempt
     run = Run(
@@ -135,20 +136,20 @@ def _open(
     )
     with Syncer(run.folder, call.tracking, progress=progress.say), run:
         name = f"run {run.fingerprint[:12]}"
-        if run.attempt is None:
+        if run.lock.attempt is None:
             progress.say(f"{name} is complete; collected")
             announce(call.runs, ranks, {"complete": True})
             call.stage.check(call.get_outs(run.out), operation)
             yield run, None
             return
-        progress.say(f"{name}, attempt {run.attempt}")
-        word = {"folder": str(run.folder), "attempt": run.attempt, "operation": asdict(operation)}
+        progress.say(f"{name}, attempt {run.lock.attempt}")
+        word = {
+            "folder": str(run.folder),
+            "attempt": run.lock.attempt,
+            "operation": asdict(operation),
+        }
         with hand_off(call.runs, ranks, {"complete": False, **word}):
             yield run, call.build_context(word, journal=run.journal, progress=progress)
-
-
-def _tell_nobody(label: str, done: int, total: int) -> None:
-    pass
 
 
 def _commit(stage: Stage, run: Run, context: StageContext) -> None:
