@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from vills.runner.store.lock import (
     compute_progress_mark,
     get_last_attempt,
 )
-from vills.runner.store.machine import load_process_identity
+from vills.runner.store.machine import is_alive, is_superseded, load_process_identity
 from vills.runner.store.run import Run
 
 HOLD = """
@@ -61,7 +60,7 @@ def hold_elsewhere(folder: Path, seconds: float = 600.0) -> Iterator[subprocess.
 def write_attempt(folder: Path, number: int, *, age: float, **changes: object) -> Path:
     """An attempt of a process that this host cannot see."""
     path = folder / f"{number:06d}.json"
-    save_json(path, {**asdict(load_process_identity()), "boot_id": "another", **changes})
+    save_json(path, {**load_process_identity(), "boot_id": "another", **changes})
     os.utime(path, (time.time() - age, time.time() - age))
     return path
 
@@ -186,10 +185,10 @@ def test_an_orphan_cannot_commit(tmp_path: Path) -> None:
 
 def test_a_reused_pid_is_another_process() -> None:
     here = load_process_identity()
-    assert here.is_alive() is True
-    assert replace(here, started=here.started + 1).is_alive() is False
-    assert replace(here, boot_id="another").is_alive() is None
-    assert replace(here, pid_namespace="pid:[1]").is_alive() is None
+    assert is_alive(here) is True
+    assert is_alive({**here, "started": here["started"] + 1}) is False
+    assert is_alive({**here, "boot_id": "another"}) is None
+    assert is_alive({**here, "pid_namespace": "pid:[1]"}) is None
 
 
 def test_an_unreadable_attempt_counts_as_another_host(tmp_path: Path) -> None:
@@ -272,9 +271,7 @@ def test_attempts_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     for name in ("slurm_job", "slurm_restart"):
         del fields[name]
     save_json(path, {**fields, "unknown": 1})
-    identity = lock_module.load_identity(tmp_path / "attempts", 1)
-    assert identity is not None
-    assert (identity.slurm_job, identity.slurm_restart) == ("", "")
+    assert not is_superseded(json.loads(path.read_text()))
     assert RunLock(tmp_path / "attempts").find_holder() == 1
 
 

@@ -61,7 +61,7 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[st
         CodeClosureError: when `module` is no module of the package, or when a module in the
             closure imports by a computed name.
     """
-    if _find(module, root) is None:
+    if not _is_inside(module, (PACKAGE,)) or _find(module, root) is None:
         raise CodeClosureError(f"{module} is no module under {root}. What to do: check its name.")
     found: dict[str, Path] = {}
     todo = [module]
@@ -103,14 +103,9 @@ def _read(path: Path, mtime_ns: int) -> _Source:
 
 
 def _find(module: str, root: Path) -> Path | None:
-    parts = module.split(".")
-    if parts[0] != PACKAGE:
-        return None
-    base = root.joinpath(*parts[1:])
-    for path in (base / "__init__.py", base.with_suffix(".py")):
-        if path.is_file() and (len(parts) > 1 or path.name == "__init__.py"):
-            return path
-    return None
+    base = root.joinpath(*module.split(".")[1:])
+    paths = (base / "__init__.py", base.with_suffix(".py"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _is_inside(module: str, floors: Iterable[str]) -> bool:

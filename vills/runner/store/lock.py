@@ -22,7 +22,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -31,7 +30,7 @@ from filelock import FileLock
 
 from vills.io import DiskFullError, load_json, save_json
 from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
-from vills.runner.store.machine import ProcessIdentity, load_process_identity
+from vills.runner.store.machine import is_alive, is_superseded, load_process_identity
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
@@ -156,10 +155,9 @@ class RunLock:
 
     def _claim(self, attempt: int, notes: Mapping[str, Any]) -> bool:
         mark = {MARK: compute_progress_mark(self.folder.parent)}
-        identity = asdict(load_process_identity())
         path = get_attempt_path(self.folder, attempt)
         temporary = self.folder / f".claim-{uuid.uuid4().hex}"
-        save_json(temporary, {**notes, **mark, **identity, "time": time.time()})
+        save_json(temporary, {**notes, **mark, **load_process_identity(), "time": time.time()})
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -190,10 +188,10 @@ class RunLock:
     def _is_held(self, attempt: int) -> bool:
         if not attempt or get_end_path(self.folder, attempt).exists():
             return False
-        identity = load_identity(self.folder, attempt)
-        if identity is not None and identity.is_superseded():
+        process = _load_note(get_attempt_path(self.folder, attempt))
+        if is_superseded(process):
             return False
-        alive = identity.is_alive() if identity is not None else None
+        alive = is_alive(process)
         return self._get_silence(attempt) < STALE_SECONDS if alive is None else alive
 
     def _get_silence(self, attempt: int) -> float:
@@ -203,11 +201,11 @@ class RunLock:
         return now - get_attempt_path(self.folder, attempt).stat().st_mtime
 
     def _describe(self, attempt: int) -> str:
-        identity = load_identity(self.folder, attempt)
+        process = _load_note(get_attempt_path(self.folder, attempt))
         who = "an unknown process"
-        if identity is not None:
-            job = f", SLURM job {identity.slurm_job}" if identity.slurm_job else ""
-            who = f"process {identity.pid} on {identity.host}{job}"
+        if process:
+            job = f", SLURM job {process['slurm_job']}" if process.get("slurm_job") else ""
+            who = f"process {process['pid']} on {process['host']}{job}"
         silence = max(0.0, self._get_silence(attempt))
         return f"attempt {attempt} by {who} (last sign of life {silence:.0f} s ago)"
 
@@ -240,13 +238,6 @@ def check_current(folder: Path, attempt: int) -> None:
             f"attempt {attempt} of {folder.parent} was taken over by attempt {newest}; nothing "
             "more is written. What to do: end this process."
         )
-
-
-def load_identity(folder: Path, attempt: int) -> ProcessIdentity | None:
-    """Read who an attempt is; None for a file that is not (yet) readable."""
-    note = _load_note(get_attempt_path(folder, attempt))
-    known = {name: note[name] for name in ProcessIdentity.__slots__ if name in note}
-    return ProcessIdentity(**known) if known else None
 
 
 def compute_progress_mark(folder: Path) -> str:
