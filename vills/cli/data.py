@@ -40,7 +40,7 @@ def _run(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> int:
     from vills.data.survey import BROKEN, format_surveys, survey_datasets
     from vills.pipeline import get_data_root
-    from vills.runner.work.progress import ProgressLine
+    from vills.runner.work.stage import ProgressLine
 
     progress = ProgressLine("check")
     surveys = list(

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from vills.runner.work import ranks
-from vills.runner.work.ranks import Ranks, announce, await_handoff, hand_off
+from vills.runner.work.ranks import Ranks, await_handoff, hand_off
 
 LEADER, FOLLOWER = Ranks(0, 2, 0, "17-0-0"), Ranks(1, 2, 1, "17-0-0")
 WORD = {"complete": False, "folder": "f", "attempt": 1}
+DONE = {"complete": True}
 
 
 @pytest.fixture(autouse=True)
@@ -32,24 +33,25 @@ def test_followers_wait_for_the_word(tmp_path: Path) -> None:
 
 
 def test_the_word_of_another_start_is_not_heard(tmp_path: Path) -> None:
-    announce(tmp_path, Ranks(0, 2, 0, "17-0-1"), {"complete": True})
-    announce(tmp_path, LEADER, WORD)
-    assert await_handoff(tmp_path, FOLLOWER) == WORD
+    with hand_off(tmp_path, Ranks(0, 2, 0, "17-0-1"), DONE), hand_off(tmp_path, LEADER, WORD):
+        assert await_handoff(tmp_path, FOLLOWER) == WORD
 
 
 def test_a_finished_run_is_announced_for_those_that_come_late(tmp_path: Path) -> None:
-    announce(tmp_path, LEADER, {"complete": True})
-    assert await_handoff(tmp_path, FOLLOWER) == {"complete": True}
-    assert await_handoff(tmp_path, FOLLOWER) == {"complete": True}
+    with hand_off(tmp_path, LEADER, DONE):
+        pass
+    assert await_handoff(tmp_path, FOLLOWER) == DONE
+    assert await_handoff(tmp_path, FOLLOWER) == DONE
 
 
 def test_old_words_are_cleared_away(tmp_path: Path) -> None:
     for token, age in (("1-0-0", 2 * ranks.OLD_SECONDS), ("2-0-0", 10.0)):
-        announce(tmp_path, Ranks(0, 2, 0, token), WORD)
+        with hand_off(tmp_path, Ranks(0, 2, 0, token), DONE):
+            pass
         path = tmp_path / "_groups" / f"{token}.json"
         os.utime(path, (time.time() - age, time.time() - age))
-    announce(tmp_path, LEADER, WORD)
-    assert sorted(p.stem for p in (tmp_path / "_groups").iterdir()) == ["17-0-0", "2-0-0"]
+    with hand_off(tmp_path, LEADER, WORD):
+        assert sorted(p.stem for p in (tmp_path / "_groups").iterdir()) == ["17-0-0", "2-0-0"]
 
 
 def test_alone_nothing_is_written(tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.store.errors import RunError
 from vills.runner.store.interrupt import REQUEUE_SIGNAL, InterruptedRunError
 from vills.runner.store.machine import collect_machine
-from vills.runner.work.progress import ProgressLine
 from vills.runner.work.ranks import load_ranks
-from vills.runner.work.stage import StageCall, load_stage, run_call
+from vills.runner.work.stage import ProgressLine, StageCall, load_stage, run_call
 
 NODES = "_nodes"
 """Folder of what was asked for, below the runs' folder."""

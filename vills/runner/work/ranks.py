@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,26 +120,25 @@ def _choose_port(token: str) -> int:
     return FIRST_PORT + sum(weighed) % NUM_PORTS
 
 
-def announce(runs: Path, ranks: Ranks, content: dict[str, Any]) -> None:
-    """Tell the other ranks; the word stays for those that come late."""
-    if ranks.world_size == 1:
-        return
-    path = _get_path(runs, ranks)
-    save_json(path, content)
-    newest = path.stat().st_mtime
-    for other in path.parent.glob("*.json"):
-        if newest - other.stat().st_mtime > OLD_SECONDS:
-            other.unlink(missing_ok=True)
-
-
 @contextmanager
-def hand_off(runs: Path, ranks: Ranks, content: dict[str, Any]) -> Iterator[None]:
-    """Let the other ranks begin; nobody reads the word after the work that all have shared."""
-    announce(runs, ranks, content)
+def hand_off(runs: Path, ranks: Ranks, word: Mapping[str, Any]) -> Iterator[None]:
+    """Let the other ranks begin, or leave if the run is complete.
+
+    That it is complete stays to be read by those that come late; nobody reads another word after
+    the work that all have shared.
+    """
+    path = _get_path(runs, ranks)
+    if ranks.world_size > 1:
+        save_json(path, word)
+        newest = path.stat().st_mtime
+        for other in path.parent.glob("*.json"):
+            if newest - other.stat().st_mtime > OLD_SECONDS:
+                other.unlink(missing_ok=True)
     try:
         yield
     finally:
-        _get_path(runs, ranks).unlink(missing_ok=True)
+        if not word["complete"]:
+            path.unlink(missing_ok=True)
 
 
 def await_handoff(runs: Path, ranks: Ranks) -> dict[str, Any]:

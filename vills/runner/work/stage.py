@@ -1,4 +1,4 @@
-"""One stage, once: what it is called with, who works on it, and how it ends.
+"""One stage, once: what it is called with, who works on it, what it tells, and how it ends.
 
 `run_call` names the run, becomes its writer or attaches to it, does the work and commits it. It is
 the same for `dvc repro` on a laptop, a job of a sweep and an sbatch script; only where parameters
@@ -7,6 +7,8 @@ and inputs lie differs, and that is in the `StageCall`.
 
 import importlib
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,8 +29,7 @@ from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES
 from vills.runner.store.run import Run
-from vills.runner.work.progress import ProgressLine
-from vills.runner.work.ranks import Ranks, announce, await_handoff, hand_off, load_ranks
+from vills.runner.work.ranks import Ranks, await_handoff, hand_off, load_ranks
 from vills.runner.work.slurm_job import build_notes, get_patience, leave_politely
 
 RUNS = Path("runs")
@@ -77,6 +78,52 @@ class StageCall:
             progress=progress,
             fingerprint=folder.name,
         )
+
+
+class ProgressLine:
+    """Callable (label, done, total) that tells the user how far a stage is."""
+
+    def __init__(self, name: str, *, silent: bool = False) -> None:
+        self._name = name
+        self._silent = silent
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.2 if self._terminal else 5.0
+        self._start = time.monotonic()
+        self._last = float("-inf")
+        self._open = False
+        self._held = ""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show it, unless the last line is too young; the very last is shown by `close`."""
+        now = time.monotonic()
+        share = f"{done}/{total}" if total else f"{done}"
+        self._held = f"[{self._name}] {label} {share} ({now - self._start:.0f} s)"
+        if now - self._last >= self._every:
+            self._last = now
+            self._show()
+
+    def _show(self) -> None:
+        line, self._held = self._held, ""
+        if self._silent:
+            return
+        if self._terminal:
+            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+            self._open = True
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line of its own."""
+        self.close()
+        print(f"[{self._name}] {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Show what was held back and end the rewritten line."""
+        if self._held:
+            self._show()
+        if self._open:
+            print(file=sys.stderr, flush=True)
+            self._open = False
 
 
 def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
@@ -135,21 +182,16 @@ def _open(
         operation=asdict(operation),
     )
     with Syncer(run.folder, call.tracking, progress=progress.say), run:
-        name = f"run {run.fingerprint[:12]}"
-        if run.lock.attempt is None:
-            progress.say(f"{name} is complete; collected")
-            announce(call.runs, ranks, {"complete": True})
-            call.stage.check(call.get_outs(run.out), operation)
-            yield run, None
-            return
-        progress.say(f"{name}, attempt {run.lock.attempt}")
-        word = {
-            "folder": str(run.folder),
-            "attempt": run.lock.attempt,
-            "operation": asdict(operation),
-        }
-        with hand_off(call.runs, ranks, {"complete": False, **word}):
-            yield run, call.build_context(word, journal=run.journal, progress=progress)
+        attempt = run.lock.attempt
+        how = " is complete; collected" if attempt is None else f", attempt {attempt}"
+        progress.say(f"run {run.fingerprint[:12]}{how}")
+        word = {"folder": str(run.folder), "attempt": attempt, "operation": asdict(operation)}
+        with hand_off(call.runs, ranks, {"complete": attempt is None, **word}):
+            if attempt is None:
+                call.stage.check(call.get_outs(run.out), operation)
+                yield run, None
+            else:
+                yield run, call.build_context(word, journal=run.journal, progress=progress)
 
 
 def _commit(stage: Stage, run: Run, context: StageContext) -> None:
