@@ -147,7 +147,7 @@ def interrupt_at_once(*, ends_process: bool = False) -> Iterator[None]:
 
 @contextmanager
 def shielded(method: str) -> Iterator[None]:
-    """Children that this thread starts inside block SIGNALS for good.
+    """Make children that this thread starts inside block SIGNALS for good.
 
     What arrives here meanwhile waits, and is delivered at the end.
 

@@ -211,17 +211,17 @@ class RunLock:
 
 
 def get_attempt_path(folder: Path, attempt: int) -> Path:
-    """Path of the file that IS the attempt."""
+    """Return the path of the file that IS the attempt."""
     return folder / f"{attempt:06d}.json"
 
 
 def get_end_path(folder: Path, attempt: int) -> Path:
-    """Path of the note with which an attempt ended by itself."""
+    """Return the path of the note with which an attempt ended by itself."""
     return folder / f"{attempt:06d}.end.json"
 
 
 def get_last_attempt(folder: Path) -> int:
-    """Highest attempt number; 0 before the first."""
+    """Return the highest attempt number; 0 before the first."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return max((int(p.stem) for p in paths if p.suffix == ".json" and p.stem.isdigit()), default=0)
 
@@ -241,7 +241,7 @@ def check_current(folder: Path, attempt: int) -> None:
 
 
 def compute_progress_mark(folder: Path) -> str:
-    """Digest of the names under work/ and out/: a checkpoint or a shard more is another mark."""
+    """Digest the names under work/ and out/: a checkpoint or a shard more is another mark."""
     names = sorted(
         str(Path(root, name).relative_to(folder))
         for part in ("work", "out")

@@ -104,7 +104,7 @@ class Run:
         self._checkout = checkout or root.parent
         self._progress = progress
         self._patience = patience
-        self._notes = {**(notes or {}), "operation": self.receipt["operation"]}
+        self._notes = {**(notes or {}), "operation": dict(operation or {})}
         self.lock = RunLock(self.folder / "attempts")
         self._entered = time.monotonic()
 

@@ -59,7 +59,7 @@ def build_notes(ranks: Ranks) -> dict[str, Any]:
 
 
 def count_gpus() -> int:
-    """GPUs of the whole job, without importing torch."""
+    """Count the GPUs of the whole job, without importing torch."""
     on_node = os.environ.get("SLURM_GPUS_ON_NODE", "")
     if on_node.isdigit():
         return int(on_node) * int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
@@ -67,7 +67,7 @@ def count_gpus() -> int:
 
 
 def list_gpus() -> list[str]:
-    """Names of the GPUs that this machine lets us use."""
+    """List the names of the GPUs that this machine lets us use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]

@@ -54,11 +54,11 @@ class StageCall:
     """Where curves go."""
 
     def load_sections(self) -> dict[str, Any]:
-        """Its typed sections of params.yaml, read now."""
+        """Read its typed sections of params.yaml, as they are now."""
         return self.stage.resolve_sections(load_params(self.params), self.item)
 
     def get_outs(self, folder: Path) -> dict[str, Path]:
-        """Where it leaves what it publishes, below the outputs of a run."""
+        """Return where it leaves what it publishes, below the outputs of a run."""
         return {name: folder / name for name in self.stage.outs(self.item)}
 
     def build_context(
@@ -254,7 +254,7 @@ def get_runs_root(project: Path) -> Path:
 
 
 def flatten_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Numbers of a nested mapping by path, `a/b`; what is no number is left out."""
+    """Return the numbers of a nested mapping by path, `a/b`; what is no number is left out."""
     flat: dict[str, float] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
