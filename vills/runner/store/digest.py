@@ -29,30 +29,28 @@ class DigestCache:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._known = self._load()
-        self._fresh: dict[str, str] = {}
+        self._has_news = False
 
     def compute_file_digest(self, path: Path) -> str:
         """Compute the sha256 of a file's bytes, or recall it."""
         stat = path.stat()
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
-        known = self._fresh.get(key) or self._known.get(key)
-        if known is not None:
-            return known
+        if key in self._known:
+            return self._known[key]
         digest = compute_sha256(path)
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
-            self._fresh[key] = digest
+            self._known[key], self._has_news = digest, True
         return digest
 
     def save(self) -> None:
         """Write what was learnt; a full disk costs the cache and nothing else."""
-        if self.path is None or not self._fresh:
+        if self.path is None or not self._has_news:
             return
         # Read again: another process may have added its own in the meantime.
-        merged = {**self._load(), **self._fresh}
-        kept = dict(list(merged.items())[-MAX_ENTRIES:])
+        self._known = dict([*{**self._load(), **self._known}.items()][-MAX_ENTRIES:])
         with suppress(DiskFullError):
-            save_bytes(self.path, json.dumps(kept, separators=(",", ":")).encode())
-            self._known, self._fresh = kept, {}
+            save_bytes(self.path, json.dumps(self._known, separators=(",", ":")).encode())
+            self._has_news = False
 
     def _load(self) -> dict[str, str]:
         try:

@@ -101,19 +101,13 @@ def load_git_diff(folder: Path) -> str:
 
 def _run_git(folder: Path, *arguments: str) -> str | None:
     # optional locks off: a status that refreshes the index would collide with the user's own git
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        result = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            check=False,
+        return subprocess.check_output(
+            command, cwd=folder, stderr=subprocess.DEVNULL, text=True, errors="replace", timeout=60
         )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+    except (FileNotFoundError, subprocess.SubprocessError):
         return None
-    return result.stdout if result.returncode == 0 else None
 
 
 def read_start(pid: int) -> int | None:
