@@ -15,7 +15,7 @@ from vills.runner.work.slurm_job import (
     count_gpus,
     get_job_id,
     get_patience,
-    leave_politely,
+    wait_for_slurm,
 )
 
 LEADER, FOLLOWER = Ranks(0, 2, 0, "t"), Ranks(1, 2, 1, "t")
@@ -42,7 +42,7 @@ class Scontrol:
         return path.read_text().splitlines() if path.exists() else []
 
     def leave(self, error: InterruptedRunError, ranks: Ranks = LEADER) -> None:
-        leave_politely(error, ranks, say=self.said.append)
+        wait_for_slurm(error, ranks, say=self.said.append)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from vills.runner.store.interrupt import (
     SIGNALS,
     InterruptedRunError,
     InterruptFlag,
-    interrupt_at_once,
+    open_interruption,
     open_pool,
 )
 
@@ -59,7 +59,7 @@ def test_a_stop_on_request_is_told_from_a_failure() -> None:
 
 def run_inside(work: Callable[[], None]) -> InterruptedRunError:
     """The error that work ends with when it may be interrupted at once."""
-    with pytest.raises(InterruptedRunError) as caught, interrupt_at_once():
+    with pytest.raises(InterruptedRunError) as caught, open_interruption():
         work()
     return caught.value
 
@@ -108,9 +108,9 @@ def test_later_signals_are_ignored_but_counted() -> None:
 
 def test_work_that_ends_by_itself_ends_so() -> None:
     before = get_handlers()
-    with interrupt_at_once():
+    with open_interruption():
         pass
-    with pytest.raises(ValueError, match="own"), interrupt_at_once():
+    with pytest.raises(ValueError, match="own"), open_interruption():
         raise ValueError("its own error")
     assert get_handlers() == before
 
@@ -151,7 +151,7 @@ def test_what_cleans_up_after_the_work_is_not_cut_off() -> None:
 
     def work() -> None:
         try:
-            with interrupt_at_once():
+            with open_interruption():
                 send(signal.SIGUSR2)
         finally:
             send(signal.SIGTERM)
@@ -164,13 +164,13 @@ def test_what_cleans_up_after_the_work_is_not_cut_off() -> None:
 def test_signals_stay_ignored_where_the_process_ends_with_the_stop() -> None:
     before = get_handlers()
     try:
-        with pytest.raises(InterruptedRunError), interrupt_at_once(ends_process=True):
+        with pytest.raises(InterruptedRunError), open_interruption(ends_process=True):
             send(signal.SIGUSR2)
         send(signal.SIGTERM)  # would end the tests
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)  # type: ignore[arg-type]
-    with interrupt_at_once(ends_process=True):
+    with open_interruption(ends_process=True):
         pass
     assert get_handlers() == before
 
@@ -231,7 +231,7 @@ def test_a_worker_that_is_killed_ends_the_others() -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
+from vills.runner.store.interrupt import InterruptedRunError, open_interruption
 from vills.runner.store.interrupt import open_pool
 
 def start():
@@ -243,7 +243,7 @@ def work(folder, number):
 
 if __name__ == "__main__":
     try:
-        with interrupt_at_once(ends_process=True), open_pool(2, start=start) as pool:
+        with open_interruption(ends_process=True), open_pool(2, start=start) as pool:
             for future in [pool.submit(work, sys.argv[1], n) for n in range(500)]:
                 future.result()
     except InterruptedRunError as error:

@@ -10,7 +10,7 @@ import pytest
 
 from vills.runner.store import result as publish_module
 from vills.runner.store.digest import compute_digest
-from vills.runner.store.result import protect, publish
+from vills.runner.store.result import publish, set_read_only
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def source(tmp_path: Path) -> Path:
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "model.bin").write_bytes(b"weights")
     (folder / "report.json").write_text("{}")
-    protect(folder)
+    set_read_only(folder)
     return folder
 
 

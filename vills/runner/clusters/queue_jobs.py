@@ -19,7 +19,7 @@ from typing import Any
 
 from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
-from vills.runner.store.lock import hold_file_lock
+from vills.runner.store.lock import open_file_lock
 from vills.runner.store.machine import is_alive, load_process_identity, read_start
 from vills.runner.work.slurm_job import LOCAL_JOB
 
@@ -115,7 +115,7 @@ def load_state(folder: Path, job: str) -> JobState:
 @contextmanager
 def hold_states(folder: Path) -> Iterator[None]:
     """Keep others from changing a job's state between a look at it and a change of it."""
-    with hold_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
+    with open_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
         yield
 
 

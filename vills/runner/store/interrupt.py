@@ -49,7 +49,7 @@ class InterruptedRunError(UserError, RuntimeError):
 class InterruptFlag:
     """Context manager that catches SIGNALS while inside; `is_set` once one has arrived.
 
-    For a loop with step boundaries. Inside `interrupt_at_once` it takes over, and gives back.
+    For a loop with step boundaries. Inside `open_interruption` it takes over, and gives back.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class _Interruption(InterruptFlag):
 
 
 @contextmanager
-def interrupt_at_once(*, ends_process: bool = False) -> Iterator[None]:
+def open_interruption(*, ends_process: bool = False) -> Iterator[None]:
     """Turn the first of SIGNALS into InterruptedRunError; later ones are noted and ignored.
 
     For work that may end at any moment. Nested, the inner one raises and tells the outer one, which
@@ -146,7 +146,7 @@ def interrupt_at_once(*, ends_process: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def shielded(method: str) -> Iterator[None]:
+def open_shield(method: str) -> Iterator[None]:
     """Make children that this thread starts inside block SIGNALS for good.
 
     What arrives here meanwhile waits, and is delivered at the end.
@@ -171,7 +171,7 @@ class ShieldedPool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> "Future[_Result]":
         """Hand out work; this is also where a pool starts its processes, one by one."""
-        with shielded(_METHOD):
+        with open_shield(_METHOD):
             return super().submit(fn, *args, **kwargs)
 
 
@@ -190,7 +190,7 @@ def open_pool(
     """
     context = get_context(_METHOD)
     ends_with_us, alive = context.Pipe(duplex=False)
-    with shielded(_METHOD):  # its locks start the resource tracker
+    with open_shield(_METHOD):  # its locks start the resource tracker
         pool = ShieldedPool(
             workers,
             mp_context=context,

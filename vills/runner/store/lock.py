@@ -260,7 +260,7 @@ def _load_note(path: Path) -> Mapping[str, Any]:
         return {}
 
 
-def hold_file_lock(path: Path, *, patience: float) -> FileLock:
+def open_file_lock(path: Path, *, patience: float) -> FileLock:
     """Hold an exclusive lock on a file, which the kernel gives back when its holder dies.
 
     Args:

@@ -56,7 +56,7 @@ def is_superseded(process: Mapping[str, Any]) -> bool:
     return same and process.get("slurm_restart", "") != here["slurm_restart"]
 
 
-def collect_machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Describe the machine; no part of a fingerprint."""
     return {
         "host": socket.gethostname(),
@@ -69,13 +69,13 @@ def collect_machine() -> dict[str, Any]:
     }
 
 
-def collect_packages() -> dict[str, str]:
+def list_packages() -> dict[str, str]:
     """List the version of every installed distribution, without importing any."""
     found = ((item.metadata["Name"], item.version) for item in metadata.distributions())
     return {name: version for name, version in sorted(found) if name}
 
 
-def collect_git(folder: Path) -> dict[str, Any]:
+def describe_git(folder: Path) -> dict[str, Any]:
     """Describe the checkout around `folder`: commit, dirty flag, digest of the difference.
 
     Without git, or outside a checkout, the commit is None. A snapshot of the code carries the

@@ -27,7 +27,7 @@ from typing import Any
 
 from vills.io import save_json
 from vills.runner.store.code_digest import CodeState
-from vills.runner.store.machine import collect_git, collect_machine, collect_packages
+from vills.runner.store.machine import describe_git, describe_machine, list_packages
 
 
 def build_receipt(
@@ -58,9 +58,9 @@ def build_receipt(
 def save_receipt(path: Path, receipt: Mapping[str, Any], *, checkout: Path) -> None:
     """Write `receipt` with git, versions and machine."""
     here = {
-        "git": collect_git(checkout),
-        "packages": collect_packages(),
-        "machine": collect_machine(),
+        "git": describe_git(checkout),
+        "packages": list_packages(),
+        "machine": describe_machine(),
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "execution": uuid.uuid4().hex,
     }

@@ -41,7 +41,7 @@ def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     return find_changed(recorded, compute_listing(folder / "out", cache))
 
 
-def discard_outputs(folder: Path) -> None:
+def set_incomplete(folder: Path) -> None:
     """Make a complete run incomplete, so that it is built again.
 
     Of `work/` only the checkpoints are kept: they carry their own checksums, while a list of
@@ -109,7 +109,7 @@ def _place_tree(source: Path, to: Path) -> None:
         shutil.copyfile(source, to)
 
 
-def protect(folder: Path) -> None:
+def set_read_only(folder: Path) -> None:
     """Make every file under `folder` read-only and durable."""
     for root, _, names in os.walk(folder):
         for name in names:

@@ -31,16 +31,16 @@ from vills.runner.store.errors import DamagedError, DriftError
 from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
-from vills.runner.store.machine import DIFF_NAME, collect_git, collect_machine, load_git_diff
+from vills.runner.store.machine import DIFF_NAME, describe_git, describe_machine, load_git_diff
 from vills.runner.store.receipt import build_receipt, find_differences, save_receipt
 from vills.runner.store.result import (
     CHECKPOINTS_NAME,
     RESULT_NAME,
-    discard_outputs,
     find_damage,
     load_result,
-    protect,
     publish,
+    set_incomplete,
+    set_read_only,
 )
 
 
@@ -112,7 +112,7 @@ class Run:
         """Become the writer (waiting for another one to end), unless the run is complete."""
         if self.is_complete():
             return self
-        here = {"machine": collect_machine(), "git": collect_git(self._checkout)}
+        here = {"machine": describe_machine(), "git": describe_git(self._checkout)}
         attempt = self.lock.acquire(
             is_done=self.is_complete,
             notes={**self._notes, **here},
@@ -177,7 +177,7 @@ class Run:
         missing = [name for name in artifacts if not (self.out / name).is_file()]
         if missing:
             raise FileNotFoundError(f"{self._label}: no artifact {missing} under {self.out}")
-        protect(self.out)
+        set_read_only(self.out)
         result = {
             "fingerprint": self.fingerprint,
             "outputs": compute_listing(self.out, self._cache),
@@ -226,7 +226,7 @@ class Run:
         if self.result_path.exists():
             damaged = ", ".join(find_damage(self.folder, self._cache)[:3])
             self._say(f"outputs were damaged ({damaged}); they are rebuilt")
-            discard_outputs(self.folder)
+            set_incomplete(self.folder)
         if not self.receipt_path.exists():
             diff = load_git_diff(self._checkout)
             if diff:

@@ -20,7 +20,7 @@ from vills.io import load_json, save_json
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.store.errors import RunError
 from vills.runner.store.interrupt import REQUEUE_SIGNAL, InterruptedRunError
-from vills.runner.store.machine import collect_machine
+from vills.runner.store.machine import describe_machine
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import ProgressLine, StageCall, load_stage, run_call
 
@@ -73,7 +73,7 @@ def run_node(runs: Path, key: str) -> int:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             trace = "".join(traceback.format_exception(error))[-8000:]
             said = {"error": f"{kind}{error}"[:4000], "traceback": trace}
-            save_json(folder / "error.json", {**said, "machine": collect_machine()})
+            save_json(folder / "error.json", {**said, "machine": describe_machine()})
         raise
     return 0
 

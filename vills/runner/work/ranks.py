@@ -121,7 +121,7 @@ def _choose_port(token: str) -> int:
 
 
 @contextmanager
-def hand_off(runs: Path, ranks: Ranks, word: Mapping[str, Any]) -> Iterator[None]:
+def open_handoff(runs: Path, ranks: Ranks, word: Mapping[str, Any]) -> Iterator[None]:
     """Let the other ranks begin, or leave if the run is complete.
 
     That it is complete stays to be read by those that come late; nobody reads another word after
@@ -141,7 +141,7 @@ def hand_off(runs: Path, ranks: Ranks, word: Mapping[str, Any]) -> Iterator[None
             path.unlink(missing_ok=True)
 
 
-def await_handoff(runs: Path, ranks: Ranks) -> dict[str, Any]:
+def wait_for_handoff(runs: Path, ranks: Ranks) -> dict[str, Any]:
     """Wait for the leader's word.
 
     There is no time-out: whoever started the ranks ends them all when one fails (srun's

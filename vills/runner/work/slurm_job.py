@@ -74,7 +74,7 @@ def list_gpus() -> list[str]:
     return [str(i) for i in range(len(list(GPUS.iterdir())))] if GPUS.is_dir() else []
 
 
-def leave_politely(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[str], None]) -> None:
+def wait_for_slurm(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[str], None]) -> None:
     """Requeue this job if it may be, and stay until SLURM ends it; outside SLURM nothing."""
     job = get_job_id()
     if not job or os.environ.get(REQUEUE) != "1":

@@ -24,13 +24,13 @@ from vills.io import load_json
 from vills.pipeline import STAGES, Progress, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.worker import Syncer
-from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
+from vills.runner.store.interrupt import InterruptedRunError, open_interruption
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES
 from vills.runner.store.run import Run
-from vills.runner.work.ranks import Ranks, await_handoff, hand_off, load_ranks
-from vills.runner.work.slurm_job import build_notes, get_patience, leave_politely
+from vills.runner.work.ranks import Ranks, load_ranks, open_handoff, wait_for_handoff
+from vills.runner.work.slurm_job import build_notes, get_patience, wait_for_slurm
 
 RUNS = Path("runs")
 
@@ -140,17 +140,17 @@ def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
     set_threads(call.load_sections())
     # Three rings: a signal ends the work, so that the run says "interrupted"; or, before there is
     # any, the wait for it; and no second signal ends the way out.
-    with interrupt_at_once(ends_process=True):
+    with open_interruption(ends_process=True):
         try:
-            with interrupt_at_once(), _open(call, ranks, progress) as (run, context):
+            with open_interruption(), _open(call, ranks, progress) as (run, context):
                 if context is not None:
-                    with interrupt_at_once():
+                    with open_interruption():
                         call.stage.run(context)
                         if run is not None:
                             _commit(call.stage, run, context)
                 return run
         except InterruptedRunError as error:
-            leave_politely(error, ranks, say=progress.say)
+            wait_for_slurm(error, ranks, say=progress.say)
             raise
 
 
@@ -163,7 +163,7 @@ def _open(
     A rank that follows writes nothing but what the stage shares.
     """
     if not ranks.is_leader:
-        word = await_handoff(call.runs, ranks)
+        word = wait_for_handoff(call.runs, ranks)
         done = word["complete"]
         yield None, None if done else call.build_context(word, progress=lambda *_: None)
         return
@@ -186,7 +186,7 @@ def _open(
         how = " is complete; collected" if attempt is None else f", attempt {attempt}"
         progress.say(f"run {run.fingerprint[:12]}{how}")
         word = {"folder": str(run.folder), "attempt": attempt, "operation": asdict(operation)}
-        with hand_off(call.runs, ranks, {"complete": attempt is None, **word}):
+        with open_handoff(call.runs, ranks, {"complete": attempt is None, **word}):
             if attempt is None:
                 call.stage.check(call.get_outs(run.out), operation)
                 yield run, None
@@ -199,7 +199,7 @@ def _commit(stage: Stage, run: Run, context: StageContext) -> None:
     path = context.outs.get("metrics")
     pages = [p.relative_to(run.out).as_posix() for p in sorted(run.out.rglob("*.html"))]
     run.complete(
-        metrics=flatten_metrics(load_json(path)) if path else {},
+        metrics=_flatten_metrics(load_json(path)) if path else {},
         artifacts=[*(["metrics"] if path else []), *pages],
     )
 
@@ -253,13 +253,13 @@ def get_runs_root(project: Path) -> Path:
     return Path(os.environ.get("VILLS_RUNS") or project / RUNS)
 
 
-def flatten_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+def _flatten_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Return the numbers of a nested mapping by path, `a/b`; what is no number is left out."""
     flat: dict[str, float] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            flat |= flatten_metrics(value, f"{name}/")
+            flat |= _flatten_metrics(value, f"{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             flat[name] = float(value)
     return flat
