@@ -100,7 +100,7 @@ def _pick_row(rows: Sequence[Row], column: ColumnConfig) -> Row | None:
     ]
     own = [row for row in own if is_mean(row)] or own
     own = [row for row in own if str(row.get("gallery_group", "")).startswith("mean")] or own
-    # as pick_headlines of the evaluate stage: means stand behind what they average
+    # as select_headlines of the evaluate stage: means stand behind what they average
     return own[-1] if own else None
 
 
