@@ -14,7 +14,7 @@ from vills.runner.mlflow.replay import SweepView, SyncResult, sync_view
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Step
 from vills.runner.plan.registry import Registry, Submission
-from vills.runner.store.run import Run, open_run
+from vills.runner.store.run import Run
 from vills.runner.sweeps.sweep import Point, Sweep, save_record
 
 WEIGHTS = ("feature_weight", "masking_weight", "koleo_weight", "alignment_weight")
@@ -39,13 +39,14 @@ class FakeSweep:
 
     def open_run(self, node: Node) -> Run:
         """The run of a node; `with` begins an attempt at it."""
-        run = open_run(
+        run = Run(
             self.runs,
             stage=node.step.stage,
             item=node.step.item,
             read_params=lambda: {**node.step.sections, "key": node.key},
             inputs={},
             module="vills.areas",
+            progress=print,
         )
         self.note_run(node, run.fingerprint)
         return run
@@ -136,7 +137,7 @@ def build_fake_plan(number: int) -> Plan:
 def write_quickly() -> ExitStack:
     """Receipts without the list of packages: a third of a second each."""
     stack = ExitStack()
-    stack.enter_context(patch("vills.runner.store.receipt.collect_packages", dict))
+    stack.enter_context(patch("vills.runner.store.receipt.list_packages", dict))
     return stack
 
 

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -179,8 +179,9 @@ def save_receipt_of(
         code=CodeState(node.code, {"vills/areas.py": "0" * 64}),
         operation={},
     )
-    assert not inputs or receipt.fingerprint == fingerprint
-    save_json(folder / "receipt.json", asdict(replace(receipt, git=GIT, execution="e")))
+    assert not inputs or receipt["fingerprint"] == fingerprint
+    here = {"git": GIT, "packages": {}, "machine": {}, "created": "", "execution": "e"}
+    save_json(folder / "receipt.json", {**receipt, **here})
 
 
 def write_outs(out: Path, step: Step, *, content: str, rows: Any) -> None:
@@ -203,7 +204,7 @@ def write_attempt(
     """One attempt more; of this process if it is to be alive, else of one that is gone."""
     attempts = folder / "attempts"
     number = len(list(attempts.glob("?????[0-9].json"))) + 1
-    identity = asdict(load_process_identity())
+    identity = load_process_identity()
     begun = 1_700_000_000.0
     gone = {} if alive else {"started": identity["started"] + 1}
     save_json(get_attempt_path(attempts, number), {**identity, "time": begun, **gone, **note})

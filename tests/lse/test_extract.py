@@ -167,12 +167,12 @@ import os, sys
 from pathlib import Path
 from vills.config.lse import LseConfig
 from vills.lse.extract import extract_source
-from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
+from vills.runner.store.interrupt import InterruptedRunError, open_interruption
 if __name__ == "__main__":
     curated, root, folder = map(Path, sys.argv[1:4])
     workers, rank, world_size = map(int, sys.argv[4:])
     try:
-        with interrupt_at_once(ends_process=True):
+        with open_interruption(ends_process=True):
             extract_source("luperson", LseConfig(), curated=curated, root=root, out=folder / "out",
                            work=folder / "work", weights=None, chunk_records=4, workers=workers,
                            rank=rank, world_size=world_size,

@@ -8,7 +8,7 @@ import yaml
 
 from vills.config.load import load_profile
 from vills.pipeline import STAGES
-from vills.runner.store.code_digest import compute_import_files
+from vills.runner.store.code_digest import compute_code_state
 from vills.runner.work.stage import load_stage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +37,7 @@ def test_dvc_knows_everything_that_a_stage_reads_and_writes(name: str, item: str
     assert sorted(map(Path, outs)) == sorted(stage.outs(item).values())
     deps = [Path(dep) for dep in dvc["deps"]]
     inputs = [path for path in stage.inputs(PARAMS, item).values()]
-    code = [p.relative_to(ROOT) for p in compute_import_files(f"vills.pipeline.{name}")]
+    code = [Path(file) for file in compute_code_state(f"vills.pipeline.{name}").files]
     for path in [*inputs, *code]:
         assert any(path.is_relative_to(dep) for dep in deps), f"{name} reads {path}, unknown to DVC"
 

@@ -19,8 +19,7 @@ from vills.runner.plan.launch import find_inputs, launch_stage
 from vills.runner.plan.nodes import build_steps
 from vills.runner.store.digest import compute_listing
 from vills.runner.store.run import Run
-from vills.runner.work.progress import ProgressLine
-from vills.runner.work.stage import StageCall, load_stage, run_call
+from vills.runner.work.stage import ProgressLine, StageCall, load_stage, run_call
 
 CASES: dict[str, list[tuple[str, str, Any]]] = {
     "checkpoint_minutes": [("pretrain", "", 0.0), ("finetune", "mars", 0.0)],

@@ -13,7 +13,7 @@ import torch
 from tests.processes import list_group, wait_until
 from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_config
-from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
+from vills.runner.store.interrupt import InterruptedRunError, open_interruption
 from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import list_checkpoints
 from vills.train.pretrain import run_pretrain
@@ -24,7 +24,7 @@ STEPS = 20
 def train(root: Path, folder: Path, *, workers: int) -> None:
     """What a launcher does around a stage, here on real loaders."""
     torch.set_num_threads(1)
-    with interrupt_at_once():
+    with open_interruption():
         run_pretrain(
             build_config(max_steps=STEPS),
             data=load_pretrain_data(root, cache_mb=1.0),
@@ -126,7 +126,7 @@ def test_before_the_first_checkpoint_it_ends_too(curated: Path, tmp_path: Path) 
 
 if __name__ == "__main__":
     try:
-        with interrupt_at_once(ends_process=True):
+        with open_interruption(ends_process=True):
             train(Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
     except InterruptedRunError as error:
         print("requeue" if error.wants_requeue else "stop", file=sys.stderr)

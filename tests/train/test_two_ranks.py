@@ -61,8 +61,8 @@ def pretrain(root: str, folder: str, stop: int) -> dict[str, Any]:
     trace: dict[str, Any] = {"losses": {}, "rows": {}, "schedules": {}, "ended": "finished"}
     step = Pretraining.train_step
 
-    def train_step(self: Pretraining, batch: PretrainBatch) -> StepOutput:
-        output = step(self, batch)
+    def train_step(self: Pretraining, output: StepOutput, batch: PretrainBatch) -> None:
+        step(self, output, batch)
         trace["losses"][batch.step] = self.arch.compute_means(output.terms)
         trace["schedules"][batch.step] = self.schedules.compute_all(batch.step)
         keys = gather_objects((batch.image_keys.tolist(), batch.video_keys.tolist()))
@@ -72,7 +72,6 @@ def pretrain(root: str, folder: str, stop: int) -> dict[str, Any]:
             trace["end"] = self.monitor.health.compute_end()
         if self.step == stop and get_rank() == get_world_size() - 1:
             os.kill(os.getpid(), signal.SIGUSR2)
-        return output
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pretraining, "train_step", train_step)

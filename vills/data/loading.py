@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vills.config.checks import ConfigError
 from vills.data.transforms import MEAN, STD
-from vills.runner.store.interrupt import shielded
+from vills.runner.store.interrupt import open_shield
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def iterate_shielded(
     if not workers:
         yield from DataLoader(batches, batch_size=None, sampler=numbers)
         return
-    with shielded(method):
+    with open_shield(method):
         loader: DataLoader[Batch] = DataLoader(
             batches,
             batch_size=None,

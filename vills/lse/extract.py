@@ -38,7 +38,7 @@ from vills.lse.parts import (
     build_segmenter,
     compute_cache_key,
 )
-from vills.runner.store.pool import open_pool
+from vills.runner.store.interrupt import open_pool
 
 Progress = Callable[[str, int, int], None]
 CHUNK_RECORDS = 64

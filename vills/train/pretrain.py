@@ -105,7 +105,9 @@ def run_pretrain(
         run.stop_if_asked(flag)
         with closing(run.load_batches(run.step, run.num_steps)) as batches:
             for batch in batches:
-                output = run.train_step(batch)
+                temperature = run.set_schedules()
+                output = run.arch.compute_losses(batch, teacher_temperature=temperature)
+                run.train_step(output, batch)
                 run.monitor.write(output, batch, step=run.step)
                 run.commit_if_due(flag)
     run.export(out)
@@ -191,22 +193,26 @@ class Pretraining:
             for batch in batches:
                 yield batch.to(self.arch.device)
 
-    def train_step(self, batch: PretrainBatch) -> StepOutput:
-        """One optimizer step on `batch`.
-
-        Raises:
-            NonFiniteError: before anything is updated.
-        """
-        step, plan, student = self.step, self.schedules, self.arch.student
+    def set_schedules(self) -> float:
+        """Set what the optimizer has by schedule at this step; return the teacher's temperature."""
+        step, plan = self.step, self.schedules
         set_schedule(
-            student.param_groups,
+            self.arch.student.param_groups,
             lr=plan.compute_lr(step),
             prototype_lr=plan.compute_prototype_lr(step),
             weight_decay=plan.compute_weight_decay(step),
         )
-        temperature = plan.compute_teacher_temperature(step)
-        output = self.arch.compute_losses(batch, teacher_temperature=temperature)
+        return plan.compute_teacher_temperature(step)
+
+    def train_step(self, output: StepOutput, batch: PretrainBatch) -> None:
+        """Take one optimizer step on the losses of `batch`, and move the teacher.
+
+        Raises:
+            NonFiniteError: before anything is updated.
+        """
+        step, student = self.step, self.arch.student
         check_finite(output.terms, batch=self._describe(batch))
+        temperature = self.schedules.compute_teacher_temperature(step)
         self.monitor.measure(output, batch, step=step, teacher_temperature=temperature)
         student.backward(self.arch.compute_total(output.terms))
         try:
@@ -214,9 +220,8 @@ class Pretraining:
         except NonFiniteError as error:
             bad = f"rank {get_rank()} and all others: {error}"
             raise NonFiniteError(explain_non_finite([bad], batch=self._describe(batch))) from error
-        self.arch.update_teacher(output, momentum=plan.compute_momentum(step))
+        self.arch.update_teacher(output, momentum=self.schedules.compute_momentum(step))
         self.step += 1
-        return output
 
     def commit_if_due(self, flag: InterruptFlag) -> None:
         """Write a checkpoint if it is time or any rank was asked to stop, then stop.

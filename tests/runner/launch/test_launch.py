@@ -18,7 +18,7 @@ from vills.runner.plan.launch import (
     get_cluster_name,
     reproduce,
 )
-from vills.runner.work.progress import ProgressLine
+from vills.runner.work.stage import ProgressLine
 
 Dvc = Callable[[], int]
 

@@ -10,7 +10,7 @@ from vills.io import save_json
 from vills.runner.plan.nodes import Plan, build_steps, select_steps
 from vills.runner.plan.registry import Registry, compute_part_digest
 from vills.runner.store.digest import compute_digest, compute_listing
-from vills.runner.store.run import open_run
+from vills.runner.store.run import Run
 
 AFTER_PRETRAIN = DAG[DAG.index("pretrain") :]
 
@@ -110,7 +110,7 @@ def test_the_data_sets_that_need_inventories_name_them(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["curate", "lse"])
 def test_the_fingerprint_is_the_one_that_a_run_gives_itself(bench: Bench, name: str) -> None:
-    """The oracle is `open_run`, with the very files of the makers."""
+    """The oracle is `Run`, with the very files of the makers."""
     plan = bench.plan()
     bench.finish(plan, *DAG[: DAG.index(name)])
     node = plan[name]
@@ -119,13 +119,14 @@ def test_the_fingerprint_is_the_one_that_a_run_gives_itself(bench: Bench, name: 
         maker = Registry(bench.runs).find_run(plan[entry.maker], plan)
         assert maker is not None
         inputs[key] = maker / "out" / entry.part
-    run = open_run(
+    run = Run(
         bench.runs,
         stage=node.step.stage,
         item=node.step.item,
         read_params=lambda: node.step.sections,
         inputs=inputs,
         module=f"vills.pipeline.{node.step.stage}",
+        progress=print,
     )
     registry = Registry(bench.runs)
     assert registry.find_fingerprint(node, plan) == run.fingerprint

@@ -2,12 +2,11 @@
 
 import os
 import socket
-from pathlib import Path
 
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.runner.work.ranks import FIRST_PORT, NUM_PORTS, Ranks, list_hosts, load_ranks
+from vills.runner.work.ranks import FIRST_PORT, NUM_PORTS, Ranks, get_first_host, load_ranks
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "VILLS_LAUNCH")
 SRUN = {
@@ -99,16 +98,13 @@ def test_contradictions_are_refused(
         load_ranks()
 
 
-def test_ranks_of_a_job_agree_on_where_to_meet(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    put_scontrol(monkeypatch, tmp_path, "no-such-host-1.invalid")
+def test_ranks_of_a_job_agree_on_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, {**SRUN, "SLURM_JOB_NODELIST": "no-such-host-[1-2].invalid"})
     put(monkeypatch, {"SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7"})
     met = join(monkeypatch, load_ranks())
     assert met["MASTER_ADDR"] == "10.0.0.7"
     assert FIRST_PORT <= int(met["MASTER_PORT"]) < FIRST_PORT + NUM_PORTS
-    put_scontrol(monkeypatch, tmp_path, socket.gethostname())
+    put(monkeypatch, {"SLURM_JOB_NODELIST": socket.gethostname()})
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
     assert join(monkeypatch, Ranks(0, 4, 0, "17-0-0"))["MASTER_ADDR"] == "10.0.0.7", "user's own"
     del os.environ["MASTER_ADDR"]
@@ -134,23 +130,18 @@ def test_the_users_own_meeting_place_wins(monkeypatch: pytest.MonkeyPatch) -> No
     assert (met["MASTER_ADDR"], met["MASTER_PORT"], met["RANK"]) == ("mine", "1234", "3")
 
 
-def test_hosts_of_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert list_hosts() == []
-    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert list_hosts() == ["n1"]  # where scontrol is missing
-    for nodes, first in {"a-7": "a-7", "x,y": "x", "r[03-4]-ib,s": "r03-ib"}.items():
-        monkeypatch.setenv("SLURM_JOB_NODELIST", nodes)
-        assert list_hosts() == [first]
-    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
-    put_scontrol(monkeypatch, tmp_path, "n1", "n2")
-    assert list_hosts() == ["n1", "n2"]
-
-
-def put_scontrol(monkeypatch: pytest.MonkeyPatch, folder: Path, *hosts: str) -> None:
-    """A scontrol that knows these hosts by whatever list SLURM_JOB_NODELIST has."""
-    tool = folder / "scontrol"
-    asked = '[ "$*" = "show hostnames $SLURM_JOB_NODELIST" ] && '
-    tool.write_text(f"#!/bin/sh\n{asked}printf '%s\\n' {' '.join(hosts)}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("", ""),
+        ("n[1-2]", "n1"),
+        ("a-7", "a-7"),
+        ("x,y", "x"),
+        ("r[03-4]-ib,s", "r03-ib"),
+        ("r[0,2-3]n[04-7],s", "r0n04"),
+    ],
+)
+def test_first_host_of_a_job(nodes: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_first_host() == ""
+    monkeypatch.setenv("SLURM_JOB_NODELIST", nodes)
+    assert get_first_host() == first

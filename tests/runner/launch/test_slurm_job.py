@@ -11,11 +11,11 @@ from vills.runner.work import slurm_job
 from vills.runner.work.ranks import Ranks
 from vills.runner.work.slurm_job import (
     PATIENCE_SECONDS,
-    build_claim,
     build_notes,
     count_gpus,
     get_job_id,
-    leave_politely,
+    get_patience,
+    wait_for_slurm,
 )
 
 LEADER, FOLLOWER = Ranks(0, 2, 0, "t"), Ranks(1, 2, 1, "t")
@@ -42,7 +42,7 @@ class Scontrol:
         return path.read_text().splitlines() if path.exists() else []
 
     def leave(self, error: InterruptedRunError, ranks: Ranks = LEADER) -> None:
-        leave_politely(error, ranks, say=self.said.append)
+        wait_for_slurm(error, ranks, say=self.said.append)
 
 
 @pytest.fixture
@@ -122,10 +122,9 @@ def test_outside_and_where_it_is_not_wanted_nothing_happens(
 def test_only_inside_an_allocation_patience_ends(
     scontrol: Scontrol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert build_claim({"a": 1}).patience == PATIENCE_SECONDS > STALE_SECONDS
-    assert build_claim({"a": 1}).notes == {"a": 1}
+    assert get_patience() == PATIENCE_SECONDS > STALE_SECONDS
     monkeypatch.delenv("SLURM_JOB_ID")
-    assert build_claim({}).patience is None
+    assert get_patience() is None
 
 
 def test_notes_say_where(scontrol: Scontrol, monkeypatch: pytest.MonkeyPatch) -> None:

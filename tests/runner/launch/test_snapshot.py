@@ -9,7 +9,7 @@ import pytest
 from tests.launching import build_params
 from vills.config.load import load_params
 from vills.runner.plan.snapshot import save_code, save_point
-from vills.runner.store.machine import collect_git, load_git_diff
+from vills.runner.store.machine import describe_git, load_git_diff
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def test_half_a_copy_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_commit_and_difference_go_with_it(checkout: Path) -> None:
     clean = save(checkout)
     commit = git(checkout, "rev-parse", "HEAD").strip()
-    assert collect_git(clean) == {"commit": commit, "dirty": False, "diff_digest": None}
+    assert describe_git(clean) == {"commit": commit, "dirty": False, "diff_digest": None}
     assert load_git_diff(clean) == ""
     (checkout / "vills" / "losses" / "koleo.py").write_text("WEIGHT = 2\n")
     dirty = save(checkout)
-    assert collect_git(dirty) == collect_git(checkout)
-    assert collect_git(dirty)["dirty"] is True
+    assert describe_git(dirty) == describe_git(checkout)
+    assert describe_git(dirty)["dirty"] is True
     assert "+WEIGHT = 2" in load_git_diff(dirty) == load_git_diff(checkout)
     git(checkout, "commit", "--all", "-m", "second")
     assert load_git_diff(dirty), "the snapshot keeps what was so when it was taken"
@@ -97,7 +97,7 @@ def test_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     (tmp_path / "bare" / "vills").mkdir(parents=True)
     (tmp_path / "bare" / "vills" / "__init__.py").write_text("")
-    assert collect_git(save(tmp_path / "bare"))["commit"] is None
+    assert describe_git(save(tmp_path / "bare"))["commit"] is None
 
 
 def test_parameters_of_a_point_load_again(tmp_path: Path) -> None:

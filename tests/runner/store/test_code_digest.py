@@ -7,9 +7,8 @@ import pytest
 from vills.runner.store import code_digest
 from vills.runner.store.code_digest import (
     CodeClosureError,
-    compute_code_digest,
+    compute_code_state,
     compute_import_closure,
-    compute_import_files,
 )
 
 FILES = {
@@ -54,6 +53,10 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "vills"
 
 
+def compute_digest(root: Path) -> str:
+    return compute_code_state(MODULE, root=root).digest
+
+
 def change(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -61,7 +64,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 
 def test_the_closure_follows_every_way_to_import(root: Path) -> None:
-    assert compute_import_closure(MODULE, root=root) == (
+    assert tuple(compute_import_closure(MODULE, root=root)) == (
         "vills",
         "vills.areas",
         "vills.losses",
@@ -74,9 +77,9 @@ def test_the_closure_follows_every_way_to_import(root: Path) -> None:
         "vills.pipeline",
         "vills.pipeline.pretrain",
     )
-    files = [path.relative_to(root).as_posix() for path in compute_import_files(MODULE, root=root)]
-    assert "models/__init__.py" in files
-    assert "models/late.py" in files
+    files = compute_code_state(MODULE, root=root).files
+    assert "vills/models/__init__.py" in files
+    assert "vills/models/late.py" in files
 
 
 @pytest.mark.parametrize(
@@ -91,9 +94,9 @@ def test_the_closure_follows_every_way_to_import(root: Path) -> None:
     ],
 )
 def test_a_change_of_code_counts(root: Path, file: str, old: str, new: str) -> None:
-    before = compute_code_digest(MODULE, root=root)
+    before = compute_digest(root)
     change(root / file, old, new)
-    assert compute_code_digest(MODULE, root=root) != before
+    assert compute_digest(root) != before
 
 
 @pytest.mark.parametrize(
@@ -108,16 +111,16 @@ def test_a_change_of_code_counts(root: Path, file: str, old: str, new: str) -> N
     ],
 )
 def test_what_cannot_run_does_not_count(root: Path, file: str, old: str, new: str) -> None:
-    before = compute_code_digest(MODULE, root=root)
+    before = compute_digest(root)
     change(root / file, old, new)
-    assert compute_code_digest(MODULE, root=root) == before
+    assert compute_digest(root) == before
 
 
 def test_bytecode_does_not_count(root: Path) -> None:
-    before = compute_code_digest(MODULE, root=root)
+    before = compute_digest(root)
     (root / "losses" / "__pycache__").mkdir()
     (root / "losses" / "__pycache__" / "koleo.cpython-311.pyc").write_bytes(b"x")
-    assert compute_code_digest(MODULE, root=root) == before
+    assert compute_digest(root) == before
 
 
 def test_a_page_beside_a_module_counts(root: Path) -> None:
@@ -126,13 +129,14 @@ def test_a_page_beside_a_module_counts(root: Path) -> None:
     (root / "models" / "unnamed.html").write_text("")
     seen = set()
     for name in ("page.html", "a/b.yaml"):
-        seen.add(compute_code_digest(MODULE, root=root))
+        seen.add(compute_digest(root))
         for text in ("<p>", "<!-- a comment in a page is part of the page -->"):
             (root / "models" / name).write_text(text)
-            seen.add(compute_code_digest(MODULE, root=root))
+            seen.add(compute_digest(root))
     assert len(seen) == 5
-    assert (root / "models" / "page.html") in compute_import_files(MODULE, root=root)
-    assert (root / "models" / "unnamed.html") not in compute_import_files(MODULE, root=root)
+    files = compute_code_state(MODULE, root=root).files
+    assert "vills/models/page.html" in files
+    assert "vills/models/unnamed.html" not in files
 
 
 def test_a_computed_import_is_refused_a_written_one_is_followed(root: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from vills.io import DiskFullError, save_bytes
 from vills.runner.store.journal import Journal, load_journal
 from vills.runner.store.result import publish
-from vills.runner.store.run import Run, open_run
+from vills.runner.store.run import Run
 
 SAYS = r"No space left for .*What to do: free space and give the same command again"
 
@@ -52,7 +52,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def open_on(disk: SmallDisk, data: Path) -> Run:
-    return open_run(
+    return Run(
         disk.folder / "runs",
         stage="demo",
         read_params=lambda: {"a": 1},

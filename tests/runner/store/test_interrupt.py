@@ -1,18 +1,28 @@
-"""Signals raise a flag, or end the work at once; what they were is known; old handlers return."""
+"""Signals raise a flag, or end the work at once; what they were is known; old handlers return.
+
+A pool that the scheduler's signals do not reach, and that ends with its owner.
+"""
 
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tests.processes import list_group, wait_until
 from vills.runner.store.interrupt import (
     SIGNALS,
     InterruptedRunError,
     InterruptFlag,
-    interrupt_at_once,
+    open_interruption,
+    open_pool,
 )
 
 
@@ -49,7 +59,7 @@ def test_a_stop_on_request_is_told_from_a_failure() -> None:
 
 def run_inside(work: Callable[[], None]) -> InterruptedRunError:
     """The error that work ends with when it may be interrupted at once."""
-    with pytest.raises(InterruptedRunError) as caught, interrupt_at_once():
+    with pytest.raises(InterruptedRunError) as caught, open_interruption():
         work()
     return caught.value
 
@@ -98,9 +108,9 @@ def test_later_signals_are_ignored_but_counted() -> None:
 
 def test_work_that_ends_by_itself_ends_so() -> None:
     before = get_handlers()
-    with interrupt_at_once():
+    with open_interruption():
         pass
-    with pytest.raises(ValueError, match="own"), interrupt_at_once():
+    with pytest.raises(ValueError, match="own"), open_interruption():
         raise ValueError("its own error")
     assert get_handlers() == before
 
@@ -141,7 +151,7 @@ def test_what_cleans_up_after_the_work_is_not_cut_off() -> None:
 
     def work() -> None:
         try:
-            with interrupt_at_once():
+            with open_interruption():
                 send(signal.SIGUSR2)
         finally:
             send(signal.SIGTERM)
@@ -154,12 +164,116 @@ def test_what_cleans_up_after_the_work_is_not_cut_off() -> None:
 def test_signals_stay_ignored_where_the_process_ends_with_the_stop() -> None:
     before = get_handlers()
     try:
-        with pytest.raises(InterruptedRunError), interrupt_at_once(ends_process=True):
+        with pytest.raises(InterruptedRunError), open_interruption(ends_process=True):
             send(signal.SIGUSR2)
         send(signal.SIGTERM)  # would end the tests
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)  # type: ignore[arg-type]
-    with interrupt_at_once(ends_process=True):
+    with open_interruption(ends_process=True):
         pass
     assert get_handlers() == before
+
+
+def start() -> None:
+    pass
+
+
+def get_mask() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_block_the_signals_and_their_owner_does_not() -> None:
+    with open_pool(2, start=start) as pool:
+        masks = [pool.submit(get_mask).result(), pool.submit(get_mask).result()]
+        for number in SIGNALS:
+            assert all(number in mask for mask in masks)
+            assert number not in get_mask()
+
+
+def fail_beside_work(error: BaseException) -> None:
+    """Raise while one process sleeps."""
+    with open_pool(2, start=start) as pool:
+        pool.submit(time.sleep, 60)
+        pool.submit(get_mask).result()
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+def test_after_an_error_it_does_not_wait_for_what_is_in_progress(error: BaseException) -> None:
+    begin = time.monotonic()
+    with pytest.raises(type(error)):
+        fail_beside_work(error)
+    assert time.monotonic() - begin < 10
+
+
+def die_beside_work() -> None:
+    """Lose one process while another sleeps."""
+    with open_pool(2, start=start) as pool:
+        pool.submit(time.sleep, 60)
+        # CPython watches a process that it has just started only once some result has come.
+        pool.submit(get_mask).result()
+        pool.submit(die).result()
+
+
+def test_a_worker_that_is_killed_ends_the_others() -> None:
+    """The executor ends them by SIGTERM, which they block."""
+    begin = time.monotonic()
+    with pytest.raises(BrokenProcessPool):
+        die_beside_work()
+    assert time.monotonic() - begin < 10
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from vills.runner.store.interrupt import InterruptedRunError, open_interruption
+from vills.runner.store.interrupt import open_pool
+
+def start():
+    pass
+
+def work(folder, number):
+    time.sleep(0.2)
+    (Path(folder) / str(number)).touch()
+
+if __name__ == "__main__":
+    try:
+        with open_interruption(ends_process=True), open_pool(2, start=start) as pool:
+            for future in [pool.submit(work, sys.argv[1], n) for n in range(500)]:
+                future.result()
+    except InterruptedRunError as error:
+        print("requeue" if error.wants_requeue else "stop")
+        sys.exit(error.exit_status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "said"),
+    [([signal.SIGUSR2, signal.SIGTERM], "requeue\n"), ([signal.SIGTERM], "stop\n")],
+)
+def test_signals_to_the_whole_group(tmp_path: Path, signals: list[int], said: str) -> None:
+    script, done = tmp_path / "main.py", tmp_path / "done"
+    done.mkdir()
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(done)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: len(list(done.iterdir())) > 2)
+    assert len(list_group(process.pid)) >= 3
+    begin = time.monotonic()
+    for number in signals:
+        os.killpg(process.pid, number)
+    out, errors = process.communicate(timeout=10)
+    assert time.monotonic() - begin < 15
+    assert (process.returncode, out, errors) == (75, said, "")
+    wait_until(lambda: not list_group(process.pid))

@@ -1,3 +1,5 @@
+"""One writer per run; and a job that gets nowhere stops, and says so."""
+
 import json
 import os
 import pickle
@@ -5,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,16 @@ import pytest
 
 from vills.io import save_json
 from vills.runner.store import lock as lock_module
-from vills.runner.store.errors import HeldRunError, LostRunError
-from vills.runner.store.lock import RunLock, get_last_attempt
-from vills.runner.store.machine import load_process_identity
+from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
+from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.lock import (
+    RunLock,
+    check_current,
+    compute_progress_mark,
+    get_last_attempt,
+)
+from vills.runner.store.machine import is_alive, is_superseded, load_process_identity
+from vills.runner.store.run import Run
 
 HOLD = """
 import sys, time
@@ -52,7 +61,7 @@ def hold_elsewhere(folder: Path, seconds: float = 600.0) -> Iterator[subprocess.
 def write_attempt(folder: Path, number: int, *, age: float, **changes: Any) -> Path:
     """An attempt of a process that this host cannot see."""
     path = folder / f"{number:06d}.json"
-    save_json(path, {**asdict(load_process_identity()), "boot_id": "another", **changes})
+    save_json(path, {**load_process_identity(), "boot_id": "another", **changes})
     os.utime(path, (time.time() - age, time.time() - age))
     return path
 
@@ -141,8 +150,9 @@ def test_another_host_is_given_up_after_silence_only(
     folder.mkdir()
     path = write_attempt(folder, 1, age=0)
     monkeypatch.setattr(lock_module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(lock_module, "STALE_SECONDS", 0.6)
     begun = time.monotonic()
-    lock = RunLock(folder, stale_after=0.6)
+    lock = RunLock(folder)
     assert acquire(lock) == 2
     assert time.monotonic() - begun > 0.5
     lock.release("finished")
@@ -166,7 +176,7 @@ def test_an_orphan_cannot_commit(tmp_path: Path) -> None:
     folder = tmp_path / "attempts"
     lock = RunLock(folder)
     acquire(lock)
-    guard = pickle.loads(pickle.dumps(lock.guard))
+    guard = pickle.loads(pickle.dumps(partial(check_current, folder, 1)))
     guard()
     write_attempt(folder, 2, age=0)
     with pytest.raises(LostRunError, match="attempt 1 of .* was taken over by attempt 2"):
@@ -176,10 +186,10 @@ def test_an_orphan_cannot_commit(tmp_path: Path) -> None:
 
 def test_a_reused_pid_is_another_process() -> None:
     here = load_process_identity()
-    assert here.is_alive() is True
-    assert replace(here, started=here.started + 1).is_alive() is False
-    assert replace(here, boot_id="another").is_alive() is None
-    assert replace(here, pid_namespace="pid:[1]").is_alive() is None
+    assert is_alive(here) is True
+    assert is_alive({**here, "started": here["started"] + 1}) is False
+    assert is_alive({**here, "boot_id": "another"}) is None
+    assert is_alive({**here, "pid_namespace": "pid:[1]"}) is None
 
 
 def test_an_unreadable_attempt_counts_as_another_host(tmp_path: Path) -> None:
@@ -262,7 +272,109 @@ def test_attempts_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     for name in ("slurm_job", "slurm_restart"):
         del fields[name]
     save_json(path, {**fields, "unknown": 1})
-    identity = lock_module.load_identity(tmp_path / "attempts", 1)
-    assert identity is not None
-    assert (identity.slurm_job, identity.slurm_restart) == ("", "")
+    assert not is_superseded(json.loads(path.read_text()))
     assert RunLock(tmp_path / "attempts").find_holder() == 1
+
+
+Opener = Callable[..., Run]
+
+
+@pytest.fixture
+def reopen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
+    """Open the run as a job that has been started so often."""
+    (tmp_path / "data").write_text("x")
+
+    def open_it(*, job: str = "12", restart: int = 0) -> Run:
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
+        return Run(
+            tmp_path / "runs",
+            stage="demo",
+            read_params=dict,
+            inputs={"data": tmp_path / "data"},
+            module="vills.config.checks",
+            progress=lambda text: None,
+            patience=0.0,
+        )
+
+    return open_it
+
+
+def work_until_limit(run: Run, *, leaves: str = "") -> None:
+    """Work until the time limit."""
+    with pytest.raises(InterruptedRunError), run:
+        work(run, leaves)
+
+
+def work(run: Run, leaves: str) -> None:
+    if leaves:
+        (run.checkpoints / leaves).write_text("weights")
+    raise InterruptedRunError("stopped on request", wants_requeue=True)
+
+
+def test_two_idle_attempts_of_one_job_are_the_last(reopen: Opener) -> None:
+    work_until_limit(reopen())
+    work_until_limit(reopen(restart=1))
+    with pytest.raises(StalledRunError) as caught, reopen(restart=2):
+        pass
+    said = str(caught.value)
+    assert "makes no progress: 2 attempts of job 12 in a row left nothing new" in said
+    assert "attempt 2 interrupted stopped on request; attempt 1 interrupted" in said
+    assert "timeout_min" in said
+    assert "checkpoint_minutes" in said
+
+
+def test_a_job_that_is_submitted_anew_starts_clean(reopen: Opener) -> None:
+    work_until_limit(reopen())
+    work_until_limit(reopen(restart=1))
+    run = reopen(job="13")
+    with run:
+        assert run.lock.attempt == 3
+
+
+@pytest.mark.parametrize("when", [0, 1])
+def test_something_new_is_progress(reopen: Opener, when: int) -> None:
+    for restart in range(2):
+        work_until_limit(
+            reopen(restart=restart), leaves="step-00000001.pt" if restart == when else ""
+        )
+    run = reopen(restart=2)
+    with run:
+        assert run.lock.attempt == 3
+
+
+def test_after_progress_idle_attempts_count_from_there(reopen: Opener) -> None:
+    work_until_limit(reopen())
+    work_until_limit(reopen(restart=1), leaves="step-00000001.pt")
+    work_until_limit(reopen(restart=2))
+    work_until_limit(reopen(restart=3))
+    with pytest.raises(StalledRunError, match=r"attempt 4 interrupted.*attempt 3 interrupted"):
+        work_until_limit(reopen(restart=4))
+
+
+def test_an_attempt_that_was_killed_counts_too(reopen: Opener) -> None:
+    for restart in range(2):
+        run = reopen(restart=restart)
+        run.__enter__()
+        run.lock._stop.set()  # the node dies: no word, no heartbeat
+    with pytest.raises(StalledRunError, match="ended without a word"), reopen(restart=2):
+        pass
+
+
+def test_outside_of_a_scheduler_nobody_is_stopped(reopen: Opener) -> None:
+    for _ in range(4):
+        work_until_limit(reopen(job=""))
+    with reopen(job="") as run:
+        assert run.lock.attempt == 5
+
+
+def test_marks_know_names_under_work_and_out(tmp_path: Path) -> None:
+    marks = [compute_progress_mark(tmp_path)]
+    for name in ("work/a", "out/deep/b"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+        marks.append(compute_progress_mark(tmp_path))
+    assert len(set(marks)) == 3
+    for name in ("work/.hidden", "work/x.tmp", "journal.jsonl"):
+        (tmp_path / name).write_text("")
+    assert compute_progress_mark(tmp_path) == marks[-1]

@@ -10,7 +10,7 @@ import pytest
 
 from vills.runner.store import result as publish_module
 from vills.runner.store.digest import compute_digest
-from vills.runner.store.result import protect, publish
+from vills.runner.store.result import publish, set_read_only
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def source(tmp_path: Path) -> Path:
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "model.bin").write_bytes(b"weights")
     (folder / "report.json").write_text("{}")
-    protect(folder)
+    set_read_only(folder)
     return folder
 
 
@@ -108,8 +108,8 @@ def test_between_file_systems_it_is_copied(
 
 STAGE = """
 from pathlib import Path
-from vills.runner.store.run import open_run
-run = open_run(Path("runs"), stage="demo", read_params=lambda: {"a": 1},
+from vills.runner.store.run import Run
+run = Run(Path("runs"), stage="demo", read_params=lambda: {"a": 1},
                inputs={"data": Path("data")}, module="vills.config.checks", progress=print)
 with run:
     if run.is_complete():

@@ -10,27 +10,28 @@ from typing import Any
 import pytest
 
 from vills.io import DiskFullError
-from vills.runner.store import receipt as drift_module
+from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.errors import DamagedError, DriftError, LostRunError, RunError
 from vills.runner.store.journal import load_journal
 from vills.runner.store.lock import get_last_attempt
-from vills.runner.store.run import Run, open_run
+from vills.runner.store.run import Run
 
 MODULE = "vills.config.checks"
 
 STAGE = """
 import os, signal, sys
 from pathlib import Path
-from vills.runner.store.run import open_run
+from vills.runner.store.run import Run
 root = Path(sys.argv[1])
-run = open_run(root / "runs", stage="demo", read_params=lambda: {"a": 1},
-               inputs={"data": root / "data"}, module="vills.config.checks")
+run = Run(root / "runs", stage="demo", read_params=lambda: {"a": 1},
+               inputs={"data": root / "data"}, module="vills.config.checks",
+          progress=lambda text: print(text, file=sys.stderr, flush=True))
 with run:
     for number in range(4):
         shard = run.work / f"{number}.txt"
         if not shard.exists():
-            run.guard()
+            run.lock.guard()
             shard.write_text(str(number))
             if number == int(sys.argv[2]):
                 (run.out / ".all.txt.0123.tmp").write_text("half a write")
@@ -51,7 +52,7 @@ class Project:
         (root / "data" / "a.txt").write_text("input")
 
     def open(self) -> Run:
-        return open_run(
+        return Run(
             self.root / "runs",
             stage="demo",
             item="mars",
@@ -92,7 +93,7 @@ def test_a_run_goes_from_receipt_to_result(project: Project) -> None:
     result = run.collect()
     assert sorted(result["outputs"]) == ["score.json", "sub/model.bin"]
     assert (result["metrics"], result["artifacts"]) == ({"mAP": 0.5}, ["score.json"])
-    assert len(load_journal(run.journal_path).committed) == 1
+    assert len(load_journal(run.journal.path).committed) == 1
     assert json.loads((run.folder / "attempts" / "000001.end.json").read_text())["status"] == (
         "finished"
     )
@@ -103,7 +104,7 @@ def test_a_finished_run_is_collected_not_repeated(project: Project) -> None:
     again = project.open()
     with again:
         assert again.is_complete()
-        assert again.attempt is None
+        assert again.lock.attempt is None
         assert again.collect()["metrics"] == {"mAP": 0.5}
     assert get_last_attempt(again.folder / "attempts") == 1
 
@@ -117,7 +118,7 @@ def test_a_run_that_ends_just_before_the_claim_is_collected(
     look = run.is_complete
     monkeypatch.setattr(run, "is_complete", lambda: next(answers, None) is None and look())
     with run:
-        assert run.attempt is None
+        assert run.lock.attempt is None
         assert run.collect()["metrics"] == {"mAP": 0.5}
     assert (run.out / "sub" / "model.bin").read_bytes() == b"weights"
 
@@ -200,10 +201,10 @@ def test_code_that_changes_meanwhile_is_named(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = project.open()
-    files = {**run.receipt.code["files"], "vills/config/checks.py": "0" * 64}
+    files = {**run.receipt["code"]["files"], "vills/config/checks.py": "0" * 64}
     with run:
         monkeypatch.setattr(
-            drift_module, "compute_code_state", lambda module: CodeState("0" * 64, files)
+            run_module, "compute_code_state", lambda module: CodeState("0" * 64, files)
         )
         with pytest.raises(
             DriftError, match="code changed while the stage ran: vills/config/checks.py"
@@ -231,7 +232,7 @@ def test_how_an_attempt_ended_is_noted(project: Project, error: BaseException, s
     end = json.loads((run.folder / "attempts" / "000001.end.json").read_text())
     assert end["status"] == status
     with project.open() as again:
-        assert again.attempt == 2
+        assert again.lock.attempt == 2
     assert "attempt 2 goes on where the last one was" in project.said[-1]
 
 

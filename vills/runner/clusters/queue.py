@@ -29,7 +29,7 @@ from vills.runner.clusters.queue_jobs import (
     load_state,
 )
 from vills.runner.clusters.scheduler import ClusterError
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import open_file_lock
 from vills.runner.work.slurm_job import list_gpus
 
 LOCK_PATIENCE = 0.0
@@ -99,7 +99,7 @@ class LocalQueue:
     def ensure_worker(self) -> None:
         """Start the process that works on the queue, unless there is one."""
         try:
-            with hold_file_lock(self._folder / LOCK_NAME, patience=LOCK_PATIENCE):
+            with open_file_lock(self._folder / LOCK_NAME, patience=LOCK_PATIENCE):
                 pass
         except TimeoutError:
             return

@@ -14,14 +14,13 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
-from vills.runner.store.file_lock import hold_file_lock
-from vills.runner.store.machine import ProcessIdentity, load_process_identity, read_start
+from vills.runner.store.lock import open_file_lock
+from vills.runner.store.machine import is_alive, load_process_identity, read_start
 from vills.runner.work.slurm_job import LOCAL_JOB
 
 FOLDER = "_queue"
@@ -63,7 +62,7 @@ def start_ranks(
 
 def describe(processes: "Sequence[subprocess.Popen[bytes]]") -> list[dict[str, Any]]:
     """Identities by which the processes are recognised, also by another worker."""
-    here = asdict(load_process_identity())
+    here = load_process_identity()
     return [
         {**here, "pid": process.pid, "started": read_start(process.pid) or 0}
         for process in processes
@@ -77,9 +76,9 @@ def is_running(identities: Sequence[Mapping[str, Any]]) -> bool:
     """
     here = load_process_identity()
     return any(
-        ProcessIdentity(**entry).is_alive() is not False
+        is_alive(entry) is not False
         # this machine was started anew since
-        and not (entry["host"] == here.host and entry["boot_id"] != here.boot_id)
+        and not (entry["host"] == here["host"] and entry["boot_id"] != here["boot_id"])
         for entry in identities
     )
 
@@ -87,7 +86,7 @@ def is_running(identities: Sequence[Mapping[str, Any]]) -> bool:
 def end_processes(identities: Sequence[Mapping[str, Any]], number: int = signal.SIGTERM) -> None:
     """Signal the groups of these processes, as far as they live."""
     for entry in identities:
-        if ProcessIdentity(**entry).is_alive():
+        if is_alive(entry):
             with suppress(ProcessLookupError):
                 os.killpg(entry["pid"], number)
 
@@ -116,7 +115,7 @@ def load_state(folder: Path, job: str) -> JobState:
 @contextmanager
 def hold_states(folder: Path) -> Iterator[None]:
     """Keep others from changing a job's state between a look at it and a change of it."""
-    with hold_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
+    with open_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
         yield
 
 

@@ -25,7 +25,7 @@ from vills.runner.clusters.queue_jobs import (
     load_entry,
     start_ranks,
 )
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import open_file_lock
 from vills.runner.work.job import NODES
 from vills.runner.work.slurm_job import list_gpus
 
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
     worker = Worker(runs)
     while True:
         try:
-            with hold_file_lock(runs / FOLDER / LOCK_NAME, patience=LOCK_SECONDS):
+            with open_file_lock(runs / FOLDER / LOCK_NAME, patience=LOCK_SECONDS):
                 worker.run()
         except TimeoutError:
             return 0

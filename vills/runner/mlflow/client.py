@@ -18,7 +18,7 @@ from vills.runner.mlflow.settings import (
     refuse_network_database,
     refuse_silent_server,
 )
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import open_file_lock
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -48,7 +48,7 @@ def open_store(settings: TrackingSettings) -> Iterator[tuple["MlflowClient", str
     refuse_network_database(settings.uri)
     database.parent.mkdir(parents=True, exist_ok=True)
     lock = database.with_name(f"{database.name}.lock")
-    with hold_file_lock(lock, patience=LOCK_PATIENCE):
+    with open_file_lock(lock, patience=LOCK_PATIENCE):
         client = _build_client(settings.uri)
         location = (database.parent / "mlartifacts").as_uri()
         yield client, _get_experiment(client, settings.experiment, location)

@@ -28,8 +28,8 @@ from vills.runner.mlflow.entry import (
     load_run_record,
 )
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.store.journal import JournalRecord
+from vills.runner.store.lock import open_file_lock
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -71,7 +71,7 @@ def sync_run(
             them, so this is for runs that will not be resumed.
     """
     try:
-        with hold_file_lock(folder / ".tracking.lock", patience=LOCK_PATIENCE):
+        with open_file_lock(folder / ".tracking.lock", patience=LOCK_PATIENCE):
             record = load_run_record(folder)
             if record is None:
                 return SyncResult(ok=False, reason=f"{folder} has no receipt yet")

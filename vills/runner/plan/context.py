@@ -17,7 +17,7 @@ from vills.runner.plan.registry import Adoption, Registry
 from vills.runner.plan.states import NodeState, compute_states
 from vills.runner.plan.submit import Submitter
 from vills.runner.store.digest import CACHE_NAME, DigestCache
-from vills.runner.store.file_lock import hold_file_lock
+from vills.runner.store.lock import open_file_lock
 from vills.runner.work.stage import get_runs_root
 
 CLUSTERS = ("slurm", "local", "debug")
@@ -59,7 +59,7 @@ class LaunchContext:
         """Keep other launchers of the same runs out while jobs are asked for."""
         self.runs.mkdir(parents=True, exist_ok=True)
         try:
-            with hold_file_lock(self.runs / LOCK_NAME, patience=LOCK_SECONDS):
+            with open_file_lock(self.runs / LOCK_NAME, patience=LOCK_SECONDS):
                 yield
         except TimeoutError as error:
             raise ClusterError(

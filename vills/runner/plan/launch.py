@@ -26,9 +26,15 @@ from vills.runner.plan.context import VARIABLE, LaunchContext, choose_cluster
 from vills.runner.plan.nodes import Node, Plan, build_steps, select_steps
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.plan.submit import PlanRequest
-from vills.runner.work.progress import ProgressLine
 from vills.runner.work.ranks import load_ranks
-from vills.runner.work.stage import StageCall, check_item, get_runs_root, load_stage, run_call
+from vills.runner.work.stage import (
+    ProgressLine,
+    StageCall,
+    check_item,
+    get_runs_root,
+    load_stage,
+    run_call,
+)
 
 DETACH = "VILLS_DETACH"
 """Set by `vills repro --detach`: a stage that is not done ends with status 75 at once."""

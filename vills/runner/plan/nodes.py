@@ -17,16 +17,15 @@ from vills.config.checks import ConfigError
 from vills.config.params import Params
 from vills.io import load_json
 from vills.pipeline import STAGES
-from vills.runner.store.code_digest import compute_code_digest, compute_code_state
+from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import DigestCache, compute_digest
-from vills.runner.store.fingerprint import (
-    PlannedInput,
+from vills.runner.store.receipt import (
     compute_canonical,
     compute_fingerprint,
     find_differences,
 )
 from vills.runner.work.job import NODES
-from vills.runner.work.stage import load_stage, to_plain
+from vills.runner.work.stage import load_stage
 
 MISSING = "missing: "
 """Stands before the path of an outside input that is not there, in place of its digest."""
@@ -95,7 +94,7 @@ def build_steps(params: Params) -> list[Step]:
             step = Step(
                 stage.name,
                 item,
-                compute_canonical({name: to_plain(value) for name, value in sections.items()}),
+                compute_canonical(sections),
                 {
                     name: NodeInput(*makers[path]) if path in makers else NodeInput(path=str(path))
                     for name, path in _find_inputs(stage, params, item).items()
@@ -133,7 +132,10 @@ class Planner:
                 n: self._describe(entry.path) for n, entry in step.inputs.items() if entry.path
             }
             code = self.compute_code(step.stage)
-            planned = {n: PlannedInput(m.step.stage, m.step.item, m.key) for n, m in made.items()}
+            planned = {
+                n: {"stage": m.step.stage, "item": m.step.item, "fingerprint": m.key}
+                for n, m in made.items()
+            }
             key = compute_fingerprint(
                 step.stage,
                 item=step.item,
@@ -148,7 +150,7 @@ class Planner:
     def compute_code(self, stage: str) -> str:
         """Digest of a stage's code."""
         if stage not in self._codes:
-            self._codes[stage] = compute_code_digest(f"vills.pipeline.{stage}")
+            self._codes[stage] = compute_code_state(f"vills.pipeline.{stage}").digest
         return self._codes[stage]
 
     def _describe(self, path: str) -> str:

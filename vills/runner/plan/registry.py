@@ -31,7 +31,7 @@ from vills.io import load_json, save_json
 from vills.runner.clusters.scheduler import run_command
 from vills.runner.plan.nodes import MISSING, Node, NodeInput, Plan, Planner, build_steps
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
-from vills.runner.store.fingerprint import compute_fingerprint
+from vills.runner.store.receipt import compute_fingerprint
 from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage

@@ -18,7 +18,7 @@ from vills.config.write import render_params
 from vills.io import save_bytes, save_json
 from vills.runner.plan.registry import CODE, PARAMS
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.machine import DIFF_NAME, GIT_NAME, collect_git, load_git_diff
+from vills.runner.store.machine import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
 
 IGNORED = ("__pycache__", "*.pyc", "*.pyo")
 
@@ -29,7 +29,7 @@ def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> st
     The commit and the uncommitted difference of `checkout` go with it, so that a run's receipt can
     say where its code came from.
     """
-    git = collect_git(checkout)
+    git = describe_git(checkout)
     diff = load_git_diff(checkout)
     name = f"{CODE}/{_compute_name(package, json.dumps(git, sort_keys=True))}"
 

@@ -13,9 +13,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 
 import vills
+from vills.io import compute_sha256
+from vills.runner.store.digest import compute_joint_digest
 
 PACKAGE = "vills"
 BOOKKEEPING = ("vills.runner", "vills.io", "vills.cli")
@@ -38,119 +41,75 @@ class CodeState:
     """Digest by path relative to the package's parent, e.g. `vills/areas.py`."""
 
 
-def compute_code_digest(module: str, *, root: Path = DEFAULT_ROOT) -> str:
-    """Compute the digest of `module` and of everything in the package that it imports."""
-    return compute_code_state(module, root=root).digest
-
-
 def compute_code_state(module: str, *, root: Path = DEFAULT_ROOT) -> CodeState:
     """Compute the digest of each file in the closure of `module`, and of all together."""
-    files = {
-        path.relative_to(root.parent).as_posix(): _compute_file_digest(path)
-        for path in compute_import_files(module, root=root)
-    }
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
-    return CodeState(hashlib.sha256(lines.encode()).hexdigest(), files)
+    files: dict[Path, str] = {}
+    for path in compute_import_closure(module, root=root).values():
+        source = _read(path, path.stat().st_mtime_ns)
+        files[path] = source.digest
+        for beside in (path.parent / name for name in source.names):
+            if beside.is_file() and beside.suffix != ".py":
+                files[beside] = compute_sha256(beside)
+    named = {path.relative_to(root.parent).as_posix(): files[path] for path in sorted(files)}
+    return CodeState(compute_joint_digest(named), named)
 
 
-def compute_import_files(module: str, *, root: Path = DEFAULT_ROOT) -> tuple[Path, ...]:
-    """List the files of `compute_import_closure`, which dvc.yaml's deps must cover."""
-    files: set[Path] = set()
-    for name in compute_import_closure(module, root=root):
-        path = _find(name, root)
-        assert path is not None
-        files.add(path)
-        beside = (path.parent / text for text in _read(path, path.stat().st_mtime_ns).names)
-        files |= {file for file in beside if file.is_file() and file.suffix != ".py"}
-    return tuple(sorted(files))
-
-
-def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> tuple[str, ...]:
-    """List the package's modules that `module` imports, directly or not, itself included.
+def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[str, Path]:
+    """Return the package's modules that `module` imports, directly or not, itself included.
 
     Raises:
         CodeClosureError: when `module` is no module of the package, or when a module in the
             closure imports by a computed name.
     """
-    if _find(module, root) is None:
+    if not _is_inside(module, (PACKAGE,)) or _find(module, root) is None:
         raise CodeClosureError(f"{module} is no module under {root}. What to do: check its name.")
-    found: set[str] = set()
+    found: dict[str, Path] = {}
     todo = [module]
     while todo:
         name = todo.pop()
-        if name in found or _is_bookkeeping(name):
+        if not name or name in found or _is_inside(name, BOOKKEEPING):
             continue
-        found.add(name)
-        todo += [".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)]
+        parent = name.rpartition(".")[0]
+        todo.append(parent)
         path = _find(name, root)
-        assert path is not None
-        for target in _read(path, path.stat().st_mtime_ns).imports:
-            resolved = _resolve(target, of=name, path=path)
-            if resolved == PACKAGE or resolved.startswith(f"{PACKAGE}."):
-                todo += _select_modules(resolved, root)
-    return tuple(sorted(found))
+        if path is None:
+            continue  # an object of its parent
+        found[name] = path
+        package = name if path.name == "__init__.py" else parent
+        targets = _read(path, path.stat().st_mtime_ns).imports
+        resolved = (resolve_name(target, package) for target in targets)
+        todo += [target for target in resolved if _is_inside(target, (PACKAGE,))]
+    return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
     imports: tuple[str, ...]
-    names: tuple[str, ...]
-    dump: str
-
-
-def _compute_file_digest(path: Path) -> str:
-    if path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return hashlib.sha256(_read(path, path.stat().st_mtime_ns).dump.encode()).hexdigest()
+    names: frozenset[str]
+    """What may be the name of a file beside it."""
+    digest: str
 
 
 @cache
 def _read(path: Path, mtime_ns: int) -> _Source:
     del mtime_ns  # part of the cache key: a file changed while the process runs is read again
     tree = ast.parse(path.read_bytes(), filename=str(path))
-    names = {
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and FILE_NAME.fullmatch(node.value)
-    }
-    return _Source(tuple(_iterate_imports([tree], path)), tuple(sorted(names)), _dump(tree))
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return _Source(
+        tuple(_iterate_imports([tree], path)),
+        frozenset(v for v in constants if isinstance(v, str) and FILE_NAME.fullmatch(v)),
+        hashlib.sha256(_dump(tree).encode()).hexdigest(),
+    )
 
 
 def _find(module: str, root: Path) -> Path | None:
-    parts = module.split(".")
-    if parts[0] != PACKAGE:
-        return None
-    base = root.joinpath(*parts[1:])
-    for path in (base / "__init__.py", base.with_suffix(".py")):
-        if path.is_file() and (len(parts) > 1 or path.name == "__init__.py"):
-            return path
-    return None
+    base = root.joinpath(*module.split(".")[1:])
+    paths = (base / "__init__.py", base.with_suffix(".py"))
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _is_bookkeeping(module: str) -> bool:
-    return any(module == floor or module.startswith(f"{floor}.") for floor in BOOKKEEPING)
-
-
-def _select_modules(name: str, root: Path) -> list[str]:
-    """`a.b.c` is the module a.b.c, or the object c of the module a.b."""
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        module = ".".join(parts[:end])
-        if _find(module, root) is not None:
-            return [module]
-    return []
-
-
-def _resolve(target: str, *, of: str, path: Path) -> str:
-    """Make a relative import (`..x`) absolute."""
-    level = len(target) - len(target.lstrip("."))
-    if level == 0:
-        return target
-    package = of.split(".") if path.name == "__init__.py" else of.split(".")[:-1]
-    base = package[: len(package) - level + 1]
-    return ".".join([*base, target[level:]] if target[level:] else base)
+def _is_inside(module: str, floors: Iterable[str]) -> bool:
+    return any(module == floor or module.startswith(f"{floor}.") for floor in floors)
 
 
 def _iterate_imports(nodes: Iterable[ast.AST], path: Path) -> Iterator[str]:

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from vills.io import DiskFullError, compute_sha256, save_bytes
@@ -28,38 +29,32 @@ class DigestCache:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._known = self._load()
-        self._fresh: dict[str, str] = {}
+        self._has_news = False
 
     def compute_file_digest(self, path: Path) -> str:
         """Compute the sha256 of a file's bytes, or recall it."""
         stat = path.stat()
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
-        known = self._fresh.get(key) or self._known.get(key)
-        if known is not None:
-            return known
+        if key in self._known:
+            return self._known[key]
         digest = compute_sha256(path)
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
-            self._fresh[key] = digest
+            self._known[key], self._has_news = digest, True
         return digest
 
     def save(self) -> None:
         """Write what was learnt; a full disk costs the cache and nothing else."""
-        if self.path is None or not self._fresh:
+        if self.path is None or not self._has_news:
             return
         # Read again: another process may have added its own in the meantime.
-        merged = {**self._load(), **self._fresh}
-        kept = dict(list(merged.items())[-MAX_ENTRIES:])
-        try:
-            save_bytes(self.path, json.dumps(kept, separators=(",", ":")).encode())
-        except DiskFullError:
-            return
-        self._known, self._fresh = kept, {}
+        self._known = dict([*{**self._load(), **self._known}.items()][-MAX_ENTRIES:])
+        with suppress(DiskFullError):
+            save_bytes(self.path, json.dumps(self._known, separators=(",", ":")).encode())
+            self._has_news = False
 
     def _load(self) -> dict[str, str]:
-        if self.path is None:
-            return {}
         try:
-            value = json.loads(self.path.read_bytes())
+            value = json.loads(self.path.read_bytes()) if self.path else {}
         except (FileNotFoundError, ValueError):
             return {}
         return value if isinstance(value, dict) else {}
@@ -74,31 +69,19 @@ def compute_digest(path: Path, cache: DigestCache | None = None) -> str:
     Raises:
         RunError: when there is nothing at `path`.
     """
-    memory = cache or DigestCache()
     if path.is_dir():
-        listing = compute_listing(path, memory)
-        lines = "".join(f"{digest}  {name}\n" for name, digest in listing.items())
-        digest = hashlib.sha256(lines.encode()).hexdigest()
-    elif path.exists():
-        digest = memory.compute_file_digest(path)
-    else:
+        return compute_joint_digest(compute_listing(path, cache))
+    if not path.exists():
         raise RunError(f"{path} is not there. What to do: run the stage that makes it first.")
-    if cache is not None:
-        cache.save()
+    cache = cache or DigestCache()
+    digest = cache.compute_file_digest(path)
+    cache.save()
     return digest
 
 
 def compute_listing(folder: Path, cache: DigestCache | None = None) -> dict[str, str]:
     """Compute the digest of every file under `folder`, by its posix path relative to it."""
-    memory = cache or DigestCache()
-    files = sorted((file.relative_to(folder).as_posix(), file) for file in _iterate_files(folder))
-    listing = {name: memory.compute_file_digest(file) for name, file in files}
-    if cache is not None:
-        cache.save()
-    return listing
 
-
-def _iterate_files(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         # os.walk would pass over the folder, and the digest would be that of less.
         raise RunError(
@@ -106,6 +89,21 @@ def _iterate_files(folder: Path) -> Iterator[Path]:
             "readable."
         ) from error
 
-    for root, _, names in os.walk(folder, followlinks=True, onerror=refuse):
-        for name in names:
-            yield Path(root) / name
+    cache = cache or DigestCache()
+    walk = os.walk(folder, followlinks=True, onerror=refuse)
+    files = [Path(root, name) for root, _, names in walk for name in names]
+    named = sorted((file.relative_to(folder).as_posix(), file) for file in files)
+    listing = {name: cache.compute_file_digest(file) for name, file in named}
+    cache.save()
+    return listing
+
+
+def compute_joint_digest(listing: Mapping[str, str]) -> str:
+    """Compute one digest over the digests of files by name."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(listing.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def find_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names that are new, gone, or have another digest."""
+    return sorted(n for n in {*before, *now} if before.get(n) != now.get(n))

@@ -7,16 +7,20 @@ is cancelled: whoever sends it alone decides what happens next.
 Children are shielded from them: SLURM signals every process of a step. A forked child inherits
 handlers that are not meant for it, a spawned one dies by default, and torch gives its loader
 processes a SIGTERM handler of their own. A BLOCKED signal reaches nobody: a mask survives fork and
-exec, and no handler that is installed later can undo it.
+exec, and no handler that is installed later can undo it. `open_pool` has processes for work that
+may be cut off at any moment: shielded, and gone with their owner.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from vills.errors import UserError
 
@@ -24,7 +28,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 """What SLURM sends, and what submitit chose."""
 REQUEUE_SIGNAL = signal.SIGUSR2
 """Who sends it lets the run be queued again."""
-_Handler = Callable[[int, FrameType | None], None]
+_METHOD = "spawn"
+_Result = TypeVar("_Result")
 
 
 class InterruptedRunError(UserError, RuntimeError):
@@ -44,31 +49,33 @@ class InterruptedRunError(UserError, RuntimeError):
 class InterruptFlag:
     """Context manager that catches SIGNALS while inside; `is_set` once one has arrived.
 
-    For a loop with step boundaries. Inside `interrupt_at_once` it takes over, and gives back.
+    For a loop with step boundaries. Inside `open_interruption` it takes over, and gives back.
     """
 
     def __init__(self) -> None:
         """Start lowered."""
-        self._arrived: set[int] = set()
-        self._handlers = _Handlers(self._raise_flag, arrived=self._arrived)
+        self.signals: set[int] = set()
+        self._previous: dict[signal.Signals, Any] = {}
 
     @property
     def is_set(self) -> bool:
         """Whether any signal has arrived."""
-        return bool(self._arrived)
-
-    @property
-    def signals(self) -> frozenset[int]:
-        """Those that have arrived."""
-        return frozenset(self._arrived)
+        return bool(self.signals)
 
     @property
     def wants_requeue(self) -> bool:
         """Whether one of them says that the run may be queued again."""
-        return REQUEUE_SIGNAL in self._arrived
+        return REQUEUE_SIGNAL in self.signals
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Be the handler of SIGNALS."""
+        self.signals.add(number)
 
     def __enter__(self) -> Self:
-        self._handlers.install()
+        # Python delivers signals to the main thread only; elsewhere there is nothing to catch.
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._previous[number] = signal.signal(number, self)
         return self
 
     def __exit__(
@@ -77,14 +84,34 @@ class InterruptFlag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._handlers.restore(error)
+        self.restore(error)
 
-    def _raise_flag(self, number: int, _frame: FrameType | None) -> None:
-        self._arrived.add(number)
+    def restore(self, error: BaseException | None, *, ignore: bool = False) -> None:
+        """Give the signals back; a block around this one hears of a request that ended this."""
+        for number, previous in self._previous.items():
+            if isinstance(previous, InterruptFlag) and isinstance(error, InterruptedRunError):
+                previous.signals |= self.signals
+            signal.signal(number, signal.SIG_IGN if ignore else previous)
+
+
+class _StopNow(BaseException):
+    """Not an Exception on its way out: no library's `except Exception` may swallow it."""
+
+
+class _Interruption(InterruptFlag):
+    """Raises at the first signal, until it has ended."""
+
+    ended = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        first = not self.signals
+        self.signals.add(number)
+        if first and not self.ended:
+            raise _StopNow
 
 
 @contextmanager
-def interrupt_at_once(*, ends_process: bool = False) -> Iterator[None]:
+def open_interruption(*, ends_process: bool = False) -> Iterator[None]:
     """Turn the first of SIGNALS into InterruptedRunError; later ones are noted and ignored.
 
     For work that may end at any moment. Nested, the inner one raises and tells the outer one, which
@@ -97,71 +124,30 @@ def interrupt_at_once(*, ends_process: bool = False) -> Iterator[None]:
     Raises:
         InterruptedRunError: when a signal came.
     """
-    arrived: set[int] = set()
-    ended = False
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        first = not arrived
-        arrived.add(number)
-        if first and not ended:
-            raise _StopNow
-
-    handlers = _Handlers(stop, arrived=arrived)
+    flag = _Interruption()
     error: BaseException | None = None
     try:
-        handlers.install()
+        flag.__enter__()
         yield
     except _StopNow:
         error = InterruptedRunError(
             "stopped on request; what was finished is kept. What to do: give the same command "
             "again to continue.",
             # SLURM may send the two in either order, so all that came meanwhile count.
-            wants_requeue=REQUEUE_SIGNAL in arrived,
+            wants_requeue=flag.wants_requeue,
         )
         raise error from None
     except BaseException as other:
         error = other
         raise
     finally:
-        ended = True  # the first thing in here: nothing is left to be stopped
-        handlers.restore(error, ignore=ends_process and isinstance(error, InterruptedRunError))
-
-
-class _StopNow(BaseException):
-    """Not an Exception on its way out: no library's `except Exception` may swallow it."""
-
-
-class _Handlers:
-    """A handler of SIGNALS, and those that it replaced."""
-
-    def __init__(self, handler: _Handler, *, arrived: set[int]) -> None:
-        """Take the handler and the set of signals that it keeps."""
-        self._handler, self._arrived = handler, arrived
-        self._previous: dict[signal.Signals, object] = {}
-
-    def install(self) -> None:
-        """Catch from here on."""
-        # Python delivers signals to the main thread only; elsewhere there is nothing to catch.
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in SIGNALS:
-            self._previous[number] = signal.signal(number, self)
-
-    def restore(self, error: BaseException | None, *, ignore: bool = False) -> None:
-        """Give the signals back; a block around this one hears of a request that ended this."""
-        for number, previous in self._previous.items():
-            if isinstance(previous, _Handlers) and isinstance(error, InterruptedRunError):
-                previous._arrived |= self._arrived
-            signal.signal(number, signal.SIG_IGN if ignore else previous)  # type: ignore[arg-type]
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Be a signal's handler."""
-        self._handler(number, frame)
+        flag.ended = True  # the first thing in here: nothing is left to be stopped
+        flag.restore(error, ignore=ends_process and isinstance(error, InterruptedRunError))
 
 
 @contextmanager
-def shielded(method: str) -> Iterator[None]:
-    """Children that this thread starts inside block SIGNALS for good.
+def open_shield(method: str) -> Iterator[None]:
+    """Make children that this thread starts inside block SIGNALS for good.
 
     What arrives here meanwhile waits, and is delivered at the end.
 
@@ -178,3 +164,62 @@ def shielded(method: str) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+class ShieldedPool(ProcessPoolExecutor):
+    """A pool of spawned processes that do not hear the scheduler's signals."""
+
+    def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> "Future[_Result]":
+        """Hand out work; this is also where a pool starts its processes, one by one."""
+        with open_shield(_METHOD):
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def open_pool(
+    workers: int, *, start: Callable[..., None], arguments: tuple[Any, ...] = ()
+) -> Iterator[ShieldedPool]:
+    """Open a pool that ends with its work, or at once after an error or kill -9 of this process.
+
+    Work must leave nothing half-done that matters: its process may end in the middle of it.
+
+    Args:
+        workers: number of processes.
+        start: called in every process before its first work, with `arguments`.
+        arguments: pickled.
+    """
+    context = get_context(_METHOD)
+    ends_with_us, alive = context.Pipe(duplex=False)
+    with open_shield(_METHOD):  # its locks start the resource tracker
+        pool = ShieldedPool(
+            workers,
+            mp_context=context,
+            initializer=_start_process,
+            initargs=(ends_with_us, start, arguments),
+        )
+    try:
+        yield pool
+    except BaseException:
+        # Waiting for what is in progress could outlast the scheduler's patience. The pool's own
+        # way, SIGTERM, is blocked, so the processes are told by the end of this pipe.
+        alive.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        alive.close()
+        ends_with_us.close()
+
+
+def _start_process(
+    ends_with_owner: Connection, start: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    parent = parent_process()
+    assert parent is not None, "only a child process is started this way"
+
+    def follow() -> None:
+        wait([ends_with_owner, parent.sentinel])
+        os._exit(1)
+
+    # A pool's processes outlive a killed parent and wait for work for ever.
+    threading.Thread(target=follow, daemon=True).start()
+    start(*arguments)

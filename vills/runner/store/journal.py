@@ -97,20 +97,18 @@ class Journal:
 
     def mark_checkpoint(self, step: int) -> None:
         """Commit everything above to the checkpoint of `step`, and fsync."""
-        self._open()
         self._append({"checkpoint": step})
-        assert self._file is not None
-        os.fsync(self._file.fileno())
+        os.fsync(self._open().fileno())
 
     def mark_finished(self) -> None:
         """Commit everything: the run has ended well. A journal that was never begun stays so."""
-        if self._file is not None or self.path.exists():
-            if self._file is None:
-                self._reopen(_read_lines(self.path))
+        if self._file is None and self.path.exists():
+            self._reopen(_read_lines(self.path))
+        if self._file is not None:
             self.mark_checkpoint(self._last_step)
 
     def rewind(self, step: int) -> None:
-        """Go on from the checkpoint of `step`; 0 without such a mark starts anew.
+        """Go on from the checkpoint of `step`; 0 without such a mark starts anew, -1 in any case.
 
         Records behind that mark are dropped. Without a mark (killed between checkpoint and mark)
         records of later steps are dropped.
@@ -120,12 +118,13 @@ class Journal:
         own = [i for i in marks if lines[i]["checkpoint"] == step]
         if own:
             kept = lines[: own[-1] + 1]
-        elif step == 0:
+        elif step <= 0:
             kept = [line for line in lines if "generation" in line]
         else:
             kept = [line for line in lines if _get_step(line) <= step]
         if marks and marks[-1] >= len(kept) and len(kept) < len(lines):
-            kept = _take_back(kept)
+            rest = [line for line in kept if "generation" not in line]
+            kept = [{"generation": _get_generation(kept) + 1}, *rest]
         self._reopen(kept)
 
     def close(self) -> None:
@@ -144,26 +143,22 @@ class Journal:
         # Unbuffered, so that one record is one write(2): whole in the file or torn at its end.
         self._file = FileIO(self.path, "a")
 
-    def _open(self) -> None:
+    def _open(self) -> FileIO:
         if self._file is None:
-            self._reopen(self._start_anew())
+            self.rewind(-1)
+        assert self._file is not None
+        return self._file
 
     def _append(self, line: dict[str, Any]) -> None:
-        assert self._file is not None
         data = _dump(line)
         try:
-            written = self._file.write(data)
+            written = self._open().write(data)
         except OSError as error:
             if error.errno in NO_SPACE:
                 raise explain_full_disk(self.path) from error
             raise
         if written != len(data):
             raise explain_full_disk(self.path)
-
-    def _start_anew(self) -> list[dict[str, Any]]:
-        lines = _read_lines(self.path)
-        kept = [line for line in lines if "generation" in line]
-        return _take_back(kept) if any("checkpoint" in line for line in lines) else kept
 
 
 def load_journal(path: Path) -> JournalContent:
@@ -173,10 +168,11 @@ def load_journal(path: Path) -> JournalContent:
         ValueError: naming file and line, when a line before the last is damaged.
     """
     lines = _read_lines(path)
-    marks = [i for i, line in enumerate(lines) if "checkpoint" in line]
-    border = marks[-1] if marks else 0
-    committed = tuple(_build_record(line) for line in lines[:border] if "metrics" in line)
-    pending = tuple(_build_record(line) for line in lines[border:] if "metrics" in line)
+    border = max((i for i, line in enumerate(lines) if "checkpoint" in line), default=0)
+    committed, pending = (
+        tuple(_build_record(line) for line in part if "metrics" in line)
+        for part in (lines[:border], lines[border:])
+    )
     return JournalContent(_get_generation(lines), committed, pending)
 
 
@@ -194,11 +190,6 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
                 "curves of this run are then lost, the run itself is not."
             ) from error
     return lines
-
-
-def _take_back(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rest = [line for line in kept if "generation" not in line]
-    return [{"generation": _get_generation(kept) + 1}, *rest]
 
 
 def _get_generation(lines: list[dict[str, Any]]) -> int:
@@ -232,10 +223,9 @@ def save_curves(path: Path, journal: Journal) -> None:
         steps.setdefault(record.step, {}).update(record.metrics)
     columns = sorted({name for metrics in steps.values() for name in metrics})
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", *columns])
-    for step, metrics in sorted(steps.items()):
-        writer.writerow([step, *(metrics.get(name, "") for name in columns)])
+    writer = csv.DictWriter(text, ["step", *columns], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"step": step, **metrics} for step, metrics in sorted(steps.items()))
     save_bytes(path, text.getvalue().encode())
 
 

@@ -1,4 +1,4 @@
-"""One writer per run, across processes and hosts.
+"""One writer per run, across processes and hosts; and whether those that come get anywhere.
 
 Attempts are numbered files, `attempts/000001.json`, `attempts/000002.json`, ... Whoever creates
 number n + 1 first is the new writer; creating a name that must not exist (a hard link of a finished
@@ -6,78 +6,49 @@ file) is atomic on local disks and on NFS, so there is no moment at which two ca
 that they hold the run, and nothing ever has to be removed. The writer of the highest number is the
 current one. It is gone when it said so (`000001.end.json`), when its process is gone (same boot,
 same process namespace: seen at once, also after `kill -9`), or, seen from another host, when its
-heartbeat, the file's mtime, is older than `stale_after` seconds. Times are compared on the file
-server's clock, never between hosts.
+heartbeat, the file's mtime, is older than STALE_SECONDS. Times are compared on the file server's
+clock, never between hosts.
+
+A job under a scheduler starts itself again after every time limit. One whose time limit is shorter
+than the way to its next checkpoint would do so for ever, and leave nothing but a bill: an attempt
+notes what the run's folder held when it began, and `refuse_stalled` compares.
 """
 
 import errno
+import hashlib
 import os
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+from filelock import FileLock
+
 from vills.io import DiskFullError, load_json, save_json
-from vills.runner.store.errors import HeldRunError, LostRunError
-from vills.runner.store.machine import ProcessIdentity, load_process_identity
+from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
+from vills.runner.store.machine import is_alive, is_superseded, load_process_identity
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
 POLL_SECONDS = 0.5
 SPEAK_SECONDS = 30.0
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """How a process asks for a run."""
-
-    stale_after: float = STALE_SECONDS
-    """A writer on another host is given up after so many silent seconds."""
-    patience: float | None = None
-    """Seconds to wait for a living writer; None: as long as it takes."""
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    """Kept with the attempt: ranks, devices."""
-
-
-PATIENT = Claim()
-"""Waits for another writer as long as it takes, then collects."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptGuard:
-    """Says whether an attempt is still the current one; can be sent to other processes."""
-
-    folder: Path
-    """The run's `attempts` folder."""
-    attempt: int
-    """Its number."""
-
-    def __call__(self) -> None:
-        """Call before every commit.
-
-        Raises:
-            LostRunError: when a later attempt has taken the run over.
-        """
-        newest = get_last_attempt(self.folder)
-        if newest != self.attempt:
-            raise LostRunError(
-                f"attempt {self.attempt} of {self.folder.parent} was taken over by attempt "
-                f"{newest}; nothing more is written. What to do: end this process."
-            )
+MARK = "progress"
+"""Key of the mark among an attempt's notes."""
+MAX_IDLE = 2
+"""Attempts of one job in a row that may leave nothing new."""
 
 
 class RunLock:
     """The right to write a run; see the module's text for how it is kept."""
 
-    def __init__(self, folder: Path, *, stale_after: float = STALE_SECONDS) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.attempt: int | None = None
-        self._stale_after = stale_after
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -104,9 +75,9 @@ class RunLock:
         begun, spoken = time.monotonic(), float("-inf")
         while not is_done():
             newest = get_last_attempt(self.folder)
-            if newest == 0 or not self._is_held(newest):
+            if not self._is_held(newest):
                 if self._claim(newest + 1, notes):
-                    return self._start(newest + 1)
+                    return newest + 1
                 continue
             if patience is not None and time.monotonic() - begun > patience:
                 raise HeldRunError(
@@ -120,17 +91,16 @@ class RunLock:
             time.sleep(POLL_SECONDS)
         return None
 
-    @property
-    def guard(self) -> AttemptGuard:
-        """The check that this attempt still is the current one."""
+    def guard(self) -> None:
+        """Refuse to go on once a later attempt has taken over; call it before every commit."""
         assert self.attempt is not None
-        return AttemptGuard(self.folder, self.attempt)
+        check_current(self.folder, self.attempt)
 
     def release(self, status: str, reason: str = "") -> None:
         """Give the run back.
 
         Args:
-            status: `finished`, `failed` or `killed`.
+            status: `finished`, `interrupted`, `failed` or `killed`.
             reason: The error's first line.
 
         Raises:
@@ -153,112 +123,148 @@ class RunLock:
     def find_holder(self) -> int:
         """Return the number of the attempt that writes the run now; 0 if nobody does."""
         newest = get_last_attempt(self.folder)
-        return newest if newest and self._is_held(newest) else 0
+        return newest if self._is_held(newest) else 0
 
-    def _start(self, attempt: int) -> int:
-        self.attempt = attempt
-        self._stop.clear()
-        path = get_attempt_path(self.folder, attempt)
-        self._thread = threading.Thread(
-            target=_beat, args=(path, self._stop), name="run-heartbeat", daemon=True
-        )
-        self._thread.start()
-        return attempt
+    def refuse_stalled(self) -> None:
+        """Stop a job that has been started again `MAX_IDLE` times and has added nothing since.
+
+        A job that a person submits anew has another id, and starts with a clean slate.
+
+        Raises:
+            StalledRunError: saying how the last attempts ended.
+        """
+        assert self.attempt is not None
+        own = _load_note(get_attempt_path(self.folder, self.attempt))
+        job, ends = own.get("slurm_job"), []
+        for number in range(self.attempt - 1, 0, -1) if job else ():
+            earlier = _load_note(get_attempt_path(self.folder, number))
+            if earlier.get("slurm_job") != job or earlier.get(MARK) != own.get(MARK):
+                break
+            end = _load_note(get_end_path(self.folder, number))
+            reason = [str(end.get("status")), *str(end.get("reason", "")).splitlines()[:1]]
+            words = reason if end else ["ended without a word (killed, or its node failed)"]
+            ends.append(" ".join([f"attempt {number}", *words]))
+        if len(ends) >= MAX_IDLE:
+            raise StalledRunError(
+                f"{self.folder.parent} makes no progress: {len(ends)} attempts of job {job} in a "
+                f"row left nothing new ({'; '.join(ends)}). What to do: see the job's log; give "
+                "the job more time (timeout_min in slurm/*.yaml), or let it checkpoint more often "
+                "(a shorter operation.checkpoint_minutes in params.yaml; the run keeps what it "
+                "has); then submit again."
+            )
 
     def _claim(self, attempt: int, notes: Mapping[str, Any]) -> bool:
+        mark = {MARK: compute_progress_mark(self.folder.parent)}
         path = get_attempt_path(self.folder, attempt)
         temporary = self.folder / f".claim-{uuid.uuid4().hex}"
-        save_json(temporary, {**notes, **asdict(load_process_identity()), "time": time.time()})
+        save_json(temporary, {**notes, **mark, **load_process_identity(), "time": time.time()})
         try:
             os.link(temporary, path)
         except FileExistsError:
             # An NFS server may have done it and lost its answer: the link count knows.
-            return temporary.stat().st_nlink == 2
+            if temporary.stat().st_nlink != 2:
+                return False
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            return _create(path, temporary.read_bytes())
+            try:
+                with path.open("xb") as file:
+                    file.write(temporary.read_bytes())
+            except FileExistsError:
+                return False
         finally:
             temporary.unlink(missing_ok=True)
+        self.attempt, self._stop = attempt, threading.Event()
+        self._thread = threading.Thread(target=self._beat, args=(path,), daemon=True)
+        self._thread.start()
         return True
 
+    def _beat(self, path: Path) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            # The run's folder may be away for a moment; the guard decides, not this thread.
+            with suppress(OSError):
+                os.utime(path)
+
     def _is_held(self, attempt: int) -> bool:
-        if get_end_path(self.folder, attempt).exists():
+        if not attempt or get_end_path(self.folder, attempt).exists():
             return False
-        identity = load_identity(self.folder, attempt)
-        if identity is not None and identity.is_superseded():
+        process = _load_note(get_attempt_path(self.folder, attempt))
+        if is_superseded(process):
             return False
-        alive = identity.is_alive() if identity is not None else None
-        if alive is not None:
-            return alive
-        return self._get_silence(attempt) < self._stale_after
+        alive = is_alive(process)
+        return self._get_silence(attempt) < STALE_SECONDS if alive is None else alive
 
     def _get_silence(self, attempt: int) -> float:
         """Seconds since the last heartbeat, both read off the file server's clock."""
-        probe = self.folder / f".probe-{uuid.uuid4().hex}"
-        probe.touch()
-        try:
-            now = probe.stat().st_mtime
-        finally:
-            probe.unlink(missing_ok=True)
+        with TemporaryFile(dir=self.folder) as probe:
+            now = os.fstat(probe.fileno()).st_mtime
         return now - get_attempt_path(self.folder, attempt).stat().st_mtime
 
     def _describe(self, attempt: int) -> str:
-        identity = load_identity(self.folder, attempt)
+        process = _load_note(get_attempt_path(self.folder, attempt))
         who = "an unknown process"
-        if identity is not None:
-            job = f", SLURM job {identity.slurm_job}" if identity.slurm_job else ""
-            who = f"process {identity.pid} on {identity.host}{job}"
+        if process:
+            job = f", SLURM job {process['slurm_job']}" if process.get("slurm_job") else ""
+            who = f"process {process['pid']} on {process['host']}{job}"
         silence = max(0.0, self._get_silence(attempt))
         return f"attempt {attempt} by {who} (last sign of life {silence:.0f} s ago)"
 
 
-def print_line(text: str) -> None:
-    """Say something about a run on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def get_attempt_path(folder: Path, attempt: int) -> Path:
-    """Path of the file that IS the attempt."""
+    """Return the path of the file that IS the attempt."""
     return folder / f"{attempt:06d}.json"
 
 
 def get_end_path(folder: Path, attempt: int) -> Path:
-    """Path of the note with which an attempt ended by itself."""
+    """Return the path of the note with which an attempt ended by itself."""
     return folder / f"{attempt:06d}.end.json"
 
 
 def get_last_attempt(folder: Path) -> int:
-    """Highest attempt number; 0 before the first."""
-    if not folder.is_dir():
-        return 0
-    names = (path.name for path in folder.iterdir())
-    return max((int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdigit()), default=0)
+    """Return the highest attempt number; 0 before the first."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return max((int(p.stem) for p in paths if p.suffix == ".json" and p.stem.isdigit()), default=0)
 
 
-def load_identity(folder: Path, attempt: int) -> ProcessIdentity | None:
-    """Read who an attempt is; None for a file that is not (yet) readable."""
+def check_current(folder: Path, attempt: int) -> None:
+    """Refuse to go on as an attempt that is not the current one any more.
+
+    Raises:
+        LostRunError: when a later attempt has taken the run over.
+    """
+    newest = get_last_attempt(folder)
+    if newest != attempt:
+        raise LostRunError(
+            f"attempt {attempt} of {folder.parent} was taken over by attempt {newest}; nothing "
+            "more is written. What to do: end this process."
+        )
+
+
+def compute_progress_mark(folder: Path) -> str:
+    """Digest the names under work/ and out/: a checkpoint or a shard more is another mark."""
+    names = sorted(
+        str(Path(root, name).relative_to(folder))
+        for part in ("work", "out")
+        for root, _, files in os.walk(folder / part)
+        for name in files
+        if not name.startswith(".") and not name.endswith(".tmp")
+    )
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def _load_note(path: Path) -> Mapping[str, Any]:
+    """Read what an attempt noted; empty for a file that is not (yet) readable."""
     try:
-        value = load_json(get_attempt_path(folder, attempt))
-        known = {name: value[name] for name in ProcessIdentity.__slots__ if name in value}
-        return ProcessIdentity(**known)
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
+        return load_json(path)
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
-def _create(path: Path, data: bytes) -> bool:
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except FileExistsError:
-        return False
-    return True
+def open_file_lock(path: Path, *, patience: float) -> FileLock:
+    """Hold an exclusive lock on a file, which the kernel gives back when its holder dies.
 
-
-def _beat(path: Path, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
-        try:
-            os.utime(path)
-        except OSError:
-            # The run's folder may be away for a moment; the guard decides, not this thread.
-            continue
+    Args:
+        path: A file of its own; it is created and stays.
+        patience: Seconds to wait for another holder; then `with` raises a TimeoutError.
+    """
+    return FileLock(path, timeout=patience)

@@ -5,7 +5,7 @@ import os
 import platform
 import socket
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,57 +19,44 @@ GIT_NAME, DIFF_NAME = "git.json", "code.diff"
 """What a snapshot of the code says about the checkout that it was taken from."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessIdentity:
-    """One process among all processes of all hosts and boots."""
+def load_process_identity() -> dict[str, Any]:
+    """Describe this process so that it is known among those of all hosts and boots.
 
-    host: str
-    """Host name, for people."""
-    pid: int
-    """Process id, as its own namespace counts."""
-    boot_id: str
-    """Of the running kernel; empty where the kernel tells none."""
-    pid_namespace: str
-    """Two containers on one host do not see each other's processes."""
-    started: int
-    """Start of the process in clock ticks since boot: a reused pid has another."""
-    slurm_job: str = ""
-    """SLURM job id, or empty."""
-    slurm_restart: str = ""
-    """How often SLURM has started that job again; empty before the first time."""
-
-    def is_alive(self) -> bool | None:
-        """Look whether the process still runs; None when that cannot be seen from here."""
-        here = load_process_identity()
-        if not self.boot_id or self.boot_id != here.boot_id:
-            return None
-        if self.pid_namespace != here.pid_namespace:
-            return None
-        return read_start(self.pid) == self.started
-
-    def is_superseded(self) -> bool:
-        """Whether SLURM has started this very job anew, as this process; it runs no job twice."""
-        here = load_process_identity()
-        same = bool(self.slurm_job) and self.slurm_job == here.slurm_job
-        return same and self.slurm_restart != here.slurm_restart
-
-
-def load_process_identity() -> ProcessIdentity:
-    """Describe this process."""
+    `host` is for people. `pid` counts in its `pid_namespace`: two containers on one host do not see
+    each other's processes. `boot_id` is the running kernel's; empty where it tells none. `started`
+    is in clock ticks since boot: a reused pid has another. `slurm_restart` says how often SLURM has
+    started `slurm_job` again; empty before the first time.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/pid")
-    return ProcessIdentity(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        boot_id=boot.read_text().strip() if boot.exists() else "",
-        pid_namespace=str(namespace.readlink()) if namespace.is_symlink() else "",
-        started=read_start(os.getpid()) or 0,
-        slurm_job=os.environ.get("SLURM_JOB_ID", ""),
-        slurm_restart=os.environ.get("SLURM_RESTART_COUNT", ""),
-    )
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "boot_id": boot.read_text().strip() if boot.exists() else "",
+        "pid_namespace": str(namespace.readlink()) if namespace.is_symlink() else "",
+        "started": read_start(os.getpid()) or 0,
+        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+        "slurm_restart": os.environ.get("SLURM_RESTART_COUNT", ""),
+    }
 
 
-def collect_machine() -> dict[str, Any]:
+def is_alive(process: Mapping[str, Any]) -> bool | None:
+    """Look whether a process still runs; None when that cannot be seen from here."""
+    here = load_process_identity()
+    there = [process.get(name) == here[name] for name in ("boot_id", "pid_namespace")]
+    if not here["boot_id"] or not all(there):
+        return None
+    return bool(read_start(process["pid"]) == process["started"])
+
+
+def is_superseded(process: Mapping[str, Any]) -> bool:
+    """Whether SLURM has started a process's job anew, as this one; it runs no job twice."""
+    here = load_process_identity()
+    same = bool(here["slurm_job"]) and process.get("slurm_job") == here["slurm_job"]
+    return same and process.get("slurm_restart", "") != here["slurm_restart"]
+
+
+def describe_machine() -> dict[str, Any]:
     """Describe the machine; no part of a fingerprint."""
     return {
         "host": socket.gethostname(),
@@ -82,13 +69,13 @@ def collect_machine() -> dict[str, Any]:
     }
 
 
-def collect_packages() -> dict[str, str]:
+def list_packages() -> dict[str, str]:
     """List the version of every installed distribution, without importing any."""
     found = ((item.metadata["Name"], item.version) for item in metadata.distributions())
     return {name: version for name, version in sorted(found) if name}
 
 
-def collect_git(folder: Path) -> dict[str, Any]:
+def describe_git(folder: Path) -> dict[str, Any]:
     """Describe the checkout around `folder`: commit, dirty flag, digest of the difference.
 
     Without git, or outside a checkout, the commit is None. A snapshot of the code carries the
@@ -114,19 +101,13 @@ def load_git_diff(folder: Path) -> str:
 
 def _run_git(folder: Path, *arguments: str) -> str | None:
     # optional locks off: a status that refreshes the index would collide with the user's own git
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        result = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            check=False,
+        return subprocess.check_output(
+            command, cwd=folder, stderr=subprocess.DEVNULL, text=True, errors="replace", timeout=60
         )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+    except (FileNotFoundError, subprocess.SubprocessError):
         return None
-    return result.stdout if result.returncode == 0 else None
 
 
 def read_start(pid: int) -> int | None:

@@ -1,179 +1,137 @@
-"""The receipt: what a run was made from, written before it starts; and what changed since (drift).
+"""The receipt: what a run was made from, and the fingerprint that names it by that.
 
-DVC hashes a stage's dependencies AFTER the stage ran. Had they changed in between, dvc.lock would
-say that the new code made the old output.
+receipt.json is written before the run starts:
+
+    stage, item     as DVC writes them; the item is the data set of a stage that runs once for each
+    fingerprint     one sha256 over stage, item, params, inputs and code, and nothing else
+    params          resolved parameters
+    inputs          `path` and content `digest` of each input, by its logical name
+    code            `module`, `digest`, and `files`: the digest of each file of the import closure
+    operation       how the first attempt worked on it (section operation of params.yaml)
+    git             `commit`, `dirty` (not by dvc.lock), `diff_digest` of the checkout
+    packages        version of every installed distribution
+    machine         host, Python, processors and threads of the first attempt
+    created         UTC, ISO 8601
+    execution       random; tells apart two clones that compute the same fingerprint
 """
 
+import hashlib
 import json
+import math
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vills.io import load_json, save_json
-from vills.runner.store.code_digest import CodeState, compute_code_state
-from vills.runner.store.digest import DigestCache, compute_digest
-from vills.runner.store.errors import DriftError, RunError
-from vills.runner.store.fingerprint import compute_canonical, compute_fingerprint, find_differences
-from vills.runner.store.machine import collect_git, collect_machine, collect_packages
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """Everything that a number can be traced back to."""
-
-    stage: str
-    """DVC stage."""
-    item: str
-    """Data set of a stage that runs once per data set, else empty."""
-    fingerprint: str
-    """Identity: sha256 over stage, item, params, inputs, code."""
-    params: dict[str, Any]
-    """Resolved parameters."""
-    inputs: dict[str, dict[str, str]]
-    """`path` and content `digest` of each input, by its logical name."""
-    code: dict[str, Any]
-    """`module`, `digest`, and `files`: the digest of each file of the import closure."""
-    git: dict[str, Any]
-    """`commit`, `dirty`, `diff_digest` of the checkout; dvc.lock does not make it dirty."""
-    packages: dict[str, str]
-    """Version of every installed distribution."""
-    machine: dict[str, Any]
-    """Host, Python, processors and threads of the first attempt."""
-    created: str
-    """UTC, ISO 8601."""
-    execution: str
-    """Random; tells apart two clones that compute the same fingerprint. No part of it."""
-    operation: dict[str, Any] = field(default_factory=dict)
-    """How the first attempt worked on it (section operation of params.yaml). No part of it."""
-
-    @property
-    def name(self) -> str:
-        """`stage` or `stage@item`, as DVC writes it."""
-        return f"{self.stage}@{self.item}" if self.item else self.stage
+from vills.io import save_json
+from vills.runner.store.code_digest import CodeState
+from vills.runner.store.machine import describe_git, describe_machine, list_packages
 
 
 def build_receipt(
     stage: str,
     *,
     item: str,
-    params: dict[str, Any],
-    inputs: dict[str, tuple[Path, str]],
+    params: Mapping[str, Any],
+    inputs: Mapping[str, tuple[Path, str]],
     module: str,
     code: CodeState,
     operation: Mapping[str, Any],
-) -> Receipt:
-    """Take the receipt of a run that is about to start."""
-    return Receipt(
-        stage=stage,
-        item=item,
-        fingerprint=compute_fingerprint(
-            stage,
-            item=item,
-            params=params,
-            inputs={name: digest for name, (_, digest) in inputs.items()},
-            code=code.digest,
+) -> dict[str, Any]:
+    """Take the receipt of a run that is about to start, as far as the machine has no part in it."""
+    digests = {name: digest for name, (_, digest) in inputs.items()}
+    return {
+        "stage": stage,
+        "item": item,
+        "fingerprint": compute_fingerprint(
+            stage, item=item, params=params, inputs=digests, code=code.digest
         ),
-        params=compute_canonical(params),
-        inputs={name: {"path": str(path), "digest": d} for name, (path, d) in inputs.items()},
-        code={"module": module, "digest": code.digest, "files": code.files},
-        git={},
-        packages={},
-        machine={},
-        created="",
-        execution="",
-        operation=compute_canonical(operation),
-    )
+        "params": compute_canonical(params),
+        "inputs": {name: {"path": str(path), "digest": d} for name, (path, d) in inputs.items()},
+        "code": {"module": module, **asdict(code)},
+        "operation": compute_canonical(operation),
+    }
 
 
-def save_receipt(path: Path, receipt: Receipt, *, checkout: Path) -> Receipt:
-    """Add git, versions and machine to `receipt`, and write it."""
-    full = Receipt(
-        **{
-            **asdict(receipt),
-            "git": collect_git(checkout),
-            "packages": collect_packages(),
-            "machine": collect_machine(),
-            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "execution": uuid.uuid4().hex,
-        }
-    )
-    save_json(path, asdict(full))
-    return full
+def save_receipt(path: Path, receipt: Mapping[str, Any], *, checkout: Path) -> None:
+    """Write `receipt` with git, versions and machine."""
+    here = {
+        "git": describe_git(checkout),
+        "packages": list_packages(),
+        "machine": describe_machine(),
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "execution": uuid.uuid4().hex,
+    }
+    save_json(path, {**receipt, **here})
 
 
-def load_receipt(path: Path) -> Receipt:
-    """Read a receipt.
-
-    Raises:
-        ValueError: naming the file, when it is none.
-    """
-    try:
-        return Receipt(**load_json(path))
-    except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no receipt ({error}). What to do: remove it.") from error
-
-
-def find_param_drift(receipt: Receipt, params: Mapping[str, Any]) -> list[str]:
-    """List parameters that are not the receipt's."""
-    lines = find_differences(receipt.params, params)
-    return [f"params.yaml changed while the stage ran: {line}" for line in lines]
-
-
-def find_code_drift(receipt: Receipt) -> list[str]:
-    """List files whose code (not comments) is not the receipt's."""
-    now = compute_code_state(receipt.code["module"])
-    if now.digest == receipt.code["digest"]:
-        return []
-    before: dict[str, str] = receipt.code["files"]
-    names = sorted(
-        name for name in {*before, *now.files} if before.get(name) != now.files.get(name)
-    )
-    return [f"code changed while the stage ran: {name}" for name in names]
-
-
-def find_input_drift(receipt: Receipt, inputs: Mapping[str, Path], cache: DigestCache) -> list[str]:
-    """List inputs whose content is not the receipt's."""
-    lines = []
-    for name, path in inputs.items():
-        try:
-            digest = compute_digest(path, cache)
-        except RunError:
-            lines.append(f"input {name} vanished while the stage ran: {path}")
-            continue
-        if digest != receipt.inputs[name]["digest"]:
-            lines.append(f"input {name} changed while the stage ran: {path}")
-    return lines
-
-
-def refuse_drift(
-    label: str,
-    receipt: Receipt,
+def compute_fingerprint(
+    stage: str,
     *,
-    inputs: Mapping[str, Path],
-    cache: DigestCache,
-    params: Mapping[str, Any] | None = None,
-) -> None:
-    """Refuse a run whose inputs, code or (if given) parameters are not the receipt's any more.
+    item: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, str | Mapping[str, str]],
+    code: str,
+) -> str:
+    """Compute the identity of a run as 64 hex digits.
+
+    Machine, time and place are no part of it. The stage and its item are: an output names the
+    data set that it was made for.
+
+    Args:
+        stage: DVC stage.
+        item: Data set of a stage that runs once per data set, else empty.
+        params: The stage's resolved parameters, or dataclasses of them.
+        inputs: Content digest of each input by its logical name; or, for one that is yet to be
+            made, `stage`, `item` and (planned) `fingerprint` of the run that will make it.
+        code: Digest of the code (`vills.runner.store.code_digest`).
+    """
+    named = {n: {"digest": of} if isinstance(of, str) else of for n, of in inputs.items()}
+    identity = compute_canonical(
+        {"stage": stage, "item": item, "params": params, "inputs": named, "code": code}
+    )
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def compute_canonical(value: object) -> Any:
+    """Reduce `value` to JSON's types, so that equal settings give equal text: 1 for 1.0.
 
     Raises:
-        DriftError: naming what changed.
+        TypeError: for a value that has no place in parameters.
+        ValueError: for nan and infinities.
     """
-    changed = [
-        *(find_param_drift(receipt, params) if params is not None else []),
-        *find_input_drift(receipt, inputs, cache),
-        *find_code_drift(receipt),
-    ]
-    if changed:
-        raise DriftError(_say(label, changed))
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} has no place in parameters. What to do: use a number.")
+        return int(value) if value.is_integer() else value
+    if is_dataclass(value) and not isinstance(value, type):
+        return compute_canonical(asdict(value))
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"parameter keys must be str, found {sorted(map(repr, value))}")
+        return {key: compute_canonical(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [compute_canonical(entry) for entry in value]
+    raise TypeError(f"{type(value).__name__} has no place in parameters: {value!r}")
 
 
-def _say(label: str, changed: list[str]) -> str:
-    lines = "\n  ".join(changed)
-    return (
-        f"{label} cannot be handed to DVC, which would record the new state as the one that made "
-        f"the output:\n  {lines}\nWhat to do: give the same command again (for the new state), or "
-        "undo the change first (this run is kept and is then used as it is)."
-    )
+def find_differences(old: object, new: object, *, prefix: str = "") -> list[str]:
+    """List what differs between two sets of parameters, as `a.b: 1 -> 2` lines."""
+    before, after = compute_canonical(old), compute_canonical(new)
+    if isinstance(before, dict) and isinstance(after, dict):
+        lines: list[str] = []
+        for key in sorted({*before, *after}):
+            name = f"{prefix}.{key}" if prefix else key
+            if key not in before:
+                lines.append(f"{name}: added, {after[key]!r}")
+            elif key not in after:
+                lines.append(f"{name}: removed, was {before[key]!r}")
+            else:
+                lines += find_differences(before[key], after[key], prefix=name)
+        return lines
+    return [] if before == after else [f"{prefix}: {before!r} -> {after!r}"]

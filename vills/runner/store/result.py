@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.io import NO_SPACE, explain_full_disk, load_json, sync
-from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
-from vills.runner.store.interrupt import InterruptedRunError
+from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
 
 RESULT_NAME = "result.json"
 CHECKPOINTS_NAME = "checkpoints"
@@ -39,12 +38,10 @@ def find_damage(folder: Path, cache: DigestCache) -> list[str]:
         recorded: dict[str, str] = load_result(folder)["outputs"]
     except (ValueError, KeyError):
         return [RESULT_NAME]
-    found = compute_listing(folder / "out", cache)
-    names = sorted({*recorded, *found})
-    return [name for name in names if recorded.get(name) != found.get(name)]
+    return find_changed(recorded, compute_listing(folder / "out", cache))
 
 
-def discard_outputs(folder: Path) -> None:
+def set_incomplete(folder: Path) -> None:
     """Make a complete run incomplete, so that it is built again.
 
     Of `work/` only the checkpoints are kept: they carry their own checksums, while a list of
@@ -53,24 +50,9 @@ def discard_outputs(folder: Path) -> None:
     # First the result: killed half-way, the run is then simply not complete.
     (folder / RESULT_NAME).unlink()
     shutil.rmtree(folder / "out", ignore_errors=True)
-    work = folder / "work"
-    for path in work.iterdir() if work.is_dir() else ():
-        if path.name == CHECKPOINTS_NAME:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def describe_end(error: BaseException | None, *, complete: bool) -> tuple[str, str]:
-    """Status and reason of an attempt that ended with `error`, or without one."""
-    if error is None:
-        return ("finished" if complete else "failed"), ""
-    if isinstance(error, InterruptedRunError):
-        return "interrupted", str(error)[:2000]
-    status = "failed" if isinstance(error, Exception) else "killed"
-    return status, f"{type(error).__name__}: {error}"[:2000]
+    for path in (folder / "work").glob("*"):
+        if path.name != CHECKPOINTS_NAME:
+            _remove(path)
 
 
 def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool:
@@ -81,8 +63,12 @@ def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool
     Raises:
         DiskFullError: when copies were needed and the disk is full; `to` is as it was.
     """
-    _remove_leftovers(to)
-    if _holds_same(source, to, cache):
+    # The orphan of a killed parent may be writing its own at this moment: what cannot be removed
+    # now is a leftover for the next publication.
+    for path in to.parent.glob(f".{to.name}.publish-*"):
+        _remove(path, ignore_errors=True)
+    alike = to.exists() and to.is_dir() == source.is_dir()
+    if alike and compute_digest(source, cache) == compute_digest(to, cache):
         return False
     beside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
     try:
@@ -105,8 +91,13 @@ def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool
     return True
 
 
-def place_file(source: Path, to: Path) -> None:
+def _place_tree(source: Path, to: Path) -> None:
     """Give `to`, which must not exist, the bytes of `source` as cheaply as the disk can."""
+    if source.is_dir():
+        to.mkdir()
+        for entry in sorted(source.iterdir()):
+            _place_tree(entry, to / entry.name)
+        return
     if _clone(source, to):
         return
     try:
@@ -118,17 +109,13 @@ def place_file(source: Path, to: Path) -> None:
         shutil.copyfile(source, to)
 
 
-def protect(folder: Path) -> None:
+def set_read_only(folder: Path) -> None:
     """Make every file under `folder` read-only and durable."""
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root) / name
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-                os.fchmod(descriptor, 0o444)
-            finally:
-                os.close(descriptor)
+            path.chmod(0o444)
+            sync(path)
         sync(Path(root))
 
 
@@ -145,33 +132,8 @@ def _clone(source: Path, to: Path) -> bool:
     return True
 
 
-def _place_tree(source: Path, to: Path) -> None:
-    if not source.is_dir():
-        place_file(source, to)
-        return
-    to.mkdir()
-    for entry in sorted(source.iterdir()):
-        _place_tree(entry, to / entry.name)
-
-
-def _holds_same(source: Path, to: Path, cache: DigestCache | None) -> bool:
-    if not to.exists() or to.is_dir() != source.is_dir():
-        return False
-    return compute_digest(source, cache) == compute_digest(to, cache)
-
-
-def _remove_leftovers(to: Path) -> None:
-    # The orphan of a killed parent may be writing its own at this moment: what cannot be removed
-    # now is a leftover for the next publication.
-    for path in to.parent.glob(f".{to.name}.publish-*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
+def _remove(path: Path, *, ignore_errors: bool = False) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=ignore_errors)
     else:
         path.unlink(missing_ok=True)

@@ -19,14 +19,14 @@ from vills.report.inputs import load_rows as load_published_rows
 from vills.report.sweep_grid import explain_absence, pick_score
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.registry import compute_part_digest
-from vills.runner.store.fingerprint import find_differences
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.machine import DIFF_NAME
+from vills.runner.store.receipt import find_differences
 from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.sweeps.report import find_evaluation, load_config, load_rows
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
-from vills.runner.work.stage import load_stage, to_plain
+from vills.runner.work.stage import load_stage
 
 MAX_CHANGES = 12
 
@@ -222,13 +222,11 @@ def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]
     if receipt["item"] not in stage.items(params):
         return [f"params.yaml has no {receipt['stage']}.{receipt['item']}"]
     sections = stage.resolve_sections(params, receipt["item"])
-    here = {name: to_plain(value) for name, value in sections.items()}
-    lines = find_differences(here, receipt["params"])
     return [
         re.sub(" -> (.*)", r" here, \1 there", line)
         .replace(": added, ", ": not here, there ")
         .replace(": removed, was ", ": not there, here ")
-        for line in lines
+        for line in find_differences(sections, receipt["params"])
     ]
 
 

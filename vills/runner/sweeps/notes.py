@@ -19,8 +19,8 @@ from typing import Any
 
 from vills.io import load_json, save_json
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.store.file_lock import hold_file_lock
-from vills.runner.store.machine import collect_git
+from vills.runner.store.lock import open_file_lock
+from vills.runner.store.machine import describe_git
 from vills.runner.sweeps.sweep import FOLDER
 
 LOCK_SECONDS = 60.0
@@ -42,7 +42,7 @@ class SweepNotes:
             TimeoutError: if another process does for too long.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        with hold_file_lock(self._get_path("tracked.lock"), patience=LOCK_SECONDS):
+        with open_file_lock(self._get_path("tracked.lock"), patience=LOCK_SECONDS):
             yield
 
     def load_origin(self, project: Path | None = None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class SweepNotes:
         path = self._get_path("origin.json")
         origin = load_json(path) if path.exists() else {}
         if origin.get("fingerprint") != self._fingerprint:
-            git = collect_git(project) if project is not None else {"commit": "", "dirty": None}
+            git = describe_git(project) if project is not None else {"commit": "", "dirty": None}
             origin = {
                 "fingerprint": self._fingerprint,
                 "commit": git["commit"] or "",

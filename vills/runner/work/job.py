@@ -11,19 +11,18 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vills.errors import UserError
 from vills.io import load_json, save_json
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.store.errors import RunError
 from vills.runner.store.interrupt import REQUEUE_SIGNAL, InterruptedRunError
-from vills.runner.store.machine import collect_machine
-from vills.runner.work.progress import ProgressLine
+from vills.runner.store.machine import describe_machine
 from vills.runner.work.ranks import load_ranks
-from vills.runner.work.stage import StageCall, load_stage, run_call
+from vills.runner.work.stage import ProgressLine, StageCall, load_stage, run_call
 
 NODES = "_nodes"
 """Folder of what was asked for, below the runs' folder."""
@@ -46,48 +45,41 @@ def run_node(runs: Path, key: str) -> int:
     """Run a node that was submitted; the exit status.
 
     Raises:
-        UserError: for the person who reads the job's log.
+        UserError: for the person who reads the job's log, also if a maker is not finished.
     """
     folder = runs / NODES / key
     leads = load_ranks().is_leader
     try:
         spec = load_json(folder / "spec.json")
         os.environ.update(spec["environment"])
-        progress = ProgressLine(f"{spec['stage']}@{spec['item']}".rstrip("@"), silent=not leads)
-        try:
-            run = run_call(build_call(runs, spec), progress=progress)
-        finally:
-            progress.close()
+        name = f"{spec['stage']}@{spec['item']}".rstrip("@")
+        with closing(ProgressLine(name, silent=not leads)) as progress:
+            call = StageCall(
+                stage=load_stage(spec["stage"]),
+                item=spec["item"],
+                params=runs / spec["params"],
+                inputs={key: _find_input(runs, entry) for key, entry in spec["inputs"].items()},
+                runs=runs,
+                checkout=runs / spec["code"],
+                tracking=load_tracking_settings(runs / spec["code"]),
+            )
+            run = run_call(call, progress=progress)
         if run is not None:
             save_json(folder / "run.json", {"fingerprint": run.fingerprint})
     except InterruptedRunError:
         raise
     except BaseException as error:
         if leads:
-            _save_error(folder, error)
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            trace = "".join(traceback.format_exception(error))[-8000:]
+            said = {"error": f"{kind}{error}"[:4000], "traceback": trace}
+            save_json(folder / "error.json", {**said, "machine": describe_machine()})
         raise
     return 0
 
 
-def build_call(runs: Path, spec: Mapping[str, Any]) -> StageCall:
-    """Find what a node reads where its makers left it: in their runs, which nobody changes.
-
-    Raises:
-        RunError: if a maker is not finished.
-    """
-    code = runs / spec["code"]
-    return StageCall(
-        stage=load_stage(spec["stage"]),
-        item=spec["item"],
-        params=runs / spec["params"],
-        inputs={name: _find_input(runs, entry) for name, entry in spec["inputs"].items()},
-        runs=runs,
-        checkout=code,
-        tracking=load_tracking_settings(code),
-    )
-
-
 def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
+    """Find what a node reads where its maker left it: in its run, which nobody changes."""
     if "path" in entry:
         return Path(entry["path"])
     maker = runs / NODES / entry["node"]
@@ -99,18 +91,6 @@ def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
         )
     stage = str(load_json(maker / "spec.json")["stage"])
     return runs / stage / str(load_json(noted)["fingerprint"]) / "out" / entry["part"]
-
-
-def _save_error(folder: Path, error: BaseException) -> None:
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    save_json(
-        folder / "error.json",
-        {
-            "error": text[:4000],
-            "traceback": "".join(traceback.format_exception(error))[-8000:],
-            "machine": collect_machine(),
-        },
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,9 +12,8 @@ again. A collective would time out there.
 import os
 import re
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,7 @@ class Ranks:
         os.environ["WORLD_SIZE"] = str(self.world_size)
         os.environ["LOCAL_RANK"] = str(self.local_rank)
         if self.world_size > 1:
-            os.environ.setdefault("MASTER_ADDR", _find_first_host())
+            os.environ.setdefault("MASTER_ADDR", _find_first_address())
             os.environ.setdefault("MASTER_PORT", str(_choose_port(self.token)))
 
 
@@ -98,64 +97,51 @@ def _name_launch() -> str:
     return f"{place}-{os.getppid()}-{attempt}"
 
 
-def _find_first_host() -> str:
+def _find_first_address() -> str:
     """Address of the node of rank 0: its name where that resolves, else where srun was called."""
-    hosts = list_hosts()
-    if hosts:
+    host = get_first_host()
+    if host:
         with suppress(OSError):
-            socket.getaddrinfo(hosts[0], None)
-            return hosts[0]
+            socket.getaddrinfo(host, None)
+            return host
     return os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
 
 
-def list_hosts() -> list[str]:
-    """Names of this job's nodes, in order, or of the first alone where scontrol is missing."""
-    nodes = os.environ.get("SLURM_JOB_NODELIST", "")
-    if not nodes:
-        return []
-    command = ["scontrol", "show", "hostnames", nodes]
-    found: list[str] = []
-    with suppress(OSError):
-        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    first = re.match(r"([^,\[]*)(?:\[(\d+)[^\]]*\]([^,\[]*))?", nodes)
-    return found or (["".join(filter(None, first.groups()))] if first else [])
+def get_first_host() -> str:
+    """Return the name of this job's first node: `r03-ib` of `r[03-4,7]-ib,s`; empty outside one."""
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", os.environ.get("SLURM_JOB_NODELIST", ""))
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", first[0]) if first else ""
 
 
 def _choose_port(token: str) -> int:
-    number = sum(int(part) * weight for part, weight in _weigh(token))
-    return FIRST_PORT + number % NUM_PORTS
-
-
-def _weigh(token: str) -> list[tuple[str, int]]:
     """Jobs of neighbouring numbers, steps and restarts get ports of their own."""
-    parts = [part for part in token.split("-") if part.isdigit()]
-    return list(zip(parts, (1, 101, 1009), strict=False))
-
-
-def announce(runs: Path, ranks: Ranks, content: dict[str, Any]) -> None:
-    """Tell the other ranks; the word stays for those that come late."""
-    if ranks.world_size == 1:
-        return
-    path = _get_path(runs, ranks)
-    save_json(path, content)
-    newest = path.stat().st_mtime
-    for other in path.parent.glob("*.json"):
-        if newest - other.stat().st_mtime > OLD_SECONDS:
-            other.unlink(missing_ok=True)
+    parts = (int(part) for part in token.split("-") if part.isdigit())
+    weighed = (part * weight for part, weight in zip(parts, (1, 101, 1009), strict=False))
+    return FIRST_PORT + sum(weighed) % NUM_PORTS
 
 
 @contextmanager
-def hand_off(runs: Path, ranks: Ranks, content: dict[str, Any]) -> Iterator[None]:
-    """Let the other ranks begin; nobody reads the word after the work that all have shared."""
-    announce(runs, ranks, content)
+def open_handoff(runs: Path, ranks: Ranks, word: Mapping[str, Any]) -> Iterator[None]:
+    """Let the other ranks begin, or leave if the run is complete.
+
+    That it is complete stays to be read by those that come late; nobody reads another word after
+    the work that all have shared.
+    """
+    path = _get_path(runs, ranks)
+    if ranks.world_size > 1:
+        save_json(path, word)
+        newest = path.stat().st_mtime
+        for other in path.parent.glob("*.json"):
+            if newest - other.stat().st_mtime > OLD_SECONDS:
+                other.unlink(missing_ok=True)
     try:
         yield
     finally:
-        if ranks.world_size > 1:
-            _get_path(runs, ranks).unlink(missing_ok=True)
+        if not word["complete"]:
+            path.unlink(missing_ok=True)
 
 
-def await_handoff(runs: Path, ranks: Ranks) -> dict[str, Any]:
+def wait_for_handoff(runs: Path, ranks: Ranks) -> dict[str, Any]:
     """Wait for the leader's word.
 
     There is no time-out: whoever started the ranks ends them all when one fails (srun's

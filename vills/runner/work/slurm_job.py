@@ -11,12 +11,12 @@ The signal was answered by a checkpoint on all ranks (`vills.runner.store.interr
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vills.runner.store.interrupt import InterruptedRunError
-from vills.runner.store.lock import STALE_SECONDS, Claim
+from vills.runner.store.lock import STALE_SECONDS
 from vills.runner.work.ranks import Ranks
 
 REQUEUE = "VILLS_REQUEUE"
@@ -41,9 +41,9 @@ def get_job_id() -> str:
     return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
 
 
-def build_claim(notes: Mapping[str, Any]) -> Claim:
-    """How long this process waits for another writer of its run."""
-    return Claim(patience=PATIENCE_SECONDS if get_job_id() else None, notes=notes)
+def get_patience() -> float | None:
+    """Return the seconds that this process waits for another writer of its run; None: for ever."""
+    return PATIENCE_SECONDS if get_job_id() else None
 
 
 def build_notes(ranks: Ranks) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def build_notes(ranks: Ranks) -> dict[str, Any]:
 
 
 def count_gpus() -> int:
-    """GPUs of the whole job, without importing torch."""
+    """Count the GPUs of the whole job, without importing torch."""
     on_node = os.environ.get("SLURM_GPUS_ON_NODE", "")
     if on_node.isdigit():
         return int(on_node) * int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
@@ -67,14 +67,14 @@ def count_gpus() -> int:
 
 
 def list_gpus() -> list[str]:
-    """Names of the GPUs that this machine lets us use."""
+    """List the names of the GPUs that this machine lets us use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
     return [str(i) for i in range(len(list(GPUS.iterdir())))] if GPUS.is_dir() else []
 
 
-def leave_politely(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[str], None]) -> None:
+def wait_for_slurm(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[str], None]) -> None:
     """Requeue this job if it may be, and stay until SLURM ends it; outside SLURM nothing."""
     job = get_job_id()
     if not job or os.environ.get(REQUEUE) != "1":
@@ -87,17 +87,16 @@ def leave_politely(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[s
 
 
 def _requeue(job: str, say: Callable[[str], None]) -> bool:
+    command = ["scontrol", "requeue", job]
     try:
-        result = subprocess.run(
-            ["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False
-        )
+        subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip()
     except (OSError, subprocess.TimeoutExpired) as error:
-        result = None
         reason = str(error)
-    if result is not None and result.returncode == 0:
+    else:
         say(f"job {job} goes back into the queue and continues from its checkpoint")
         return True
-    reason = result.stderr.strip() if result is not None else reason
     say(
         f"job {job} could not be requeued ({reason}). What to do: give the same command again, it "
         "goes on from the checkpoint; `vills doctor` says what the cluster lacks."

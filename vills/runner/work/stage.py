@@ -1,4 +1,4 @@
-"""One stage, once: what it is called with, who works on it, and how it ends.
+"""One stage, once: what it is called with, who works on it, what it tells, and how it ends.
 
 `run_call` names the run, becomes its writer or attaches to it, does the work and commits it. It is
 the same for `dvc repro` on a laptop, a job of a sweep and an sbatch script; only where parameters
@@ -6,10 +6,13 @@ and inputs lie differs, and that is in the `StageCall`.
 """
 
 import importlib
-import json
 import os
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +20,17 @@ from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.operation import OperationConfig
 from vills.config.params import Params
-from vills.pipeline import STAGES, Stage, StageContext
+from vills.io import load_json
+from vills.pipeline import STAGES, Progress, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.worker import Syncer
-from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
+from vills.runner.store.interrupt import InterruptedRunError, open_interruption
 from vills.runner.store.journal import Journal
-from vills.runner.store.lock import AttemptGuard
-from vills.runner.store.run import Run, open_run
-from vills.runner.work.progress import ProgressLine
-from vills.runner.work.ranks import Ranks, announce, await_handoff, hand_off, load_ranks
-from vills.runner.work.slurm_job import build_claim, build_notes, leave_politely
+from vills.runner.store.lock import check_current
+from vills.runner.store.machine import THREAD_VARIABLES
+from vills.runner.store.run import Run
+from vills.runner.work.ranks import Ranks, load_ranks, open_handoff, wait_for_handoff
+from vills.runner.work.slurm_job import build_notes, get_patience, wait_for_slurm
 
 RUNS = Path("runs")
 
@@ -49,22 +53,77 @@ class StageCall:
     tracking: TrackingSettings | None
     """Where curves go."""
 
-    @property
-    def name(self) -> str:
-        """As DVC writes it."""
-        return f"{self.stage.name}@{self.item}" if self.item else self.stage.name
-
     def load_sections(self) -> dict[str, Any]:
-        """Its typed sections of params.yaml, read now."""
+        """Read its typed sections of params.yaml, as they are now."""
         return self.stage.resolve_sections(load_params(self.params), self.item)
 
-    def load_operation(self) -> OperationConfig:
-        """How to work on it, read now: it may differ from attempt to attempt."""
-        return load_params(self.params).operation
-
     def get_outs(self, folder: Path) -> dict[str, Path]:
-        """Where it leaves what it publishes, below the outputs of a run."""
+        """Return where it leaves what it publishes, below the outputs of a run."""
         return {name: folder / name for name in self.stage.outs(self.item)}
+
+    def build_context(
+        self, word: Mapping[str, Any], *, journal: Journal | None = None, progress: Progress
+    ) -> StageContext:
+        """Build what the stage may touch from the leader's word about the run."""
+        folder = Path(word["folder"])
+        return StageContext(
+            item=self.item,
+            sections=self.load_sections(),
+            operation=OperationConfig(**word["operation"]),
+            inputs=self.inputs,
+            work=folder / "work",
+            outs=self.get_outs(folder / "out"),
+            journal=journal or Journal(folder / "journal.jsonl"),
+            guard=partial(check_current, folder / "attempts", word["attempt"]),
+            progress=progress,
+            fingerprint=folder.name,
+        )
+
+
+class ProgressLine:
+    """Callable (label, done, total) that tells the user how far a stage is."""
+
+    def __init__(self, name: str, *, silent: bool = False) -> None:
+        self._name = name
+        self._silent = silent
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.2 if self._terminal else 5.0
+        self._start = time.monotonic()
+        self._last = float("-inf")
+        self._open = False
+        self._held = ""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show it, unless the last line is too young; the very last is shown by `close`."""
+        now = time.monotonic()
+        share = f"{done}/{total}" if total else f"{done}"
+        self._held = f"[{self._name}] {label} {share} ({now - self._start:.0f} s)"
+        if now - self._last >= self._every:
+            self._last = now
+            self._show()
+
+    def _show(self) -> None:
+        line, self._held = self._held, ""
+        if self._silent:
+            return
+        if self._terminal:
+            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+            self._open = True
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line of its own."""
+        self.close()
+        print(f"[{self._name}] {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Show what was held back and end the rewritten line."""
+        if self._held:
+            self._show()
+        if self._open:
+            print(file=sys.stderr, flush=True)
+            self._open = False
 
 
 def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
@@ -81,105 +140,67 @@ def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
     set_threads(call.load_sections())
     # Three rings: a signal ends the work, so that the run says "interrupted"; or, before there is
     # any, the wait for it; and no second signal ends the way out.
-    with interrupt_at_once(ends_process=True):
+    with open_interruption(ends_process=True):
         try:
-            with interrupt_at_once():
-                if ranks.is_leader:
-                    return _lead(call, ranks, progress)
-                _follow(call, ranks)
-                return None
+            with open_interruption(), _open(call, ranks, progress) as (run, context):
+                if context is not None:
+                    with open_interruption():
+                        call.stage.run(context)
+                        if run is not None:
+                            _commit(call.stage, run, context)
+                return run
         except InterruptedRunError as error:
-            leave_politely(error, ranks, say=progress.say)
+            wait_for_slurm(error, ranks, say=progress.say)
             raise
 
 
-def _lead(call: StageCall, ranks: Ranks, progress: ProgressLine) -> Run:
-    operation = call.load_operation()
-    run = open_stage_run(call, ranks, progress=progress, operation=operation)
-    with Syncer(run.folder, call.tracking, progress=progress.say), run:
-        if run.attempt is None:
-            progress.say(f"run {run.fingerprint[:12]} is complete; collected")
-            announce(call.runs, ranks, {"complete": True})
-            call.stage.check(call.get_outs(run.out), operation)
-            return run
-        progress.say(f"run {run.fingerprint[:12]}, attempt {run.attempt}")
-        content = {
-            "complete": False,
-            "folder": str(run.folder),
-            "attempt": run.attempt,
-            "operation": asdict(operation),
-        }
-        with hand_off(call.runs, ranks, content):
-            context = StageContext(
-                item=call.item,
-                sections=call.load_sections(),
-                operation=operation,
-                inputs=call.inputs,
-                work=run.work,
-                outs=call.get_outs(run.out),
-                journal=run.journal,
-                guard=run.guard,
-                progress=progress,
-                fingerprint=run.fingerprint,
-            )
-            with interrupt_at_once():
-                execute(call.stage, run, context)
-    return run
+@contextmanager
+def _open(
+    call: StageCall, ranks: Ranks, progress: ProgressLine
+) -> Iterator[tuple[Run | None, StageContext | None]]:
+    """Yield the run in the leader alone, and what to work with in all ranks; None: it is complete.
 
-
-def _follow(call: StageCall, ranks: Ranks) -> None:
-    """Take part in what the leader has begun; nothing is written but what the stage shares."""
-    word = await_handoff(call.runs, ranks)
-    if word["complete"]:
+    A rank that follows writes nothing but what the stage shares.
+    """
+    if not ranks.is_leader:
+        word = wait_for_handoff(call.runs, ranks)
+        done = word["complete"]
+        yield None, None if done else call.build_context(word, progress=lambda *_: None)
         return
-    folder = Path(word["folder"])
-    call.stage.run(
-        StageContext(
-            item=call.item,
-            sections=call.load_sections(),
-            operation=OperationConfig(**word["operation"]),
-            inputs=call.inputs,
-            work=folder / "work",
-            outs=call.get_outs(folder / "out"),
-            journal=Journal(folder / "journal.jsonl"),
-            guard=AttemptGuard(folder / "attempts", word["attempt"]),
-            progress=lambda label, done, total: None,
-            fingerprint=folder.name,
-        )
-    )
-
-
-def open_stage_run(
-    call: StageCall, ranks: Ranks, *, progress: ProgressLine, operation: OperationConfig
-) -> Run:
-    """Name the run of a call by what it is made from."""
-
-    def read_sections() -> Mapping[str, Any]:
-        return {name: to_plain(value) for name, value in call.load_sections().items()}
-
-    return open_run(
+    operation = load_params(call.params).operation  # it may differ from attempt to attempt
+    run = Run(
         call.runs,
         stage=call.stage.name,
         item=call.item,
-        read_params=read_sections,
+        read_params=call.load_sections,
         inputs=call.inputs,
         module=f"vills.pipeline.{call.stage.name}",
         checkout=call.checkout,
         progress=progress.say,
-        claim=build_claim({**build_notes(ranks), "operation": asdict(operation)}),
+        patience=get_patience(),
+        notes=build_notes(ranks),
         operation=asdict(operation),
     )
+    with Syncer(run.folder, call.tracking, progress=progress.say), run:
+        attempt = run.lock.attempt
+        how = " is complete; collected" if attempt is None else f", attempt {attempt}"
+        progress.say(f"run {run.fingerprint[:12]}{how}")
+        word = {"folder": str(run.folder), "attempt": attempt, "operation": asdict(operation)}
+        with open_handoff(call.runs, ranks, {"complete": attempt is None, **word}):
+            if attempt is None:
+                call.stage.check(call.get_outs(run.out), operation)
+                yield run, None
+            else:
+                yield run, call.build_context(word, journal=run.journal, progress=progress)
 
 
-def execute(stage: Stage, run: Run, context: StageContext) -> None:
-    """Do the work and commit it."""
-    stage.run(context)
+def _commit(stage: Stage, run: Run, context: StageContext) -> None:
     stage.check(context.outs, context.operation)
     path = context.outs.get("metrics")
-    metrics = json.loads(path.read_text()) if path else {}
     pages = [p.relative_to(run.out).as_posix() for p in sorted(run.out.rglob("*.html"))]
     run.complete(
-        metrics=flatten_metrics(metrics), artifacts=[*(["metrics"] if path else []), *pages]
+        metrics=_flatten_metrics(load_json(path)) if path else {},
+        artifacts=[*(["metrics"] if path else []), *pages],
     )
 
 
@@ -232,13 +253,13 @@ def get_runs_root(project: Path) -> Path:
     return Path(os.environ.get("VILLS_RUNS") or project / RUNS)
 
 
-def flatten_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Numbers of a nested mapping by path, `a/b`; what is no number is left out."""
+def _flatten_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers of a nested mapping by path, `a/b`; what is no number is left out."""
     flat: dict[str, float] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            flat |= flatten_metrics(value, f"{name}/")
+            flat |= _flatten_metrics(value, f"{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             flat[name] = float(value)
     return flat
@@ -248,15 +269,7 @@ def set_threads(sections: Mapping[str, Any]) -> None:
     """Fix the number of CPU threads before torch starts: sums differ in their last bits with it."""
     threads = {getattr(section, "threads_per_rank", 0) for section in sections.values()} - {0}
     if threads:
-        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ[variable] = str(max(threads))
+        os.environ |= dict.fromkeys(THREAD_VARIABLES, str(max(threads)))
         # Threads that spin for long starve each other wherever cores are shared; threads that
         # never spin sleep between the small operations of a small model.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def to_plain(value: Any) -> Any:
-    """Dataclasses, also inside mappings, as plain values."""
-    if isinstance(value, Mapping):
-        return {key: to_plain(entry) for key, entry in value.items()}
-    return asdict(value)

@@ -1,12 +1,12 @@
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from vills.runner.store.fingerprint import (
-    PlannedInput,
-    compute_canonical_json,
+from vills.runner.store.receipt import (
+    compute_canonical,
     compute_fingerprint,
     find_differences,
 )
@@ -28,27 +28,31 @@ def fingerprint(**changes: Any) -> str:
     return compute_fingerprint("pretrain", **{**identity, **changes})
 
 
+def write(value: Any) -> str:
+    return json.dumps(compute_canonical(value), sort_keys=True, separators=(",", ":"))
+
+
 def test_equal_settings_have_equal_text() -> None:
-    one = compute_canonical_json({"b": 1.0, "a": [True, None, "x"], "c": {"d": -0.0}})
-    two = compute_canonical_json({"c": {"d": 0}, "a": (True, None, "x"), "b": 1})
+    one = write({"b": 1.0, "a": [True, None, "x"], "c": {"d": -0.0}})
+    two = write({"c": {"d": 0}, "a": (True, None, "x"), "b": 1})
     assert one == two == '{"a":[true,null,"x"],"b":1,"c":{"d":0}}'
-    assert compute_canonical_json(Section()) == '{"areas":["head"],"lr":1}'
+    assert write(Section()) == '{"areas":["head"],"lr":1}'
 
 
 def test_true_is_not_one() -> None:
-    assert compute_canonical_json({"a": True}) != compute_canonical_json({"a": 1})
+    assert write({"a": True}) != write({"a": 1})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="no place in parameters"):
-        compute_canonical_json({"lr": value})
+        compute_canonical({"lr": value})
 
 
 @pytest.mark.parametrize("value", [{1: 2}, {"a": object()}, {"a": b"x"}])
 def test_other_types_are_refused(value: Any) -> None:
     with pytest.raises(TypeError):
-        compute_canonical_json(value)
+        compute_canonical(value)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_other_types_are_refused(value: Any) -> None:
         {"item": "mars"},
         {"params": {"lr": 0.2, "steps": 10}},
         {"inputs": {"curated": "e" * 64}},
-        {"inputs": {"curated": PlannedInput("curate", "", "c" * 64)}},
+        {"inputs": {"curated": {"stage": "curate", "item": "", "fingerprint": "c" * 64}}},
         {"code": "f" * 64},
     ],
 )
