@@ -27,9 +27,9 @@ def _run(arguments: Arguments) -> int:
 
 
 def _status(arguments: Arguments) -> int:
-    from vills.runner.plan.launch import compute_status, format_status
+    from vills.runner.plan.launch import describe_status
 
-    print(format_status(compute_status(Path.cwd())))
+    print(describe_status(Path.cwd()))
     return 0
 
 

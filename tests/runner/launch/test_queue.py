@@ -14,12 +14,13 @@ import pytest
 from processes import list_group, wait_until
 
 from vills.io import save_json
-from vills.runner.clusters import queue_jobs, queue_worker
+from vills.runner.clusters import queue_worker
 from vills.runner.clusters.jobs import UNKNOWN, Batch
 from vills.runner.clusters.queue import LocalQueue
-from vills.runner.clusters.queue_jobs import (
+from vills.runner.clusters.queue_worker import (
     FOLDER,
     LOCK_NAME,
+    Worker,
     cap_environment,
     count_slots,
     end_processes,
@@ -29,7 +30,6 @@ from vills.runner.clusters.queue_jobs import (
     load_state,
     start_ranks,
 )
-from vills.runner.clusters.queue_worker import Worker
 from vills.runner.clusters.resources import Resources
 from vills.runner.store.file_lock import hold_file_lock
 
@@ -99,7 +99,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     tool.write_text(SCRIPT)
     tool.chmod(0o755)
     (tmp_path / "runs").mkdir()
-    monkeypatch.setattr(queue_jobs.sys, "executable", str(tool))
+    monkeypatch.setattr(queue_worker.sys, "executable", str(tool))
     monkeypatch.setattr(LocalQueue, "ensure_worker", lambda self: None)
     for name in ("CUDA_VISIBLE_DEVICES", "RANK", "WORLD_SIZE", "VILLS_CLUSTER"):
         monkeypatch.delenv(name, raising=False)

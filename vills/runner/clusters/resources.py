@@ -104,19 +104,16 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: if a key, a type or a value is refused.
     """
-    path = get_folder(project) / f"{stage}.yaml"
-    own = [text.removeprefix(f"{PREFIX}{stage}.") for text in overrides]
-    dotlist = [text for text, whole in zip(own, overrides, strict=True) if text != whole]
+    path = Path(os.environ.get("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
+    own = f"{PREFIX}{stage}."
+    changes = [text.removeprefix(own) for text in overrides if text.startswith(own)]
     try:
-        loaded = OmegaConf.load(path) if path.is_file() else OmegaConf.create({})
-        merged = OmegaConf.merge(
-            OmegaConf.structured(Resources), loaded, OmegaConf.from_dotlist(dotlist)
-        )
+        loaded = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+        merged = OmegaConf.merge(Resources, loaded, OmegaConf.from_dotlist(changes))
         resources = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, YAMLError) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, ConfigError) else error
-        if isinstance(cause, ConfigError):
-            raise cause from error
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from error
         reason = str(error).splitlines()[0]
         known = ", ".join(Resources.__dataclass_fields__)
         raise ConfigError(
@@ -139,8 +136,3 @@ def check_overrides(overrides: Sequence[str]) -> None:
                 f"override {text!r} is not allowed. Allowed: slurm.STAGE.FIELD=VALUE, STAGE being "
                 f"one of {', '.join(STAGES)}. What to do: write slurm.pretrain.nodes=2, say."
             )
-
-
-def get_folder(project: Path) -> Path:
-    """Where the files lie: VILLS_SLURM, or slurm/ of the project."""
-    return Path(os.environ.get("VILLS_SLURM") or project / FOLDER)

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vills.errors import UserError
@@ -56,6 +56,7 @@ def run_command(
     Raises:
         ClusterError: with `check`, if it is not there or fails; with all of its own words.
     """
+    missing = False
     try:
         result = subprocess.run(
             command,
@@ -67,21 +68,17 @@ def run_command(
             cwd=cwd,
             stdin=subprocess.DEVNULL,
         )
-    except FileNotFoundError:
-        answer = Answer(reason=f"no {command[0]} on the PATH", missing=True)
-    except subprocess.TimeoutExpired:
-        answer = Answer(reason=f"no answer in {seconds:g} s")
-    except OSError as error:
-        answer = Answer(reason=str(error))
-    else:
         if result.returncode == 0:
             return Answer(text=result.stdout)
-        words = (result.stderr or result.stdout).strip()
-        answer = Answer(reason=words or f"exit status {result.returncode}")
+        words = (result.stderr or result.stdout).strip() or f"exit status {result.returncode}"
+    except subprocess.TimeoutExpired:
+        words = f"no answer in {seconds:g} s"
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        words = f"no {command[0]} on the PATH" if missing else str(error)
     if check:
-        words = f"`{' '.join(command)}` failed: {answer.reason}"
-        raise ClusterError(f"{words}. What to do: `vills doctor`.")
-    return replace(answer, reason=answer.reason.splitlines()[-1])
+        raise ClusterError(f"`{' '.join(command)}` failed: {words}. What to do: `vills doctor`.")
+    return Answer(reason=words.splitlines()[-1], missing=missing)
 
 
 def load_job_states(jobs: Collection[str]) -> dict[str, JobState]:

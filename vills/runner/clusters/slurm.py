@@ -36,20 +36,21 @@ class SlurmCluster:
         size = int(load_config().get("MaxArraySize", DEFAULT_ARRAY))
         ids: dict[str, str] = {}
         chunks = split_batch(batch, size=max(size, 1))
-        lanes = min(batch.max_parallel, len(chunks))
+        # Arrays know nothing of each other: each lane gets its share of the limit, and in a lane
+        # one waits for the one before it. Without a limit each array is a lane of its own.
+        limit = batch.max_parallel
+        lanes = min(limit, len(chunks)) or len(chunks)
         last = [""] * lanes
         for number, (keys, dependency) in enumerate(chunks):
-            throttle = batch.max_parallel
-            if lanes:
-                # Arrays know nothing of each other: each lane gets its share, and in a lane one
-                # waits for the one before it.
-                throttle = share_out(throttle, lanes)[number % lanes]
-                earlier = last[number % lanes]
-                dependency = ",".join(filter(None, (dependency, earlier)))
-            found = self._submit_chunk(batch, keys, dependency=dependency, throttle=throttle)
+            lane = number % lanes
+            found = self._submit_chunk(
+                batch,
+                keys,
+                dependency=",".join(filter(None, (dependency, last[lane]))),
+                throttle=limit // lanes + (lane < limit % lanes),
+            )
             ids |= zip(keys, found, strict=True)
-            if lanes:
-                last[number % lanes] = f"afterany:{found[0].partition('_')[0]}"
+            last[lane] = f"afterany:{found[0].partition('_')[0]}"
         return [ids[key] for key in batch.keys]
 
     def load_states(self, jobs: Collection[str]) -> dict[str, JobState]:
@@ -118,51 +119,30 @@ def _outside_of_job() -> Iterator[None]:
 
 
 def split_batch(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
-    """Chunks of a batch with the dependency of each, as sbatch writes it.
+    """Split a batch into chunks with the dependency of each, as sbatch writes it.
 
-    Elements that wait for the elements of one array at the same places wait one by one
-    (aftercorr); others are asked for singly.
+    Elements that wait for elements 0, 1, 2, ... of one array and nothing else wait one by one
+    (aftercorr); others are asked for singly. Several may wait for the same element (a data set
+    each): as many groups go through the array.
     """
-    chunks: list[tuple[list[str], str]] = []
-    free = [key for key, after in zip(batch.keys, batch.after, strict=True) if not after]
-    chunks += [(free[start : start + size], "") for start in range(0, len(free), size)]
-    bound = [(k, a) for k, a in zip(batch.keys, batch.after, strict=True) if a]
-    for group in _group_by_array(bound):
-        keys = [key for key, _ in group]
-        if len(group) > 1:
-            chunks.append((keys, f"aftercorr:{group[0][1][0].partition('_')[0]}"))
-        else:
-            chunks.append((keys, f"afterok:{':'.join(group[0][1])}"))
+    waits = list(zip(batch.keys, batch.after, strict=True))
+    free = [key for key, after in waits if not after]
+    chunks = [(free[start : start + size], "") for start in range(0, len(free), size)]
+    groups: list[tuple[str, list[str]]] = []
+    """What the first element of a group waits for, and its elements."""
+    for key, after in waits:
+        if after:
+            for first, keys in groups:
+                array = first.removesuffix("_0")
+                if first != array and list(after) == [f"{array}_{len(keys)}"]:
+                    keys.append(key)
+                    break
+            else:
+                groups.append((":".join(after), [key]))
+    for first, keys in groups:
+        one_by_one = f"aftercorr:{first.removesuffix('_0')}"
+        chunks.append((keys, one_by_one if len(keys) > 1 else f"afterok:{first}"))
     return chunks
-
-
-def share_out(number: int, lanes: int) -> list[int]:
-    """Return a number in as many parts as there are lanes, as equal as can be."""
-    return [number // lanes + (lane < number % lanes) for lane in range(lanes)]
-
-
-def _group_by_array(
-    bound: Sequence[tuple[str, Sequence[str]]],
-) -> list[list[tuple[str, Sequence[str]]]]:
-    """Elements that wait for elements 0, 1, 2, ... of one array and nothing else.
-
-    Several may wait for the same element (a data set each): as many groups go through the array.
-    """
-    groups: list[list[tuple[str, Sequence[str]]]] = []
-    open_groups: dict[tuple[str, int], list[list[tuple[str, Sequence[str]]]]] = {}
-    for key, after in bound:
-        array, _, index = after[0].partition("_")
-        place = (array, int(index)) if len(after) == 1 and index.isdigit() else None
-        waiting = open_groups.get(place, []) if place else []
-        if waiting:
-            group = waiting.pop(0)
-            group.append((key, after))
-        else:
-            group = [(key, after)]
-            groups.append(group)
-        if place and place[1] == len(group) - 1:
-            open_groups.setdefault((array, len(group)), []).append(group)
-    return groups
 
 
 def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[str, Any]:

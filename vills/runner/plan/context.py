@@ -13,7 +13,7 @@ from vills.runner.clusters.resources import Resources, check_overrides, load_res
 from vills.runner.clusters.scheduler import ClusterError, run_command
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.plan.nodes import Plan, Planner
-from vills.runner.plan.registry import Adoption, Registry
+from vills.runner.plan.registry import Adopted, Registry, find_adopted
 from vills.runner.plan.states import NodeState, compute_states
 from vills.runner.plan.submit import Submitter
 from vills.runner.store.digest import CACHE_NAME, DigestCache
@@ -45,14 +45,13 @@ class LaunchContext:
         return Planner(self.project, DigestCache(self.runs / CACHE_NAME))
 
     @cached_property
-    def _adoption(self) -> Adoption:
-        return Adoption(self.project, self.planner)
+    def _adopted(self) -> Adopted:
+        return find_adopted(self.project, self.planner)
 
     @cached_property
     def clusters(self) -> dict[str, Cluster]:
         """Clusters by name: one of them knows any job that was asked for."""
-        known: tuple[Cluster, ...] = (SlurmCluster(), LocalQueue(self.runs))
-        return {cluster.name: cluster for cluster in known}
+        return {"slurm": SlurmCluster(), "local": LocalQueue(self.runs)}
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
@@ -68,7 +67,7 @@ class LaunchContext:
 
     def open_registry(self) -> Registry:
         """Open the registry anew: it sees every file once."""
-        return Registry(self.runs, adoption=self._adoption)
+        return Registry(self.runs, adopted=lambda: self._adopted)
 
     def compute_states(
         self, plans: Sequence[Plan], *, registry: Registry | None = None
@@ -91,13 +90,7 @@ class LaunchContext:
         """Somebody who asks `cluster` for nodes."""
         chosen = ForegroundQueue(self.runs) if cluster == "debug" else self.clusters[cluster]
         return Submitter(
-            self.project,
-            registry,
-            chosen,
-            resources=self.get_resources,
-            clusters=self.clusters,
-            max_parallel=max_parallel,
-            say=say,
+            self.project, registry, chosen, self.get_resources, self.clusters, max_parallel, say
         )
 
 

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,8 +25,8 @@ from vills.runner.clusters.jobs import Batch, Cluster
 from vills.runner.clusters.resources import Resources
 from vills.runner.clusters.scheduler import ClusterError
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.plan.nodes import Node, Plan
-from vills.runner.plan.registry import Registry, Submission, build_spec
+from vills.runner.plan.nodes import MISSING, Node, Plan, select_steps
+from vills.runner.plan.registry import Registry, Submission
 from vills.runner.plan.snapshot import save_code, save_point
 from vills.runner.plan.states import OVER, NodeState
 
@@ -44,29 +45,22 @@ class PlanRequest:
     """Where its parameters come from, for people who look into the params.yaml of its jobs."""
 
 
+@dataclass
 class Submitter:
     """Asks a cluster for what is missing."""
 
-    def __init__(
-        self,
-        project: Path,
-        registry: Registry,
-        cluster: Cluster,
-        *,
-        resources: Callable[[str], Resources],
-        clusters: Mapping[str, Cluster],
-        max_parallel: int = 0,
-        say: Callable[[str], None] = print,
-    ) -> None:
-        self._project = project.resolve()
-        self._registry = registry
-        self._cluster = cluster
-        self._clusters = clusters
-        self._resources = resources
-        self._max_parallel = max_parallel
-        self._say = say
-        self._code = ""
-        self._params: dict[int, str] = {}
+    project: Path
+    registry: Registry
+    cluster: Cluster
+    resources: Callable[[str], Resources]
+    """What a stage's jobs ask for."""
+    clusters: Mapping[str, Cluster]
+    """Those that may have been asked before, by name."""
+    max_parallel: int = 0
+    say: Callable[[str], None] = print
+
+    def __post_init__(self) -> None:
+        self.project = self.project.resolve()
 
     def submit(
         self, wanted: Sequence[PlanRequest], states: Mapping[str, NodeState], *, retry: bool
@@ -78,149 +72,143 @@ class Submitter:
             states: Of all their nodes.
             retry: Whether nodes whose job is over without a result are asked for again.
         """
-        self._params = {}  # keyed by objects that live as long as this call
         jobs = {
             key: state.job
             for key, state in states.items()
-            if state.is_active and state.job and state.cluster == self._cluster.name
+            if state.is_active and state.job and state.cluster == self.cluster.name
         }
-        todo = self._choose(wanted, states, jobs, retry=retry)
+        # What somebody computes outside of this cluster is nothing that a job here can wait for.
+        blocked = {key for key, state in states.items() if state.is_active and key not in jobs}
+        todo: dict[str, tuple[Node, Plan, str]] = {}
+        for entry in wanted:
+            chosen = self._choose(entry.plan, states, blocked=blocked, retry=retry)
+            if chosen := [node for node in chosen if node.key not in todo]:
+                # once for all of them: composing and writing parameters takes a third of a second
+                params = save_point(self.registry.runs, entry.load_params(), origin=entry.origin)
+                todo |= {node.key: (node, entry.plan, params) for node in chosen}
         asked: dict[str, str] = {}
         for stage in STAGES:
-            group = [(node, entry) for node, entry in todo if node.step.stage == stage]
+            group = [found for found in todo.values() if found[0].step.stage == stage]
             if group:
-                self._forget_unfinished(group)
-                new = self._submit_group(stage, group, jobs)
-                asked |= new
-                jobs |= new
+                self._forget_unfinished([node.key for node, _, _ in group])
+                asked |= self._submit_group(stage, group, jobs | asked)
         return asked
 
     def _choose(
-        self,
-        wanted: Sequence[PlanRequest],
-        states: Mapping[str, NodeState],
-        jobs: Mapping[str, str],
-        *,
-        retry: bool,
-    ) -> list[tuple[Node, PlanRequest]]:
-        """Nodes to ask for, each once, makers first; not what waits for something that is over."""
-        chosen: dict[str, tuple[Node, PlanRequest]] = {}
-        # What somebody computes outside of this cluster is nothing that a job here can wait for.
-        blocked = {key for key, state in states.items() if state.is_active and key not in jobs}
-        for entry in wanted:
-            for node in entry.plan.values():
-                state = states[node.key].state
-                if node.key in chosen or states[node.key].is_active or state == "done":
-                    continue
-                if self._is_blocked(node, state, blocked, retry=retry):
-                    blocked.add(node.key)
-                else:
-                    chosen[node.key] = (node, entry)
-        return list(chosen.values())
+        self, plan: Plan, states: Mapping[str, NodeState], *, blocked: set[str], retry: bool
+    ) -> list[Node]:
+        """Nodes to ask for, makers first; those that wait for what is over join `blocked`."""
+        chosen: list[Node] = []
+        for node in plan.values():
+            state = states[node.key]
+            if state.is_active or state.state == "done":
+                continue
+            unfinished = any(not e.job for e in self.registry.load_submissions(node.key)[-1:])
+            over = state.state in OVER and not retry and not unfinished
+            missing = any(digest.startswith(MISSING) for digest in node.outside.values())
+            if over or missing or blocked.intersection(node.makers.values()):
+                blocked.add(node.key)
+            else:
+                chosen.append(node)
+        return chosen
 
-    def _is_blocked(self, node: Node, state: str, blocked: set[str], *, retry: bool) -> bool:
-        unfinished = [e for e in self._registry.load_submissions(node.key)[-1:] if not e.job]
-        over = state in OVER and not retry and not unfinished
-        missing = any(digest.startswith("missing: ") for digest in node.outside.values())
-        return over or missing or any(key in blocked for key in node.makers.values())
-
-    def _forget_unfinished(self, group: Sequence[tuple[Node, PlanRequest]]) -> None:
-        batches: set[tuple[str, str]] = set()
-        for node, _ in group:
-            entries = self._registry.load_submissions(node.key)
-            kept = [entry for entry in entries if entry.job]
-            batches |= {(entry.cluster, entry.batch) for entry in entries if not entry.job}
-            if len(kept) != len(entries):
-                self._registry.save_submissions(node.key, kept)
-        for cluster, batch in sorted(batches):
-            self._say(f"batch {batch} was being asked for when the launcher ended: asked for anew")
-            self._clusters.get(cluster, self._cluster).cancel_batch(batch)
+    def _forget_unfinished(self, keys: Sequence[str]) -> None:
+        found: dict[tuple[str, str], list[str]] = {}
+        for key in keys:
+            for entry in self.registry.load_submissions(key):
+                if not entry.job:
+                    found.setdefault((entry.cluster, entry.batch), []).append(key)
+        for (cluster, batch), members in sorted(found.items()):
+            self.say(f"batch {batch} was being asked for when the launcher ended: asked for anew")
+            self._withdraw(self.clusters.get(cluster, self.cluster), batch, members)
 
     def _submit_group(
-        self, stage: str, group: Sequence[tuple[Node, PlanRequest]], jobs: Mapping[str, str]
+        self, stage: str, group: Sequence[tuple[Node, Plan, str]], jobs: Mapping[str, str]
     ) -> dict[str, str]:
-        environment = self._build_environment()
-        for node, entry in group:
-            self._save_spec(node, entry, environment)
-        after = {node.key: _find_after(node, entry.plan, jobs) for node, entry in group}
+        for node, plan, params in group:
+            self._save_spec(node, plan, params)
+        after = {node.key: _find_after(node, plan, jobs) for node, plan, _ in group}
         keys = sorted(after, key=lambda key: _get_place(after[key]))
         batch = Batch(
             name=f"vills-{stage}-{uuid.uuid4().hex[:10]}",
             stage=stage,
             keys=keys,
             after=[after[key] for key in keys],
-            resources=self._resources(stage),
-            runs=self._registry.runs,
-            code=self._registry.runs / self._save_code(),
-            environment=environment,
-            max_parallel=self._max_parallel,
+            resources=self.resources(stage),
+            runs=self.registry.runs,
+            code=self.registry.runs / self._code,
+            environment=self._environment,
+            max_parallel=self.max_parallel,
         )
-        note = Submission(self._cluster.name, "", batch.name, time.time(), batch.log)
-        self._note(dict.fromkeys(keys, note))
+        note = Submission(self.cluster.name, "", batch.name, time.time(), batch.log)
+        for key in keys:
+            self._note(key, batch.name, note)
         try:
-            ids = self._cluster.submit(batch)
+            ids = self.cluster.submit(batch)
         except ClusterError:
-            self._withdraw(batch)
+            self._withdraw(self.cluster, batch.name, keys)
             raise
-        self._note({k: replace(note, job=job) for k, job in zip(keys, ids, strict=True)})
-        self._say(f"{stage}: {len(keys)} job(s) asked for, {_shorten(ids)}")
+        for key, job in zip(keys, ids, strict=True):
+            self._note(key, batch.name, replace(note, job=job))
+        span = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
+        self.say(f"{stage}: {len(keys)} job(s) asked for, {span}")
         return dict(zip(keys, ids, strict=True))
 
-    def _note(self, notes: Mapping[str, Submission]) -> None:
-        for key, note in notes.items():
-            earlier = [e for e in self._registry.load_submissions(key) if e.batch != note.batch]
-            self._registry.save_submissions(key, [*earlier, note])
+    def _note(self, key: str, batch: str, *notes: Submission) -> None:
+        """Replace what a node has noted of a batch."""
+        kept = [entry for entry in self.registry.load_submissions(key) if entry.batch != batch]
+        self.registry.save_submissions(key, [*kept, *notes])
 
-    def _withdraw(self, batch: Batch) -> None:
+    def _withdraw(self, cluster: Cluster, batch: str, keys: Sequence[str]) -> None:
         """Leave nothing of a batch that was refused, or of which only a part was taken."""
-        self._cluster.cancel_batch(batch.name)
-        for key in batch.keys:
-            kept = [e for e in self._registry.load_submissions(key) if e.batch != batch.name]
-            self._registry.save_submissions(key, kept)
+        cluster.cancel_batch(batch)
+        for key in keys:
+            self._note(key, batch)
 
-    def _save_spec(self, node: Node, entry: PlanRequest, environment: Mapping[str, str]) -> None:
-        folder = self._registry.get_folder(node.key)
+    def _save_spec(self, node: Node, plan: Plan, params: str) -> None:
+        """Save what a job needs to know; paths below the runs' folder are relative to it."""
+        folder = self.registry.get_folder(node.key)
         (folder / "error.json").unlink(missing_ok=True)
-        makers = [m for m in entry.plan.values() if m.key in node.makers.values()]
-        adopted = {maker.name: self._registry.find_adopted(maker, entry.plan) for maker in makers}
-        spec = build_spec(
-            node,
-            params=self._save_params(entry),
-            code=self._save_code(),
-            project=self._project,
-            environment=environment,
-            adopted={name: outs for name, outs in adopted.items() if outs},
-        )
+        inputs: dict[str, dict[str, str]] = {}
+        for name, entry in node.step.inputs.items():
+            inputs[name] = {"path": str(self.project / entry.path)}
+            if entry.maker:
+                maker = plan[entry.maker]
+                self._note_run(maker, plan)
+                inputs[name] = {"node": maker.key, "part": entry.part}
+                if adopted := self.registry.find_adopted(maker, plan):
+                    inputs[name] = {"path": str(adopted[entry.part].resolve())}
+        spec = {
+            "stage": node.step.stage,
+            "item": node.step.item,
+            "inputs": inputs,
+            "params": params,
+            "code": self._code,
+            "environment": self._environment,
+        }
         save_json(folder / "spec.json", spec)
-        for maker in makers:
-            self._note_run(maker, entry.plan)
 
     def _note_run(self, maker: Node, plan: Plan) -> None:
         """Note a maker's run, also one of DVC's: a job finds its inputs by their makers' keys."""
-        folder = self._registry.get_folder(maker.key)
-        fingerprint = self._registry.find_fingerprint(maker, plan)
+        folder = self.registry.get_folder(maker.key)
+        fingerprint = self.registry.find_fingerprint(maker, plan)
         if fingerprint and not (folder / "run.json").exists():
             save_json(folder / "run.json", {"fingerprint": fingerprint})
         if not (folder / "spec.json").exists():
             save_json(folder / "spec.json", {"stage": maker.step.stage, "item": maker.step.item})
 
-    def _save_params(self, entry: PlanRequest) -> str:
-        if id(entry) not in self._params:
-            params = entry.load_params()
-            self._params[id(entry)] = save_point(self._registry.runs, params, origin=entry.origin)
-        return self._params[id(entry)]
+    @cached_property
+    def _code(self) -> str:
+        return save_code(self.registry.runs, self.project)
 
-    def _save_code(self) -> str:
-        self._code = self._code or save_code(self._registry.runs, self._project)
-        return self._code
-
-    def _build_environment(self) -> dict[str, str]:
+    @cached_property
+    def _environment(self) -> dict[str, str]:
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         for name in ("VILLS_DATA", "VILLS_WEIGHTS"):
             if name in variables:
                 variables[name] = str(Path(variables[name]).resolve())
-        variables["VILLS_RUNS"] = str(self._registry.runs.resolve())
-        settings = load_tracking_settings(self._project)
+        variables["VILLS_RUNS"] = str(self.registry.runs.resolve())
+        settings = load_tracking_settings(self.project)
         if settings is not None:
             _refuse_password(settings.uri)
             variables["MLFLOW_TRACKING_URI"] = settings.uri
@@ -244,26 +232,14 @@ def _refuse_password(uri: str) -> None:
 
 def _find_after(node: Node, plan: Plan, jobs: Mapping[str, str]) -> list[str]:
     """Jobs of the makers that are not done; not those that another of them waits for anyway."""
-    by_key = {maker.key: maker for maker in plan.values()}
-    pending = [key for key in dict.fromkeys(node.makers.values()) if key in jobs]
-    covered: set[str] = set()
-    for key in pending:
-        covered |= _list_upstream(by_key[key], by_key)
-    return [jobs[key] for key in pending if key not in covered]
-
-
-def _list_upstream(node: Node, by_key: Mapping[str, Node]) -> set[str]:
-    keys = set(node.makers.values())
-    for key in list(keys):
-        keys |= _list_upstream(by_key[key], by_key)
-    return keys
+    makers = dict.fromkeys(entry.maker for entry in node.step.inputs.values() if entry.maker)
+    pending = [name for name in makers if plan[name].key in jobs]
+    steps = [other.step for other in plan.values()]
+    covered = {s.name for name in pending for s in select_steps(steps, [name]) if s.name != name}
+    return [jobs[plan[name].key] for name in pending if name not in covered]
 
 
 def _get_place(after: Sequence[str]) -> tuple[str, int]:
     """Elements of one array together, in its order."""
     array, _, index = (after[0] if after else "").partition("_")
     return array, int(index) if index.isdigit() else 0
-
-
-def _shorten(ids: Sequence[str]) -> str:
-    return ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
