@@ -14,8 +14,7 @@ from vills.config.load import load_params, load_profile
 from vills.config.params import Params
 from vills.config.write import render_params
 from vills.io import save_json
-from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
-from vills.runner.clusters.resources import Resources
+from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState, Resources
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.nodes import Node, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.registry import Registry, Submission

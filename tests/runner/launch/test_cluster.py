@@ -11,9 +11,7 @@ import pytest
 import submitit
 
 from vills.runner.clusters import slurm as cluster_module
-from vills.runner.clusters.jobs import Batch
-from vills.runner.clusters.resources import Resources
-from vills.runner.clusters.scheduler import ClusterError
+from vills.runner.clusters.jobs import Batch, ClusterError, Resources
 from vills.runner.clusters.slurm import (
     SlurmCluster,
     build_exports,

@@ -10,7 +10,7 @@ import pytest
 
 from vills.cli import main
 from vills.config.load import load_profile
-from vills.runner.clusters.resources import Resources
+from vills.runner.clusters.jobs import Resources
 from vills.runner.clusters.scheduler import Answer, parse_config, run_command
 from vills.runner.doctor import (
     Finding,

@@ -15,7 +15,7 @@ from processes import list_group, wait_until
 
 from vills.io import save_json
 from vills.runner.clusters import queue_worker
-from vills.runner.clusters.jobs import UNKNOWN, Batch
+from vills.runner.clusters.jobs import UNKNOWN, Batch, Resources
 from vills.runner.clusters.queue import LocalQueue
 from vills.runner.clusters.queue_worker import (
     FOLDER,
@@ -30,7 +30,6 @@ from vills.runner.clusters.queue_worker import (
     load_state,
     start_ranks,
 )
-from vills.runner.clusters.resources import Resources
 from vills.runner.store.file_lock import hold_file_lock
 
 SCRIPT = """#!/bin/bash
@@ -216,7 +215,8 @@ def test_cancelled_in_the_very_moment_of_its_start(
     yard.look()
     assert load_state(yard.folder, "q1").state == "CANCELLED"
     (group,) = yard.list_groups()
-    wait_until(lambda: not list_group(group), seconds=10)
+    wait_until(lambda: not yard.look(), seconds=10)
+    assert list_group(group) == []
 
 
 def test_ranks_share_gpus_and_one_failure_ends_them(
@@ -348,7 +348,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalQueue
         started.append(child)
         return child
 
-    monkeypatch.setattr("vills.runner.clusters.queue.subprocess.Popen", popen)
+    monkeypatch.setattr("vills.runner.clusters.queue_worker.subprocess.Popen", popen)
     yield LocalQueue(runs)
     for child in started:
         child.wait(20)

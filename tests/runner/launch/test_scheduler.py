@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vills.runner.clusters.jobs import UNKNOWN, JobState
+from vills.runner.clusters.jobs import UNKNOWN, ClusterError, JobState
 from vills.runner.clusters.scheduler import (
     MAX_IDS,
-    ClusterError,
     expand_array,
     load_config,
     load_job_states,

@@ -8,7 +8,7 @@ import pytest
 from launching import build_params
 
 from vills.config.load import load_params
-from vills.runner.plan.snapshot import save_code, save_point
+from vills.runner.plan.registry import save_code, save_point
 from vills.runner.store.machine import collect_git, load_git_diff
 
 
@@ -72,7 +72,7 @@ def test_many_at_once_make_one(checkout: Path) -> None:
 
 
 def test_half_a_copy_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vills.runner.plan.snapshot.save_json", lambda *_: 1 / 0)
+    monkeypatch.setattr("vills.runner.plan.registry.save_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(checkout)
     assert list((checkout.parent / "runs" / "_code").iterdir()) == []

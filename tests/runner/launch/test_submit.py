@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 from launching import DAG, Bench, build_params, get_names
 
-from vills.runner.clusters.jobs import JobState
-from vills.runner.clusters.resources import Resources
-from vills.runner.clusters.scheduler import ClusterError
+from vills.runner.clusters.jobs import ClusterError, JobState, Resources
 from vills.runner.plan.nodes import Plan
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.submit import PlanRequest, Submitter

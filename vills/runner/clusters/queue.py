@@ -1,9 +1,8 @@
 """A queue of our own for people without SLURM: jobs wait, slots free themselves, one at a time.
 
-submitit's local executor starts everything at once. Here one process per runs' folder
-(`queue_worker`) starts what has a slot; it ends when nothing is left to do. Killed, it is missed by
-nobody: the jobs it started go on, and the next call of the launcher starts another that looks after
-them.
+submitit's local executor starts everything at once. Here one process per runs' folder starts what
+has a slot; it ends when nothing is left to do. Killed, it is missed by nobody: the jobs it started
+go on, and the next call of the launcher starts another that looks after them.
 """
 
 import os
@@ -13,21 +12,18 @@ from collections.abc import Collection
 from pathlib import Path
 
 from vills.io import save_json
-from vills.runner.clusters.jobs import Batch, JobState
+from vills.runner.clusters.jobs import Batch, ClusterError, JobState
 from vills.runner.clusters.queue_worker import (
-    ENDED,
     FOLDER,
     LOCK_NAME,
     SETTINGS_NAME,
     cap_environment,
     count_slots,
-    end_processes,
-    is_running,
     list_jobs,
     load_state,
     save_entry,
+    start_process,
 )
-from vills.runner.clusters.scheduler import ClusterError
 from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.work.slurm_job import list_gpus
 
@@ -70,16 +66,12 @@ class LocalQueue:
         return states
 
     def cancel(self, jobs: Collection[str]) -> None:
-        """End these jobs, politely."""
-        for job in jobs:
-            if not (self._folder / f"{job}.json").exists():
-                continue
-            # What is not started is marked first, so that nobody starts it any more.
-            before = save_entry(self._folder, job, {"state": "CANCELLED"})
-            if before.get("state") not in ENDED:
-                end_processes(before.get("processes", []))
-                if is_running(before.get("processes", [])):
-                    self.ensure_worker()  # which insists
+        """Mark these jobs: nobody starts them any more, and the worker ends what runs, politely."""
+        known = [job for job in jobs if (self._folder / f"{job}.json").exists()]
+        for job in known:
+            save_entry(self._folder, job, {"state": "CANCELLED"})
+        if known:
+            self.ensure_worker()
 
     def cancel_batch(self, name: str) -> None:
         """End the jobs of a batch."""
@@ -92,15 +84,8 @@ class LocalQueue:
                 pass
         except TimeoutError:
             return
-        with (self._folder / "worker.log").open("ab") as log:
-            subprocess.Popen(
-                [sys.executable, "-m", "vills.runner.clusters.queue_worker", str(self._runs)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._runs,
-                start_new_session=True,  # it outlives the launcher, and Ctrl-C
-            )
+        words = ["vills.runner.clusters.queue_worker", str(self._runs)]
+        start_process(words, log=self._folder / "worker.log", cwd=self._runs, env=os.environ)
 
 
 class ForegroundQueue(LocalQueue):

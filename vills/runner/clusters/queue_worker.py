@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.io import load_json, save_json
-from vills.runner.clusters.jobs import UNKNOWN, JobState
+from vills.runner.clusters.jobs import UNKNOWN, JobState, Phase
 from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.store.machine import ProcessIdentity, load_process_identity, read_start
 from vills.runner.work.job import NODES
@@ -28,7 +28,8 @@ from vills.runner.work.slurm_job import LOCAL_JOB, list_gpus
 
 FOLDER = "_queue"
 LOCK_NAME, STATES_LOCK_NAME, SETTINGS_NAME = ".lock", ".states.lock", ".settings.json"
-ENDED = ("COMPLETED", "FAILED", "CANCELLED")
+PHASES: dict[str, Phase] = {"PENDING": "pending", "RUNNING": "running"}
+"""Of a job by its state; in any other it has ended."""
 STATES_PATIENCE, LOCK_SECONDS, POLL_SECONDS = 60.0, 2.0, 0.2
 IDLE_SECONDS = 2.0
 """A launcher that submits several batches finds the worker still there."""
@@ -47,31 +48,22 @@ class Worker:
         self._asked: dict[str, float] = {}
         """Job -> when its processes were asked to end."""
 
-    def run(self) -> None:
-        """Work until the queue has been idle for a while."""
-        idle = time.monotonic()
-        while time.monotonic() - idle < IDLE_SECONDS:
-            if self.look():
-                idle = time.monotonic()
-            time.sleep(POLL_SECONDS)
-
     def look(self) -> bool:
         """Note who has ended, start what may start; whether anything is going on."""
         jobs = list_jobs(self._folder)
         states = {job["job"]: self._update(job) for job in jobs}
         holding = [name for name, state in states.items() if self._is_held(name, state)]
-        held = {gpu for name in holding for gpu in states[name].get("gpus", [])}
+        held = {gpu for name in holding for gpu in states[name]["gpus"]}
         free = [gpu for gpu in self._gpus if gpu not in held]
         slots = count_slots(self._folder, gpus=len(self._gpus)) - len(holding)
-        waiting = [job for job in jobs if "state" not in states[job["job"]]]
+        waiting = [job for job in jobs if states[job["job"]]["state"] == "PENDING"]
         for job in waiting:
-            ends = {states.get(other, {}).get("state") for other in job["after"]}
+            name = job["job"]
+            ends = {states[other]["state"] for other in job["after"]}
             # as many as it asks for and there are
             num_gpus = min(job["gpus"], len(self._gpus))
             if ends & {"FAILED", "CANCELLED"}:
-                end = {"state": "CANCELLED", "reason": "a job before it failed"}
-                states[job["job"]] = end
-                save_entry(self._folder, job["job"], end)
+                states[name] = self._end(name, "CANCELLED", "a job before it failed")
             elif ends <= {"COMPLETED"} and slots > 0 and len(free) >= num_gpus:
                 self._start(job, free[:num_gpus])
                 slots, free = slots - 1, free[num_gpus:]
@@ -79,47 +71,44 @@ class Worker:
 
     def has_work(self) -> bool:
         """Whether a job waits or runs; nothing is started."""
-        names = [job["job"] for job in list_jobs(self._folder)]
-        return any(load_entry(self._folder, n).get("state") not in ENDED for n in names)
+        jobs = [job["job"] for job in list_jobs(self._folder)]
+        return any(load_entry(self._folder, job)["state"] in PHASES for job in jobs)
 
     def _is_held(self, name: str, state: Mapping[str, Any]) -> bool:
         """Whether a job keeps its slot and GPUs: also one that is cancelled and still saves."""
-        if name in self._children or state.get("state") == "RUNNING":
+        if state["state"] == "CANCELLED" and is_running(state["processes"]):
             return True
-        return state.get("state") == "CANCELLED" and is_running(state.get("processes", []))
+        return name in self._children or state["state"] == "RUNNING"
 
     def _start(self, job: Mapping[str, Any], gpus: Sequence[str]) -> None:
         children = self._children[job["job"]] = start_ranks(job, runs=self._runs, gpus=gpus)
         here = asdict(load_process_identity())
         processes = [{**here, "pid": c.pid, "started": read_start(c.pid) or 0} for c in children]
         noted = {"state": "RUNNING", "processes": processes, "gpus": gpus, "started": time.time()}
-        if save_entry(self._folder, job["job"], noted).get("state") in ENDED:
-            end_processes(processes)
+        save_entry(self._folder, job["job"], noted)
 
     def _update(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is noted of a job, once its end was looked for, or seen to."""
         name = job["job"]
         state = load_entry(self._folder, name)
-        word = state.get("state")
         codes = [child.poll() for child in self._children.get(name, [])]
         if codes and None not in codes:
             del self._children[name]
-            if word == "RUNNING":
-                bad = [code for code in codes if code]
-                return self._end(name, state, bool(bad), f"exit {bad[0]}" if bad else "")
-        elif word == "CANCELLED" or any(codes):
+            if state["state"] == "RUNNING":
+                bad = [f"exit {code}" for code in codes if code]
+                return self._end(name, "FAILED" if bad else "COMPLETED", "".join(bad[:1]))
+        elif state["state"] == "CANCELLED" or any(codes):
             # Where one rank has failed, the others wait for it in a collective.
-            self._insist(name, state.get("processes", []))
-        elif word == "RUNNING" and not codes and not is_running(state["processes"]):
+            self._insist(name, state["processes"])
+        elif state["state"] == "RUNNING" and not codes and not is_running(state["processes"]):
             # Its worker was killed: its run says how it ended.
             done = (self._runs / NODES / job["key"] / "run.json").exists()
-            return self._end(name, state, not done, "")
+            return self._end(name, "COMPLETED" if done else "FAILED")
         return state
 
-    def _end(self, name: str, state: dict[str, Any], failed: bool, reason: str) -> dict[str, Any]:
-        end = {"state": "FAILED" if failed else "COMPLETED", "reason": reason, "ended": time.time()}
-        save_entry(self._folder, name, end)
-        return {**state, **end}
+    def _end(self, name: str, word: str, reason: str = "") -> dict[str, Any]:
+        end = {"state": word, "reason": reason, "ended": time.time()}
+        return save_entry(self._folder, name, end)
 
     def _insist(self, name: str, processes: Sequence[Mapping[str, Any]]) -> None:
         """Ask processes to end, once; those that still live much later are killed."""
@@ -133,7 +122,7 @@ class Worker:
 def start_ranks(
     job: Mapping[str, Any], *, runs: Path, gpus: Sequence[str]
 ) -> "list[subprocess.Popen[bytes]]":
-    """Start a job's processes, one per GPU that it got, or one; each in a group of its own."""
+    """Start a job's processes, one per GPU that it got, or one."""
     world = max(1, len(gpus))
     shared = {**os.environ, **job["environment"], "VILLS_LAUNCH": uuid.uuid4().hex}
     shared[LOCAL_JOB] = job["job"]
@@ -145,19 +134,26 @@ def start_ranks(
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
-    with Path(job["log"]).open("ab") as log:
-        return [
-            subprocess.Popen(
-                [sys.executable, "-m", "vills.runner.work.job", str(runs), job["key"]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=shared | ({"RANK": rank, "LOCAL_RANK": rank} if world > 1 else {}),
-                cwd=runs,
-                start_new_session=True,
-            )
-            for rank in map(str, range(world))
-        ]
+    words = ["vills.runner.work.job", str(runs), job["key"]]
+    ranks = [{"RANK": str(r), "LOCAL_RANK": str(r)} if world > 1 else {} for r in range(world)]
+    log = Path(job["log"])
+    return [start_process(words, log=log, cwd=runs, env=shared | rank) for rank in ranks]
+
+
+def start_process(
+    words: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start a module in a group of its own: it outlives whoever starts it, and Ctrl-C."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
 
 
 def is_running(processes: Sequence[Mapping[str, Any]]) -> bool:
@@ -188,38 +184,38 @@ def list_jobs(folder: Path) -> list[dict[str, Any]]:
 
 
 def load_entry(folder: Path, job: str) -> dict[str, Any]:
-    """Load what is noted of a job; nothing as long as it waits."""
+    """Load what is noted of a job."""
     path = folder / f"{job}.state.json"
-    return load_json(path) if path.exists() else {}
+    noted = load_json(path) if path.exists() else {}
+    return {"state": "PENDING", "processes": [], "gpus": [], **noted}
 
 
 def save_entry(folder: Path, job: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Note changes of a job, and return what was noted before.
+    """Note changes of a job, and return all that is noted of it now.
 
     How it ended stands: somebody may cancel a job in the very moment of its start, and then what
     it was started as is what has to end.
     """
     with hold_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
         before = load_entry(folder, job)
-        over = before.get("state") in ENDED
-        merged = {**changes, **before} if over else {**before, **changes}
-        save_json(folder / f"{job}.state.json", merged)
-    return before
+        kept = {} if before["state"] in PHASES else {"state": before["state"]}
+        noted = {**before, **changes, **kept}
+        save_json(folder / f"{job}.state.json", noted)
+    return noted
 
 
 def load_state(folder: Path, job: str) -> JobState:
     """Load how a job of the queue is."""
     if not (folder / f"{job}.json").exists():
         return UNKNOWN
-    entry = load_entry(folder, job)
-    state = entry.get("state", "PENDING")
-    if state == "PENDING":
-        return JobState("pending", state, "no free slot, or a job before it")
-    if state == "RUNNING":
+    noted = load_entry(folder, job)
+    word, reason = noted["state"], noted.get("reason", "")
+    if word == "PENDING":
+        reason = "no free slot, or a job before it"
+    elif word == "RUNNING" and not is_running(noted["processes"]):
         # Its worker was killed: the next one finds out how it ended.
-        reason = "" if is_running(entry["processes"]) else "its end is being looked into"
-        return JobState("running", state, reason)
-    return JobState("ended", state, entry.get("reason", ""))
+        reason = "its end is being looked into"
+    return JobState(PHASES.get(word, "ended"), word, reason)
 
 
 def count_slots(folder: Path, *, gpus: int) -> int:
@@ -239,13 +235,16 @@ def cap_environment(environment: dict[str, str], *, slots: int) -> dict[str, str
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Work on the queue of a runs' folder, unless another process does."""
+    """Work on the queue of a runs' folder until it is idle, unless another process does."""
     runs = Path(arguments[0])
     worker = Worker(runs)
     while True:
         try:
             with hold_file_lock(runs / FOLDER / LOCK_NAME, patience=LOCK_SECONDS):
-                worker.run()
+                idle = time.monotonic()
+                while time.monotonic() - idle < IDLE_SECONDS:
+                    idle = time.monotonic() if worker.look() else idle
+                    time.sleep(POLL_SECONDS)
         except TimeoutError:
             return 0
         # What was put in while this one was about to leave found the lock still held. Whoever

@@ -12,8 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vills.errors import UserError
-from vills.runner.clusters.jobs import UNKNOWN, JobState
+from vills.runner.clusters.jobs import UNKNOWN, ClusterError, JobState
 
 TIMEOUT_SECONDS = 60.0
 QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
@@ -21,10 +20,6 @@ ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_O
 SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
 MAX_IDS = 200
 """Jobs per question: a command line has its limits."""
-
-
-class ClusterError(UserError, RuntimeError):
-    """The cluster refused something; the message carries its own words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vills.runner.clusters.jobs import Batch, JobState
-from vills.runner.clusters.scheduler import ClusterError, load_config, load_job_states, run_command
+from vills.runner.clusters.jobs import Batch, ClusterError, JobState
+from vills.runner.clusters.scheduler import load_config, load_job_states, run_command
 from vills.runner.work.job import NodeJob
 from vills.runner.work.slurm_job import REQUEUE
 

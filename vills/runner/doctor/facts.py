@@ -13,7 +13,7 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import STAGES
-from vills.runner.clusters.resources import Resources, load_resources
+from vills.runner.clusters.jobs import Resources, load_resources
 from vills.runner.clusters.scheduler import Answer, parse_config, run_command
 from vills.runner.doctor import Finding, run_check
 from vills.runner.mlflow.settings import MOUNTS

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vills.runner.clusters.resources import Resources
+from vills.runner.clusters.jobs import Resources
 from vills.runner.clusters.scheduler import Answer
 from vills.runner.doctor import Finding, Level
 from vills.runner.doctor.facts import ClusterFacts, Partition, parse_minutes, parse_tres

@@ -6,11 +6,16 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from vills.config.checks import ConfigError
-from vills.runner.clusters.jobs import Cluster
+from vills.config.checks import check_choice
+from vills.runner.clusters.jobs import (
+    Cluster,
+    ClusterError,
+    Resources,
+    check_overrides,
+    load_resources,
+)
 from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
-from vills.runner.clusters.resources import Resources, check_overrides, load_resources
-from vills.runner.clusters.scheduler import ClusterError, run_command
+from vills.runner.clusters.scheduler import run_command
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.plan.nodes import Plan, Planner
 from vills.runner.plan.registry import Adopted, Registry, find_adopted
@@ -103,9 +108,5 @@ def choose_cluster(name: str = "") -> str:
     chosen = name or os.environ.get(VARIABLE, "")
     if not chosen:
         return "slurm" if run_command(["sbatch", "--version"]).ok else "local"
-    if chosen not in CLUSTERS:
-        raise ConfigError(
-            f"cluster = {chosen!r} is not allowed. Allowed: {', '.join(CLUSTERS)}. What to do: "
-            f"mend --cluster or {VARIABLE}."
-        )
+    check_choice("cluster", chosen, CLUSTERS, f"mend --cluster or {VARIABLE}")
     return chosen

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vills.data.layouts.counts import OFFICIAL_COUNTS
-from vills.runner.clusters.resources import Resources
+from vills.runner.clusters.jobs import Resources
 from vills.runner.plan.nodes import Node, Plan
 
 START_MINUTES = 5.0

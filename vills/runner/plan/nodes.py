@@ -16,7 +16,7 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.params import Params
 from vills.io import load_json
-from vills.pipeline import STAGES
+from vills.pipeline import STAGES, Stage
 from vills.runner.store.code_digest import compute_code_digest, compute_code_state
 from vills.runner.store.digest import DigestCache, compute_digest
 from vills.runner.store.fingerprint import (
@@ -92,15 +92,14 @@ def build_steps(params: Params) -> list[Step]:
     for stage in map(load_stage, STAGES):
         for item in stage.items(params):
             sections = stage.resolve_sections(params, item)
-            step = Step(
-                stage.name,
-                item,
-                compute_canonical({name: to_plain(value) for name, value in sections.items()}),
-                {
-                    name: NodeInput(*makers[path]) if path in makers else NodeInput(path=str(path))
-                    for name, path in _find_inputs(stage, params, item).items()
-                },
+            canonical = compute_canonical(
+                {name: to_plain(value) for name, value in sections.items()}
             )
+            inputs = {
+                name: NodeInput(*makers[path]) if path in makers else NodeInput(path=str(path))
+                for name, path in _find_inputs(stage, params, item).items()
+            }
+            step = Step(stage.name, item, canonical, inputs)
             makers |= {path: (step.name, part) for part, path in stage.outs(item).items()}
             steps.append(step)
     return steps
@@ -128,12 +127,17 @@ class Planner:
         """Name the steps, whose makers stand before them."""
         plan: Plan = {}
         for step in steps:
-            made = {n: plan[entry.maker] for n, entry in step.inputs.items() if entry.maker}
-            outside = {
-                n: self._describe(entry.path) for n, entry in step.inputs.items() if entry.path
-            }
+            makers: dict[str, str] = {}
+            outside: dict[str, str] = {}
+            planned: dict[str, PlannedInput] = {}
+            for name, entry in step.inputs.items():
+                if entry.maker:
+                    maker = plan[entry.maker]
+                    makers[name] = maker.key
+                    planned[name] = PlannedInput(maker.step.stage, maker.step.item, maker.key)
+                else:
+                    outside[name] = self._describe(entry.path)
             code = self.compute_code(step.stage)
-            planned = {n: PlannedInput(m.step.stage, m.step.item, m.key) for n, m in made.items()}
             key = compute_fingerprint(
                 step.stage,
                 item=step.item,
@@ -141,7 +145,6 @@ class Planner:
                 inputs={**planned, **outside},
                 code=code,
             )
-            makers = {n: maker.key for n, maker in made.items()}
             plan[step.name] = Node(step, key, makers, outside, code)
         return plan
 
@@ -159,13 +162,12 @@ class Planner:
         return self._outside[path]
 
 
-def _find_inputs(stage: Any, params: Params, item: str) -> Mapping[str, Path]:
+def _find_inputs(stage: Stage, params: Params, item: str) -> Mapping[str, Path]:
     try:
-        inputs: Mapping[str, Path] = stage.inputs(params, item)
+        return stage.inputs(params, item)
     except ConfigError as error:
         # Weights or data that are not on this machine: the plan says so and goes on.
         return {"outside": Path(str(error).split(". ", maxsplit=1)[0])}
-    return inputs
 
 
 def find_stale_reasons(
@@ -183,11 +185,9 @@ def find_stale_reasons(
     Returns:
         Reasons in words; empty if the point had no such node, or this very one.
     """
-    old_key = earlier.get("points", {}).get(point, {}).get("nodes", {}).get(name)
-    if old_key is None or old_key == node.key:
-        return []
+    old_key = earlier.get("points", {}).get(point, {}).get("nodes", {}).get(name, node.key)
     noted = runs / NODES / old_key / "run.json"
-    if not noted.exists():
+    if old_key == node.key or not noted.exists():
         return []
     old = earlier["nodes"][old_key]
     reasons = [
@@ -195,28 +195,24 @@ def find_stale_reasons(
         for line in find_differences(old["step"]["sections"], node.step.sections)
     ]
     if old["code"] != node.code:
-        fingerprint = load_json(noted)["fingerprint"]
-        receipt = runs / node.step.stage / fingerprint / "receipt.json"
-        reasons += _find_changed_files(node.step.stage, receipt)
-    for key in sorted({*old["outside"], *node.outside}):
-        if old["outside"].get(key) != node.outside.get(key):
-            reasons.append(f"data {key} changed")
-    for key, maker in node.makers.items():
-        if old["makers"].get(key) != maker:
-            reasons.append(f"{node.step.inputs[key].maker} is another")
-    return reasons
+        receipt = runs / node.step.stage / load_json(noted)["fingerprint"] / "receipt.json"
+        reasons += ["code changed"]
+        if receipt.exists():
+            now = compute_code_state(f"vills.pipeline.{node.step.stage}").files
+            reasons[-1:] = _list_changed(load_json(receipt)["code"]["files"], now)
+    reasons += [f"data {line}" for line in _list_changed(old["outside"], node.outside)]
+    return reasons + [
+        f"{node.step.inputs[key].maker} is another"
+        for key, maker in node.makers.items()
+        if old["makers"].get(key) != maker
+    ]
+
+
+def _list_changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return [f"{key} changed" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
 def shorten(reasons: list[str]) -> str:
     """Return the first reasons, and how many more there are."""
     more = f", and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return "; ".join(reasons[:MAX_REASONS]) + more
-
-
-def _find_changed_files(stage: str, receipt: Path) -> list[str]:
-    if not receipt.exists():
-        return ["code changed"]
-    before = load_json(receipt)["code"]["files"]
-    now = compute_code_state(f"vills.pipeline.{stage}").files
-    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return [f"{name} changed" for name in changed]

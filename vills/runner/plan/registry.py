@@ -12,11 +12,18 @@ Outputs may also lie in the project though no run here made them: what `dvc pull
 laboratory computes masks of four million images once and shares them by a DVC remote. A sweep in
 another clone must not compute them again: what dvc.lock records for the present parameters, code
 and data, and what lies there unchanged, is taken as it is (`find_adopted`).
+
+What a job starts from, frozen when it was asked for: the package's code and its params.yaml.
+
+A pending job would import whatever lies in the checkout when it starts. Snapshots are named by
+their content, so that a hundred jobs share one, and are never written to again.
 """
 
 import hashlib
 import json
+import shutil
 import sys
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,12 +31,16 @@ from pathlib import Path
 import yaml
 
 from vills.config.checks import ConfigError
-from vills.config.load import load_params
-from vills.io import load_json, save_json
+from vills.config.load import PARAMS_FILE, load_params
+from vills.config.params import Params
+from vills.config.write import render_params
+from vills.io import load_json, save_bytes, save_json
 from vills.runner.clusters.scheduler import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
+from vills.runner.store.code_digest import DEFAULT_ROOT
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
 from vills.runner.store.fingerprint import compute_fingerprint
+from vills.runner.store.machine import DIFF_NAME, GIT_NAME, collect_git, load_git_diff
 from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
@@ -182,3 +193,55 @@ def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
     }
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(inside.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+COMPILED = (".pyc", ".pyo")
+
+
+def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:
+    """Copy the running package below `runs`, once; its path relative to `runs`.
+
+    A pending job would import whatever lies in the checkout when it starts. The commit and the
+    uncommitted difference of `checkout` go with it, so that a run's receipt can say where its code
+    came from.
+    """
+    git, diff = collect_git(checkout), load_git_diff(checkout)
+    digest = hashlib.sha256(json.dumps(git, sort_keys=True).encode())
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in COMPILED:
+            digest.update(f"{path.relative_to(package)}\0".encode())
+            digest.update(path.read_bytes())
+
+    def fill(folder: Path) -> None:
+        ignored = ("__pycache__", *(f"*{suffix}" for suffix in COMPILED))
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns(*ignored))
+        save_json(folder / GIT_NAME, git)
+        if diff:
+            save_bytes(folder / DIFF_NAME, diff.encode())
+
+    return _create_once(runs, f"{CODE}/{digest.hexdigest()[:32]}", fill)
+
+
+def save_point(runs: Path, params: Params, *, origin: str) -> str:
+    """Write a params.yaml below `runs`, once; its folder relative to `runs`."""
+    text = render_params(params, profile=origin).encode()
+    name = f"{PARAMS}/{hashlib.sha256(text).hexdigest()[:32]}"
+    return _create_once(runs, name, lambda folder: save_bytes(folder / PARAMS_FILE, text))
+
+
+def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
+    """Make a folder as a whole or not at all; whoever comes first wins. Its name."""
+    folder = runs / name
+    if folder.exists():
+        return name
+    beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    beside.mkdir(parents=True)
+    try:
+        fill(beside)
+        beside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return name

@@ -21,13 +21,10 @@ from vills.config.checks import ConfigError
 from vills.config.params import Params
 from vills.io import save_json
 from vills.pipeline import STAGES
-from vills.runner.clusters.jobs import Batch, Cluster
-from vills.runner.clusters.resources import Resources
-from vills.runner.clusters.scheduler import ClusterError
+from vills.runner.clusters.jobs import Batch, Cluster, ClusterError, Resources
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.nodes import MISSING, Node, Plan, select_steps
-from vills.runner.plan.registry import Registry, Submission
-from vills.runner.plan.snapshot import save_code, save_point
+from vills.runner.plan.registry import Registry, Submission, save_code, save_point
 from vills.runner.plan.states import OVER, NodeState
 
 PASSED_ON = ("VILLS_DATA", "VILLS_WEIGHTS", "VILLS_TRACKING", "VILLS_WORKER_START")
@@ -210,24 +207,16 @@ class Submitter:
         variables["VILLS_RUNS"] = str(self.registry.runs.resolve())
         settings = load_tracking_settings(self.project)
         if settings is not None:
-            _refuse_password(settings.uri)
+            if urlsplit(settings.uri).password:
+                # a job's files and its script can be read by other people
+                raise ConfigError(
+                    "MLFLOW_TRACKING_URI holds a password, which would be written into every job. "
+                    "Allowed: an address without one. What to do: export MLFLOW_TRACKING_USERNAME "
+                    "and MLFLOW_TRACKING_PASSWORD, or write them into ~/.mlflow/credentials."
+                )
             variables["MLFLOW_TRACKING_URI"] = settings.uri
             variables["MLFLOW_EXPERIMENT_NAME"] = settings.experiment
         return variables
-
-
-def _refuse_password(uri: str) -> None:
-    """Refuse a password: a job's files and its script can be read by other people.
-
-    Raises:
-        ConfigError: if the address carries a password.
-    """
-    if urlsplit(uri).password:
-        raise ConfigError(
-            "MLFLOW_TRACKING_URI holds a password, which would be written into every job. Allowed: "
-            "an address without one. What to do: export MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or write them into ~/.mlflow/credentials."
-        )
 
 
 def _find_after(node: Node, plan: Plan, jobs: Mapping[str, str]) -> list[str]:
