@@ -14,7 +14,6 @@ from vills.runner.clusters import slurm as cluster_module
 from vills.runner.clusters.jobs import Batch, ClusterError, Resources
 from vills.runner.clusters.slurm import (
     SlurmCluster,
-    build_exports,
     build_parameters,
     split_batch,
 )
@@ -202,7 +201,8 @@ def test_values_survive_the_shell(tmp_path: Path) -> None:
     values = {f"VILLS_TEST_{number}": value for number, value in enumerate(BAD_VALUES)}
     resources = Resources(environment={"NCCL_SOCKET_IFNAME": "ib0 $(touch planted)"})
     batch = make_batch([[]], environment=values, resources=resources, code=tmp_path / "a b'c")
-    lines = [*build_exports(batch), "env -0"]
+    parameters = build_parameters(batch, dependency="", throttle=0)
+    lines = [*parameters["setup"], "env -0"]
     result = subprocess.run(
         ["bash", "-c", "\n".join(lines)], capture_output=True, cwd=tmp_path, check=True
     )

@@ -9,10 +9,9 @@ import pytest
 from launching import Bench, build_context, build_params
 
 from vills.config.checks import ConfigError
-from vills.runner.clusters.jobs import JobState
+from vills.runner.clusters.jobs import ClusterError, JobState
 from vills.runner.plan import launch
 from vills.runner.plan.launch import (
-    JobFailedError,
     SubmittedError,
     compute_elsewhere,
     get_cluster_name,
@@ -153,7 +152,7 @@ def test_a_stage_whose_job_fails_says_where_its_log_is(
         bench.slurm.states["100_0"] = JobState("ended", "OUT_OF_MEMORY")
 
     monkeypatch.setattr(launch.time, "sleep", fail)
-    with pytest.raises(JobFailedError, match=r"miniature: failed, OUT_OF_MEMORY \(log: .*_logs/"):
+    with pytest.raises(ClusterError, match=r"miniature: failed, OUT_OF_MEMORY \(log: .*_logs/"):
         collect(bench)
 
 

@@ -199,7 +199,7 @@ class Batch:
 
 
 class ClusterError(UserError, RuntimeError):
-    """The cluster refused something; the message carries its own words."""
+    """A cluster refused something, or a job left no result; the message carries their words."""
 
 
 class Cluster(Protocol):

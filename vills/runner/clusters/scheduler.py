@@ -8,7 +8,7 @@ can say anything: jobs are then as good as pending.
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,18 +78,18 @@ def run_command(
 
 def load_job_states(jobs: Collection[str]) -> dict[str, JobState]:
     """State of each job (`12` or `12_3`), from squeue, then sacct for what squeue has forgotten."""
+    arrays = sorted({job.partition("_")[0] for job in jobs})
+    found: dict[str, JobState] = {}
+    for start in range(0, len(arrays), MAX_IDS):
+        found |= _read_accounts(arrays[start : start + MAX_IDS])
+    listed = _read_queue()
+    found |= listed or {}
+    otherwise = SILENT if listed is None and shutil.which("squeue") else UNKNOWN
     states: dict[str, JobState] = {}
-    wanted = sorted(jobs)
-    for start in range(0, len(wanted), MAX_IDS):
-        part = wanted[start : start + MAX_IDS]
-        arrays = sorted({job.partition("_")[0] for job in part})
-        listed = _read_queue(arrays)
-        found = dict(_read_accounts(arrays)) | dict(listed or ())
-        otherwise = SILENT if listed is None and shutil.which("squeue") else UNKNOWN
-        for job in part:
-            # An array that was cancelled before any of it began is listed as one job.
-            whole = found.get(job.partition("_")[0], otherwise)
-            states[job] = found.get(job, whole if whole.phase == "ended" else otherwise)
+    for job in jobs:
+        # An array that was cancelled before any of it began is listed as one job.
+        whole = found.get(job.partition("_")[0], otherwise)
+        states[job] = found.get(job, whole if whole.phase == "ended" else otherwise)
     return states
 
 
@@ -118,29 +118,28 @@ def expand_array(job: str) -> list[str]:
     return [f"{found[1]}_{index}" for index in indices]
 
 
-def _read_queue(arrays: Sequence[str]) -> list[tuple[str, JobState]] | None:
+def _read_queue() -> dict[str, JobState] | None:
     # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked for.
     # One row per element: a long list of elements is cut short without a word.
     options = ("--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r")
     answer = run_command(["squeue", *options])
-    if not answer.ok:
-        return None
-    found = []
+    found: dict[str, JobState] = {}
     for line in answer.text.splitlines():
         job, state, reason = line.strip().split("|", maxsplit=2)
-        if job.partition("_")[0] in arrays:
-            told = _build_state(state, "" if reason == "None" else reason)
-            found += [(element, told) for element in expand_array(job)]
-    return found
+        told = _build_state(state, "" if reason == "None" else reason)
+        found |= dict.fromkeys(expand_array(job), told)
+    return found if answer.ok else None
 
 
-def _read_accounts(arrays: Sequence[str]) -> Iterator[tuple[str, JobState]]:
+def _read_accounts(arrays: Sequence[str]) -> dict[str, JobState]:
     command = ["sacct", "--allocations", "--noheader", "--parsable2"]
     command += ["--jobs", ",".join(arrays), "--format=JobID,State,ExitCode"]
+    found: dict[str, JobState] = {}
     for line in run_command(command).text.splitlines():
         job, state, code = line.split("|")
-        for element in expand_array(job):
-            yield element, _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")
+        told = _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")
+        found |= dict.fromkeys(expand_array(job), told)
+    return found
 
 
 def _build_state(state: str, reason: str) -> JobState:

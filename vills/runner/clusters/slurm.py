@@ -72,14 +72,13 @@ class SlurmCluster:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        folder = batch.runs.resolve() / batch.log
+        runs = batch.runs.resolve()
+        parameters = build_parameters(batch, dependency=dependency, throttle=throttle)
         with _outside_of_job():
             try:
-                executor = submitit.SlurmExecutor(folder=folder, python=build_python())
-                executor.update_parameters(
-                    **build_parameters(batch, dependency=dependency, throttle=throttle)
-                )
-                jobs = executor.map_array(NodeJob(str(batch.runs.resolve())), list(keys))
+                executor = submitit.SlurmExecutor(folder=runs / batch.log, python=build_python())
+                executor.update_parameters(**parameters)
+                jobs = executor.map_array(NodeJob(str(runs)), list(keys))
             # RuntimeError: there is no srun
             except (FailedJobError, FailedSubmissionError, OSError, RuntimeError) as error:
                 text = str(error).strip().splitlines()
@@ -149,6 +148,8 @@ def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[st
     """Return what submitit is told, in its names."""
     resources = batch.resources
     cpus = resources.cpus_per_task
+    variables = {**batch.build_environment(), REQUEUE: "1"}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
     named = {
         "partition": resources.partition,
         "account": resources.account,
@@ -158,8 +159,6 @@ def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[st
         "gpus_per_node": resources.gpus_per_node,
         "mem": f"{resources.mem_gb}GB" if resources.mem_gb else "",
     }
-    # Without it an element whose predecessor failed would stay pending for ever.
-    extra = {"requeue": True, "kill-on-invalid-dep": "yes", **resources.extra}
     return {
         **{name: value for name, value in named.items() if value},
         "job_name": batch.name,
@@ -170,14 +169,9 @@ def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[st
         "signal_delay_s": resources.signal_seconds,
         "array_parallelism": throttle or len(batch.keys),
         "stderr_to_stdout": True,
-        "setup": [*resources.setup, *build_exports(batch)],
+        "setup": [*resources.setup, *exports],
         # srun does not inherit the CPUs of a task, and must end all ranks when one fails.
         "srun_args": [f"--cpus-per-task={cpus}", "--cpu-bind=none", "--kill-on-bad-exit=1"],
-        "additional_parameters": extra,
+        # Without it an element whose predecessor failed would stay pending for ever.
+        "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"} | resources.extra,
     }
-
-
-def build_exports(batch: Batch) -> list[str]:
-    """Shell lines that set the job's variables; every value is quoted."""
-    variables = {**batch.build_environment(), REQUEUE: "1"}
-    return [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]

@@ -20,6 +20,7 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import Stage
+from vills.runner.clusters.jobs import ClusterError
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import VARIABLE, LaunchContext, choose_cluster
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
@@ -95,10 +96,6 @@ class SubmittedError(UserError, RuntimeError):
     exit_status = SUBMITTED
 
 
-class JobFailedError(UserError, RuntimeError):
-    """The job is over and left no result."""
-
-
 def get_cluster_name() -> str:
     """Where stages of `dvc repro` run: VILLS_CLUSTER; empty: here, as one of several ranks."""
     if load_ranks().world_size > 1:
@@ -113,7 +110,7 @@ def compute_elsewhere(project: Path, *, params: Params, name: str, progress: Pro
 
     Raises:
         SubmittedError: with VILLS_DETACH, when it is not done yet.
-        JobFailedError: when its job is over without a result.
+        ClusterError: when its job is over without a result.
     """
     if name.partition("@")[0] in LIGHT:
         return
@@ -129,7 +126,7 @@ def compute_elsewhere(project: Path, *, params: Params, name: str, progress: Pro
         state = context.compute_states([plan])[key]
     while state.state != "done":
         if state.state in OVER:
-            raise JobFailedError(
+            raise ClusterError(
                 f"{name}: {state.state}, {state.detail} (log: {context.runs / state.log}). What to "
                 "do: mend it and give the same command again; it goes on where the job was."
             )
