@@ -18,7 +18,7 @@ from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
 from vills.runner.clusters.scheduler import run_command
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.plan.nodes import Plan, Planner
-from vills.runner.plan.registry import Adopted, Registry, find_adopted
+from vills.runner.plan.registry import Adopted, Registry, load_adopted
 from vills.runner.plan.states import NodeState, compute_states
 from vills.runner.plan.submit import Submitter
 from vills.runner.store.digest import CACHE_NAME, DigestCache
@@ -51,7 +51,7 @@ class LaunchContext:
 
     @cached_property
     def _adopted(self) -> Adopted:
-        return find_adopted(self.project, self.planner)
+        return load_adopted(self.project, self.planner)
 
     @cached_property
     def clusters(self) -> dict[str, Cluster]:

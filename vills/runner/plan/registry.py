@@ -11,12 +11,11 @@ The launcher writes the first two, jobs the other two; nobody writes another's.
 Outputs may also lie in the project though no run here made them: what `dvc pull` brought. A
 laboratory computes masks of four million images once and shares them by a DVC remote. A sweep in
 another clone must not compute them again: what dvc.lock records for the present parameters, code
-and data, and what lies there unchanged, is taken as it is (`find_adopted`).
+and data, and what lies there unchanged, is taken as it is (`load_adopted`).
 
-What a job starts from, frozen when it was asked for: the package's code and its params.yaml.
-
-A pending job would import whatever lies in the checkout when it starts. Snapshots are named by
-their content, so that a hundred jobs share one, and are never written to again.
+_params and _code are what a job starts from, frozen when it was asked for: a pending job would
+import whatever lies in the checkout when it starts. They are named by their content, so that a
+hundred jobs share one, and are never written to again.
 """
 
 import hashlib
@@ -49,6 +48,7 @@ PARAMS, CODE = "_params", "_code"
 ADOPTED = ("miniature", "curate", "lse", "pretrain")
 """Stages that others build on; what a sweep asks for itself has a run."""
 LOCK = "dvc.lock"
+COMPILED = (".pyc", ".pyo")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ Adopted = Mapping[str, Mapping[str, Path]]
 """Key of a node -> its outputs by part, as they lie in the project."""
 
 
-def find_adopted(project: Path, planner: Planner) -> Adopted:
-    """Find the nodes of params.yaml whose outputs all lie in the project as dvc.lock says."""
+def load_adopted(project: Path, planner: Planner) -> Adopted:
+    """Read which nodes of params.yaml have all outputs in the project as dvc.lock says."""
     lock = project / LOCK
     if not lock.is_file():
         return {}
@@ -195,26 +195,26 @@ def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-COMPILED = (".pyc", ".pyo")
-
-
 def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:
     """Copy the running package below `runs`, once; its path relative to `runs`.
 
-    A pending job would import whatever lies in the checkout when it starts. The commit and the
-    uncommitted difference of `checkout` go with it, so that a run's receipt can say where its code
-    came from.
+    The commit and the uncommitted difference of `checkout` go with it, so that a run's receipt can
+    say where its code came from.
     """
     git, diff = collect_git(checkout), load_git_diff(checkout)
+    files = {
+        path.relative_to(package.parent): path.read_bytes()
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in COMPILED
+    }
     digest = hashlib.sha256(json.dumps(git, sort_keys=True).encode())
-    for path in sorted(package.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in COMPILED:
-            digest.update(f"{path.relative_to(package)}\0".encode())
-            digest.update(path.read_bytes())
+    for name, data in files.items():
+        digest.update(f"{name}\0".encode() + data)
 
     def fill(folder: Path) -> None:
-        ignored = ("__pycache__", *(f"*{suffix}" for suffix in COMPILED))
-        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns(*ignored))
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
         save_json(folder / GIT_NAME, git)
         if diff:
             save_bytes(folder / DIFF_NAME, diff.encode())
