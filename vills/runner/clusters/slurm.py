@@ -4,22 +4,33 @@ submitit writes the sbatch script, pickles the call and starts it under srun, on
 Its own requeue is not used: it pickles on rank 0 alone while the others are being killed, so that
 no collective checkpoint fits into it (`vills.runner.work.slurm_job` has ours). Time limits, retries
 and states are ours too; submitit's wait for sacct.
+
+sacct may be switched off, or lag behind; squeue forgets a job minutes after its end. So both are
+asked, and a job that neither knows is unknown, never failed. While the controller is down nobody
+can say anything: jobs are then as good as pending.
 """
 
 import os
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vills.runner.clusters.jobs import Batch, ClusterError, JobState
-from vills.runner.clusters.scheduler import load_config, load_job_states, run_command
+from vills.runner.clusters import run_command
+from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState
 from vills.runner.work.job import NodeJob
 from vills.runner.work.slurm_job import REQUEUE
 
 DEFAULT_ARRAY = 1001
 """SLURM's own MaxArraySize."""
+QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
+MAX_IDS = 200
+"""Jobs per question: a command line has its limits."""
 
 
 class SlurmCluster:
@@ -54,8 +65,20 @@ class SlurmCluster:
         return [ids[key] for key in batch.keys]
 
     def load_states(self, jobs: Collection[str]) -> dict[str, JobState]:
-        """States from squeue and sacct."""
-        return load_job_states(jobs)
+        """States (of `12` or `12_3`) from squeue, then sacct for what squeue has forgotten."""
+        arrays = sorted({job.partition("_")[0] for job in jobs})
+        found: dict[str, JobState] = {}
+        for start in range(0, len(arrays), MAX_IDS):
+            found |= _read_accounts(arrays[start : start + MAX_IDS])
+        listed = _read_queue()
+        found |= listed or {}
+        otherwise = SILENT if listed is None and shutil.which("squeue") else UNKNOWN
+        states: dict[str, JobState] = {}
+        for job in jobs:
+            # An array that was cancelled before any of it began is listed as one job.
+            whole = found.get(job.partition("_")[0], otherwise)
+            states[job] = found.get(job, whole if whole.phase == "ended" else otherwise)
+        return states
 
     def cancel(self, jobs: Collection[str]) -> None:
         """`scancel` of these ids."""
@@ -175,3 +198,60 @@ def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[st
         # Without it an element whose predecessor failed would stay pending for ever.
         "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"} | resources.extra,
     }
+
+
+def load_config() -> dict[str, str]:
+    """`scontrol show config` by key; empty where there is no scontrol."""
+    return parse_config(run_command(["scontrol", "show", "config"]).text)
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Lines of `scontrol show config` by key; (null) is empty."""
+    pairs = (line.split("=", maxsplit=1) for line in text.splitlines() if "=" in line)
+    found = {name.strip(): value.strip() for name, value in pairs}
+    return {name: "" if value == "(null)" else value for name, value in found.items()}
+
+
+def expand_array(job: str) -> list[str]:
+    """`12_[0-2,7%4]` -> 12_0, 12_1, 12_2, 12_7; other ids as they are."""
+    found = re.fullmatch(r"(\d+)_\[([^\]]*)\]", job)
+    if not found:
+        return [job]
+    indices: list[int] = []
+    for part in found[2].split("%")[0].split(","):
+        first, _, last = part.partition("-")
+        last, _, step = last.partition(":")
+        indices += range(int(first), int(last or first) + 1, int(step or 1))
+    return [f"{found[1]}_{index}" for index in indices]
+
+
+def _read_queue() -> dict[str, JobState] | None:
+    # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked for.
+    # One row per element: a long list of elements is cut short without a word.
+    options = ("--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r")
+    answer = run_command(["squeue", *options])
+    found: dict[str, JobState] = {}
+    for line in answer.text.splitlines():
+        job, state, reason = line.strip().split("|", maxsplit=2)
+        told = _build_state(state, "" if reason == "None" else reason)
+        found |= dict.fromkeys(expand_array(job), told)
+    return found if answer.ok else None
+
+
+def _read_accounts(arrays: Sequence[str]) -> dict[str, JobState]:
+    command = ["sacct", "--allocations", "--noheader", "--parsable2"]
+    command += ["--jobs", ",".join(arrays), "--format=JobID,State,ExitCode"]
+    found: dict[str, JobState] = {}
+    for line in run_command(command).text.splitlines():
+        job, state, code = line.split("|")
+        told = _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")
+        found |= dict.fromkeys(expand_array(job), told)
+    return found
+
+
+def _build_state(state: str, reason: str) -> JobState:
+    if state in QUEUED:
+        return JobState("pending", state, reason)
+    if state in ACTIVE:
+        return JobState("running", state, reason)
+    return JobState("ended", state, reason)

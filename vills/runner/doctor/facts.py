@@ -13,8 +13,9 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import STAGES
+from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources, load_resources
-from vills.runner.clusters.scheduler import Answer, parse_config, run_command
+from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
 from vills.runner.mlflow.settings import MOUNTS
 from vills.runner.work.stage import get_runs_root

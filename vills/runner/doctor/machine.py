@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import vills
+from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources
-from vills.runner.clusters.scheduler import Answer, run_command
 from vills.runner.doctor import Finding, Level, rate_number
 from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts
 from vills.runner.doctor.project import find_existing

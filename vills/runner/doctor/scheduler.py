@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from vills.runner.clusters import Answer
 from vills.runner.clusters.jobs import Resources
-from vills.runner.clusters.scheduler import Answer
 from vills.runner.doctor import Finding, Level
 from vills.runner.doctor.facts import ClusterFacts, Partition, parse_minutes, parse_tres
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vills.config.checks import check_choice
+from vills.runner.clusters import run_command
 from vills.runner.clusters.jobs import (
     Cluster,
     ClusterError,
@@ -15,7 +16,6 @@ from vills.runner.clusters.jobs import (
     load_resources,
 )
 from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
-from vills.runner.clusters.scheduler import run_command
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.plan.nodes import Plan, Planner
 from vills.runner.plan.registry import Adopted, Registry, load_adopted

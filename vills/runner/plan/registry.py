@@ -34,7 +34,7 @@ from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
 from vills.config.write import render_params
 from vills.io import load_json, save_bytes, save_json
-from vills.runner.clusters.scheduler import run_command
+from vills.runner.clusters import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
