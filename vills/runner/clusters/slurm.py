@@ -170,31 +170,23 @@ def split_batch(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
 def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[str, Any]:
     """Return what submitit is told, in its names."""
     resources = batch.resources
-    cpus = resources.cpus_per_task
+    same = ("nodes", "gpus_per_node", "cpus_per_task", "partition", "account", "qos", "constraint")
+    named = {name: getattr(resources, name) for name in same}
+    named |= {"dependency": dependency, "mem": resources.mem_gb and f"{resources.mem_gb}GB"}
     variables = {**batch.build_environment(), REQUEUE: "1"}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
-    named = {
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "dependency": dependency,
-        "gpus_per_node": resources.gpus_per_node,
-        "mem": f"{resources.mem_gb}GB" if resources.mem_gb else "",
-    }
+    cpus = f"--cpus-per-task={resources.cpus_per_task}"
     return {
         **{name: value for name, value in named.items() if value},
         "job_name": batch.name,
-        "nodes": resources.nodes,
         "ntasks_per_node": resources.num_tasks,
-        "cpus_per_task": cpus,
         "time": resources.timeout_min,
         "signal_delay_s": resources.signal_seconds,
         "array_parallelism": throttle or len(batch.keys),
         "stderr_to_stdout": True,
         "setup": [*resources.setup, *exports],
         # srun does not inherit the CPUs of a task, and must end all ranks when one fails.
-        "srun_args": [f"--cpus-per-task={cpus}", "--cpu-bind=none", "--kill-on-bad-exit=1"],
+        "srun_args": [cpus, "--cpu-bind=none", "--kill-on-bad-exit=1"],
         # Without it an element whose predecessor failed would stay pending for ever.
         "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"} | resources.extra,
     }

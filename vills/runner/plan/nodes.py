@@ -175,15 +175,8 @@ def find_stale_reasons(
 ) -> list[str]:
     """Return what differs between a node and the one that the same point had at the last launch.
 
-    Args:
-        node: The node as it is now.
-        name: `stage@item`.
-        runs: The runs' folder.
-        earlier: A sweep's record: `points` and `nodes`.
-        point: Label of the point.
-
-    Returns:
-        Reasons in words; empty if the point had no such node, or this very one.
+    `earlier` is a sweep's record (`points` and `nodes`), `name` the node's `stage@item`. Nothing
+    differs if the point had no such node, or this very one.
     """
     old_key = earlier.get("points", {}).get(point, {}).get("nodes", {}).get(name, node.key)
     noted = runs / NODES / old_key / "run.json"

@@ -26,6 +26,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -136,10 +137,7 @@ class Registry:
 
     def load_submissions(self, key: str) -> list[Submission]:
         """Jobs that were asked for, newest last."""
-        path = self.get_folder(key) / "jobs.json"
-        if not path.exists():
-            return []
-        return [Submission(**entry) for entry in load_json(path)["jobs"]]
+        return [Submission(**entry) for entry in self._load(key, "jobs.json").get("jobs", [])]
 
     def save_submissions(self, key: str, submissions: list[Submission]) -> None:
         """Replace the list of jobs."""
@@ -148,12 +146,14 @@ class Registry:
 
     def load_error(self, key: str) -> str:
         """Why a job ended before its run could say so, or empty."""
-        path = self.get_folder(key) / "error.json"
-        return str(load_json(path)["error"]) if path.exists() else ""
+        return str(self._load(key, "error.json").get("error", ""))
+
+    def _load(self, key: str, name: str) -> dict[str, Any]:
+        path = self.get_folder(key) / name
+        return load_json(path) if path.exists() else {}
 
     def _load_noted(self, node: Node) -> str:
-        path = self.get_folder(node.key) / "run.json"
-        noted = str(load_json(path)["fingerprint"]) if path.exists() else ""
+        noted = str(self._load(node.key, "run.json").get("fingerprint", ""))
         # a run that was thrown away since is no run
         return noted if (self.runs / node.step.stage / noted / "receipt.json").exists() else ""
 
