@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vills.errors import UserError
+from vills.runner.clusters import choose_cluster
 from vills.runner.clusters.jobs import PREFIX
-from vills.runner.plan.context import LaunchContext, choose_cluster
+from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.sweep import FOLDER, SweepState, list_records
 from vills.runner.sweeps.sweeping import (
     cancel_sweep,

@@ -1,11 +1,16 @@
 """Who computes: what a job asks for, what SLURM says, and a queue of our own."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vills.config.checks import check_choice
 from vills.runner.clusters.jobs import ClusterError
+
+CLUSTERS = ("slurm", "local", "debug")
+VARIABLE = "VILLS_CLUSTER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +65,16 @@ def run_command(
     if check:
         raise ClusterError(f"`{' '.join(command)}` failed: {words}. What to do: `vills doctor`.")
     return Answer(reason=words.splitlines()[-1], missing=missing)
+
+
+def choose_cluster(name: str = "") -> str:
+    """`name`, else VILLS_CLUSTER, else slurm where sbatch is, else the local queue.
+
+    Raises:
+        ConfigError: if there is no such cluster.
+    """
+    chosen = name or os.environ.get(VARIABLE, "")
+    if not chosen:
+        return "slurm" if run_command(["sbatch", "--version"]).ok else "local"
+    check_choice("cluster", chosen, CLUSTERS, f"mend --cluster or {VARIABLE}")
+    return chosen

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,10 +18,13 @@ from yaml import YAMLError
 from vills.config.checks import ConfigError, check_range
 from vills.errors import UserError
 from vills.pipeline import STAGES
+from vills.runner.mlflow.settings import load_tracking_settings
 
 FOLDER = "slurm"
 PREFIX = "slurm."
 """Overrides of these files on the command line: slurm.pretrain.nodes=2."""
+PASSED_ON = ("VILLS_DATA", "VILLS_WEIGHTS", "VILLS_TRACKING", "VILLS_WORKER_START")
+"""Variables of the caller that a job needs: sites may give jobs an empty environment."""
 
 
 @dataclass
@@ -196,6 +200,31 @@ class Batch:
     def log(self) -> str:
         """Folder of the jobs' output, relative to `runs`."""
         return f"_logs/{self.name}"
+
+
+def read_environment(project: Path, *, runs: Path) -> dict[str, str]:
+    """Read the variables of every job: those of the caller, the runs' folder, the tracker.
+
+    Raises:
+        ConfigError: if the tracker's address carries a password.
+    """
+    variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    for name in ("VILLS_DATA", "VILLS_WEIGHTS"):
+        if name in variables:
+            variables[name] = str(Path(variables[name]).resolve())
+    variables["VILLS_RUNS"] = str(runs.resolve())
+    settings = load_tracking_settings(project)
+    if settings is not None:
+        if urlsplit(settings.uri).password:
+            # a job's files and its script can be read by other people
+            raise ConfigError(
+                "MLFLOW_TRACKING_URI holds a password, which would be written into every job. "
+                "Allowed: an address without one. What to do: export MLFLOW_TRACKING_USERNAME "
+                "and MLFLOW_TRACKING_PASSWORD, or write them into ~/.mlflow/credentials."
+            )
+        variables["MLFLOW_TRACKING_URI"] = settings.uri
+        variables["MLFLOW_EXPERIMENT_NAME"] = settings.experiment
+    return variables
 
 
 class ClusterError(UserError, RuntimeError):

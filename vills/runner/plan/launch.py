@@ -20,12 +20,12 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import Stage
+from vills.runner.clusters import VARIABLE, choose_cluster
 from vills.runner.clusters.jobs import ClusterError
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.plan.context import VARIABLE, LaunchContext, choose_cluster
+from vills.runner.plan.context import LaunchContext, PlanRequest
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
-from vills.runner.plan.submit import PlanRequest
 from vills.runner.work.progress import ProgressLine
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import StageCall, check_item, get_runs_root, load_stage, run_call
