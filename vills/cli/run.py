@@ -43,9 +43,9 @@ def _add_repro(parser: ArgumentParser) -> None:
 
 
 def _repro(arguments: Arguments) -> int:
-    from vills.runner.plan.launch import reproduce
+    from vills.runner.plan.launch import run_repro
 
-    return reproduce(
+    return run_repro(
         Path.cwd(),
         targets=arguments.targets,
         cluster=arguments.cluster,

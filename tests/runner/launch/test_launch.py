@@ -15,7 +15,7 @@ from vills.runner.plan.launch import (
     SubmittedError,
     compute_elsewhere,
     get_cluster_name,
-    reproduce,
+    run_repro,
 )
 from vills.runner.work.progress import ProgressLine
 
@@ -46,7 +46,7 @@ def dvc(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> FakeDvc:
 
 
 def run(bench: Bench, *targets: str, detach: bool = True, retry: bool = False) -> int:
-    return reproduce(bench.project, targets=targets, cluster="slurm", detach=detach, retry=retry)
+    return run_repro(bench.project, targets=targets, cluster="slurm", detach=detach, retry=retry)
 
 
 def test_waiting_is_dvcs_own_repro_with_the_cluster_named(bench: Bench, dvc: FakeDvc) -> None:

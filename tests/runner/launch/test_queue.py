@@ -21,14 +21,14 @@ from vills.runner.clusters.queue_worker import (
     FOLDER,
     LOCK_NAME,
     Worker,
-    cap_environment,
+    build_local_environment,
     count_slots,
     end_processes,
     is_running,
     list_jobs,
     load_entry,
     load_state,
-    start_ranks,
+    open_ranks,
 )
 from vills.runner.store.file_lock import hold_file_lock
 
@@ -206,11 +206,11 @@ def test_cancelled_in_the_very_moment_of_its_start(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(job: Any, **options: Any) -> Any:
-        children = start_ranks(job, **options)
+        children = open_ranks(job, **options)
         yard.queue.cancel(["q1"])
         return children
 
-    monkeypatch.setattr(queue_worker, "start_ranks", start)
+    monkeypatch.setattr(queue_worker, "open_ranks", start)
     yard.put({"a": "sleep 60"})
     yard.look()
     assert load_state(yard.folder, "q1").state == "CANCELLED"
@@ -309,10 +309,10 @@ def test_a_job_has_its_share_of_the_cores(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     asked = {"VILLS_WORKERS": "8", "VILLS_LOADERS": "6", "OTHER": "1"}
-    found = cap_environment(asked, slots=slots)
+    found = build_local_environment(asked, slots=slots)
     assert found == {"VILLS_WORKERS": str(workers), "VILLS_LOADERS": str(loaders), "OTHER": "1"}
     few = {"VILLS_WORKERS": "1", "VILLS_LOADERS": "0"}
-    assert cap_environment(few, slots=slots) == few
+    assert build_local_environment(few, slots=slots) == few
 
 
 def test_unknown_jobs_and_settings(yard: Yard) -> None:

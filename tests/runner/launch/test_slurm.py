@@ -19,10 +19,10 @@ from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState, R
 from vills.runner.clusters.slurm import (
     MAX_IDS,
     SlurmCluster,
+    build_chunks,
     build_parameters,
-    expand_array,
     load_config,
-    split_batch,
+    parse_array,
 )
 
 BAD_VALUES = ["two words", "it's", 'a "b"', "$(touch planted)", "`id`", "a\\nb", "x;y&|*?", "~", ""]
@@ -47,7 +47,7 @@ def make_batch(
 
 
 def test_what_waits_for_nothing_goes_in_chunks_of_the_array_size() -> None:
-    chunks = split_batch(make_batch([[]] * 10), size=4)
+    chunks = build_chunks(make_batch([[]] * 10), size=4)
     assert [len(keys) for keys, _ in chunks] == [4, 4, 2]
     assert [key for keys, _ in chunks for key in keys] == [f"k{i}" for i in range(10)]
     assert {dependency for _, dependency in chunks} == {""}
@@ -64,7 +64,7 @@ def test_elements_wait_one_by_one_only_at_the_same_places() -> None:
         "afterok:7_0:8_0 afterok:7_1": [["7_0", "8_0"], ["7_1"]],
     }
     for expected, after in cases.items():
-        chunks = split_batch(make_batch(after), size=100)
+        chunks = build_chunks(make_batch(after), size=100)
         assert " ".join(dependency for _, dependency in chunks) == expected
         for keys, dependency in chunks:
             if dependency.startswith("aftercorr"):
@@ -75,7 +75,7 @@ def test_elements_wait_one_by_one_only_at_the_same_places() -> None:
 
 def test_two_data_sets_of_each_pretraining_are_two_arrays() -> None:
     after = [[f"7_{point}"] for point in range(13) for _ in range(2)]
-    chunks = split_batch(make_batch(after), size=1001)
+    chunks = build_chunks(make_batch(after), size=1001)
     assert [(len(keys), dependency) for keys, dependency in chunks] == [(13, "aftercorr:7")] * 2
     assert sorted(key for keys, _ in chunks for key in keys) == sorted(f"k{i}" for i in range(26))
 
@@ -334,7 +334,7 @@ def say(text: str) -> str:
     ],
 )
 def test_arrays_are_expanded(job: str, elements: list[str]) -> None:
-    assert expand_array(job) == elements
+    assert parse_array(job) == elements
 
 
 def test_squeue_comes_first_and_sacct_knows_what_it_has_forgotten(plant: Plant) -> None:

@@ -1,4 +1,4 @@
-"""Who computes: what a job asks for, what SLURM says, and a queue of our own."""
+"""Who computes (SLURM, or a queue of our own), how one is chosen, and how a tool is asked."""
 
 import os
 import subprocess
@@ -67,7 +67,7 @@ def run_command(
     return Answer(reason=words.splitlines()[-1], missing=missing)
 
 
-def choose_cluster(name: str = "") -> str:
+def select_cluster(name: str = "") -> str:
     """`name`, else VILLS_CLUSTER, else slurm where sbatch is, else the local queue.
 
     Raises:

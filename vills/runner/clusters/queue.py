@@ -17,12 +17,12 @@ from vills.runner.clusters.queue_worker import (
     FOLDER,
     LOCK_NAME,
     SETTINGS_NAME,
-    cap_environment,
+    build_local_environment,
     count_slots,
     list_jobs,
     load_state,
+    open_process,
     save_entry,
-    start_process,
 )
 from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.work.slurm_job import list_gpus
@@ -50,7 +50,7 @@ class LocalQueue:
         shared = {
             "batch": batch.name,
             "gpus": batch.resources.num_gpus,
-            "environment": cap_environment(batch.build_environment(), slots=slots),
+            "environment": build_local_environment(batch.build_environment(), slots=slots),
         }
         for job, key, after in zip(jobs, batch.keys, batch.after, strict=True):
             own = {"job": job, "key": key, "after": [*after], "log": f"{logs / job}_0_log.out"}
@@ -85,7 +85,7 @@ class LocalQueue:
         except TimeoutError:
             return
         words = ["vills.runner.clusters.queue_worker", str(self._runs)]
-        start_process(words, log=self._folder / "worker.log", cwd=self._runs, env=os.environ)
+        open_process(words, log=self._folder / "worker.log", cwd=self._runs, env=os.environ)
 
 
 class ForegroundQueue(LocalQueue):

@@ -81,7 +81,7 @@ class Worker:
         return name in self._children or state["state"] == "RUNNING"
 
     def _start(self, job: Mapping[str, Any], gpus: Sequence[str]) -> None:
-        children = self._children[job["job"]] = start_ranks(job, runs=self._runs, gpus=gpus)
+        children = self._children[job["job"]] = open_ranks(job, runs=self._runs, gpus=gpus)
         here = asdict(load_process_identity())
         processes = [{**here, "pid": c.pid, "started": read_start(c.pid) or 0} for c in children]
         noted = {"state": "RUNNING", "processes": processes, "gpus": gpus, "started": time.time()}
@@ -119,7 +119,7 @@ class Worker:
             end_processes(processes, signal.SIGKILL)
 
 
-def start_ranks(
+def open_ranks(
     job: Mapping[str, Any], *, runs: Path, gpus: Sequence[str]
 ) -> "list[subprocess.Popen[bytes]]":
     """Start a job's processes, one per GPU that it got, or one."""
@@ -137,10 +137,10 @@ def start_ranks(
     words = ["vills.runner.work.job", str(runs), job["key"]]
     ranks = [{"RANK": str(r), "LOCAL_RANK": str(r)} if world > 1 else {} for r in range(world)]
     log = Path(job["log"])
-    return [start_process(words, log=log, cwd=runs, env=shared | rank) for rank in ranks]
+    return [open_process(words, log=log, cwd=runs, env=shared | rank) for rank in ranks]
 
 
-def start_process(
+def open_process(
     words: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str]
 ) -> "subprocess.Popen[bytes]":
     """Start a module in a group of its own: it outlives whoever starts it, and Ctrl-C."""
@@ -224,7 +224,7 @@ def count_slots(folder: Path, *, gpus: int) -> int:
     return int(load_json(path)["slots"]) if path.exists() else max(1, gpus)
 
 
-def cap_environment(environment: dict[str, str], *, slots: int) -> dict[str, str]:
+def build_local_environment(environment: dict[str, str], *, slots: int) -> dict[str, str]:
     """Lower the processes of a job to its share of this machine's cores.
 
     slurm/*.yaml asks for what a node of a cluster has; six loaders on two cores halve a training.

@@ -46,7 +46,7 @@ class SlurmCluster:
         """
         size = int(load_config().get("MaxArraySize", DEFAULT_ARRAY))
         ids: dict[str, str] = {}
-        chunks = split_batch(batch, size=max(size, 1))
+        chunks = build_chunks(batch, size=max(size, 1))
         # Arrays know nothing of each other: each lane gets its share of the limit, and in a lane
         # one waits for the one before it. Without a limit each array is a lane of its own.
         limit = batch.max_parallel
@@ -140,8 +140,8 @@ def _outside_of_job() -> Iterator[None]:
         yield
 
 
-def split_batch(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
-    """Split a batch into chunks with the dependency of each, as sbatch writes it.
+def build_chunks(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
+    """Build the chunks of a batch with the dependency of each, as sbatch writes it.
 
     Elements that wait for elements 0, 1, 2, ... of one array and nothing else wait one by one
     (aftercorr); others are asked for singly. Several may wait for the same element (a data set
@@ -204,7 +204,7 @@ def parse_config(text: str) -> dict[str, str]:
     return {name: "" if value == "(null)" else value for name, value in found.items()}
 
 
-def expand_array(job: str) -> list[str]:
+def parse_array(job: str) -> list[str]:
     """`12_[0-2,7%4]` -> 12_0, 12_1, 12_2, 12_7; other ids as they are."""
     found = re.fullmatch(r"(\d+)_\[([^\]]*)\]", job)
     if not found:
@@ -226,7 +226,7 @@ def _read_queue() -> dict[str, JobState] | None:
     for line in answer.text.splitlines():
         job, state, reason = line.strip().split("|", maxsplit=2)
         told = _build_state(state, "" if reason == "None" else reason)
-        found |= dict.fromkeys(expand_array(job), told)
+        found |= dict.fromkeys(parse_array(job), told)
     return found if answer.ok else None
 
 
@@ -237,7 +237,7 @@ def _read_accounts(arrays: Sequence[str]) -> dict[str, JobState]:
     for line in run_command(command).text.splitlines():
         job, state, code = line.split("|")
         told = _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")
-        found |= dict.fromkeys(expand_array(job), told)
+        found |= dict.fromkeys(parse_array(job), told)
     return found
 
 

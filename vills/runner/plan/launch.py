@@ -20,7 +20,7 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import Stage
-from vills.runner.clusters import VARIABLE, choose_cluster
+from vills.runner.clusters import VARIABLE, select_cluster
 from vills.runner.clusters.jobs import ClusterError
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import LaunchContext, PlanRequest
@@ -98,9 +98,8 @@ class SubmittedError(UserError, RuntimeError):
 
 def get_cluster_name() -> str:
     """Where stages of `dvc repro` run: VILLS_CLUSTER; empty: here, as one of several ranks."""
-    if load_ranks().world_size > 1:
-        return ""
-    return choose_cluster() if os.environ.get(VARIABLE) else ""
+    is_alone = load_ranks().world_size == 1
+    return select_cluster() if is_alone and os.environ.get(VARIABLE) else ""
 
 
 def compute_elsewhere(project: Path, *, params: Params, name: str, progress: ProgressLine) -> None:
@@ -118,29 +117,29 @@ def compute_elsewhere(project: Path, *, params: Params, name: str, progress: Pro
     plan = context.planner.build_plan(select_steps(build_steps(params), [name]))
     key = plan[name].key
     detached = os.environ.get(DETACH) == "1"
-    state = context.compute_states([plan])[key]
-    if state.state != "done" and not detached:
-        # DVC has had its makers computed; it is asked for once more if its last job is over.
-        cluster = choose_cluster()
-        _submit(context, plan, params=params, cluster=cluster, retry=True, say=progress.say)
-        state = context.compute_states([plan])[key]
-    while state.state != "done":
-        if state.state in OVER:
+    asked = detached  # with all other stages, by whoever set it
+    while (state := context.compute_states([plan])[key]).state != "done":
+        if not asked:
+            # DVC has had its makers computed; it is asked for once more if its last job is over.
+            cluster = select_cluster()
+            _submit(context, plan, params=params, cluster=cluster, retry=True, say=progress.say)
+            asked = True
+        elif state.state in OVER:
             raise ClusterError(
                 f"{name}: {state.state}, {state.detail} (log: {context.runs / state.log}). What to "
                 "do: mend it and give the same command again; it goes on where the job was."
             )
-        if detached:
+        elif detached:
             raise SubmittedError(
                 f"{name} is {state.state} ({state.detail or 'no job yet'}). What to do: give the "
                 "same command again later; it collects what is done."
             )
-        progress(f"job {state.job} {state.state}: {state.detail}", 0, 0)
-        time.sleep(POLL_SECONDS)
-        state = context.compute_states([plan])[key]
+        else:
+            progress(f"job {state.job} {state.state}: {state.detail}", 0, 0)
+            time.sleep(POLL_SECONDS)
 
 
-def reproduce(
+def run_repro(
     project: Path, *, targets: Sequence[str], cluster: str, detach: bool, retry: bool
 ) -> int:
     """Run `dvc repro`; the exit status.
@@ -152,7 +151,7 @@ def reproduce(
     Raises:
         ConfigError: with `detach`, if there is no such stage.
     """
-    chosen = choose_cluster(cluster)
+    chosen = select_cluster(cluster)
     environment = {**os.environ, VARIABLE: chosen}
     command = [sys.executable, "-m", "dvc", "repro", *targets]
     if not detach:

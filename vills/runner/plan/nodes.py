@@ -156,9 +156,9 @@ class Planner:
 
     def _describe(self, path: str) -> str:
         if path not in self._outside:
-            there = (self._project / path).exists()
-            digest = compute_digest(self._project / path, self._cache) if there else ""
-            self._outside[path] = digest or f"{MISSING}{path}"
+            there = self._project / path
+            known = compute_digest(there, self._cache) if there.exists() else f"{MISSING}{path}"
+            self._outside[path] = known
         return self._outside[path]
 
 
