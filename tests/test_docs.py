@@ -38,7 +38,7 @@ def test_vills_commands_parse(line: str) -> None:
         profile = next(w for w in words if w.startswith("profile=")).removeprefix("profile=")
         load_profile(profile, [w for w in words if "=" in w and not w.startswith("profile=")])
     words = shlex.split(line)
-    if len(words) == 2 and words[1] in {command.name for command in COMMANDS}:
+    if len(words) == 2 and words[1] in COMMANDS:
         return  # the command itself is spoken of
     build_parser().parse_args(words[1:])
 

@@ -27,7 +27,7 @@ from vills.evaluation.per_query import (
 from vills.evaluation.rows import arrange_rows
 from vills.models.weights import export_backbone, export_reid
 from vills.pipeline import StageContext
-from vills.pipeline.evaluate import STAGE, assign_splits, pick_headlines, run
+from vills.pipeline.evaluate import STAGE, run, select_headlines, select_variants
 
 PEOPLE = range(1, 9)
 SPLITS = [
@@ -80,7 +80,7 @@ def describe_context(
             "metrics": out / "metrics.json",
             "plots": out / "plots.csv",
         },
-        journal=None,  # type: ignore[arg-type]
+        journal=None,
         guard=lambda: None,
         progress=lambda label, done, total: None,
         fingerprint="f",
@@ -238,17 +238,17 @@ def test_a_model_of_another_set_scores_all_splits(tmp_path: Path) -> None:
 def test_splits_that_a_model_has_seen_are_refused(tmp_path: Path) -> None:
     plain = list_variants(FinetuneConfig(split_ids=[0]))
     several = list_variants(FinetuneConfig(split_ids=[0, 3]))
-    assert assign_splits(plain, [0], same=True, item="x", model="y") == [(plain[0], (0,))]
-    assert assign_splits(plain, [0, 1, 2], same=False, item="x", model="y") == [(plain[0], ())]
-    assert assign_splits(several, [3, 0], same=True, item="x", model="y") == [
+    assert select_variants(plain, [0], same=True, item="x", model="y") == [(plain[0], (0,))]
+    assert select_variants(plain, [0, 1, 2], same=False, item="x", model="y") == [(plain[0], ())]
+    assert select_variants(several, [3, 0], same=True, item="x", model="y") == [
         (several[1], (3,)),
         (several[0], (0,)),
     ]
-    assert assign_splits(several, [0], same=False, item="x", model="y") == [(several[0], ())]
+    assert select_variants(several, [0], same=False, item="x", model="y") == [(several[0], ())]
     with pytest.raises(
         ConfigError, match=r"evaluate.x.split_ids has \[1\], on .* finetune.y .*\[0, 3\]"
     ):
-        assign_splits(several, [0, 1], same=True, item="x", model="y")
+        select_variants(several, [0, 1], same=True, item="x", model="y")
     with pytest.raises(ConfigError, match=r"split 2 of prid2011 does not exist"):
         run_stage(tmp_path, "prid2011", splits=[2], model="mars")
 
@@ -265,15 +265,15 @@ def test_entries_of_one_source_share_its_people_and_its_splits(tmp_path: Path) -
 
 
 def test_headlines_are_means_where_there_are_any() -> None:
-    def build(group: str, split: object, rerank: str) -> dict[str, object]:
+    def build(group: str, split: object, rerank: str) -> dict[str, Any]:
         own = {"row": "m", "protocol": "p", "title": "t", "split": split, "rerank": rerank}
         return {**own, "gallery_group": group, "mAP": 0.5, "R-1": float(len(group))}
 
     rows = [build(group, None, flag) for flag in ("off", "on") for group in ("g1", "g2", "mean")]
-    assert pick_headlines(rows) == [rows[2], rows[5]]
-    rows = arrange_rows([build("g", k, "off") for k in (0, 1)], names=["m"])  # type: ignore[list-item]
+    assert select_headlines(rows) == [rows[2], rows[5]]
+    rows = arrange_rows([build("g", k, "off") for k in (0, 1)], names=["m"])
     assert [row["split"] for row in rows] == [0, 1, "mean of 2"]
-    assert pick_headlines(rows) == [rows[2]]
+    assert select_headlines(rows) == [rows[2]]
 
 
 def test_the_stage_reads_the_section_of_its_model() -> None:

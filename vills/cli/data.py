@@ -1,10 +1,9 @@
 """`vills data`: check raw data sets, take the inventory of one, and verify it."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vills.cli.command import Arguments, Command
 from vills.errors import UserError
 
 if TYPE_CHECKING:
@@ -12,7 +11,13 @@ if TYPE_CHECKING:
     from vills.data.layouts import Layout, RawVideo
 
 
-def _add(parser: ArgumentParser) -> None:
+def set_up_data(parser: ArgumentParser) -> None:
+    """Check raw data sets against the official releases, or register and verify one.
+
+    reads:  check: a folder; register, verify: VILLS_DATA and params.yaml (curate.sources)
+    writes: register: data/inventories/SOURCE.parquet; check and verify: nothing
+    needs:  VILLS_DATA, or a folder to check; check needs no params.yaml
+    """
     actions = parser.add_subparsers(title="actions", dest="action", required=True)
     check = actions.add_parser(
         "check",
@@ -22,30 +27,25 @@ def _add(parser: ArgumentParser) -> None:
     )
     check.add_argument("root", nargs="?", type=Path, help="folder (default: VILLS_DATA)")
     check.add_argument("--full", action="store_true", help="decode every pixel, not headers alone")
-    check.set_defaults(act=_check)
+    check.set_defaults(handler=_check)
     register = actions.add_parser("register", help="write the inventory that DVC tracks")
-    register.set_defaults(act=_register)
+    register.set_defaults(handler=_register)
     verify = actions.add_parser("verify", help="compare a data set with its inventory")
     verify.add_argument("--full", action="store_true", help="compare contents, not sizes alone")
-    verify.set_defaults(act=_verify)
+    verify.set_defaults(handler=_verify)
     for action in (register, verify):
         action.add_argument("source", help="its name in params.yaml (curate.sources)")
 
 
-def _run(arguments: Arguments) -> int:
-    status: int = arguments.act(arguments)
-    return status
-
-
-def _check(arguments: Arguments) -> int:
+def _check(arguments: Namespace) -> int:
     from vills.data.survey import BROKEN, format_surveys, survey_datasets
-    from vills.pipeline import get_data_root
+    from vills.pipeline import get_folder
     from vills.runner.work.progress import ProgressLine
 
     progress = ProgressLine("check")
     surveys = list(
         survey_datasets(
-            arguments.root or get_data_root(),
+            arguments.root or get_folder("VILLS_DATA"),
             full=arguments.full,
             check_video=_find_video_damage,
             progress=progress,
@@ -67,7 +67,7 @@ def _find_video_damage(layout: "Layout", video: "RawVideo", full: bool) -> str:
     return stream.damage
 
 
-def _register(arguments: Arguments) -> int:
+def _register(arguments: Namespace) -> int:
     from vills.data.files import save_table
     from vills.data.inventory import build_inventory
     from vills.data.layouts import read_layout
@@ -81,7 +81,7 @@ def _register(arguments: Arguments) -> int:
     return 0
 
 
-def _verify(arguments: Arguments) -> int:
+def _verify(arguments: Namespace) -> int:
     from vills.data.inventory import check_inventory, load_inventory
 
     _, root, path = _find_source(arguments.source)
@@ -98,7 +98,7 @@ def _find_source(name: str) -> "tuple[SourceConfig, Path, Path]":
     """Return configuration, folder and inventory of a data set of params.yaml."""
     from vills.config.checks import ConfigError
     from vills.config.load import load_params
-    from vills.pipeline import INVENTORIES, get_data_root
+    from vills.pipeline import INVENTORIES, get_folder
 
     project = Path.cwd()
     sources = load_params(project).curate.sources
@@ -108,17 +108,4 @@ def _find_source(name: str) -> "tuple[SourceConfig, Path, Path]":
             "add it to curate.sources first."
         )
     source = sources[name]
-    return source, get_data_root() / source.path, project / INVENTORIES / f"{name}.parquet"
-
-
-COMMANDS = (
-    Command(
-        name="data",
-        summary="Check raw data sets against the official releases, or register and verify one",
-        reads="check: a folder; register, verify: VILLS_DATA and params.yaml (curate.sources)",
-        writes="register: data/inventories/SOURCE.parquet; check and verify: nothing",
-        needs="VILLS_DATA, or a folder to check; check needs no params.yaml",
-        add_arguments=_add,
-        run=_run,
-    ),
-)
+    return source, get_folder("VILLS_DATA") / source.path, project / INVENTORIES / f"{name}.parquet"

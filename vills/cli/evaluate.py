@@ -1,20 +1,21 @@
 """`vills evaluate`, `scores`, `sheet`: scores of any features, and what stages have produced."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vills.cli.command import Arguments, Command
 from vills.config.checks import ConfigError
 from vills.config.curate import LAYOUTS
 from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, POOLINGS, QUERY_FRAMES
 from vills.config.protocols import PROTOCOLS
 
-if TYPE_CHECKING:
-    from vills.evaluation.external import ExternalReport
 
+def set_up_evaluate(parser: ArgumentParser) -> None:
+    """Score features that any model extracted, under the published protocols.
 
-def _add_evaluate(parser: ArgumentParser) -> None:
+    reads:  FEATURES (docs/evaluate.md says what it holds), file names and labels below ROOT
+    writes: nothing but the file that --json names
+    needs:  neither a model, nor params.yaml, nor the pixels
+    """
     parser.add_argument("features", type=Path, help=".npz or .parquet: path and feature per row")
     parser.add_argument("--layout", required=True, choices=LAYOUTS, help="of the data set")
     parser.add_argument("--root", type=Path, required=True, help="folder that paths are below")
@@ -52,41 +53,30 @@ def _add_evaluate(parser: ArgumentParser) -> None:
         help="count queries without a feature as misses, leave out such gallery entries",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the rows too")
+    parser.set_defaults(handler=_evaluate)
 
 
-def _evaluate(arguments: Arguments) -> int:
+def _evaluate(arguments: Namespace) -> int:
     from vills.config.evaluate import EvaluateConfig
     from vills.data.layouts import read_layout
-    from vills.evaluation.external import score_external
+    from vills.evaluation.external import save_report, score_external
     from vills.evaluation.feature_table import load_feature_table
     from vills.evaluation.protocols.base import ProtocolSettings
     from vills.evaluation.tables import build_score_tables, build_text
 
-    split_ids = arguments.split_ids or [0]
+    options, split_ids = vars(arguments), arguments.split_ids or [0]
     # the parameters' own checks, so that a range is refused in the same words
-    checked = EvaluateConfig(
-        protocols=arguments.protocols,
-        split_ids=split_ids,
+    EvaluateConfig(
         ranks=arguments.ranks or [1],
-        fars=arguments.fars,
-        bootstrap=arguments.bootstrap,
-        seed=arguments.seed,
+        split_ids=split_ids,
+        **{name: options[name] for name in ("protocols", "fars", "bootstrap", "seed")},
     )
+    given = {name: options[name] for name in ProtocolSettings.__slots__ if name in options}
     report = score_external(
         load_feature_table(arguments.features, column=arguments.column),
         layout=read_layout(arguments.layout, arguments.root),
-        protocols=checked.protocols,
-        settings=ProtocolSettings(
-            ranks=arguments.ranks,
-            distance=arguments.distance,
-            average_precision=arguments.average_precision,
-            pooling=arguments.pooling,
-            fars=checked.fars,
-            query_frame=arguments.query_frame,
-            rerank=arguments.rerank,
-            bootstrap=checked.bootstrap,
-            seed=checked.seed,
-        ),
+        protocols=arguments.protocols,
+        settings=ProtocolSettings(**given),
         name=arguments.name or arguments.features.stem,
         split_ids=split_ids,
         normalise_frames=arguments.normalise_frames,
@@ -95,31 +85,33 @@ def _evaluate(arguments: Arguments) -> int:
     print(build_text(build_score_tables(report.rows)))
     print(report.format())
     if arguments.json:
-        _save(arguments.json, report)
+        try:
+            save_report(arguments.json, report)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--json {arguments.json} cannot be written ({error}). Allowed: the name of a file "
+                "in a folder that may be written to. What to do: name another."
+            ) from error
+        print(f"wrote {arguments.json}")
     return 0
 
 
-def _save(path: Path, report: "ExternalReport") -> None:
-    from vills.evaluation.external import save_report
+def set_up_scores(parser: ArgumentParser) -> None:
+    """Print the retrieval scores by data set and protocol, each with its run.
 
-    try:
-        save_report(path, report)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--json {path} cannot be written ({error}). Allowed: the name of a file in a "
-            "folder that may be written to. What to do: name another."
-        ) from error
-    print(f"wrote {path}")
-
-
-def _add_scores(parser: ArgumentParser) -> None:
+    reads:  artifacts/metrics/evaluate_*.json, artifacts/evaluate/*/results.json; the order of data
+            sets from params.yaml, if it is there
+    writes: nothing
+    needs:  a finished evaluate stage
+    """
     parser.add_argument("items", nargs="*", metavar="DATASET", help="default: all evaluated ones")
     parser.add_argument(
         "--splits", action="store_true", help="the rows of each split, not their means"
     )
+    parser.set_defaults(handler=_scores)
 
 
-def _scores(arguments: Arguments) -> int:
+def _scores(arguments: Namespace) -> int:
     from vills.config.load import PARAMS_FILE, load_params
     from vills.report.inputs import load_scores
     from vills.report.scores import format_scores
@@ -132,13 +124,20 @@ def _scores(arguments: Arguments) -> int:
     return 0
 
 
-def _add_sheet(parser: ArgumentParser) -> None:
+def set_up_sheet(parser: ArgumentParser) -> None:
+    """Draw a contact sheet of the miniature world, or of the area masks.
+
+    reads:  artifacts/miniature, or artifacts/curated and artifacts/lse
+    writes: a PNG
+    needs:  a finished miniature, or lse, stage
+    """
     parser.add_argument("what", choices=("world", "masks"))
     parser.add_argument("--source", default="luperson", help="masks: which curated source")
     parser.add_argument("--out", type=Path, default=Path("sheet.png"))
+    parser.set_defaults(handler=_sheet)
 
 
-def _sheet(arguments: Arguments) -> int:
+def _sheet(arguments: Namespace) -> int:
     from vills.pipeline import ARTIFACTS
 
     if arguments.what == "world":
@@ -152,35 +151,3 @@ def _sheet(arguments: Arguments) -> int:
         build_mask_sheet(curated, lse, arguments.out)
     print(f"wrote {arguments.out}")
     return 0
-
-
-COMMANDS = (
-    Command(
-        name="evaluate",
-        summary="Score features that any model extracted, under the published protocols",
-        reads="FEATURES (docs/evaluate.md says what it holds), file names and labels below ROOT",
-        writes="nothing but the file that --json names",
-        needs="neither a model, nor params.yaml, nor the pixels",
-        add_arguments=_add_evaluate,
-        run=_evaluate,
-    ),
-    Command(
-        name="scores",
-        summary="Print the retrieval scores by data set and protocol, each with its run",
-        reads="artifacts/metrics/evaluate_*.json, artifacts/evaluate/*/results.json; the order "
-        "of data sets from params.yaml, if it is there",
-        writes="nothing",
-        needs="a finished evaluate stage",
-        add_arguments=_add_scores,
-        run=_scores,
-    ),
-    Command(
-        name="sheet",
-        summary="Draw a contact sheet of the miniature world, or of the area masks",
-        reads="artifacts/miniature, or artifacts/curated and artifacts/lse",
-        writes="a PNG",
-        needs="a finished miniature, or lse, stage",
-        add_arguments=_add_sheet,
-        run=_sheet,
-    ),
-)

@@ -1,23 +1,28 @@
 """Commands on runs (`vills run`, `status`, `repro`, `explain`, `configure`), and their services."""
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
-from vills.cli.command import Arguments, Command
 
+def set_up_run(parser: ArgumentParser) -> None:
+    """Run stages, go on with them, or collect them if they are finished.
 
-def _add_run(parser: ArgumentParser) -> None:
+    reads:  params.yaml, the stage's inputs (artifacts/, data/inventories/)
+    writes: runs/STAGE/FINGERPRINT/ and the stage's outs below artifacts/ or report/
+    needs:  the stages before it; `dvc repro` runs them all in order
+    """
     parser.add_argument(
         "stages",
         nargs="+",
         metavar="STAGE",
         help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several: one by one",
     )
+    parser.set_defaults(handler=_run)
 
 
-def _run(arguments: Arguments) -> int:
+def _run(arguments: Namespace) -> int:
     from vills.runner.plan.launch import launch_stage
 
     for name in arguments.stages:
@@ -26,23 +31,40 @@ def _run(arguments: Arguments) -> int:
     return 0
 
 
-def _status(arguments: Arguments) -> int:
+def set_up_status(parser: ArgumentParser) -> None:
+    """Say of every stage which run it names and whether it is done, begun or waits.
+
+    reads:  params.yaml, artifacts/, runs/
+    writes: nothing
+    needs:  nothing; it works on an empty clone
+    """
+    parser.set_defaults(handler=_status)
+
+
+def _status(arguments: Namespace) -> int:
     from vills.runner.plan.launch import describe_status
 
     print(describe_status(Path.cwd()))
     return 0
 
 
-def _add_repro(parser: ArgumentParser) -> None:
+def set_up_repro(parser: ArgumentParser) -> None:
+    """Run `dvc repro` with its heavy stages as jobs of a cluster, waiting or --detach.
+
+    reads:  dvc.yaml, params.yaml, slurm/*.yaml
+    writes: runs/, and what `dvc repro` writes
+    needs:  sbatch, or this machine's own queue (--cluster local)
+    """
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="as of `dvc repro`")
     parser.add_argument("--cluster", default="", help="slurm, local or debug (default: what is)")
     parser.add_argument(
         "--detach", action="store_true", help="leave with status 75 while jobs are left"
     )
     parser.add_argument("--retry", choices=("failed",), help="ask again for what is over and bad")
+    parser.set_defaults(handler=_repro)
 
 
-def _repro(arguments: Arguments) -> int:
+def _repro(arguments: Namespace) -> int:
     from vills.runner.plan.launch import run_repro
 
     return run_repro(
@@ -54,155 +76,110 @@ def _repro(arguments: Arguments) -> int:
     )
 
 
-def _add_explain(parser: ArgumentParser) -> None:
+def set_up_explain(parser: ArgumentParser) -> None:
+    """Trace a number back to its runs, commits, data, parameters, jobs and GPU-hours.
+
+    reads:  runs/, and artifacts/ for a number of `vills scores`
+    writes: nothing
+    needs:  the runs behind the number
+    """
     parser.add_argument(
         "cell", help="SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC"
     )
+    parser.set_defaults(handler=_explain)
 
 
-def _explain(arguments: Arguments) -> int:
+def _explain(arguments: Namespace) -> int:
     from vills.runner.sweeps.explain import explain_cell
 
     print(explain_cell(Path.cwd(), arguments.cell))
     return 0
 
 
-def _add_configure(parser: ArgumentParser) -> None:
+def set_up_configure(parser: ArgumentParser) -> None:
+    """Write params.yaml from a profile, with single values changed.
+
+    reads:  the profile, and params.yaml to see hand edits
+    writes: params.yaml
+    needs:  nothing; profiles: tiny, miniature, real, paper_vits, paper_vitb
+    """
     parser.add_argument("settings", nargs="+", metavar="key=value", help="profile=NAME, then any")
     parser.add_argument("--force", action="store_true", help="replace hand edits")
+    parser.set_defaults(handler=_configure)
 
 
-def _configure(arguments: Arguments) -> int:
+def _configure(arguments: Namespace) -> int:
     from vills.config.checks import ConfigError
     from vills.config.load import list_profiles
     from vills.config.write import save_params
 
-    settings = list(arguments.settings)
-    profiles = [s for s in settings if s.startswith("profile=")]
+    settings: list[str] = arguments.settings
+    profiles = [s.removeprefix("profile=") for s in settings if s.startswith("profile=")]
     if len(profiles) != 1:
         raise ConfigError(
             f"profile is given {len(profiles)} times. Allowed: once, one of "
             f"{', '.join(list_profiles())}. What to do: vills configure profile=miniature."
         )
-    overrides = [s for s in settings if s not in profiles]
-    path = save_params(
-        Path.cwd(),
-        profile=profiles[0].removeprefix("profile="),
-        overrides=overrides,
-        force=arguments.force,
-    )
+    overrides = [s for s in settings if not s.startswith("profile=")]
+    path = save_params(Path.cwd(), profile=profiles[0], overrides=overrides, force=arguments.force)
     print(f"wrote {path.name}; `vills status` says what is to be done")
     return 0
 
 
-def _sync(arguments: Arguments) -> int:
+def set_up_track(parser: ArgumentParser) -> None:
+    """Replay the journals of all runs into MLflow; every point arrives once.
+
+    reads:  runs/
+    writes: the MLflow store (MLFLOW_TRACKING_URI, default mlflow.db here)
+    needs:  nothing; a run never waits for the tracker
+    """
+    parser.set_defaults(handler=_sync)
+
+
+def _sync(arguments: Namespace) -> int:
     from vills.runner.sweeps.track import sync_all
 
     return sync_all(Path.cwd())
 
 
-def _add_ui(parser: ArgumentParser) -> None:
+def set_up_ui(parser: ArgumentParser) -> None:
+    """Serve the MLflow UI on 127.0.0.1.
+
+    reads:  the MLflow store (mlflow.db, mlartifacts/)
+    writes: nothing
+    needs:  a free port
+    """
     parser.add_argument("--port", type=int, default=5000)
+    parser.set_defaults(handler=_ui)
 
 
-def _ui(arguments: Arguments) -> int:
+def _ui(arguments: Namespace) -> int:
     from vills.runner.sweeps.track import serve_ui
 
     return serve_ui(Path.cwd(), port=arguments.port)
 
 
-def _add_doctor(parser: ArgumentParser) -> None:
+def set_up_doctor(parser: ArgumentParser) -> None:
+    """Say what will bite on this cluster and machine, each with its remedy.
+
+    reads:  SLURM's configuration, slurm/*.yaml, params.yaml, mounts, environment variables
+    writes: nothing that stays; a file in runs/ for a moment
+    needs:  nothing; without SLURM it looks at the rest. The status is 1 if there is a fault
+    """
     parser.add_argument(
         "--probe", action="store_true", help="also look from two nodes, by a job of a minute"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(handler=_doctor)
 
 
-def _doctor(arguments: Arguments) -> int:
-    from vills.runner.doctor import format_findings
-    from vills.runner.doctor.examine import examine
+def _doctor(arguments: Namespace) -> int:
+    from vills.runner.doctor import render_findings
+    from vills.runner.doctor.examine import run_checks
 
-    findings = examine(Path.cwd(), probe=arguments.probe)
+    findings = run_checks(Path.cwd(), probe=arguments.probe)
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
-        print(format_findings(findings))
+        print(render_findings(findings))
     return int(any(finding.level == "fault" for finding in findings))
-
-
-COMMANDS = (
-    Command(
-        name="run",
-        summary="Run stages, go on with them, or collect them if they are finished",
-        reads="params.yaml, the stage's inputs (artifacts/, data/inventories/)",
-        writes="runs/STAGE/FINGERPRINT/ and the stage's outs below artifacts/ or report/",
-        needs="the stages before it; `dvc repro` runs them all in order",
-        add_arguments=_add_run,
-        run=_run,
-    ),
-    Command(
-        name="status",
-        summary="Say of every stage which run it names and whether it is done, begun or waits",
-        reads="params.yaml, artifacts/, runs/",
-        writes="nothing",
-        needs="nothing; it works on an empty clone",
-        add_arguments=lambda parser: None,
-        run=_status,
-    ),
-    Command(
-        name="repro",
-        summary="Run `dvc repro` with its heavy stages as jobs of a cluster, waiting or --detach",
-        reads="dvc.yaml, params.yaml, slurm/*.yaml",
-        writes="runs/, and what `dvc repro` writes",
-        needs="sbatch, or this machine's own queue (--cluster local)",
-        add_arguments=_add_repro,
-        run=_repro,
-    ),
-    Command(
-        name="explain",
-        summary="Trace a number back to its runs, commits, data, parameters, jobs and GPU-hours",
-        reads="runs/, and artifacts/ for a number of `vills scores`",
-        writes="nothing",
-        needs="the runs behind the number",
-        add_arguments=_add_explain,
-        run=_explain,
-    ),
-    Command(
-        name="configure",
-        summary="Write params.yaml from a profile, with single values changed",
-        reads="the profile, and params.yaml to see hand edits",
-        writes="params.yaml",
-        needs="nothing; profiles: tiny, miniature, real, paper_vits, paper_vitb",
-        add_arguments=_add_configure,
-        run=_configure,
-    ),
-)
-SERVICES = (  # last in the help, after all that is done with results
-    Command(
-        name="track",
-        summary="Replay the journals of all runs into MLflow; every point arrives once",
-        reads="runs/",
-        writes="the MLflow store (MLFLOW_TRACKING_URI, default mlflow.db here)",
-        needs="nothing; a run never waits for the tracker",
-        add_arguments=lambda parser: None,
-        run=_sync,
-    ),
-    Command(
-        name="ui",
-        summary="Serve the MLflow UI on 127.0.0.1",
-        reads="the MLflow store (mlflow.db, mlartifacts/)",
-        writes="nothing",
-        needs="a free port",
-        add_arguments=_add_ui,
-        run=_ui,
-    ),
-    Command(
-        name="doctor",
-        summary="Say what will bite on this cluster and machine, each with its remedy",
-        reads="SLURM's configuration, slurm/*.yaml, params.yaml, mounts, environment variables",
-        writes="nothing that stays; a file in runs/ for a moment",
-        needs="nothing; without SLURM it looks at the rest. The status is 1 if there is a fault",
-        add_arguments=_add_doctor,
-        run=_doctor,
-    ),
-)

@@ -219,10 +219,6 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _reconcile(_: argparse.Namespace) -> int:
-    return reconcile_runs(LaunchContext(Path.cwd()), say=print)
-
-
 def _parse_count(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
@@ -235,5 +231,5 @@ _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "logs": _logs,
     "cancel": _cancel,
     "report": _report,
-    "reconcile": _reconcile,
+    "reconcile": lambda _: reconcile_runs(LaunchContext(Path.cwd()), say=print),
 }

@@ -1,39 +1,48 @@
 """`vills weights`, `extract`, `export`: published weights, and what trained ones are used for."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vills.cli.command import Arguments, Command
 from vills.config.checks import ConfigError
 from vills.config.published import WEIGHT_LAYOUTS
 from vills.errors import UserError
 
 
-def _add_weights(parser: ArgumentParser) -> None:
+def set_up_weights(parser: ArgumentParser) -> None:
+    """List or fetch published weights, or say what a weights file holds.
+
+    reads:  the publisher's address (nothing is ever fetched but by `fetch`), or one file
+    writes: with `fetch` a file below VILLS_WEIGHTS, only if its checksum is the published one
+    needs:  VILLS_WEIGHTS; for `fetch` a network
+    """
     parser.add_argument("action", choices=("list", "fetch", "inspect"))
     parser.add_argument(
         "name", nargs="?", help="fetch: a name that list prints; inspect: a file to start from"
     )
     parser.add_argument("--layout", default="", choices=("", *WEIGHT_LAYOUTS), help="inspect as it")
+    parser.set_defaults(handler=_weights)
 
 
-def _weights(arguments: Arguments) -> int:
+def _weights(arguments: Namespace) -> int:
     from vills.data.published import fetch_weights, format_published
-    from vills.pipeline import get_weights_root
+    from vills.pipeline import get_folder, get_weights_path
 
     _check(arguments)
     if arguments.action == "list":
         print(format_published())
-        return 0
-    if arguments.action == "inspect":
-        print(_inspect(arguments.name, arguments.layout))
-        return 0
-    path = fetch_weights(arguments.name, folder=get_weights_root())
-    print(f"{path}: checksum as published")
+    elif arguments.action == "inspect":
+        from vills.models.published.describe import describe_file  # loads torch
+
+        path = Path(arguments.name)
+        path = path if path.is_file() else get_weights_path(arguments.name)
+        print(describe_file(path, layout=arguments.layout))
+    else:
+        path = fetch_weights(arguments.name, folder=get_folder("VILLS_WEIGHTS"))
+        print(f"{path}: checksum as published")
     return 0
 
 
-def _check(arguments: Arguments) -> None:
+def _check(arguments: Namespace) -> None:
     """Refuse what an action needs and lacks, or would ignore."""
     action = arguments.action
     if action != "list" and not arguments.name:
@@ -53,24 +62,23 @@ def _check(arguments: Arguments) -> None:
         )
 
 
-def _inspect(name: str, layout: str) -> str:
-    from vills.models.published.describe import describe_file
-    from vills.pipeline import get_weights_path
+def set_up_extract(parser: ArgumentParser) -> None:
+    """Write coarse, area and temporal features of any images or videos.
 
-    path = Path(name)
-    return describe_file(path if path.is_file() else get_weights_path(name), layout=layout)
-
-
-def _add_extract(parser: ArgumentParser) -> None:
+    reads:  PATH, the weights folder (artifacts/pretrain/teacher, artifacts/finetune/...)
+    writes: a .parquet or .npz file; files that cannot be read are named, and the status is 1
+    needs:  weights; no labels, no params.yaml
+    """
     parser.add_argument("path", type=Path, help="an image, a video, or a folder of them")
     parser.add_argument("--weights", type=Path, required=True, help="folder of exported weights")
     parser.add_argument("--out", type=Path, default=Path("features.parquet"), help=".parquet, .npz")
     parser.add_argument(
         "--tracklets", action="store_true", help="a folder of images is one tracklet, in order"
     )
+    parser.set_defaults(handler=_extract)
 
 
-def _extract(arguments: Arguments) -> int:
+def _extract(arguments: Namespace) -> int:
     from vills.evaluation.extract import extract_path
 
     try:
@@ -86,44 +94,20 @@ def _extract(arguments: Arguments) -> int:
     return 1 if report.bad else 0
 
 
-def _add_export(parser: ArgumentParser) -> None:
+def set_up_export(parser: ArgumentParser) -> None:
+    """Turn weights into a plain timm ViT that needs none of this package.
+
+    reads:  the weights folder
+    writes: OUT, a .safetensors file, and a .json beside it with timm's arguments
+    needs:  weights
+    """
     parser.add_argument("--weights", type=Path, required=True, help="folder of exported weights")
     parser.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+    parser.set_defaults(handler=_export)
 
 
-def _export(arguments: Arguments) -> int:
+def _export(arguments: Namespace) -> int:
     from vills.models.weights import save_timm
 
     print(save_timm(arguments.weights, arguments.out))
     return 0
-
-
-COMMANDS = (
-    Command(
-        name="weights",
-        summary="List or fetch published weights, or say what a weights file holds",
-        reads="the publisher's address (nothing is ever fetched but by `fetch`), or one file",
-        writes="with `fetch` a file below VILLS_WEIGHTS, only if its checksum is the published one",
-        needs="VILLS_WEIGHTS; for `fetch` a network",
-        add_arguments=_add_weights,
-        run=_weights,
-    ),
-    Command(
-        name="extract",
-        summary="Write coarse, area and temporal features of any images or videos",
-        reads="PATH, the weights folder (artifacts/pretrain/teacher, artifacts/finetune/...)",
-        writes="a .parquet or .npz file; files that cannot be read are named, and the status is 1",
-        needs="weights; no labels, no params.yaml",
-        add_arguments=_add_extract,
-        run=_extract,
-    ),
-    Command(
-        name="export",
-        summary="Turn weights into a plain timm ViT that needs none of this package",
-        reads="the weights folder",
-        writes="OUT, a .safetensors file, and a .json beside it with timm's arguments",
-        needs="weights",
-        add_arguments=_add_export,
-        run=_export,
-    ),
-)

@@ -6,7 +6,7 @@ its own sections of params.yaml, and publishes what it leaves in `context.outs`.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 ARTIFACTS = Path("artifacts")
 INVENTORIES = Path("data/inventories")
+FOLDERS = {
+    "VILLS_DATA": "the folder that holds your raw data sets",
+    "VILLS_WEIGHTS": "the folder that holds weights files",
+}
 STAGES = ("miniature", "curate", "lse", "pretrain", "finetune", "evaluate", "report")
 
 Progress = Callable[[str, int, int], None]
@@ -63,9 +67,15 @@ class StageContext:
     def save_metrics(self, values: Mapping[str, Any]) -> None:
         """Write the stage's metrics file: the few numbers that people compare between runs."""
         content = {"fingerprint": self.fingerprint, **values}
-        path = self.outs["metrics"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        self._save("metrics", json.dumps(content, indent=1, sort_keys=True, allow_nan=False))
+
+    def save_plot(self, rows: Iterable[Sequence[object]]) -> None:
+        """Write the rows of the stage's curves, the first of which names the columns."""
+        self._save("plots", "\n".join(",".join(map(str, row)) for row in rows))
+
+    def _save(self, name: str, text: str) -> None:
+        self.outs[name].parent.mkdir(parents=True, exist_ok=True)
+        self.outs[name].write_text(f"{text}\n")
 
 
 @dataclass(frozen=True)
@@ -76,13 +86,11 @@ class Stage:
     sections: tuple[str, ...]
     """Sections of params.yaml that it reads; `{item}` stands for the data set, other names in
     braces for what `names` gives."""
-    inputs: Callable[["Params", str], dict[str, Path]]
-    """What it reads, by name; relative paths are below the project's folder."""
-    outs: Callable[[str], dict[str, Path]]
-    """What it publishes, by name, below the project's folder."""
+    publishes: Mapping[str, str]
+    """Paths of what it publishes, by name, below the project's folder; `{item}` as above."""
     run: Callable[[StageContext], None]
-    summary: str
-    """One line for people."""
+    inputs: Callable[["Params", str], dict[str, Path]] = lambda params, item: {}
+    """What it reads, by name; relative paths are below the project's folder."""
     items: Callable[["Params"], tuple[str, ...]] = lambda _: ("",)
     """Data sets that it runs for."""
     names: Callable[["Params", str], Mapping[str, str]] = lambda params, item: {}
@@ -95,6 +103,10 @@ class Stage:
     check: Callable[[Mapping[str, Path], "OperationConfig"], None] = lambda outs, operation: None
     """Refuses outs that the parameters of operation do not allow: before they are committed, and
     whenever a finished run is collected."""
+
+    def outs(self, item: str) -> dict[str, Path]:
+        """Return the paths of what it publishes for a data set, by name."""
+        return {name: Path(path.format(item=item)) for name, path in self.publishes.items()}
 
     def list_sections(self, params: "Params", item: str) -> dict[str, str]:
         """Its sections by dotted name, keyed without the part in braces."""
@@ -112,29 +124,13 @@ class Stage:
         return resolved
 
 
-def get_metrics_path(stage: str, item: str = "") -> Path:
-    """Where a stage publishes its numbers."""
-    return ARTIFACTS / "metrics" / f"{stage}{'_' + item if item else ''}.json"
-
-
-def get_plots_path(stage: str, item: str = "") -> Path:
-    """Where a stage publishes its curves."""
-    return ARTIFACTS / "plots" / f"{stage}{'_' + item if item else ''}.csv"
-
-
 def count_workers() -> int:
     """Count the processes of a stage: VILLS_WORKERS, else one per core; no result depends on it.
 
     Raises:
         ConfigError: if it is no number above 0.
     """
-    value = os.environ.get("VILLS_WORKERS") or str(len(os.sched_getaffinity(0)))
-    if not value.isdigit() or int(value) < 1:
-        raise ConfigError(
-            f"VILLS_WORKERS = {value!r} is not allowed. Allowed: 1 and more. "
-            "What to do: export VILLS_WORKERS=2, or unset it."
-        )
-    return int(value)
+    return _read_count("VILLS_WORKERS", default=len(os.sched_getaffinity(0)), low=1)
 
 
 def count_loaders() -> int:
@@ -146,14 +142,18 @@ def count_loaders() -> int:
     Raises:
         ConfigError: if it is no number.
     """
-    value = os.environ.get("VILLS_LOADERS")
-    if not value:
-        workers = count_workers()
-        return workers if workers > 2 else 0
-    if not value.isdigit():
+    if os.environ.get("VILLS_LOADERS"):
+        return _read_count("VILLS_LOADERS", default=0, low=0)
+    workers = count_workers()
+    return workers if workers > 2 else 0
+
+
+def _read_count(variable: str, *, default: int, low: int) -> int:
+    value = os.environ.get(variable) or str(default)
+    if not value.isdigit() or int(value) < low:
         raise ConfigError(
-            f"VILLS_LOADERS = {value!r} is not allowed. Allowed: 0 and more. "
-            "What to do: export VILLS_LOADERS=2, or unset it."
+            f"{variable} = {value!r} is not allowed. Allowed: {low} and more. "
+            f"What to do: export {variable}=2, or unset it."
         )
     return int(value)
 
@@ -163,22 +163,19 @@ def get_share() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def get_data_root() -> Path:
-    """Folder of the real data sets: VILLS_DATA.
+def get_folder(variable: str) -> Path:
+    """Folder that one of FOLDERS names: of the real data sets, or of weights files.
 
     Raises:
         ConfigError: if it is not set or no folder.
     """
-    return _get_folder("VILLS_DATA", "the folder that holds your raw data sets")
-
-
-def get_weights_root() -> Path:
-    """Folder of weights files: VILLS_WEIGHTS.
-
-    Raises:
-        ConfigError: if it is not set or no folder.
-    """
-    return _get_folder("VILLS_WEIGHTS", "the folder that holds weights files")
+    value = os.environ.get(variable, "")
+    if not value or not Path(value).is_dir():
+        raise ConfigError(
+            f"{variable} = {value!r} is no folder. Allowed: {FOLDERS[variable]}. "
+            f"What to do: export {variable}=/path/to/it."
+        )
+    return Path(value)
 
 
 def get_weights_path(name: str) -> Path:
@@ -187,7 +184,7 @@ def get_weights_path(name: str) -> Path:
     Raises:
         ConfigError: if the folder or the file is missing, or it is named from elsewhere.
     """
-    path = find_weights(name, get_weights_root())
+    path = find_weights(name, get_folder("VILLS_WEIGHTS"))
     if path is None:
         raise ConfigError(
             f"weights {name!r} are not below VILLS_WEIGHTS. Allowed: a path below it. What to do: "
@@ -196,11 +193,10 @@ def get_weights_path(name: str) -> Path:
     return path
 
 
-def _get_folder(variable: str, meaning: str) -> Path:
-    value = os.environ.get(variable, "")
-    if not value or not Path(value).is_dir():
-        raise ConfigError(
-            f"{variable} = {value!r} is no folder. Allowed: {meaning}. "
-            f"What to do: export {variable}=/path/to/it."
-        )
-    return Path(value)
+def list_weights(**names: str) -> dict[str, Path]:
+    """Return the weights files that a stage reads, by input; a name that is empty asks for none.
+
+    Raises:
+        ConfigError: as `get_weights_path`.
+    """
+    return {key: get_weights_path(name) for key, name in names.items() if name}

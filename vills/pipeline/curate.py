@@ -2,22 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
 from vills.data.inventory import check_inventory, load_inventory
-from vills.pipeline import (
-    ARTIFACTS,
-    INVENTORIES,
-    Stage,
-    StageContext,
-    get_data_root,
-    get_metrics_path,
-    get_weights_path,
-    get_weights_root,
-)
+from vills.pipeline import ARTIFACTS, INVENTORIES, Stage, StageContext, get_folder, list_weights
 
 if TYPE_CHECKING:
     from vills.config.operation import OperationConfig
@@ -26,10 +16,11 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> None:
     """Curate one source after the other; a finished one is kept."""
+    from vills.curation.scoring import load_tracks, load_truth, score_tracks
     from vills.curation.source import curate_source
 
     config = context.config("curate", CurateConfig)
-    root = context.inputs["world"] if config.root == "miniature" else get_data_root()
+    root = context.inputs["world"] if config.root == "miniature" else get_folder("VILLS_DATA")
     metrics: dict[str, Any] = {}
     for name, source in config.sources.items():
         if config.root == "data":
@@ -42,7 +33,7 @@ def run(context: StageContext) -> None:
             root=root,
             out=context.outs["curated"] / name,
             work=context.work / name,
-            weights_root=get_weights_root() if config.detector_weights else None,
+            weights_root=get_folder("VILLS_WEIGHTS") if config.detector_weights else None,
             progress=context.progress,
             max_corrupt_share=context.operation.max_corrupt_share,
         )
@@ -52,8 +43,10 @@ def run(context: StageContext) -> None:
             metrics[name] |= {"empty_entries": empty}
         truth = root / "truth" / f"{name}.parquet"
         if source.role == "pretrain_videos" and truth.exists():
-            scores = _score(context.outs["curated"] / name, truth)
-            metrics[name] |= {key: scores[key] for key in ("mota", "idf1", "purity")}
+            # nothing before this line read the truth
+            tracks = load_tracks(context.outs["curated"] / name / "tracks.parquet")
+            scores = score_tracks(load_truth(truth), tracks=tracks)
+            metrics[name] |= {key: getattr(scores, key) for key in ("mota", "idf1", "purity")}
     context.save_metrics({"curated": metrics})
 
 
@@ -63,43 +56,30 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
     Raises:
         TooManyDamagedError: naming files of it.
     """
-    from vills.curation.packer import check_damage
+    from vills.curation.packer import DamageLog
 
     for path in sorted(outs["curated"].glob("*/report.json")):
         report = json.loads(path.read_text())
         damaged = report["damaged"]
-        entries = [(entry["path"], entry["reason"]) for entry in damaged["named"]]
+        named = [(file["path"], file["reason"]) for file in damaged["named"]]
         share = operation.max_corrupt_share
-        check_damage(report["source"], entries, total=damaged["files"], max_share=share)
-
-
-def _score(curated: Path, truth: Path) -> dict[str, float]:
-    """MOTA, IDF1 and purity of the curated tracklets; nothing before this line read the truth."""
-    from vills.curation.scoring import load_tracks, load_truth, score_tracks
-
-    tracks = load_tracks(curated / "tracks.parquet")
-    return asdict(score_tracks(load_truth(truth), tracks=tracks))
+        DamageLog(report["source"], damaged["files"], share, named).check()
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
     config = params.curate
-    inputs = {}
     if config.root == "miniature":
-        inputs["world"] = ARTIFACTS / "miniature"
+        inputs = {"world": ARTIFACTS / "miniature"}
     else:
-        for name in config.sources:
-            inputs[f"inventory_{name}"] = INVENTORIES / f"{name}.parquet"
-    if config.detector_weights:
-        inputs["detector_weights"] = get_weights_path(config.detector_weights)
-    return inputs
+        inputs = {f"inventory_{name}": INVENTORIES / f"{name}.parquet" for name in config.sources}
+    return inputs | list_weights(detector_weights=config.detector_weights)
 
 
 STAGE = Stage(
     name="curate",
     sections=("curate",),
     inputs=_inputs,
-    outs=lambda item: {"curated": ARTIFACTS / "curated", "metrics": get_metrics_path("curate")},
+    publishes={"curated": "artifacts/curated", "metrics": "artifacts/metrics/curate.json"},
     run=run,
-    summary="Raw layouts -> records, shards and person tracklets",
     check=check,
 )

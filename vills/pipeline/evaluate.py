@@ -1,22 +1,14 @@
 """Stage evaluate@data set: retrieval scores of fine-tuned models beside baselines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig, Variant, list_variants
-from vills.pipeline import (
-    ARTIFACTS,
-    Stage,
-    StageContext,
-    get_metrics_path,
-    get_plots_path,
-    get_share,
-    get_weights_path,
-)
+from vills.pipeline import ARTIFACTS, Stage, StageContext, get_share, list_weights
 
 if TYPE_CHECKING:
     from vills.config.params import Params
@@ -24,6 +16,8 @@ if TYPE_CHECKING:
     from vills.evaluation.evaluate import Results
     from vills.models.backbone import Backbone
     from vills.models.reid import ReidModel
+
+    Model = TypeVar("Model", Backbone, ReidModel)
 
 ROWS = {"pretrained": "finetuned"}
 """Initialisation of a fine-tuned model -> its row in the tables, where the two differ."""
@@ -57,8 +51,8 @@ def run(context: StageContext) -> None:
 
 def _save_scores(context: StageContext, config: EvaluateConfig, results: "Results") -> None:
     """Return the few numbers that are compared between runs, and their plot."""
-    headlines = pick_headlines(results["rows"])
-    _save_plot(context.outs["plots"], headlines)
+    headlines = select_headlines(results["rows"])
+    context.save_plot(_build_plot(headlines))
     scores: dict[str, dict[str, Any]] = {}
     for row in headlines:
         values = {key: row[key] for key in ("mAP", "R-1") if row.get(key) is not None}
@@ -71,13 +65,14 @@ def build_models(
 ) -> "list[ModelRow]":
     """Rows of the tables: baselines, then the fine-tuned models, best known start last."""
     from vills.evaluation.baselines import ModelRow, build_baselines
+    from vills.models.weights import load_backbone, load_reid
 
     folder = context.inputs["finetune"]
     variants = list_variants(trained)
     tuned = []
     for initialisation in reversed(trained.initialisations):
         own = [variant for variant in variants if variant.initialisation == initialisation]
-        for variant, splits in assign_splits(
+        for variant, splits in select_variants(
             own,
             config.split_ids,
             same=trained.source == config.source,
@@ -87,7 +82,7 @@ def build_models(
             tuned.append(
                 ModelRow(
                     ROWS.get(initialisation, initialisation),
-                    partial(_load_reid, folder / variant.name),
+                    partial(_load, load_reid, folder / variant.name),
                     splits,
                     keep_features=True,
                 )
@@ -95,14 +90,14 @@ def build_models(
     pretrained = context.inputs["pretrain"] / trained.network
     baselines = build_baselines(
         config,
-        load_reference=partial(_load_reid, folder / variants[0].name),
-        load_pretrained=partial(_load_backbone, pretrained),
+        load_reference=partial(_load, load_reid, folder / variants[0].name),
+        load_pretrained=partial(_load, load_backbone, pretrained),
         onnx_path=context.inputs.get("onnx_weights"),
     )
     return [*baselines, *tuned]
 
 
-def assign_splits(
+def select_variants(
     variants: Sequence[Variant], split_ids: Sequence[int], *, same: bool, item: str, model: str
 ) -> list[tuple[Variant, tuple[int, ...]]]:
     """Which model of one initialisation scores which splits; () = all.
@@ -132,7 +127,7 @@ def assign_splits(
     return [(by_split[split], (split,)) for split in split_ids]
 
 
-def pick_headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def select_headlines(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """One row per model, protocol and re-ranking: the mean where splits or galleries are averaged.
 
     DVC and MLflow compare a few numbers; results.json has all.
@@ -149,31 +144,18 @@ def _name(row: Mapping[str, Any]) -> str:
     return f"{row['row']}_reranked" if row["rerank"] == "on" else str(row["row"])
 
 
-def _save_plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    lines = ["protocol,model,rank,share"]
+def _build_plot(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[object]]:
+    yield ["protocol", "model", "rank", "share"]
     for row in rows:
-        shares = {key[2:]: row[key] for key in row if key.startswith("R-") and key[2:].isdigit()}
-        lines += [
-            f"{row['protocol']},{_name(row)},{rank},{share}"
-            for rank, share in shares.items()
-            if share is not None
-        ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+        for key, share in row.items():
+            if key.startswith("R-") and key[2:].isdigit() and share is not None:
+                yield [row["protocol"], _name(row), key[2:], share]
 
 
-def _load_reid(folder: Path) -> "ReidModel":
+def _load(load: "Callable[[Path], Model]", folder: Path) -> "Model":
     from vills.distributed import get_device
-    from vills.models.weights import load_reid
 
-    return load_reid(folder).to(get_device()).eval()
-
-
-def _load_backbone(folder: Path) -> "Backbone":
-    from vills.distributed import get_device
-    from vills.models.weights import load_backbone
-
-    return load_backbone(folder).to(get_device()).eval()
+    return load(folder).to(get_device()).eval()
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
@@ -183,27 +165,20 @@ def _inputs(params: "Params", item: str) -> dict[str, Path]:
         "finetune": ARTIFACTS / "finetune" / config.model,
         "pretrain": ARTIFACTS / "pretrain",
     }
-    if config.onnx_weights:
-        inputs["onnx_weights"] = get_weights_path(config.onnx_weights)
-    return inputs
-
-
-def _items(params: "Params") -> tuple[str, ...]:
-    return tuple(params.evaluate)
+    return inputs | list_weights(onnx_weights=config.onnx_weights)
 
 
 STAGE = Stage(
     name="evaluate",
     sections=("evaluate.{item}", "finetune.{model}"),
     inputs=_inputs,
-    outs=lambda item: {
-        "evaluate": ARTIFACTS / "evaluate" / item,
-        "metrics": get_metrics_path("evaluate", item),
-        "plots": get_plots_path("evaluate", item),
+    publishes={
+        "evaluate": "artifacts/evaluate/{item}",
+        "metrics": "artifacts/metrics/evaluate_{item}.json",
+        "plots": "artifacts/plots/evaluate_{item}.csv",
     },
     run=run,
-    summary="Retrieval scores of fine-tuned models beside baselines",
-    items=_items,
+    items=lambda params: tuple(params.evaluate),
     ranks="group",
     names=lambda params, item: {"model": params.evaluate[item].model},
 )

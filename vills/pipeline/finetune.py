@@ -1,20 +1,12 @@
 """Stage finetune@data set: supervised fine-tuning from several initialisations (supplement 1)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.finetune import FinetuneConfig
-from vills.pipeline import (
-    ARTIFACTS,
-    Stage,
-    StageContext,
-    count_loaders,
-    get_metrics_path,
-    get_plots_path,
-    get_weights_path,
-)
+from vills.pipeline import ARTIFACTS, Stage, StageContext, count_loaders, list_weights
 
 CACHE_MB = 1024.0
 """Memory for decoded images; a small data set is then decoded once."""
@@ -59,7 +51,7 @@ def run(context: StageContext) -> None:
         out=out,
         journal=context.journal,
         guard=context.guard,
-        published={name: context.inputs[_name_input(name)] for name in _list_published(config)},
+        published={name: context.inputs[f"published_{name}"] for name in _list_published(config)},
         progress=context.progress,
         workers=count_loaders(),
         cache_mb=CACHE_MB,
@@ -68,7 +60,7 @@ def run(context: StageContext) -> None:
     if is_main():
         save_json(out / "data.json", {str(k): split.describe() for k, split in data.items()})
         accuracy = json.loads((out / ACCURACY).read_text())
-        _save_plot(context.outs["plots"], accuracy)
+        context.save_plot(_build_plot(accuracy))
         # of another name: scores of few held-out people do not compare with those of a test split
         name = {"test": "last", "val": "last_val"}[config.accuracy_people]
         context.save_metrics({name: {context.item: _get_last(accuracy)}})
@@ -85,15 +77,13 @@ def _get_last(
     }
 
 
-def _save_plot(path: Path, accuracy: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+def _build_plot(accuracy: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[list[object]]:
     """Rows of all variants: the curves of supplement Fig. 2. An empty cell: not in the protocol."""
-    rows = ["initialisation,epoch,map,rank1"]
+    yield ["initialisation", "epoch", "map", "rank1"]
     for name, curve in accuracy.items():
         for point in curve:
             cells = [f"{point[key]:.6f}" if key in point else "" for key in ("mAP", "R-1")]
-            rows.append(",".join([name, str(int(point["epoch"])), *cells]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(rows) + "\n")
+            yield [name, int(point["epoch"]), *cells]
 
 
 def _list_published(config: FinetuneConfig) -> list[str]:
@@ -101,33 +91,23 @@ def _list_published(config: FinetuneConfig) -> list[str]:
     return [name for name in config.initialisations if name in config.published]
 
 
-def _name_input(name: str) -> str:
-    return f"published_{name}"
-
-
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
     inputs = {"curated": ARTIFACTS / "curated", "pretrain": ARTIFACTS / "pretrain"}
     config = params.finetune[item]
-    for name in _list_published(config):
-        inputs[_name_input(name)] = get_weights_path(config.published[name].file)
-    return inputs
-
-
-def _items(params: "Params") -> tuple[str, ...]:
-    return tuple(params.finetune)
+    files = {f"published_{name}": config.published[name].file for name in _list_published(config)}
+    return inputs | list_weights(**files)
 
 
 STAGE = Stage(
     name="finetune",
     sections=("finetune.{item}",),
     inputs=_inputs,
-    outs=lambda item: {
-        "finetune": ARTIFACTS / "finetune" / item,
-        "metrics": get_metrics_path("finetune", item),
-        "plots": get_plots_path("finetune", item),
+    publishes={
+        "finetune": "artifacts/finetune/{item}",
+        "metrics": "artifacts/metrics/finetune_{item}.json",
+        "plots": "artifacts/plots/finetune_{item}.csv",
     },
     run=run,
-    summary="Supervised fine-tuning from several initialisations and splits",
-    items=_items,
+    items=lambda params: tuple(params.finetune),
     ranks="group",
 )

@@ -1,4 +1,4 @@
-"""Stage lse: keypoints prompt a segmenter for the masks of all areas, cached once."""
+"""Stage lse: keypoints prompt a segmenter for the masks of all areas, cached once (eq. 1 to 5)."""
 
 import json
 from collections.abc import Mapping
@@ -12,11 +12,9 @@ from vills.pipeline import (
     Stage,
     StageContext,
     count_workers,
-    get_data_root,
-    get_metrics_path,
+    get_folder,
     get_share,
-    get_weights_path,
-    get_weights_root,
+    list_weights,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +29,9 @@ def run(context: StageContext) -> None:
 
     config = context.config("lse", LseConfig)
     curate = context.config("curate", CurateConfig)
-    root = context.inputs["world"] if curate.root == "miniature" else get_data_root()
+    root = context.inputs["world"] if curate.root == "miniature" else get_folder("VILLS_DATA")
+    names_weights = config.keypoint_weights or config.segmenter_weights
+    weights = get_folder("VILLS_WEIGHTS") if names_weights else None
     metrics: dict[str, Any] = {}
     rank, world_size = get_share()
     for name, source in curate.sources.items():
@@ -45,7 +45,7 @@ def run(context: StageContext) -> None:
             root=root / source.path,
             out=out,
             work=context.work / name,
-            weights=get_weights_root() if _names_weights(config) else None,
+            weights=weights,
             progress=context.progress if rank == 0 else None,
             workers=count_workers(),
             rank=rank,
@@ -78,28 +78,22 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
         check_corrupt(json.loads(path.read_text()), max_share=operation.max_corrupt_share)
 
 
-def _names_weights(config: LseConfig) -> bool:
-    return bool(config.keypoint_weights or config.segmenter_weights)
-
-
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
     inputs = {"curated": ARTIFACTS / "curated"}
     if params.curate.root == "miniature":
         inputs["world"] = ARTIFACTS / "miniature"
-    for part in ("keypoint", "segmenter"):
-        name = getattr(params.lse, f"{part}_weights")
-        if name:
-            inputs[f"{part}_weights"] = get_weights_path(name)
-    return inputs
+    return inputs | list_weights(
+        keypoint_weights=params.lse.keypoint_weights,
+        segmenter_weights=params.lse.segmenter_weights,
+    )
 
 
 STAGE = Stage(
     name="lse",
     sections=("lse", "curate"),
     inputs=_inputs,
-    outs=lambda item: {"lse": ARTIFACTS / "lse", "metrics": get_metrics_path("lse")},
+    publishes={"lse": "artifacts/lse", "metrics": "artifacts/metrics/lse.json"},
     run=run,
     ranks="shares",
     check=check,
-    summary="Keypoints prompt a segmenter for the masks of all areas (eq. 1 to 5)",
 )

@@ -3,7 +3,7 @@
 from vills.config.miniature import MiniatureConfig
 from vills.data.files import save_table
 from vills.data.inventory import build_inventory, load_inventory
-from vills.pipeline import ARTIFACTS, Stage, StageContext, count_workers, get_metrics_path
+from vills.pipeline import Stage, StageContext, count_workers
 
 
 def run(context: StageContext) -> None:
@@ -33,8 +33,6 @@ def run(context: StageContext) -> None:
 STAGE = Stage(
     name="miniature",
     sections=("miniature",),
-    inputs=lambda params, item: {},
-    outs=lambda item: {"world": ARTIFACTS / "miniature", "metrics": get_metrics_path("miniature")},
+    publishes={"world": "artifacts/miniature", "metrics": "artifacts/metrics/miniature.json"},
     run=run,
-    summary="Render the embedded world in the official layouts",
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.report import ReportConfig
-from vills.pipeline import ARTIFACTS, Stage, StageContext, get_plots_path
+from vills.pipeline import ARTIFACTS, Stage, StageContext
 
 if TYPE_CHECKING:
     from vills.config.params import Params
@@ -32,14 +32,14 @@ def _inputs(params: "Params", item: str) -> dict[str, Path]:
         "curated": ARTIFACTS / "curated",
         "lse": ARTIFACTS / "lse",
         "metrics": ARTIFACTS / "metrics",
-        "plots_pretrain": get_plots_path("pretrain"),
+        "plots_pretrain": ARTIFACTS / "plots" / "pretrain.csv",
         "pretrain": ARTIFACTS / "pretrain",
     }
     for name in params.evaluate:
         inputs[f"evaluate_{name}"] = ARTIFACTS / "evaluate" / name
     for name in params.finetune:
         inputs[f"finetune_{name}"] = ARTIFACTS / "finetune" / name
-        inputs[f"plots_{name}"] = get_plots_path("finetune", name)
+        inputs[f"plots_{name}"] = ARTIFACTS / "plots" / f"finetune_{name}.csv"
     return inputs
 
 
@@ -47,7 +47,6 @@ STAGE = Stage(
     name="report",
     sections=("evaluate", "finetune", "report"),
     inputs=_inputs,
-    outs=lambda item: {"report": Path("report")},
+    publishes={"report": "report"},
     run=run,
-    summary="Tables and pictures of everything above",
 )

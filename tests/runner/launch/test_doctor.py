@@ -1,13 +1,25 @@
 """What the doctor says to recorded answers of a real SLURM, and to odd or missing ones."""
 
+import fcntl
 import json
+import math
+import os
+import resource
+import shutil
+import socket
+import sys
 import threading
 from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import vills
 from vills.cli import main
 from vills.config.load import load_profile
 from vills.runner.clusters import Answer, run_command
@@ -16,16 +28,17 @@ from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import (
     Finding,
     Level,
-    format_findings,
+    jobs,
     machine,
     project,
+    render_findings,
     run_check,
     scheduler,
 )
-from vills.runner.doctor.examine import drop_answered, examine
+from vills.runner.doctor.examine import run_checks, select_unanswered
 from vills.runner.doctor.facts import (
+    QUESTIONS,
     ClusterFacts,
-    count_nodes,
     parse_minutes,
     parse_partitions,
     parse_tres,
@@ -78,43 +91,52 @@ def levels(findings: Iterable[Finding]) -> dict[str, Level]:
 
 
 def make_facts(
-    stage: str, resources: Resources, sinfo: str = SINFO, **answers: str
+    stage: str = "lse",
+    resources: Resources | None = None,
+    *,
+    sinfo: str = SINFO,
+    config: dict[str, str] | None = None,
+    **answers: Answer | str,
 ) -> ClusterFacts:
+    """A cluster of which all tools answer, nothing unless told otherwise."""
+    given = {n: Answer(text=a) if isinstance(a, str) else a for n, a in answers.items()}
     return ClusterFacts(
         folder=Path(),
         runs=Path("runs"),
-        mounts="",
-        stages={stage: resources},
+        config=config or {},
+        stages={stage: resources or Resources()},
         partitions=parse_partitions(sinfo),
-        answers={name: Answer(text=text) for name, text in answers.items()},
+        answers=dict.fromkeys(QUESTIONS, Answer()) | given,
     )
+
+
+def make_local(**fields: object) -> ClusterFacts:
+    """One machine without SLURM."""
+    lost = dict.fromkeys(QUESTIONS, Answer(reason="no such tool", missing=True))
+    facts = ClusterFacts(folder=Path(), runs=Path("runs"), answers=lost)
+    for name, value in fields.items():
+        setattr(facts, name, value)
+    return facts
+
+
+def look_at_slurm(facts: ClusterFacts) -> dict[str, Level]:
+    found = list(scheduler.check_accounting(facts))
+    for name in scheduler.SETTINGS:
+        found += scheduler.check_setting(name, facts)
+    return levels(found)
 
 
 def test_a_healthy_configuration_has_no_faults() -> None:
-    config = parse_config(HEALTHY)
-    found = levels(
-        [
-            *scheduler.check_accounting(config, Answer()),
-            *scheduler.check_preemption(config),
-            *scheduler.check_requeue(config),
-            *scheduler.check_kill_wait(config),
-            *scheduler.check_arrays(config, {"lambda_grid": 13}),
-        ]
-    )
-    assert set(found.values()) == {"ok"}
+    facts = make_facts(config=parse_config(HEALTHY))
+    facts.sweeps = {"lambda_grid": 13}
+    assert set(look_at_slurm(facts).values()) == {"ok"}
 
 
 def test_each_planted_fault_is_named() -> None:
-    config = parse_config(SICK)
     sacct = Answer(reason="Slurm accounting storage is disabled")
-    found = {
-        **levels(scheduler.check_accounting(config, sacct)),
-        **levels(scheduler.check_preemption(config)),
-        **levels(scheduler.check_requeue(config)),
-        **levels(scheduler.check_kill_wait(config)),
-        **levels(scheduler.check_arrays(config, {"areas": 6, "lambda_grid": 13})),
-    }
-    assert found == {
+    facts = make_facts(config=parse_config(SICK), sacct=sacct)
+    facts.sweeps = {"areas": 6, "lambda_grid": 13}
+    assert look_at_slurm(facts) == {
         "accounting": "fault",
         "preempt_send_user_signal": "note",
         "JobRequeue": "note",
@@ -125,34 +147,32 @@ def test_each_planted_fault_is_named() -> None:
 
 
 def test_without_a_configuration_nothing_is_called_well() -> None:
-    found = {
-        **levels(scheduler.check_accounting({}, Answer(reason="no sacct", missing=True))),
-        **levels(scheduler.check_preemption({})),
-        **levels(scheduler.check_requeue({})),
-        **levels(scheduler.check_kill_wait({})),
-        **levels(scheduler.check_arrays({}, {})),
-    }
+    found = look_at_slurm(make_facts(sacct=Answer(reason="no sacct", missing=True)))
     assert found.pop("accounting") == "fault"
     assert set(found.values()) == {"unknown"}
 
 
+def judge(name: str, **config: str) -> Level:
+    return levels(scheduler.check_setting(name, make_facts(config=config)))[name]
+
+
 def test_preemption_that_cancels_or_never_happens() -> None:
-    cancels = {"PreemptType": "preempt/qos", "PreemptMode": "CANCEL"}
-    assert levels(scheduler.check_preemption(cancels))["preempt_send_user_signal"] == "fault"
-    never = {"PreemptType": "preempt/none", "PreemptMode": "OFF"}
-    assert levels(scheduler.check_preemption(never))["preempt_send_user_signal"] == "ok"
+    name = "preempt_send_user_signal"
+    assert judge(name, PreemptType="preempt/qos", PreemptMode="CANCEL") == "fault"
+    assert judge(name, PreemptType="preempt/none", PreemptMode="OFF") == "ok"
 
 
 def test_arrays_that_are_switched_off() -> None:
-    assert levels(scheduler.check_arrays({"MaxArraySize": "0"}, {}))["MaxArraySize"] == "fault"
+    assert judge("MaxArraySize", MaxArraySize="0") == "fault"
 
 
 def test_tools_that_are_missing_or_fail() -> None:
     fine = Answer(text="slurm 22.05.8\n")
     gone = Answer(reason="no scontrol on the PATH", missing=True)
     silent = Answer(reason="no answer in 4 s")
-    answers = {"sbatch": fine, "squeue": silent, "sinfo": fine, "scontrol": gone}
-    found = levels(scheduler.check_tools(answers))
+    facts = make_facts(sbatch=fine, squeue=silent, scontrol=gone)
+    facts.answers["sinfo"] = fine
+    found = levels(scheduler.check_tools(facts))
     assert found == {"sbatch": "ok", "squeue": "fault", "sinfo": "ok", "scontrol": "fault"}
 
 
@@ -174,12 +194,12 @@ def test_a_tool_is_missing_fails_or_hangs(tmp_path: Path) -> None:
         ("1-12", 2160.0),
         ("30:00", 30.0),
         ("45", 45.0),
-        ("infinite", None),
-        ("UNLIMITED", None),
-        ("", None),
+        ("infinite", math.inf),
+        ("UNLIMITED", math.inf),
+        ("", math.inf),
     ],
 )
-def test_times_are_read(text: str, minutes: float | None) -> None:
+def test_times_are_read(text: str, minutes: float) -> None:
     assert parse_minutes(text) == minutes
 
 
@@ -188,31 +208,34 @@ def test_nodes_are_read() -> None:
         SINFO + "big|big|infinite|a1|128+|1000000+|gpu:a100:4(S:0,1),lustre:1|down*|a100,ib\n"
         "big|big|infinite|a2|128|1000000|gpu:a100:3,gpu:h100:1|mix|a100\n"
     )
-    assert count_nodes(partitions) == 4
-    assert partitions["test"].is_default
-    assert not partitions["prio"].is_default
-    assert [node.gpus for node in partitions["big"].nodes] == [4, 4]
-    assert [node.is_up for node in partitions["big"].nodes] == [False, True]
-    assert partitions["big"].nodes[0].features == {"a100", "ib"}
-    assert partitions["big"].minutes is None
+    facts = make_facts()
+    facts.partitions = partitions
+    assert facts.num_nodes == 4
+    assert all(node.is_default for node in partitions["test"])
+    assert not any(node.is_default for node in partitions["prio"])
+    assert [node.gpus for node in partitions["big"]] == [4, 4]
+    assert [node.is_up for node in partitions["big"]] == [False, True]
+    assert partitions["big"][0].features == {"a100", "ib"}
+    assert partitions["big"][0].minutes == math.inf
 
 
 def test_an_odd_answer_is_unknown_with_its_reason() -> None:
-    def look() -> Iterable[Finding]:
+    def look(_: ClusterFacts) -> Iterable[Finding]:
         parse_partitions("PARTITION AVAIL\n")
         return []
 
-    (finding,) = run_check("jobs", "partitions", look)
+    (finding,) = run_check("jobs", "partitions", look, make_facts())
     assert finding.level == "unknown"
     assert "has 1 fields" in finding.found
-    odd = run_check("scheduler", "x", lambda: scheduler.check_arrays({"MaxArraySize": "?"}, {}))
+    facts = make_facts(config={"MaxArraySize": "?"})
+    odd = run_check("scheduler", "x", partial(scheduler.check_setting, "MaxArraySize"), facts)
     assert odd[0].level == "unknown"
     assert parse_tres("mem=100G,gres/gpu=4,,nonsense") == {"gres/gpu": 4}
 
 
-def fit(**fields: object) -> dict[str, Level]:
-    resources = Resources(**fields)  # type: ignore[arg-type]
-    return levels(scheduler.check_partition(make_facts("pretrain", resources), "pretrain"))
+def fit(**fields: Any) -> dict[str, Level]:
+    resources = Resources(**fields)
+    return levels(jobs.check_partition("pretrain", make_facts("pretrain", resources)))
 
 
 def test_jobs_that_fit_their_partition() -> None:
@@ -232,16 +255,16 @@ def test_jobs_that_fit_their_partition() -> None:
         ({"constraint": "a40"}, "pretrain: nodes"),
     ],
 )
-def test_jobs_that_would_wait_for_ever(fields: dict[str, object], name: str) -> None:
+def test_jobs_that_would_wait_for_ever(fields: dict[str, Any], name: str) -> None:
     assert fit(**fields)[name] == "fault"
 
 
 def test_nodes_that_are_down_are_a_note_and_no_default_is_a_fault() -> None:
-    down = make_facts("lse", Resources(), SINFO.replace("idle", "down*"))
-    found = levels(scheduler.check_partition(down, "lse"))
+    down = make_facts(sinfo=SINFO.replace("idle", "down*"))
+    found = levels(jobs.check_partition("lse", down))
     assert found["lse: nodes"] == "note"
-    bare = make_facts("lse", Resources(), SINFO.replace("test*", "test"))
-    assert levels(scheduler.check_partition(bare, "lse")) == {"lse: partition": "fault"}
+    bare = make_facts(sinfo=SINFO.replace("test*", "test"))
+    assert levels(jobs.check_partition("lse", bare)) == {"lse: partition": "fault"}
 
 
 def test_time_limits_against_checkpoints() -> None:
@@ -250,7 +273,7 @@ def test_time_limits_against_checkpoints() -> None:
         facts = make_facts("pretrain", resources)
         if every is not None:
             facts.params = load_profile("tiny", [f"operation.checkpoint_minutes={every}"])
-        return levels([scheduler.check_times(facts, "pretrain")])["pretrain: checkpoints"]
+        return levels([jobs.check_times("pretrain", facts)])["pretrain: checkpoints"]
 
     assert look(60, 120, 5.0) == "ok"
     assert look(6, 120, 5.0) == "fault"  # four minutes of work, a checkpoint every five
@@ -264,7 +287,7 @@ def test_grace_time_of_preemption() -> None:
         qos = "Name|GraceTime\nnormal|00:10:00\n"
         facts = make_facts("lse", resources, partitions=PARTITIONS, qos=qos)
         facts.config = {"PreemptType": kind}
-        return levels(scheduler.check_grace(facts, "lse"))
+        return levels(jobs.check_grace("lse", facts))
 
     assert look(Resources(), "preempt/partition_prio") == {"lse: GraceTime": "note"}
     assert look(Resources(signal_seconds=5), "preempt/partition_prio") == {"lse: GraceTime": "ok"}
@@ -287,8 +310,8 @@ lab||normal,long||2-00:00:00||||10
 def test_limits_of_qos_and_account() -> None:
     def look(resources: Resources, enforce: str = "associations,limits") -> dict[str, Level]:
         facts = make_facts("lse", resources, qos=QOS, assoc=ASSOC)
-        facts.config = {"AccountingStorageEnforce": enforce}
-        return levels(scheduler.check_account_limits(facts, "lse", 13))
+        facts.config, facts.sweeps = {"AccountingStorageEnforce": enforce}, {"lambda_grid": 13}
+        return levels(jobs.check_account_limits("lse", facts))
 
     big = Resources(gpus_per_node=8, timeout_min=600)
     assert look(big) == {"lse: limits": "fault", "lse: number of jobs": "note"}
@@ -312,87 +335,104 @@ def test_file_systems() -> None:
     assert find_mount(Path("/homeless"), MOUNTS)[1] == "ext4"
     assert find_mount(Path("/x"), "")[1] == ""
 
-    def look(path: str, nodes: int = 2) -> Level:
-        found = project.check_shared("runs", Path(path), mounts=MOUNTS, num_nodes=nodes)
-        return levels(found)["runs"]
+    def look(path: str, facts: ClusterFacts) -> Level:
+        facts.runs, facts.mounts = Path(path), MOUNTS
+        return levels(project.check_shared("runs", facts))["runs"]
 
-    assert look("/opt") == "unknown"
-    assert look("/opt", nodes=1) == "ok"
-    assert look("/dev/shm") == "fault"
+    assert look("/opt", make_facts()) == "unknown"
+    assert look("/opt", make_local()) == "ok"
+    assert look("/dev/shm", make_facts()) == "fault"
 
 
-def test_sqlite_belongs_to_one_machine(tmp_path: Path) -> None:
-    def look(kind: str, nodes: int) -> dict[str, Level]:
-        mounts = f"x / {kind} rw 0 0\n"
-        uri = f"sqlite:///{tmp_path}/mlflow.db"
-        return levels(project.check_database(uri, mounts=mounts, num_nodes=nodes))
+def test_sqlite_belongs_to_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(kind: str, facts: ClusterFacts) -> dict[str, Level]:
+        facts.mounts = f"x / {kind} rw 0 0\n"
+        found = list(project.check_tracker(facts))
+        assert [finding.group for finding in found] == ["", "files"]
+        return levels(found)
 
-    assert look("nfs4", 1) == {"MLflow database": "fault"}
-    assert look("ext4", 2) == {"MLflow database": "note"}
-    assert look("ext4", 1) == {"MLflow database": "ok"}
-    assert list(project.check_database("http://host:5000", mounts="", num_nodes=2)) == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert look("nfs4", make_local()) == {"tracker": "ok", "MLflow database": "fault"}
+    assert look("ext4", make_facts()) == {"tracker": "ok", "MLflow database": "note"}
+    assert look("ext4", make_local()) == {"tracker": "ok", "MLflow database": "ok"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
+    assert "MLflow database" not in levels(project.check_tracker(make_facts()))
 
 
 def test_links_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = tmp_path / "not" / "yet"
-    assert levels(project.check_links(runs, mounts=MOUNTS)) == {"hard links": "ok"}
+    facts = make_local(runs=tmp_path / "not" / "yet", mounts=MOUNTS)
+    assert levels(project.check_links(facts)) == {"hard links": "ok"}
     assert list(tmp_path.iterdir()) == []
-    store = "x / fuse.s3fs rw 0 0\n"
-    assert levels(project.check_links(runs, mounts=store)) == {"hard links": "fault"}
-    assert "fault" not in levels(project.check_room(runs)).values()
+    assert "fault" not in levels(project.check_room(facts)).values()
     monkeypatch.setattr(project, "MIN_GB", 1e9)
-    assert levels(project.check_room(runs))["room of runs"] == "fault"
+    assert levels(project.check_room(facts))["room of runs"] == "fault"
+    facts.mounts = "x / fuse.s3fs rw 0 0\n"
+    assert levels(project.check_links(facts)) == {"hard links": "fault"}
 
 
 def test_dvc_on_a_network_file_system(tmp_path: Path) -> None:
     look = project.check_dvc
-    nfs = "x / nfs4 rw 0 0\n"
-    assert levels(look(tmp_path, tmp_path, mounts=nfs)) == {"DVC": "note"}
+    facts = make_local(folder=tmp_path, runs=tmp_path, mounts="x / nfs4 rw 0 0\n")
+    assert levels(look(facts)) == {"DVC": "note"}
     (tmp_path / ".dvc").mkdir()
     config = tmp_path / ".dvc" / "config"
     config.write_text("[core]\n    analytics = false\n")
-    found = levels(look(tmp_path, tmp_path, mounts=nfs))
+    found = levels(look(facts))
     assert found == {"DVC cache": "ok", "DVC links": "note", "DVC lock": "note"}
     config.write_text("[core]\nhardlink_lock = true\n[cache]\ntype = reflink,hardlink\n")
-    assert levels(look(tmp_path, tmp_path, mounts=nfs)) == {"DVC cache": "ok"}
+    assert levels(look(facts)) == {"DVC cache": "ok"}
 
 
-def test_devices() -> None:
-    def look(devices: int, driver: str, on_cluster: bool) -> dict[str, Level]:
-        answer = Answer(text=TORCH % devices)
-        return levels(machine.check_devices(answer, driver=driver, on_cluster=on_cluster))
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(devices: int, driver: str, facts: ClusterFacts) -> dict[str, Level]:
+        monkeypatch.setattr(machine, "read_driver", lambda: driver)
+        facts.answers["torch"] = Answer(text=TORCH % devices)
+        return levels(machine.check_devices(facts))
 
-    assert look(2, "580.1", True) == {"GPU of login node": "ok"}
-    assert look(0, "", True) == {"GPU of login node": "note"}
-    assert look(0, "", False) == {"GPU of machine": "note"}
-    assert look(0, "580.1", False) == {"GPU of machine": "fault"}
-    broken = Answer(reason="ImportError: libcudart")
-    found = machine.check_devices(broken, driver="", on_cluster=False)
-    assert levels(found) == {"GPU": "unknown"}
+    assert look(2, "580.1", make_facts()) == {"GPU of login node": "ok"}
+    assert look(0, "", make_facts()) == {"GPU of login node": "note"}
+    assert look(0, "", make_local()) == {"GPU of machine": "note"}
+    assert look(0, "580.1", make_local()) == {"GPU of machine": "fault"}
+    broken = make_facts(torch=Answer(reason="ImportError: libcudart"))
+    assert levels(machine.check_devices(broken)) == {"GPU": "unknown"}
 
 
-def test_memory_and_open_files() -> None:
-    assert levels(machine.check_shared_memory(0.064, loaders=6)) == {"/dev/shm": "fault"}
-    assert levels(machine.check_shared_memory(0.064, loaders=0)) == {"/dev/shm": "ok"}
-    assert levels(machine.check_shared_memory(0.5, loaders=6)) == {"/dev/shm": "note"}
-    assert set(levels(machine.check_open_files(1024)).values()) == {"note"}
-    assert set(levels(machine.check_open_files(-1)).values()) == {"ok"}
+def set_shared_memory(monkeypatch: pytest.MonkeyPatch, size_gb: float) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1e9 * size_gb))
+
+
+def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(size_gb: float, loaders: int) -> dict[str, Level]:
+        set_shared_memory(monkeypatch, size_gb)
+        return levels(machine.check_loaders(make_facts(resources=Resources(loaders=loaders))))
+
+    assert look(0.064, 6) == {"/dev/shm": "fault"}
+    assert look(0.064, 0) == {"/dev/shm": "ok"}
+    assert look(0.5, 6) == {"/dev/shm": "note"}
+
+    def count(soft: int) -> set[Level]:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+        return set(levels(machine.check_open_files(make_local())).values())
+
+    assert count(1024) == {"note"}
+    assert count(-1) == {"ok"}
 
 
 def test_folders_that_the_parameters_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VILLS_DATA", raising=False)
     monkeypatch.delenv("VILLS_WEIGHTS", raising=False)
-    tiny = levels(project.check_folders(load_profile("tiny")))
+    tiny = levels(project.check_folders(make_local(params=load_profile("tiny"))))
     assert tiny == {"VILLS_DATA": "ok", "VILLS_WEIGHTS": "ok"}
-    paper = load_profile("paper_vits")
-    assert project.list_weights(paper)
+    params = load_profile("paper_vits")
+    assert project.list_weights(params)
+    paper = make_local(params=params)
     found = levels(project.check_folders(paper))
     assert found == {"VILLS_DATA": "fault", "VILLS_WEIGHTS": "fault"}
     monkeypatch.setenv("VILLS_DATA", str(tmp_path))
     monkeypatch.setenv("VILLS_WEIGHTS", str(tmp_path))
     found = levels(project.check_folders(paper))
     assert found == {"VILLS_DATA": "ok", "VILLS_WEIGHTS": "fault"}
-    for name in project.list_weights(paper):
+    for name in project.list_weights(params):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     assert levels(project.check_folders(paper))["VILLS_WEIGHTS"] == "ok"
@@ -407,85 +447,122 @@ class Tracker(BaseHTTPRequestHandler):
         pass
 
 
-def test_trackers_that_answer_refuse_or_are_not_there() -> None:
+def test_trackers_that_answer_refuse_or_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(uri: str, facts: ClusterFacts) -> Level:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        return levels(project.check_tracker(facts))["tracker"]
+
     with HTTPServer(("127.0.0.1", 0), Tracker) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{server.server_port}"
-        assert levels(project.check_tracker(uri, num_nodes=1)) == {"tracker": "ok"}
-        assert levels(project.check_tracker(uri, num_nodes=2)) == {"tracker": "note"}
-        closed = project.check_tracker(f"{uri}/closed", num_nodes=1)
-        assert levels(closed) == {"tracker": "note"}
+        assert look(uri, make_local()) == "ok"
+        assert look(uri, make_facts()) == "note"
+        assert look(f"{uri}/closed", make_local()) == "note"
         server.shutdown()
-    assert levels(project.check_tracker(uri, num_nodes=1)) == {"tracker": "note"}
-    assert levels(project.check_tracker(None, num_nodes=1)) == {"tracker": "note"}
-    assert levels(project.check_tracker("sqlite:///x.db", num_nodes=1)) == {"tracker": "ok"}
+    assert look(uri, make_local()) == "note"
+    assert look("sqlite:///x.db", make_local()) == "ok"
+    monkeypatch.setenv("VILLS_TRACKING", "off")
+    assert look("", make_local()) == "note"
 
 
-NODE = {
-    "host": "n1",
-    "vills": "",
-    "code": "/x",
-    "python": "3.11",
-    "token": "secret",
-    "kind": "nfs4",
-    "link": "",
-    "lock": "held",
-    "scontrol": "",
-    "driver": "580.1",
-    "shm_gb": 8.0,
-    "torch": json.loads(TORCH % 1),
-    "lost": [],
-}
+JOB, DEVICE = Answer(text="JobId=1"), Answer(text=TORCH % 1)
 
 
-def probe_levels(*facts: dict[str, object], num_nodes: int = 1) -> dict[str, Level]:
-    text = "some prolog\n" + "".join(f"VILLS {json.dumps(entry)}\n" for entry in facts)
-    return levels(
-        machine.read_probe(
-            Answer(text=text),
-            secret="secret",
-            resources=Resources(gpus_per_node=1, loaders=6),
-            num_nodes=num_nodes,
-            runs=Path("/runs"),
-        )
-    )
+class Node:
+    """A node on which all is well, unless told otherwise; this process stands for it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / machine.LOCK).write_text("")
+        self.folder, self.patch = folder, monkeypatch
+        monkeypatch.setattr(socket, "gethostname", lambda: "n1")
+        monkeypatch.setattr(machine, "read_driver", lambda: "580.1")
+        set_shared_memory(monkeypatch, 8.0)
+        monkeypatch.delenv("VILLS_DATA", raising=False)
+        monkeypatch.delenv("VILLS_WEIGHTS", raising=False)
+
+    def look(
+        self,
+        *,
+        scontrol: Answer = JOB,
+        torch: Answer = DEVICE,
+        version: str = vills.__version__,
+    ) -> dict[str, Level]:
+        answers = {"scontrol": scontrol, sys.executable: torch}
+        self.patch.setattr(machine, "run_command", lambda command, **_: answers[command[0]])
+        seen = machine.check_node(self.folder, loaders=6, gpus=1, version=version)
+        lines = [json.dumps(["n1", asdict(finding)]) for finding in seen]
+        assert max(map(len, lines)) < 1000  # srun would cut it
+        for path in self.folder.glob("link-*"):
+            path.unlink()
+        return probe_levels(*lines)
 
 
-def test_what_nodes_say() -> None:
-    import vills
+def probe_levels(*lines: str, num_nodes: int = 1) -> dict[str, Level]:
+    text = "some prolog\n" + "".join(f"VILLS {line}\n" for line in lines)
+    return levels(machine.read_probe(Answer(text=text), num_nodes=num_nodes, runs=Path("/runs")))
 
-    fine = {**NODE, "vills": vills.__version__}
-    assert set(probe_levels(fine).values()) == {"ok"}
-    assert probe_levels(fine, num_nodes=2)["probe"] == "unknown"
-    assert probe_levels({"host": "n2", "no_folder": True}) == {"n2: runs": "fault"}
-    assert probe_levels({"host": "n2", "no_python": True}) == {"n2: python": "fault"}
-    assert probe_levels({"host": "n2", "no_import": True}) == {"n2: python": "fault"}
-    assert probe_levels({**fine, "token": "another"}) == {"n1: runs": "fault"}
-    assert probe_levels({**fine, "scontrol": "no scontrol on the PATH"})["n1: scontrol"] == "fault"
-    assert probe_levels({**fine, "lock": "free"})["n1: flock"] == "note"
-    assert probe_levels({**fine, "link": "not permitted"})["n1: hard links"] == "fault"
-    assert probe_levels({**fine, "torch": json.loads(TORCH % 0)})["GPU of n1"] == "fault"
-    assert probe_levels({**fine, "torch": {"reason": "no libcuda"}})["n1: torch"] == "fault"
-    assert probe_levels({**fine, "lost": ["VILLS_DATA"]})["n1: VILLS_DATA"] == "fault"
+
+def test_what_nodes_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(tmp_path, monkeypatch)
+    with (tmp_path / machine.LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert set(node.look().values()) == {"ok"}
+    found = node.look()
+    assert found.pop("n1: flock") == "note"
+    assert set(found.values()) == {"ok"}
+    assert node.look(version="0.0")["n1: python"] == "fault"
+    assert node.look(scontrol=Answer(reason="no scontrol on the PATH"))["n1: scontrol"] == "fault"
+    assert node.look(torch=Answer(text=TORCH % 0))["GPU of n1"] == "fault"
+    assert node.look(torch=Answer(reason="no libcuda"))["n1: torch"] == "fault"
+    monkeypatch.setenv("VILLS_DATA", "/no/such/folder")
+    assert node.look()["n1: VILLS_DATA"] == "fault"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert node.look()["n1: hard links"] == "fault"
+
+
+def test_nodes_that_cannot_look() -> None:
+    seen = json.dumps(["n1", asdict(Finding("n1: runs", "ok", "the same"))])
+    assert probe_levels(seen, seen, num_nodes=2) == {"probe": "unknown", "n1: runs": "ok"}
+    assert probe_levels('["n2", "no_folder"]') == {"n2: runs": "fault"}
+    assert probe_levels('["n2", "no_python"]') == {"n2: python": "fault"}
+    assert probe_levels('["n2", "no_import"]') == {"n2: python": "fault"}
+
+
+def test_the_script_of_a_node_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order: another folder of the name, no python, a python without vills."""
+
+    def look() -> str:
+        *_, script = machine.build_command(tmp_path, Resources(), num_nodes=1)
+        text = run_command(["bash", "-c", script]).text
+        (name,) = levels(machine.read_probe(Answer(text=text), num_nodes=1, runs=Path("/runs")))
+        return name.split(": ")[1]
+
+    assert look() == "runs"
+    (tmp_path / machine.LOCK).write_text("")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert look() == "python"
+    (tmp_path / "python").symlink_to("/bin/false")
+    assert look() == "python"
 
 
 def test_a_probe_that_does_not_run_is_unknown() -> None:
-    (finding,) = machine.read_probe(
-        Answer(reason="srun: Unable to allocate"),
-        secret="",
-        resources=Resources(),
-        num_nodes=2,
-        runs=Path("/x"),
-    )
+    refused = Answer(reason="srun: Unable to allocate")
+    (finding,) = machine.read_probe(refused, num_nodes=2, runs=Path("/x"))
     assert finding.level == "unknown"
 
 
 def test_nodes_that_have_looked_end_the_doubts() -> None:
     doubt = Finding("runs", "unknown", "local by its type", "probe", group="files")
     seen = Finding("n1: runs", "ok", "the same", group="nodes")
-    assert drop_answered([doubt, seen]) == [seen]
+    assert select_unanswered([doubt, seen]) == [seen]
     lost = Finding("n2: runs", "fault", "not there", "move it", group="nodes")
-    assert drop_answered([doubt, seen, lost]) == [doubt, seen, lost]
+    assert select_unanswered([doubt, seen, lost]) == [doubt, seen, lost]
 
 
 def test_a_laptop_without_slurm(
@@ -507,7 +584,7 @@ def test_broken_files_are_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("VILLS_TRACKING", "perhaps")
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "lse.yaml").write_text("nodse: 2\n")
-    found = {finding.name: finding for finding in examine(tmp_path, probe=True)}
+    found = {finding.name: finding for finding in run_checks(tmp_path, probe=True)}
     assert found["lse: file"].level == "fault"
     assert found["tracker"].level == "fault"
     assert found["probe"].level == "note"
@@ -518,7 +595,7 @@ def test_the_table_names_finding_and_remedy() -> None:
         Finding("JobRequeue", "ok", "1", group="scheduler"),
         Finding("lse: nodes", "fault", "too many", "ask for fewer", group="jobs"),
     ]
-    text = format_findings(findings)
+    text = render_findings(findings)
     assert "FAULT lse: nodes" in text
     assert "-> ask for fewer" in text
     assert text.endswith("2 looked at: 1 fault(s), 0 note(s), 0 that could not be seen.")

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from launching import Bench, build_context, build_params
 
+from tests.launching import Bench, build_context, build_params
 from vills.config.load import load_params
 from vills.runner.clusters import Answer
 from vills.runner.plan.context import PlanRequest

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from launching import DAG, Bench, build_params, get_names
 
+from tests.launching import DAG, Bench, build_params, get_names
 from vills.runner.clusters.jobs import ClusterError, JobState
 from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter
 from vills.runner.plan.nodes import Plan

@@ -1,7 +1,6 @@
 """A sweep on a terminal."""
 
-from launching import DAG, Bench, build_context, save_error
-
+from tests.launching import DAG, Bench, build_context, save_error
 from vills.runner.clusters.jobs import EstimateConfig, JobState, Resources
 from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep, plan_sweep
 from vills.runner.sweeps.text import format_plan, format_state

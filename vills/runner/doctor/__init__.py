@@ -9,9 +9,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 Level = Literal["ok", "note", "fault", "unknown"]
+Facts = TypeVar("Facts")
 WIDTH = 100
 TITLES = {
     "scheduler": "Scheduler",
@@ -43,55 +44,53 @@ class Finding:
 
 
 def run_check(
-    group: str, name: str, check: Callable[..., Iterable[Finding]], *args: Any, **options: Any
+    group: str, name: str, check: Callable[[Facts], Iterable[Finding]], facts: Facts
 ) -> list[Finding]:
     """Run a check; one that trips over an answer is unknown, and the others still run."""
     try:
-        found = list(check(*args, **options))
+        found = list(check(facts))
     # The doctor looks at machines that are not as they should be: that is what it is for.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}"
         remedy = "look at it by hand; an answer that the doctor does not understand is its fault"
         found = [Finding(name, "unknown", reason, remedy)]
-    return [replace(f, group=group, remedy="" if f.level == "ok" else f.remedy) for f in found]
+    return [
+        replace(f, group=f.group or group, remedy="" if f.level == "ok" else f.remedy)
+        for f in found
+    ]
 
 
-def rate_number(value: float, *, fault: float, note: float) -> Level:
-    """Judge a number that is better the larger it is: below `fault`, below `note`, or well."""
+def compute_level(value: float, *, fault: float, note: float) -> Level:
+    """Compute how well a large number is: below `fault`, below `note`, or well."""
     return "fault" if value < fault else "note" if value < note else "ok"
 
 
-def format_findings(findings: Sequence[Finding]) -> str:
+def render_findings(findings: Sequence[Finding]) -> str:
     """Return what was looked at, what was found, what to do; faults counted at the end."""
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for group, title in TITLES.items():
-        own = [_format(finding, width) for finding in findings if finding.group == group]
-        lines += [title, *own, ""] if own else []
+        own = [finding for finding in findings if finding.group == group]
+        lines += [title] if own else []
+        for finding in own:
+            head = f"  {MARKS[finding.level]:<6}{finding.name:<{width}}  "
+            lines += _wrap(finding.found, head)
+            lines += _wrap(finding.remedy, f"{' ' * len(head)}-> ")
+        lines += [""] if own else []
     count = Counter(finding.level for finding in findings)
-    return "\n".join(
-        [
-            *lines,
-            f"{len(findings)} looked at: {count['fault']} fault(s), {count['note']} note(s), "
-            f"{count['unknown']} that could not be seen.",
-        ]
+    lines.append(
+        f"{len(findings)} looked at: {count['fault']} fault(s), {count['note']} note(s), "
+        f"{count['unknown']} that could not be seen."
     )
+    return "\n".join(lines)
 
 
-def _format(finding: Finding, width: int) -> str:
-    head = f"  {MARKS[finding.level]:<6}{finding.name:<{width}}  "
-    indent = " " * len(head)
-    parts = [(finding.found, head, indent)]
-    if finding.remedy:
-        parts.append((finding.remedy, f"{indent}-> ", f"{indent}   "))
-    return "\n".join(
-        textwrap.fill(
-            " ".join(text.split()),
-            width=WIDTH,
-            initial_indent=first,
-            subsequent_indent=others,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for text, first, others in parts
+def _wrap(text: str, head: str) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()),
+        width=WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
     )

@@ -2,6 +2,7 @@
 
 import csv
 import getpass
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vills.config.load import load_params
+from vills.config.load_sweep import list_sweeps, load_sweep
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import STAGES
@@ -17,7 +19,7 @@ from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources, load_resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
-from vills.runner.mlflow.settings import MOUNTS
+from vills.runner.mlflow.settings import MOUNTS, find_mount
 from vills.runner.work.stage import get_runs_root
 
 SECONDS = 3.0
@@ -57,32 +59,21 @@ _DOWN = ("down", "drain", "drng", "fail", "unk", "boot", "maint", "inval")
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """What a node has."""
+class Node:
+    """A node as one of its partitions has it: a line of NODE_FORMAT."""
 
+    is_default: bool
+    """Whether the partition is the cluster's default."""
+    minutes: float
+    """Longest time limit of a job in the partition; infinite: as long as one likes."""
     name: str
     cpus: int
     memory: int
     """MB."""
     gpus: int
-    state: str
+    is_up: bool
+    """Whether it takes jobs now or when others have ended."""
     features: frozenset[str]
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it takes jobs now or when others have ended; `*` is a node that is silent."""
-        return "*" not in self.state and not self.state.startswith(_DOWN)
-
-
-@dataclass(slots=True)
-class Partition:
-    """A partition."""
-
-    name: str
-    is_default: bool
-    minutes: float | None
-    """Longest time limit of a job; None: as long as one likes."""
-    nodes: list[NodeFacts] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -91,12 +82,14 @@ class ClusterFacts:
 
     folder: Path
     runs: Path
-    mounts: str
+    mounts: str = ""
     """Text of /proc/mounts."""
     answers: dict[str, Answer] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
-    partitions: dict[str, Partition] = field(default_factory=dict)
+    partitions: dict[str, list[Node]] = field(default_factory=dict)
     stages: dict[str, Resources] = field(default_factory=dict)
+    sweeps: dict[str, int] = field(default_factory=dict)
+    """Jobs of a stage by sweep: points times seeds."""
     params: Params | None = None
 
     @property
@@ -107,47 +100,26 @@ class ClusterFacts:
     @property
     def num_nodes(self) -> int:
         """Nodes of the cluster; one without a cluster, two where they cannot be counted."""
-        return (count_nodes(self.partitions) or 2) if self.on_cluster else 1
+        nodes = {node.name for nodes in self.partitions.values() for node in nodes}
+        return (len(nodes) or 2) if self.on_cluster else 1
 
-    def choose_partitions(self, resources: Resources) -> list[Partition]:
-        """Those that a stage names, or the cluster's default."""
+    def find_mount(self, path: Path) -> tuple[str, str]:
+        """Point and type of the file system that a path, or what there is of it, lies on."""
+        return find_mount(find_existing(path), self.mounts)
+
+    def choose_partitions(self, resources: Resources) -> dict[str, list[Node]]:
+        """Those that a stage names, or the cluster's default, with their nodes."""
         names = resources.partition.split(",") if resources.partition else []
-        return [p for p in self.partitions.values() if (p.name in names if names else p.is_default)]
+        default = [name for name, nodes in self.partitions.items() if nodes[0].is_default]
+        return {n: nodes for n, nodes in self.partitions.items() if n in (names or default)}
 
-    def choose_rules(self, resources: Resources) -> list[tuple[str, dict[str, str]]]:
-        """QOS and associations that hold for a stage's jobs, each with a name for people."""
-        enforced = self.config.get("AccountingStorageEnforce", "limits").lower()
-        if not any(word in enforced for word in ("limits", "safe", "all")):
-            return []
-        qos, assoc = (parse_table(self.answers[name].text) for name in ("qos", "assoc"))
-        own = [row for row in assoc if resources.account in ("", row.get("Account", ""))]
-        defaults = {row.get("Def QOS", "") for row in own} - {""}
-        names = {resources.qos} if resources.qos else defaults or {"normal"}
-        chosen = [(f"qos {row['Name']}", row) for row in qos if row.get("Name") in names]
-        return chosen + [(f"account {row.get('Account', '?')}", row) for row in own]
 
-    def get_checkpoint_minutes(self, stage: str) -> float | None:
-        """None for stages without checkpoints: they keep what is finished, or are short."""
-        if self.params is None or stage not in ("pretrain", "finetune"):
-            return None
-        return self.params.operation.checkpoint_minutes
-
-    def get_grace_seconds(self, resources: Resources) -> int | None:
-        """Return what a preempted job has before its end; None if nothing preempts it."""
-        kind = self.config.get("PreemptType", "")
-        found: list[float] = []
-        if kind.endswith("partition_prio"):
-            names = resources.partition.split(",") if resources.partition else []
-            for line in filter(str.strip, self.answers["partitions"].text.splitlines()):
-                row = dict(word.split("=", 1) for word in line.split() if "=" in word)
-                chosen = row["PartitionName"] in names if names else row.get("Default") == "YES"
-                if chosen and row.get("PreemptMode", "") != "OFF":
-                    found.append(int(row["GraceTime"]))
-        elif kind.endswith("qos"):
-            for row in parse_table(self.answers["qos"].text):
-                if row["Name"] == (resources.qos or "normal"):
-                    found.append(60 * (parse_minutes(row.get("GraceTime", "")) or 0.0))
-        return int(min(found)) if found else None
+def find_existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that is there."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path.resolve()
 
 
 def load_facts(folder: Path) -> tuple[ClusterFacts, list[Finding]]:
@@ -164,7 +136,7 @@ def load_facts(folder: Path) -> tuple[ClusterFacts, list[Finding]]:
     # All at once: a slow tool costs no more than its patience.
     with ThreadPoolExecutor(max_workers=len(commands)) as pool:
         asked = {n: pool.submit(run_command, c, seconds=SECONDS) for n, c in commands.items()}
-        findings = run_check("jobs", "slurm/*.yaml", _read_stages, facts)
+        findings = run_check("jobs", "slurm/*.yaml", _read_jobs, facts)
         findings += run_check("project", "params.yaml", _read_params, facts)
         facts.answers = {name: future.result() for name, future in asked.items()}
     facts.config = parse_config(facts.answers["scontrol"].text)
@@ -172,12 +144,18 @@ def load_facts(folder: Path) -> tuple[ClusterFacts, list[Finding]]:
     return facts, findings
 
 
-def _read_stages(facts: ClusterFacts) -> Iterator[Finding]:
+def _read_jobs(facts: ClusterFacts) -> Iterator[Finding]:
     for stage in STAGES:
         try:
             facts.stages[stage] = load_resources(facts.folder, stage)
         except UserError as error:
             yield Finding(f"{stage}: file", "fault", str(error), f"mend slurm/{stage}.yaml")
+    for name in list_sweeps(facts.folder / "sweeps"):
+        try:
+            sweep = load_sweep(name, folder=facts.folder / "sweeps")
+        except UserError:
+            continue  # launching it says why
+        facts.sweeps[name] = len(sweep.points) * max(1, len(sweep.seeds))
 
 
 def _read_params(facts: ClusterFacts) -> Iterator[Finding]:
@@ -196,35 +174,30 @@ def _read_partitions(facts: ClusterFacts) -> Iterator[Finding]:
         yield Finding("partitions", "unknown", found, remedy)
 
 
-def parse_partitions(text: str) -> dict[str, Partition]:
+def parse_partitions(text: str) -> dict[str, list[Node]]:
     """Lines of NODE_FORMAT, by partition.
 
     Raises:
         ValueError: for a line of another form.
     """
-    found: dict[str, Partition] = {}
+    found: dict[str, list[Node]] = {}
     for line in filter(str.strip, text.splitlines()):
         parts = line.split("|")
         if len(parts) != 9:
             raise ValueError(f"sinfo's line {line!r} has {len(parts)} fields, not 9")
-        name, marked, limit, node, cpus, memory, gres, state, features = parts
-        partition = Partition(name, marked.endswith("*"), parse_minutes(limit))
-        found.setdefault(name, partition).nodes.append(
-            NodeFacts(
-                name=node,
-                cpus=int(cpus.rstrip("+")),
-                memory=int(memory.rstrip("+")),
-                gpus=sum(int(number) for number in _GPUS.findall(gres)),
-                state=state,
-                features=frozenset(features.split(",")),
-            )
+        partition, marked, limit, name, cpus, memory, gres, state, features = parts
+        node = Node(
+            is_default=marked.endswith("*"),
+            minutes=parse_minutes(limit),
+            name=name,
+            cpus=int(cpus.rstrip("+")),
+            memory=int(memory.rstrip("+")),
+            gpus=sum(map(int, _GPUS.findall(gres))),
+            is_up="*" not in state and not state.startswith(_DOWN),  # *: it is silent
+            features=frozenset(features.split(",")),
         )
+        found.setdefault(partition, []).append(node)
     return found
-
-
-def count_nodes(partitions: dict[str, Partition]) -> int:
-    """Distinct nodes of the cluster."""
-    return len({node.name for partition in partitions.values() for node in partition.nodes})
 
 
 def parse_table(text: str) -> list[dict[str, str]]:
@@ -238,20 +211,17 @@ def parse_tres(text: str) -> dict[str, int]:
     return {name.strip(): int(value) for name, _, value in pairs if value.strip().isdigit()}
 
 
-def parse_minutes(text: str) -> float | None:
-    """`2-00:00:00`, `1:00:00`, `30:00`, `30` as minutes; None where nothing limits.
+def parse_minutes(text: str) -> float:
+    """`2-00:00:00`, `1:00:00`, `30:00`, `30` as minutes; infinite where nothing limits.
 
     Raises:
         ValueError: for anything else.
     """
     if text.strip().lower() in ("infinite", "unlimited", "none", "n/a", ""):
-        return None
+        return math.inf
     days, dash, rest = text.strip().rpartition("-")
     numbers = [int(part) for part in rest.split(":")]
-    if dash:  # D-HH[:MM[:SS]]
-        hours, minutes, seconds = (numbers + [0, 0])[:3]
-    elif len(numbers) == 1:
-        hours, minutes, seconds = 0, numbers[0], 0
-    else:  # [HH:]MM:SS
-        hours, minutes, seconds = ([0] + numbers)[-3:]
+    if not dash and len(numbers) < 3:  # MM[:SS]
+        numbers = [0, *numbers]
+    hours, minutes, seconds = (numbers + [0, 0])[:3]
     return 1440 * int(days or 0) + 60 * hours + minutes + seconds / 60

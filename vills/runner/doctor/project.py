@@ -3,6 +3,7 @@
 import configparser
 import os
 import shutil
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -10,11 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 
-from vills.config.load_sweep import list_sweeps, load_sweep
+import vills
 from vills.config.params import Params
-from vills.errors import UserError
-from vills.runner.doctor import Finding, Level, rate_number
-from vills.runner.mlflow.settings import NETWORK_FILE_SYSTEMS, find_mount, get_database_path
+from vills.io import find_weights
+from vills.runner.doctor import Finding, Level, compute_level
+from vills.runner.doctor.facts import ClusterFacts, find_existing
+from vills.runner.mlflow.settings import (
+    NETWORK_FILE_SYSTEMS,
+    get_database_path,
+    load_tracking_settings,
+)
 
 SHARED = (*NETWORK_FILE_SYSTEMS, "virtiofs", "gfs2", "ocfs2")
 OBJECT_STORES = ("fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.mount-s3", "fuse.rclone")
@@ -24,36 +30,31 @@ MIN_TEMPORARY_GB, LOW_TEMPORARY_GB = 0.1, 1.0
 MIN_FILES, LOW_FILES = 1_000, 100_000
 SECONDS = 2.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+FOLDERS = {"runs": None, "code": Path(vills.__file__).parent, "python": Path(sys.prefix)}
+"""What every node must see; runs are where the project says."""
 
 
-def find_existing(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that is there."""
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path.resolve()
-
-
-def check_shared(name: str, path: Path, *, mounts: str, num_nodes: int) -> Iterator[Finding]:
-    """Every node sees the same folder, judged by its file system; --probe looks."""
-    point, kind = find_mount(find_existing(path), mounts)
+def check_shared(name: str, facts: ClusterFacts) -> Iterator[Finding]:
+    """Every node sees the same of FOLDERS, judged by its file system; --probe looks."""
+    path = FOLDERS[name] or facts.runs
+    point, kind = facts.find_mount(path)
     where = f"{path}: {kind or 'unknown file system'} on {point or '?'}"
     hint = " (VILLS_RUNS=/shared/path)" if name == "runs" else ""
-    if num_nodes < 2 or kind in SHARED:
+    if facts.num_nodes < 2 or kind in SHARED:
         yield Finding(name, "ok", where)
     elif kind in MEMORY:
         found = f"{where}: this machine's memory, which no node sees"
         yield Finding(name, "fault", found, f"move it to a shared file system{hint}")
     else:
-        found = f"{where}: a local disk by its type, and the cluster has {num_nodes} nodes"
+        found = f"{where}: a local disk by its type, and the cluster has {facts.num_nodes} nodes"
         remedy = f"`vills doctor --probe` looks from the nodes; if they miss it, move it{hint}"
         yield Finding(name, "unknown", found, remedy)
 
 
-def check_links(runs: Path, *, mounts: str) -> Iterator[Finding]:
+def check_links(facts: ClusterFacts) -> Iterator[Finding]:
     """Hard links: the lock of a run is one, and so is what it publishes."""
-    name, folder = "hard links", find_existing(runs)
-    _, kind = find_mount(folder, mounts)
+    name, folder = "hard links", find_existing(facts.runs)
+    _, kind = facts.find_mount(folder)
     if kind in OBJECT_STORES:
         remedy = "keep runs on a file system (VILLS_RUNS), and the object store as DVC's remote"
         yield Finding(name, "fault", f"{kind} is an object store", remedy)
@@ -74,55 +75,36 @@ def check_links(runs: Path, *, mounts: str) -> Iterator[Finding]:
         yield Finding(name, "ok", f"work on {folder} ({kind})")
 
 
-def check_room(runs: Path) -> Iterator[Finding]:
+def check_room(facts: ClusterFacts) -> Iterator[Finding]:
     """Room and inodes for runs and for temporary files."""
     limits = (
-        ("runs", "VILLS_RUNS", runs, MIN_GB, LOW_GB),
+        ("runs", "VILLS_RUNS", facts.runs, MIN_GB, LOW_GB),
         ("TMPDIR", "TMPDIR", Path(tempfile.gettempdir()), MIN_TEMPORARY_GB, LOW_TEMPORARY_GB),
     )
     for name, variable, path, fault, note in limits:
         folder = find_existing(path)
         free = shutil.disk_usage(folder).free / 1e9
-        level = rate_number(free, fault=fault, note=note)
+        level = compute_level(free, fault=fault, note=note)
         remedy = f"make room, or set {variable} elsewhere"
         yield Finding(f"room of {name}", level, f"{free:.1f} GB free on {folder}", remedy)
-    stats = os.statvfs(find_existing(runs))
+    stats = os.statvfs(find_existing(facts.runs))
     if stats.f_files:  # file systems that make inodes as they need them say 0
         left = stats.f_favail
-        level = rate_number(left, fault=MIN_FILES, note=LOW_FILES)
+        level = compute_level(left, fault=MIN_FILES, note=LOW_FILES)
         remedy = "remove files: old runs, jobs' logs, DVC's cache (`dvc gc --workspace`)"
         yield Finding("inodes of runs", level, f"{left:,} more files fit", remedy)
 
 
-def check_database(uri: str | None, *, mounts: str, num_nodes: int) -> Iterator[Finding]:
-    """SQLite is for one machine."""
-    path = get_database_path(uri or "")
-    if path is None:
-        return
-    name, (_, kind) = "MLflow database", find_mount(find_existing(path), mounts)
-    server = "run MLflow's server (docs/cluster.md) and export MLFLOW_TRACKING_URI=http://HOST:5000"
-    if kind in SHARED or kind in OBJECT_STORES:
-        found = f"{path} is SQLite on {kind}, where its locks do not hold: refused"
-        remedy = f"{server}, or sqlite:////local/disk/mlflow.db and `vills track`"
-        yield Finding(name, "fault", found, remedy)
-    elif num_nodes > 1:
-        found = f"{path} is SQLite: jobs on other nodes keep their curves in journals meanwhile"
-        remedy = f"`vills track` on this machine brings them in; for a team {server}"
-        yield Finding(name, "note", found, remedy)
-    else:
-        yield Finding(name, "ok", f"{path} on {kind}")
-
-
-def check_dvc(project: Path, runs: Path, *, mounts: str) -> Iterator[Finding]:
+def check_dvc(facts: ClusterFacts) -> Iterator[Finding]:
     """DVC's cache takes results by link, and its locks hold."""
-    config = configparser.ConfigParser(interpolation=None)
+    project, config = facts.folder, configparser.ConfigParser(interpolation=None)
     if not config.read([project / ".dvc" / "config", project / ".dvc" / "config.local"]):
         remedy = "go to the project's folder, or `dvc init`"
         yield Finding("DVC", "note", f"no .dvc/config in {project}", remedy)
         return
     cache = find_existing(project / ".dvc" / config.get("cache", "dir", fallback="cache"))
-    _, kind = find_mount(cache, mounts)
-    if cache.stat().st_dev == find_existing(runs).stat().st_dev:
+    _, kind = facts.find_mount(cache)
+    if cache.stat().st_dev == find_existing(facts.runs).stat().st_dev:
         yield Finding("DVC cache", "ok", f"{cache}, on the file system of runs")
     else:
         found = f"{cache} is on another file system than runs: every result is copied"
@@ -141,12 +123,12 @@ def check_dvc(project: Path, runs: Path, *, mounts: str) -> Iterator[Finding]:
         yield Finding("DVC lock", "note", found, remedy)
 
 
-def check_folders(params: Params) -> Iterator[Finding]:
+def check_folders(facts: ClusterFacts) -> Iterator[Finding]:
     """VILLS_DATA and VILLS_WEIGHTS are there when the parameters need them."""
-    needs = {
-        "VILLS_DATA": ["curate.root"] if params.curate.root == "data" else [],
-        "VILLS_WEIGHTS": list_weights(params),
-    }
+    if facts.params is None:
+        return
+    root = ["curate.root"] if facts.params.curate.root == "data" else []
+    needs = {"VILLS_DATA": root, "VILLS_WEIGHTS": list_weights(facts.params)}
     for variable, why in needs.items():
         value = os.environ.get(variable, "")
         remedy = f"export {variable}=/path/that/every/node/sees"
@@ -158,15 +140,13 @@ def check_folders(params: Params) -> Iterator[Finding]:
         elif not os.access(value, os.R_OK | os.X_OK) or not Path(value).is_dir():
             level: Level = "fault" if why else "note"
             yield Finding(variable, level, f"{value} is no readable folder", remedy)
-        elif variable == "VILLS_WEIGHTS" and (lost := [n for n in why if _is_lost(value, n)]):
+        elif variable == "VILLS_WEIGHTS" and (
+            lost := [n for n in why if not find_weights(n, Path(value))]
+        ):
             found = f"{value} lacks {', '.join(lost)}"
             yield Finding(variable, "fault", found, "put them there: docs/weights.md")
         else:
             yield Finding(variable, "ok", value)
-
-
-def _is_lost(folder: str, name: str) -> bool:
-    return name.startswith("/") or not Path(folder, name).is_file()
 
 
 def list_weights(params: Params) -> list[str]:
@@ -182,20 +162,27 @@ def list_weights(params: Params) -> list[str]:
     return list(dict.fromkeys(filter(None, names)))
 
 
-def check_tracker(uri: str | None, *, num_nodes: int) -> Iterator[Finding]:
-    """Check that a server answers; what the database lies on is told with the files."""
-    name = "tracker"
-    if uri is None:
+def check_tracker(facts: ClusterFacts) -> Iterator[Finding]:
+    """Check that a server answers; a database, for one machine only, is told with the files."""
+    try:
+        settings = load_tracking_settings(facts.folder)
+    except ValueError as error:
+        yield Finding("tracker", "fault", str(error), "set VILLS_TRACKING to on or off")
+        return
+    uri = settings.uri if settings else ""
+    if not uri:
         remedy = "unset VILLS_TRACKING; `vills track` brings in what the journals hold"
-        yield Finding(name, "note", "VILLS_TRACKING=off: no curves in MLflow", remedy)
+        yield Finding("tracker", "note", "VILLS_TRACKING=off: no curves in MLflow", remedy)
     elif not uri.startswith("http"):
-        yield Finding(name, "ok", uri)
-    elif num_nodes > 1 and urlparse(uri).hostname in LOOPBACK:
+        yield Finding("tracker", "ok", uri)
+    elif facts.num_nodes > 1 and urlparse(uri).hostname in LOOPBACK:
         found = f"{uri}: the nodes' own loopback, not this machine's; curves stay in journals"
         remedy = "MLFLOW_TRACKING_URI with a name that nodes resolve, or `vills track` here"
-        yield Finding(name, "note", found, remedy)
+        yield Finding("tracker", "note", found, remedy)
     else:
         yield _ask_server(uri)
+    if path := get_database_path(uri):
+        yield _judge_database(path, facts)
 
 
 def _ask_server(uri: str) -> Finding:
@@ -206,21 +193,22 @@ def _ask_server(uri: str) -> Finding:
         status = error.code
     except (OSError, ValueError) as error:
         found = f"{uri}: {error}; runs go on, their curves wait in journals"
-        return Finding(
-            "tracker", "note", found, "start the server (docs/cluster.md), then `vills track`"
-        )
+        remedy = "start the server (docs/cluster.md), then `vills track`"
+        return Finding("tracker", "note", found, remedy)
     level: Level = "note" if status in (401, 403) else "ok"
     remedy = "export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     return Finding("tracker", level, f"{uri} answers {status}", remedy)
 
 
-def count_points(folder: Path) -> dict[str, int]:
-    """Jobs of a stage by sweep: points times seeds. Sweeps that are refused are left out."""
-    found = {}
-    for name in list_sweeps(folder):
-        try:
-            sweep = load_sweep(name, folder=folder)
-        except UserError:
-            continue  # launching it says why
-        found[name] = len(sweep.points) * max(1, len(sweep.seeds))
-    return found
+def _judge_database(path: Path, facts: ClusterFacts) -> Finding:
+    level: Level = "ok"
+    _, kind = facts.find_mount(path)
+    server = "run MLflow's server (docs/cluster.md) and export MLFLOW_TRACKING_URI=http://HOST:5000"
+    found, remedy = f"{path} on {kind}", ""
+    if kind in SHARED or kind in OBJECT_STORES:
+        level, found = "fault", f"{path} is SQLite on {kind}, where its locks do not hold: refused"
+        remedy = f"{server}, or sqlite:////local/disk/mlflow.db and `vills track`"
+    elif facts.num_nodes > 1:
+        found = f"{path} is SQLite: jobs on other nodes keep their curves in journals meanwhile"
+        level, remedy = "note", f"`vills track` on this machine brings them in; for a team {server}"
+    return Finding("MLflow database", level, found, remedy, group="files")
