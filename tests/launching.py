@@ -15,12 +15,10 @@ from vills.config.params import Params
 from vills.config.write import render_params
 from vills.io import save_json
 from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
-from vills.runner.clusters.resources import Resources
-from vills.runner.plan.context import LaunchContext
+from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter
 from vills.runner.plan.nodes import Node, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.registry import Registry, Submission
 from vills.runner.plan.states import NodeState, compute_states
-from vills.runner.plan.submit import PlanRequest, Submitter
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
 from vills.runner.store.lock import get_attempt_path, get_end_path
@@ -111,15 +109,10 @@ class Bench:
         retry: bool = False,
         max_parallel: int = 0,
     ) -> dict[str, str]:
-        submitter = Submitter(
-            self.project,
-            Registry(self.runs),
-            cluster or self.slurm,
-            resources=lambda stage: Resources(),
-            clusters=self.clusters,
-            max_parallel=max_parallel,
-            say=self.said.append,
-        )
+        context = LaunchContext(self.project)
+        context.__dict__["clusters"] = self.clusters
+        registry, asked = Registry(self.runs), cluster or self.slurm
+        submitter = Submitter(context, registry, asked, max_parallel, self.said.append)
         wanted = [PlanRequest(plan, lambda: build_params("tiny"), "a test") for plan in plans]
         return submitter.submit(wanted, self.look(*plans), retry=retry)
 

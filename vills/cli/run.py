@@ -42,9 +42,9 @@ def set_up_status(parser: ArgumentParser) -> None:
 
 
 def _status(arguments: Namespace) -> int:
-    from vills.runner.plan.launch import compute_status, format_status
+    from vills.runner.plan.launch import describe_status
 
-    print(format_status(compute_status(Path.cwd())))
+    print(describe_status(Path.cwd()))
     return 0
 
 
@@ -65,9 +65,9 @@ def set_up_repro(parser: ArgumentParser) -> None:
 
 
 def _repro(arguments: Namespace) -> int:
-    from vills.runner.plan.launch import reproduce
+    from vills.runner.plan.launch import run_repro
 
-    return reproduce(
+    return run_repro(
         Path.cwd(),
         targets=arguments.targets,
         cluster=arguments.cluster,

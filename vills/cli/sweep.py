@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vills.errors import UserError
-from vills.runner.clusters.resources import PREFIX
-from vills.runner.plan.context import LaunchContext, choose_cluster
+from vills.runner.clusters import select_cluster
+from vills.runner.clusters.jobs import PREFIX
+from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.sweep import FOLDER, SweepState, list_records
 from vills.runner.sweeps.sweeping import (
     cancel_sweep,
@@ -117,7 +118,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         context,
         arguments.name,
         overrides,
-        cluster=choose_cluster(arguments.cluster),
+        cluster=select_cluster(arguments.cluster),
         max_parallel=arguments.max_parallel,
         retry=arguments.retry == "failed",
     )

@@ -26,7 +26,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> launching.Bench:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VILLS_TRACKING", "off")
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power fails in these tests
-    monkeypatch.setattr("vills.runner.plan.submit.save_code", lambda runs, project: "_code/frozen")
+    monkeypatch.setattr("vills.runner.plan.context.save_code", lambda runs, project: "_code/frozen")
     for name in ("sweeps.sweep", "sweeps.explain"):
         monkeypatch.setattr(f"vills.runner.{name}.load_params", launching.load_known_params)
     (tmp_path / "project").mkdir()

@@ -22,8 +22,9 @@ import pytest
 import vills
 from vills.cli import main
 from vills.config.load import load_profile
-from vills.runner.clusters.resources import Resources
-from vills.runner.clusters.scheduler import Answer, parse_config, run_command
+from vills.runner.clusters import Answer, run_command
+from vills.runner.clusters.jobs import Resources
+from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import (
     Finding,
     Level,

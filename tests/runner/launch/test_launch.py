@@ -9,14 +9,13 @@ import pytest
 
 from tests.launching import Bench, build_context, build_params
 from vills.config.checks import ConfigError
-from vills.runner.clusters.jobs import JobState
+from vills.runner.clusters.jobs import ClusterError, JobState
 from vills.runner.plan import launch
 from vills.runner.plan.launch import (
-    JobFailedError,
     SubmittedError,
     compute_elsewhere,
     get_cluster_name,
-    reproduce,
+    run_repro,
 )
 from vills.runner.work.stage import ProgressLine
 
@@ -47,7 +46,7 @@ def dvc(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> FakeDvc:
 
 
 def run(bench: Bench, *targets: str, detach: bool = True, retry: bool = False) -> int:
-    return reproduce(bench.project, targets=targets, cluster="slurm", detach=detach, retry=retry)
+    return run_repro(bench.project, targets=targets, cluster="slurm", detach=detach, retry=retry)
 
 
 def test_waiting_is_dvcs_own_repro_with_the_cluster_named(bench: Bench, dvc: FakeDvc) -> None:
@@ -153,7 +152,7 @@ def test_a_stage_whose_job_fails_says_where_its_log_is(
         bench.slurm.states["100_0"] = JobState("ended", "OUT_OF_MEMORY")
 
     monkeypatch.setattr("vills.runner.plan.launch.time.sleep", fail)
-    with pytest.raises(JobFailedError, match=r"miniature: failed, OUT_OF_MEMORY \(log: .*_logs/"):
+    with pytest.raises(ClusterError, match=r"miniature: failed, OUT_OF_MEMORY \(log: .*_logs/"):
         collect(bench)
 
 

@@ -15,22 +15,21 @@ import pytest
 from tests.processes import list_group, wait_until
 from vills.io import save_json
 from vills.runner.clusters import queue_worker
-from vills.runner.clusters.jobs import UNKNOWN, Batch
+from vills.runner.clusters.jobs import UNKNOWN, Batch, Resources
 from vills.runner.clusters.queue import LocalQueue
-from vills.runner.clusters.queue_jobs import (
+from vills.runner.clusters.queue_worker import (
     FOLDER,
     LOCK_NAME,
-    cap_environment,
+    Worker,
+    build_local_environment,
     count_slots,
     end_processes,
     is_running,
     list_jobs,
     load_entry,
     load_state,
-    start_ranks,
+    open_ranks,
 )
-from vills.runner.clusters.queue_worker import Worker
-from vills.runner.clusters.resources import Resources
 from vills.runner.store.lock import open_file_lock
 
 SCRIPT = """#!/bin/bash
@@ -99,7 +98,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     tool.write_text(SCRIPT)
     tool.chmod(0o755)
     (tmp_path / "runs").mkdir()
-    monkeypatch.setattr("vills.runner.clusters.queue_jobs.sys.executable", str(tool))
+    monkeypatch.setattr("vills.runner.clusters.queue_worker.sys.executable", str(tool))
     monkeypatch.setattr(LocalQueue, "ensure_worker", lambda self: None)
     for name in ("CUDA_VISIBLE_DEVICES", "RANK", "WORLD_SIZE", "VILLS_CLUSTER"):
         monkeypatch.delenv(name, raising=False)
@@ -207,16 +206,17 @@ def test_cancelled_in_the_very_moment_of_its_start(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(job: Any, **options: Any) -> Any:
-        children = start_ranks(job, **options)
+        children = open_ranks(job, **options)
         yard.queue.cancel(["q1"])
         return children
 
-    monkeypatch.setattr(queue_worker, "start_ranks", start)
+    monkeypatch.setattr(queue_worker, "open_ranks", start)
     yard.put({"a": "sleep 60"})
     yard.look()
     assert load_state(yard.folder, "q1").state == "CANCELLED"
     (group,) = yard.list_groups()
-    wait_until(lambda: not list_group(group), seconds=10)
+    wait_until(lambda: not yard.look(), seconds=10)
+    assert list_group(group) == []
 
 
 def test_ranks_share_gpus_and_one_failure_ends_them(
@@ -309,10 +309,10 @@ def test_a_job_has_its_share_of_the_cores(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)))
     asked = {"VILLS_WORKERS": "8", "VILLS_LOADERS": "6", "OTHER": "1"}
-    found = cap_environment(asked, slots=slots)
+    found = build_local_environment(asked, slots=slots)
     assert found == {"VILLS_WORKERS": str(workers), "VILLS_LOADERS": str(loaders), "OTHER": "1"}
     few = {"VILLS_WORKERS": "1", "VILLS_LOADERS": "0"}
-    assert cap_environment(few, slots=slots) == few
+    assert build_local_environment(few, slots=slots) == few
 
 
 def test_unknown_jobs_and_settings(yard: Yard) -> None:
@@ -348,7 +348,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalQueue
         started.append(child)
         return child
 
-    monkeypatch.setattr("vills.runner.clusters.queue.subprocess.Popen", popen)
+    monkeypatch.setattr("vills.runner.clusters.queue_worker.subprocess.Popen", popen)
     yield LocalQueue(runs)
     for child in started:
         child.wait(20)

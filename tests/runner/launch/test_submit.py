@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.launching import DAG, Bench, build_params, get_names
-from vills.runner.clusters.jobs import JobState
-from vills.runner.clusters.resources import Resources
-from vills.runner.clusters.scheduler import ClusterError
+from vills.runner.clusters.jobs import ClusterError, JobState
+from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter
 from vills.runner.plan.nodes import Plan
 from vills.runner.plan.registry import Registry
-from vills.runner.plan.submit import PlanRequest, Submitter
 
 POINTS = ("pretrain.koleo_weight=1.0", "pretrain.koleo_weight=2.0", "pretrain.koleo_weight=3.0")
 OWN = DAG[3:]
@@ -236,14 +234,8 @@ def test_parameters_are_composed_only_for_jobs(bench: Bench) -> None:
     plans = [bench.plan(point) for point in POINTS[:2]]
     bench.finish(plans[0])
     registry = Registry(bench.runs)
-    submitter = Submitter(
-        bench.project,
-        registry,
-        bench.slurm,
-        resources=lambda stage: Resources(),
-        clusters={},
-        say=bench.said.append,
-    )
+    context = LaunchContext(bench.project)
+    submitter = Submitter(context, registry, bench.slurm, say=bench.said.append)
     wanted = [want(plans[0], "done"), want(plans[1], "open")]
     assert len(submitter.submit(wanted, bench.look(*plans), retry=False)) == 3
     assert loaded == ["open"]

@@ -1,8 +1,7 @@
 """A sweep on a terminal."""
 
 from tests.launching import DAG, Bench, build_context, save_error
-from vills.runner.clusters.jobs import JobState
-from vills.runner.clusters.resources import EstimateConfig, Resources
+from vills.runner.clusters.jobs import EstimateConfig, JobState, Resources
 from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep, plan_sweep
 from vills.runner.sweeps.text import format_plan, format_state
 

@@ -1,8 +1,8 @@
 """A queue of our own for people without SLURM: jobs wait, slots free themselves, one at a time.
 
 submitit's local executor starts everything at once. Here one process per runs' folder starts what
-has a slot; it ends when nothing is left to do. Killed, it is missed by nobody: the jobs it
-started go on, and the next call of the launcher starts another that looks after them.
+has a slot; it ends when nothing is left to do. Killed, it is missed by nobody: the jobs it started
+go on, and the next call of the launcher starts another that looks after them.
 """
 
 import os
@@ -10,29 +10,22 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from vills.io import save_json
-from vills.runner.clusters.jobs import UNKNOWN, Batch, JobState
-from vills.runner.clusters.queue_jobs import (
-    ENDED,
+from vills.runner.clusters.jobs import Batch, ClusterError, JobState
+from vills.runner.clusters.queue_worker import (
     FOLDER,
     LOCK_NAME,
     SETTINGS_NAME,
-    cap_environment,
+    build_local_environment,
     count_slots,
-    end_processes,
-    hold_states,
-    is_running,
     list_jobs,
-    load_entry,
     load_state,
+    open_process,
+    save_entry,
 )
-from vills.runner.clusters.scheduler import ClusterError
 from vills.runner.store.lock import open_file_lock
 from vills.runner.work.slurm_job import list_gpus
-
-LOCK_PATIENCE = 0.0
 
 
 class LocalQueue:
@@ -51,21 +44,17 @@ class LocalQueue:
             save_json(self._folder / SETTINGS_NAME, {"slots": batch.max_parallel})
         first = 1 + max((int(job["job"][1:]) for job in list_jobs(self._folder)), default=0)
         jobs = [f"q{first + number}" for number in range(len(batch.keys))]
-        (self._runs / batch.log).mkdir(parents=True, exist_ok=True)
-        environment = cap_environment(
-            batch.build_environment(), slots=count_slots(self._folder, gpus=len(list_gpus()))
-        )
+        logs = self._runs / batch.log
+        logs.mkdir(parents=True, exist_ok=True)
+        slots = count_slots(self._folder, gpus=len(list_gpus()))
+        shared = {
+            "batch": batch.name,
+            "gpus": batch.resources.num_gpus,
+            "environment": build_local_environment(batch.build_environment(), slots=slots),
+        }
         for job, key, after in zip(jobs, batch.keys, batch.after, strict=True):
-            content: dict[str, Any] = {
-                "job": job,
-                "batch": batch.name,
-                "key": key,
-                "after": list(after),
-                "gpus": batch.resources.num_gpus,
-                "log": str(self._runs / batch.log / f"{job}_0_log.out"),
-                "environment": environment,
-            }
-            save_json(self._folder / f"{job}.json", content)
+            own = {"job": job, "key": key, "after": [*after], "log": f"{logs / job}_0_log.out"}
+            save_json(self._folder / f"{job}.json", {**shared, **own})
         self.ensure_worker()
         return jobs
 
@@ -77,50 +66,35 @@ class LocalQueue:
         return states
 
     def cancel(self, jobs: Collection[str]) -> None:
-        """End these jobs, politely."""
-        for job in jobs:
-            if not (self._folder / f"{job}.json").exists():
-                continue
-            # What is not started is marked first, so that nobody starts it any more.
-            with hold_states(self._folder):
-                state = load_entry(self._folder, job)
-                if state.get("state") in ENDED:
-                    continue
-                save_json(self._folder / f"{job}.state.json", {**state, "state": "CANCELLED"})
-            end_processes(state.get("processes", []))
-            if is_running(state.get("processes", [])):
-                self.ensure_worker()  # which insists
+        """Mark these jobs: nobody starts them any more, and the worker ends what runs, politely."""
+        known = [job for job in jobs if (self._folder / f"{job}.json").exists()]
+        for job in known:
+            save_entry(self._folder, job, {"state": "CANCELLED"})
+        if known:
+            self.ensure_worker()
 
     def cancel_batch(self, name: str) -> None:
         """End the jobs of a batch."""
-        jobs = list_jobs(self._folder) if self._folder.is_dir() else []
-        self.cancel([job["job"] for job in jobs if job["batch"] == name])
+        self.cancel([job["job"] for job in list_jobs(self._folder) if job["batch"] == name])
 
     def ensure_worker(self) -> None:
         """Start the process that works on the queue, unless there is one."""
         try:
-            with open_file_lock(self._folder / LOCK_NAME, patience=LOCK_PATIENCE):
+            with open_file_lock(self._folder / LOCK_NAME, patience=0.0):
                 pass
         except TimeoutError:
             return
-        with (self._folder / "worker.log").open("ab") as log:
-            subprocess.Popen(
-                [sys.executable, "-m", "vills.runner.clusters.queue_worker", str(self._runs)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._runs,
-                start_new_session=True,  # it outlives the launcher, and Ctrl-C
-            )
+        words = ["vills.runner.clusters.queue_worker", str(self._runs)]
+        open_process(words, log=self._folder / "worker.log", cwd=self._runs, env=os.environ)
 
 
-class ForegroundQueue:
-    """The cluster `debug`: `submit` comes back when everything is done, or at the first failure."""
+class ForegroundQueue(LocalQueue):
+    """The cluster `debug`: `submit` comes back when everything is done, or at the first failure.
+
+    It leaves no job in the queue, so that there is none to ask about or to cancel.
+    """
 
     name = "debug"
-
-    def __init__(self, runs: "os.PathLike[str]") -> None:
-        self._runs = os.fspath(runs)
 
     def submit(self, batch: Batch) -> list[str]:
         """Run the batch.
@@ -130,28 +104,12 @@ class ForegroundQueue:
         """
         environment = {**os.environ, **batch.build_environment()}
         environment.pop("VILLS_CLUSTER", None)
+        command = [sys.executable, "-m", "vills.runner.work.job", str(self._runs)]
         for key in batch.keys:
-            command = [
-                sys.executable,
-                "-m",
-                "vills.runner.work.job",
-                str(batch.runs.resolve()),
-                key,
-            ]
-            status = subprocess.run(command, env=environment, check=False).returncode
+            status = subprocess.run([*command, key], env=environment, check=False).returncode
             if status:
                 raise ClusterError(
                     f"{batch.stage} {key[:12]} ended with status {status}; its error stands above. "
                     "What to do: mend it and give the same command again."
                 )
         return [f"{batch.name}-{number}" for number in range(len(batch.keys))]
-
-    def load_states(self, jobs: Collection[str]) -> dict[str, JobState]:
-        """Nothing goes on behind your back here."""
-        return dict.fromkeys(jobs, UNKNOWN)
-
-    def cancel(self, jobs: Collection[str]) -> None:
-        """Ctrl-C does it."""
-
-    def cancel_batch(self, name: str) -> None:
-        """Do nothing: a batch that was interrupted has left nothing behind."""

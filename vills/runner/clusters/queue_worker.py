@@ -1,38 +1,37 @@
-"""The process that works on the local queue until nothing is left to do.
+"""The process that works on the local queue until nothing is left to do, and the queue's files.
 
 python -m vills.runner.clusters.queue_worker RUNS
+
+_queue/JOB.json         what to start, and which jobs must have ended well before
+_queue/JOB.state.json   RUNNING with its processes, then COMPLETED, FAILED or CANCELLED
 """
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vills.io import save_json
-from vills.runner.clusters.queue_jobs import (
-    ENDED,
-    FOLDER,
-    LOCK_NAME,
-    count_slots,
-    describe,
-    end_processes,
-    hold_states,
-    is_running,
-    list_jobs,
-    load_entry,
-    start_ranks,
-)
+from vills.io import load_json, save_json
+from vills.runner.clusters.jobs import UNKNOWN, JobState, Phase
 from vills.runner.store.lock import open_file_lock
+from vills.runner.store.machine import is_alive, load_process_identity, read_start
 from vills.runner.work.job import NODES
-from vills.runner.work.slurm_job import list_gpus
+from vills.runner.work.slurm_job import LOCAL_JOB, list_gpus
 
-POLL_SECONDS = 0.2
+FOLDER = "_queue"
+LOCK_NAME, STATES_LOCK_NAME, SETTINGS_NAME = ".lock", ".states.lock", ".settings.json"
+PHASES: dict[str, Phase] = {"PENDING": "pending", "RUNNING": "running"}
+"""Of a job by its state; in any other it has ended."""
+STATES_PATIENCE, LOCK_SECONDS, POLL_SECONDS = 60.0, 2.0, 0.2
 IDLE_SECONDS = 2.0
 """A launcher that submits several batches finds the worker still there."""
-LOCK_SECONDS = 2.0
 FINAL_SECONDS = 60.0
 """A cancelled job has so long for its checkpoint."""
 
@@ -48,122 +47,203 @@ class Worker:
         self._asked: dict[str, float] = {}
         """Job -> when its processes were asked to end."""
 
-    def run(self) -> None:
-        """Work until the queue has been idle for a while."""
-        idle = time.monotonic()
-        while time.monotonic() - idle < IDLE_SECONDS:
-            if self.look():
-                idle = time.monotonic()
-            time.sleep(POLL_SECONDS)
-
     def look(self) -> bool:
         """Note who has ended, start what may start; whether anything is going on."""
         jobs = list_jobs(self._folder)
         states = {job["job"]: self._update(job) for job in jobs}
-        running = [job for job in jobs if self._is_held(job["job"], states[job["job"]])]
-        free = count_slots(self._folder, gpus=len(self._gpus)) - len(running)
-        held = {gpu for job in running for gpu in states[job["job"]].get("gpus", [])}
-        busy = bool(running)
-        for job in jobs:
-            if "state" in states[job["job"]]:
-                continue
-            busy = True
-            ends = [states.get(other, {}).get("state", "PENDING") for other in job["after"]]
-            if any(end in ("FAILED", "CANCELLED") for end in ends):
-                self._save(job["job"], {"state": "CANCELLED", "reason": "a job before it failed"})
-                states[job["job"]] = {"state": "CANCELLED"}
-            elif free > 0 and all(end == "COMPLETED" for end in ends):
-                gpus = self._choose_gpus(job, held)
-                if gpus is not None:
-                    self._start(job, gpus)
-                    held |= set(gpus)
-                    free -= 1
-        return busy
+        holding = [name for name, state in states.items() if self._is_held(name, state)]
+        held = {gpu for name in holding for gpu in states[name]["gpus"]}
+        free = [gpu for gpu in self._gpus if gpu not in held]
+        slots = count_slots(self._folder, gpus=len(self._gpus)) - len(holding)
+        waiting = [job for job in jobs if states[job["job"]]["state"] == "PENDING"]
+        for job in waiting:
+            name = job["job"]
+            ends = {states[other]["state"] for other in job["after"]}
+            # as many as it asks for and there are
+            num_gpus = min(job["gpus"], len(self._gpus))
+            if ends & {"FAILED", "CANCELLED"}:
+                states[name] = self._end(name, "CANCELLED", "a job before it failed")
+            elif ends <= {"COMPLETED"} and slots > 0 and len(free) >= num_gpus:
+                self._start(job, free[:num_gpus])
+                slots, free = slots - 1, free[num_gpus:]
+        return bool(holding or waiting)
 
     def has_work(self) -> bool:
         """Whether a job waits or runs; nothing is started."""
-        names = [job["job"] for job in list_jobs(self._folder)]
-        return any(load_entry(self._folder, n).get("state") not in ENDED for n in names)
+        jobs = [job["job"] for job in list_jobs(self._folder)]
+        return any(load_entry(self._folder, job)["state"] in PHASES for job in jobs)
 
-    def _is_held(self, name: str, state: dict[str, Any]) -> bool:
+    def _is_held(self, name: str, state: Mapping[str, Any]) -> bool:
         """Whether a job keeps its slot and GPUs: also one that is cancelled and still saves."""
-        if name in self._children or state.get("state") == "RUNNING":
+        if state["state"] == "CANCELLED" and is_running(state["processes"]):
             return True
-        return state.get("state") == "CANCELLED" and is_running(state.get("processes", []))
+        return name in self._children or state["state"] == "RUNNING"
 
-    def _choose_gpus(self, job: dict[str, Any], held: set[str]) -> list[str] | None:
-        """GPUs for a job: as many as it asks for and there are; None while they are taken."""
-        wanted = min(job["gpus"], len(self._gpus))
-        free = [gpu for gpu in self._gpus if gpu not in held]
-        return free[:wanted] if len(free) >= wanted else None
+    def _start(self, job: Mapping[str, Any], gpus: Sequence[str]) -> None:
+        children = self._children[job["job"]] = open_ranks(job, runs=self._runs, gpus=gpus)
+        here = load_process_identity()
+        processes = [{**here, "pid": c.pid, "started": read_start(c.pid) or 0} for c in children]
+        noted = {"state": "RUNNING", "processes": processes, "gpus": gpus, "started": time.time()}
+        save_entry(self._folder, job["job"], noted)
 
-    def _start(self, job: dict[str, Any], gpus: list[str]) -> None:
-        children = start_ranks(job, runs=self._runs, gpus=gpus)
-        self._children[job["job"]] = children
-        state = {"state": "RUNNING", "processes": describe(children), "gpus": gpus}
-        self._save(job["job"], {**state, "started": time.time()})
-
-    def _update(self, job: dict[str, Any]) -> dict[str, Any]:
+    def _update(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is noted of a job, once its end was looked for, or seen to."""
         name = job["job"]
         state = load_entry(self._folder, name)
-        children = self._children.get(name, [])
-        codes = [child.poll() for child in children]
-        if children and all(code is not None for code in codes):
+        codes = [child.poll() for child in self._children.get(name, [])]
+        if codes and None not in codes:
             del self._children[name]
-            if state.get("state") == "RUNNING":
-                bad = [code for code in codes if code]
-                return self._end(name, state, "FAILED" if bad else "COMPLETED", bad)
-        elif state.get("state") == "CANCELLED" or any(code for code in codes):
+            if state["state"] == "RUNNING":
+                bad = [f"exit {code}" for code in codes if code]
+                return self._end(name, "FAILED" if bad else "COMPLETED", "".join(bad[:1]))
+        elif state["state"] == "CANCELLED" or any(codes):
             # Where one rank has failed, the others wait for it in a collective.
-            self._insist(name, state)
-        elif state.get("state") == "RUNNING" and not children:
-            return self._find_out(job, state)
+            self._insist(name, state["processes"])
+        elif state["state"] == "RUNNING" and not codes and not is_running(state["processes"]):
+            # Its worker was killed: its run says how it ended.
+            done = (self._runs / NODES / job["key"] / "run.json").exists()
+            return self._end(name, "COMPLETED" if done else "FAILED")
         return state
 
-    def _find_out(self, job: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-        """Judge a job whose worker was killed: its run says how it ended."""
-        if is_running(state["processes"]):
-            return state
-        done = (self._runs / NODES / job["key"] / "run.json").exists()
-        return self._end(job["job"], state, "COMPLETED" if done else "FAILED", [])
+    def _end(self, name: str, word: str, reason: str = "") -> dict[str, Any]:
+        end = {"state": word, "reason": reason, "ended": time.time()}
+        return save_entry(self._folder, name, end)
 
-    def _insist(self, name: str, state: dict[str, Any]) -> None:
+    def _insist(self, name: str, processes: Sequence[Mapping[str, Any]]) -> None:
         """Ask processes to end, once; those that still live much later are killed."""
-        processes = state.get("processes", [])
         if name not in self._asked:
             self._asked[name] = time.monotonic()
             end_processes(processes)
         elif time.monotonic() - self._asked[name] > FINAL_SECONDS:
             end_processes(processes, signal.SIGKILL)
 
-    def _end(
-        self, name: str, state: dict[str, Any], word: str, codes: Sequence[int | None]
-    ) -> dict[str, Any]:
-        reason = f"exit {codes[0]}" if codes else ""
-        ended = {**state, "state": word, "reason": reason, "ended": time.time()}
-        self._save(name, ended)
-        return ended
 
-    def _save(self, name: str, state: dict[str, Any]) -> None:
-        # Somebody may have cancelled it in this very moment; that stands.
-        with hold_states(self._folder):
-            before = load_entry(self._folder, name)
-            if before.get("state") not in ENDED:
-                save_json(self._folder / f"{name}.state.json", state)
-            elif state.get("state") == "RUNNING":
-                # what it was started as is what has to end
-                save_json(self._folder / f"{name}.state.json", {**state, **before})
-                end_processes(state["processes"])
+def open_ranks(
+    job: Mapping[str, Any], *, runs: Path, gpus: Sequence[str]
+) -> "list[subprocess.Popen[bytes]]":
+    """Start a job's processes, one per GPU that it got, or one."""
+    world = max(1, len(gpus))
+    shared = {**os.environ, **job["environment"], "VILLS_LAUNCH": uuid.uuid4().hex}
+    shared[LOCAL_JOB] = job["job"]
+    shared.pop("VILLS_CLUSTER", None)
+    if gpus:
+        shared["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    if world > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
+    words = ["vills.runner.work.job", str(runs), job["key"]]
+    ranks = [{"RANK": str(r), "LOCAL_RANK": str(r)} if world > 1 else {} for r in range(world)]
+    log = Path(job["log"])
+    return [open_process(words, log=log, cwd=runs, env=shared | rank) for rank in ranks]
+
+
+def open_process(
+    words: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start a module in a group of its own: it outlives whoever starts it, and Ctrl-C."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+
+
+def is_running(processes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether any of these processes lives; one that cannot be seen from here is taken to.
+
+    A machine that has been started anew is the exception: nothing of before lives on it.
+    """
+    here = load_process_identity()
+    return any(
+        is_alive(entry) is not False
+        and not (entry["host"] == here["host"] and entry["boot_id"] != here["boot_id"])
+        for entry in processes
+    )
+
+
+def end_processes(processes: Sequence[Mapping[str, Any]], number: int = signal.SIGTERM) -> None:
+    """Signal the groups of these processes, as far as they live."""
+    for entry in processes:
+        if is_alive(entry):
+            with suppress(ProcessLookupError):
+                os.killpg(entry["pid"], number)
+
+
+def list_jobs(folder: Path) -> list[dict[str, Any]]:
+    """List the jobs that were asked for, in that order."""
+    found = [load_json(path) for path in folder.glob("q*.json") if path.name.count(".") == 1]
+    return sorted(found, key=lambda job: int(job["job"][1:]))
+
+
+def load_entry(folder: Path, job: str) -> dict[str, Any]:
+    """Load what is noted of a job."""
+    path = folder / f"{job}.state.json"
+    noted = load_json(path) if path.exists() else {}
+    return {"state": "PENDING", "processes": [], "gpus": [], **noted}
+
+
+def save_entry(folder: Path, job: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Note changes of a job, and return all that is noted of it now.
+
+    How it ended stands: somebody may cancel a job in the very moment of its start, and then what
+    it was started as is what has to end.
+    """
+    with open_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
+        before = load_entry(folder, job)
+        kept = {} if before["state"] in PHASES else {"state": before["state"]}
+        noted = {**before, **changes, **kept}
+        save_json(folder / f"{job}.state.json", noted)
+    return noted
+
+
+def load_state(folder: Path, job: str) -> JobState:
+    """Load how a job of the queue is."""
+    if not (folder / f"{job}.json").exists():
+        return UNKNOWN
+    noted = load_entry(folder, job)
+    word, reason = noted["state"], noted.get("reason", "")
+    if word == "PENDING":
+        reason = "no free slot, or a job before it"
+    elif word == "RUNNING" and not is_running(noted["processes"]):
+        # Its worker was killed: the next one finds out how it ended.
+        reason = "its end is being looked into"
+    return JobState(PHASES.get(word, "ended"), word, reason)
+
+
+def count_slots(folder: Path, *, gpus: int) -> int:
+    """Count the jobs at once: what --max-parallel said, else one per GPU, else one."""
+    path = folder / SETTINGS_NAME
+    return int(load_json(path)["slots"]) if path.exists() else max(1, gpus)
+
+
+def build_local_environment(environment: dict[str, str], *, slots: int) -> dict[str, str]:
+    """Lower the processes of a job to its share of this machine's cores.
+
+    slurm/*.yaml asks for what a node of a cluster has; six loaders on two cores halve a training.
+    """
+    cores = len(os.sched_getaffinity(0)) // slots
+    most = {"VILLS_WORKERS": max(1, cores), "VILLS_LOADERS": max(0, cores - 1)}
+    return environment | {name: str(min(int(environment[name]), n)) for name, n in most.items()}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Work on the queue of a runs' folder, unless another process does."""
+    """Work on the queue of a runs' folder until it is idle, unless another process does."""
     runs = Path(arguments[0])
     worker = Worker(runs)
     while True:
         try:
             with open_file_lock(runs / FOLDER / LOCK_NAME, patience=LOCK_SECONDS):
-                worker.run()
+                idle = time.monotonic()
+                while time.monotonic() - idle < IDLE_SECONDS:
+                    idle = time.monotonic() if worker.look() else idle
+                    time.sleep(POLL_SECONDS)
         except TimeoutError:
             return 0
         # What was put in while this one was about to leave found the lock still held. Whoever

@@ -4,22 +4,33 @@ submitit writes the sbatch script, pickles the call and starts it under srun, on
 Its own requeue is not used: it pickles on rank 0 alone while the others are being killed, so that
 no collective checkpoint fits into it (`vills.runner.work.slurm_job` has ours). Time limits, retries
 and states are ours too; submitit's wait for sacct.
+
+sacct may be switched off, or lag behind; squeue forgets a job minutes after its end. So both are
+asked, and a job that neither knows is unknown, never failed. While the controller is down nobody
+can say anything: jobs are then as good as pending.
 """
 
 import os
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vills.runner.clusters.jobs import Batch, JobState
-from vills.runner.clusters.scheduler import ClusterError, load_config, load_job_states, run_command
+from vills.runner.clusters import run_command
+from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState
 from vills.runner.work.job import NodeJob
 from vills.runner.work.slurm_job import REQUEUE
 
 DEFAULT_ARRAY = 1001
 """SLURM's own MaxArraySize."""
+QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
+MAX_IDS = 200
+"""Jobs per question: a command line has its limits."""
 
 
 class SlurmCluster:
@@ -35,26 +46,39 @@ class SlurmCluster:
         """
         size = int(load_config().get("MaxArraySize", DEFAULT_ARRAY))
         ids: dict[str, str] = {}
-        chunks = split_batch(batch, size=max(size, 1))
-        lanes = min(batch.max_parallel, len(chunks))
+        chunks = build_chunks(batch, size=max(size, 1))
+        # Arrays know nothing of each other: each lane gets its share of the limit, and in a lane
+        # one waits for the one before it. Without a limit each array is a lane of its own.
+        limit = batch.max_parallel
+        lanes = min(limit, len(chunks)) or len(chunks)
         last = [""] * lanes
         for number, (keys, dependency) in enumerate(chunks):
-            throttle = batch.max_parallel
-            if lanes:
-                # Arrays know nothing of each other: each lane gets its share, and in a lane one
-                # waits for the one before it.
-                throttle = share_out(throttle, lanes)[number % lanes]
-                earlier = last[number % lanes]
-                dependency = ",".join(filter(None, (dependency, earlier)))
-            found = self._submit_chunk(batch, keys, dependency=dependency, throttle=throttle)
+            lane = number % lanes
+            found = self._submit_chunk(
+                batch,
+                keys,
+                dependency=",".join(filter(None, (dependency, last[lane]))),
+                throttle=limit // lanes + (lane < limit % lanes),
+            )
             ids |= zip(keys, found, strict=True)
-            if lanes:
-                last[number % lanes] = f"afterany:{found[0].partition('_')[0]}"
+            last[lane] = f"afterany:{found[0].partition('_')[0]}"
         return [ids[key] for key in batch.keys]
 
     def load_states(self, jobs: Collection[str]) -> dict[str, JobState]:
-        """States from squeue and sacct."""
-        return load_job_states(jobs)
+        """States (of `12` or `12_3`) from squeue, then sacct for what squeue has forgotten."""
+        arrays = sorted({job.partition("_")[0] for job in jobs})
+        found: dict[str, JobState] = {}
+        for start in range(0, len(arrays), MAX_IDS):
+            found |= _read_accounts(arrays[start : start + MAX_IDS])
+        listed = _read_queue()
+        found |= listed or {}
+        otherwise = SILENT if listed is None and shutil.which("squeue") else UNKNOWN
+        states: dict[str, JobState] = {}
+        for job in jobs:
+            # An array that was cancelled before any of it began is listed as one job.
+            whole = found.get(job.partition("_")[0], otherwise)
+            states[job] = found.get(job, whole if whole.phase == "ended" else otherwise)
+        return states
 
     def cancel(self, jobs: Collection[str]) -> None:
         """`scancel` of these ids."""
@@ -71,14 +95,13 @@ class SlurmCluster:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        folder = batch.runs.resolve() / batch.log
+        runs = batch.runs.resolve()
+        parameters = build_parameters(batch, dependency=dependency, throttle=throttle)
         with _outside_of_job():
             try:
-                executor = submitit.SlurmExecutor(folder=folder, python=build_python())
-                executor.update_parameters(
-                    **build_parameters(batch, dependency=dependency, throttle=throttle)
-                )
-                jobs = executor.map_array(NodeJob(str(batch.runs.resolve())), list(keys))
+                executor = submitit.SlurmExecutor(folder=runs / batch.log, python=build_python())
+                executor.update_parameters(**parameters)
+                jobs = executor.map_array(NodeJob(str(runs)), list(keys))
             # RuntimeError: there is no srun
             except (FailedJobError, FailedSubmissionError, OSError, RuntimeError) as error:
                 text = str(error).strip().splitlines()
@@ -117,87 +140,110 @@ def _outside_of_job() -> Iterator[None]:
         yield
 
 
-def split_batch(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
-    """Chunks of a batch with the dependency of each, as sbatch writes it.
+def build_chunks(batch: Batch, *, size: int) -> list[tuple[list[str], str]]:
+    """Build the chunks of a batch with the dependency of each, as sbatch writes it.
 
-    Elements that wait for the elements of one array at the same places wait one by one
-    (aftercorr); others are asked for singly.
+    Elements that wait for elements 0, 1, 2, ... of one array and nothing else wait one by one
+    (aftercorr); others are asked for singly. Several may wait for the same element (a data set
+    each): as many groups go through the array.
     """
-    chunks: list[tuple[list[str], str]] = []
-    free = [key for key, after in zip(batch.keys, batch.after, strict=True) if not after]
-    chunks += [(free[start : start + size], "") for start in range(0, len(free), size)]
-    bound = [(k, a) for k, a in zip(batch.keys, batch.after, strict=True) if a]
-    for group in _group_by_array(bound):
-        keys = [key for key, _ in group]
-        if len(group) > 1:
-            chunks.append((keys, f"aftercorr:{group[0][1][0].partition('_')[0]}"))
-        else:
-            chunks.append((keys, f"afterok:{':'.join(group[0][1])}"))
+    waits = list(zip(batch.keys, batch.after, strict=True))
+    free = [key for key, after in waits if not after]
+    chunks = [(free[start : start + size], "") for start in range(0, len(free), size)]
+    groups: list[tuple[str, list[str]]] = []
+    """What the first element of a group waits for, and its elements."""
+    for key, after in waits:
+        if after:
+            for first, keys in groups:
+                array = first.removesuffix("_0")
+                if first != array and list(after) == [f"{array}_{len(keys)}"]:
+                    keys.append(key)
+                    break
+            else:
+                groups.append((":".join(after), [key]))
+    for first, keys in groups:
+        one_by_one = f"aftercorr:{first.removesuffix('_0')}"
+        chunks.append((keys, one_by_one if len(keys) > 1 else f"afterok:{first}"))
     return chunks
-
-
-def share_out(number: int, lanes: int) -> list[int]:
-    """Return a number in as many parts as there are lanes, as equal as can be."""
-    return [number // lanes + (lane < number % lanes) for lane in range(lanes)]
-
-
-def _group_by_array(
-    bound: Sequence[tuple[str, Sequence[str]]],
-) -> list[list[tuple[str, Sequence[str]]]]:
-    """Elements that wait for elements 0, 1, 2, ... of one array and nothing else.
-
-    Several may wait for the same element (a data set each): as many groups go through the array.
-    """
-    groups: list[list[tuple[str, Sequence[str]]]] = []
-    open_groups: dict[tuple[str, int], list[list[tuple[str, Sequence[str]]]]] = {}
-    for key, after in bound:
-        array, _, index = after[0].partition("_")
-        place = (array, int(index)) if len(after) == 1 and index.isdigit() else None
-        waiting = open_groups.get(place, []) if place else []
-        if waiting:
-            group = waiting.pop(0)
-            group.append((key, after))
-        else:
-            group = [(key, after)]
-            groups.append(group)
-        if place and place[1] == len(group) - 1:
-            open_groups.setdefault((array, len(group)), []).append(group)
-    return groups
 
 
 def build_parameters(batch: Batch, *, dependency: str, throttle: int) -> dict[str, Any]:
     """Return what submitit is told, in its names."""
     resources = batch.resources
-    cpus = resources.cpus_per_task
-    named = {
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "dependency": dependency,
-        "gpus_per_node": resources.gpus_per_node,
-        "mem": f"{resources.mem_gb}GB" if resources.mem_gb else "",
-    }
-    # Without it an element whose predecessor failed would stay pending for ever.
-    extra = {"requeue": True, "kill-on-invalid-dep": "yes", **resources.extra}
+    same = ("nodes", "gpus_per_node", "cpus_per_task", "partition", "account", "qos", "constraint")
+    named = {name: getattr(resources, name) for name in same}
+    named |= {"dependency": dependency, "mem": resources.mem_gb and f"{resources.mem_gb}GB"}
+    variables = {**batch.build_environment(), REQUEUE: "1"}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
+    cpus = f"--cpus-per-task={resources.cpus_per_task}"
     return {
         **{name: value for name, value in named.items() if value},
         "job_name": batch.name,
-        "nodes": resources.nodes,
         "ntasks_per_node": resources.num_tasks,
-        "cpus_per_task": cpus,
         "time": resources.timeout_min,
         "signal_delay_s": resources.signal_seconds,
         "array_parallelism": throttle or len(batch.keys),
         "stderr_to_stdout": True,
-        "setup": [*resources.setup, *build_exports(batch)],
+        "setup": [*resources.setup, *exports],
         # srun does not inherit the CPUs of a task, and must end all ranks when one fails.
-        "srun_args": [f"--cpus-per-task={cpus}", "--cpu-bind=none", "--kill-on-bad-exit=1"],
-        "additional_parameters": extra,
+        "srun_args": [cpus, "--cpu-bind=none", "--kill-on-bad-exit=1"],
+        # Without it an element whose predecessor failed would stay pending for ever.
+        "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes"} | resources.extra,
     }
 
 
-def build_exports(batch: Batch) -> list[str]:
-    """Shell lines that set the job's variables; every value is quoted."""
-    variables = {**batch.build_environment(), REQUEUE: "1"}
-    return [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
+def load_config() -> dict[str, str]:
+    """`scontrol show config` by key; empty where there is no scontrol."""
+    return parse_config(run_command(["scontrol", "show", "config"]).text)
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Lines of `scontrol show config` by key; (null) is empty."""
+    pairs = (line.split("=", maxsplit=1) for line in text.splitlines() if "=" in line)
+    found = {name.strip(): value.strip() for name, value in pairs}
+    return {name: "" if value == "(null)" else value for name, value in found.items()}
+
+
+def parse_array(job: str) -> list[str]:
+    """`12_[0-2,7%4]` -> 12_0, 12_1, 12_2, 12_7; other ids as they are."""
+    found = re.fullmatch(r"(\d+)_\[([^\]]*)\]", job)
+    if not found:
+        return [job]
+    indices: list[int] = []
+    for part in found[2].split("%")[0].split(","):
+        first, _, last = part.partition("-")
+        last, _, step = last.partition(":")
+        indices += range(int(first), int(last or first) + 1, int(step or 1))
+    return [f"{found[1]}_{index}" for index in indices]
+
+
+def _read_queue() -> dict[str, JobState] | None:
+    # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked for.
+    # One row per element: a long list of elements is cut short without a word.
+    options = ("--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r")
+    answer = run_command(["squeue", *options])
+    found: dict[str, JobState] = {}
+    for line in answer.text.splitlines():
+        job, state, reason = line.strip().split("|", maxsplit=2)
+        told = _build_state(state, "" if reason == "None" else reason)
+        found |= dict.fromkeys(parse_array(job), told)
+    return found if answer.ok else None
+
+
+def _read_accounts(arrays: Sequence[str]) -> dict[str, JobState]:
+    command = ["sacct", "--allocations", "--noheader", "--parsable2"]
+    command += ["--jobs", ",".join(arrays), "--format=JobID,State,ExitCode"]
+    found: dict[str, JobState] = {}
+    for line in run_command(command).text.splitlines():
+        job, state, code = line.split("|")
+        told = _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")
+        found |= dict.fromkeys(parse_array(job), told)
+    return found
+
+
+def _build_state(state: str, reason: str) -> JobState:
+    if state in QUEUED:
+        return JobState("pending", state, reason)
+    if state in ACTIVE:
+        return JobState("running", state, reason)
+    return JobState("ended", state, reason)

@@ -15,8 +15,9 @@ from vills.config.load_sweep import list_sweeps, load_sweep
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import STAGES
-from vills.runner.clusters.resources import Resources, load_resources
-from vills.runner.clusters.scheduler import Answer, parse_config, run_command
+from vills.runner.clusters import Answer, run_command
+from vills.runner.clusters.jobs import Resources, load_resources
+from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
 from vills.runner.mlflow.settings import MOUNTS, find_mount
 from vills.runner.work.stage import get_runs_root

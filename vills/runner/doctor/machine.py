@@ -18,8 +18,8 @@ from operator import itemgetter
 from pathlib import Path
 
 import vills
-from vills.runner.clusters.resources import Resources
-from vills.runner.clusters.scheduler import Answer, run_command
+from vills.runner.clusters import Answer, run_command
+from vills.runner.clusters.jobs import Resources
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts, find_existing
 from vills.runner.mlflow.settings import MOUNTS, find_mount

@@ -1,27 +1,49 @@
-"""What a command about nodes needs: a project's runs, registry, clusters and resources."""
+"""A project's runs and clusters, and nodes -> jobs: what is not computed and not asked for, is.
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+Killed at any moment and called again, every node is asked for once. Before sbatch is called, each
+node notes the batch that it will be part of; afterwards, its job. A note without a job means that
+the launcher died in between: whatever the batch has become is cancelled (nobody knows its ids, and
+the last array has not found its pickles), and asked for anew. What sbatch refuses leaves no note,
+and no job of the same batch that it took. Should two jobs meet at a run after all, its lock lets
+one in.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from vills.config.checks import ConfigError
-from vills.runner.clusters.jobs import Cluster
+from vills.config.params import Params
+from vills.io import save_json
+from vills.pipeline import STAGES
+from vills.runner.clusters.jobs import (
+    Batch,
+    Cluster,
+    ClusterError,
+    Resources,
+    check_overrides,
+    load_resources,
+    read_environment,
+)
 from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
-from vills.runner.clusters.resources import Resources, check_overrides, load_resources
-from vills.runner.clusters.scheduler import ClusterError, run_command
 from vills.runner.clusters.slurm import SlurmCluster
-from vills.runner.plan.nodes import Plan, Planner
-from vills.runner.plan.registry import Adoption, Registry
-from vills.runner.plan.states import NodeState, compute_states
-from vills.runner.plan.submit import Submitter
+from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, select_steps
+from vills.runner.plan.registry import (
+    Adopted,
+    Registry,
+    Submission,
+    load_adopted,
+    save_code,
+    save_point,
+)
+from vills.runner.plan.states import OVER, NodeState, compute_states
 from vills.runner.store.digest import CACHE_NAME, DigestCache
 from vills.runner.store.lock import open_file_lock
 from vills.runner.work.stage import get_runs_root
 
-CLUSTERS = ("slurm", "local", "debug")
-VARIABLE = "VILLS_CLUSTER"
 LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0
 
 
@@ -35,7 +57,7 @@ class LaunchContext:
             ConfigError: if one names no stage.
         """
         check_overrides(slurm)
-        self.project = project
+        self.project = project.resolve()
         self.runs = get_runs_root(project)
         self._slurm = slurm
 
@@ -45,14 +67,13 @@ class LaunchContext:
         return Planner(self.project, DigestCache(self.runs / CACHE_NAME))
 
     @cached_property
-    def _adoption(self) -> Adoption:
-        return Adoption(self.project, self.planner)
+    def _adopted(self) -> Adopted:
+        return load_adopted(self.project, self.planner)
 
     @cached_property
     def clusters(self) -> dict[str, Cluster]:
         """Clusters by name: one of them knows any job that was asked for."""
-        known: tuple[Cluster, ...] = (SlurmCluster(), LocalQueue(self.runs))
-        return {cluster.name: cluster for cluster in known}
+        return {"slurm": SlurmCluster(), "local": LocalQueue(self.runs)}
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
@@ -68,7 +89,7 @@ class LaunchContext:
 
     def open_registry(self) -> Registry:
         """Open the registry anew: it sees every file once."""
-        return Registry(self.runs, adoption=self._adoption)
+        return Registry(self.runs, adopted=lambda: self._adopted)
 
     def compute_states(
         self, plans: Sequence[Plan], *, registry: Registry | None = None
@@ -87,32 +108,187 @@ class LaunchContext:
         *,
         max_parallel: int = 0,
         say: Callable[[str], None] = print,
-    ) -> Submitter:
+    ) -> "Submitter":
         """Somebody who asks `cluster` for nodes."""
         chosen = ForegroundQueue(self.runs) if cluster == "debug" else self.clusters[cluster]
-        return Submitter(
-            self.project,
-            registry,
-            chosen,
-            resources=self.get_resources,
-            clusters=self.clusters,
-            max_parallel=max_parallel,
-            say=say,
+        return Submitter(self, registry, chosen, max_parallel, say)
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """A plan that somebody wants computed."""
+
+    plan: Plan
+    load_params: Callable[[], Params]
+    """Its parameters; asked for only if a job needs them."""
+    origin: str
+    """Where its parameters come from, for people who look into the params.yaml of its jobs."""
+
+
+@dataclass
+class Submitter:
+    """Asks a cluster for what is missing."""
+
+    context: LaunchContext
+    registry: Registry
+    cluster: Cluster
+    max_parallel: int = 0
+    say: Callable[[str], None] = print
+
+    def submit(
+        self, wanted: Sequence[PlanRequest], states: Mapping[str, NodeState], *, retry: bool
+    ) -> dict[str, str]:
+        """Ask for every node that is needed and neither done nor asked for; its job by key.
+
+        Args:
+            wanted: Plans; a node that several share is asked for once.
+            states: Of all their nodes.
+            retry: Whether nodes whose job is over without a result are asked for again.
+        """
+        jobs = {
+            key: state.job
+            for key, state in states.items()
+            if state.is_active and state.job and state.cluster == self.cluster.name
+        }
+        # What somebody computes outside of this cluster is nothing that a job here can wait for.
+        blocked = {key for key, state in states.items() if state.is_active and key not in jobs}
+        todo: dict[str, tuple[Node, Plan, str]] = {}
+        for entry in wanted:
+            chosen = self._choose(entry.plan, states, blocked=blocked, retry=retry)
+            if chosen := [node for node in chosen if node.key not in todo]:
+                # once for all of them: composing and writing parameters takes a third of a second
+                params = save_point(self.registry.runs, entry.load_params(), origin=entry.origin)
+                todo |= {node.key: (node, entry.plan, params) for node in chosen}
+        asked: dict[str, str] = {}
+        for stage in STAGES:
+            group = [found for found in todo.values() if found[0].step.stage == stage]
+            if group:
+                self._forget_unfinished([node.key for node, _, _ in group])
+                asked |= self._submit_group(stage, group, jobs | asked)
+        return asked
+
+    def _choose(
+        self, plan: Plan, states: Mapping[str, NodeState], *, blocked: set[str], retry: bool
+    ) -> list[Node]:
+        """Nodes to ask for, makers first; those that wait for what is over join `blocked`."""
+        chosen: list[Node] = []
+        for node in plan.values():
+            state = states[node.key]
+            if state.is_active or state.state == "done":
+                continue
+            unfinished = any(not e.job for e in self.registry.load_submissions(node.key)[-1:])
+            over = state.state in OVER and not retry and not unfinished
+            missing = any(digest.startswith(MISSING) for digest in node.outside.values())
+            if over or missing or blocked.intersection(node.makers.values()):
+                blocked.add(node.key)
+            else:
+                chosen.append(node)
+        return chosen
+
+    def _forget_unfinished(self, keys: Sequence[str]) -> None:
+        found: dict[tuple[str, str], list[str]] = {}
+        for key in keys:
+            for entry in self.registry.load_submissions(key):
+                if not entry.job:
+                    found.setdefault((entry.cluster, entry.batch), []).append(key)
+        for (cluster, batch), members in sorted(found.items()):
+            self.say(f"batch {batch} was being asked for when the launcher ended: asked for anew")
+            self._withdraw(self.context.clusters.get(cluster, self.cluster), batch, members)
+
+    def _submit_group(
+        self, stage: str, group: Sequence[tuple[Node, Plan, str]], jobs: Mapping[str, str]
+    ) -> dict[str, str]:
+        for node, plan, params in group:
+            self._save_spec(node, plan, params)
+        after = {node.key: _find_after(node, plan, jobs) for node, plan, _ in group}
+        keys = sorted(after, key=lambda key: _get_place(after[key]))
+        batch = Batch(
+            name=f"vills-{stage}-{uuid.uuid4().hex[:10]}",
+            stage=stage,
+            keys=keys,
+            after=[after[key] for key in keys],
+            resources=self.context.get_resources(stage),
+            runs=self.registry.runs,
+            code=self.registry.runs / self._code,
+            environment=self._environment,
+            max_parallel=self.max_parallel,
         )
+        note = Submission(self.cluster.name, "", batch.name, time.time(), batch.log)
+        for key in keys:
+            self._note(key, batch.name, note)
+        try:
+            ids = self.cluster.submit(batch)
+        except ClusterError:
+            self._withdraw(self.cluster, batch.name, keys)
+            raise
+        for key, job in zip(keys, ids, strict=True):
+            self._note(key, batch.name, replace(note, job=job))
+        span = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
+        self.say(f"{stage}: {len(keys)} job(s) asked for, {span}")
+        return dict(zip(keys, ids, strict=True))
+
+    def _note(self, key: str, batch: str, *notes: Submission) -> None:
+        """Replace what a node has noted of a batch."""
+        kept = [entry for entry in self.registry.load_submissions(key) if entry.batch != batch]
+        self.registry.save_submissions(key, [*kept, *notes])
+
+    def _withdraw(self, cluster: Cluster, batch: str, keys: Sequence[str]) -> None:
+        """Leave nothing of a batch that was refused, or of which only a part was taken."""
+        cluster.cancel_batch(batch)
+        for key in keys:
+            self._note(key, batch)
+
+    def _save_spec(self, node: Node, plan: Plan, params: str) -> None:
+        """Save what a job needs to know; paths below the runs' folder are relative to it."""
+        folder = self.registry.get_folder(node.key)
+        (folder / "error.json").unlink(missing_ok=True)
+        inputs: dict[str, dict[str, str]] = {}
+        for name, entry in node.step.inputs.items():
+            inputs[name] = {"path": str(self.context.project / entry.path)}
+            if entry.maker:
+                maker = plan[entry.maker]
+                self._note_run(maker, plan)
+                inputs[name] = {"node": maker.key, "part": entry.part}
+                if adopted := self.registry.find_adopted(maker, plan):
+                    inputs[name] = {"path": str(adopted[entry.part].resolve())}
+        spec = {
+            "stage": node.step.stage,
+            "item": node.step.item,
+            "inputs": inputs,
+            "params": params,
+            "code": self._code,
+            "environment": self._environment,
+        }
+        save_json(folder / "spec.json", spec)
+
+    def _note_run(self, maker: Node, plan: Plan) -> None:
+        """Note a maker's run, also one of DVC's: a job finds its inputs by their makers' keys."""
+        folder = self.registry.get_folder(maker.key)
+        fingerprint = self.registry.find_fingerprint(maker, plan)
+        if fingerprint and not (folder / "run.json").exists():
+            save_json(folder / "run.json", {"fingerprint": fingerprint})
+        if not (folder / "spec.json").exists():
+            save_json(folder / "spec.json", {"stage": maker.step.stage, "item": maker.step.item})
+
+    @cached_property
+    def _code(self) -> str:
+        return save_code(self.registry.runs, self.context.project)
+
+    @cached_property
+    def _environment(self) -> dict[str, str]:
+        return read_environment(self.context.project, runs=self.registry.runs)
 
 
-def choose_cluster(name: str = "") -> str:
-    """`name`, else VILLS_CLUSTER, else slurm where sbatch is, else the local queue.
+def _find_after(node: Node, plan: Plan, jobs: Mapping[str, str]) -> list[str]:
+    """Jobs of the makers that are not done; not those that another of them waits for anyway."""
+    makers = dict.fromkeys(entry.maker for entry in node.step.inputs.values() if entry.maker)
+    pending = [name for name in makers if plan[name].key in jobs]
+    steps = [other.step for other in plan.values()]
+    covered = {s.name for name in pending for s in select_steps(steps, [name]) if s.name != name}
+    return [jobs[plan[name].key] for name in pending if name not in covered]
 
-    Raises:
-        ConfigError: if there is no such cluster.
-    """
-    chosen = name or os.environ.get(VARIABLE, "")
-    if not chosen:
-        return "slurm" if run_command(["sbatch", "--version"]).ok else "local"
-    if chosen not in CLUSTERS:
-        raise ConfigError(
-            f"cluster = {chosen!r} is not allowed. Allowed: {', '.join(CLUSTERS)}. What to do: "
-            f"mend --cluster or {VARIABLE}."
-        )
-    return chosen
+
+def _get_place(after: Sequence[str]) -> tuple[str, int]:
+    """Elements of one array together, in its order."""
+    array, _, index = (after[0] if after else "").partition("_")
+    return array, int(index) if index.isdigit() else 0

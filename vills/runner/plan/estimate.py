@@ -1,12 +1,10 @@
 """What a sweep will cost: jobs, wall time and GPU-hours, from a throughput that somebody states."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vills.data.layouts.counts import OFFICIAL_COUNTS
-from vills.runner.clusters.resources import Resources
+from vills.runner.clusters.jobs import Resources
 from vills.runner.plan.nodes import Node, Plan
 
 START_MINUTES = 5.0
@@ -51,15 +49,14 @@ def estimate_node(node: Node, plan: Plan, resources: Resources) -> Estimate:
 
 
 def count_images(plan: Plan) -> int | None:
-    """Images of an epoch, from the plan alone: an empty clone has no manifest."""
-    if "miniature" in plan and "curate" in plan:
-        return int(plan["miniature"].step.sections["miniature"]["num_luperson_images"])
+    """Count the images of an epoch, from the plan alone: an empty clone has no manifest."""
     if "curate" not in plan:
         return None
-    sources: Mapping[str, Mapping[str, Any]] = plan["curate"].step.sections["curate"]["sources"]
+    if "miniature" in plan:
+        return int(plan["miniature"].step.sections["miniature"]["num_luperson_images"])
     counts = [
         int(source["keep"]) or OFFICIAL_COUNTS["luperson"]["images"]
-        for source in sources.values()
+        for source in plan["curate"].step.sections["curate"]["sources"].values()
         if source["role"] == "pretrain_images" and source["layout"] == "luperson"
     ]
     return sum(counts) or None
@@ -71,13 +68,10 @@ def _estimate_pretrain(node: Node, plan: Plan, resources: Resources) -> tuple[fl
     rate = resources.estimate.images_per_gpu_second.get(str(width))
     if rate is None:
         return None, f"no images_per_gpu_second is stated for width {width}"
-    images = count_images(plan)
-    if config["max_steps"]:
-        total = config["max_steps"] * config["image_batch"]
-    elif images is None:
+    total = config["max_steps"] * config["image_batch"]
+    total = total or config["epochs"] * (count_images(plan) or 0)
+    if not total:
         return None, "the number of images is not known"
-    else:
-        total = config["epochs"] * images
     processes = resources.nodes * resources.num_tasks
     why = f"{total:,.0f} images at {rate:g} a second on each of {processes}"
     return total / (rate * processes) / 60.0, why

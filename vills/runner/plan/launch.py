@@ -12,8 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vills.config.checks import ConfigError, check_choice
@@ -21,11 +20,12 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import Stage
+from vills.runner.clusters import VARIABLE, select_cluster
+from vills.runner.clusters.jobs import ClusterError
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.plan.context import VARIABLE, LaunchContext, choose_cluster
-from vills.runner.plan.nodes import Node, Plan, build_steps, select_steps
-from vills.runner.plan.states import OVER, NodeState
-from vills.runner.plan.submit import PlanRequest
+from vills.runner.plan.context import LaunchContext, PlanRequest
+from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
+from vills.runner.plan.states import OVER
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
     ProgressLine,
@@ -57,8 +57,6 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
     params = load_params(project)
     definition = load_stage(stage)
     check_item(definition, params, item)
-    name = f"{stage}@{item}" if item else stage
-    progress = ProgressLine(name)
     call = StageCall(
         stage=definition,
         item=item,
@@ -68,6 +66,8 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
         checkout=project,
         tracking=load_tracking_settings(project),
     )
+    name = f"{stage}@{item}" if item else stage
+    progress = ProgressLine(name)
     try:
         if get_cluster_name():
             compute_elsewhere(project, params=params, name=name, progress=progress)
@@ -88,34 +88,25 @@ def find_inputs(project: Path, stage: Stage, *, params: Params, item: str) -> di
     inputs = {name: project / path for name, path in stage.inputs(params, item).items()}
     for name, path in inputs.items():
         if not path.exists():
-            raise ConfigError(_explain_missing(stage.name, name, path))
+            todo = "dvc repro, which runs the stages before it"
+            if name.startswith("inventory_"):
+                todo = f"vills data register {name.removeprefix('inventory_')}"
+            raise ConfigError(
+                f"input {name} of {stage.name} is missing: {path}. What to do: {todo}."
+            )
     return inputs
-
-
-def _explain_missing(stage: str, name: str, path: Path) -> str:
-    if name.startswith("inventory_"):
-        source = name.removeprefix("inventory_")
-        todo = f"vills data register {source}"
-    else:
-        todo = "dvc repro, which runs the stages before it"
-    return f"input {name} of {stage} is missing: {path}. What to do: {todo}."
 
 
 class SubmittedError(UserError, RuntimeError):
     """The work is a job now; the same command collects it when that is done."""
 
-    exit_status = 75
-
-
-class JobFailedError(UserError, RuntimeError):
-    """The job is over and left no result."""
+    exit_status = SUBMITTED
 
 
 def get_cluster_name() -> str:
     """Where stages of `dvc repro` run: VILLS_CLUSTER; empty: here, as one of several ranks."""
-    if load_ranks().world_size > 1:
-        return ""
-    return choose_cluster() if os.environ.get(VARIABLE) else ""
+    is_alone = load_ranks().world_size == 1
+    return select_cluster() if is_alone and os.environ.get(VARIABLE) else ""
 
 
 def compute_elsewhere(project: Path, *, params: Params, name: str, progress: ProgressLine) -> None:
@@ -125,84 +116,37 @@ def compute_elsewhere(project: Path, *, params: Params, name: str, progress: Pro
 
     Raises:
         SubmittedError: with VILLS_DETACH, when it is not done yet.
-        JobFailedError: when its job is over without a result.
+        ClusterError: when its job is over without a result.
     """
     if name.partition("@")[0] in LIGHT:
         return
     context = LaunchContext(project)
     plan = context.planner.build_plan(select_steps(build_steps(params), [name]))
-    node = plan[name]
-    state = look_at(context, plan)[node.key]
+    key = plan[name].key
     detached = os.environ.get(DETACH) == "1"
-    if state.state == "done":
-        return
-    if not detached:
-        state = _submit_one(context, plan, params=params, node=node, progress=progress)
-    while state.state != "done":
-        if state.state in OVER:
-            raise JobFailedError(
+    asked = detached  # with all other stages, by whoever set it
+    while (state := context.compute_states([plan])[key]).state != "done":
+        if not asked:
+            # DVC has had its makers computed; it is asked for once more if its last job is over.
+            cluster = select_cluster()
+            _submit(context, plan, params=params, cluster=cluster, retry=True, say=progress.say)
+            asked = True
+        elif state.state in OVER:
+            raise ClusterError(
                 f"{name}: {state.state}, {state.detail} (log: {context.runs / state.log}). What to "
                 "do: mend it and give the same command again; it goes on where the job was."
             )
-        if detached:
+        elif detached:
             raise SubmittedError(
                 f"{name} is {state.state} ({state.detail or 'no job yet'}). What to do: give the "
                 "same command again later; it collects what is done."
             )
-        progress(f"job {state.job} {state.state}: {state.detail}", 0, 0)
-        time.sleep(POLL_SECONDS)
-        state = look_at(context, plan)[node.key]
+        else:
+            progress(f"job {state.job} {state.state}: {state.detail}", 0, 0)
+            time.sleep(POLL_SECONDS)
 
 
-def submit_dag(
-    project: Path, *, params: Params, cluster: str, targets: Sequence[str] = (), retry: bool = False
-) -> Plan:
-    """Ask for every stage of params.yaml that is not done; what is going on is left alone.
-
-    Args:
-        project: The project's folder.
-        params: Its parameters.
-        cluster: Whom to ask.
-        targets: Stages, of one data set or of all; with what they need. None: all.
-        retry: Whether what is over without a result is asked for again.
-
-    Raises:
-        ConfigError: if there is no such stage.
-    """
-    context = LaunchContext(project)
-    steps = build_steps(params)
-    for target in targets:
-        allowed = [name for step in steps for name in (step.stage, step.name)]
-        check_choice("stage", target, dict.fromkeys(allowed), "name stages of params.yaml")
-    names = [s.name for s in steps if not targets or {s.stage, s.name} & set(targets)]
-    steps = [step for step in select_steps(steps, names) if step.stage not in LIGHT]
-    plan = context.planner.build_plan(steps)
-    with context.hold_lock():
-        registry = context.open_registry()
-        submitter = context.open_submitter(registry, cluster)
-        wanted = PlanRequest(plan, lambda: params, "params.yaml")
-        submitter.submit([wanted], context.compute_states([plan], registry=registry), retry=retry)
-    return plan
-
-
-def look_at(context: LaunchContext, plan: Plan) -> dict[str, NodeState]:
-    """States of a plan's nodes, now."""
-    return context.compute_states([plan])
-
-
-def _submit_one(
-    context: LaunchContext, plan: Plan, *, params: Params, node: Node, progress: ProgressLine
-) -> NodeState:
-    """Ask for one node, whose makers DVC has had computed; once more if its last job is over."""
-    with context.hold_lock():
-        registry = context.open_registry()
-        submitter = context.open_submitter(registry, choose_cluster(), say=progress.say)
-        wanted = PlanRequest(plan, lambda: params, "params.yaml")
-        submitter.submit([wanted], context.compute_states([plan], registry=registry), retry=True)
-    return look_at(context, plan)[node.key]
-
-
-def reproduce(
+def run_repro(
     project: Path, *, targets: Sequence[str], cluster: str, detach: bool, retry: bool
 ) -> int:
     """Run `dvc repro`; the exit status.
@@ -210,23 +154,28 @@ def reproduce(
     With `detach` everything that is not done is asked for first, DVC collects what is done
     (`--keep-going`), and the status is 75 while jobs are left. DVC turns every stage's own status
     into 1, so what that means is read off the jobs.
+
+    Raises:
+        ConfigError: with `detach`, if there is no such stage.
     """
-    chosen = choose_cluster(cluster)
+    chosen = select_cluster(cluster)
     environment = {**os.environ, VARIABLE: chosen}
     command = [sys.executable, "-m", "dvc", "repro", *targets]
     if not detach:
         return subprocess.run(command, cwd=project, env=environment, check=False).returncode
+    context = LaunchContext(project)
     params = load_params(project)
-    plan = submit_dag(project, params=params, cluster=chosen, targets=targets, retry=retry)
+    plan = context.planner.build_plan(_select_heavy(build_steps(params), targets))
+    _submit(context, plan, params=params, cluster=chosen, retry=retry)
     # Looked at before DVC walks: a job that ends meanwhile is done, and still not collected.
-    states = look_at(LaunchContext(project), plan)
+    states = context.compute_states([plan])
     left = [name for name, node in plan.items() if states[node.key].state != "done"]
     status = subprocess.run(
         [*command, "--keep-going"], cwd=project, env={**environment, DETACH: "1"}, check=False
     ).returncode
     if status == 0:
         return 0
-    states = look_at(LaunchContext(project), plan)
+    states = LaunchContext(project).compute_states([plan])  # with what DVC has changed
     over = {n: states[node.key] for n, node in plan.items() if states[node.key].state in OVER}
     for name, state in over.items():
         print(f"{name}: {state.state}, {state.detail}", file=sys.stderr)
@@ -240,35 +189,47 @@ def reproduce(
     return status
 
 
-@dataclass(frozen=True)
-class StageStatus:
-    """One stage (of one data set)."""
-
-    name: str
-    """As DVC writes it."""
-    fingerprint: str
-    """Of its run; the planned key while an input is still to be made."""
-    state: str
-    """How far it is, in words."""
+def _select_heavy(steps: Sequence[Step], targets: Sequence[str]) -> list[Step]:
+    """Select the steps of these stages (of one data set or of all; none: all) that are for jobs."""
+    allowed = {name: None for step in steps for name in (step.stage, step.name)}
+    for target in targets:
+        check_choice("stage", target, allowed, "name stages of params.yaml")
+    names = [s.name for s in steps if not targets or {s.stage, s.name} & set(targets)]
+    return [step for step in select_steps(steps, names) if step.stage not in LIGHT]
 
 
-def compute_status(project: Path) -> list[StageStatus]:
-    """Return the state of every stage, in the order of the DAG. Works on an empty clone."""
+def _submit(
+    context: LaunchContext,
+    plan: Plan,
+    *,
+    params: Params,
+    cluster: str,
+    retry: bool,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Ask for every stage of a plan that is not done; what is going on is left alone."""
+    with context.hold_lock():
+        registry = context.open_registry()
+        states = context.compute_states([plan], registry=registry)
+        submitter = context.open_submitter(registry, cluster, say=say)
+        submitter.submit([PlanRequest(plan, lambda: params, "params.yaml")], states, retry=retry)
+
+
+def describe_status(project: Path) -> str:
+    """Describe every stage in a line, in the order of the DAG. Works on an empty clone.
+
+    A line has the stage, the fingerprint of its run (the planned key while an input is still to be
+    made), and how far it is.
+    """
     context = LaunchContext(project)
     plan = context.planner.build_plan(build_steps(load_params(project)))
     registry = context.open_registry()
     states = context.compute_states([plan], registry=registry)
-    return [
-        StageStatus(
-            name,
-            registry.find_fingerprint(node, plan) or node.key,
-            " ".join(part for part in (states[node.key].state, states[node.key].detail) if part),
-        )
-        for name, node in plan.items()
-    ]
-
-
-def format_status(statuses: Sequence[StageStatus]) -> str:
-    """Return a line per stage."""
-    width = max(len(status.name) for status in statuses)
-    return "\n".join(f"{s.name:{width}}  {s.fingerprint[:12]}  {s.state}" for s in statuses)
+    width = max(map(len, plan))
+    lines = []
+    for name, node in plan.items():
+        state = states[node.key]
+        fingerprint = registry.find_fingerprint(node, plan) or node.key
+        words = f"{state.state} {state.detail}".strip()
+        lines.append(f"{name:{width}}  {fingerprint[:12]}  {words}")
+    return "\n".join(lines)

@@ -16,7 +16,7 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.params import Params
 from vills.io import load_json
-from vills.pipeline import STAGES
+from vills.pipeline import STAGES, Stage
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import DigestCache, compute_digest
 from vills.runner.store.receipt import (
@@ -91,15 +91,12 @@ def build_steps(params: Params) -> list[Step]:
     for stage in map(load_stage, STAGES):
         for item in stage.items(params):
             sections = stage.resolve_sections(params, item)
-            step = Step(
-                stage.name,
-                item,
-                compute_canonical(sections),
-                {
-                    name: NodeInput(*makers[path]) if path in makers else NodeInput(path=str(path))
-                    for name, path in _find_inputs(stage, params, item).items()
-                },
-            )
+            canonical = compute_canonical(sections)
+            inputs = {
+                name: NodeInput(*makers[path]) if path in makers else NodeInput(path=str(path))
+                for name, path in _find_inputs(stage, params, item).items()
+            }
+            step = Step(stage.name, item, canonical, inputs)
             makers |= {path: (step.name, part) for part, path in stage.outs(item).items()}
             steps.append(step)
     return steps
@@ -127,15 +124,18 @@ class Planner:
         """Name the steps, whose makers stand before them."""
         plan: Plan = {}
         for step in steps:
-            made = {n: plan[entry.maker] for n, entry in step.inputs.items() if entry.maker}
-            outside = {
-                n: self._describe(entry.path) for n, entry in step.inputs.items() if entry.path
-            }
+            makers: dict[str, str] = {}
+            outside: dict[str, str] = {}
+            planned: dict[str, dict[str, str]] = {}
+            for name, entry in step.inputs.items():
+                if entry.maker:
+                    maker = plan[entry.maker]
+                    makers[name] = maker.key
+                    made = {"stage": maker.step.stage, "item": maker.step.item}
+                    planned[name] = {**made, "fingerprint": maker.key}
+                else:
+                    outside[name] = self._describe(entry.path)
             code = self.compute_code(step.stage)
-            planned = {
-                n: {"stage": m.step.stage, "item": m.step.item, "fingerprint": m.key}
-                for n, m in made.items()
-            }
             key = compute_fingerprint(
                 step.stage,
                 item=step.item,
@@ -143,7 +143,6 @@ class Planner:
                 inputs={**planned, **outside},
                 code=code,
             )
-            makers = {n: maker.key for n, maker in made.items()}
             plan[step.name] = Node(step, key, makers, outside, code)
         return plan
 
@@ -155,19 +154,18 @@ class Planner:
 
     def _describe(self, path: str) -> str:
         if path not in self._outside:
-            there = (self._project / path).exists()
-            digest = compute_digest(self._project / path, self._cache) if there else ""
-            self._outside[path] = digest or f"{MISSING}{path}"
+            there = self._project / path
+            known = compute_digest(there, self._cache) if there.exists() else f"{MISSING}{path}"
+            self._outside[path] = known
         return self._outside[path]
 
 
-def _find_inputs(stage: Any, params: Params, item: str) -> Mapping[str, Path]:
+def _find_inputs(stage: Stage, params: Params, item: str) -> Mapping[str, Path]:
     try:
-        inputs: Mapping[str, Path] = stage.inputs(params, item)
+        return stage.inputs(params, item)
     except ConfigError as error:
         # Weights or data that are not on this machine: the plan says so and goes on.
         return {"outside": Path(str(error).split(". ", maxsplit=1)[0])}
-    return inputs
 
 
 def find_stale_reasons(
@@ -175,21 +173,12 @@ def find_stale_reasons(
 ) -> list[str]:
     """Return what differs between a node and the one that the same point had at the last launch.
 
-    Args:
-        node: The node as it is now.
-        name: `stage@item`.
-        runs: The runs' folder.
-        earlier: A sweep's record: `points` and `nodes`.
-        point: Label of the point.
-
-    Returns:
-        Reasons in words; empty if the point had no such node, or this very one.
+    `earlier` is a sweep's record (`points` and `nodes`), `name` the node's `stage@item`. Nothing
+    differs if the point had no such node, or this very one.
     """
-    old_key = earlier.get("points", {}).get(point, {}).get("nodes", {}).get(name)
-    if old_key is None or old_key == node.key:
-        return []
+    old_key = earlier.get("points", {}).get(point, {}).get("nodes", {}).get(name, node.key)
     noted = runs / NODES / old_key / "run.json"
-    if not noted.exists():
+    if old_key == node.key or not noted.exists():
         return []
     old = earlier["nodes"][old_key]
     reasons = [
@@ -197,28 +186,24 @@ def find_stale_reasons(
         for line in find_differences(old["step"]["sections"], node.step.sections)
     ]
     if old["code"] != node.code:
-        fingerprint = load_json(noted)["fingerprint"]
-        receipt = runs / node.step.stage / fingerprint / "receipt.json"
-        reasons += _find_changed_files(node.step.stage, receipt)
-    for key in sorted({*old["outside"], *node.outside}):
-        if old["outside"].get(key) != node.outside.get(key):
-            reasons.append(f"data {key} changed")
-    for key, maker in node.makers.items():
-        if old["makers"].get(key) != maker:
-            reasons.append(f"{node.step.inputs[key].maker} is another")
-    return reasons
+        receipt = runs / node.step.stage / load_json(noted)["fingerprint"] / "receipt.json"
+        reasons += ["code changed"]
+        if receipt.exists():
+            now = compute_code_state(f"vills.pipeline.{node.step.stage}").files
+            reasons[-1:] = _list_changed(load_json(receipt)["code"]["files"], now)
+    reasons += [f"data {line}" for line in _list_changed(old["outside"], node.outside)]
+    return reasons + [
+        f"{node.step.inputs[key].maker} is another"
+        for key, maker in node.makers.items()
+        if old["makers"].get(key) != maker
+    ]
+
+
+def _list_changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return [f"{key} changed" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
 def shorten(reasons: list[str]) -> str:
     """Return the first reasons, and how many more there are."""
     more = f", and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return "; ".join(reasons[:MAX_REASONS]) + more
-
-
-def _find_changed_files(stage: str, receipt: Path) -> list[str]:
-    if not receipt.exists():
-        return ["code changed"]
-    before = load_json(receipt)["code"]["files"]
-    now = compute_code_state(f"vills.pipeline.{stage}").files
-    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return [f"{name} changed" for name in changed]

@@ -11,35 +11,45 @@ The launcher writes the first two, jobs the other two; nobody writes another's.
 Outputs may also lie in the project though no run here made them: what `dvc pull` brought. A
 laboratory computes masks of four million images once and shares them by a DVC remote. A sweep in
 another clone must not compute them again: what dvc.lock records for the present parameters, code
-and data, and what lies there unchanged, is taken as it is (`Adoption`).
+and data, and what lies there unchanged, is taken as it is (`load_adopted`).
+
+_params and _code are what a job starts from, frozen when it was asked for: a pending job would
+import whatever lies in the checkout when it starts. They are named by their content, so that a
+hundred jobs share one, and are never written to again.
 """
 
 import hashlib
 import json
+import shutil
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from vills.config.checks import ConfigError
-from vills.config.load import load_params
-from vills.io import load_json, save_json
-from vills.runner.clusters.scheduler import run_command
-from vills.runner.plan.nodes import MISSING, Node, NodeInput, Plan, Planner, build_steps
+from vills.config.load import PARAMS_FILE, load_params
+from vills.config.params import Params
+from vills.config.write import render_params
+from vills.io import load_json, save_bytes, save_json
+from vills.runner.clusters import run_command
+from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
+from vills.runner.store.code_digest import DEFAULT_ROOT
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
+from vills.runner.store.machine import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
 from vills.runner.store.receipt import compute_fingerprint
 from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 
-PARAMS, CODE, LOGS = "_params", "_code", "_logs"
+PARAMS, CODE = "_params", "_code"
 ADOPTED = ("miniature", "curate", "lse", "pretrain")
 """Stages that others build on; what a sweep asks for itself has a run."""
 LOCK = "dvc.lock"
+COMPILED = (".pyc", ".pyo")
 
 
 @dataclass(frozen=True)
@@ -58,61 +68,41 @@ class Submission:
     """Folder of its output."""
 
 
-class Adoption:
-    """Knows which nodes' outputs lie in the project as DVC recorded them."""
+Adopted = Mapping[str, Mapping[str, Path]]
+"""Key of a node -> its outputs by part, as they lie in the project."""
 
-    def __init__(self, project: Path, planner: Planner) -> None:
-        self._project = project
-        self._planner = planner
 
-    def find(self, node: Node) -> dict[str, Path]:
-        """Return the outputs of a node by part, if the project holds them; else nothing."""
-        if node.step.stage not in ADOPTED or node.key not in self._unchanged:
-            return {}
-        outs = load_stage(node.step.stage).outs(node.step.item)
-        return {part: self._project / path for part, path in outs.items()}
-
-    @cached_property
-    def _unchanged(self) -> set[str]:
-        """Keys of nodes of params.yaml whose outputs are all there and as dvc.lock says."""
-        candidates = self._list_candidates()
-        if not candidates:
-            return set()
-        names = sorted(candidates)
-        command = [sys.executable, "-m", "dvc", "status", "--json", *names]
-        answer = run_command(command, cwd=self._project)
-        if not answer.ok:
-            return set()
-        changed = json.loads(answer.text.strip().splitlines()[-1])
-        return {candidates[name] for name in names if name not in changed}
-
-    def _list_candidates(self) -> dict[str, str]:
-        lock = self._project / LOCK
-        if not lock.is_file():
-            return {}
-        recorded = (yaml.safe_load(lock.read_text()) or {}).get("stages", {})
-        try:
-            plan = self._planner.build_plan(build_steps(load_params(self._project)))
-        except ConfigError:
-            return {}
-        return {
-            name: node.key
-            for name, node in plan.items()
-            if name in recorded
-            and node.step.stage in ADOPTED
-            and all(
-                (self._project / path).exists()
-                for path in load_stage(node.step.stage).outs(node.step.item).values()
-            )
-        }
+def load_adopted(project: Path, planner: Planner) -> Adopted:
+    """Read which nodes of params.yaml have all outputs in the project as dvc.lock says."""
+    lock = project / LOCK
+    if not lock.is_file():
+        return {}
+    recorded = (yaml.safe_load(lock.read_text()) or {}).get("stages", {})
+    try:
+        plan = planner.build_plan(build_steps(load_params(project)))
+    except ConfigError:
+        return {}
+    found: dict[str, dict[str, Path]] = {}
+    for name, node in plan.items():
+        if name in recorded and node.step.stage in ADOPTED:
+            outs = load_stage(node.step.stage).outs(node.step.item)
+            found[name] = {part: project / path for part, path in outs.items()}
+    names = sorted(name for name, outs in found.items() if all(p.exists() for p in outs.values()))
+    if not names:
+        return {}
+    command = [sys.executable, "-m", "dvc", "status", "--json", *names]
+    answer = run_command(command, cwd=project)
+    changed = json.loads(answer.text.strip().splitlines()[-1]) if answer.ok else names
+    return {plan[name].key: found[name] for name in names if name not in changed}
 
 
 class Registry:
     """Looks up nodes; one object sees every file once."""
 
-    def __init__(self, runs: Path, *, adoption: Adoption | None = None) -> None:
+    def __init__(self, runs: Path, *, adopted: Callable[[], Adopted] = dict) -> None:
+        """Open it; `adopted` is asked only if something that others build on has no run."""
         self.runs = runs
-        self._adoption = adoption
+        self._adopted = adopted
         self._fingerprints: dict[str, str] = {}
 
     def get_folder(self, key: str) -> Path:
@@ -121,11 +111,8 @@ class Registry:
 
     def find_fingerprint(self, node: Node, plan: Plan) -> str:
         """Fingerprint of a node's run; empty while something that it reads is not made yet."""
-        if node.key not in self._fingerprints:
-            found = self._load_noted(node) or self._compute(node, plan)
-            if not found:
-                return ""
-            self._fingerprints[node.key] = found
+        if not self._fingerprints.get(node.key):
+            self._fingerprints[node.key] = self._load_noted(node) or self._compute(node, plan)
         return self._fingerprints[node.key]
 
     def find_run(self, node: Node, plan: Plan) -> Path | None:
@@ -142,33 +129,31 @@ class Registry:
         folder = self.find_run(node, plan)
         return folder if folder is not None and (folder / RESULT_NAME).exists() else None
 
-    def find_adopted(self, node: Node, plan: Plan) -> dict[str, Path]:
+    def find_adopted(self, node: Node, plan: Plan) -> Mapping[str, Path]:
         """Return what lies in the project in place of a run, by part; nothing if there is a run."""
-        if self._adoption is None or self.find_complete(node, plan) is not None:
+        if node.step.stage not in ADOPTED or self.find_complete(node, plan) is not None:
             return {}
-        return self._adoption.find(node)
+        return self._adopted().get(node.key, {})
 
     def load_submissions(self, key: str) -> list[Submission]:
         """Jobs that were asked for, newest last."""
-        path = self.get_folder(key) / "jobs.json"
-        if not path.exists():
-            return []
-        return [Submission(**entry) for entry in load_json(path)["jobs"]]
+        return [Submission(**entry) for entry in self._load(key, "jobs.json").get("jobs", [])]
 
     def save_submissions(self, key: str, submissions: list[Submission]) -> None:
         """Replace the list of jobs."""
-        save_json(
-            self.get_folder(key) / "jobs.json", {"jobs": [asdict(entry) for entry in submissions]}
-        )
+        jobs = [asdict(entry) for entry in submissions]
+        save_json(self.get_folder(key) / "jobs.json", {"jobs": jobs})
 
     def load_error(self, key: str) -> str:
         """Why a job ended before its run could say so, or empty."""
-        path = self.get_folder(key) / "error.json"
-        return str(load_json(path)["error"]) if path.exists() else ""
+        return str(self._load(key, "error.json").get("error", ""))
+
+    def _load(self, key: str, name: str) -> dict[str, Any]:
+        path = self.get_folder(key) / name
+        return load_json(path) if path.exists() else {}
 
     def _load_noted(self, node: Node) -> str:
-        path = self.get_folder(node.key) / "run.json"
-        noted = str(load_json(path)["fingerprint"]) if path.exists() else ""
+        noted = str(self._load(node.key, "run.json").get("fingerprint", ""))
         # a run that was thrown away since is no run
         return noted if (self.runs / node.step.stage / noted / "receipt.json").exists() else ""
 
@@ -176,19 +161,18 @@ class Registry:
         inputs: dict[str, str] = {}
         for name, entry in node.step.inputs.items():
             if not entry.maker:
-                if node.outside[name].startswith(MISSING):
-                    return ""
                 inputs[name] = node.outside[name]
+                if inputs[name].startswith(MISSING):
+                    return ""
                 continue
             maker = plan[entry.maker]
-            if not self.is_done(maker, plan):
-                return ""
-            folder = self.find_complete(maker, plan)
-            if folder is not None:
+            if folder := self.find_complete(maker, plan):
                 inputs[name] = compute_part_digest(load_result(folder)["outputs"], entry.part)
+            elif adopted := self.find_adopted(maker, plan):
+                cache = DigestCache(self.runs / CACHE_NAME)
+                inputs[name] = compute_digest(adopted[entry.part], cache)
             else:
-                adopted = self.find_adopted(maker, plan)[entry.part]
-                inputs[name] = compute_digest(adopted, DigestCache(self.runs / CACHE_NAME))
+                return ""
         return compute_fingerprint(
             node.step.stage,
             item=node.step.item,
@@ -211,32 +195,53 @@ def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def build_spec(
-    node: Node,
-    *,
-    params: str,
-    code: str,
-    project: Path,
-    environment: Mapping[str, str],
-    adopted: Mapping[str, Mapping[str, Path]],
-) -> dict[str, Any]:
-    """Return what a job needs to know; paths below the runs' folder are relative to it.
+def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:
+    """Copy the running package below `runs`, once; its path relative to `runs`.
 
-    `adopted` has, by the name of a maker, what lies in the project in place of its run.
+    The commit and the uncommitted difference of `checkout` go with it, so that a run's receipt can
+    say where its code came from.
     """
-
-    def locate(name: str, entry: NodeInput) -> dict[str, str]:
-        if entry.maker in adopted:
-            return {"path": str(adopted[entry.maker][entry.part].resolve())}
-        if entry.maker:
-            return {"node": node.makers[name], "part": entry.part}
-        return {"path": str(project / entry.path)}
-
-    return {
-        "stage": node.step.stage,
-        "item": node.step.item,
-        "inputs": {name: locate(name, entry) for name, entry in node.step.inputs.items()},
-        "params": params,
-        "code": code,
-        "environment": dict(environment),
+    git, diff = describe_git(checkout), load_git_diff(checkout)
+    files = {
+        path.relative_to(package.parent): path.read_bytes()
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in COMPILED
     }
+    digest = hashlib.sha256(json.dumps(git, sort_keys=True).encode())
+    for name, data in files.items():
+        digest.update(f"{name}\0".encode() + data)
+
+    def fill(folder: Path) -> None:
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        save_json(folder / GIT_NAME, git)
+        if diff:
+            save_bytes(folder / DIFF_NAME, diff.encode())
+
+    return _create_once(runs, f"{CODE}/{digest.hexdigest()[:32]}", fill)
+
+
+def save_point(runs: Path, params: Params, *, origin: str) -> str:
+    """Write a params.yaml below `runs`, once; its folder relative to `runs`."""
+    text = render_params(params, profile=origin).encode()
+    name = f"{PARAMS}/{hashlib.sha256(text).hexdigest()[:32]}"
+    return _create_once(runs, name, lambda folder: save_bytes(folder / PARAMS_FILE, text))
+
+
+def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
+    """Make a folder as a whole or not at all; whoever comes first wins. Its name."""
+    folder = runs / name
+    if folder.exists():
+        return name
+    beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    beside.mkdir(parents=True)
+    try:
+        fill(beside)
+        beside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return name

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.checks import ConfigError, check_choice
-from vills.runner.plan.context import LaunchContext
+from vills.runner.plan.context import LaunchContext, PlanRequest
 from vills.runner.plan.estimate import Estimate, estimate_node
 from vills.runner.plan.nodes import Node, find_stale_reasons, shorten
 from vills.runner.plan.states import OVER, NodeState
-from vills.runner.plan.submit import PlanRequest
 from vills.runner.sweeps.sweep import (
     Point,
     Sweep,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vills.pipeline import STAGES
-from vills.runner.clusters.resources import Resources
+from vills.runner.clusters.jobs import Resources
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, Plan
 from vills.runner.plan.states import NodeState

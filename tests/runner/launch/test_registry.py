@@ -1,15 +1,19 @@
 """What a job starts from does not change any more."""
 
+import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.launching import build_params
+from tests.launching import Bench, build_context, build_params
 from vills.config.load import load_params
-from vills.runner.plan.snapshot import save_code, save_point
+from vills.runner.clusters import Answer
+from vills.runner.plan.context import PlanRequest
+from vills.runner.plan.registry import save_code, save_point
 from vills.runner.store.machine import describe_git, load_git_diff
+from vills.runner.work.stage import load_stage
 
 
 @pytest.fixture
@@ -72,7 +76,7 @@ def test_many_at_once_make_one(checkout: Path) -> None:
 
 
 def test_half_a_copy_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vills.runner.plan.snapshot.save_json", lambda *_: 1 / 0)
+    monkeypatch.setattr("vills.runner.plan.registry.save_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(checkout)
     assert list((checkout.parent / "runs" / "_code").iterdir()) == []
@@ -110,3 +114,33 @@ def test_parameters_of_a_point_load_again(tmp_path: Path) -> None:
     )
     params.pretrain.seed = 7
     assert tmp_path / save_point(tmp_path, params, origin="sweep point a") != folder
+
+
+def test_what_dvc_brought_is_taken_unless_it_was_changed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, plan = build_context(bench), bench.plan()
+    recorded = ", ".join(f"{name}: {{}}" for name in plan if name != "lse")
+    (bench.project / "dvc.lock").write_text(f"stages: {{{recorded}}}")
+    for stage in ("miniature", "curate", "lse"):
+        for path in load_stage(stage).outs("").values():
+            (bench.project / path).mkdir(parents=True)
+    asked: list[list[str]] = []
+
+    def answer(command: list[str], **_: object) -> Answer:
+        asked.append(command[3:])
+        return Answer(text='Some words\n{"curate": [{"changed outs": {}}]}\n')
+
+    monkeypatch.setattr("vills.runner.plan.registry.run_command", answer)
+    for _ in range(2):
+        states = context.compute_states([plan])
+        found = [states[plan[name].key].state for name in ("miniature", "curate", "lse")]
+        assert found == ["done", "to do", "waits"]
+    assert asked == [["status", "--json", "curate", "miniature"]]
+    request = PlanRequest(plan, lambda: build_params("tiny"), "a test")
+    submitter = context.open_submitter(context.open_registry(), "slurm", say=bench.said.append)
+    submitter.submit([request], states, retry=False)
+    spec = json.loads((bench.runs / "_nodes" / plan["curate"].key / "spec.json").read_text())
+    outs = load_stage("miniature").outs("")
+    for name, entry in plan["curate"].step.inputs.items():
+        assert spec["inputs"][name] == {"path": str(bench.project.resolve() / outs[entry.part])}

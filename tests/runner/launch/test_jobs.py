@@ -6,7 +6,7 @@ import pytest
 
 from vills.config.checks import ConfigError
 from vills.pipeline import STAGES
-from vills.runner.clusters.resources import Resources, check_overrides, load_resources
+from vills.runner.clusters.jobs import Resources, check_overrides, load_resources
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,24 +1,28 @@
-"""Batches as submitit and sbatch see them."""
+"""Batches as submitit and sbatch see them; what SLURM's tools print, and what is made of it.
+
+Outputs as recorded from SLURM 22.05.
+"""
 
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import submitit
 
+from vills.runner.clusters import run_command
 from vills.runner.clusters import slurm as cluster_module
-from vills.runner.clusters.jobs import Batch
-from vills.runner.clusters.resources import Resources
-from vills.runner.clusters.scheduler import ClusterError
+from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState, Resources
 from vills.runner.clusters.slurm import (
+    MAX_IDS,
     SlurmCluster,
-    build_exports,
+    build_chunks,
     build_parameters,
-    split_batch,
+    load_config,
+    parse_array,
 )
 
 BAD_VALUES = ["two words", "it's", 'a "b"', "$(touch planted)", "`id`", "a\\nb", "x;y&|*?", "~", ""]
@@ -43,7 +47,7 @@ def make_batch(
 
 
 def test_what_waits_for_nothing_goes_in_chunks_of_the_array_size() -> None:
-    chunks = split_batch(make_batch([[]] * 10), size=4)
+    chunks = build_chunks(make_batch([[]] * 10), size=4)
     assert [len(keys) for keys, _ in chunks] == [4, 4, 2]
     assert [key for keys, _ in chunks for key in keys] == [f"k{i}" for i in range(10)]
     assert {dependency for _, dependency in chunks} == {""}
@@ -60,7 +64,7 @@ def test_elements_wait_one_by_one_only_at_the_same_places() -> None:
         "afterok:7_0:8_0 afterok:7_1": [["7_0", "8_0"], ["7_1"]],
     }
     for expected, after in cases.items():
-        chunks = split_batch(make_batch(after), size=100)
+        chunks = build_chunks(make_batch(after), size=100)
         assert " ".join(dependency for _, dependency in chunks) == expected
         for keys, dependency in chunks:
             if dependency.startswith("aftercorr"):
@@ -71,7 +75,7 @@ def test_elements_wait_one_by_one_only_at_the_same_places() -> None:
 
 def test_two_data_sets_of_each_pretraining_are_two_arrays() -> None:
     after = [[f"7_{point}"] for point in range(13) for _ in range(2)]
-    chunks = split_batch(make_batch(after), size=1001)
+    chunks = build_chunks(make_batch(after), size=1001)
     assert [(len(keys), dependency) for keys, dependency in chunks] == [(13, "aftercorr:7")] * 2
     assert sorted(key for keys, _ in chunks for key in keys) == sorted(f"k{i}" for i in range(26))
 
@@ -204,7 +208,8 @@ def test_values_survive_the_shell(tmp_path: Path) -> None:
     values = {f"VILLS_TEST_{number}": value for number, value in enumerate(BAD_VALUES)}
     resources = Resources(environment={"NCCL_SOCKET_IFNAME": "ib0 $(touch planted)"})
     batch = make_batch([[]], environment=values, resources=resources, code=tmp_path / "a b'c")
-    lines = [*build_exports(batch), "env -0"]
+    parameters = build_parameters(batch, dependency="", throttle=0)
+    lines = [*parameters["setup"], "env -0"]
     result = subprocess.run(
         ["bash", "-c", "\n".join(lines)], capture_output=True, cwd=tmp_path, check=True
     )
@@ -270,3 +275,150 @@ def test_jobs_that_sbatch_takes_get_its_ids(
     assert SlurmCluster().submit(make_batch([[], []], runs=runs)) == ["4711_0", "4711_1"]
     assert SlurmCluster().submit(make_batch([[]], runs=runs)) == ["4711"]
     assert list((runs / "_logs").glob("vills-pretrain-*/4711_1_submitted.pkl"))
+
+
+SQUEUE = """\
+12_[3-4%2]|PENDING|JobArrayTaskLimit
+12_0|RUNNING|None
+12_1|COMPLETED|None
+13|PENDING|(ReqNodeNotAvail, UnavailableNodes:n[1-2])
+14|COMPLETING|None
+15|REQUEUED|BeginTime
+99|RUNNING|None
+"""
+SACCT = """\
+12_0|PENDING|0:0
+12_2|FAILED|1:0
+12_[3-4%2]|PENDING|0:0
+16|CANCELLED by 0|0:0
+17|NODE_FAIL|1:0
+18|TIMEOUT|0:0
+19|OUT_OF_MEMORY|0:125
+20|PREEMPTED|0:0
+21|REQUEUED|0:0
+"""
+
+Plant = Callable[[str, str], None]
+
+
+@pytest.fixture
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """Put a tool into PATH, in place of the real one; no other SLURM tool is there."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("bash", "cat"):
+        (folder / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", str(folder))
+
+    def write(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+def say(text: str) -> str:
+    return f"cat <<'END'\n{text}END"
+
+
+@pytest.mark.parametrize(
+    ("job", "elements"),
+    [
+        ("12", ["12"]),
+        ("12_3", ["12_3"]),
+        ("12_[0-2,7%4]", ["12_0", "12_1", "12_2", "12_7"]),
+        ("12_[0-6:3]", ["12_0", "12_3", "12_6"]),
+        ("12_[5]", ["12_5"]),
+        ("12_[5%1]", ["12_5"]),
+        ("12+1", ["12+1"]),
+    ],
+)
+def test_arrays_are_expanded(job: str, elements: list[str]) -> None:
+    assert parse_array(job) == elements
+
+
+def test_squeue_comes_first_and_sacct_knows_what_it_has_forgotten(plant: Plant) -> None:
+    plant("squeue", say(SQUEUE))
+    plant("sacct", say(SACCT))
+    jobs = [f"12_{i}" for i in range(5)] + [str(i) for i in range(13, 23)]
+    assert SlurmCluster().load_states(jobs) == {
+        "12_0": JobState("running", "RUNNING"),
+        "12_1": JobState("ended", "COMPLETED"),
+        "12_2": JobState("ended", "FAILED", "exit 1:0"),
+        "12_3": JobState("pending", "PENDING", "JobArrayTaskLimit"),
+        "12_4": JobState("pending", "PENDING", "JobArrayTaskLimit"),
+        "13": JobState("pending", "PENDING", "(ReqNodeNotAvail, UnavailableNodes:n[1-2])"),
+        "14": JobState("running", "COMPLETING"),
+        "15": JobState("pending", "REQUEUED", "BeginTime"),
+        "16": JobState("ended", "CANCELLED"),
+        "17": JobState("ended", "NODE_FAIL", "exit 1:0"),
+        "18": JobState("ended", "TIMEOUT"),
+        "19": JobState("ended", "OUT_OF_MEMORY", "exit 0:125"),
+        "20": JobState("ended", "PREEMPTED"),
+        "21": JobState("pending", "REQUEUED"),
+        "22": UNKNOWN,
+    }
+
+
+@pytest.mark.parametrize("script", ["echo 'Slurm accounting storage is disabled' >&2; exit 1", ""])
+def test_without_accounting_squeue_is_all(plant: Plant, script: str) -> None:
+    plant("squeue", say(SQUEUE))
+    if script:
+        plant("sacct", script)
+    assert SlurmCluster().load_states(["12_0", "12_2"]) == {
+        "12_0": JobState("running", "RUNNING"),
+        "12_2": UNKNOWN,
+    }
+
+
+def test_a_controller_that_is_down_loses_no_job(plant: Plant) -> None:
+    plant("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    silent = JobState("pending", "UNKNOWN", "squeue does not answer")
+    assert SlurmCluster().load_states(["12"]) == {"12": silent}
+    plant("sacct", say(SACCT))
+    assert SlurmCluster().load_states(["12_2", "30"]) == {
+        "12_2": JobState("ended", "FAILED", "exit 1:0"),
+        "30": silent,
+    }
+
+
+def test_where_there_is_no_slurm_jobs_are_unknown(plant: Plant) -> None:
+    assert SlurmCluster().load_states(["12"]) == {"12": UNKNOWN}
+    assert load_config() == {}
+    assert not run_command(["squeue"]).ok
+
+
+def test_many_jobs_are_asked_for_in_parts(plant: Plant, tmp_path: Path) -> None:
+    plant("squeue", "true")
+    plant("sacct", f'echo "$@" >> {tmp_path}/asked')
+    SlurmCluster().load_states([str(number) for number in range(1000, 1000 + MAX_IDS + 5)])
+    asked = (tmp_path / "asked").read_text().splitlines()
+    counts = [line.split("--format")[0].count(",") + 1 for line in asked]
+    assert counts == [MAX_IDS, 5]
+
+
+def test_an_array_is_one_question(plant: Plant, tmp_path: Path) -> None:
+    plant("squeue", "true")
+    plant("sacct", f'echo "$@" >> {tmp_path}/asked')
+    SlurmCluster().load_states([f"12_{number}" for number in range(100)])
+    assert "--jobs 12 " in (tmp_path / "asked").read_text()
+
+
+def test_what_a_command_says_is_passed_on(plant: Plant) -> None:
+    plant("scancel", "echo 'Invalid job id' >&2; exit 1")
+    with pytest.raises(ClusterError, match=r"`scancel 12` failed: Invalid job id.*What to do"):
+        run_command(["scancel", "12"], check=True)
+    with pytest.raises(ClusterError, match="nothing-here"):
+        run_command(["nothing-here"], check=True)
+
+
+def test_the_configuration_is_read(plant: Plant) -> None:
+    plant("scontrol", say("Configuration data\nMaxArraySize            = 4\nAuth = a=b\n\n"))
+    assert load_config() == {"MaxArraySize": "4", "Auth": "a=b"}
+
+
+def test_an_array_cancelled_before_it_began_is_listed_as_one_job(plant: Plant) -> None:
+    plant("squeue", say("2|CANCELLED|Resources\n3|PENDING|Resources\n"))
+    states = SlurmCluster().load_states(["2_0", "2_1", "3_0"])
+    assert states["2_0"] == states["2_1"] == JobState("ended", "CANCELLED", "Resources")
+    assert states["3_0"] == UNKNOWN
