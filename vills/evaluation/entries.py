@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from vills.data.records import SCHEMA, Manifest, find_counted, find_people
-from vills.data.reid import SPLITS_FILE, ReidData, load_test_data
+from vills.data.records import SCHEMA, SPLITS_FILE, Manifest, find_counted, find_people
+from vills.data.reid import ReidData, load_test_data
 from vills.data.samplers import sample_rng
 from vills.data.shards import ShardReader
 from vills.errors import UserError
@@ -156,7 +157,7 @@ def build_entries(table: pa.Table) -> Entries:
     kinds = [str(kind) for kind in table.column("kind").to_pylist()]
     nums = _read_numbers(table, "num_frames", default=1)
     _check_rows(ids, kinds, nums)
-    empty = {"source": "", "split": "query", "video_id": "", "origin": "", "shard": ""}
+    empty = {"source": "", "split": "query", "video_id": "", "shard": ""}
     columns: dict[str, object] = {
         "record_id": ids,
         "kind": kinds,
@@ -165,9 +166,10 @@ def build_entries(table: pa.Table) -> Entries:
         **{name: np.zeros(len(ids), np.int32) for name in ("width", "height")},
     }
     ends = pa.array(np.concatenate([[0], np.cumsum(nums)]), pa.int32())
-    for name, width in (("offsets", 1), ("lengths", 1), ("frames", 1), ("boxes", 4)):
-        kind = SCHEMA.field(name).type.value_type
-        flat = pa.array(np.zeros(width * int(nums.sum())), kind)
+    for name in ("origins", "offsets", "lengths", "frames", "boxes"):
+        kind, width = SCHEMA.field(name).type.value_type, 4 if name == "boxes" else 1
+        nothing = pa.scalar("" if name == "origins" else 0, kind)
+        flat = pa.repeat(nothing, width * int(nums.sum()))
         scaled = pa.array(width * ends.to_numpy(), pa.int32())
         columns[name] = pa.ListArray.from_arrays(scaled, flat)
     return Entries(Manifest(pa.table(columns, schema=SCHEMA)))
@@ -239,8 +241,12 @@ def _keep_frames(manifest: Manifest, positions: IntArray) -> Manifest:
     starts = np.concatenate([[0], np.cumsum(manifest.column("num_frames"), dtype=np.int64)])
     chosen = starts[:-1] + positions
     ends = pa.array(np.arange(num + 1), pa.int32())
-    for name in ("offsets", "lengths", "frames"):
-        column = table.column(name).combine_chunks().flatten().take(pa.array(chosen))
+    for name in ("origins", "offsets", "lengths", "frames"):
+        held = table.column(name).combine_chunks()
+        # the frames of a video have one origin together
+        lengths = pc.list_value_length(held).to_numpy()
+        chosen = np.cumsum(lengths) - lengths + np.minimum(positions, lengths - 1)
+        column = held.flatten().take(pa.array(chosen))
         table = _replace(table, name, pa.ListArray.from_arrays(ends, column))
     flat = (4 * chosen[:, None] + np.arange(4)).ravel()
     boxes = table.column("boxes").combine_chunks().flatten().take(pa.array(flat))

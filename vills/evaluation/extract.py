@@ -6,7 +6,7 @@ Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
 """
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from vills import Progress
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.data.clips import spread_clips
@@ -34,8 +35,6 @@ MAX_FRAMES = 512
 ROLES = ("coarse", *AREAS, "temporal")
 _ROW_GROUP = 4096
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip member can carry
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass

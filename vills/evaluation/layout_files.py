@@ -9,9 +9,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from vills.config.checks import ConfigError
-from vills.curation.report import ENTRIES_SCHEMA
 from vills.data.layouts import Layout, LayoutError, RawImage, RawTracklet, RawVideo
-from vills.data.records import make_record_id
+from vills.data.records import TEMPLATES_SCHEMA, make_record_id
 from vills.evaluation.entries import TestData, build_entries
 
 TEST_SPLITS = ("query", "gallery")
@@ -202,18 +201,18 @@ def _build_table(media: Sequence[Medium]) -> pa.Table:
 
 def _build_templates(layout: Layout, media: Sequence[Medium]) -> pa.Table | None:
     """Build templates by the ids of their members, as curation writes them."""
-    if not layout.entries:
+    if not layout.templates:
         return None
     ids: dict[str, str] = {}
     for medium in media:
         raw = medium.raw
         ids[raw.video_id if isinstance(raw, RawVideo) else medium.names[0]] = medium.record_id
     columns = {
-        "group": [entry.group for entry in layout.entries],
-        "name": [entry.name for entry in layout.entries],
-        "pid": [entry.pid for entry in layout.entries],
+        "group": [entry.group for entry in layout.templates],
+        "name": [entry.name for entry in layout.templates],
+        "pid": [entry.pid for entry in layout.templates],
         "record_ids": [
-            [ids[name] for name in entry.members if name in ids] for entry in layout.entries
+            [ids[name] for name in entry.members if name in ids] for entry in layout.templates
         ],
     }
-    return pa.table(columns, schema=ENTRIES_SCHEMA)
+    return pa.table(columns, schema=TEMPLATES_SCHEMA)
