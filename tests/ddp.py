@@ -62,6 +62,14 @@ def run_ranks(fn: Callable[..., Any], world_size: int, *args: Any) -> list[Any]:
         return [pickle.loads((results / f"rank{r}").read_bytes()) for r in range(world_size)]
 
 
+def local_slice(num_global: int) -> slice:
+    """Rows of a global batch that belong to this rank; all of them without a group."""
+    from vills import distributed
+
+    share = num_global // distributed.get_world_size()
+    return slice(distributed.get_rank() * share, (distributed.get_rank() + 1) * share)
+
+
 def _run_rank(source: str, name: str, rank: int, world: int, port: int, folder: str) -> None:
     os.environ.update(
         RANK=str(rank),

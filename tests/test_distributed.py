@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.ddp import run_ranks
+from tests.ddp import local_slice, run_ranks
 from vills import distributed
 
 ROWS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -22,7 +22,7 @@ def compute_loss(x: Tensor) -> Tensor:
 
 
 def run_loss(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    x = rows[distributed.local_slice(len(rows))].clone().requires_grad_()
+    x = rows[local_slice(len(rows))].clone().requires_grad_()
     loss = compute_loss(x)
     (grad,) = torch.autograd.grad(loss, x)
     # Data parallelism averages over ranks the gradients that parameters get through their rows.
@@ -66,20 +66,6 @@ def fail_on_rank_one() -> None:
     if distributed.get_rank() == 1:
         raise ValueError("as it should")
     distributed.barrier()
-
-
-def test_a_batch_that_does_not_divide_is_refused() -> None:
-    assert distributed.local_slice(5) == slice(0, 5)
-    messages = run_ranks(slice_five, 2)
-    assert all("global batch 5" in message for message in messages)
-
-
-def slice_five() -> str:
-    try:
-        distributed.local_slice(5)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 @pytest.mark.parametrize(

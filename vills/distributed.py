@@ -88,22 +88,6 @@ def barrier() -> None:
         dist.barrier()
 
 
-def local_slice(num_global: int) -> slice:
-    """Rows of a global batch that belong to this rank.
-
-    Raises:
-        ValueError: if the batch does not divide by the world size.
-    """
-    world = get_world_size()
-    if num_global % world:
-        raise ValueError(
-            f"global batch {num_global} does not divide by the world size {world}. "
-            "What to do: choose a number of processes that divides every batch size."
-        )
-    share = num_global // world
-    return slice(get_rank() * share, (get_rank() + 1) * share)
-
-
 class _GatherWithGrad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ def test_all_three_kinds_are_one_source(root: Path, curated: Path) -> None:
             data = reader.read(record.shard, offset, length)
             assert data[:2] == b"\xff\xd8"
         if record.kind == "image":
-            assert data == (root / "sigset" / record.origin).read_bytes()
+            assert data == (root / "sigset" / record.origins[0]).read_bytes()
     assert report["damaged"]["files"] == 10 + 4 + 8
     assert report["splits"]["train"]["people"] == 1
 
@@ -172,7 +172,8 @@ def test_records_carry_the_labels_of_their_video(curated: Path) -> None:
 def test_entries_name_their_records(curated: Path) -> None:
     report, manifest = _load(curated)
     entries = _load_entries(curated)
-    origin = dict(zip(manifest.column("record_id"), manifest.column("origin"), strict=True))
+    records = [manifest[i] for i in range(len(manifest))]
+    origin = {record.record_id: record.origins[0] for record in records}
     found = {key: [origin[i] for i in ids] for key, ids in entries.items()}
     assert found["gallery_1", "G1"] == ["full/G1_set1_a.mp4"]
     assert sorted(found["gallery_1", "G2"]) == [
@@ -214,7 +215,7 @@ def test_the_longest_track_is_the_subject(curated: Path) -> None:
 def test_segments_of_one_file(curated: Path) -> None:
     _, manifest = _load(curated)
     records = [manifest[i] for i in range(len(manifest))]
-    frames = {r.record_id: r.frames for r in records if r.origin == "full/G1_set2_b.mp4"}
+    frames = {r.record_id: r.frames for r in records if r.origins == ("full/G1_set2_b.mp4",)}
     entries = _load_entries(curated)
     by_probe = {name: [frames[i] for i in ids] for (group, name), ids in entries.items()
                 if group == "probe" and set(ids) <= set(frames) and ids}  # fmt: skip

@@ -92,7 +92,7 @@ def test_images_are_copied_byte_for_byte(root: Path, tmp_path: Path) -> None:
     for i in range(len(manifest)):
         record = manifest[i]
         stored = reader.read(record.shard, record.offsets[0], record.lengths[0])
-        assert stored == (root / "luperson" / record.origin).read_bytes()
+        assert stored == (root / "luperson" / record.origins[0]).read_bytes()
         assert (record.kind, record.split, record.pid) == ("image", "pretrain", -1)
         assert (record.width, record.height) == (200, 300)
         assert record.boxes == ((0, 0, 200, 300),)
@@ -105,7 +105,7 @@ def test_videos_become_tracklets(root: Path, tmp_path: Path) -> None:
     assert len(set(manifest.column("record_id"))) == 5
     reader = ShardReader(tmp_path / "out")
     record = manifest[2]
-    assert (record.kind, record.split, record.origin) == ("tracklet", "pretrain", "b.mp4")
+    assert (record.kind, record.split, record.origins) == ("tracklet", "pretrain", ("b.mp4",))
     assert record.frames == tuple(range(1, NUM_FRAMES)), "a track begins with its second box"
     assert record.boxes[4] == (20, 30, 44, 90)
     for offset, length in zip(record.offsets, record.lengths, strict=True):
@@ -320,6 +320,10 @@ def test_tracklets_of_images_keep_their_frame_numbers(tmp_path: Path) -> None:
     source = SourceConfig("folder", "mine", "reid")
     report, manifest = _curate(tmp_path, source, root=tmp_path, max_corrupt_share=0.5)
     assert [manifest[i].frames for i in range(2)] == [(1, 2, 4, 5), (1, 2)]
+    found = [manifest[i].get_raw_frame(p) for i, n in enumerate((4, 2)) for p in range(n)]
+    names = [f"0001C1T0001F{f:03d}.jpg" for f in (1, 2, 4, 5)]
+    names += [f"0002C2T0001F{f:03d}.jpg" for f in (1, 2)]
+    assert found == [(name, 0) for name in names]
     assert [manifest[i].pid for i in range(2)] == [1, 2]
     assert [manifest[i].kind for i in range(2)] == ["tracklet", "tracklet"]
     assert report["damaged"]["files"] == 7

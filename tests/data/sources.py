@@ -64,7 +64,7 @@ def build_source_writer(root: Path) -> WriteSource:
                         camid,
                         -1,
                         video,
-                        f"{i}.jpg",
+                        (f"{i}.jpg",) * (1 if video else num_frames),
                         32,
                         64,
                         shard,

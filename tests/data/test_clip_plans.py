@@ -5,15 +5,7 @@ import pytest
 
 from vills.config.checks import ConfigError
 from vills.config.evaluate import TEST_SAMPLINGS
-from vills.data.clips import (
-    SAMPLINGS,
-    begin_clip,
-    dense_clips,
-    even_clip,
-    plan_clips,
-    plan_frames,
-    spread_clips,
-)
+from vills.data.clips import SAMPLINGS, plan_clips, plan_frames, spread_clips
 
 
 def test_config_and_code_name_the_same_samplings() -> None:
@@ -34,17 +26,17 @@ def test_spread_clips_hold_every_frame_and_span_the_tracklet(num_frames: int) ->
 
 
 def test_an_even_clip_takes_middles_and_a_begin_clip_first_frames() -> None:
-    assert even_clip(12, 4).tolist() == [1, 4, 7, 10]
-    assert even_clip(2, 4).tolist() == [0, 0, 1, 1]
-    assert begin_clip(12, 4).tolist() == [0, 3, 6, 9]
-    assert begin_clip(10, 4).tolist() == [0, 2, 5, 7]
-    assert begin_clip(2, 4).tolist() == [0, 0, 1, 1]
+    assert plan_clips(12, 4, sampling="evenly").tolist() == [[1, 4, 7, 10]]
+    assert plan_clips(2, 4, sampling="evenly").tolist() == [[0, 0, 1, 1]]
+    assert plan_clips(12, 4, sampling="begin").tolist() == [[0, 3, 6, 9]]
+    assert plan_clips(10, 4, sampling="begin").tolist() == [[0, 2, 5, 7]]
+    assert plan_clips(2, 4, sampling="begin").tolist() == [[0, 0, 1, 1]]
 
 
 def test_dense_clips_are_consecutive_and_the_last_starts_over() -> None:
-    assert dense_clips(8, 4).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert dense_clips(6, 4).tolist() == [[0, 1, 2, 3], [4, 5, 4, 5]]
-    assert dense_clips(3, 4).tolist() == [[0, 1, 2, 0]]
+    assert plan_clips(8, 4, sampling="dense").tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert plan_clips(6, 4, sampling="dense").tolist() == [[0, 1, 2, 3], [4, 5, 4, 5]]
+    assert plan_clips(3, 4, sampling="dense").tolist() == [[0, 1, 2, 0]]
 
 
 @pytest.mark.parametrize("num_frames", [1, 3, 8, 21])

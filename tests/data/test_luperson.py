@@ -114,7 +114,7 @@ def test_curation_of_a_database_equals_that_of_files(
         assert files[0].read_bytes() == files[1].read_bytes()
     manifest = load_manifest(tmp_path / "out" / "lup" / "manifest.parquet")
     record = manifest[0]
-    assert record.record_id == record.origin.removesuffix(".jpg") == KEYS[0]
+    assert record.record_id == record.origins[0].removesuffix(".jpg") == KEYS[0]
     reader = ShardReader(tmp_path / "out" / "lup")
     assert reader.read(record.shard, record.offsets[0], record.lengths[0]) == crops[KEYS[0]]
 

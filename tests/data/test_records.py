@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def make_record(record_id: str = "a", **changes: Any) -> Record:
         "camid": 1,
         "clothes_id": -1,
         "video_id": "",
-        "origin": f"{record_id}.jpg",
+        "origins": (f"{record_id}.jpg",),
         "width": 64,
         "height": 128,
         "shard": "shard-000000.tar",
@@ -36,6 +37,7 @@ def make_tracklet(record_id: str, num_frames: int) -> Record:
     return make_record(
         record_id,
         kind="tracklet",
+        origins=tuple(f"{record_id}/{i}.jpg" for i in range(num_frames)),
         offsets=tuple(512 * (1 + 2 * i) for i in range(num_frames)),
         lengths=tuple(range(100, 100 + num_frames)),
         frames=tuple(range(5, 5 + num_frames)),
@@ -51,6 +53,22 @@ def test_manifest_gives_records_back_sorted(tmp_path: Path) -> None:
     assert manifest[2].num_frames == 3
     with pytest.raises(IndexError):
         manifest[3]
+
+
+def test_frame_of_a_video_is_its_number() -> None:
+    record = replace(make_tracklet("a", 3), video_id="v", origins=("scene.mp4",))
+    assert [record.get_raw_frame(p) for p in (0, 2)] == [("scene.mp4", 5), ("scene.mp4", 7)]
+
+
+def test_frame_of_a_tracklet_of_images_is_its_own_file() -> None:
+    names = tuple(f"bbox_train/0001/0001C1T0001F{n:03d}.jpg" for n in (1, 2, 4))
+    for frames in ((0, 1, 2), (1, 2, 4)):  # counted from 0 or by the files' own numbers
+        record = replace(make_tracklet("a", 3), origins=names, frames=frames)
+        assert [record.get_raw_frame(p) for p in range(3)] == [(name, 0) for name in names]
+
+
+def test_image_is_its_file() -> None:
+    assert make_record("a", origins=("a/0001F001.jpg",)).get_raw_frame(0) == ("a/0001F001.jpg", 0)
 
 
 def test_manifest_bytes_ignore_the_order_of_records(tmp_path: Path) -> None:
@@ -82,7 +100,6 @@ def test_where_and_columns(tmp_path: Path) -> None:
     assert [names[code] for code in codes] == ["query"] * 3
     names, codes = manifest.encode("record_id")
     assert [names[code] for code in codes] == manifest.column("record_id").tolist()
-    assert manifest.sources == ["s"]
     with pytest.raises(ValueError, match="holds lists"):
         manifest.column("boxes")
 
@@ -103,6 +120,8 @@ def test_errors(tmp_path: Path) -> None:
         make_record("a.b")
     with pytest.raises(ValueError, match="differ"):
         make_record("a", offsets=(1, 2))
+    with pytest.raises(ValueError, match="record a of 1 frames has 2 origins. Allowed: one"):
+        make_record("a", origins=("a.jpg", "b.jpg"))
     with pytest.raises(ValueError, match="split 'test'"):
         make_record("a", split="test")
     with pytest.raises(ValueError, match="occur twice, e.g. a"):

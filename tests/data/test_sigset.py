@@ -8,8 +8,8 @@ import pytest
 from vills.data.layouts import (
     Layout,
     LayoutError,
-    RawEntry,
     RawImage,
+    RawTemplate,
     RawTracklet,
     RawVideo,
     read_layout,
@@ -95,10 +95,10 @@ def test_probe_and_gallery(root: Path) -> None:
         RawImage(STILL, "gallery", pid=38, clothes_id=3801),
     ]
     assert list(layout.videos) == [RawVideo(VIDEO, VIDEO, "query", pid=38, clothes_id=3802)]
-    assert layout.entries == (
-        RawEntry("gallery_1", "G00038", 38, (STILL,)),
-        RawEntry("gallery_1", "G00050", 50, (STRANGER,)),
-        RawEntry("probe", "p1", 38, (VIDEO,)),
+    assert layout.templates == (
+        RawTemplate("gallery_1", "G00038", 38, (STILL,)),
+        RawTemplate("gallery_1", "G00050", 50, (STRANGER,)),
+        RawTemplate("probe", "p1", 38, (VIDEO,)),
     )
     assert layout.notes == ("1 people of galleries are distractors, whom no probe shows: 50",)
 
@@ -119,7 +119,7 @@ def test_two_galleries_blended_ones_and_training(root: Path) -> None:
         signature("t", "G00007", *(member(path) for path in learned)),
     )
     layout = read(root)
-    groups = {(entry.group, entry.name): entry.members for entry in layout.entries}
+    groups = {(entry.group, entry.name): entry.members for entry in layout.templates}
     assert groups == {
         ("probe", "p1"): (VIDEO,),
         ("gallery_1", "G00038"): (STILL,),
@@ -162,7 +162,7 @@ def test_the_reader_is_deterministic_and_sorted(root: Path) -> None:
     names = [f"p{i}" for i in (3, 1, 2)]
     write_probe(root, *(signature(name, "G00038", member(VIDEO)) for name in names))
     first = read(root)
-    assert [entry.name for entry in first.entries if entry.group == "probe"] == sorted(names)
+    assert [entry.name for entry in first.templates if entry.group == "probe"] == sorted(names)
     assert read(root) == first
     write_probe(root, *(signature(name, "G00038", member(VIDEO)) for name in sorted(names)))
     assert read(root) == first
@@ -173,7 +173,7 @@ def test_paths_of_the_release_lie_in_its_collections(tmp_path: Path) -> None:
     touch(tmp_path, "BGC1.1/BTS1.1/a.jpg", "BTS2/b.jpg", "BGC2/BTS2/b.jpg")
     write_probe(tmp_path, signature("p", "G1", member("BTS1.1/a.jpg"), member("BTS2/b.jpg")))
     write_gallery(tmp_path, signature("g", "G1", member("BTS2/b.jpg")))
-    entries = {entry.group: entry.members for entry in read(tmp_path).entries}
+    entries = {entry.group: entry.members for entry in read(tmp_path).templates}
     assert entries["probe"] == ("BGC1.1/BTS1.1/a.jpg", "BTS2/b.jpg")
 
 
@@ -188,7 +188,7 @@ def test_paths_stay_below_the_root(path: str, root: Path) -> None:
 def test_backslashes_are_slashes(root: Path) -> None:
     windows = ".\\" + STILL.replace("/", "\\")
     write_probe(root, signature("p", "G00038", member(STILL, filePath=windows)))
-    assert read(root).entries[-1].members == (STILL,)
+    assert read(root).templates[-1].members == (STILL,)
 
 
 def test_segments_are_rows_of_their_own(root: Path) -> None:
@@ -210,7 +210,7 @@ def test_segments_are_rows_of_their_own(root: Path) -> None:
         (5, -1, "frame"),
         (0, -1, "frame"),
     }
-    entries = {entry.name: entry.members for entry in read(root).entries}
+    entries = {entry.name: entry.members for entry in read(root).templates}
     assert entries["whole"] == (VIDEO,)
     assert videos[entries["p2"][0]].stop == 2250
 
@@ -250,7 +250,7 @@ def test_folders_of_frames_are_tracklets(root: Path) -> None:
         RawTracklet(tuple(frames), "query", pid=38, clothes_id=3802),
         RawTracklet(tuple(frames[1:3]), "query", pid=38, clothes_id=3802),
     ]
-    assert {e.name: e.members for e in layout.entries}["q"] == (frames[1],)
+    assert {e.name: e.members for e in layout.templates}["q"] == (frames[1],)
     write_probe(root, signature("p", "G00038", folder), signature("q", "G00038", member(frames[0])))
     refuse(root, r"f/G00038_set2/1\.png is used as two different media")
 
@@ -275,7 +275,7 @@ def test_missing_media_are_named_and_their_entries_stay(root: Path) -> None:
         signature("p4", "G00038"),
     )
     layout = read(root)
-    assert {e.name: e.members for e in layout.entries if e.group == "probe"} == {
+    assert {e.name: e.members for e in layout.templates if e.group == "probe"} == {
         "p1": (VIDEO,),
         "p2": (),
         "p3": (STILL,),
@@ -298,7 +298,7 @@ def test_faces_are_passed_over_and_counted(root: Path) -> None:
     del members[4]["modality"]
     write_probe(root, signature("p", "G00038", *members))
     layout = read(root)
-    assert layout.entries[-1].members == ("BTS1/2.jpg", "BTS1/3.jpg", "BTS1/4.jpg")
+    assert layout.templates[-1].members == ("BTS1/2.jpg", "BTS1/3.jpg", "BTS1/4.jpg")
     assert layout.notes[:2] == (
         "1 members of modality Face passed over, as bodies are compared here",
         "1 members of modality face passed over, as bodies are compared here",
@@ -357,7 +357,7 @@ def test_several_people_in_a_signature_are_passed_over(root: Path) -> None:
         signature("m2", ["G00038", "G00038"], member(VIDEO)),
     )
     layout = read(root)
-    assert [entry.name for entry in layout.entries if entry.group == "probe"] == ["m2", "p1"]
+    assert [entry.name for entry in layout.templates if entry.group == "probe"] == ["m2", "p1"]
     assert "1 signatures of several people passed over: m1" in layout.notes
 
 
@@ -379,7 +379,7 @@ def test_a_medium_of_probe_and_gallery_is_a_query_and_noted(root: Path) -> None:
     write_probe(root, signature("p", "G00038", member(STILL)))
     layout = read(root)
     assert {image.path: image.split for image in layout.images}[STILL] == "query"
-    assert {entry.group: entry.members for entry in layout.entries}["probe"] == (STILL,)
+    assert {entry.group: entry.members for entry in layout.templates}["probe"] == (STILL,)
     assert any(note.startswith("1 media are in a probe and in a gallery") for note in layout.notes)
 
 
@@ -390,7 +390,7 @@ def test_probes_of_nobody_known_stay(root: Path) -> None:
         signature("q", "G00040", member(OTHER)),
     )
     layout = read(root)
-    assert RawEntry("probe", "q", 40, (OTHER,)) in layout.entries
+    assert RawTemplate("probe", "q", 40, (OTHER,)) in layout.templates
     assert (
         "1 probes show people whom no gallery has: they are queries without a match: q"
         in layout.notes
@@ -403,7 +403,7 @@ def test_signatures_of_one_name(root: Path) -> None:
     write_probe(root, signature("p", "G00038", member(VIDEO)))
     part = root / "sigsets_main" / "Probe_part.xml"
     write_sigset(part, signature("p", "G00038", member(VIDEO)))
-    assert len(read(root).entries) == 3, "the same signature again"
+    assert len(read(root).templates) == 3, "the same signature again"
     write_sigset(part, signature("p", "G00038", member(STILL)))
     refuse(root, "differs from the signature of that name in another file")
 
@@ -542,7 +542,7 @@ def test_training_alone_is_enough_to_read(tmp_path: Path) -> None:
     touch(tmp_path, STILL)
     write_sigset(tmp_path / "Train.xml", signature("t", "G00038", member(STILL)))
     assert list(read(tmp_path).images) == [RawImage(STILL, "train", pid=38, clothes_id=3801)]
-    assert read(tmp_path).entries == ()
+    assert read(tmp_path).templates == ()
 
 
 def test_outfits_are_parts_of_a_name(root: Path) -> None:

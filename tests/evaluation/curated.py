@@ -57,7 +57,7 @@ def write_entries(
                     camid=camid,
                     clothes_id=-1,
                     video_id="",
-                    origin=f"{record_id}.jpg",
+                    origins=(f"{record_id}.jpg",) * len(frames),
                     width=16,
                     height=32,
                     shard=shard,

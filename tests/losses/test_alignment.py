@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.ddp import run_ranks
+from tests.ddp import local_slice, run_ranks
 from vills import distributed
 from vills.losses.alignment import AlignmentLoss, HardestPairLoss, VideoIndexLoss
 
@@ -59,7 +59,7 @@ def test_knowing_nothing_costs_ln_of_the_batch() -> None:
 
 
 def run_loss(video: Tensor, frame: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-    rows = distributed.local_slice(video.shape[1])
+    rows = local_slice(video.shape[1])
     leaves = [t[:, rows].clone().requires_grad_() for t in (video, frame)]
     scale = torch.tensor(14.0, requires_grad=True)
     loss = AlignmentLoss()(*leaves, scale)
@@ -123,7 +123,7 @@ def test_is_the_plain_loop_over_indices_with_gradients(
 def run_labelled(
     kind: type[nn.Module], video: Tensor, frame: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    rows = distributed.local_slice(video.shape[1])
+    rows = local_slice(video.shape[1])
     leaves = [t[:, rows].clone().requires_grad_() for t in (video, frame)]
     loss = kind()(*leaves, INDEX[rows])
     grads = torch.autograd.grad(loss / distributed.get_world_size(), leaves)

@@ -7,7 +7,7 @@ import torch
 from lightly.loss import DINOLoss, IBOTPatchLoss
 from torch import Tensor
 
-from tests.ddp import run_ranks
+from tests.ddp import local_slice, run_ranks
 from vills import distributed
 from vills.losses.distillation import FeatureLoss, MaskedTokenLoss
 
@@ -121,7 +121,7 @@ def slice_rows(views: Views, rows: slice) -> Views:
 
 
 def run_loss(student: Views, teacher: Views, centering: str) -> tuple[Tensor, list[Tensor], Tensor]:
-    rows = distributed.local_slice(4)
+    rows = local_slice(4)
     student, teacher = slice_rows(student, rows), slice_rows(teacher, rows)
     for roles in student.values():
         for views in roles.values():

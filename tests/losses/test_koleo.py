@@ -5,7 +5,7 @@ import torch
 from lightly.loss import KoLeoLoss as LightlyKoLeo
 from torch import Tensor
 
-from tests.ddp import run_ranks
+from tests.ddp import local_slice, run_ranks
 from vills import distributed
 from vills.losses.koleo import KoLeoLoss
 
@@ -84,7 +84,7 @@ def test_spreads_tokens() -> None:
 
 
 def run_loss(tokens: Tensor, group: int) -> tuple[Tensor, Tensor]:
-    x = tokens[:, distributed.local_slice(tokens.shape[1])].clone().requires_grad_()
+    x = tokens[:, local_slice(tokens.shape[1])].clone().requires_grad_()
     loss = KoLeoLoss(group=group)([x])
     (grad,) = torch.autograd.grad(loss / distributed.get_world_size(), x)
     return distributed.reduce_mean(loss), grad

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.ddp import run_ranks
+from tests.ddp import local_slice, run_ranks
 from vills import distributed
 from vills.losses.reid import IdentityLoss, TripletLoss
 
@@ -61,7 +61,7 @@ def test_identity_loss_is_the_smoothed_cross_entropy(smoothing: float) -> None:
 
 
 def run_losses() -> tuple[Tensor, Tensor]:
-    rows = distributed.local_slice(8)
+    rows = local_slice(8)
     x = torch.cat([FEATURES, LOGITS], dim=1)[rows].requires_grad_()
     loss = TripletLoss()(x[:, :5], PIDS[rows]) + TripletLoss(scale=3.0)(x[:, :5], PIDS[rows])
     loss = loss + IdentityLoss()(x[:, 5:], PIDS[rows])

@@ -355,8 +355,8 @@ def test_corrupt_records_are_named_and_skipped_up_to_a_share(
 def test_small_masks_count_as_missing(world: dict[str, Source], tmp_path: Path) -> None:
     summary = run(world["luperson"], tmp_path, LseConfig(min_area=0.9))
     for area in AREAS:
-        assert summary.areas[area].found == 0
-        assert summary.areas[area].too_small > 0
+        assert summary.areas[area]["found"] == 0
+        assert summary.areas[area]["too_small"] > 0
     assert MaskStore(tmp_path / "out").cached_frames("any").size == 0
 
 

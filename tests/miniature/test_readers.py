@@ -75,7 +75,7 @@ def test_prid2011_reads_the_people_of_the_splits_alone(world: Path, small: Minia
 
 def test_sigset_reads_every_signature(world: Path, small: MiniatureConfig) -> None:
     layout = read_layout("sigset", world / "sigset")
-    groups = Counter(entry.group for entry in layout.entries)
+    groups = Counter(entry.group for entry in layout.templates)
     probed, strangers = small.num_sigset_ids, small.num_distractors // 2
     assert groups == {
         "probe": 3 * probed,

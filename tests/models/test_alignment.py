@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.ddp import run_ranks
+from tests.ddp import local_slice, run_ranks
 from tests.models.batches import HEADS, VIDEOS, make_batch
-from vills import distributed
 from vills.data.loading import PretrainBatch
 from vills.models.alignment import AlignmentHeads, AlignmentPairs, IndexLogits
 
@@ -98,7 +97,7 @@ def test_both_readings_stand_side_by_side() -> None:
 
 def sample(step: int) -> tuple[Tensor, Tensor]:
     """Logits of this rank's share of the videos 50 to 53, among classes drawn out of 60."""
-    rows = distributed.local_slice(VIDEOS)
+    rows = local_slice(VIDEOS)
     batch = replace(BATCH, step=step, video_ids=torch.arange(50, 50 + VIDEOS)[rows])
     heads = build(0, pairs="", num_videos=60, num_samples=10)
     _, index = heads(VIDEO[:, rows], FRAME[:, rows], batch)

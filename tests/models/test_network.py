@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.ddp import run_ranks
+from tests.ddp import local_slice, run_ranks
 from tests.models.batches import (
     HEADS,
     IMAGES,
@@ -291,7 +291,7 @@ def test_build_honours_the_parameters() -> None:
 
 def run_step(literal: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """Terms, gradients averaged over ranks, and batch-norm buffers of one step."""
-    batch = slice_batch(make_batch(), distributed.local_slice(IMAGES))
+    batch = slice_batch(make_batch(), local_slice(IMAGES))
     network = build(drop_path=0.3, literal=literal)
     with torch.no_grad():
         teacher = network(batch, role="teacher")

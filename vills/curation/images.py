@@ -42,24 +42,24 @@ def read_images(
     """Make a candidate of each image and each tracklet of images, without unreadable frames."""
 
     def build(raw: RawImage | RawTracklet) -> Candidate:
-        paths = raw.paths if isinstance(raw, RawTracklet) else (raw.path,)
+        paths, is_tracklet = raw.paths, isinstance(raw, RawTracklet)
         images = [_Image(path, read) for path in paths]
         damaged = tuple((image.path, image.reason) for image in images if image.reason)
         good = [i for i, image in enumerate(images) if not image.reason]
         if not good:
             return Candidate(None, damaged=damaged)
-        numbers = get_frame_numbers(paths) if isinstance(raw, RawTracklet) else (0,)
+        numbers = get_frame_numbers(paths) if is_tracklet else (0,)
         kept = [images[i] for i in good]
         record = Record(
             record_id=make_record_id(paths[0]),
-            kind="tracklet" if isinstance(raw, RawTracklet) else "image",
+            kind="tracklet" if is_tracklet else "image",
             source=source,
             split=raw.split,
             pid=raw.pid,
             camid=raw.camid,
             clothes_id=raw.clothes_id,
             video_id="",
-            origin=paths[0],
+            origins=tuple(paths[i] for i in good),
             width=kept[0].width,
             height=kept[0].height,
             shard="",

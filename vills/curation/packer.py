@@ -11,8 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import save_table
-from vills.data.records import SCHEMA, Record, save_manifest
+from vills.data.records import SCHEMA, Record, save_manifest, save_manifest_table
 from vills.data.shards import ShardWriter, shard_name
 from vills.errors import UserError
 from vills.io import atomic_path
@@ -143,14 +142,8 @@ class Packer:
             ValueError: two records share an id.
         """
         parts = [pq.read_table(self._rows(number)) for number in range(self.num_shards)]
-        table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
-        table = table.sort_by("record_id").combine_chunks()
-        ids = table.column("record_id").to_numpy()
-        twice = ids[1:][ids[1:] == ids[:-1]]
-        if len(twice):
-            raise ValueError(f"{len(twice)} record ids occur twice, among them {twice[0]}.")
-        save_table(self._out / "manifest.parquet", table)
-        return table
+        table = pa.concat_tables([SCHEMA.empty_table(), *parts])
+        return save_manifest_table(self._out / "manifest.parquet", table)
 
     def _commit(self, records: list[Record], *, num_items: int, damage: DamageLog) -> None:
         save_manifest(self._rows(self.num_shards), records)

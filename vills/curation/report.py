@@ -1,4 +1,4 @@
-"""What a curated source gets beside its records: report, entries, official splits.
+"""What a curated source gets beside its records: report, templates, official splits.
 
 report.json holds counts alone, the same for the same input.
 """
@@ -18,8 +18,17 @@ from vills.curation.packer import DamageLog
 from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
 from vills.curation.units import VideoSummary
 from vills.data.files import save_table
-from vills.data.layouts import PersonSplit, RawEntry, RawVideo, compare_counts
-from vills.data.records import Manifest
+from vills.data.layouts import PersonSplit, RawTemplate, RawVideo, compare_counts
+from vills.data.records import (
+    DISTRACTOR_PID,
+    JUNK_PID,
+    SPLITS_FILE,
+    TEMPLATES_FILE,
+    TEMPLATES_SCHEMA,
+    Manifest,
+    find_people,
+    make_record_id,
+)
 from vills.io import atomic_path
 
 DETECTION_REASONS = ("low_confidence", "untracked")
@@ -113,53 +122,42 @@ def _count_splits(manifest: Manifest) -> dict[str, dict[str, int]]:
         counts[split] = {
             "records": int(rows.sum()),
             "frames": int(frames[rows].sum()),
-            "people": len(np.unique(pids[rows & (pids > 0)])),
+            "people": len(np.unique(pids[rows & find_people(pids)])),
             "cameras": len(np.unique(camids[rows & (camids >= 0)])),
-            "junk": int((pids[rows] == -1).sum()) if split != "pretrain" else 0,
-            "distractors": int((pids[rows] == 0).sum()),
+            "junk": int((pids[rows] == JUNK_PID).sum()) if split != "pretrain" else 0,
+            "distractors": int((pids[rows] == DISTRACTOR_PID).sum()),
         }
     return counts
 
 
-ENTRIES_FILE = "entries.parquet"
-SPLITS_FILE = "splits.json"
-ENTRIES_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("name", pa.string()),
-        ("pid", pa.int32()),
-        ("record_ids", pa.list_(pa.string())),
-    ]
-)
-"""A probe, or a subject of a gallery, and its records: none, if all its media were lost."""
-
-
-def save_entries(
-    folder: Path, entries: Sequence[RawEntry], *, manifest: Manifest
+def save_templates(
+    folder: Path, templates: Sequence[RawTemplate], *, manifest: Manifest
 ) -> dict[str, Any]:
-    """Write the entries, in their order, and count them.
+    """Write the templates, in their order, and count them.
 
     Returns:
-        By group: entries, their people, and the names of those without a record.
+        By group: templates, their people, and the names of those without a record.
     """
-    # Record ids, sorted, by what entries name: video id, or path.
-    records: dict[str, list[str]] = defaultdict(list)
-    keys = (manifest.table[name].to_pylist() for name in ("record_id", "origin", "video_id"))
-    for record_id, origin, video_id in sorted(zip(*keys, strict=True)):
-        records[video_id or origin].append(record_id)
-    ids = [[name for key in e.members for name in records.get(key, ())] for e in entries]
-    table = [
-        {"group": entry.group, "name": entry.name, "pid": entry.pid, "record_ids": found}
-        for entry, found in zip(entries, ids, strict=True)
+    of_video: dict[str, list[str]] = defaultdict(list)
+    for record_id, video_id in zip(*map(manifest.column, ("record_id", "video_id")), strict=True):
+        of_video[video_id].append(record_id)
+    alone = set(of_video.pop("", ()))  # images and tracklets of images: a record of its own each
+    ids = [
+        [name for key in t.members for name in of_video.get(key) or alone & {make_record_id(key)}]
+        for t in templates
     ]
-    save_table(folder / ENTRIES_FILE, pa.Table.from_pylist(table, schema=ENTRIES_SCHEMA))
+    table = [
+        {"group": template.group, "name": template.name, "pid": template.pid, "record_ids": found}
+        for template, found in zip(templates, ids, strict=True)
+    ]
+    save_table(folder / TEMPLATES_FILE, pa.Table.from_pylist(table, schema=TEMPLATES_SCHEMA))
     report: dict[str, Any] = {}
-    for group in sorted({entry.group for entry in entries}):
-        rows = [i for i, entry in enumerate(entries) if entry.group == group]
-        empty = [entries[i].name for i in rows if not ids[i]]
+    for group in sorted({template.group for template in templates}):
+        rows = [i for i, template in enumerate(templates) if template.group == group]
+        empty = [templates[i].name for i in rows if not ids[i]]
         report[group] = {
             "entries": len(rows),
-            "people": len({entries[i].pid for i in rows}),
+            "people": len({templates[i].pid for i in rows}),
             "empty": {"count": len(empty), "named": empty},
         }
     return report

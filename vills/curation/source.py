@@ -11,25 +11,24 @@ from typing import Any
 
 import pyarrow as pa
 
+from vills import Progress
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.detector import build_detector, compute_weights_digest
 from vills.curation.images import read_images
 from vills.curation.packer import Candidate, DamageLog, Packer
 from vills.curation.report import (
-    ENTRIES_FILE,
-    SPLITS_FILE,
     build_report,
     build_subject_report,
     build_video_report,
-    save_entries,
     save_splits,
+    save_templates,
 )
 from vills.curation.tracklets import KEPT
 from vills.curation.units import TRACKS_SCHEMA, UnitStore
-from vills.curation.videos import Progress, VideoCurator, read_units
+from vills.curation.videos import VideoCurator, read_units
 from vills.data.files import save_table
-from vills.data.layouts import Layout, RawImage, RawTracklet, RawVideo, read_layout
-from vills.data.records import Manifest
+from vills.data.layouts import Layout, RawImage, RawRow, RawTracklet, RawVideo, read_layout
+from vills.data.records import SPLITS_FILE, TEMPLATES_FILE, Manifest
 from vills.errors import UserError
 from vills.io import atomic_path
 
@@ -103,14 +102,16 @@ class _Job:
         self.units = UnitStore(self.work / "units")
         self.num_images = self.num_videos = self.num_files = 0
         listing = hashlib.sha256()
-        for row in chain(self.layout.images, self.layout.tracklets, self.layout.videos):
+        layout = self.layout
+        rows: Iterator[RawRow] = chain(layout.images, layout.tracklets, layout.videos)
+        for row in rows:
             if isinstance(row, RawVideo):
                 self.num_videos += 1
             else:
                 self.num_images += 1  # or tracklets of images
-            self.num_files += len(row.paths) if isinstance(row, RawTracklet) else 1
+            self.num_files += len(row.paths)
             listing.update(repr(row).encode() + b"\n")
-        for part in (*self.layout.entries, *self.layout.splits):
+        for part in (*layout.templates, *layout.splits):
             listing.update(repr(part).encode() + b"\n")
         self.digest = listing.hexdigest()
 
@@ -118,7 +119,7 @@ class _Job:
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
         outputs = [self.out / "report.json", self.out / "manifest.parquet"]
-        outputs += [self.out / ENTRIES_FILE] if self.layout.entries else []
+        outputs += [self.out / TEMPLATES_FILE] if self.layout.templates else []
         outputs += [self.out / SPLITS_FILE] if self.layout.splits else []
         return all(path.is_file() for path in (self.work / "done", *outputs))
 
@@ -186,8 +187,8 @@ class _Job:
             report["video"] = build_video_report(videos, config=self.config)
             labelled = build_subject_report(self.layout.videos, videos, config=self.config)
             report["video"] |= {"labelled": labelled} if labelled else {}
-        if self.layout.entries:
-            report["entries"] = save_entries(self.out, self.layout.entries, manifest=manifest)
+        if self.layout.templates:
+            report["entries"] = save_templates(self.out, self.layout.templates, manifest=manifest)
         if self.layout.splits:
             save_splits(self.out, self.layout.splits)
         if not len(manifest):

@@ -1,11 +1,12 @@
 """Raw videos to units: decode, detect, track, filter, crop; one frame batch in memory at a time."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from vills import Progress
 from vills.config.curate import CurateConfig
 from vills.curation.detector import Detector
 from vills.curation.packer import Candidate
@@ -14,9 +15,8 @@ from vills.curation.tracklets import EVERYBODY, KEPT, SubjectFinder, Tracklet, T
 from vills.curation.units import UnitStore, VideoSummary
 from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
-from vills.data.records import Record, make_record_id
+from vills.data.records import JUNK_PID, Record, make_record_id
 
-Progress = Callable[[str, int, int], None]
 # Frames that a detector gets at once; a GPU wants several, and this many are held in memory.
 DETECT_BATCH = 8
 
@@ -60,7 +60,7 @@ class VideoCurator:
             unit=video.unit,
         )
         with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
-            finder = SubjectFinder() if video.pid >= 0 else None  # labelled: a known person
+            finder = SubjectFinder() if video.pid > JUNK_PID else None  # of a known person
 
             def take(tracklet: Tracklet) -> None:
                 unit.add(tracklet)
@@ -134,7 +134,7 @@ def read_units(videos: Iterable[RawVideo], *, units: UnitStore, source: str) -> 
                 camid=video.camid,
                 clothes_id=video.clothes_id,
                 video_id=video.video_id,
-                origin=video.path,
+                origins=(video.path,),
                 width=tracklet.width,
                 height=tracklet.height,
                 shard="",

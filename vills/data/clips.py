@@ -25,13 +25,13 @@ def plan_clips(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
         ConfigError: if `sampling` is unknown.
     """
     check_choice("sampling", sampling, SAMPLINGS)
-    if sampling == "all":
-        return spread_clips(num_frames, length)
     if sampling == "dense":
-        return dense_clips(num_frames, length)
-    if sampling == "evenly":
-        return even_clip(num_frames, length)[None]
-    return begin_clip(num_frames, length)[None]
+        starts = np.arange(0, num_frames, length)
+        sizes = np.minimum(length, num_frames - starts)
+        return np.asarray(starts[:, None] + np.arange(length) % sizes[:, None], dtype=np.int64)
+    if sampling == "begin":
+        return np.asarray(np.arange(length)[None] * num_frames // length, dtype=np.int64)
+    return spread_clips(num_frames, length, num_clips=1 if sampling == "evenly" else None)
 
 
 def plan_frames(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
@@ -55,23 +55,6 @@ def spread_clips(num_frames: int, length: int, *, num_clips: int | None = None) 
     return np.asarray(positions, dtype=np.int64)
 
 
-def dense_clips(num_frames: int, length: int) -> np.ndarray:
-    """Consecutive clips, int64 [ceil(n / T), T]; the last one repeats its own frames in order."""
-    starts = np.arange(0, num_frames, length)
-    sizes = np.minimum(length, num_frames - starts)
-    return np.asarray(starts[:, None] + np.arange(length) % sizes[:, None], dtype=np.int64)
-
-
-def even_clip(num_frames: int, length: int) -> np.ndarray:
-    """T positions at the middles of T equal parts of the tracklet, int64 [T]."""
-    return spread_clips(num_frames, length, num_clips=1).reshape(length)
-
-
-def begin_clip(num_frames: int, length: int) -> np.ndarray:
-    """T positions at the beginnings of T equal parts of the tracklet, int64 [T]."""
-    return np.asarray(np.arange(length) * num_frames // length, dtype=np.int64)
-
-
 def sample_train_clip(
     num_frames: int, length: int, rng: np.random.Generator, *, sampling: str, stride: int = 8
 ) -> np.ndarray:
@@ -89,7 +72,7 @@ def sample_train_clip(
     A tracklet shorter than T has all its frames, some of them repeated, whatever the sampling.
     """
     if sampling == "evenly":
-        return even_clip(num_frames, length)
+        return spread_clips(num_frames, length, num_clips=1).reshape(length)
     if sampling == "random" or num_frames <= length:
         return sample_clip(num_frames, length, rng)
     if sampling == "restricted":
@@ -141,16 +124,17 @@ def sample_clips(
 
     Which half is the first view's is drawn; a tracklet of one frame has no halves.
     """
-    preferred = {"prefer": prefer, "num_preferred": num_preferred}
     if not apart or num_frames < 2:
-        return [sample_clip(num_frames, length, rng, **preferred)] * 2  # type: ignore[arg-type]
+        return [
+            sample_clip(num_frames, length, rng, prefer=prefer, num_preferred=num_preferred)
+        ] * 2
     middle = num_frames // 2
     halves = [(0, middle), (middle, num_frames)]
     clips = []
     for start, stop in halves if rng.random() < 0.5 else reversed(halves):
         own = None if prefer is None else prefer[(prefer >= start) & (prefer < stop)] - start
-        preferred["prefer"] = own
-        clips.append(start + sample_clip(stop - start, length, rng, **preferred))  # type: ignore[arg-type]
+        clip = sample_clip(stop - start, length, rng, prefer=own, num_preferred=num_preferred)
+        clips.append(start + clip)
     return clips
 
 

@@ -1,8 +1,8 @@
 """Batches to fine-tune on, and their augmentation (PASS, TransReID, SOLIDER; CAL).
 
 Legend: T frames of a clip (1 for an image), H x W pixels of an input, P people and K samples of
-each in a global batch. A slot is a place of a batch that wants an image, or a clip. A clip is
-augmented by one draw for all of its frames.
+each in a global batch. A slot is a place of a batch that wants an image or, of kind tracklet, a
+clip: P x K of each. A clip is augmented by one draw for all of its frames.
 """
 
 from collections.abc import Generator, Sequence
@@ -19,12 +19,9 @@ from vills.config.finetune import FinetuneConfig
 from vills.data.clips import cut_tracks, sample_train_clip
 from vills.data.frames import FrameReader
 from vills.data.loading import ReidBatch, iterate_shielded, normalise
-from vills.data.reid import ReidData
+from vills.data.reid import KINDS_OF, ReidData
 from vills.data.samplers import REID_STREAM, Batch, PKSampler, group_samples, sample_key, sample_rng
 from vills.data.transforms import ColorDraw, apply_color, erase_rectangle, resize, sample_gains
-
-SLOTS = {"image": ("image",), "video": ("clip",), "mixed": ("image", "clip")}
-"""Slots of a batch, P x K of each."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
     ) -> None:
         self._config = config
         self._rank, self._world_size, self._workers = rank, world_size, workers
-        self._slots = SLOTS[config.modality]
+        self._slots = KINDS_OF[config.modality]
         self._tracks = cut_tracks(data.train.column("num_frames"), max_track=config.max_track)
         self._labels = data.labels[self._tracks.rows]
         self._cameras = data.train.column("camid").astype(np.int64)[self._tracks.rows]

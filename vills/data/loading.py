@@ -8,7 +8,7 @@ h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and 
 import os
 from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -96,18 +96,8 @@ class ReidBatch:
         )
 
 
-@overload
-def normalise(pixels: Tensor, *, weight: Tensor | None = None) -> Tensor: ...
-
-
-@overload
-def normalise(pixels: None, *, weight: Tensor | None = None) -> None: ...
-
-
-def normalise(pixels: Tensor | None, *, weight: Tensor | None = None) -> Tensor | None:
+def normalise(pixels: Tensor, *, weight: Tensor | None = None) -> Tensor:
     """uint8 [..., 3, H, W] -> float (x / 255 - MEAN) / STD; exactly 0 where weight [...] is 0."""
-    if pixels is None:
-        return None
     values = pixels.float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
     if weight is not None:
         values[weight == 0] = 0.0

@@ -107,8 +107,6 @@ class MaskStore:
     """
 
     def __init__(self, folder: Path, *, areas: Sequence[str] = AREAS) -> None:
-        self.folder = folder
-        self.areas = tuple(areas)
         self._areas: dict[str, _AreaMasks] = {}
         for area in areas:
             path = mask_path(folder, area)

@@ -50,7 +50,7 @@ class Detections(NamedTuple):
     """float32 [n, 17, 3], (x, y, score) px; all zero where none were predicted."""
 
 
-class _Rows:
+class FrameRows:
     """Rows of a table by (path, frame)."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -63,41 +63,40 @@ class _Rows:
         self._frames = self.table["frame"].to_numpy()
 
     def find(self, path: str, frame: int) -> slice:
+        """Return the rows of a frame; none if there is no such frame."""
         start, end = self._spans.get(path, (0, 0))
         low, high = np.searchsorted(self._frames[start:end], [frame, frame + 1])
         return slice(start + int(low), start + int(high))
 
+    def stack_boxes(self) -> np.ndarray:
+        """Return the boxes of all rows, [rows, 4]."""
+        return np.stack([self.table[name].to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1)
 
-class Predictions:
+
+class Predictions(FrameRows):
     """Detections of a data set."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._rows = _Rows(table)
-        sorted_table = self._rows.table
-        self._boxes = np.stack([sorted_table[c].to_numpy() for c in ("x1", "y1", "x2", "y2")], 1)
-        self._scores = sorted_table["score"].to_numpy()
-        self._keypoints = sorted_table["keypoints"]
+        super().__init__(table)
+        self._boxes, self._scores = self.stack_boxes(), self.table["score"].to_numpy()
 
     def lookup(self, path: str, frame: int = 0) -> Detections:
         """People of `frame` (0 for images) of the raw file `path`; empty if none were found."""
-        rows = self._rows.find(path, frame)
+        rows = self.find(path, frame)
         keypoints = np.zeros((rows.stop - rows.start, NUM_KEYPOINTS, 3), dtype=np.float32)
-        for i, flat in enumerate(self._keypoints[rows.start : rows.stop].to_pylist()):
+        for i, flat in enumerate(self.table["keypoints"][rows.start : rows.stop].to_pylist()):
             if flat is not None:
                 keypoints[i] = np.asarray(flat, dtype=np.float32).reshape(NUM_KEYPOINTS, 3)
         return Detections(self._boxes[rows], self._scores[rows], keypoints)
 
 
-class Parsing:
+class Parsing(FrameRows):
     """Label maps of a data set."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._rows = _Rows(table)
 
     def lookup(self, path: str, frame: int = 0) -> dict[str, np.ndarray]:
         """Area -> bool [H, W] over the whole frame, all people together; empty if unknown."""
-        rows = self._rows.find(path, frame)
-        part = self._rows.table.slice(rows.start, rows.stop - rows.start).to_pylist()
+        rows = self.find(path, frame)
+        part = self.table.slice(rows.start, rows.stop - rows.start).to_pylist()
         return {r["area"]: decode_rle(r["counts"], r["height"], r["width"]) for r in part}
 
 

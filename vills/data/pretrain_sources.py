@@ -124,7 +124,10 @@ class PretrainData:
         with_video = config.modalities == "image+video"
         chosen = [_keep(source, "image") for source in images]
         clips = [_keep(source, "tracklet") for source in videos] if with_video else []
-        sizes = [sum(_count_frames(s) for s in part) for part in (chosen, clips)]
+        sizes = [
+            sum(int(source.manifest.column("num_frames").sum()) for source in part)
+            for part in (chosen, clips)
+        ]
         share = cache_mb / max(sum(sizes), 1)
         self.images = SourcePool(chosen, cache_mb=share * sizes[0])
         self.clips = SourcePool(
@@ -167,10 +170,6 @@ def build_pretrain_sampler(data: PretrainData, config: PretrainConfig) -> Pretra
 
 def _keep(source: PretrainSource, kind: str) -> PretrainSource:
     return PretrainSource(source.manifest.where(kind=kind), source.reader, source.masks)
-
-
-def _count_frames(source: PretrainSource) -> int:
-    return int(source.manifest.column("num_frames").sum())
 
 
 def _group_by_video(sources: Sequence[PretrainSource]) -> list[np.ndarray]:

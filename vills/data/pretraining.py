@@ -8,6 +8,7 @@ h x w of an LSE view.
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -225,10 +226,8 @@ def build_pretrain_loader(
     numbers = range(start_step, start_step + num_steps)
     with closing(iterate_shielded(steps, numbers=numbers, workers=workers)) as loader:
         for batch in loader:
-            yield replace(
-                batch,
-                images=normalise(batch.images),
-                frames=normalise(batch.frames),
-                image_lse=normalise(batch.image_lse, weight=batch.image_lse_weight),
-                clip_lse=normalise(batch.clip_lse, weight=batch.clip_lse_weight),
-            )
+            names = ("images", "frames", "image_lse", "clip_lse")
+            pixels = {n: values for n in names if (values := getattr(batch, n)) is not None}
+            weights = {"image_lse": batch.image_lse_weight, "clip_lse": batch.clip_lse_weight}
+            changed: Any = {n: normalise(pixels[n], weight=weights.get(n)) for n in pixels}
+            yield replace(batch, **changed)

@@ -9,7 +9,7 @@ from typing import IO
 from PIL import Image
 
 from vills.data.images import FORMATS, CorruptImageError, decode_image
-from vills.data.layouts import Layout, RawTracklet, RawVideo
+from vills.data.layouts import Layout, RawRow, RawVideo
 
 NUM_READERS = 4
 CHUNK = 256
@@ -30,7 +30,7 @@ def find_unreadable(
     """Read every file of a data set that a row names, and list those that fail.
 
     Args:
-        layout: The data set; its own `read_bytes` is used where it has a container.
+        layout: The data set; what it has in a container is read from there.
         full: Decode every pixel; else only the header is read.
         check_video: Says what is wrong with a video.
         progress: Called with the number of files that are done.
@@ -40,8 +40,8 @@ def find_unreadable(
     """
     damaged: list[Damage] = []
     done = 0
-    rows: Iterable[RawTracklet] = layout.tracklets
-    paths = chain((row.path for row in layout.images), (path for row in rows for path in row.paths))
+    rows: Iterable[RawRow] = chain(layout.images, layout.tracklets)
+    paths = (path for row in rows for path in row.paths)
 
     def check(batch: list[str]) -> list[Damage]:
         return [(path, _find_damage(layout, path, full=full)) for path in batch]
@@ -65,7 +65,7 @@ def _find_damage(layout: Layout, path: str, *, full: bool) -> str:
     try:
         if full:
             decode_image(layout.read_bytes(path), name=path)
-        elif type(layout).read_bytes is Layout.read_bytes:
+        elif layout.container is None:
             with (layout.root / path).open("rb") as stream:
                 _read_header(stream)
         else:  # what lies in a container comes whole anyway

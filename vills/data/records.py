@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("camid", pa.int32()),
         ("clothes_id", pa.int32()),
         ("video_id", pa.string()),
-        ("origin", pa.string()),
+        ("origins", pa.list_(pa.string())),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("shard", pa.string()),
@@ -37,6 +37,17 @@ SCHEMA = pa.schema(
         ("boxes", pa.list_(pa.float32())),
     ]
 )
+SPLITS_FILE = "splits.json"
+TEMPLATES_FILE = "entries.parquet"
+TEMPLATES_SCHEMA = pa.schema(
+    [
+        ("group", pa.string()),
+        ("name", pa.string()),
+        ("pid", pa.int32()),
+        ("record_ids", pa.list_(pa.string())),
+    ]
+)
+"""A probe, or a subject of a gallery, and its records: none, if all its media were lost."""
 JUNK_PID = -1
 """A bad detection, or somebody unknown: as if absent from a search, neither right nor wrong."""
 DISTRACTOR_PID = 0
@@ -73,8 +84,8 @@ class Record:
     """Outfit; -1 unknown."""
     video_id: str
     """Source video; empty for images."""
-    origin: str
-    """Raw path below the source's root; of the first frame for tracklets of images."""
+    origins: tuple[str, ...]
+    """Raw files below the source's root: one of each frame, or the video that all are from."""
     width: int
     """Of the first frame, px."""
     height: int
@@ -104,11 +115,22 @@ class Record:
         lengths = {len(self.offsets), len(self.lengths), len(self.frames), len(self.boxes)}
         if lengths != {len(self.offsets)} or not self.offsets:
             raise ValueError(f"record {self.record_id}: offsets, lengths, frames, boxes differ")
+        if len(self.origins) != (1 if self.video_id else self.num_frames):
+            raise ValueError(
+                f"record {self.record_id} of {self.num_frames} frames has {len(self.origins)} "
+                "origins. Allowed: one if it has a video_id, else one of each frame."
+            )
 
     @property
     def num_frames(self) -> int:
         """Frames of the tracklet, 1 for an image."""
         return len(self.offsets)
+
+    def get_raw_frame(self, position: int) -> tuple[str, int]:
+        """Return the raw file, and the frame of it, that a frame was cut from; 0 of an image."""
+        if self.video_id:
+            return self.origins[0], self.frames[position]
+        return self.origins[position], 0
 
 
 def find_people(pids: np.ndarray) -> np.ndarray:
@@ -153,7 +175,7 @@ class Manifest:
         }
         flat = row.pop("boxes")
         boxes = tuple(tuple(flat[i : i + 4]) for i in range(0, len(flat), 4))
-        for name in ("offsets", "lengths", "frames"):
+        for name in ("origins", "offsets", "lengths", "frames"):
             row[name] = tuple(row[name])
         return Record(**row, boxes=boxes)
 
@@ -179,12 +201,6 @@ class Manifest:
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)
-
-    @property
-    def sources(self) -> list[str]:
-        """Names of the sources whose records these are."""
-        names, codes = self.encode("source")
-        return sorted({names[code] for code in np.unique(codes)})
 
     def frame_spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (starts [len + 1], offsets [frames], lengths [frames]) of all frames in a row.
@@ -246,10 +262,19 @@ def save_manifest(path: Path, records: Iterable[Record]) -> None:
         }
         columns["boxes"] = [[x for box in boxes for x in box] for boxes in columns["boxes"]]
         chunks.append(pa.table(columns, schema=SCHEMA))
-    table = pa.concat_tables(chunks) if chunks else SCHEMA.empty_table()
+    save_manifest_table(path, pa.concat_tables([SCHEMA.empty_table(), *chunks]))
+
+
+def save_manifest_table(path: Path, table: pa.Table) -> pa.Table:
+    """Write rows of the columns of SCHEMA sorted by record_id, and return them so.
+
+    Raises:
+        ValueError: if two records share an id.
+    """
     table = table.sort_by("record_id").combine_chunks()
     ids = table.column("record_id").to_numpy()
     twice = ids[1:][ids[1:] == ids[:-1]]
     if len(twice):
         raise ValueError(f"{len(twice)} record ids occur twice, e.g. {twice[0]}")
     save_table(path, table)
+    return table

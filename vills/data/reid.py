@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from vills.config.checks import ConfigError
 from vills.data.records import (
     DISTRACTOR_PID,
+    SPLITS_FILE,
+    TEMPLATES_FILE,
     Manifest,
     find_counted,
     find_people,
@@ -21,10 +23,9 @@ from vills.data.samplers import TrainingPeople
 from vills.data.shards import ShardReader
 
 KINDS_OF = {"image": ("image",), "video": ("tracklet",), "mixed": ("image", "tracklet")}
-"""Kinds of record that a modality is trained on."""
-NEEDED_OF = {"image": "image", "video": "tracklet", "mixed": "tracklet"}
-"""Kind without which there is nothing to train; images alone would be clips that stand still."""
-SPLITS_FILE, TEMPLATES_FILE, REPORT_FILE = "splits.json", "entries.parquet", "report.json"
+"""Kinds of record that a modality is trained on. Without the last there is nothing to train: images
+alone would be clips that stand still."""
+REPORT_FILE = "report.json"
 EVERYBODY = TrainingPeople()
 _PARTS = ("train", "query", "gallery")
 _SHOWN = 5
@@ -142,7 +143,7 @@ def load_reid_data(
     for part in _PARTS if modality else _PARTS[1:]:
         found = kinds[parts[part]]
         if part == "train":
-            found = found[found == NEEDED_OF[modality]]
+            found = found[found == KINDS_OF[modality][-1]]
         if not len(found):
             raise ConfigError(_explain_empty(folder, manifest, part=part, modality=modality))
     val, parts["train"], others = _draw_people(pids, everybody, parts["train"], people)
@@ -263,7 +264,7 @@ def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str
     kinds = ", ".join(np.unique(manifest.column("kind").astype(str))) or "nothing"
     splits = ", ".join(np.unique(manifest.column("split").astype(str)))
     trained = bool(modality) and part == "train"
-    wanted = NEEDED_OF[modality] if trained else "record"
+    wanted = KINDS_OF[modality][-1] if trained else "record"
     todo = (
         "set modality to what the data set holds in the entries of finetune whose source is "
         f"{folder.name}, and "

@@ -55,6 +55,7 @@ def _permutation(seed: int, stream: int, epoch: int, size: int) -> np.ndarray:
     return sample_rng(seed, stream, epoch).permutation(size)
 
 
+@dataclass(frozen=True)
 class PretrainSampler:
     """Random epochs of images and of videos side by side.
 
@@ -66,20 +67,19 @@ class PretrainSampler:
         ConfigError: if there are fewer videos than a batch needs.
     """
 
-    def __init__(
-        self, num_images: int, num_videos: int, image_batch: int, video_batch: int, seed: int
-    ) -> None:
-        if num_videos and num_videos < video_batch:
+    num_images: int
+    num_videos: int
+    image_batch: int
+    video_batch: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.num_videos and self.num_videos < self.video_batch:
             raise ConfigError(
-                f"pretrain.video_batch = {video_batch} is not allowed. Allowed: up to the "
-                f"{num_videos} distinct videos that there are. What to do: set "
-                f"pretrain.video_batch={num_videos} or less, or add videos."
+                f"pretrain.video_batch = {self.video_batch} is not allowed. Allowed: up to the "
+                f"{self.num_videos} distinct videos that there are. What to do: set "
+                f"pretrain.video_batch={self.num_videos} or less, or add videos."
             )
-        self.num_images = num_images
-        self.num_videos = num_videos
-        self.image_batch = image_batch
-        self.video_batch = video_batch
-        self.seed = seed
 
     @property
     def steps_per_epoch(self) -> float:

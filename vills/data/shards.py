@@ -85,10 +85,6 @@ class ShardWriter:
         self._file, self._position = None, 0
         self._number += 1
 
-    def close(self) -> None:
-        """Finish the last shard."""
-        self.finish_shard()
-
     def abort(self) -> None:
         """Drop the shard in progress."""
         if self._file is not None:
@@ -111,7 +107,7 @@ class ShardWriter:
         """Finish the last shard, or drop it after an error."""
         try:
             if kind is None:
-                self.close()
+                self.finish_shard()
         finally:
             self.abort()
 

@@ -3,10 +3,11 @@
 As text it is a table of all data sets, and below it what is wrong with each.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vills import Progress
 from vills.data.discovery import FoundFolder, find_datasets
 from vills.data.layouts import Layout, LayoutError, RawVideo, mars, read_layout
 from vills.data.layouts.counts import (
@@ -26,8 +27,6 @@ from vills.errors import UserError
 OK, DIFFERS, BROKEN, UNKNOWN = "ok", "differs", "broken", "unknown"
 
 _WHERE = "What to do: give a folder of data sets, or set VILLS_DATA to the one that holds yours."
-Progress = Callable[[str, int, int], None]
-"""(label, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,6 @@ class Survey:
     """ok, differs (from the official counts), broken (would not be curated whole), unknown."""
     splits: dict[str, SplitCount] = field(default_factory=dict)
     """Counts by split."""
-    counts: dict[str, int] = field(default_factory=dict)
-    """The same under the names of the official counts."""
     unreadable: tuple[Damage, ...] = ()
     """Files that rows name and that cannot be read."""
     problems: tuple[str, ...] = ()
@@ -99,7 +96,7 @@ def _survey(
         counts = flatten_counts(splits, num_splits=len(layout.splits))
         if layout.name == "prcc":
             counts["val"] = count_val(layout.root)
-        notes = (*layout.notes, *_note_entries(layout), *_note_unnamed(layout, counts))
+        notes = (*layout.notes, *_note_templates(layout), *_note_unnamed(layout, counts))
         total = counts["images"]
         unreadable = find_unreadable(
             layout,
@@ -113,9 +110,7 @@ def _survey(
     problems = [*_describe_unreadable(unreadable, total), *_describe_empty(layout), *differences]
     problems += [f"-> {line}" for line in diagnose(found.layout, counts)]
     verdict = BROKEN if unreadable else DIFFERS if problems else OK
-    return Survey(
-        path, found.layout, verdict, splits, counts, tuple(unreadable), tuple(problems), notes
-    )
+    return Survey(path, found.layout, verdict, splits, tuple(unreadable), tuple(problems), notes)
 
 
 def _note_unnamed(layout: Layout, counts: dict[str, int]) -> Iterator[str]:
@@ -130,19 +125,21 @@ def _note_unnamed(layout: Layout, counts: dict[str, int]) -> Iterator[str]:
                 )
 
 
-def _note_entries(layout: Layout) -> Iterator[str]:
-    groups = dict.fromkeys(entry.group for entry in layout.entries)
+def _note_templates(layout: Layout) -> Iterator[str]:
+    groups = dict.fromkeys(template.group for template in layout.templates)
     for group in groups:
-        entries = [entry for entry in layout.entries if entry.group == group]
-        people = len({entry.pid for entry in entries})
-        yield f"{group}: {len(entries):,} entries of {people:,} people"
+        templates = [template for template in layout.templates if template.group == group]
+        people = len({template.pid for template in templates})
+        yield f"{group}: {len(templates):,} entries of {people:,} people"
 
 
 def _describe_empty(layout: Layout) -> Iterator[str]:
-    empty = [f"{entry.group}/{entry.name}" for entry in layout.entries if not entry.members]
+    empty = [
+        f"{template.group}/{template.name}" for template in layout.templates if not template.members
+    ]
     if empty:
         yield (
-            f"{len(empty):,} of {len(layout.entries):,} entries have no media: {shorten(empty)}. "
+            f"{len(empty):,} of {len(layout.templates):,} entries have no media: {shorten(empty)}. "
             "What to do: restore their files; an empty probe counts as a miss."
         )
 
@@ -206,18 +203,11 @@ def _format_rows(survey: Survey) -> list[tuple[str, ...]]:
     head = (survey.path, survey.layout or _NONE)
     if not survey.splits:
         return [(*head, *[_NONE] * (len(HEADER) - 3), survey.verdict)]
-    rows = []
-    for number, (split, count) in enumerate(survey.splits.items()):
-        first = number == 0
-        rows.append(
-            (
-                *(head if first else ("", "")),
-                *_format_split(survey, split, count),
-                unreadable if first else "",
-                survey.verdict if first else "",
-            )
-        )
-    return rows
+    rows = [[*head, *_format_split(survey, *part), "", ""] for part in survey.splits.items()]
+    rows[0][-2:] = unreadable, survey.verdict
+    for row in rows[1:]:
+        row[:2] = "", ""
+    return [tuple(row) for row in rows]
 
 
 def _format_split(survey: Survey, split: str, count: SplitCount) -> tuple[str, ...]:

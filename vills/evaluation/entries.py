@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from vills.data.records import SCHEMA, Manifest, find_counted, find_people
-from vills.data.reid import SPLITS_FILE, ReidData, load_test_data
+from vills.data.records import SCHEMA, SPLITS_FILE, Manifest, find_counted, find_people
+from vills.data.reid import ReidData, load_test_data
 from vills.data.samplers import sample_rng
 from vills.data.shards import ShardReader
 from vills.errors import UserError
@@ -240,7 +241,14 @@ def _keep_frames(manifest: Manifest, positions: IntArray) -> pa.Table:
         flat = table.column(name).combine_chunks().flatten()
         frames = pa.FixedSizeListArray.from_arrays(flat, width).take(chosen)
         table = set_column(table, name, frames.cast(SCHEMA.field(name).type))
-    return table
+    held = table.column("origins").combine_chunks()
+    # the frames of a video have one origin together
+    lengths = pc.list_value_length(held).to_numpy()
+    at = np.cumsum(lengths) - lengths + np.minimum(positions, lengths - 1)
+    ends = pa.array(np.arange(len(at) + 1), pa.int32())
+    return set_column(
+        table, "origins", pa.ListArray.from_arrays(ends, held.flatten().take(pa.array(at)))
+    )
 
 
 def set_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:

@@ -1,13 +1,14 @@
 """Score all models of a data set under all its protocols and write what the report shows."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TypedDict
 
+from vills import Progress
 from vills.config.evaluate import AS_PROTOCOL, EvaluateConfig
 from vills.distributed import broadcast_object, is_main
 from vills.evaluation.baselines import Model, ModelRow, check_names
@@ -30,8 +31,6 @@ from vills.models.reid import ReidModel
 
 TOP_K = 10
 """Entries kept per query for the strips, junk not counted."""
-
-Progress = Callable[[str, int, int], None]
 
 
 class Results(TypedDict):

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from vills.config.checks import ConfigError
-from vills.curation.report import ENTRIES_SCHEMA
 from vills.data.layouts import Layout, LayoutError, RawImage, RawTracklet, RawVideo
-from vills.data.records import make_record_id
+from vills.data.records import TEMPLATES_SCHEMA, make_record_id
 from vills.evaluation.entries import TestData, build_entries
 
 TEST_SPLITS = ("query", "gallery")
@@ -192,7 +191,7 @@ def _build_table(media: Iterable[Medium]) -> pa.Table:
 
 def _build_templates(layout: Layout, media: Iterable[Medium]) -> pa.Table | None:
     """Build templates by the ids of their members, as curation writes them."""
-    if not layout.entries:
+    if not layout.templates:
         return None
     ids = {medium.name: medium.record_id for medium in media}
     rows = [
@@ -202,6 +201,6 @@ def _build_templates(layout: Layout, media: Iterable[Medium]) -> pa.Table | None
             "pid": template.pid,
             "record_ids": [ids[name] for name in template.members if name in ids],
         }
-        for template in layout.entries
+        for template in layout.templates
     ]
-    return pa.Table.from_pylist(rows, schema=ENTRIES_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=TEMPLATES_SCHEMA)

@@ -95,8 +95,14 @@ def _draw_area(canvas: np.ndarray, skeleton: Skeleton, area: str, grow: float) -
         _draw_limbs(canvas, skeleton, ARMS, grow)
     else:
         _draw_limbs(canvas, skeleton, LEGS, grow)
-        _draw_hips(canvas, skeleton, grow)
-    _draw_joints(canvas, skeleton, area)
+        if skeleton.valid[HIPS].all():
+            left, right = skeleton.points[HIPS]
+            _draw_capsule(canvas, left, right, HIP_RADIUS * skeleton.torso * grow)
+    # a point says by itself that here is the area, however thin the core around it
+    for i in (INDEX[name] for name in AREA_KEYPOINTS[area]):
+        if skeleton.valid[i]:
+            point = skeleton.points[i]
+            _draw_capsule(canvas, point, point, JOINT_RADIUS * skeleton.torso)
 
 
 def _draw_head(canvas: np.ndarray, skeleton: Skeleton, grow: float) -> None:
@@ -136,12 +142,6 @@ def _draw_torso(canvas: np.ndarray, skeleton: Skeleton, grow: float) -> None:
     low = shoulders + (hips - shoulders) * WAIST
     along = (low - shoulders) / max(float(np.linalg.norm(low - shoulders)), 1e-6)
     _draw_capsule(canvas, shoulders + 0.6 * depth * along, low - depth * along, depth)
-
-
-def _draw_hips(canvas: np.ndarray, skeleton: Skeleton, grow: float) -> None:
-    if skeleton.valid[HIPS].all():
-        left, right = skeleton.points[HIPS]
-        _draw_capsule(canvas, left, right, HIP_RADIUS * skeleton.torso * grow)
 
 
 def _draw_limbs(
@@ -191,14 +191,6 @@ def _draw_unseen(canvas: np.ndarray, skeleton: Skeleton, area: str, grow: float)
             _draw_capsule(canvas, last, last + np.array([0.0, length], np.float32), width)
         if joints[0] > 0 and trunk is not None:
             _draw_capsule(canvas, trunk, first, width)
-
-
-def _draw_joints(canvas: np.ndarray, skeleton: Skeleton, area: str) -> None:
-    """Draw what a point says by itself: here is the area, however thin the core around it."""
-    for name in AREA_KEYPOINTS[area]:
-        if skeleton.valid[INDEX[name]]:
-            point = skeleton.points[INDEX[name]]
-            _draw_capsule(canvas, point, point, JOINT_RADIUS * skeleton.torso)
 
 
 def _draw_capsule(canvas: np.ndarray, start: Floats, stop: Floats, radius: float) -> None:

@@ -5,8 +5,9 @@ is written last: a chunk without its summary does not count.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,27 +38,6 @@ Chunks = Sequence[tuple[Path, range]]
 
 
 @dataclass
-class AreaCounts:
-    """Fate of one area over the frames."""
-
-    found: int = 0
-    """Frames with a mask."""
-    no_mask: int = 0
-    """Frames whose keypoints gave no positive point, or where the segmenter found nothing."""
-    too_small: int = 0
-    """Frames whose mask is below min_area."""
-    total_score: int = 0
-    """Sum of the segmenter's scores over found masks, in millionths: exact in any order."""
-
-    def add(self, other: "AreaCounts") -> None:
-        """Count another part of the records in."""
-        self.found += other.found
-        self.no_mask += other.no_mask
-        self.too_small += other.too_small
-        self.total_score += other.total_score
-
-
-@dataclass
 class Summary:
     """Counts over some records."""
 
@@ -67,10 +47,10 @@ class Summary:
     """Decoded images and frames."""
     no_person: int = 0
     """Frames in which K found nobody."""
-    areas: dict[str, AreaCounts] = field(
-        default_factory=lambda: {area: AreaCounts() for area in AREAS}
-    )
-    """By area."""
+    areas: dict[str, Counter[str]] = field(default_factory=lambda: {a: Counter() for a in AREAS})
+    """What became of each area: frames `found` with a mask; with `no_mask`, as their keypoints gave
+    no positive point or the segmenter found nothing; with one below min_area, `too_small`. And
+    `score`: the sum of the segmenter's over found masks, in millionths, exact in any order."""
     corrupt: list[str] = field(default_factory=list)
     """Records with a frame that cannot be decoded."""
 
@@ -81,7 +61,7 @@ class Summary:
         self.no_person += other.no_person
         self.corrupt += other.corrupt
         for area, counts in self.areas.items():
-            counts.add(other.areas[area])
+            counts.update(other.areas[area])
 
     def to_report(self) -> dict[str, Any]:
         """Return what report.json of the source says."""
@@ -91,23 +71,17 @@ class Summary:
             "frames_without_person": self.no_person,
             "areas": {
                 area: {
-                    "found": counts.found,
-                    "missing": counts.no_mask + counts.too_small,
-                    "missing_no_mask": counts.no_mask,
-                    "missing_too_small": counts.too_small,
-                    "mean_score": round(counts.total_score / max(counts.found, 1) / 1e6, 6),
+                    "found": counts["found"],
+                    "missing": counts["no_mask"] + counts["too_small"],
+                    "missing_no_mask": counts["no_mask"],
+                    "missing_too_small": counts["too_small"],
+                    "mean_score": round(counts["score"] / max(counts["found"], 1) / 1e6, 6),
                 }
                 for area, counts in self.areas.items()
             },
             "corrupt_records": len(self.corrupt),
             "corrupt": sorted(self.corrupt)[:_MAX_NAMES],
         }
-
-
-@dataclass
-class _Rows:
-    keypoints: list[dict[str, Any]] = field(default_factory=list)
-    masks: dict[str, list[MaskRow]] = field(default_factory=lambda: {area: [] for area in AREAS})
 
 
 @dataclass(frozen=True)
@@ -127,7 +101,8 @@ class ChunkWorker:
 
     def compute(self, folder: Path, *, rows: range) -> None:
         """Compute the keypoints and the masks of all areas of some rows of the manifest."""
-        found, summary = _Rows(), Summary(records=len(rows))
+        summary, keypoints = Summary(records=len(rows)), list[dict[str, Any]]()
+        masks: dict[str, list[MaskRow]] = {area: [] for area in AREAS}
         crops = iterate_crops(
             self.manifest,
             reader=self.reader,
@@ -136,55 +111,54 @@ class ChunkWorker:
             corrupt=summary.corrupt,
         )
         while batch := list(islice(crops, self.config.batch_size)):
-            self._process(batch, found=found, summary=summary)
-        keypoints = pa.Table.from_pylist(found.keypoints, schema=KEYPOINTS_SCHEMA)
-        save_table(folder / KEYPOINTS, keypoints)
-        for area, masks in found.masks.items():
-            save_table(mask_path(folder, area), build_mask_table(masks))
+            self._process(batch, keypoints=keypoints, masks=masks, summary=summary)
+        save_table(folder / KEYPOINTS, pa.Table.from_pylist(keypoints, schema=KEYPOINTS_SCHEMA))
+        for area, found in masks.items():
+            save_table(mask_path(folder, area), build_mask_table(found))
         with atomic_path(folder / SUMMARY) as temporary:
-            temporary.write_text(json.dumps(asdict(summary), sort_keys=True))
+            temporary.write_text(json.dumps(vars(summary), sort_keys=True))
 
-    def _process(self, crops: list[Crop], *, found: _Rows, summary: Summary) -> None:
-        keypoints = self.detector.detect(crops)
+    def _process(
+        self,
+        crops: list[Crop],
+        *,
+        keypoints: list[dict[str, Any]],
+        masks: dict[str, list[MaskRow]],
+        summary: Summary,
+    ) -> None:
+        """Add the rows of a batch to the two tables, and count them."""
+        config, found = self.config, self.detector.detect(crops)
         prompts = [
             {
                 area: build_prompt(
                     k.points,
                     scores=k.scores,
                     area=area,
-                    threshold=self.config.area_threshold[area],
-                    low_confidence=self.config.low_confidence,
+                    threshold=config.area_threshold[area],
+                    low_confidence=config.low_confidence,
                     size=(crop.height, crop.width),
                 )
                 for area in AREAS
             }
-            for crop, k in zip(crops, keypoints, strict=True)
+            for crop, k in zip(crops, found, strict=True)
         ]
-        masks = self.segmenter.segment(crops, points=[k.points for k in keypoints], labels=prompts)
-        for crop, k, areas in zip(crops, keypoints, masks, strict=True):
+        segmented = self.segmenter.segment(crops, points=[k.points for k in found], labels=prompts)
+        for crop, k, areas in zip(crops, found, segmented, strict=True):
             summary.frames += 1
             summary.no_person += k.is_missing
+            place: dict[str, Any] = {"record_id": crop.record_id, "frame": crop.position}
             flat = np.column_stack([k.points, k.scores]).ravel()  # x, y, score of each
-            found.keypoints.append(
-                {"record_id": crop.record_id, "frame": crop.position, "keypoints": flat}
-            )
-            for area in AREAS:
-                counts = summary.areas[area]
-                if area not in areas:
-                    counts.no_mask += 1
-                elif areas[area].mask.mean() < self.config.min_area or not areas[area].mask.any():
-                    counts.too_small += 1
+            keypoints.append(place | {"keypoints": flat})
+            for area, counts in summary.areas.items():
+                cut = areas.get(area)
+                if cut is None:
+                    counts["no_mask"] += 1
+                elif cut.mask.mean() < config.min_area or not cut.mask.any():
+                    counts["too_small"] += 1
                 else:
-                    counts.found += 1
-                    counts.total_score += round(1e6 * areas[area].score)
-                    found.masks[area].append(
-                        build_mask_row(
-                            areas[area].mask,
-                            record_id=crop.record_id,
-                            frame=crop.position,
-                            score=areas[area].score,
-                        )
-                    )
+                    counts["found"] += 1
+                    counts["score"] += round(1e6 * cut.score)
+                    masks[area].append(build_mask_row(cut.mask, score=cut.score, **place))
 
 
 def list_chunks(folder: Path, *, num_records: int, size: int) -> Chunks:
@@ -201,7 +175,7 @@ def load_summary(folder: Path) -> Summary | None:
     if not path.is_file():
         return None
     values = json.loads(path.read_text())
-    areas = {area: AreaCounts(**counts) for area, counts in values.pop("areas").items()}
+    areas = {area: Counter(counts) for area, counts in values.pop("areas").items()}
     return Summary(**values, areas=areas)
 
 

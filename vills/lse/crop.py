@@ -3,27 +3,22 @@
 Shapes: H, W height and width of the crop in px; n = 17 COCO keypoints; P points.
 """
 
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.data.images import SUFFIXES, CorruptImageError, decode_image
-from vills.data.records import Manifest, Record
+from vills.data.images import CorruptImageError, decode_image
+from vills.data.records import Box, Manifest
 from vills.data.shards import ShardReader
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int8]
-Box = tuple[float, float, float, float]
-
-_FRAME_NUMBER = re.compile(r"F(\d+)$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +151,7 @@ def iterate_crops(
             except CorruptImageError:
                 damaged = True
                 continue
-            path, frame = get_raw_frame(record, position)
+            path, frame = record.get_raw_frame(position)
             yield Crop(
                 image=image,
                 record_id=record.record_id,
@@ -167,21 +162,3 @@ def iterate_crops(
             )
         if damaged:
             corrupt.append(record.record_id)
-
-
-def get_raw_frame(record: Record, position: int) -> tuple[str, int]:
-    """Name the raw file, and its frame, that a position of a record was cut from.
-
-    A tracklet comes from one video, or (MARS) from one image file per frame, of which the record
-    names the first: `...F001.jpg`, `...F002.jpg`. Image files have frame 0 in predictions.
-    """
-    origin = PurePosixPath(record.origin)
-    if origin.suffix.lower() not in SUFFIXES:
-        return record.origin, record.frames[position]
-    number = _FRAME_NUMBER.search(origin.stem)
-    if record.kind == "image" or number is None:
-        return record.origin, 0
-    digits = number.group(1)
-    shifted = int(digits) + record.frames[position] - record.frames[0]
-    name = f"{origin.stem[: number.start()]}F{shifted:0{len(digits)}d}{origin.suffix}"
-    return (origin.parent / name).as_posix(), 0

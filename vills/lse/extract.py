@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vills import Progress
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
@@ -40,7 +41,6 @@ from vills.lse.parts import (
 )
 from vills.runner.store.interrupt import open_pool
 
-Progress = Callable[[str, int, int], None]
 CHUNK_RECORDS = 64
 POLL_SECONDS = 0.5
 _Arguments = tuple[LseConfig, Path, Path | None, Path | None]
@@ -101,7 +101,7 @@ def extract_source(
     chunks = list_chunks(folder, num_records=len(manifest), size=chunk_records)
     # By number, not by what is unfinished: ranks that look at different times agree on it.
     own = chunks[rank::world_size]
-    count = ChunkCount(chunks, name=name, progress=progress)
+    count = ChunkCount(folder, chunks, name=name, progress=progress or (lambda *_: None))
     count.follow(_run_jobs(own, workers=workers, arguments=(config, curated, root, weights)))
     if rank:
         return join_summaries(own)
@@ -224,21 +224,22 @@ def _publish(out: Path, chunks: Chunks, *, guard: Callable[[], None], max_share:
 class ChunkCount:
     """Counts the records that all ranks together have finished, in the folder that they share."""
 
-    def __init__(self, chunks: Chunks, *, name: str, progress: Progress | None) -> None:
-        """Take folders and rows of all chunks, the source's name, and whom to tell."""
-        self._sizes = {folder.name: len(rows) for folder, rows in chunks}
-        self._folder = chunks[0][0].parent if chunks else None
-        self._name, self._progress = name, progress
+    def __init__(self, folder: Path, chunks: Chunks, *, name: str, progress: Progress) -> None:
+        """Take the folder, all chunks in it, the source's name, and whom to tell."""
+        self._folder, self._name, self._progress = folder, name, progress
+        self._sizes = {path.name: len(rows) for path, rows in chunks}
         self._open = set(self._sizes)
 
-    def report(self) -> None:
-        """Look, and tell how far it is."""
-        if self._progress is None:
-            return
-        self._look()
+    def report(self) -> bool:
+        """Look, tell how far it is, and return whether every chunk is finished.
+
+        One listing, then a look into those that have begun: not one into each of all.
+        """
+        begun = self._open & {path.name for path in self._folder.iterdir()}
+        self._open -= {name for name in begun if (self._folder / name / SUMMARY).is_file()}
         total = sum(self._sizes.values())
-        left = sum(self._sizes[name] for name in self._open)
-        self._progress(self._name, total - left, total)
+        self._progress(self._name, total - sum(self._sizes[name] for name in self._open), total)
+        return not self._open
 
     def follow(self, finished: Generator[Path, None, None]) -> None:
         """Report at the start and after each of this rank's chunks; closes `finished`."""
@@ -252,15 +253,5 @@ class ChunkCount:
 
         A rank that has died is no concern of this one: its launcher ends all of them.
         """
-        self._look()
-        while self._open:
+        while not self.report():
             time.sleep(POLL_SECONDS)
-            self._look()
-            self.report()
-
-    def _look(self) -> None:
-        """One listing, then a look into those that have begun: not one into each of all."""
-        if self._folder is None or not self._open:
-            return
-        begun = self._open & {path.name for path in self._folder.iterdir()}
-        self._open -= {name for name in begun if (self._folder / name / SUMMARY).is_file()}

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from vills.areas import AREAS
 from vills.data.images import decode_rle
 from vills.data.mask_store import MaskStore
+from vills.data.predictions import FrameRows
 from vills.data.records import Record, load_manifest
-from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask, get_raw_frame
+from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask
 
 # Below this overlap the record shows nobody of the truth: a false positive of the detector.
 MIN_IOU = 0.3
@@ -28,36 +29,26 @@ class AreaScore:
 
     iou: float
     """Mean intersection over union where the area shows; a missing mask counts 0."""
-    iou_found: float
-    """The same over the masks that exist."""
     found: float
     """Share of showing areas that have a mask."""
     count: int
     """Frames where the area shows."""
 
 
-class Truth:
+class Truth(FrameRows):
     """Persons of a data set by raw file and frame."""
 
     def __init__(self, path: Path) -> None:
-        table = pq.read_table(path)
-        self._rows: dict[tuple[str, int], list[int]] = {}
-        keys = zip(table["path"].to_pylist(), table["frame"].to_pylist(), strict=True)
-        for row, key in enumerate(keys):
-            self._rows.setdefault(key, []).append(row)
-        self._boxes = np.stack([table[c].to_numpy() for c in ("x1", "y1", "x2", "y2")], axis=1)
-        self._table = table
+        super().__init__(pq.read_table(path))
+        self._boxes = self.stack_boxes()
 
-    def find(self, record: Record, position: int) -> dict[str, Any] | None:
+    def find_person(self, record: Record, position: int) -> dict[str, Any] | None:
         """Find the person that a record shows: the one of best overlap with its box."""
-        rows = self._rows.get(get_raw_frame(record, position), [])
-        if not rows:
-            return None
+        rows = self.find(*record.get_raw_frame(position))
         iou = compute_iou(self._boxes[rows], record.boxes[position])
-        best = int(iou.argmax())
-        if iou[best] < MIN_IOU:
+        if not len(iou) or iou.max() < MIN_IOU:
             return None
-        row: dict[str, Any] = self._table.slice(rows[best], 1).to_pylist()[0]
+        row: dict[str, Any] = self.table.slice(rows.start + int(iou.argmax()), 1).to_pylist()[0]
         return row
 
 
@@ -81,7 +72,7 @@ def compute_area_scores(
     records = (manifest[row] for row in range(len(manifest)))
     frames = ((r, i) for r in records for i in range(0, r.num_frames, frame_stride))
     for record, position in frames:
-        person = known.find(record, position)
+        person = known.find_person(record, position)
         if person is None:
             continue
         for area in AREAS:
@@ -106,11 +97,9 @@ def _compare(
 
 def _summarise(overlaps: np.ndarray) -> AreaScore:
     if not len(overlaps):
-        return AreaScore(iou=0.0, iou_found=0.0, found=0.0, count=0)
-    found = overlaps[overlaps >= 0]
+        return AreaScore(iou=0.0, found=0.0, count=0)
     return AreaScore(
         iou=float(np.clip(overlaps, 0.0, None).mean()),
-        iou_found=float(found.mean()) if len(found) else 0.0,
-        found=len(found) / len(overlaps),
+        found=float((overlaps >= 0).mean()),
         count=len(overlaps),
     )

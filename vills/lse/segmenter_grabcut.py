@@ -4,7 +4,6 @@ Shapes: H, W of a crop; h, w of the reduced image that is cut; n = 17 COCO keypo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -79,18 +78,10 @@ _Models = tuple[np.ndarray, np.ndarray]
 """GrabCut's colours of background and foreground, [1, 65] each; zeros before they are learned."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Person:
-    """The person against the surroundings, and the colours that tell them apart."""
-
-    mask: Mask
-    models: _Models
-
-
 def _cut_person(
     image: Image, places: Places, *, valid: Mask, areas: list[str], seed: int
-) -> _Person:
-    """Separate the person from the surroundings, whatever the area."""
+) -> tuple[Mask, _Models]:
+    """Separate the person from the surroundings: its mask, and the colours that tell them apart."""
     trimap = np.full(places.size, cv2.GC_BGD, np.uint8)
     for area in areas:
         trimap[places.draw(area, valid=valid, grow=REACH[area], reach=True)] = cv2.GC_PR_BGD
@@ -99,21 +90,28 @@ def _cut_person(
     for area in areas:
         trimap[places.draw(area, valid=valid, grow=CORE[area])] = cv2.GC_FGD
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    return _Person(_grab(image, trimap, models=models, seed=seed), models)
+    return _grab(image, trimap, models=models, seed=seed), models
 
 
 def _cut_area(
-    image: Image, places: Places, *, area: str, labels: Labels, person: _Person, seed: int
+    image: Image,
+    places: Places,
+    *,
+    area: str,
+    labels: Labels,
+    person: tuple[Mask, _Models],
+    seed: int,
 ) -> AreaMask:
     """Separate an area from the rest of the person, from its own prompt v^a alone."""
+    body, colours = person
     inside = np.array([name in AREA_KEYPOINTS[area] for name in KEYPOINTS])
     # A keypoint of the area that the prompt denies (literal eq. 4) must not shape the area.
     valid: Mask = np.where(inside, labels == 1, labels == 0)
     trimap = np.full(places.size, cv2.GC_BGD, np.uint8)
     reach = places.draw(area, valid=valid, grow=REACH[area], reach=True)
-    trimap[reach & person.mask] = cv2.GC_PR_BGD
+    trimap[reach & body] = cv2.GC_PR_BGD
     expected = places.draw(area, valid=valid, grow=BODY)
-    trimap[expected & person.mask] = cv2.GC_PR_FGD
+    trimap[expected & body] = cv2.GC_PR_FGD
     core = places.draw(area, valid=valid, grow=CORE[area])
     trimap[core] = cv2.GC_FGD
     for other in AREAS:
@@ -124,7 +122,7 @@ def _cut_area(
     denied = inside & (labels == 0)
     trimap[places.draw_discs(denied, valid=valid, grow=CORE[area])] = cv2.GC_BGD
     # The person's colours sort the pixels; the area's own are then learned from its map.
-    models = person.models[0].copy(), person.models[1].copy()
+    models = colours[0].copy(), colours[1].copy()
     mask = _keep_cores(_grab(image, trimap, models=models, seed=seed), core)
     return AreaMask(mask=mask, score=compute_mask_iou(mask, expected))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from vills import Progress
 from vills.config.checks import ConfigError
 from vills.io import find_weights
 
@@ -28,7 +29,6 @@ FOLDERS = {
 }
 STAGES = ("miniature", "curate", "lse", "pretrain", "finetune", "evaluate", "report")
 
-Progress = Callable[[str, int, int], None]
 Config = TypeVar("Config")
 Ranks = Literal["one", "group", "shares"]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vills import Progress
 from vills.config.report import ReportConfig
 from vills.report.accuracy import build_accuracy
 from vills.report.inputs import ReportInputs, load_metrics, load_rows
@@ -12,8 +13,6 @@ from vills.report.page import Block, Section, build_table, render_page
 from vills.report.pretraining import build_pretraining
 from vills.report.queries import build_attention, build_retrieval
 from vills.report.scores import build_scores, build_scores_page
-
-Progress = Callable[[str, int, int], None]
 
 STAGES = (
     ("curate", "curated", "Curation", "MOTA, IDF1 and purity: against the world's truth."),

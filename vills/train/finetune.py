@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from vills import Progress
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.reid import ReidData
@@ -24,7 +25,6 @@ from vills.models.reid import ReidModel
 from vills.models.weights import build_backbone, export_reid, load_backbone, load_description
 from vills.runner.store.interrupt import InterruptFlag
 from vills.runner.store.journal import Journal
-from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism
 from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning, Point

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vills import Progress
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.finetune_loading import FinetuneLoader
 from vills.data.loading import ReidBatch
@@ -26,7 +27,6 @@ from vills.losses.reid import IdentityLoss, TripletLoss
 from vills.models.reid import ReidModel
 from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
 from vills.runner.store.journal import Journal
-from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import agree_any, agree_requeue, check_finite
 from vills.train.param_groups import build_finetune_groups

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from vills import Progress
 from vills.config.pretrain import PretrainConfig
 from vills.data.loading import PretrainBatch
 from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
@@ -29,7 +30,6 @@ from vills.io import save_json
 from vills.models.weights import export_backbone
 from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
 from vills.runner.store.journal import Journal
-from vills.train import Progress
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import (
     NonFiniteError,

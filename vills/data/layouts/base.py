@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from vills.data.files import walk_files
+from vills.data.records import JUNK_PID
 from vills.errors import UserError
 
 T = TypeVar("T")
@@ -23,46 +24,53 @@ class RawImage:
     """Below the root, posix."""
     split: str
     """pretrain, train, query or gallery."""
-    pid: int = -1
+    pid: int = JUNK_PID
     """Person; -1 unknown or junk, 0 distractor."""
     camid: int = -1
     """Camera from 0; -1 unknown."""
     clothes_id: int = -1
     """Outfit; -1 unknown."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files of the row, here one."""
+        return (self.path,)
+
+    @property
+    def key(self) -> str:
+        """What nothing else of the source has: templates name their members by it."""
+        return self.path
 
 
 @dataclass(frozen=True, slots=True)
 class RawTracklet:
-    """Image files of one person in one camera, in temporal order."""
+    """Image files of one person in one camera, in temporal order; fields as of an image."""
 
     paths: tuple[str, ...]
     """Below the root, posix."""
     split: str
-    """pretrain, train, query or gallery."""
-    pid: int = -1
-    """Person; -1 unknown or junk, 0 distractor."""
+    pid: int = JUNK_PID
     camid: int = -1
-    """Camera from 0; -1 unknown."""
     clothes_id: int = -1
-    """Outfit; -1 unknown."""
+
+    @property
+    def key(self) -> str:
+        """Path of the first frame."""
+        return self.paths[0]
 
 
 @dataclass(frozen=True, slots=True)
 class RawVideo:
-    """A video file with any number of people."""
+    """A video file with any number of people; fields as of an image."""
 
     path: str
-    """Below the root, posix."""
     video_id: str
     """Unique within the source."""
     split: str = "pretrain"
-    """pretrain, train, query or gallery."""
-    pid: int = -1
+    pid: int = JUNK_PID
     """The one person of a labelled video; -1 unknown."""
     camid: int = -1
-    """Camera from 0; -1 unknown."""
     clothes_id: int = -1
-    """Outfit; -1 unknown."""
     start: int = 0
     """First frame, or ms, that counts."""
     stop: int = -1
@@ -70,10 +78,23 @@ class RawVideo:
     unit: str = "frame"
     """What start and stop count: frame, or ms."""
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files of the row, here one."""
+        return (self.path,)
+
+    @property
+    def key(self) -> str:
+        """The video's id: a file may have several segments."""
+        return self.video_id
+
+
+RawRow = RawImage | RawTracklet | RawVideo
+
 
 @dataclass(frozen=True, slots=True)
-class RawEntry:
-    """Media that are one entry of a query or gallery together: a sigset's template."""
+class RawTemplate:
+    """Media that are one query, or one of a gallery, together: a template of a sigset."""
 
     group: str
     """probe, or the name of its gallery: gallery_1, gallery_2."""
@@ -82,7 +103,7 @@ class RawEntry:
     pid: int
     """Person."""
     members: tuple[str, ...]
-    """`path` of images and tracklets (of the first frame), `video_id` of videos."""
+    """Keys of the images, tracklets and videos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +141,18 @@ class Layout:
     """Tracklets of image files."""
     videos: Iterable[RawVideo] = ()
     """Video files."""
-    entries: tuple[RawEntry, ...] = ()
+    templates: tuple[RawTemplate, ...] = ()
     """Templates, for data sets whose query and gallery are not single images or tracklets."""
     splits: tuple[PersonSplit, ...] = ()
     """Official splits by people, where there are several; rows carry split 0."""
     notes: tuple[str, ...] = ()
     """What was passed over or looks wrong, for the report and `vills data check`."""
+    container: Callable[[str], bytes] | None = None
+    """Gives the content of a path; None: paths are files below the root."""
 
     def read_bytes(self, path: str) -> bytes:
-        """Content of the file at `path` (a layout with its own container overrides this)."""
-        return (self.root / path).read_bytes()
+        """Content of the file at `path`."""
+        return self.container(path) if self.container else (self.root / path).read_bytes()
 
 
 def check_folder(root: Path, name: str) -> None:

@@ -8,7 +8,8 @@ of LUPerson.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vills.data.layouts.base import Layout, RawImage, RawTracklet, RawVideo
+from vills.data.layouts.base import Layout, RawRow, RawTracklet
+from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
 OFFICIAL_COUNTS: dict[str, dict[str, int]] = {
     "market1501": {
@@ -193,14 +194,14 @@ class SplitCount:
     frames: int = 0
     """Frames of all tracklets."""
 
-    def add(self, row: RawImage | RawTracklet | RawVideo) -> None:
+    def add(self, row: RawRow) -> None:
         """Count one row."""
-        is_junk = row.pid == -1 and row.split != "pretrain"
+        is_junk = row.pid == JUNK_PID and row.split != "pretrain"
         self.junk += is_junk
         self.rows += not is_junk
-        self.distractors += row.pid == 0
-        self.files += len(row.paths) if isinstance(row, RawTracklet) else 1
-        if row.pid > 0:
+        self.distractors += row.pid == DISTRACTOR_PID
+        self.files += len(row.paths)
+        if row.pid > DISTRACTOR_PID:
             self.pids.add(row.pid)
         if row.camid >= 0:
             self.camids[row.camid] = self.camids.get(row.camid, 0) + 1

@@ -22,6 +22,7 @@ from pathlib import Path
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import Layout, LayoutError, RawImage, RawTracklet, check_folder
 from vills.data.layouts.listing import MAX_NUMBER, list_folder, note_people, note_stray, shorten
+from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
 IMAGE_NAME = re.compile(r"(-?\d+)_c(\d+)")
 TRACKLET_NAME = re.compile(r"(?P<pid>\d{4,}|00-1)C(?P<cam>\d+)T(?P<track>\d+)F(?P<frame>\d+)")
@@ -82,14 +83,14 @@ def parse_name(path: str) -> Named | None:
     """Who and which camera a name says, or None."""
     folder, _, name = path.rpartition("/")
     if found := TRACKLET_NAME.match(name):
-        pid = -1 if found["pid"] == "00-1" else int(found["pid"])
+        pid = JUNK_PID if found["pid"] == "00-1" else int(found["pid"])
         track = (f"{folder}/{found['pid']}C{found['cam']}", int(found["track"]))
         named = Named(path, pid, int(found["cam"]) - 1, track, int(found["frame"]))
     elif found := IMAGE_NAME.match(name):
         named = Named(path, int(found[1]), int(found[2]) - 1)
     else:
         return None
-    return named if -1 <= named.pid <= MAX_NUMBER and named.camid >= 0 else None
+    return named if JUNK_PID <= named.pid <= MAX_NUMBER and named.camid >= 0 else None
 
 
 def _parse(path: str) -> Named:
@@ -238,10 +239,12 @@ def _is_int(text: str) -> bool:
 
 
 def _default_splits(named: Sequence[Named]) -> dict[str, str]:
-    people = sorted({entry.pid for entry in named if entry.pid > 0})
+    people = sorted({entry.pid for entry in named if entry.pid > DISTRACTOR_PID})
     train = set(people[: len(people) // 2])
     splits = {
-        entry.path: "train" if entry.pid in train else ("test" if entry.pid > 0 else "gallery")
+        entry.path: "train"
+        if entry.pid in train
+        else ("test" if entry.pid > DISTRACTOR_PID else "gallery")
         for entry in named
     }
     return _resolve_test(named, splits)
@@ -256,7 +259,7 @@ def _resolve_test(named: Sequence[Named], splits: Mapping[str, str]) -> dict[str
 
     def resolve(entry: Named) -> str:
         seen = cameras[entry.pid]
-        is_asked = entry.pid > 0 and len(seen) > 1 and entry.camid == min(seen)
+        is_asked = entry.pid > DISTRACTOR_PID and len(seen) > 1 and entry.camid == min(seen)
         return "query" if is_asked else "gallery"
 
     return {e.path: resolve(e) if splits[e.path] == "test" else splits[e.path] for e in named}

@@ -18,7 +18,7 @@ are B (same clothes) and C (other clothes). `val` holds people of `train` and is
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vills.data.layouts.base import Layout, LayoutError, RawImage
@@ -29,12 +29,14 @@ from vills.data.layouts.listing import (
     is_image,
     list_folder,
     list_images,
+    list_people,
     list_subfolders,
     note_people,
     note_stray,
     parse_person,
     shorten,
 )
+from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
 MARKET1501_NAME = re.compile(r"(-?\d+)_c(\d+)(s\d+)?")
 MARKET1501_FOLDERS = {
@@ -65,7 +67,8 @@ def read_market1501(root: Path) -> Layout:
     if (base / DISTRACTORS).is_dir():
         extra = list_folder(base / DISTRACTORS)
         images += [
-            RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", pid=0) for path in extra.images
+            RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", DISTRACTOR_PID)
+            for path in extra.images
         ]
         notes.append(
             f"{DISTRACTORS}: {len(extra.images):,} images read as distractors of the gallery"
@@ -96,7 +99,7 @@ def _read_splits(
 def _parse_market1501(path: str, split: str) -> RawImage:
     found = MARKET1501_NAME.match(path.rsplit("/", maxsplit=1)[-1])
     pid, camera = (int(found[1]), int(found[2])) if found else (-2, 0)
-    if not -1 <= pid <= MAX_NUMBER or camera < 1:
+    if not JUNK_PID <= pid <= MAX_NUMBER or camera < 1:
         raise LayoutError(
             f"market1501: {path} is not named like 0001_c1s1_000151_01.jpg. What to do: remove it "
             "or rename it."
@@ -159,17 +162,6 @@ _TRAIN_NAME = re.compile(r"([ABC])_.+")
 _SPLITS = {"A": "gallery", "B": "query", "C": "query"}
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """Images of people in one folder of the release."""
-
-    path: Path
-    prefix: str
-    split: str
-    letter: str = ""
-    """Camera of all of it; empty where the names say it."""
-
-
 def read_prcc(root: Path) -> Layout:
     """Images of train, query (B, C) and gallery (A); the two outfits of a person differ.
 
@@ -177,21 +169,24 @@ def read_prcc(root: Path) -> Layout:
         LayoutError: if a folder is missing, a person has no image, or a name does not fit.
     """
     base, prefix = _find_prcc(root)
-    folders = [_Folder(base / "train", f"{prefix}train/", "train")]
-    for letter in CAMERAS:
-        path = base / "test" / letter
-        if not path.is_dir():
-            raise LayoutError(
-                f"prcc: no folder {path}, the test images of camera {letter}. What to do: "
-                f"{hint_nested(base / 'test')}."
-            )
-        folders.append(_Folder(path, f"{prefix}test/{letter}/", _SPLITS[letter], letter))
+    folders = {"train": ("train", "")} | {f"test/{c}": (_SPLITS[c], c) for c in CAMERAS}
     images: list[RawImage] = []
     notes: list[str] = []
-    for folder in folders:
-        found, stray = _read_people(folder)
-        images += found
-        notes += note_stray(folder.prefix.rstrip("/"), stray)
+    for letter in CAMERAS:
+        if not (base / "test" / letter).is_dir():
+            raise LayoutError(
+                f"prcc: no folder {base / 'test' / letter}, the test images of camera {letter}. "
+                f"What to do: {hint_nested(base / 'test')}."
+            )
+    for folder, (split, camera) in folders.items():
+        people, stray = _list_prcc_people(base / folder)
+        for pid, person in people.items():
+            found = list_images(base / folder / person, name="prcc")
+            stray += [f"{person}/{path}" for path in found.stray]
+            for path in (f"{prefix}{folder}/{person}/{path}" for path in found.images):
+                camid = CAMERAS.index(camera or _parse_prcc_camera(path))
+                images.append(RawImage(path, split, pid, camid))
+        notes += note_stray(f"{prefix}{folder}", sorted(stray))
     notes += note_people(images)
     if num_val := count_val(root):
         notes.append(f"val: {num_val:,} images not read; its people are in train")
@@ -209,47 +204,35 @@ def _find_prcc(root: Path) -> tuple[Path, str]:
     return find_base(root, nested=nested, needed=("train", "test"), name="prcc")
 
 
-def _read_people(folder: _Folder) -> tuple[list[RawImage], list[str]]:
-    people = list_subfolders(folder.path)
-    if not people or folder.path.name in people:
+def _list_prcc_people(folder: Path) -> tuple[dict[int, str], list[str]]:
+    """Folders of people, and the files that lie beside them."""
+    names = list_subfolders(folder)
+    if not names or folder.name in names:
         raise LayoutError(
-            f"prcc: {folder.path} holds no folders of people. What to do: "
-            f"{hint_nested(folder.path)}."
+            f"prcc: {folder} holds no folders of people. What to do: {hint_nested(folder)}."
         )
-    stray = sorted(entry.name for entry in folder.path.iterdir() if not entry.is_dir())
+    stray = sorted(entry.name for entry in folder.iterdir() if not entry.is_dir())
     if lost := [name for name in stray if is_image(name)]:
         raise LayoutError(
-            f"prcc: {len(lost):,} images lie in {folder.path}, outside the folders of people: "
+            f"prcc: {len(lost):,} images lie in {folder}, outside the folders of people: "
             f"{shorten(lost)}. What to do: move them to their people, or take them away."
         )
-    images: list[RawImage] = []
-    pids: dict[int, str] = {}
-    for person in people:
-        pid = parse_person(person, path=f"{folder.prefix}{person}", name="prcc")
-        if pids.setdefault(pid, person) != person:
-            raise LayoutError(
-                f"prcc: {folder.path} has {pids[pid]} and {person}, the same person twice. What to "
-                "do: keep one."
-            )
-        found = list_images(folder.path / person, name="prcc")
-        stray += [f"{person}/{path}" for path in found.stray]
-        images += [
-            _parse_prcc(f"{folder.prefix}{person}/{path}", pid, folder) for path in found.images
-        ]
-    return images, sorted(stray)
+    return list_people(folder, name="prcc", parse=_parse_prcc_person), stray
 
 
-def _parse_prcc(path: str, pid: int, folder: _Folder) -> RawImage:
-    letter = folder.letter
-    if not letter:
-        found = _TRAIN_NAME.match(path.rsplit("/", maxsplit=1)[-1])
-        if found is None:
-            raise LayoutError(
-                f"prcc: {path} is not named like A_cropped_rgb001.jpg (camera A, B or C). What to "
-                "do: remove it or rename it."
-            )
-        letter = found[1]
-    return RawImage(path=path, split=folder.split, pid=pid, camid=CAMERAS.index(letter))
+def _parse_prcc_person(name: str, path: str) -> int:
+    return parse_person(name, path=path, name="prcc")
+
+
+def _parse_prcc_camera(path: str) -> str:
+    """Return the camera that the name of a training image begins with."""
+    found = _TRAIN_NAME.match(path.rsplit("/", maxsplit=1)[-1])
+    if found is None:
+        raise LayoutError(
+            f"prcc: {path} is not named like A_cropped_rgb001.jpg (camera A, B or C). What to do: "
+            "remove it or rename it."
+        )
+    return found[1]
 
 
 def _number_clothes(images: list[RawImage]) -> list[RawImage]:

@@ -5,12 +5,13 @@ Files that have nothing to do with the data set are listed apart, and noted.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vills.data.files import walk_folders
 from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, check_folder
+from vills.data.records import DISTRACTOR_PID
 
 IMAGES = (".jpg", ".jpeg", ".png")
 MAX_NUMBER = 2**31 - 1
@@ -95,6 +96,23 @@ def parse_person(text: str, *, path: str, name: str) -> int:
             "take it away."
         )
     return int(text) or ZERO_PERSON
+
+
+def list_people(folder: Path, *, name: str, parse: Callable[[str, str], int]) -> dict[int, str]:
+    """Return the folder of each person in `folder`, in the order of their names.
+
+    Raises:
+        LayoutError: if two are of the same person, or one says nobody.
+    """
+    people: dict[int, str] = {}
+    for person in list_subfolders(folder):
+        pid = parse(person, f"{folder}/{person}")
+        if people.setdefault(pid, person) != person:
+            raise LayoutError(
+                f"{name}: {folder} has {people[pid]} and {person}, the same person twice. What to "
+                "do: keep one."
+            )
+    return people
 
 
 def shorten(names: Sequence[object]) -> str:
@@ -192,7 +210,7 @@ def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
     cameras: dict[int, set[int]] = defaultdict(set)
     queries: list[tuple[int, int]] = []
     for row in rows:
-        if row.pid > 0:
+        if row.pid > DISTRACTOR_PID:
             people[row.split].add(row.pid)
         if row.split == "query":
             queries.append((row.pid, row.camid))
@@ -207,7 +225,7 @@ def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
 def _note_queries(queries: list[tuple[int, int]], cameras: dict[int, set[int]]) -> list[str]:
     absent = [pid for pid, _ in queries if not cameras.get(pid)]
     alone = [pid for pid, camid in queries if not _has_match(cameras.get(pid, set()), camid)]
-    nobody = [pid for pid, _ in queries if pid < 1]
+    nobody = [pid for pid, _ in queries if pid <= DISTRACTOR_PID]
     notes = []
     if absent:
         who = sorted(set(absent))

@@ -8,7 +8,6 @@ gallery in the official protocol is the protocol's.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from vills.data.layouts.listing import (
     note_people,
     shorten,
 )
+from vills.data.records import JUNK_PID
 
 FOLDERS = {"train": "bbox_train", "test": "bbox_test"}
 _NEEDED = (
@@ -36,24 +36,6 @@ _NEEDED = (
 )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Tracks of bbox_train or bbox_test."""
-
-    base: Path
-    prefix: str
-    part: str
-    rows: np.ndarray
-    splits: list[str]
-
-    def list_tracklets(self) -> Iterator[RawTracklet]:
-        """Tracklets in the order of the index file; the names are loaded anew each time."""
-        names = load_names(self.base / f"info/{self.part}_name.txt", self.rows)
-        folder = f"{self.prefix}{FOLDERS[self.part]}"
-        for row, split in zip(self.rows.tolist(), self.splits, strict=True):
-            yield _build_tracklet(row, names, folder, split)
-
-
 def read_mars(root: Path) -> Layout:
     """Tracklets: split query for those of query_IDX, gallery for the rest of bbox_test.
 
@@ -63,24 +45,31 @@ def read_mars(root: Path) -> Layout:
     """
     base, prefix = _find_base(root)
     info = base / "info"
-    train_rows = load_rows(info / "tracks_train_info.mat", "track_train_info")
-    test_rows = load_rows(info / "tracks_test_info.mat", "track_test_info")
-    queries = load_queries(info / "query_IDX.mat", num_tracks=len(test_rows))
-    splits = ["query" if number in queries else "gallery" for number in range(len(test_rows))]
-    parts = (
-        _Part(base, prefix, "train", train_rows, ["train"] * len(train_rows)),
-        _Part(base, prefix, "test", test_rows, splits),
-    )
-    for part in parts:
-        _check_people(base / FOLDERS[part.part], part.rows)
+    tables = {
+        part: load_rows(info / f"tracks_{part}_info.mat", f"track_{part}_info") for part in FOLDERS
+    }
+    queries = load_queries(info / "query_IDX.mat", num_tracks=len(tables["test"]))
+    for part, folder in FOLDERS.items():
+        _check_people(base / folder, tables[part])
+
+    def list_tracks(part: str) -> Iterator[tuple[list[int], str]]:
+        """Rows of the index file, each with its split."""
+        for number, row in enumerate(tables[part].tolist()):
+            tested = "query" if number in queries else "gallery"
+            yield row, "train" if part == "train" else tested
 
     def list_tracklets() -> Iterator[RawTracklet]:
-        for part in parts:
-            yield from part.list_tracklets()
+        """Tracklets in the order of the index files; the names are loaded anew each time."""
+        for part, folder in FOLDERS.items():
+            names = load_names(info / f"{part}_name.txt", tables[part])
+            for row, split in list_tracks(part):
+                yield _build_tracklet(row, names, f"{prefix}{folder}", split)
 
-    everything = np.concatenate([train_rows, test_rows]).tolist()
-    rows = zip([*parts[0].splits, *splits], everything, strict=True)
-    people = (RawTracklet((), split, pid, camera - 1) for split, (_, _, pid, camera) in rows)
+    people = (
+        RawTracklet((), split, pid, camera - 1)
+        for part in FOLDERS
+        for (_, _, pid, camera), split in list_tracks(part)
+    )
     return Layout("mars", root, tracklets=Stream(list_tracklets), notes=note_people(people))
 
 
@@ -121,7 +110,7 @@ def _check_people(folder: Path, rows: np.ndarray) -> None:
 
 
 def _name_person(pid: int) -> str:
-    return "00-1" if pid == -1 else f"{pid:04d}"
+    return "00-1" if pid == JUNK_PID else f"{pid:04d}"
 
 
 def _build_tracklet(row: list[int], names: list[str], folder: str, split: str) -> RawTracklet:
@@ -151,7 +140,7 @@ def load_rows(path: Path, key: str) -> np.ndarray:
     if rows.ndim != 2 or rows.shape[1] != 4 or len(rows) == 0:
         raise LayoutError(f"mars: {path} holds a table of {rows.shape}, expected rows of 4")
     start, end, pid, camera = rows.T
-    bad = (start < 1) | (end < start) | (pid < -1) | (pid > MAX_NUMBER) | (camera < 1)
+    bad = (start < 1) | (end < start) | (pid < JUNK_PID) | (pid > MAX_NUMBER) | (camera < 1)
     if bad.any():
         number = int(bad.argmax())
         raise LayoutError(

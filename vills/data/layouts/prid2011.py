@@ -15,7 +15,7 @@ from vills.data.layouts.listing import (
     find_number,
     hint_nested,
     list_images,
-    list_subfolders,
+    list_people,
     note_people,
     note_stray,
     parse_person,
@@ -25,6 +25,7 @@ from vills.data.layouts.listing import (
 CAMERAS = ("cam_a", "cam_b")
 SPLIT_FILE = "splits_prid2011.json"
 OWN_SPLITS = Path(__file__).with_name("prid2011_splits.json")
+_REMEDY = "What to do: restore it, or remove it: the official splits come with vills."
 _PERSON = re.compile(r"person_(\d+)")
 
 
@@ -66,13 +67,11 @@ def load_splits(path: Path) -> tuple[PersonSplit, ...]:
         splits = tuple(_parse_split(entry, path) for entry in content)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError) as error:
         raise LayoutError(
-            f"prid2011: {path} is no list of splits ({type(error).__name__}: {error}). What to do: "
-            "restore it, or remove it: the official splits come with vills."
+            f"prid2011: {path} is no list of splits ({type(error).__name__}: {error}). {_REMEDY}"
         ) from error
     if len({frozenset((*split.train, *split.test)) for split in splits}) != 1:
         raise LayoutError(
-            f"prid2011: the {len(splits)} splits of {path} are not of the same people. What to do: "
-            "restore it, or remove it: the official splits come with vills."
+            f"prid2011: the {len(splits)} splits of {path} are not of the same people. {_REMEDY}"
         )
     return splits
 
@@ -116,8 +115,7 @@ def _parse_split(entry: Any, path: Path) -> PersonSplit:
     )
     if not train or not test or len({*train, *test}) != len(train) + len(test):
         raise LayoutError(
-            f"prid2011: a split of {path} has a person twice, or an empty half. What to do: "
-            "restore it, or remove it: the official splits come with vills."
+            f"prid2011: a split of {path} has a person twice, or an empty half. {_REMEDY}"
         )
     return PersonSplit(train, test)
 
@@ -129,15 +127,7 @@ def _parse_person(name: str, path: str) -> int:
 
 def _list_people(folder: Path, people: list[int]) -> dict[int, str]:
     """Folder of each person; more than the needed ones."""
-    names: dict[int, str] = {}
-    for name in list_subfolders(folder):
-        pid = _parse_person(name, f"{folder}/{name}")
-        if pid in names:
-            raise LayoutError(
-                f"prid2011: {folder} has {names[pid]} and {name}, the same person twice. What to "
-                "do: keep one."
-            )
-        names[pid] = name
+    names = list_people(folder, name="prid2011", parse=_parse_person)
     missing = [f"person_{pid:04d}" for pid in people if pid not in names]
     if missing:
         raise LayoutError(

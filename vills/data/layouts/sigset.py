@@ -2,10 +2,10 @@
 
 The format is public (ORNL/briar-api), the data of BRIAR is not; nothing here is about its content.
 Files are known by their names, in `sigsets_*` folders if there are any, else anywhere below the
-root: `Train*.xml`, `Probe*.xml` (an entry per signature: a medium, or a part of one), `Gallery_1`,
-`Gallery_2`, `Blended_Gallery_1`... (an entry per subject: a template of many media).
+root: `Train*.xml`, `Probe*.xml` (a template per signature: a medium, or a part of one),
+`Gallery_1`, `Gallery_2`, `Blended_Gallery_1`... (a template per subject, of many media).
 
-A member whose file is missing, or whose modality is face, drops out; its entry stays, if need be
+A member whose file is missing, or whose modality is face, drops out; its template stays, if need be
 with nothing in it, so that a probe set never gets smaller. Probes of people that no gallery has
 stay as well. Cameras are unknown (-1); the outfit is N of setN in the path.
 """
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.data.files import walk_files
-from vills.data.layouts.base import Layout, LayoutError, RawEntry, check_folder
+from vills.data.layouts.base import Layout, LayoutError, RawTemplate, check_folder
 from vills.data.layouts.listing import shorten
 from vills.data.layouts.sigset_media import MediaTable
-from vills.data.layouts.sigset_members import Signature, load_signatures
+from vills.data.layouts.sigset_members import load_signatures
 
 PROBE = "probe"
 _FILE = re.compile(r"(train|probe|gallery|blended_gallery)[^/]*\.xml", re.IGNORECASE)
@@ -28,7 +28,7 @@ _FOLDERS = "sigsets_*"
 
 @dataclass(frozen=True)
 class _File:
-    """A sigset file: where it lies, its split, and the group of its entries."""
+    """A sigset file: where it lies, its split, and the group of its templates."""
 
     path: str
     split: str
@@ -36,7 +36,7 @@ class _File:
 
 
 def read_sigset(root: Path) -> Layout:
-    """Media, and entries of probe and galleries.
+    """Media, and templates of probe and galleries.
 
     Raises:
         LayoutError: if a file cannot be used, probe or gallery are missing, or most media are.
@@ -44,7 +44,7 @@ def read_sigset(root: Path) -> Layout:
     check_folder(root, "sigset")
     files, others = _find_files(root)
     table = MediaTable(root)
-    entries: dict[tuple[str, str], RawEntry] = {}
+    templates: dict[tuple[str, str], RawTemplate] = {}
     skipped: list[str] = []
     train_people: set[int] = set()
     for file in files:
@@ -54,27 +54,31 @@ def read_sigset(root: Path) -> Layout:
                 skipped.append(signature.name)
                 continue
             pid = table.find_pid(signature.subject_ids[0], where=where)
-            keys = _add_media(table, signature, pid=pid, split=file.split, where=where)
+            added = [
+                table.add(member, pid=pid, split=file.split, where=where)
+                for member in signature.members
+            ]
+            keys = tuple(dict.fromkeys(filter(None, added)))
             if file.split == "train":
                 train_people.add(pid)
                 continue
             name = signature.name if file.group == PROBE else signature.subject_ids[0]
-            _add_entry(entries, RawEntry(file.group, name, pid, keys), where=where)
+            _add_template(templates, RawTemplate(file.group, name, pid, keys), where=where)
     _check_missing(table, root=root)
     images, tracklets, videos = table.build_rows()
-    ordered = tuple(entries[key] for key in sorted(entries))
+    ordered = tuple(templates[key] for key in sorted(templates))
     return Layout(
         "sigset",
         root,
         images=images,
         tracklets=tracklets,
         videos=videos,
-        entries=ordered,
+        templates=ordered,
         notes=(
             *_note_names({"XML files of other names are not read": others}),
             *table.describe(),
             *_note_names({"signatures of several people passed over": sorted(skipped)}),
-            *_note_entries(ordered, train_people=train_people),
+            *_note_templates(ordered, train_people=train_people),
         ),
     )
 
@@ -121,25 +125,22 @@ def _describe_file(path: str) -> _File:
     return _File(path, "gallery", stem)
 
 
-def _add_media(
-    table: MediaTable, signature: Signature, *, pid: int, split: str, where: str
-) -> tuple[str, ...]:
-    keys = [table.add(member, pid=pid, split=split, where=where) for member in signature.members]
-    return tuple(dict.fromkeys(key for key in keys if key))
-
-
-def _add_entry(entries: dict[tuple[str, str], RawEntry], entry: RawEntry, *, where: str) -> None:
-    """Take an entry; a gallery's signatures of one subject become one."""
-    known = entries.setdefault((entry.group, entry.name), entry)
-    if known == entry:
+def _add_template(
+    templates: dict[tuple[str, str], RawTemplate], template: RawTemplate, *, where: str
+) -> None:
+    """Take a template; a gallery's signatures of one subject become one."""
+    known = templates.setdefault((template.group, template.name), template)
+    if known == template:
         return
-    if entry.group == PROBE:
+    if template.group == PROBE:
         raise LayoutError(
             f"sigset: {where} differs from the signature of that name in another file. What to do: "
             "give each a name of its own."
         )
-    members = tuple(dict.fromkeys((*known.members, *entry.members)))
-    entries[entry.group, entry.name] = RawEntry(entry.group, entry.name, entry.pid, members)
+    members = tuple(dict.fromkeys((*known.members, *template.members)))
+    templates[template.group, template.name] = RawTemplate(
+        template.group, template.name, template.pid, members
+    )
 
 
 def _check_missing(table: MediaTable, *, root: Path) -> None:
@@ -169,13 +170,13 @@ def _note_names(findings: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
     )
 
 
-def _note_entries(entries: Iterable[RawEntry], *, train_people: set[int]) -> tuple[str, ...]:
-    """Return what is to be known of the entries: empty ones, strangers, distractors, overlaps."""
-    probes = [entry for entry in entries if entry.group == PROBE]
-    gallery = [entry for entry in entries if entry.group != PROBE]
-    asked, known = {entry.pid for entry in probes}, {entry.pid for entry in gallery}
-    empty = [f"{entry.group}/{entry.name}" for entry in entries if not entry.members]
-    strangers = [entry.name for entry in probes if entry.pid not in known]
+def _note_templates(templates: Iterable[RawTemplate], *, train_people: set[int]) -> tuple[str, ...]:
+    """Return what is to be known of the templates: empty ones, strangers, distractors, overlaps."""
+    probes = [template for template in templates if template.group == PROBE]
+    gallery = [template for template in templates if template.group != PROBE]
+    asked, known = {template.pid for template in probes}, {template.pid for template in gallery}
+    empty = [f"{template.group}/{template.name}" for template in templates if not template.members]
+    strangers = [template.name for template in probes if template.pid not in known]
     learned = sorted(train_people & (asked | known))
     return _note_names(
         {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vills.data.files import walk_files
 from vills.data.images import SUFFIXES
-from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, RawVideo
+from vills.data.layouts.base import LayoutError, RawImage, RawRow, RawTracklet, RawVideo
 from vills.data.layouts.listing import MAX_NUMBER, find_number, parse_person, shorten
 from vills.data.layouts.sigset_members import (
     STILL,
@@ -26,8 +26,6 @@ _SET = re.compile(r"BTS([\d.]+)")
 _DIGITS = 12  # more than any number here has
 _RANKS = {"train": 0, "gallery": 1, "query": 2}
 
-Row = RawImage | RawTracklet | RawVideo
-
 
 @dataclass
 class MediaTable:
@@ -43,7 +41,7 @@ class MediaTable:
     """Paths of members that are not there, as often as they are asked for."""
 
     def __post_init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, RawRow] = {}
         self._splits: defaultdict[str, set[str]] = defaultdict(set)
         self._subjects: dict[int, str] = {}
 
@@ -70,7 +68,7 @@ class MediaTable:
         return pid
 
     def add(self, member: Member, *, pid: int, split: str, where: str) -> str:
-        """Take a member, and say by which key entries name its row; empty if it has none.
+        """Take a member, and say by which key templates name its row; empty if it has none.
 
         Raises:
             LayoutError: if the member makes no sense, was another person's, or is for training and
@@ -87,9 +85,8 @@ class MediaTable:
         if row is None:
             self.missing.append(path)
             return ""
-        key = _find_key(row)
-        self._take(key, row, where=where)
-        return key
+        self._take(row, where=where)
+        return row.key
 
     def build_rows(self) -> tuple[list[RawImage], list[RawTracklet], list[RawVideo]]:
         """One row per medium, sorted by key; a medium of a probe and of a gallery is a query."""
@@ -132,7 +129,7 @@ class MediaTable:
 
     def _build_row(
         self, path: str, segment: Segment, *, is_still: bool, pid: int, split: str
-    ) -> Row | None:
+    ) -> RawRow | None:
         """Return a row of the file or folder at `path`, if there is any."""
         place, outfit = self.root / path, _find_outfit(path, pid)
         if place.is_file() and is_still:
@@ -145,7 +142,8 @@ class MediaTable:
             return RawTracklet(paths, split, pid, clothes_id=outfit)
         return None
 
-    def _take(self, key: str, row: Row, *, where: str) -> None:
+    def _take(self, row: RawRow, *, where: str) -> None:
+        key = row.key
         known = self._rows.setdefault(key, row)
         if known.pid != row.pid:
             raise LayoutError(
@@ -174,12 +172,6 @@ def _list_frames(folder: Path, path: str, segment: Segment) -> tuple[str, ...]:
     names.sort(key=lambda name: (-1 if numbers[name] is None else numbers[name], name))
     chosen = names[segment.start : None if segment.stop < 0 else segment.stop]
     return tuple(f"{path}/{name}" for name in chosen)
-
-
-def _find_key(row: Row) -> str:
-    if isinstance(row, RawVideo):
-        return row.video_id
-    return row.path if isinstance(row, RawImage) else row.paths[0]
 
 
 def _find_outfit(path: str, pid: int) -> int:

@@ -41,7 +41,7 @@ class Member:
 
 @dataclass(slots=True)
 class Signature:
-    """An entry of a sigset."""
+    """A probe, or a part of what a gallery or the training has of its subject."""
 
     name: str = ""
     """Unique within the file."""

@@ -15,7 +15,6 @@ Kinetics-700: a tree of video files, `{train,val,test}/*.mp4` or by class; any d
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vills.data.images import SUFFIXES
@@ -40,23 +39,6 @@ from vills.data.layouts.containers import (
 KEYS_FILE = "keys.pkl"
 _IMAGES = "images/"
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class DatabaseLayout(Layout):
-    """Images by the keys of a database; a key without an image suffix is given `.jpg`."""
-
-    store: LmdbStore | None = None
-    """The database."""
-
-    def read_bytes(self, path: str) -> bytes:
-        """Value of the key that was named `path`."""
-        if self.store is None:
-            raise ValueError("a layout without its database")
-        try:
-            return self.store.read(path)
-        except FileNotFoundError:
-            return self.store.read(path.removesuffix(".jpg"))
 
 
 def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout:
@@ -85,9 +67,15 @@ def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout
     # made anew each time: millions of keys stand in memory once
     everything = Stream(lambda: map(_to_path, keys))
     paths, notes = _filter(everything, root=root, filter_list=filter_list, keep=keep)
-    return DatabaseLayout(
-        "luperson", root, images=_to_images(paths), notes=(*key_notes, *notes), store=store
-    )
+
+    def read(path: str) -> bytes:
+        try:
+            return store.read(path)
+        except FileNotFoundError:  # a key without the suffix of an image was given one
+            return store.read(path.removesuffix(".jpg"))
+
+    notes = (*key_notes, *notes)
+    return Layout("luperson", root, images=_to_images(paths), notes=notes, container=read)
 
 
 def _to_images(paths: Iterable[str]) -> Stream[RawImage]:

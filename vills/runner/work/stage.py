@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vills import Progress
 from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.operation import OperationConfig
 from vills.config.params import Params
 from vills.io import load_json
-from vills.pipeline import STAGES, Progress, Stage, StageContext
+from vills.pipeline import STAGES, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.worker import Syncer
 from vills.runner.store.interrupt import InterruptedRunError, open_interruption
