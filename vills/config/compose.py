@@ -1,22 +1,28 @@
-"""YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike."""
+"""YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike.
+
+A table of entries may have defaults beside it, `finetune` has `finetune_defaults`: a file then says
+of an entry what is its own, and whoever loads it gets complete entries.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vills.config.checks import ConfigError
-from vills.config.overrides import find_strangers, find_table, nest_additions
+from vills.config.overrides import find_hint, find_strangers, find_table, nest_additions
 
 Kind = TypeVar("Kind")
+DEFAULTS = "_defaults"
+"""Ends the name of the section that has the defaults of a table's entries."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +81,66 @@ class Schema(Generic[Kind]):
         folder, *search = folders
         return self._build(self._compose(folder, name, overrides, search), origin)
 
+    @cached_property
+    def _layout(self) -> type:
+        """`kind` as a file writes it: of entries with defaults, no field needs to be set."""
+        hints = get_type_hints(self.kind)
+        parts: list[Any] = []
+        for field in fields(self.kind):  # type: ignore[arg-type]
+            hint = hints[field.name]
+            if field.name in self._defaulted:
+                entry = get_args(hint)[1]
+                unset = [(part.name, part.type, MISSING) for part in fields(entry)]
+                hint = dict[str, make_dataclass(entry.__name__, unset)]  # type: ignore[misc]
+            parts.append((field.name, hint, copy.copy(field)))
+        return make_dataclass(self.kind.__name__, parts)
+
+    @cached_property
+    def _defaulted(self) -> tuple[str, ...]:
+        """Tables whose entries have defaults."""
+        names = [field.name for field in fields(self.kind)]  # type: ignore[arg-type]
+        return tuple(name for name in names if name + DEFAULTS in names)
+
     def _compose(
         self, folder: Path, name: str, overrides: Sequence[str], search: Sequence[Path]
     ) -> DictConfig:
-        ConfigStore.instance().store(name=self.name, node=self.kind)
-        asked = nest_additions(overrides, kind=self.kind)
+        ConfigStore.instance().store(name=self.name, node=self._layout)
+        # what reaches into a field of an entry changes what the defaults have put there
+        deep = [override for override in overrides if self._is_deep(override)]
+        asked = nest_additions([o for o in overrides if o not in deep], kind=self.kind)
         if search:
             folders = ", ".join(f"'file://{path}'" for path in search)
             asked.append(f"hydra.searchpath=[{folders}]")
         try:
             with initialize_config_dir(str(folder), version_base="1.3"):
-                return compose(name, overrides=asked)
+                config = self._complete(compose(name, overrides=asked))
+                if deep:
+                    ConfigStore.instance().store(name=f"{self.name}_complete", node=config)
+                    asked = nest_additions(deep, kind=self.kind)
+                    config = compose(f"{self.name}_complete", overrides=asked)
+            return config
         except HydraException as error:
             raise ConfigError(self._explain(error, f"{folder.name}/{name}.yaml")) from error
 
+    def _is_deep(self, override: str) -> bool:
+        parts = override.partition("=")[0].lstrip("+~").split(".")
+        return parts[0] in self._defaulted and len(parts) > 3
+
+    def _complete(self, config: DictConfig) -> DictConfig:
+        """Fill what entries leave open with the defaults of their table."""
+        for table in self._defaulted if OmegaConf.get_type(config) is self._layout else ():
+            for entry in config[table].values():
+                for key in entry:
+                    if OmegaConf.is_missing(entry, key):
+                        entry[key] = config[table + DEFAULTS][key]
+        return config
+
     def _build(self, config: DictConfig, origin: str) -> Kind:
+        if OmegaConf.get_type(config) is not self._layout:
+            raise ConfigError(
+                f"{origin} is not checked: its defaults lack the schema. What to do: keep its "
+                f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
+            )
         strangers = find_strangers(config)
         if strangers:
             if moved := self._explain_moved(strangers[0], origin):
@@ -100,14 +151,10 @@ class Schema(Generic[Kind]):
                 f"What to do: mend the key; + adds entries to {self.tables} alone."
             )
         try:
-            built: Any = OmegaConf.to_object(config)
+            plain = OmegaConf.to_container(config, resolve=True)
+            built: Any = OmegaConf.to_object(OmegaConf.merge(self.kind, plain))
         except OmegaConfBaseException as error:
             raise ConfigError(self._explain(error, origin)) from error
-        if not isinstance(built, self.kind):
-            raise ConfigError(
-                f"{origin} is not checked: its defaults lack the schema. What to do: keep its "
-                f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
-            )
         return built
 
     def _explain(self, error: BaseException, origin: str) -> str:
@@ -146,9 +193,6 @@ class Schema(Generic[Kind]):
         )
 
     def _list_choices(self, full_key: str) -> list[str]:
-        node: Any = OmegaConf.structured(self.kind)
-        for part in full_key.split(".")[:-1]:
-            if not isinstance(node, DictConfig) or part not in node:
-                return []
-            node = node[part]
-        return [str(key) for key in node] if isinstance(node, DictConfig) else []
+        """Keys that may stand where the last part of `full_key` stands."""
+        hint = find_hint(self.kind, full_key.split(".")[:-1])
+        return [field.name for field in fields(hint)] if is_dataclass(hint) else []

@@ -17,16 +17,23 @@ def nest_additions(overrides: Sequence[str], *, kind: type) -> list[str]:
     return [_nest(override, kind) for override in overrides]
 
 
+def find_hint(kind: Any, parts: Sequence[str]) -> Any:
+    """Type of what a dotted key of `kind`, in parts, names; None: there is no such key."""
+    for part in parts:
+        if is_dataclass(kind):
+            kind = get_type_hints(kind).get(part)
+        else:
+            kind = get_args(kind)[1] if get_origin(kind) is dict else None
+    return kind
+
+
 def find_table(key: str, *, kind: Any) -> str:
     """Table of typed entries that a dotted key of `kind` is below: curate.sources; or empty."""
     parts = key.split(".")
-    for place, part in enumerate(parts[:-1], start=1):
-        hint = get_type_hints(kind).get(part)
+    for place in range(1, len(parts)):
+        hint = find_hint(kind, parts[:place])
         if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
             return ".".join(parts[:place])
-        if not is_dataclass(hint):
-            return ""
-        kind = hint
     return ""
 
 

@@ -30,8 +30,13 @@ class Params:
     """Area masks."""
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     """Self-supervised pre-training."""
+    finetune_defaults: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """What every entry of `finetune` has that says nothing else. A changed default concerns the
+    entries that leave it open; DVC calls all of them, and those that set it are found finished."""
     finetune: dict[str, FinetuneConfig] = field(default_factory=dict)
     """Supervised fine-tuning, by entry; without a source, an entry has its data set's name."""
+    evaluate_defaults: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """What every entry of `evaluate` has that says nothing else."""
     evaluate: dict[str, EvaluateConfig] = field(default_factory=dict)
     """Scores, by entry."""
     report: ReportConfig = field(default_factory=ReportConfig)

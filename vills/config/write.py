@@ -4,7 +4,8 @@ import ast
 import hashlib
 import inspect
 import shlex
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ from typing import Any
 import yaml
 
 from vills.config.checks import ConfigError
+from vills.config.compose import DEFAULTS
 from vills.config.load import PARAMS_FILE, load_profile
 from vills.config.params import Params
 
 _DIGEST = "# content: "
 _DEFAULTS = "defaults: [schema, _self_]"
+WIDTH = 120
+"""Of a line of params.yaml, columns."""
+COLUMN = 32
+"""Where comments beside values begin, if these leave room."""
 
 
 def render_params(params: Params, *, profile: str, overrides: Sequence[str] = ()) -> str:
@@ -65,29 +71,67 @@ def _digest(text: str) -> str:
     return hashlib.sha256(yaml.safe_dump(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _render_dataclass(value: Any, *, indent: int, explain: bool = True) -> Iterator[str]:
+def _render_dataclass(value: Any, *, indent: int) -> Iterator[str]:
     pad = "  " * indent
-    docs = _field_docs(type(value)) if explain else {}
+    docs = _field_docs(type(value))
     for field in fields(value):
-        entry = getattr(value, field.name)
-        if docs.get(field.name):
-            yield f"{pad}# {docs[field.name]}"
+        entry, doc = getattr(value, field.name), docs.get(field.name, "")
         if is_dataclass(entry):
-            yield f"{pad}{field.name}:"
-            yield from _render_dataclass(entry, indent=indent + 1, explain=explain)
-        elif isinstance(entry, dict) and any(is_dataclass(v) for v in entry.values()):
-            yield f"{pad}{field.name}:"
-            # Every entry has the same fields: the first one explains them.
-            for number, (key, item) in enumerate(entry.items()):
-                yield f"{pad}  {key}:"
-                first = explain and number == 0
-                yield from _render_dataclass(item, indent=indent + 2, explain=first)
+            yield from _explain(f"{pad}{field.name}:", doc)
+            yield from _render_dataclass(entry, indent=indent + 1)
+        elif _is_table(entry):
+            yield from _explain(f"{pad}{field.name}:", doc)
+            yield from _render_table(entry, getattr(value, field.name + DEFAULTS, None), indent + 1)
         else:
-            yield f"{pad}{field.name}: {_render_leaf(entry)}"
+            yield from _explain(f"{pad}{field.name}: {_render_leaf(entry)}", doc)
+
+
+def _explain(line: str, doc: str) -> list[str]:
+    """Return a line with its comment: beside it where that fits, else above it."""
+    pad = line[: len(line) - len(line.lstrip())]
+    beside = f"{line:<{COLUMN}}  # {doc}"
+    if doc and len(beside) <= WIDTH:
+        return [beside]
+    return [*textwrap.wrap(doc, WIDTH, initial_indent=f"{pad}# ", subsequent_indent=f"{pad}# "), line]
+
+
+def _render_table(table: Mapping[str, Any], defaults: Any, indent: int) -> Iterator[str]:
+    """Entries with what is their own: a line each, if it fits."""
+    pad = "  " * indent
+    if defaults is None:
+        for name, doc in _field_docs(type(next(iter(table.values())))).items():
+            yield from _explain(f"{pad}# {name}: {doc}", "")
+    for key, entry in table.items():
+        own = _list_own(entry, defaults)
+        line = f"{pad}{_render_leaf({key: own})[1:-1]}"
+        if len(line) <= WIDTH:
+            yield line
+        else:
+            yield f"{pad}{_render_leaf(key)}:"
+            yield from (f"{pad}  {name}: {_render_leaf(part)}" for name, part in own.items())
+
+
+def _list_own(entry: Any, defaults: Any) -> dict[str, Any]:
+    """Fields of an entry unlike the defaults; without any, all but those that are empty."""
+    own = {}
+    for field in fields(entry):
+        value = getattr(entry, field.name)
+        shared = field.default if defaults is None else getattr(defaults, field.name)
+        is_shared = value == shared and (defaults is not None or not value)
+        # dvc.yaml reads the model of an entry from params.yaml
+        if not is_shared or (defaults is not None and field.name in ("source", "model")):
+            own[field.name] = value
+    return own
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and any(is_dataclass(entry) for entry in value.values())
 
 
 def _render_leaf(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+    if _is_table(value):
+        value = {key: _list_own(entry, None) for key, entry in value.items()}
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1e9, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...").removesuffix("...").strip()
 
 
