@@ -9,7 +9,7 @@ import pytest
 from vills.cli import COMMANDS, build_parser
 from vills.cli.sweep import parse_words
 from vills.config.load import list_profiles, load_profile
-from vills.config.load_sweep import load_sweep, split_overrides
+from vills.config.sweep import load_sweep, split_overrides
 from vills.runner.clusters.resources import PREFIX
 
 ROOT = Path(__file__).parent.parent

@@ -10,9 +10,17 @@ import yaml
 
 from vills.config.checks import ConfigError
 from vills.config.load import load_profile
-from vills.config.load_sweep import find_sweep, list_sweeps, load_sweep, split_overrides
 from vills.config.params import Params
-from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
+from vills.config.sweep import (
+    ColumnConfig,
+    PointConfig,
+    SweepConfig,
+    TableConfig,
+    find_sweep,
+    list_sweeps,
+    load_sweep,
+    split_overrides,
+)
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = ROOT / "sweeps"

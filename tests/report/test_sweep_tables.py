@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from vills.config.load_sweep import load_sweep
 from vills.config.sweep import (
     ColumnConfig,
     PointConfig,
     ReferenceConfig,
     SweepConfig,
     TableConfig,
+    load_sweep,
 )
 from vills.report import sweep_trend
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score

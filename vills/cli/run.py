@@ -74,8 +74,7 @@ def _add_configure(parser: ArgumentParser) -> None:
 
 def _configure(arguments: Arguments) -> int:
     from vills.config.checks import ConfigError
-    from vills.config.load import list_profiles
-    from vills.config.write import save_params
+    from vills.config.load import list_profiles, save_params
 
     settings = list(arguments.settings)
     profiles = [s for s in settings if s.startswith("profile=")]

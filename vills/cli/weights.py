@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vills.cli.command import Arguments, Command
 from vills.config.checks import ConfigError
-from vills.config.published import WEIGHT_LAYOUTS
+from vills.config.model import WEIGHT_LAYOUTS
 from vills.errors import UserError
 
 

@@ -26,15 +26,16 @@ class SourceConfig:
     """One raw data set."""
 
     layout: str = "folder"
-    """How its files are laid out and named."""
+    """how its files are laid out: luperson, kinetics, market1501, prcc, ltcc, mars, prid2011,
+    sigset, folder."""
     path: str = ""
-    """Its folder below the root."""
+    """its folder below the root."""
     role: str = "reid"
-    """What it serves: pretrain_images, pretrain_videos, or reid (train, query, gallery)."""
+    """pretrain_images, pretrain_videos, or reid (train, query, gallery)."""
     filter: str = ""
-    """luperson: a list of the images to keep, a file below `path` (TransReID-SSL's CFS list)."""
+    """luperson: list of the images to keep, a file below `path` (TransReID-SSL's CFS list)."""
     keep: int = 0
-    """luperson: images kept from the top of `filter` (0: all that it lists)."""
+    """luperson: images kept from the top of `filter`; 0 = all of the list."""
 
     def __post_init__(self) -> None:
         check_choice("curate.sources.*.layout", self.layout, LAYOUTS)
@@ -64,48 +65,47 @@ class CurateConfig:
     """Curation (paper section 4.1): detections -> tracks -> person tracklets, and images."""
 
     root: str = "miniature"
-    """Where sources lie: the rendered world, or data (VILLS_DATA, through its inventories)."""
+    """Where sources lie: miniature (the rendered world), or data (VILLS_DATA)."""
     sources: dict[str, SourceConfig] = field(default_factory=dict)
-    """Raw data sets by the name they keep from here on."""
+    """Raw data sets, by the name that they keep from here on; one line each."""
     detector: str = "predictions"
-    """Person detector of videos: supplied predictions, torchvision, or a YOLOX-format ONNX."""
+    """Person detector of videos: predictions (supplied), torchvision, or yolox (ONNX)."""
     detector_weights: str = ""
-    """Weights file of the detector, below VILLS_WEIGHTS; its hash enters the fingerprint."""
+    """Weights of the detector, a file below VILLS_WEIGHTS; its hash names the run."""
     confidence: float = 0.8
-    """Detections below are dropped and start no track (paper section 4.1: 0.8)."""
+    """Detections below it are dropped (paper section 4.1: 0.8)."""
     low_confidence: float = 0.0
-    """Detections from here to `confidence` may continue a track of bytetrack, its second
-    association, but start none (0: off)."""
+    """bytetrack: detections from here to `confidence` may continue a track; 0 = off."""
     tracker: str = "bytetrack"
-    """Multi-object tracker of the `trackers` package."""
+    """Multi-object tracker: bytetrack or ocsort."""
     lost_track_buffer: int = 30
-    """Read frames that a lost track is kept for re-association."""
+    """A lost track can be found again for so many of the frames read."""
     track_iou: float = 0.1
     """Least intersection over union that joins a detection to a track."""
     frame_step: int = 1
     """Every n-th frame of a video is read."""
     min_length: int = 8
-    """Shorter tracklets are rejected, frames; the person of a labelled video never is."""
+    """Shorter tracklets are dropped, frames; never the person of a labelled video."""
     max_length: int = 900
-    """Tracks are cut into tracklets of at most this length, frames."""
+    """Longer tracks are cut into tracklets of this length, frames."""
     min_height: int = 48
-    """Frames whose box is lower are dropped, px."""
+    """Frames with a lower box are dropped, px."""
     min_width: int = 16
-    """Frames whose box is narrower are dropped, px."""
+    """Frames with a narrower box are dropped, px."""
     min_aspect: float = 1.2
     """Least height / width of a box."""
     max_aspect: float = 5.0
     """Largest height / width of a box."""
     max_overlap: float = 0.6
-    """Frames whose box is covered by another person by a larger share are dropped."""
+    """Frames are dropped if another person covers a larger share of the box."""
     border_margin: int = 0
-    """Frames whose box is nearer to the border than this are dropped as cut off, px (0: kept)."""
+    """Frames with a box nearer to the border are dropped as cut off, px; 0 = kept."""
     crop_height: int = 128
-    """Tracklet crops higher than this are reduced to it, px (0: never)."""
+    """Higher crops of tracklets are reduced to it, px; 0 = never."""
     jpeg_quality: int = 92
-    """Quality of the crops cut from videos; image files are copied byte for byte."""
+    """JPEG quality of crops from videos; image files are copied unchanged."""
     shard_mb: int = 64
-    """A tar shard is closed at this size, MB: what is published, so that it names the run."""
+    """A tar shard is closed at this size, MB; shards are published, so it names the run."""
 
     def __post_init__(self) -> None:
         check_choice("curate.root", self.root, ROOTS)

@@ -1,4 +1,7 @@
-"""Parameters of evaluate@data set: protocols and baselines."""
+"""Parameters of evaluate@data set: protocols and baselines.
+
+Parameters of the report stage.
+"""
 
 from dataclasses import dataclass, field
 
@@ -23,51 +26,50 @@ class EvaluateConfig:
     """Retrieval scores of fine-tuned models, beside baselines."""
 
     source: str = ""
-    """Curated data set that is searched; empty: the entry's own name."""
+    """Curated data set to search; empty = the one of the entry's name."""
     model: str = ""
-    """Entry of finetune whose models are scored; empty: that of the entry's own name."""
+    """Entry of finetune whose models are scored; empty = the one of the same name."""
     protocols: list[str] = field(default_factory=lambda: ["image"])
-    """Who searches whom, and what counts; docs/protocols.md describes each."""
+    """Who searches whom, and what counts: see docs/protocols.md."""
     split_ids: list[int] = field(default_factory=lambda: [0])
-    """Splits to score (PRID2011 has 0 to 9); with several, their mean and deviation too."""
+    """Splits to score (PRID2011: 0 to 9); of several, also mean and deviation."""
     baselines: list[str] = field(default_factory=lambda: ["histogram", "untrained", "pretrained"])
-    """Rows beside the fine-tuned models; onnx scores `onnx_weights`."""
+    """Rows beside the models: histogram, untrained, pretrained, onnx."""
     onnx_weights: str = ""
-    """An ONNX ReID model to compare with, below VILLS_WEIGHTS (NHWC, BGR, 0-255)."""
+    """baseline onnx: a ReID model below VILLS_WEIGHTS (NHWC, BGR, 0-255)."""
     distance: str = AS_PROTOCOL
-    """Distance between features: protocol, cosine, euclidean."""
+    """Between features: protocol, cosine, euclidean."""
     average_precision: str = AS_PROTOCOL
-    """protocol, step (torchreid, fast-reid) or trapezoid (official MATLAB)."""
+    """protocol, step (torchreid, fast-reid), trapezoid (official MATLAB)."""
     flip: str = AS_PROTOCOL
-    """Add the feature of the mirrored image: protocol (on for PRCC and LTCC, as CAL), on, off."""
+    """Add the mirrored image's feature: protocol (on for PRCC, LTCC, as CAL), on, off."""
     neck: str = AS_PROTOCOL
-    """Feature before or after the BNNeck: protocol, before (PASS, TransReID), after (CAL)."""
+    """Feature relative to the BNNeck: protocol, before (PASS, TransReID), after (CAL)."""
     pooling: str = AS_PROTOCOL
-    """How the clips of a tracklet become one feature: protocol, mean, max (MARS's MATLAB)."""
+    """Clips of a tracklet into one feature: protocol, mean, max (MARS's MATLAB)."""
     roles: list[str] = field(default_factory=list)
-    """Parts of the feature: coarse, areas, temporal; empty: all that the model has."""
+    """Parts of the feature: coarse, areas, temporal; [] = all that the model has."""
     ranks: list[int] = field(default_factory=lambda: [1, 5, 10, 20])
     """Ranks of the CMC."""
     fars: list[float] = field(default_factory=lambda: [0.01, 0.001, 0.0001])
     """sigset: false accept rates at which TAR is read."""
     query_frame: str = "first"
-    """image_to_video: the frame of a query tracklet that is the query image."""
+    """image_to_video: frame of a query tracklet to ask with: first, middle, random."""
     sampling: str = "all"
-    """Clips of a tracklet: all (spread, every frame once), dense (consecutive, every frame once),
-    evenly (one clip), begin (one clip, first frame of each part)."""
+    """Clips of a tracklet: all (spread) and dense (consecutive) show every frame once; evenly: one
+    clip; begin: one clip, the first frame of each part."""
     num_frames: int = 8
     """Frames per clip of a tracklet."""
     rerank: bool = False
-    """A second row of every model after k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)."""
+    """A second row per model after k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)."""
     bootstrap: int = 1000
-    """Resamples of the people behind each 95 % confidence interval (0: none)."""
+    """Resamples of the people behind each 95 % confidence interval; 0 = none."""
     batch_size: int = 64
-    """Images per forward. It names the run: a product of matrices of another number of rows differs
-    in the last bits, and so may a score."""
+    """Images per forward; the last bits of a score depend on it, so it names the run."""
     seed: int = 0
-    """Seed of untrained weights, random query frames, single-shot draws and resamples."""
+    """Of untrained weights, random query frames, single-shot draws and resamples."""
     threads_per_rank: int = 2
-    """CPU threads of a process; sums differ in the last bits with their number."""
+    """CPU threads of a process; the last bits of sums depend on it."""
 
     def __post_init__(self) -> None:
         check_subset("evaluate.*.protocols", self.protocols, PROTOCOLS)
@@ -103,3 +105,19 @@ class EvaluateConfig:
                 "baseline onnx: nothing would read it. Allowed: empty. What to do: add onnx to "
                 "evaluate.*.baselines, or leave the weights out."
             )
+
+
+@dataclass
+class ReportConfig:
+    """What the report shows."""
+
+    num_strips: int = 8
+    """Ranked retrieval strips per protocol."""
+    strip_length: int = 8
+    """Gallery entries of a strip."""
+    num_attention: int = 4
+    """People whose attention is drawn."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_strips", "strip_length", "num_attention"):
+            check_range(f"report.{name}", getattr(self, name), low=1)

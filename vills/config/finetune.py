@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field, replace
 
 from vills.config.checks import ConfigError, check_choice, check_range, check_subset
+from vills.config.model import PublishedConfig
 from vills.config.protocols import PROTOCOLS
-from vills.config.published import PublishedConfig
 
 REID_MODALITIES = ("image", "video", "mixed")
 INITIALISATIONS = ("pretrained", "scratch")
@@ -22,40 +22,39 @@ class FinetuneConfig:
     """Teacher's encoder and resampler, BNNeck, cross-entropy and triplet loss."""
 
     source: str = ""
-    """Curated data set that is learned; empty: the entry's own name. So market1501_20 can be
-    market1501 with 20 people."""
+    """Curated data set to learn; empty = the one of the entry's name."""
     modality: str = "image"
-    """Inputs: image crops, video tracklets, or mixed (both in every batch, as for BRIAR)."""
+    """Inputs: image (crops), video (tracklets), mixed (both in every batch; BRIAR)."""
     initialisations: list[str] = field(default_factory=lambda: ["pretrained"])
-    """Models trained one after the other: pretrained, scratch, names of `published` (supplement
+    """Models, trained one after the other: pretrained, scratch, names of `published` (supplement
     Fig. 2)."""
     published: dict[str, PublishedConfig] = field(default_factory=dict)
-    """Published weights to start from, by the name that the row gets; `initialisations` names
-    every one of them."""
+    """Files of published weights, {NAME: {file, layout, normalisation}} as pretrain.initial;
+    `initialisations` must have each NAME."""
     network: str = "teacher"
-    """Which pre-trained network to start from (the paper's: the teacher)."""
+    """Pre-trained network to start from: teacher (the paper's) or student."""
     split_ids: list[int] = field(default_factory=lambda: [0])
-    """Splits to train on, one model each (PRID2011 has 0 to 9)."""
+    """Splits to train on, one model each (PRID2011: 0 to 9)."""
     seed: int = 0
-    """Order of samples, augmentation, new layers, and who is kept by `num_train_ids`."""
+    """Order of samples, augmentation, new layers, choice of `num_train_ids`."""
     num_val_ids: int = 0
-    """Training people held out, to measure accuracy per epoch on: the same ones whatever the seed
-    and `num_train_ids` (0: nobody, and accuracy is that of the test people)."""
+    """Training people held out for the accuracy per epoch, the same ones for any seed and
+    `num_train_ids`; 0 = none: accuracy is that of the test people."""
     num_train_ids: int = 0
-    """Training people kept of those that `num_val_ids` leaves, drawn by the seed (0: all)."""
+    """Training people kept of those that `num_val_ids` leaves, drawn by seed; 0 = all."""
     input_size: list[int] = field(default_factory=lambda: [256, 128])
-    """Height and width, px; multiples of the encoder's patch."""
+    """[height, width], px; multiples of the encoder's patch."""
     num_frames: int = 8
-    """Frames of a clip (modality image: where accuracy is measured on tracklets)."""
+    """Frames of a clip (modality image: of tracklets in the accuracy per epoch)."""
     sampling: str = "random"
     """Frames of a training clip: random (torchreid), restricted (one of each equal part: SINet,
     CAL's tsn), stride (every `stride`-th: TKP, CAL), consecutive, evenly."""
     stride: int = 8
-    """Distance of frames with sampling stride."""
+    """sampling stride: distance of the frames."""
     max_track: int = 0
-    """Longer training tracklets are cut into pieces of so many frames (CAL: 64; 0: whole)."""
+    """Longer training tracklets are cut into pieces of so many frames (CAL: 64); 0 = not."""
     epochs: int = 120
-    """The last epoch is kept, never the best on test."""
+    """Epochs; the last one is kept, never the best on test."""
     num_ids: int = 16
     """P: people in a batch."""
     num_instances: int = 4
@@ -65,38 +64,37 @@ class FinetuneConfig:
     lr: float = 4e-4
     """Peak rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
-    """Peak rate of an initialisation that another one suits than `lr`: random weights want a larger
-    one than trained ones."""
+    """Initialisation -> peak rate of its own: random weights want a larger one than trained
+    ones."""
     epochs_of: dict[str, int] = field(default_factory=dict)
-    """Epochs of an initialisation that needs another number than `epochs`: random weights converge
-    later than trained ones, which learn by heart by then."""
+    """Initialisation -> epochs of its own: random weights converge later; trained ones would by
+    then only learn by heart."""
     bias_lr_factor: float = 1.0
     """Rate of biases over that of weights (PASS, TransReID: 2)."""
     schedule: str = "cosine"
-    """cosine to zero, or steps at `milestones`."""
+    """cosine (to zero), or steps (at `milestones`)."""
     milestones: list[int] = field(default_factory=list)
-    """With schedule steps: epochs after which the rate is multiplied by `gamma` (CAL: 20, 40)."""
+    """schedule steps: epochs after which the rate is multiplied by gamma (CAL: 20, 40)."""
     gamma: float = 0.1
-    """Factor at each milestone."""
+    """schedule steps: factor at each milestone."""
     warmup_epochs: float = 20.0
     """Linear warm-up, at most `epochs`."""
     weight_decay: float = 1e-4
-    """On weights only."""
+    """Of weights (matrices); nothing else decays."""
     layer_decay: float = 1.0
     """Rate factor from a block to the one below it (HAP: 0.4)."""
     neck: str = "bnneck"
     """bnneck (Luo et al. 2019) or none (HAP: feature straight to the classifier)."""
     label_smoothing: float = 0.0
-    """Of the cross-entropy (PASS, TransReID and SOLIDER: off; CAL, PSTA: 0.1)."""
+    """Of the cross-entropy (PASS, TransReID, SOLIDER: 0; CAL, PSTA: 0.1)."""
     identity_weight: float = 1.0
     """Weight of the cross-entropy."""
     triplet_weight: float = 1.0
-    """Weight of the triplet loss; 0: not computed (CAL)."""
+    """Weight of the triplet loss; 0 = not computed (CAL)."""
     triplet_margin: float = 0.0
-    """0 = soft margin."""
+    """Margin of the triplet loss; 0 = soft margin."""
     triplet_scale: float = 0.0
-    """Length that features are brought to for the triplet loss (0: raw features, as PASS and
-    TransReID)."""
+    """Length of features in the triplet loss; 0 = as they are (PASS, TransReID)."""
     drop_path: float = 0.1
     """Stochastic depth of the last block."""
     flip: float = 0.5
@@ -104,19 +102,19 @@ class FinetuneConfig:
     pad: int = 10
     """Zero padding before a random crop, px."""
     zoom: float = 0.0
-    """Probability of a random window of a picture enlarged by 1/8 (CAL: 0.5, with pad 0)."""
+    """Probability of a random window of the picture enlarged by 1/8 (CAL: 0.5, pad 0)."""
     erase: float = 0.5
     """Probability of random erasing."""
     jitter: float = 0.0
-    """Probability of brightness, contrast and saturation jitter of +-0.3 (0 in the recipes)."""
+    """Probability of brightness, contrast, saturation jitter of +-0.3 (recipes: 0)."""
     white_balance: float = 0.0
-    """Standard deviation of the log gain of each colour channel, over their mean gain (0: off)."""
+    """Standard deviation of the log gain of colour channels over their mean; 0 = off."""
     protocol: str = ""
-    """Protocol of the accuracy per epoch; empty: image or video, by modality."""
+    """Protocol of the accuracy per epoch; empty = image or video, by modality."""
     eval_epochs: int = 1
-    """Accuracy is recorded every so many epochs (0: only at the end); it selects nothing."""
+    """Epochs from one accuracy to the next, 0 = only at the end; it selects nothing."""
     threads_per_rank: int = 2
-    """CPU threads of a process; sums differ in the last bits with their number."""
+    """CPU threads of a process; the last bits of sums depend on it."""
 
     def __post_init__(self) -> None:
         self._check_choices()

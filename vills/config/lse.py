@@ -17,32 +17,31 @@ class LseConfig:
     """Keypoints prompt a segmenter for every area (eq. 1 to 5); all areas are cached once."""
 
     keypoint_detector: str = "predictions"
-    """K: supplied predictions, torchvision Keypoint R-CNN (the paper's), a COCO-17 heatmap ONNX."""
+    """K: predictions (supplied), torchvision (paper: Keypoint R-CNN), onnx (COCO-17)."""
     keypoint_weights: str = ""
-    """Weights file of K, below VILLS_WEIGHTS."""
+    """Weights of K, a file below VILLS_WEIGHTS."""
     keypoint_sha256: str = ""
-    """SHA-256 that the weights file of K must have; empty accepts any."""
+    """SHA-256 that the weights of K must have; empty = any."""
     segmenter: str = "grabcut"
-    """M: grabcut or sam (interactive: ISM), or parsing (Table 2a, supplied label maps)."""
+    """M: grabcut or sam (interactive: ISM), or parsing (Table 2a: label maps)."""
     segmenter_weights: str = ""
-    """Weights file of M, below VILLS_WEIGHTS."""
+    """Weights of M, a file below VILLS_WEIGHTS."""
     segmenter_sha256: str = ""
-    """SHA-256 that the weights file of M must have; empty accepts any."""
+    """SHA-256 that the weights of M must have; empty = any."""
     sam_type: str = "vit_h"
-    """segment-anything architecture of the weights."""
+    """segment-anything architecture of the weights: vit_b, vit_l, vit_h."""
     sam_precision: str = "fp32"
-    """Arithmetic of SAM's image encoder: fp32, or bf16 (autocast; much faster on a GPU)."""
+    """SAM's image encoder: fp32, or bf16 (autocast; much faster on a GPU)."""
     area_threshold: dict[str, float] = field(default_factory=lambda: dict.fromkeys(AREAS, 0.5))
     """tau^a of eq. 4, by area."""
     low_confidence: str = "ignore"
-    """A keypoint at or below tau: ignore (label -1), or negative (eq. 4 read to the letter)."""
+    """A keypoint at or below tau^a: ignore (label -1), or negative (as eq. 4 is printed)."""
     frame_stride: int = 4
     """Every n-th frame of a tracklet gets masks."""
     min_area: float = 0.005
     """A mask below this share of the crop counts as missing."""
     batch_size: int = 16
-    """Images per call of K and M. It names the run: of a crop in other company, Keypoint R-CNN
-    gives other last bits, as every product of matrices of other shapes does."""
+    """Images per call of K and M; the last bits depend on it, so it names the run."""
 
     def __post_init__(self) -> None:
         check_choice("lse.keypoint_detector", self.keypoint_detector, KEYPOINT_DETECTORS)

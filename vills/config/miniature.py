@@ -31,7 +31,7 @@ class MiniatureConfig:
     datasets: list[str] = field(default_factory=lambda: list(MINIATURE_DATASETS))
     """Data sets to write, in their official layouts."""
     seed: int = 0
-    """Seed of the whole world: people, outfits, cameras, walks, predictions."""
+    """Seed of the whole world: people, clothes, cameras, walks, predictions."""
     num_pretrain_ids: int = 80
     """People seen only in pre-training (luperson, kinetics)."""
     num_train_ids: int = 60
@@ -39,41 +39,38 @@ class MiniatureConfig:
     num_test_ids: int = 60
     """Held-out people of the query and gallery splits."""
     num_prcc_ids: int = 60
-    """prcc: people of the training split; half as many are in the test split, as in the release."""
+    """prcc: people to train on; the test split has half as many, as in the release."""
     num_ltcc_ids: int = 30
-    """ltcc: people of the training split, and as many of the test split; a quarter of them never
-    change clothes."""
+    """ltcc: people to train on, and as many to test; a quarter never change clothes."""
     num_prid_ids: int = 30
-    """prid2011: people of each half of a split; some more are in no split, as in the release."""
+    """prid2011: people of each half of a split; a few more are in no split, as released."""
     num_sigset_ids: int = 16
-    """sigset: subjects for training, and as many that probes ask for."""
+    """sigset: subjects to train on, and as many that probes ask for."""
     num_distractors: int = 20
-    """People of galleries that no query asks for: in market1501 and mars under pid 0 (and as many
-    bad boxes under pid -1), in the sigset's two galleries by halves."""
+    """Gallery people without a query: market1501 and mars (pid 0; as many bad boxes, pid -1);
+    sigset, half in each gallery."""
     num_outfits: int = 3
-    """Outfits of a pre-training person, and the most of a person of ltcc (at least 2 there); in
-    market1501, mars and prid2011 everybody keeps to one, in prcc and sigset everybody has two."""
+    """Outfits of a person for pre-training, and at most in ltcc (there 2 or more); fixed elsewhere:
+    2 in prcc and sigset, else 1."""
     num_cameras: int = 4
-    """Cameras of market1501, mars and ltcc: background, colour cast, blur and compression
-    differ."""
+    """market1501, mars, ltcc: cameras; background, colour, blur and compression differ."""
     images_per_camera: int = 3
-    """market1501, prcc, ltcc: images of a training person in each camera that sees it (ltcc: in
-    each outfit); a test person has one more, to ask with."""
+    """market1501, prcc, ltcc: images of a training person per camera (ltcc: and per outfit); a test
+    person has one more, the query."""
     num_luperson_images: int = 600
     """luperson: unlabelled person crops."""
     num_scenes: int = 24
-    """kinetics: mp4 scenes with several walkers."""
+    """kinetics: mp4 scenes with several people walking."""
     num_scene_cameras: int = 8
-    """kinetics: cameras that take turns with the scenes; with one for each scene, the place alone
-    would tell who is in it."""
+    """kinetics: cameras that share the scenes; a camera per scene would tell who is in it."""
     scene_frames: int = 48
     """kinetics: frames of a scene."""
     people_per_scene: int = 3
-    """kinetics: walkers of a scene, at most."""
+    """kinetics: people in a scene, at most."""
     tracklet_frames: int = 12
-    """mars, prid2011: frames of a tracklet, at most; sigset: 4 more in a video."""
+    """mars, prid2011: frames of a tracklet, at most; sigset videos have 4 more."""
     image_height: int = 128
-    """Height of a rendered person crop, px; the width is half of it."""
+    """Height of a rendered crop, px; the width is half of it."""
 
     def __post_init__(self) -> None:
         check_subset("miniature.datasets", self.datasets, MINIATURE_DATASETS)

@@ -1,9 +1,43 @@
-"""Parameters of the encoder E, the resampler R and the heads h."""
+"""Parameters of published weights to start from.
+
+Parameters of the encoder E, the resampler R and the heads h.
+"""
 
 from dataclasses import dataclass, field
 
 from vills.areas import AREAS
 from vills.config.checks import ConfigError, check_choice, check_range
+
+WEIGHT_LAYOUTS = ("dino", "ibot", "dinov2", "pass", "transreid_ssl", "mae", "timm")
+
+NORMALISATIONS = ("publisher", "imagenet", "half")
+
+
+@dataclass
+class PublishedConfig:
+    """A file of published ViT weights."""
+
+    file: str = ""
+    """A file below VILLS_WEIGHTS; its hash names the run."""
+    layout: str = "timm"
+    """Names of its tensors: dino, ibot, dinov2, pass, transreid_ssl, mae, timm."""
+
+    normalisation: str = "publisher"
+    """Of the pixels that the weights expect: imagenet (mean .485 .456 .406, deviation .229 .224
+    .225; folded exactly into the patch embedding), half (0.5 and 0.5, as here), or publisher:
+    imagenet for dino, ibot, dinov2 and mae, half for pass, transreid_ssl (their fine-tuning) and
+    timm."""
+
+    def __post_init__(self) -> None:
+        if not self.file and (self.layout, self.normalisation) != ("timm", "publisher"):
+            raise ConfigError(
+                f"*.file = '' of published weights is not allowed with layout {self.layout!r} and "
+                f"normalisation {self.normalisation!r}. Allowed: a file below VILLS_WEIGHTS. What "
+                "to do: name it, or leave out the others to start from random weights."
+            )
+        check_choice("*.normalisation of published weights", self.normalisation, NORMALISATIONS)
+        check_choice("*.layout of published weights", self.layout, WEIGHT_LAYOUTS)
+
 
 HEAD_NORMS = ("bn", "none")
 MODALITY_SOURCES: dict[str, tuple[str, ...]] = {"image": ("image", "frame"), "video": ("video",)}
@@ -25,15 +59,15 @@ class ModelConfig:
     patch_size: int = 16
     """Patch side, px."""
     image_size: list[int] = field(default_factory=lambda: [256, 128])
-    """Height and width whose patch grid the position table has; other sizes resample it."""
+    """[height, width], px, of the position table; other sizes resample it."""
     resampler: bool = True
-    """Whether R exists; off, a video's token is the mean of its frames' tokens (Table 2b)."""
+    """false: no R; a video's token is the mean of its frames' tokens (Table 2b)."""
     resampler_depth: int = 2
     """Cross-attention layers of R."""
     num_queries: int = 16
     """L: coarse, one per area, temporal, and free ones."""
     max_frames: int = 8
-    """Rows of the table of frame embeddings; a clip of another length stretches the table."""
+    """Rows of the table of frame embeddings; other lengths of clips stretch it."""
 
     def __post_init__(self) -> None:
         check_range("model.width", self.width, low=8)
@@ -67,10 +101,9 @@ class HeadConfig:
     masking_prototypes: int = 8192
     """K of the masking head."""
     alignment_layers: int = 3
-    """Linear layers of h^v and h^i: 3 are the paper's MLP; with 1 or 0 L^a shapes the tokens
-    themselves (0: a batch norm alone)."""
+    """Linear layers of h^v and h^i: 3 (the paper's MLP), 1, or 0 (batch norm alone)."""
     norm: str = "bn"
-    """Norm between the layers: bn (the paper's, over the global batch) or none (DINO's)."""
+    """Norm between the layers: bn (the paper's, over the global batch), none (DINO's)."""
 
     def __post_init__(self) -> None:
         check_choice("heads.norm", self.norm, HEAD_NORMS)

@@ -1,12 +1,36 @@
-"""Parameters of the pretrain stage: UFLA (paper section 3.2, supplement 2)."""
+"""Parameters of the probes of pre-training (vills.train.probe).
+
+Parameters of the pretrain stage: UFLA (paper section 3.2, supplement 2).
+"""
 
 from dataclasses import dataclass, field
 
 from vills.areas import AREAS
 from vills.config.checks import ConfigError, check_choice, check_range, check_subset
-from vills.config.model import HeadConfig, ModelConfig
-from vills.config.probe import ProbeConfig
-from vills.config.published import PublishedConfig
+from vills.config.model import HeadConfig, ModelConfig, PublishedConfig
+
+
+@dataclass
+class ProbeConfig:
+    """What a pre-training's features know of persons and cameras; asking trains nothing."""
+
+    every_steps: int = 0
+    """Steps from probe to probe, also at the first and last step; 0 = off. Under 3 % of the time
+    where every_steps * image_batch is 10 * num_samples or more (docs/probes.md)."""
+    source: str = ""
+    """Source of role reid whose training people (split 0) are asked; empty = tracklets."""
+    num_samples: int = 512
+    """Crops at most, at most 8 of a person; the same ones in every run."""
+    min_rank: float = 4.0
+    """A run warns if the effective rank of all roles is lower. For scale: pixels 17, a fine-tuned
+    network 17, a demo that had learned nothing 3 of 384."""
+
+    def __post_init__(self) -> None:
+        check_range("pretrain.probe.every_steps", self.every_steps, low=0)
+        # four people, two for each half of LDA
+        check_range("pretrain.probe.num_samples", self.num_samples, low=32)
+        check_range("pretrain.probe.min_rank", self.min_rank, low=0.0)
+
 
 MODALITIES = ("image", "image+video")
 READINGS = ("default", "literal")
@@ -26,30 +50,30 @@ class ViewConfig:
     global_size: list[int] = field(default_factory=lambda: [256, 128])
     """Image view, [height, width] px."""
     frame_size: list[int] = field(default_factory=lambda: [64, 44])
-    """Video frame, [height, width] px; padded symmetrically to whole patches."""
+    """Video frame, [height, width] px; padded on all sides to whole patches."""
     lse_size: list[int] = field(default_factory=lambda: [128, 64])
     """LSE view, [height, width] px."""
     num_frames: int = 8
     """Frames of a clip, T."""
     view_times: str = "same"
-    """The two views of a clip show the same frames, or frames of different halves of the tracklet
-    (apart): a clip then never holds the frame that L^a compares it with."""
+    """Frames of the two views of a clip: same, or apart (one from each half of the tracklet; no
+    clip then holds the frame that L^a compares it with)."""
     frame_in_clip: bool = True
-    """Whether z^vi is a frame of its clip; else it is another frame of the tracklet."""
+    """true: z^vi is a frame of its clip; false: another frame of the tracklet."""
     lse_frames: int = 8
-    """Frames of a clip that carry LSE views, at most num_frames; 0: images alone have LSE views."""
+    """Frames of a clip with LSE views, at most num_frames; 0 = only images have them."""
     lse_views: int = 1
     """LSE views per area."""
     global_scale: list[float] = field(default_factory=lambda: [0.4, 1.0])
-    """Area range of the random crop of a global view."""
+    """Share of the area that a random crop for a global view keeps, from and to."""
     lse_scale: list[float] = field(default_factory=lambda: [0.5, 1.0])
-    """Area range of the random crop of an LSE view."""
+    """Share of the area that a random crop for an LSE view keeps, from and to."""
     crop_ratio: list[float] = field(default_factory=lambda: [0.75, 1.333])
-    """Aspect range of a random crop, relative to the aspect of what it is cut from."""
+    """Aspect of a random crop relative to its picture's, from and to."""
     lse_margin: float = 0.1
     """Margin around the tight box of a mask, share of its sides."""
     lse_background: str = "mean"
-    """What lies outside the mask: mean fill, or keep."""
+    """Pixels outside the mask: mean (filled) or keep."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
     jitter: float = 0.8
@@ -57,17 +81,17 @@ class ViewConfig:
     jitter_strength: list[float] = field(default_factory=lambda: [0.4, 0.4, 0.2, 0.1])
     """Brightness, contrast, saturation, hue."""
     white_balance: float = 0.0
-    """Standard deviation of the log gain of each colour channel: what cameras differ in."""
+    """Standard deviation of each colour channel's log gain: how cameras differ."""
     gray: float = 0.2
     """Probability of greyscale."""
     blur: list[float] = field(default_factory=lambda: [1.0, 0.1, 0.5])
     """Probability of blur in global view 1, global view 2, LSE views."""
     blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
-    """Standard deviation of the blur, px of a view 256 px high; it goes with a view's height."""
+    """Standard deviation of the blur at a view height of 256 px, px; grows with the view."""
     solarize: float = 0.2
     """Probability of solarization in global view 2."""
     erase: float = 0.0
-    """Probability that a rectangle of a global view is noise, as in fine-tuning."""
+    """Probability that a rectangle of a global view becomes noise, as in fine-tuning."""
 
     def __post_init__(self) -> None:
         check_range("pretrain.views.num_frames", self.num_frames, low=1)
@@ -108,24 +132,24 @@ class OptimConfig:
     """AdamW and its schedules (DINO and PASS values)."""
 
     base_lr: float = 5e-4
-    """Peak rate at 256 images; scaled linearly with the global image batch."""
+    """Peak rate at 256 images; scaled linearly with the image batch of a step."""
     min_lr: float = 1e-6
     """Rate at the end of the cosine."""
     warmup_epochs: float = 10.0
     """Linear warm-up, epochs."""
     weight_decay: float = 0.04
-    """At the start; no decay on biases, norms, tokens and position tables."""
+    """At the start; none on biases, norms, tokens and position tables."""
     weight_decay_end: float = 0.4
     """At the end of the cosine."""
     clip_grad: float = 3.0
-    """Global gradient norm; 0 = off."""
+    """Largest norm of the whole gradient; 0 = off."""
     freeze_prototypes_epochs: float = 1.0
-    """Prototype layers stand still for so long."""
+    """Prototype layers stay fixed for so many epochs."""
     momentum: float = 0.996
-    """EMA momentum of the teacher at the start; 1 at the end, by a cosine."""
+    """EMA momentum of the teacher at the start; a cosine brings it to 1."""
     half_life: float = 0.0
-    """Half-life of the teacher's average, share of the run's steps, in place of `momentum`: a
-    short run's teacher is then no average of its beginning; 0 = off."""
+    """In place of `momentum`: half-life of the teacher's average, share of the steps (good for
+    short runs: their teacher forgets the start); 0 = off."""
 
     def __post_init__(self) -> None:
         check_range("pretrain.optim.base_lr", self.base_lr, low=0.0)
@@ -150,27 +174,27 @@ class PretrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and schedules."""
     initial: PublishedConfig = field(default_factory=PublishedConfig)
-    """Published weights that teacher and student start from; without a file, random ones."""
+    """Published weights to start from, both networks; without a file, random ones."""
     seed: int = 0
     """Initial weights, order of samples, views, masks, drop path."""
     epochs: float = 100.0
     """Passes over the images (over the videos, if there are no images)."""
     max_steps: int = 0
-    """Stop after so many steps, schedules included; 0 = no cap."""
+    """Stop after so many steps, schedules included; 0 = no limit."""
     image_batch: int = 1024
-    """Images of a step over all processes."""
+    """Images of a step, all processes together."""
     video_batch: int = 256
-    """Distinct videos of a step over all processes."""
+    """Distinct videos of a step, all processes together."""
     video_unit: str = "video"
-    """What counts as a video: a video file, of whose tracklets one is drawn, or every tracklet (the
-    paper's 67,956 videos are curated tracklets): people of one scene are then negatives of L^a."""
+    """What counts as a video: video (a file, of whose tracklets one is drawn), or tracklet (as the
+    paper's 67,956 videos; people of one scene are then negatives of L^a)."""
     modalities: str = "image+video"
     """image, or image+video (Table 2b)."""
     areas: list[str] = field(default_factory=lambda: list(AREAS))
-    """A of eq. 5; [] switches LSE off. Table 2a takes prefixes of upper_body, lower_body, head."""
+    """A of eq. 5; [] = no LSE. Table 2a: the first 1 to 3 of upper_body, lower_body, head."""
     reading: str = "default"
-    """literal sets eq. 4, 8, 9, 10 and 11 as printed: KoLeo over all tokens, masking after R,
-    alignment=index."""
+    """default, or literal: eq. 4, 8, 9, 10 and 11 as printed (KoLeo over all tokens, masking after
+    R, alignment=index)."""
     feature_weight: float = 1.0
     """lambda_1 of eq. 12; 0 = off and not computed."""
     masking_weight: float = 1.0
@@ -180,49 +204,47 @@ class PretrainConfig:
     alignment_weight: float = 2.0
     """lambda_4 of eq. 12."""
     alignment: str = "pairs"
-    """Eq. 11 as CLIP's InfoNCE over the videos of a step (pairs), or as printed: h^v and h^i
-    classify the index y of the video (index); or the sum of both readings."""
+    """Eq. 11: pairs (CLIP's InfoNCE over the videos of a step), index (as printed: h^v and h^i
+    classify the index y of the video), or both (their sum)."""
     alignment_pairs: str = "all"
-    """What a pair is told from: all other videos of a step, by cosines and a learned scale (CLIP's
-    InfoNCE); or hardest: the farthest picture of a video against the nearest one of another."""
+    """What a pair is told from: all (other videos of a step, by cosines and a learned scale: CLIP's
+    InfoNCE), or hardest (farthest picture of a video against the nearest one of another)."""
     alignment_tokens: str = "coarse"
-    """What L^a aligns: the coarse token, or all spatial role tokens side by side, as fine-tuning
-    uses them (roles)."""
+    """What L^a aligns: coarse (token), or roles (all spatial role tokens side by side, as
+    fine-tuning uses them)."""
     shuffle_tracklets: bool = False
-    """A control: every frame goes to a tracklet at random, so that none tells a person."""
+    """A control: every frame goes to a random tracklet, so that none tells a person."""
     alignment_samples: int = 0
-    """With alignment index: videos other than those of the step that are classified against, drawn
-    anew in each step; 0 = all."""
+    """alignment index, both: videos beyond those of the step to classify against, drawn anew in
+    each step; 0 = all."""
     student_temperature: float = 0.1
     """Softmax temperature of the student."""
     teacher_temperature: float = 0.04
-    """Softmax temperature of the teacher after warm-up."""
+    """Softmax temperature of the teacher after its warm-up."""
     teacher_temperature_start: float = 0.04
     """Softmax temperature of the teacher at step 0."""
     temperature_warmup_epochs: float = 0.0
     """Linear warm-up of the teacher's temperature, epochs."""
     centering: str = "ema"
-    """Against collapse: ema centers per role and modality, or sinkhorn."""
+    """Against collapse: ema (centers per role and modality), or sinkhorn."""
     center_momentum: float = 0.9
     """EMA of the centers."""
     koleo_tokens: str = "coarse"
-    """What L^r spreads: the coarse token, or all spatial role tokens side by side (roles)."""
+    """What L^r spreads: coarse (token), or roles (all spatial role tokens side by side)."""
     koleo_group: int = 0
-    """Samples of a KoLeo group within the global batch, with all their tokens in the literal
-    reading; 0 = the whole batch."""
+    """Samples of a KoLeo group (literal reading: with all tokens); 0 = the whole batch."""
     drop_path: float = 0.1
-    """Stochastic depth of the student's last block, rising linearly."""
+    """Stochastic depth of the student's last block; it rises linearly from the first."""
     precision: str = "fp32"
     """fp32, or bf16 by torch autocast."""
     zero_stage: int = 1
-    """DeepSpeed ZeRO stage; it decides the form of checkpoints and the order of sums."""
+    """DeepSpeed ZeRO, 0 to 3; the form of checkpoints and the order of sums follow it."""
     threads_per_rank: int = 2
-    """CPU threads of a process; sums differ in the last bits with their number."""
+    """CPU threads of a process; the last bits of sums depend on it."""
     health_steps: int = 50
-    """Gradient norm per loss term, entropies and spread are measured every so many steps: points
-    of the published curves."""
+    """Steps from one measure of gradient norms per loss, entropies and spread to the next."""
     log_steps: int = 10
-    """Losses are journalled every so many steps: points of the published curves."""
+    """Steps from one entry of the losses in the published curves to the next."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     """What the features know while they are trained."""
 

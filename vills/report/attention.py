@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import torch
 
+from vills.config.evaluate import ReportConfig
 from vills.config.finetune import list_variants
-from vills.config.report import ReportConfig
 from vills.data.images import decode_image
 from vills.data.loading import normalise
 from vills.evaluation.attention import (

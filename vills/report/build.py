@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vills.config.report import ReportConfig
+from vills.config.evaluate import ReportConfig
 from vills.report.accuracy import build_accuracy
 from vills.report.attention import build_attention
 from vills.report.inputs import ReportInputs, load_metrics, load_rows

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
-from vills.config.report import ReportConfig
+from vills.config.evaluate import ReportConfig
 from vills.evaluation.result_files import name_ranking
 from vills.evaluation.tables import OURS
 from vills.report.inputs import ReportInputs, load_rows

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 
-from vills.config.load_sweep import list_sweeps, load_sweep
 from vills.config.params import Params
+from vills.config.sweep import list_sweeps, load_sweep
 from vills.errors import UserError
 from vills.runner.doctor import Finding, Level, rate_number
 from vills.runner.mlflow.settings import NETWORK_FILE_SYSTEMS, find_mount, get_database_path

@@ -12,9 +12,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from vills.config.load import PARAMS_FILE
+from vills.config.load import PARAMS_FILE, render_params
 from vills.config.params import Params
-from vills.config.write import render_params
 from vills.io import save_bytes, save_json
 from vills.runner.plan.registry import CODE, PARAMS
 from vills.runner.store.code_digest import DEFAULT_ROOT

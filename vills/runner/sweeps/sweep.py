@@ -13,11 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vills.config.load import PARAMS_FILE, load_params, load_profile
-from vills.config.load_sweep import load_sweep, split_overrides
+from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
-from vills.config.sweep import SweepConfig
-from vills.config.write import has_hand_edits
+from vills.config.sweep import SweepConfig, load_sweep, split_overrides
 from vills.io import load_json, save_json
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
