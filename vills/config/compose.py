@@ -1,6 +1,4 @@
-"""Overrides of the command line that add: an entry of a table, or a key that nobody knows.
-
-YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike.
+"""YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike.
 
 A table of entries may have defaults beside it, `finetune` has `finetune_defaults`: a file then says
 of an entry what is its own, and whoever loads it gets complete entries.
@@ -17,67 +15,10 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vills.config.checks import ConfigError
-
-
-def nest_additions(overrides: Sequence[str], *, kind: type) -> list[str]:
-    """`+curate.sources.new.path=x` as `+curate.sources={new: {path: x}}`; others as they are.
-
-    Hydra merges a dict into a table of typed entries, and so makes a typed entry of it; a new key
-    of such a table it would give the bare dict, which the table refuses.
-    """
-    return [_nest(override, kind) for override in overrides]
-
-
-def find_hint(kind: Any, parts: Sequence[str]) -> Any:
-    """Type of what a dotted key of `kind`, in parts, names; None: there is no such key."""
-    for part in parts:
-        if is_dataclass(kind):
-            kind = get_type_hints(kind).get(part)
-        else:
-            kind = get_args(kind)[1] if get_origin(kind) is dict else None
-    return kind
-
-
-def find_table(key: str, *, kind: Any) -> str:
-    """Table of typed entries that a dotted key of `kind` is below: curate.sources; or empty."""
-    parts = key.split(".")
-    for place in range(1, len(parts)):
-        hint = find_hint(kind, parts[:place])
-        if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
-            return ".".join(parts[:place])
-    return ""
-
-
-def find_strangers(node: Any, at: str = "") -> list[str]:
-    """Dotted keys that no field of the dataclasses has; a leading + lets them in."""
-    if not isinstance(node, DictConfig):
-        return []
-    kind = OmegaConf.get_type(node)
-    known = {field.name for field in fields(kind)} if is_dataclass(kind) else None
-    strangers = []
-    for key in node:
-        name = f"{at}.{key!s}" if at else str(key)
-        found = (
-            [name] if known is not None and key not in known else find_strangers(node[key], name)
-        )
-        strangers.extend(found)
-    return strangers
-
-
-def _nest(override: str, kind: type) -> str:
-    found = re.fullmatch(r"(\++)([^=]+)=(.*)", override, re.DOTALL)
-    table = find_table(found[2], kind=kind) if found else ""
-    if found is None or not table:
-        return override
-    plus, key, value = found.groups()
-    for part in reversed(key.removeprefix(f"{table}.").split(".")):
-        value = f"{{{part}: {value}}}"
-    return f"{plus}{table}={value}"
-
 
 Kind = TypeVar("Kind")
 DEFAULTS = "_defaults"
@@ -138,15 +79,56 @@ class Schema(Generic[Kind]):
         """Load once for the same content: a stage asks six times, Hydra takes half a second."""
         del content
         folder, *search = folders
-        return self._build(self._compose(folder, name, overrides, search), origin)
+        # what reaches into a field of an entry may change what the defaults have put there
+        deep = [override for override in overrides if self._is_deep(override)]
+        asked = [override for override in overrides if override not in deep]
+        if search:
+            places = ", ".join(f"'file://{path}'" for path in search)
+            asked.append(f"hydra.searchpath=[{places}]")
+        try:
+            plain = self._compose(folder, name, asked, origin, self._layout)
+            if deep:
+                node = OmegaConf.merge(OmegaConf.structured(self.kind), plain)
+                plain = self._compose(folder, f"{self.name}_complete", deep, origin, node)
+        except OmegaConfBaseException as error:
+            raise ConfigError(self._explain(error, origin)) from error
+        except HydraException as error:
+            raise ConfigError(self._explain(error, f"{folder.name}/{name}.yaml")) from error
+        built: Kind = self._build(self.kind, plain, "", origin)
+        return built
+
+    def _is_deep(self, override: str) -> bool:
+        parts = override.partition("=")[0].lstrip("+~").split(".")
+        return parts[0] in self._defaulted and len(parts) > 3
+
+    def _compose(
+        self, folder: Path, name: str, overrides: Sequence[str], origin: str, node: Any
+    ) -> Any:
+        """Compose a file over `node`, or `node` alone if it has the name; entries are completed."""
+        is_file = node is self._layout
+        ConfigStore.instance().store(name=self.name if is_file else name, node=node)
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            config = compose(name, overrides=[_nest(o, self.kind) for o in overrides])
+        if is_file and OmegaConf.get_type(config) is not node:
+            raise ConfigError(
+                f"{origin} is not checked: its defaults lack the schema. What to do: keep its "
+                f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
+            )
+        plain: Any = OmegaConf.to_container(
+            config, resolve=True, throw_on_missing=not self._defaulted
+        )
+        for table in self._defaulted:
+            for entry in plain[table].values():
+                left_open = [key for key, value in entry.items() if value == MISSING]
+                entry |= {key: copy.deepcopy(plain[table + DEFAULTS][key]) for key in left_open}
+        return plain
 
     @cached_property
     def _layout(self) -> type:
         """`kind` as a file writes it: of entries with defaults, no field needs to be set."""
-        hints = get_type_hints(self.kind)
         parts: list[Any] = []
         for field in fields(self.kind):  # type: ignore[arg-type]
-            hint = hints[field.name]
+            hint: Any = field.type
             if field.name in self._defaulted:
                 entry = get_args(hint)[1]
                 unset = [(part.name, part.type, MISSING) for part in fields(entry)]
@@ -160,61 +142,29 @@ class Schema(Generic[Kind]):
         names = [field.name for field in fields(self.kind)]  # type: ignore[arg-type]
         return tuple(name for name in names if name + DEFAULTS in names)
 
-    def _compose(
-        self, folder: Path, name: str, overrides: Sequence[str], search: Sequence[Path]
-    ) -> DictConfig:
-        ConfigStore.instance().store(name=self.name, node=self._layout)
-        # what reaches into a field of an entry changes what the defaults have put there
-        deep = [override for override in overrides if self._is_deep(override)]
-        asked = nest_additions([o for o in overrides if o not in deep], kind=self.kind)
-        if search:
-            folders = ", ".join(f"'file://{path}'" for path in search)
-            asked.append(f"hydra.searchpath=[{folders}]")
-        try:
-            with initialize_config_dir(str(folder), version_base="1.3"):
-                config = self._complete(compose(name, overrides=asked))
-                if deep:
-                    ConfigStore.instance().store(name=f"{self.name}_complete", node=config)
-                    asked = nest_additions(deep, kind=self.kind)
-                    config = compose(f"{self.name}_complete", overrides=asked)
-            return config
-        except HydraException as error:
-            raise ConfigError(self._explain(error, f"{folder.name}/{name}.yaml")) from error
+    def _build(self, kind: Any, plain: Any, at: str, origin: str) -> Any:
+        """Make the dataclasses, whose fields OmegaConf has checked; a leading + adds strangers."""
+        if isinstance(plain, list):
+            element = next(iter(get_args(kind)), None)
+            return [self._build(element, value, at, origin) for value in plain]
+        if not isinstance(plain, dict):
+            return plain
+        is_known = is_dataclass(kind)
+        built = {}
+        for key, value in plain.items():
+            name = f"{at}.{key}" if at else str(key)
+            hint = find_hint(kind, [key])
+            if is_known and hint is None:
+                raise ConfigError(self._explain_stranger(name, origin))
+            built[key] = self._build(hint, value, name, origin)
+        return kind(**built) if is_known else built
 
-    def _is_deep(self, override: str) -> bool:
-        parts = override.partition("=")[0].lstrip("+~").split(".")
-        return parts[0] in self._defaulted and len(parts) > 3
-
-    def _complete(self, config: DictConfig) -> DictConfig:
-        """Fill what entries leave open with the defaults of their table."""
-        for table in self._defaulted if OmegaConf.get_type(config) is self._layout else ():
-            for entry in config[table].values():
-                for key in entry:
-                    if OmegaConf.is_missing(entry, key):
-                        entry[key] = config[table + DEFAULTS][key]
-        return config
-
-    def _build(self, config: DictConfig, origin: str) -> Kind:
-        if OmegaConf.get_type(config) is not self._layout:
-            raise ConfigError(
-                f"{origin} is not checked: its defaults lack the schema. What to do: keep its "
-                f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
-            )
-        strangers = find_strangers(config)
-        if strangers:
-            if moved := self._explain_moved(strangers[0], origin):
-                raise ConfigError(moved)
-            choices = ", ".join(self._list_choices(strangers[0]))
-            raise ConfigError(
-                f"{origin}: {strangers[0]} is no {self.noun}. Allowed keys beside it: {choices}. "
-                f"What to do: mend the key; + adds entries to {self.tables} alone."
-            )
-        try:
-            plain = OmegaConf.to_container(config, resolve=True)
-            built: Any = OmegaConf.to_object(OmegaConf.merge(self.kind, plain))
-        except OmegaConfBaseException as error:
-            raise ConfigError(self._explain(error, origin)) from error
-        return built
+    def _explain_stranger(self, key: str, origin: str) -> str:
+        return self._explain_moved(key, origin) or (
+            f"{origin}: {key} is no {self.noun}. Allowed keys beside it: "
+            f"{', '.join(self._list_choices(key))}. What to do: mend the key; + adds entries to "
+            f"{self.tables} alone."
+        )
 
     def _explain(self, error: BaseException, origin: str) -> str:
         """Field, value, allowed, remedy from the chain of Hydra's and OmegaConf's errors."""
@@ -255,3 +205,42 @@ class Schema(Generic[Kind]):
         """Keys that may stand where the last part of `full_key` stands."""
         hint = find_hint(self.kind, full_key.split(".")[:-1])
         return [field.name for field in fields(hint)] if is_dataclass(hint) else []
+
+
+def find_hint(kind: Any, parts: Sequence[str]) -> Any:
+    """Type of what a dotted key of `kind`, in parts, names; None: there is no such key."""
+    for part in parts:
+        if is_dataclass(kind):
+            kind = _load_hints(kind).get(part)
+        else:
+            kind = get_args(kind)[1] if get_origin(kind) is dict else None
+    return kind
+
+
+_load_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+
+
+def find_table(key: str, *, kind: Any) -> str:
+    """Table of typed entries that a dotted key of `kind` is below: curate.sources; or empty."""
+    parts = key.split(".")
+    for place in range(1, len(parts)):
+        hint = find_hint(kind, parts[:place])
+        if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
+            return ".".join(parts[:place])
+    return ""
+
+
+def _nest(override: str, kind: type) -> str:
+    """`+curate.sources.new.path=x` as `+curate.sources={new: {path: x}}`; others as they are.
+
+    Hydra merges a dict into a table of typed entries, and so makes a typed entry of it; a new key
+    of such a table it would give the bare dict, which the table refuses.
+    """
+    found = re.fullmatch(r"(\++)([^=]+)=(.*)", override, re.DOTALL)
+    table = find_table(found[2], kind=kind) if found else ""
+    if found is None or not table:
+        return override
+    plus, key, value = found.groups()
+    for part in reversed(key.removeprefix(f"{table}.").split(".")):
+        value = f"{{{part}: {value}}}"
+    return f"{plus}{table}={value}"
