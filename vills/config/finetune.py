@@ -188,7 +188,7 @@ class FinetuneConfig:
         if self.triplet_scale and not self.triplet_weight:
             raise ConfigError(
                 f"finetune.*.triplet_scale = {self.triplet_scale} is not allowed with "
-                "triplet_weight 0: nothing would read it. Allowed: 0. What to do: leave it out, or "
+                "triplet_weight 0: nothing would read it. Allowed: 0. What to do: set it to 0, or "
                 "set triplet_weight."
             )
 
@@ -231,15 +231,17 @@ class FinetuneConfig:
                     f"{list(self.initialisations)} does not name. Allowed: files that a model "
                     f"starts from. What to do: add {name} to initialisations, or remove it."
                 )
+        allowed = (*INITIALISATIONS, *self.published)
+        # a start that this entry does not train is no mistake: `finetune_defaults` may name it
         for name, rate in self.lr_of.items():
-            check_choice("finetune.*.lr_of key", name, self.initialisations)
+            check_choice("finetune.*.lr_of key", name, allowed)
             check_range(f"finetune.*.lr_of.{name}", rate, low=0.0)
         for name, epochs in self.epochs_of.items():
-            check_choice("finetune.*.epochs_of key", name, self.initialisations)
+            check_choice("finetune.*.epochs_of key", name, allowed)
             # met now: the last start's error should not follow days of training the first
             low = 1 + max(self.milestones, default=0)
-            check_range(f"finetune.*.epochs_of.{name}", epochs, low=low)
-        allowed = (*INITIALISATIONS, *self.published)
+            if name in self.initialisations:
+                check_range(f"finetune.*.epochs_of.{name}", epochs, low=low)
         check_subset("finetune.*.initialisations", self.initialisations, allowed)
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
         check_range("finetune.*.number of split_ids", len(self.split_ids), low=1)
