@@ -1,12 +1,52 @@
 """Range checks that say field, value, what is allowed and what to do."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, get_type_hints
 
 from vills.errors import UserError
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Between which values a number may be, both allowed."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+Share = Annotated[float, Limits(0.0, 1.0)]
+NonNegativeFloat = Annotated[float, Limits(0)]
+NonNegativeInt = Annotated[int, Limits(0)]
+PositiveInt = Annotated[int, Limits(1)]
+
+
 class ConfigError(UserError, ValueError):
     """A parameter is refused; the message is written for the person who set it."""
+
+
+def check_fields(section: str, config: object) -> None:
+    """Refuse values that the annotations of a dataclass do not allow.
+
+    `Annotated[int, Limits(1)]` allows a range, `Annotated[str, CHOICES]` one of several; of a list,
+    that holds for its entries, and choices may not be repeated.
+
+    Raises:
+        ConfigError: naming the field as a part of `section`.
+    """
+    for name, hint in _load_hints(type(config), include_extras=True).items():
+        for allowed in getattr(hint, "__metadata__", ()):
+            value, field = getattr(config, name), f"{section}.{name}"
+            if isinstance(allowed, Limits):
+                entries = value if isinstance(value, list) else [value]
+                shown = f"{field} entry" if isinstance(value, list) else field
+                for entry in entries:
+                    check_range(shown, entry, low=allowed.low, high=allowed.high)
+            elif isinstance(value, list):
+                check_subset(field, value, allowed)
+            else:
+                check_choice(field, value, allowed)
 
 
 def check_range(
@@ -53,3 +93,6 @@ def check_subset(field: str, values: Sequence[str], choices: Sequence[str]) -> N
 def _say(field: str, value: object, allowed: str, remedy: str) -> str:
     todo = remedy or f"set {field} to an allowed value in params.yaml"
     return f"{field} = {value!r} is not allowed. Allowed: {allowed}. What to do: {todo}."
+
+
+_load_hints: Callable[..., dict[str, Any]] = cache(get_type_hints)

@@ -1,8 +1,17 @@
 """Parameters of the curate stage: raw layouts -> manifests, shards and person tracklets."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from vills.config.checks import ConfigError, check_choice, check_range
+from vills.config.checks import (
+    ConfigError,
+    Limits,
+    NonNegativeInt,
+    PositiveInt,
+    Share,
+    check_fields,
+    check_range,
+)
 
 LAYOUTS = (
     "luperson",
@@ -15,22 +24,18 @@ LAYOUTS = (
     "sigset",
     "folder",
 )
-ROLES = ("pretrain_images", "pretrain_videos", "reid")
-ROOTS = ("miniature", "data")
-DETECTORS = ("predictions", "torchvision", "yolox")
-TRACKERS = ("bytetrack", "ocsort")
 
 
 @dataclass
 class SourceConfig:
     """One raw data set."""
 
-    layout: str = "folder"
+    layout: Annotated[str, LAYOUTS] = "folder"
     """how its files are laid out: luperson, kinetics, market1501, prcc, ltcc, mars, prid2011,
     sigset, folder."""
     path: str = ""
     """its folder below the root."""
-    role: str = "reid"
+    role: Annotated[str, ("pretrain_images", "pretrain_videos", "reid")] = "reid"
     """pretrain_images, pretrain_videos, or reid (train, query, gallery)."""
     filter: str = ""
     """luperson: list of the images to keep, a file below `path` (TransReID-SSL's CFS list)."""
@@ -38,8 +43,7 @@ class SourceConfig:
     """luperson: images kept from the top of `filter`; 0 = all of the list."""
 
     def __post_init__(self) -> None:
-        check_choice("curate.sources.*.layout", self.layout, LAYOUTS)
-        check_choice("curate.sources.*.role", self.role, ROLES)
+        check_fields("curate.sources.*", self)
         high = 0 if not self.filter else None
         remedy = "name the list in curate.sources.*.filter, or leave keep at 0"
         check_range("curate.sources.*.keep", self.keep, low=0, high=high, remedy=remedy)
@@ -64,62 +68,51 @@ def _check_below(name: str, path: str, *, what: str) -> None:
 class CurateConfig:
     """Curation (paper section 4.1): detections -> tracks -> person tracklets, and images."""
 
-    root: str = "miniature"
+    root: Annotated[str, ("miniature", "data")] = "miniature"
     """Where sources lie: miniature (the rendered world), or data (VILLS_DATA)."""
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     """Raw data sets, by the name that they keep from here on; one line each."""
-    detector: str = "predictions"
+    detector: Annotated[str, ("predictions", "torchvision", "yolox")] = "predictions"
     """Person detector of videos: predictions (supplied), torchvision, or yolox (ONNX)."""
     detector_weights: str = ""
     """Weights of the detector, a file below VILLS_WEIGHTS; its hash names the run."""
-    confidence: float = 0.8
+    confidence: Share = 0.8
     """Detections below it are dropped (paper section 4.1: 0.8)."""
-    low_confidence: float = 0.0
+    low_confidence: Share = 0.0
     """bytetrack: detections from here to `confidence` may continue a track; 0 = off."""
-    tracker: str = "bytetrack"
+    tracker: Annotated[str, ("bytetrack", "ocsort")] = "bytetrack"
     """Multi-object tracker: bytetrack or ocsort."""
-    lost_track_buffer: int = 30
+    lost_track_buffer: NonNegativeInt = 30
     """A lost track can be found again for so many of the frames read."""
-    track_iou: float = 0.1
+    track_iou: Share = 0.1
     """Least intersection over union that joins a detection to a track."""
-    frame_step: int = 1
+    frame_step: PositiveInt = 1
     """Every n-th frame of a video is read."""
-    min_length: int = 8
+    min_length: PositiveInt = 8
     """Shorter tracklets are dropped, frames; never the person of a labelled video."""
-    max_length: int = 900
+    max_length: PositiveInt = 900
     """Longer tracks are cut into tracklets of this length, frames."""
-    min_height: int = 48
+    min_height: PositiveInt = 48
     """Frames with a lower box are dropped, px."""
-    min_width: int = 16
+    min_width: PositiveInt = 16
     """Frames with a narrower box are dropped, px."""
     min_aspect: float = 1.2
     """Least height / width of a box."""
     max_aspect: float = 5.0
     """Largest height / width of a box."""
-    max_overlap: float = 0.6
+    max_overlap: Share = 0.6
     """Frames are dropped if another person covers a larger share of the box."""
-    border_margin: int = 0
+    border_margin: NonNegativeInt = 0
     """Frames with a box nearer to the border are dropped as cut off, px; 0 = kept."""
-    crop_height: int = 128
+    crop_height: NonNegativeInt = 128
     """Higher crops of tracklets are reduced to it, px; 0 = never."""
-    jpeg_quality: int = 92
+    jpeg_quality: Annotated[int, Limits(1, 100)] = 92
     """JPEG quality of crops from videos; image files are copied unchanged."""
-    shard_mb: int = 64
+    shard_mb: PositiveInt = 64
     """A tar shard is closed at this size, MB; shards are published, so it names the run."""
 
     def __post_init__(self) -> None:
-        check_choice("curate.root", self.root, ROOTS)
-        check_choice("curate.detector", self.detector, DETECTORS)
-        check_choice("curate.tracker", self.tracker, TRACKERS)
-        for name in ("confidence", "low_confidence", "track_iou", "max_overlap"):
-            check_range(f"curate.{name}", getattr(self, name), low=0.0, high=1.0)
-        for name in ("frame_step", "min_length", "max_length", "min_height", "min_width"):
-            check_range(f"curate.{name}", getattr(self, name), low=1)
-        check_range("curate.jpeg_quality", self.jpeg_quality, low=1, high=100)
-        check_range("curate.shard_mb", self.shard_mb, low=1)
-        check_range("curate.crop_height", self.crop_height, low=0)
-        check_range("curate.lost_track_buffer", self.lost_track_buffer, low=0)
-        check_range("curate.border_margin", self.border_margin, low=0)
+        check_fields("curate", self)
         check_range("curate.max_aspect", self.max_aspect, low=self.min_aspect)
         self._check_detector()
 

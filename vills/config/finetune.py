@@ -2,19 +2,25 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
-from vills.config.checks import ConfigError, check_choice, check_range, check_subset
+from vills.config.checks import (
+    ConfigError,
+    Limits,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Share,
+    check_choice,
+    check_fields,
+    check_range,
+    check_subset,
+)
 from vills.config.model import PublishedConfig
 from vills.config.protocols import PROTOCOLS
 
-REID_MODALITIES = ("image", "video", "mixed")
 INITIALISATIONS = ("pretrained", "scratch")
 """Beside the names of `published`."""
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("cosine", "steps")
-NECK_KINDS = ("bnneck", "none")
-TRAIN_SAMPLINGS = ("random", "restricted", "stride", "consecutive", "evenly")
-TEACHER_OR_STUDENT = ("teacher", "student")
 
 
 @dataclass
@@ -23,7 +29,7 @@ class FinetuneConfig:
 
     source: str = ""
     """Curated data set to learn; empty = the one of the entry's name."""
-    modality: str = "image"
+    modality: Annotated[str, ("image", "video", "mixed")] = "image"
     """Inputs: image (crops), video (tracklets), mixed (both in every batch; BRIAR)."""
     initialisations: list[str] = field(default_factory=lambda: ["pretrained"])
     """Models, trained one after the other: pretrained, scratch, names of `published` (supplement
@@ -31,7 +37,7 @@ class FinetuneConfig:
     published: dict[str, PublishedConfig] = field(default_factory=dict)
     """Files of published weights, {NAME: {file, layout, normalisation}} as pretrain.initial;
     `initialisations` must have each NAME."""
-    network: str = "teacher"
+    network: Annotated[str, ("teacher", "student")] = "teacher"
     """Pre-trained network to start from: teacher (the paper's) or student."""
     split_ids: list[int] = field(default_factory=lambda: [0])
     """Splits to train on, one model each (PRID2011: 0 to 9)."""
@@ -44,24 +50,24 @@ class FinetuneConfig:
     """Training people kept of those that `num_val_ids` leaves, drawn by seed; 0 = all."""
     input_size: list[int] = field(default_factory=lambda: [256, 128])
     """[height, width], px; multiples of the encoder's patch."""
-    num_frames: int = 8
+    num_frames: PositiveInt = 8
     """Frames of a clip (modality image: of tracklets in the accuracy per epoch)."""
-    sampling: str = "random"
+    sampling: Annotated[str, ("random", "restricted", "stride", "consecutive", "evenly")] = "random"
     """Frames of a training clip: random (torchreid), restricted (one of each equal part: SINet,
     CAL's tsn), stride (every `stride`-th: TKP, CAL), consecutive, evenly."""
-    stride: int = 8
+    stride: PositiveInt = 8
     """sampling stride: distance of the frames."""
-    max_track: int = 0
+    max_track: NonNegativeInt = 0
     """Longer training tracklets are cut into pieces of so many frames (CAL: 64); 0 = not."""
-    epochs: int = 120
+    epochs: PositiveInt = 120
     """Epochs; the last one is kept, never the best on test."""
-    num_ids: int = 16
+    num_ids: Annotated[int, Limits(2)] = 16
     """P: people in a batch."""
-    num_instances: int = 4
+    num_instances: Annotated[int, Limits(2)] = 4
     """K: samples of a person in a batch (of each kind, if mixed)."""
-    optimizer: str = "sgd"
+    optimizer: Annotated[str, ("sgd", "adam", "adamw")] = "sgd"
     """sgd with momentum 0.9 (PASS, TransReID), adam (CAL, SINet), adamw (HAP)."""
-    lr: float = 4e-4
+    lr: NonNegativeFloat = 4e-4
     """Peak rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
     """Initialisation -> peak rate of its own: random weights want a larger one than trained
@@ -69,55 +75,56 @@ class FinetuneConfig:
     epochs_of: dict[str, int] = field(default_factory=dict)
     """Initialisation -> epochs of its own: random weights converge later; trained ones would by
     then only learn by heart."""
-    bias_lr_factor: float = 1.0
+    bias_lr_factor: NonNegativeFloat = 1.0
     """Rate of biases over that of weights (PASS, TransReID: 2)."""
-    schedule: str = "cosine"
+    schedule: Annotated[str, ("cosine", "steps")] = "cosine"
     """cosine (to zero), or steps (at `milestones`)."""
     milestones: list[int] = field(default_factory=list)
     """schedule steps: epochs after which the rate is multiplied by gamma (CAL: 20, 40)."""
-    gamma: float = 0.1
+    gamma: Share = 0.1
     """schedule steps: factor at each milestone."""
-    warmup_epochs: float = 20.0
+    warmup_epochs: NonNegativeFloat = 20.0
     """Linear warm-up, at most `epochs`."""
-    weight_decay: float = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
     """Of weights (matrices); nothing else decays."""
-    layer_decay: float = 1.0
+    layer_decay: Share = 1.0
     """Rate factor from a block to the one below it (HAP: 0.4)."""
-    neck: str = "bnneck"
+    neck: Annotated[str, ("bnneck", "none")] = "bnneck"
     """bnneck (Luo et al. 2019) or none (HAP: feature straight to the classifier)."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Of the cross-entropy (PASS, TransReID, SOLIDER: 0; CAL, PSTA: 0.1)."""
-    identity_weight: float = 1.0
+    identity_weight: NonNegativeFloat = 1.0
     """Weight of the cross-entropy."""
-    triplet_weight: float = 1.0
+    triplet_weight: NonNegativeFloat = 1.0
     """Weight of the triplet loss; 0 = not computed (CAL)."""
-    triplet_margin: float = 0.0
+    triplet_margin: NonNegativeFloat = 0.0
     """Margin of the triplet loss; 0 = soft margin."""
-    triplet_scale: float = 0.0
+    triplet_scale: NonNegativeFloat = 0.0
     """Length of features in the triplet loss; 0 = as they are (PASS, TransReID)."""
-    drop_path: float = 0.1
+    drop_path: Share = 0.1
     """Stochastic depth of the last block."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a horizontal flip."""
-    pad: int = 10
+    pad: NonNegativeInt = 10
     """Zero padding before a random crop, px."""
-    zoom: float = 0.0
+    zoom: Share = 0.0
     """Probability of a random window of the picture enlarged by 1/8 (CAL: 0.5, pad 0)."""
-    erase: float = 0.5
+    erase: Share = 0.5
     """Probability of random erasing."""
-    jitter: float = 0.0
+    jitter: Share = 0.0
     """Probability of brightness, contrast, saturation jitter of +-0.3 (recipes: 0)."""
-    white_balance: float = 0.0
+    white_balance: Share = 0.0
     """Standard deviation of the log gain of colour channels over their mean; 0 = off."""
-    protocol: str = ""
+    protocol: Annotated[str, ("", *PROTOCOLS)] = ""
     """Protocol of the accuracy per epoch; empty = image or video, by modality."""
-    eval_epochs: int = 1
+    eval_epochs: NonNegativeInt = 1
     """Epochs from one accuracy to the next, 0 = only at the end; it selects nothing."""
-    threads_per_rank: int = 2
+    threads_per_rank: PositiveInt = 2
     """CPU threads of a process; the last bits of sums depend on it."""
 
     def __post_init__(self) -> None:
-        self._check_choices()
+        check_fields("finetune.*", self)
+        self._check_losses()
         self._check_variants()
         self._check_schedule()
         self._check_people()
@@ -126,20 +133,6 @@ class FinetuneConfig:
                 f"finetune.*.input_size = {list(self.input_size)} is not allowed. Allowed: "
                 "[height, width], px. What to do: write two numbers, such as [256, 128]."
             )
-        for name in ("epochs", "num_frames", "stride", "threads_per_rank"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=1)
-        check_range("finetune.*.num_ids", self.num_ids, low=2)
-        check_range("finetune.*.num_instances", self.num_instances, low=2)
-        for name in ("lr", "warmup_epochs", "weight_decay", "triplet_weight", "identity_weight"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("triplet_margin", "triplet_scale"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("label_smoothing", "layer_decay", "flip", "erase", "jitter", "drop_path"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
-        for name in ("zoom", "gamma", "white_balance"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
 
     def build_for(self, initialisation: str) -> "FinetuneConfig":
         """Return the parameters of an initialisation: with its own rate and epochs."""
@@ -172,14 +165,7 @@ class FinetuneConfig:
                 "finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0."
             )
 
-    def _check_choices(self) -> None:
-        check_choice("finetune.*.modality", self.modality, REID_MODALITIES)
-        check_choice("finetune.*.optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("finetune.*.schedule", self.schedule, SCHEDULES)
-        check_choice("finetune.*.neck", self.neck, NECK_KINDS)
-        check_choice("finetune.*.sampling", self.sampling, TRAIN_SAMPLINGS)
-        check_choice("finetune.*.network", self.network, TEACHER_OR_STUDENT)
-        check_choice("finetune.*.protocol", self.protocol, ("", *PROTOCOLS))
+    def _check_losses(self) -> None:
         if not self.identity_weight and not self.triplet_weight:
             raise ConfigError(
                 "finetune.*.identity_weight = 0 is not allowed with triplet_weight 0. Allowed: one "

@@ -4,9 +4,20 @@ Parameters of the pretrain stage: UFLA (paper section 3.2, supplement 2).
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from vills.areas import AREAS
-from vills.config.checks import ConfigError, check_choice, check_range, check_subset
+from vills.config.checks import (
+    ConfigError,
+    Limits,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Share,
+    check_choice,
+    check_fields,
+    check_range,
+)
 from vills.config.model import HeadConfig, ModelConfig, PublishedConfig
 
 
@@ -14,33 +25,23 @@ from vills.config.model import HeadConfig, ModelConfig, PublishedConfig
 class ProbeConfig:
     """What a pre-training's features know of persons and cameras; asking trains nothing."""
 
-    every_steps: int = 0
+    every_steps: NonNegativeInt = 0
     """Steps from probe to probe, also at the first and last step; 0 = off. Under 3 % of the time
     where every_steps * image_batch is 10 * num_samples or more (docs/probes.md)."""
     source: str = ""
     """Source of role reid whose training people (split 0) are asked; empty = tracklets."""
-    num_samples: int = 512
+    # four people, two for each half of LDA
+    num_samples: Annotated[int, Limits(32)] = 512
     """Crops at most, at most 8 of a person; the same ones in every run."""
-    min_rank: float = 4.0
+    min_rank: NonNegativeFloat = 4.0
     """A run warns if the effective rank of all roles is lower. For scale: pixels 17, a fine-tuned
     network 17, a demo that had learned nothing 3 of 384."""
 
     def __post_init__(self) -> None:
-        check_range("pretrain.probe.every_steps", self.every_steps, low=0)
-        # four people, two for each half of LDA
-        check_range("pretrain.probe.num_samples", self.num_samples, low=32)
-        check_range("pretrain.probe.min_rank", self.min_rank, low=0.0)
+        check_fields("pretrain.probe", self)
 
 
-MODALITIES = ("image", "image+video")
-READINGS = ("default", "literal")
-CENTERINGS = ("ema", "sinkhorn")
-ALIGNMENTS = ("pairs", "index", "both")
-ALIGNMENT_PAIRS = ("all", "hardest")
-VIDEO_UNITS = ("video", "tracklet")
 TOKENS = ("coarse", "roles")
-VIEW_TIMES = ("same", "apart")
-PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass
@@ -53,16 +54,16 @@ class ViewConfig:
     """Video frame, [height, width] px; padded on all sides to whole patches."""
     lse_size: list[int] = field(default_factory=lambda: [128, 64])
     """LSE view, [height, width] px."""
-    num_frames: int = 8
+    num_frames: PositiveInt = 8
     """Frames of a clip, T."""
-    view_times: str = "same"
+    view_times: Annotated[str, ("same", "apart")] = "same"
     """Frames of the two views of a clip: same, or apart (one from each half of the tracklet; no
     clip then holds the frame that L^a compares it with)."""
     frame_in_clip: bool = True
     """true: z^vi is a frame of its clip; false: another frame of the tracklet."""
     lse_frames: int = 8
     """Frames of a clip with LSE views, at most num_frames; 0 = only images have them."""
-    lse_views: int = 1
+    lse_views: PositiveInt = 1
     """LSE views per area."""
     global_scale: list[float] = field(default_factory=lambda: [0.4, 1.0])
     """Share of the area that a random crop for a global view keeps, from and to."""
@@ -72,91 +73,79 @@ class ViewConfig:
     """Aspect of a random crop relative to its picture's, from and to."""
     lse_margin: float = 0.1
     """Margin around the tight box of a mask, share of its sides."""
-    lse_background: str = "mean"
+    lse_background: Annotated[str, ("mean", "keep")] = "mean"
     """Pixels outside the mask: mean (filled) or keep."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a horizontal flip."""
-    jitter: float = 0.8
+    jitter: Share = 0.8
     """Probability of colour jitter."""
     jitter_strength: list[float] = field(default_factory=lambda: [0.4, 0.4, 0.2, 0.1])
     """Brightness, contrast, saturation, hue."""
-    white_balance: float = 0.0
+    white_balance: Share = 0.0
     """Standard deviation of each colour channel's log gain: how cameras differ."""
-    gray: float = 0.2
+    gray: Share = 0.2
     """Probability of greyscale."""
     blur: list[float] = field(default_factory=lambda: [1.0, 0.1, 0.5])
     """Probability of blur in global view 1, global view 2, LSE views."""
     blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
     """Standard deviation of the blur at a view height of 256 px, px; grows with the view."""
-    solarize: float = 0.2
+    solarize: Share = 0.2
     """Probability of solarization in global view 2."""
-    erase: float = 0.0
+    erase: Share = 0.0
     """Probability that a rectangle of a global view becomes noise, as in fine-tuning."""
 
     def __post_init__(self) -> None:
-        check_range("pretrain.views.num_frames", self.num_frames, low=1)
+        check_fields("pretrain.views", self)
         check_range("pretrain.views.lse_frames", self.lse_frames, low=0, high=self.num_frames)
-        check_range("pretrain.views.lse_views", self.lse_views, low=1)
-        check_choice("pretrain.views.lse_background", self.lse_background, ("mean", "keep"))
-        check_choice("pretrain.views.view_times", self.view_times, VIEW_TIMES)
-        check_range("pretrain.views.white_balance", self.white_balance, low=0.0, high=1.0)
-        for name in ("flip", "jitter", "gray", "solarize", "erase"):
-            check_range(f"pretrain.views.{name}", getattr(self, name), low=0.0, high=1.0)
         for name in ("global_scale", "lse_scale", "crop_ratio", "blur_sigma"):
             low, high = getattr(self, name)
             check_range(f"pretrain.views.{name} start", low, low=1e-3)
-            check_range(f"pretrain.views.{name} end", high, low=low)
-        for name in ("global_scale", "lse_scale"):
-            check_range(f"pretrain.views.{name} end", getattr(self, name)[1], high=1.0)
+            highest = 1.0 if name.endswith("_scale") else None
+            check_range(f"pretrain.views.{name} end", high, low=low, high=highest)
 
 
 @dataclass
 class MaskConfig:
     """Block masking at patch embedding (BEiT blocks, DINOv2 ratios)."""
 
-    probability: float = 0.5
+    probability: Share = 0.5
     """Share of samples that are masked."""
     min_ratio: float = 0.1
     """Least share of masked patches of a masked sample."""
-    max_ratio: float = 0.5
+    max_ratio: Annotated[float, Limits(0.0, 0.9)] = 0.5
     """Largest share of masked patches of a masked sample."""
 
     def __post_init__(self) -> None:
-        check_range("pretrain.masking.probability", self.probability, low=0.0, high=1.0)
+        check_fields("pretrain.masking", self)
         check_range("pretrain.masking.min_ratio", self.min_ratio, low=0.0, high=self.max_ratio)
-        check_range("pretrain.masking.max_ratio", self.max_ratio, low=0.0, high=0.9)
 
 
 @dataclass
 class OptimConfig:
     """AdamW and its schedules (DINO and PASS values)."""
 
-    base_lr: float = 5e-4
+    base_lr: NonNegativeFloat = 5e-4
     """Peak rate at 256 images; scaled linearly with the image batch of a step."""
-    min_lr: float = 1e-6
+    min_lr: NonNegativeFloat = 1e-6
     """Rate at the end of the cosine."""
-    warmup_epochs: float = 10.0
+    warmup_epochs: NonNegativeFloat = 10.0
     """Linear warm-up, epochs."""
-    weight_decay: float = 0.04
+    weight_decay: NonNegativeFloat = 0.04
     """At the start; none on biases, norms, tokens and position tables."""
-    weight_decay_end: float = 0.4
+    weight_decay_end: NonNegativeFloat = 0.4
     """At the end of the cosine."""
-    clip_grad: float = 3.0
+    clip_grad: NonNegativeFloat = 3.0
     """Largest norm of the whole gradient; 0 = off."""
     freeze_prototypes_epochs: float = 1.0
     """Prototype layers stay fixed for so many epochs."""
-    momentum: float = 0.996
+    momentum: Share = 0.996
     """EMA momentum of the teacher at the start; a cosine brings it to 1."""
-    half_life: float = 0.0
+    half_life: Share = 0.0
     """In place of `momentum`: half-life of the teacher's average, share of the steps (good for
     short runs: their teacher forgets the start); 0 = off."""
 
     def __post_init__(self) -> None:
-        check_range("pretrain.optim.base_lr", self.base_lr, low=0.0)
-        for name in ("momentum", "half_life"):
-            check_range(f"pretrain.optim.{name}", getattr(self, name), low=0.0, high=1.0)
-        for name in ("min_lr", "warmup_epochs", "weight_decay", "weight_decay_end", "clip_grad"):
-            check_range(f"pretrain.optim.{name}", getattr(self, name), low=0.0)
+        check_fields("pretrain.optim", self)
 
 
 @dataclass
@@ -177,39 +166,39 @@ class PretrainConfig:
     """Published weights to start from, both networks; without a file, random ones."""
     seed: int = 0
     """Initial weights, order of samples, views, masks, drop path."""
-    epochs: float = 100.0
+    epochs: NonNegativeFloat = 100.0
     """Passes over the images (over the videos, if there are no images)."""
     max_steps: int = 0
     """Stop after so many steps, schedules included; 0 = no limit."""
-    image_batch: int = 1024
+    image_batch: Annotated[int, Limits(2)] = 1024
     """Images of a step, all processes together."""
-    video_batch: int = 256
+    video_batch: Annotated[int, Limits(2)] = 256
     """Distinct videos of a step, all processes together."""
-    video_unit: str = "video"
+    video_unit: Annotated[str, ("video", "tracklet")] = "video"
     """What counts as a video: video (a file, of whose tracklets one is drawn), or tracklet (as the
     paper's 67,956 videos; people of one scene are then negatives of L^a)."""
-    modalities: str = "image+video"
+    modalities: Annotated[str, ("image", "image+video")] = "image+video"
     """image, or image+video (Table 2b)."""
-    areas: list[str] = field(default_factory=lambda: list(AREAS))
+    areas: Annotated[list[str], AREAS] = field(default_factory=lambda: list(AREAS))
     """A of eq. 5; [] = no LSE. Table 2a: the first 1 to 3 of upper_body, lower_body, head."""
-    reading: str = "default"
+    reading: Annotated[str, ("default", "literal")] = "default"
     """default, or literal: eq. 4, 8, 9, 10 and 11 as printed (KoLeo over all tokens, masking after
     R, alignment=index)."""
-    feature_weight: float = 1.0
+    feature_weight: NonNegativeFloat = 1.0
     """lambda_1 of eq. 12; 0 = off and not computed."""
-    masking_weight: float = 1.0
+    masking_weight: NonNegativeFloat = 1.0
     """lambda_2 of eq. 12."""
-    koleo_weight: float = 3.0
+    koleo_weight: NonNegativeFloat = 3.0
     """lambda_3 of eq. 12."""
-    alignment_weight: float = 2.0
+    alignment_weight: NonNegativeFloat = 2.0
     """lambda_4 of eq. 12."""
-    alignment: str = "pairs"
+    alignment: Annotated[str, ("pairs", "index", "both")] = "pairs"
     """Eq. 11: pairs (CLIP's InfoNCE over the videos of a step), index (as printed: h^v and h^i
     classify the index y of the video), or both (their sum)."""
     alignment_pairs: str = "all"
     """What a pair is told from: all (other videos of a step, by cosines and a learned scale: CLIP's
     InfoNCE), or hardest (farthest picture of a video against the nearest one of another)."""
-    alignment_tokens: str = "coarse"
+    alignment_tokens: Annotated[str, TOKENS] = "coarse"
     """What L^a aligns: coarse (token), or roles (all spatial role tokens side by side, as
     fine-tuning uses them)."""
     shuffle_tracklets: bool = False
@@ -217,66 +206,46 @@ class PretrainConfig:
     alignment_samples: int = 0
     """alignment index, both: videos beyond those of the step to classify against, drawn anew in
     each step; 0 = all."""
-    student_temperature: float = 0.1
+    student_temperature: Annotated[float, Limits(1e-3)] = 0.1
     """Softmax temperature of the student."""
-    teacher_temperature: float = 0.04
+    teacher_temperature: Annotated[float, Limits(1e-3)] = 0.04
     """Softmax temperature of the teacher after its warm-up."""
-    teacher_temperature_start: float = 0.04
+    teacher_temperature_start: Annotated[float, Limits(1e-3)] = 0.04
     """Softmax temperature of the teacher at step 0."""
     temperature_warmup_epochs: float = 0.0
     """Linear warm-up of the teacher's temperature, epochs."""
-    centering: str = "ema"
+    centering: Annotated[str, ("ema", "sinkhorn")] = "ema"
     """Against collapse: ema (centers per role and modality), or sinkhorn."""
-    center_momentum: float = 0.9
+    center_momentum: Share = 0.9
     """EMA of the centers."""
-    koleo_tokens: str = "coarse"
+    koleo_tokens: Annotated[str, TOKENS] = "coarse"
     """What L^r spreads: coarse (token), or roles (all spatial role tokens side by side)."""
     koleo_group: int = 0
     """Samples of a KoLeo group (literal reading: with all tokens); 0 = the whole batch."""
-    drop_path: float = 0.1
+    drop_path: Share = 0.1
     """Stochastic depth of the student's last block; it rises linearly from the first."""
-    precision: str = "fp32"
+    precision: Annotated[str, ("fp32", "bf16")] = "fp32"
     """fp32, or bf16 by torch autocast."""
-    zero_stage: int = 1
+    zero_stage: Annotated[int, (0, 1, 2, 3)] = 1
     """DeepSpeed ZeRO, 0 to 3; the form of checkpoints and the order of sums follow it."""
-    threads_per_rank: int = 2
+    threads_per_rank: PositiveInt = 2
     """CPU threads of a process; the last bits of sums depend on it."""
-    health_steps: int = 50
+    health_steps: PositiveInt = 50
     """Steps from one measure of gradient norms per loss, entropies and spread to the next."""
-    log_steps: int = 10
+    log_steps: PositiveInt = 10
     """Steps from one entry of the losses in the published curves to the next."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     """What the features know while they are trained."""
 
     def __post_init__(self) -> None:
-        check_choice("pretrain.modalities", self.modalities, MODALITIES)
-        check_choice("pretrain.reading", self.reading, READINGS)
-        check_choice("pretrain.centering", self.centering, CENTERINGS)
-        check_choice("pretrain.precision", self.precision, PRECISIONS)
-        check_choice("pretrain.alignment", self.alignment, ALIGNMENTS)
-        pairs = ("all",) if self.alignment == "index" else ALIGNMENT_PAIRS
+        check_fields("pretrain", self)
+        pairs = ("all",) if self.alignment == "index" else ("all", "hardest")
         check_choice("pretrain.alignment_pairs", self.alignment_pairs, pairs)
-        check_choice("pretrain.video_unit", self.video_unit, VIDEO_UNITS)
-        for name in ("alignment_tokens", "koleo_tokens"):
-            check_choice(f"pretrain.{name}", getattr(self, name), TOKENS)
         samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or leave it at 0"
         high = None if self.aligns_index else 0
         check_range("pretrain.alignment_samples", samples, low=0, high=high, remedy=remedy)
-        check_choice("pretrain.zero_stage", self.zero_stage, (0, 1, 2, 3))
-        check_subset("pretrain.areas", self.areas, AREAS)
-        check_range("pretrain.epochs", self.epochs, low=0.0)
         # a group of one has no neighbours: the term would be 0 without a word
         check_range("pretrain.koleo_group", self.koleo_group, low=2 if self.koleo_group else 0)
-        check_range("pretrain.image_batch", self.image_batch, low=2)
-        check_range("pretrain.video_batch", self.video_batch, low=2)
-        for name in ("feature", "masking", "koleo", "alignment"):
-            check_range(f"pretrain.{name}_weight", getattr(self, f"{name}_weight"), low=0.0)
-        for name in ("drop_path", "center_momentum"):
-            check_range(f"pretrain.{name}", getattr(self, name), low=0.0, high=1.0)
-        for name in ("student_temperature", "teacher_temperature", "teacher_temperature_start"):
-            check_range(f"pretrain.{name}", getattr(self, name), low=1e-3)
-        for name in ("threads_per_rank", "health_steps", "log_steps"):
-            check_range(f"pretrain.{name}", getattr(self, name), low=1)
         self._check_modalities()
 
     @property
