@@ -133,6 +133,11 @@ def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> N
         ("+evaluate_defaults.rank=3", ["evaluate_defaults.rank is no parameter", "ranks, fars"]),
         ("finetune_defaults.epochs=0", ["finetune.*.epochs = 0", "1 to inf", "What to do"]),
         ("finetune_defaults.lr=fast", ["finetune_defaults.lr", "fast", "Float", "What to do"]),
+        ("finetune.mars.lr_of=null", ["finetune.mars.lr_of", "not Optional", "What to do"]),
+        ("finetune_defaults=null", ["finetune_defaults", "not Optional", "What to do"]),
+        ("~finetune_defaults.lr", ["finetune_defaults.lr", "deletion", "What to do"]),
+        ("finetune_defaults.lr=???", ["finetune_defaults.lr has no value", "What to do"]),
+        ("pretrain.seed=???", ["pretrain.seed has no value", "Allowed", "What to do"]),
         ("finetune.mars.lr=null", ["finetune.mars.lr", "not Optional", "What to do"]),
     ],
 )

@@ -114,9 +114,7 @@ class Schema(Generic[Kind]):
                 f"{origin} is not checked: its defaults lack the schema. What to do: keep its "
                 f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
             )
-        plain: Any = OmegaConf.to_container(
-            config, resolve=True, throw_on_missing=not self._defaulted
-        )
+        plain: Any = OmegaConf.to_container(config, resolve=True)
         for table in self._defaulted:
             for entry in plain[table].values():
                 left_open = [key for key, value in entry.items() if value == MISSING]
@@ -144,6 +142,11 @@ class Schema(Generic[Kind]):
 
     def _build(self, kind: Any, plain: Any, at: str, origin: str) -> Any:
         """Make the dataclasses, whose fields OmegaConf has checked; a leading + adds strangers."""
+        if plain == MISSING:
+            raise ConfigError(
+                f"{origin}: {at} has no value. Allowed: one of its type. What to "
+                "do: write it; every field is documented in vills/config."
+            )
         if isinstance(plain, list):
             element = next(iter(get_args(kind)), None)
             return [self._build(element, value, at, origin) for value in plain]

@@ -1,8 +1,6 @@
-"""params.yaml -> Params, through Hydra's compose API; profiles -> params.yaml.
+"""params.yaml: read into Params, and written from a profile with every field's meaning beside it.
 
-Params -> params.yaml, with every field's documentation beside it.
-
-`python -m vills.config.load PROFILE`: is the committed params.yaml that profile, unchanged?
+`python -m vills.config.load PROFILE` asks whether the params.yaml of this folder is that profile.
 """
 
 import ast
