@@ -65,7 +65,7 @@ def check_range(
     # NaN compares as false with everything, so what is allowed is asked for
     if not ((low is None or value >= low) and (high is None or value <= high)):
         allowed = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
-        raise ConfigError(_say(field, value, allowed, remedy))
+        raise build_error(field, value, allowed, remedy)
 
 
 def check_choice(field: str, value: object, choices: Collection[object], remedy: str = "") -> None:
@@ -75,7 +75,7 @@ def check_choice(field: str, value: object, choices: Collection[object], remedy:
         ConfigError: listing the choices.
     """
     if value not in choices:
-        raise ConfigError(_say(field, value, ", ".join(str(c) for c in choices), remedy))
+        raise build_error(field, value, ", ".join(str(c) for c in choices), remedy)
 
 
 def check_subset(field: str, values: Sequence[str], choices: Sequence[str]) -> None:
@@ -87,12 +87,18 @@ def check_subset(field: str, values: Sequence[str], choices: Sequence[str]) -> N
     for value in values:
         check_choice(f"{field} entry", value, choices)
     if len(set(values)) != len(values):
-        raise ConfigError(_say(field, list(values), "each name at most once", "remove repeats"))
+        raise build_error(field, list(values), "each name at most once", "remove repeats")
 
 
-def _say(field: str, value: object, allowed: str, remedy: str) -> str:
+def build_error(
+    field: str, value: object, allowed: str, remedy: str = "", *, when: str = ""
+) -> ConfigError:
+    """Return the error of a field's value; `when` says beside what it is not allowed."""
     todo = remedy or f"set {field} to an allowed value in params.yaml"
-    return f"{field} = {value!r} is not allowed. Allowed: {allowed}. What to do: {todo}."
+    beside = f" {when}" if when else ""
+    return ConfigError(
+        f"{field} = {value!r} is not allowed{beside}. Allowed: {allowed}. What to do: {todo}."
+    )
 
 
 _load_hints: Callable[..., dict[str, Any]] = cache(get_type_hints)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vills.config.checks import (
-    ConfigError,
     Limits,
     NonNegativeInt,
     PositiveInt,
     Share,
+    build_error,
     check_fields,
     check_range,
 )
@@ -48,9 +48,9 @@ class SourceConfig:
         remedy = "name the list in curate.sources.*.filter, or leave keep at 0"
         check_range("curate.sources.*.keep", self.keep, low=0, high=high, remedy=remedy)
         if self.filter and self.layout != "luperson":
-            raise ConfigError(
-                f"curate.sources.*.filter = {self.filter!r} is not allowed with layout "
-                f"{self.layout!r}. Allowed: layout luperson. What to do: leave it out."
+            when = f"with layout {self.layout!r}"
+            raise build_error(
+                "curate.sources.*.filter", self.filter, "layout luperson", "leave it out", when=when
             )
         _check_below("path", self.path, what="the root")
         _check_below("filter", self.filter, what="the source's path")
@@ -58,10 +58,8 @@ class SourceConfig:
 
 def _check_below(name: str, path: str, *, what: str) -> None:
     if path.startswith("/") or ".." in path.split("/"):
-        raise ConfigError(
-            f"curate.sources.*.{name} = {path!r} is not allowed. Allowed: a path below {what}. "
-            "What to do: give a relative path and set VILLS_DATA to the root folder."
-        )
+        remedy = "give a relative path and set VILLS_DATA to the root folder"
+        raise build_error(f"curate.sources.*.{name}", path, f"a path below {what}", remedy)
 
 
 @dataclass
@@ -121,7 +119,7 @@ class CurateConfig:
         high = self.confidence if self.tracker == "bytetrack" else 0.0
         check_range("curate.low_confidence", self.low_confidence, high=high, remedy=remedy)
         if self.detector != "predictions" and not self.detector_weights:
-            raise ConfigError(
-                f"curate.detector_weights = '' is not allowed with detector {self.detector!r}. "
-                "Allowed: a file below VILLS_WEIGHTS. What to do: name the weights file."
+            when, allowed = f"with detector {self.detector!r}", "a file below VILLS_WEIGHTS"
+            raise build_error(
+                "curate.detector_weights", "", allowed, "name the weights file", when=when
             )

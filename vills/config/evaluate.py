@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vills.config.checks import (
-    ConfigError,
     Limits,
     NonNegativeInt,
     PositiveInt,
+    build_error,
     check_fields,
     check_range,
 )
@@ -84,15 +84,13 @@ class EvaluateConfig:
         check_range("evaluate.*.ranks entry", min(self.ranks, default=0), low=1)
         check_range("evaluate.*.number of split_ids", len(self.split_ids), low=1)
         if len(set(self.split_ids)) != len(self.split_ids):
-            raise ConfigError(
-                f"evaluate.*.split_ids = {self.split_ids} is not allowed. Allowed: each split at "
-                "most once. What to do: remove repeats."
-            )
+            allowed = "each split at most once"
+            raise build_error("evaluate.*.split_ids", self.split_ids, allowed, "remove repeats")
         if self.onnx_weights and "onnx" not in self.baselines:
-            raise ConfigError(
-                f"evaluate.*.onnx_weights = {self.onnx_weights!r} is not allowed without the "
-                "baseline onnx: nothing would read it. Allowed: empty. What to do: add onnx to "
-                "evaluate.*.baselines, or leave the weights out."
+            when = "without the baseline onnx: nothing would read it"
+            remedy = "add onnx to evaluate.*.baselines, or leave the weights out"
+            raise build_error(
+                "evaluate.*.onnx_weights", self.onnx_weights, "empty", remedy, when=when
             )
 
 

@@ -11,6 +11,7 @@ from vills.config.checks import (
     NonNegativeInt,
     PositiveInt,
     Share,
+    build_error,
     check_choice,
     check_fields,
     check_range,
@@ -129,9 +130,9 @@ class FinetuneConfig:
         self._check_schedule()
         self._check_people()
         if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise ConfigError(
-                f"finetune.*.input_size = {list(self.input_size)} is not allowed. Allowed: "
-                "[height, width], px. What to do: write two numbers, such as [256, 128]."
+            remedy = "write two numbers, such as [256, 128]"
+            raise build_error(
+                "finetune.*.input_size", list(self.input_size), "[height, width], px", remedy
             )
 
     def build_for(self, initialisation: str) -> "FinetuneConfig":
@@ -154,49 +155,44 @@ class FinetuneConfig:
         ):
             value = getattr(self, name)
             if value < 0 or 0 < value < least:
-                raise ConfigError(
-                    f"finetune.*.{name} = {value} is not allowed. Allowed: 0, or {least} and more. "
-                    f"What to do: {remedy}."
-                )
+                raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
         if self.num_val_ids and self.protocol == "sigset":
-            raise ConfigError(
-                f"finetune.*.num_val_ids = {self.num_val_ids} is not allowed with protocol sigset: "
-                "people of training have no templates. Allowed: 0. What to do: set "
-                "finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0."
+            when = "with protocol sigset: people of training have no templates"
+            remedy = (
+                "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
             )
+            raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
 
     def _check_losses(self) -> None:
         if not self.identity_weight and not self.triplet_weight:
-            raise ConfigError(
-                "finetune.*.identity_weight = 0 is not allowed with triplet_weight 0. Allowed: one "
-                "of them above 0. What to do: set one; without a loss nothing is trained."
+            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
+            raise build_error(
+                "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
             )
         if self.triplet_scale and not self.triplet_weight:
-            raise ConfigError(
-                f"finetune.*.triplet_scale = {self.triplet_scale} is not allowed with "
-                "triplet_weight 0: nothing would read it. Allowed: 0. What to do: set it to 0, or "
-                "set triplet_weight."
+            when = "with triplet_weight 0: nothing would read it"
+            remedy = "set it to 0, or set triplet_weight"
+            raise build_error(
+                "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
             )
 
     def _check_schedule(self) -> None:
-        shown = f"finetune.*.milestones = {list(self.milestones)}"
-        if self.schedule == "steps" and not self.milestones:
-            raise ConfigError(
-                f"{shown} is not allowed with schedule steps. Allowed: epochs, such as [20, 40]. "
-                "What to do: set them, or schedule=cosine."
+        field, value = "finetune.*.milestones", list(self.milestones)
+        if self.schedule == "steps" and not value:
+            remedy = "set them, or schedule=cosine"
+            raise build_error(
+                field, value, "epochs, such as [20, 40]", remedy, when="with schedule steps"
             )
-        if self.schedule == "cosine" and self.milestones:
-            raise ConfigError(
-                f"{shown} is not allowed with schedule cosine, which has none. Allowed: []. "
-                "What to do: set schedule=steps, or milestones=[]."
+        if self.schedule == "cosine" and value:
+            when = "with schedule cosine, which has none"
+            raise build_error(field, value, "[]", "set schedule=steps, or milestones=[]", when=when)
+        met = {milestone for milestone in value if 1 <= milestone < self.epochs}
+        if len(met) < len(value):
+            allowed = f"distinct epochs from 1 to {self.epochs - 1}"
+            remedy = (
+                "name once every epoch after which the rate goes down, and none that is never met"
             )
-        met = [milestone for milestone in self.milestones if 1 <= milestone < self.epochs]
-        if len(set(met)) < len(self.milestones):
-            raise ConfigError(
-                f"{shown} is not allowed with epochs = {self.epochs}. Allowed: distinct epochs "
-                f"from 1 to {self.epochs - 1}. What to do: name once every epoch after which the "
-                "rate goes down, and none that is never met."
-            )
+            raise build_error(field, value, allowed, remedy, when=f"with epochs = {self.epochs}")
 
     def _check_variants(self) -> None:
         for name, entry in self.published.items():
@@ -207,34 +203,32 @@ class FinetuneConfig:
                     "What to do: call it dino_vits16, for example."
                 )
             if not entry.file:
-                raise ConfigError(
-                    f"finetune.*.published.{name}.file = '' is not allowed. Allowed: a file below "
-                    "VILLS_WEIGHTS. What to do: name it."
-                )
+                allowed = "a file below VILLS_WEIGHTS"
+                raise build_error(f"finetune.*.published.{name}.file", "", allowed, "name it")
             if name not in self.initialisations:
                 raise ConfigError(
                     f"finetune.*.published has {name!r}, which finetune.*.initialisations = "
                     f"{list(self.initialisations)} does not name. Allowed: files that a model "
                     f"starts from. What to do: add {name} to initialisations, or remove it."
                 )
-        allowed = (*INITIALISATIONS, *self.published)
+        starts = (*INITIALISATIONS, *self.published)
         # a start that this entry does not train is no mistake: `finetune_defaults` may name it
         for name, rate in self.lr_of.items():
-            check_choice("finetune.*.lr_of key", name, allowed)
+            check_choice("finetune.*.lr_of key", name, starts)
             check_range(f"finetune.*.lr_of.{name}", rate, low=0.0)
         for name, epochs in self.epochs_of.items():
-            check_choice("finetune.*.epochs_of key", name, allowed)
+            check_choice("finetune.*.epochs_of key", name, starts)
             # met now: the last start's error should not follow days of training the first
             low = 1 + max(self.milestones, default=0)
             if name in self.initialisations:
                 check_range(f"finetune.*.epochs_of.{name}", epochs, low=low)
-        check_subset("finetune.*.initialisations", self.initialisations, allowed)
+        check_subset("finetune.*.initialisations", self.initialisations, starts)
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
         check_range("finetune.*.number of split_ids", len(self.split_ids), low=1)
         if len(set(self.split_ids)) != len(self.split_ids) or min(self.split_ids) < 0:
-            raise ConfigError(
-                f"finetune.*.split_ids = {self.split_ids} is not allowed. Allowed: distinct "
-                "numbers from 0. What to do: PRID2011 has splits 0 to 9, the other sets 0 alone."
+            remedy = "PRID2011 has splits 0 to 9, the other sets 0 alone"
+            raise build_error(
+                "finetune.*.split_ids", self.split_ids, "distinct numbers from 0", remedy
             )
 
 

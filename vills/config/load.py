@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from vills.config.checks import ConfigError
+from vills.config.checks import ConfigError, build_error
 from vills.config.compose import DEFAULTS, Schema
 from vills.config.params import Params, find_new_name
 
@@ -61,10 +61,8 @@ def load_profile(name: str, overrides: Sequence[str] = ()) -> Params:
         ConfigError: if the profile is unknown or an override is refused.
     """
     if name not in list_profiles():
-        raise ConfigError(
-            f"profile = {name!r} is not allowed. Allowed: {', '.join(list_profiles())}. "
-            "What to do: choose one of them and change single values with key=value."
-        )
+        remedy = "choose one of them and change single values with key=value"
+        raise build_error("profile", name, ", ".join(list_profiles()), remedy)
     return _SCHEMA.load(PROFILES, name=name, overrides=overrides, origin=f"profile {name}")
 
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vills.areas import AREAS
-from vills.config.checks import ConfigError, Limits, PositiveInt, check_choice, check_fields
+from vills.config.checks import (
+    ConfigError,
+    Limits,
+    PositiveInt,
+    build_error,
+    check_choice,
+    check_fields,
+)
 
 WEIGHT_LAYOUTS = ("dino", "ibot", "dinov2", "pass", "transreid_ssl", "mae", "timm")
 
@@ -72,15 +79,12 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_fields("model", self)
         if self.width % self.num_heads:
-            raise ConfigError(
-                f"model.num_heads = {self.num_heads} is not allowed. Allowed: a divisor of "
-                f"model.width = {self.width}. What to do: change one of the two."
-            )
+            allowed = f"a divisor of model.width = {self.width}"
+            raise build_error("model.num_heads", self.num_heads, allowed, "change one of the two")
         if len(self.image_size) != 2 or any(s % self.patch_size for s in self.image_size):
-            raise ConfigError(
-                f"model.image_size = {list(self.image_size)} is not allowed. Allowed: [height, "
-                f"width], multiples of model.patch_size = {self.patch_size}. "
-                "What to do: change one of the two."
+            allowed = f"[height, width], multiples of model.patch_size = {self.patch_size}"
+            raise build_error(
+                "model.image_size", list(self.image_size), allowed, "change one of the two"
             )
 
 

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from vills.areas import AREAS
 from vills.config.checks import (
-    ConfigError,
     Limits,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     Share,
+    build_error,
     check_choice,
     check_fields,
     check_range,
@@ -260,14 +260,13 @@ class PretrainConfig:
 
     def _check_modalities(self) -> None:
         if self.modalities == "image" and self.probe.every_steps and not self.probe.source:
-            raise ConfigError(
-                f"pretrain.probe.every_steps = {self.probe.every_steps} is not allowed. Allowed: 0 "
-                "with pretrain.modalities = image and no pretrain.probe.source, since there are no "
-                "tracklets to ask. What to do: name a source of role reid in pretrain.probe.source."
+            allowed = (
+                "0 with pretrain.modalities = image and no pretrain.probe.source, since there are "
+                "no tracklets to ask"
             )
+            remedy = "name a source of role reid in pretrain.probe.source"
+            raise build_error("pretrain.probe.every_steps", self.probe.every_steps, allowed, remedy)
         if self.modalities == "image" and self.alignment_weight:
-            raise ConfigError(
-                f"pretrain.alignment_weight = {self.alignment_weight} is not allowed. Allowed: 0 "
-                "with pretrain.modalities = image, since L^a pairs videos with their frames. "
-                "What to do: set pretrain.alignment_weight=0 or pretrain.modalities=image+video."
-            )
+            allowed = "0 with pretrain.modalities = image, since L^a pairs videos with their frames"
+            remedy = "set pretrain.alignment_weight=0 or pretrain.modalities=image+video"
+            raise build_error("pretrain.alignment_weight", self.alignment_weight, allowed, remedy)

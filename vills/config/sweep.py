@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from vills.config.checks import ConfigError, check_choice, check_range
+from vills.config.checks import ConfigError, build_error, check_choice, check_range
 from vills.config.compose import Schema
 from vills.config.params import Params
 from vills.config.protocols import PROTOCOLS
@@ -153,10 +153,8 @@ class SweepConfig:
         for seed in self.seeds:
             check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
         if len(set(self.seeds)) != len(self.seeds):
-            raise ConfigError(
-                f"seeds = {list(self.seeds)} is not allowed. Allowed: each seed at most once, "
-                "since a repeated one is the same run. What to do: remove repeats."
-            )
+            allowed = "each seed at most once, since a repeated one is the same run"
+            raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
 
     def _check_columns(self) -> None:
         owners: dict[str, str] = {}
@@ -227,11 +225,9 @@ def find_sweep(name: str, *, folder: Path) -> Path:
     path = Path(name) if is_path else folder / f"{name}.yaml"
     if path.is_file() and (is_path or name in list_sweeps(folder)):
         return path
-    raise ConfigError(
-        f"sweep = {name!r} is not allowed. Allowed: {', '.join(list_sweeps(folder)) or 'none'} "
-        f"(in {folder}), or the path of a file of your own, ending in .yaml. "
-        "What to do: choose one of them; sweeps/README.md shows how to write your own."
-    )
+    allowed = f"{', '.join(list_sweeps(folder)) or 'none'} (in {folder}), or the path of a file of "
+    remedy = "choose one of them; sweeps/README.md shows how to write your own"
+    raise build_error("sweep", name, f"{allowed}your own, ending in .yaml", remedy)
 
 
 def list_sweeps(folder: Path) -> list[str]:
@@ -275,9 +271,7 @@ def _check_keys(name: str, keys: Iterable[str]) -> None:
 
 def _check_pattern(name: str, value: str, pattern: str, allowed: str) -> None:
     if not re.fullmatch(pattern, value):
-        raise ConfigError(
-            f"{name} = {value!r} is not allowed. Allowed: {allowed}. What to do: {_MEND}."
-        )
+        raise build_error(name, value, allowed, _MEND)
 
 
 def _check_some(name: str, entries: Mapping[str, object], *, what: str) -> None:
