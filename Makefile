@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup demo fix test test-fast test-slurm torture-slurm check ui real evidence-check
+.PHONY: help setup demo fix test test-fast test-lowest test-slurm torture-slurm check ui real evidence-check
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -41,11 +41,21 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
 	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
+FAST := -m "not slow and not slurm and not browser and not real"
 test-fast: setup ## the loop of a working day: what is neither slow nor needs a browser, SLURM or real inputs
-	python -m pytest -n 2 --dist loadfile -q -m "not slow and not slurm and not browser and not real"
+	python -m pytest -n 2 --dist loadfile -q $(FAST)
 
 test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)
 	python -m pytest -m "slurm and not torture" tests/slurm tests/runner/launch
+
+test-lowest: ## the fast tests with the oldest direct dependencies that pyproject.toml allows, by hand
+	python3 -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip compile --quiet --python .venv-lowest/bin/python --resolution lowest-direct --extra dev \
+	  --output-file .venv-lowest/requirements.txt pyproject.toml
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --requirement .venv-lowest/requirements.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
+	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest -n 2 --dist loadfile -q $(FAST)
 
 torture-slurm: setup ## the same cluster at its worst, by hand (40 minutes, 2 cores)
 	python -m pytest -m torture -s tests/slurm

@@ -1,12 +1,9 @@
-"""The tests' own helpers are importable; real inputs are found, or skipped with a reason."""
+"""Real inputs are found, or skipped with a reason."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-import slurm_files
-from slurm_files import NAMESPACES, PATH, explain_missing
+from tests import slurm_files
+from tests.slurm_files import NAMESPACES, PATH, explain_missing
 
 NODES = ("n1", "n2")
 # A test that is killed takes its daemons along: the kernel sees to it, no handler has to run.

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from project import ROOT, Project
-from slurm_bed import SlurmBed
+
+from tests.project import ROOT, Project
+from tests.slurm_bed import SlurmBed
 
 JOB = {"cpus_per_task": 1, "timeout_min": 10, "signal_seconds": 60}
 """What a stage's jobs ask of the bed."""

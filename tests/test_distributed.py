@@ -1,5 +1,7 @@
 """vills.distributed: values and gradients of two processes against one."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -27,7 +29,7 @@ def run_loss(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return distributed.reduce_mean(loss), grad / distributed.get_world_size(), x.detach()
 
 
-def run_small_helpers() -> dict[str, object]:
+def run_small_helpers() -> dict[str, Any]:
     rank = distributed.get_rank()
     return {
         "rank": rank,
@@ -117,7 +119,9 @@ def test_the_group_sets_the_gpu_that_a_rank_sees(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *a, **k: chosen.append(a))
-    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: False)
+    monkeypatch.setattr(
+        "vills.distributed.dist.init_process_group", lambda *a, **k: chosen.append(a)
+    )
+    monkeypatch.setattr("vills.distributed.dist.is_initialized", lambda: False)
     distributed.init_process_group()
     assert chosen == [torch.device("cuda", 0), ("nccl",)]

@@ -1,6 +1,7 @@
 """What prose alone does not hold: sizes of files and functions, floors, stages."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Container, Mapping
@@ -50,6 +51,28 @@ def test_torch_distributed_is_met_in_one_file() -> None:
         )
     ]
     assert guilty == []
+
+
+def test_public_functions_begin_with_a_verb_of_the_list() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Verbs")[2].partition("## ")[0]
+    verbs = {*re.findall(r"`([a-z]+)`", table.partition("A question")[0]), "is", "has"}
+    assert 20 < len(verbs) < 35
+    field = {"main", "normalise", "resize", "update_ema"}
+    for path in SOURCES:
+        if path.name == "distributed.py":
+            continue
+        names = [n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)]
+        public = {name for name in names if not name.startswith("_")} - field
+        strange = {name for name in public if name.partition("_")[0] not in verbs}
+        assert not strange, f"{path}: {strange}; CONTRIBUTING.md lists the verbs"
+
+
+def test_the_runner_stays_small_beside_the_method() -> None:
+    def count(*rooms: str) -> int:
+        files = (path for room in rooms for path in (ROOT / "vills" / room).rglob("*.py"))
+        return sum(len(path.read_text().splitlines()) for path in files)
+
+    assert count("runner") <= 1.4 * count("models", "losses", "train")
 
 
 def test_no_circle_of_imports() -> None:

@@ -2,6 +2,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -113,7 +114,7 @@ def test_two_entries_may_have_one_source() -> None:
 
 def test_paper_profiles_take_the_documented_recipes() -> None:
     text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
-    recipes: dict[str, dict[str, object]] = {}
+    recipes: dict[str, dict[str, Any]] = {}
     for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
         for name, fields in yaml.safe_load(block).items():
             recipes.setdefault(name, fields)

@@ -4,6 +4,7 @@ import copy
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -58,7 +59,7 @@ def test_the_papers_sweeps_are_there_and_load_beside_params_in_any_order() -> No
 
 
 def test_lambda_grid_has_the_13_points_of_table_3() -> None:
-    grid = [(1, 0, 0, 0), (1, 1, 0, 0), (1, 2, 0, 0)]
+    grid: list[tuple[float, ...]] = [(1, 0, 0, 0), (1, 1, 0, 0), (1, 2, 0, 0)]
     grid += [(1, 1, koleo, 0) for koleo in (0.1, 1, 3, 5, 10)]
     grid += [(1, 1, 3, alignment) for alignment in (0.5, 1, 2, 5, 10)]
     sweep = load_sweep("lambda_grid", folder=SWEEPS)
@@ -246,7 +247,7 @@ def test_an_unknown_sweep_lists_those_that_exist(tmp_path: Path) -> None:
         load_sweep(str(tmp_path / "My-sweep.yaml"), folder=SWEEPS)
 
 
-def make_sweep() -> dict[str, object]:
+def make_sweep() -> dict[str, Any]:
     column = {"head": "M", "evaluate": "market1501", "protocol": "market1501", "metric": "mAP"}
     return {
         "defaults": ["sweep_schema", "_self_"],
@@ -297,7 +298,7 @@ def test_bad_sweeps_are_refused(override: str, parts: list[str], tmp_path: Path)
 @pytest.mark.parametrize("field", ["points", "tables"])
 def test_a_sweep_without_points_or_tables_is_refused(field: str) -> None:
     column = ColumnConfig("M", "market1501", "market1501", "mAP")
-    parts = {
+    parts: dict[str, Any] = {
         "tables": {"one": TableConfig("One", {"map": column})},
         "points": {"a": PointConfig("A")},
     }

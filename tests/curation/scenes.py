@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -91,7 +92,7 @@ def write_image(path: Path, *, seed: int, size: tuple[int, int] = (32, 64)) -> P
     return path
 
 
-def build_config(**changes: object) -> CurateConfig:
+def build_config(**changes: Any) -> CurateConfig:
     """A configuration for these scenes."""
-    settings: dict[str, object] = {"min_height": 20, "min_width": 8, "shard_mb": 1}
-    return CurateConfig(**(settings | changes))  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"min_height": 20, "min_width": 8, "shard_mb": 1}
+    return CurateConfig(**(settings | changes))

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from curation.scenes import build_config, write_predictions
 from torchvision.models import detection
 
+from tests.curation.scenes import build_config, write_predictions
 from vills.config.checks import ConfigError
-from vills.curation import build_detector, weights_digest
+from vills.curation.detector import build_detector, compute_weights_digest
 from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, suppress
 from vills.curation.video import Frame, build_detections
 
@@ -130,7 +130,7 @@ def test_missing_predictions_and_weights_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="VILLS_WEIGHTS"):
         build_detector(config, folder=tmp_path, weights_root=tmp_path)
     with pytest.raises(ConfigError, match="VILLS_WEIGHTS"):
-        weights_digest(config, weights_root=None)
+        compute_weights_digest(config, weights_root=None)
     with pytest.raises(ConfigError, match="detector_weights"):
         build_config(detector="torchvision")
 
@@ -152,8 +152,8 @@ def test_weights_digest(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"abc")
     config = build_config(detector="yolox", detector_weights="x.onnx")
     expected = hashlib.sha256(b"abc").hexdigest()
-    assert weights_digest(config, weights_root=tmp_path) == expected
-    assert weights_digest(build_config(), weights_root=None) == ""
+    assert compute_weights_digest(config, weights_root=tmp_path) == expected
+    assert compute_weights_digest(build_config(), weights_root=None) == ""
 
 
 def test_torchvision_network_is_found_by_its_weights(tmp_path: Path) -> None:

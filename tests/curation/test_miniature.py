@@ -6,8 +6,8 @@ import pytest
 
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.config.miniature import MiniatureConfig
-from vills.curation import curate_source
 from vills.curation.scoring import TrackingScore, load_tracks, load_truth, score_tracks
+from vills.curation.source import curate_source
 from vills.miniature.world import render_world
 
 

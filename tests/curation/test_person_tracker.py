@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from curation.scenes import Walk, build_config, walk_right
 
+from tests.curation.scenes import Walk, build_config, walk_right
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig
 from vills.curation.person_tracker import PersonTracker

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.real.score_tracklets import load_mot_truth
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation import curate_source
-from vills.curation.scoring import TrackingScore, load_mot_truth, load_tracks, score_tracks
+from vills.curation.scoring import TrackingScore, load_tracks, score_tracks
+from vills.curation.source import curate_source
 from vills.data.records import Manifest, load_manifest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -1,11 +1,10 @@
 import json
 from pathlib import Path
 
-from curation.scenes import build_config, write_image
-
+from tests.curation.scenes import build_config, write_image
 from vills.config.curate import SourceConfig
-from vills.curation import curate_source
 from vills.curation.report import save_splits
+from vills.curation.source import curate_source
 from vills.data.layouts import PersonSplit
 
 

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.real.score_tracklets import load_mot_truth
 from vills.curation.scoring import (
     PersonBoxes,
     TrackingScore,
-    load_mot_truth,
     load_tracks,
     load_truth,
     score_tracks,

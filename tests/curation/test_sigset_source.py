@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from curation.scenes import (
+
+from tests.curation.scenes import (
     Walk,
     build_config,
     draw_frame,
@@ -18,11 +19,10 @@ from curation.scenes import (
     write_scene,
     write_video,
 )
-
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation import curate_source
 from vills.curation.packer import TooManyDamagedError
+from vills.curation.source import curate_source
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
 

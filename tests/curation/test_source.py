@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from curation.scenes import (
+
+from tests.curation.scenes import (
     HEIGHT,
     WIDTH,
     build_config,
@@ -16,11 +17,10 @@ from curation.scenes import (
     write_predictions,
     write_scene,
 )
-
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation import EmptySourceError, curate_source
 from vills.curation.images import get_frame_numbers
 from vills.curation.packer import TooManyDamagedError
+from vills.curation.source import EmptySourceError, curate_source
 from vills.data.images import decode_image
 from vills.data.layouts import LayoutError
 from vills.data.records import Manifest, load_manifest

@@ -2,8 +2,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from curation.scenes import build_config
 
+from tests.curation.scenes import build_config
 from vills.curation.tracklets import (
     FRAME_REASONS,
     KEPT,
@@ -12,7 +12,7 @@ from vills.curation.tracklets import (
     SubjectFinder,
     Tracklet,
     compute_overlaps,
-    cut_crop,
+    extract_crop,
     find_reasons,
 )
 
@@ -64,10 +64,10 @@ def test_overlap_equals_a_plain_loop() -> None:
 
 def test_a_crop_shows_whole_pixels_and_is_reduced() -> None:
     image = np.arange(100 * 80 * 3, dtype=np.uint32).reshape(100, 80, 3).astype(np.uint8)
-    crop, box = cut_crop(image, box=np.float32([10.2, 5.9, 30.1, 46]), crop_height=0)
+    crop, box = extract_crop(image, box=np.array([10.2, 5.9, 30.1, 46], np.float32), crop_height=0)
     assert box == (10, 5, 31, 46)
     np.testing.assert_array_equal(crop, image[5:46, 10:31])
-    small, box = cut_crop(image, box=np.float32([10, 0, 50, 100]), crop_height=25)
+    small, box = extract_crop(image, box=np.array([10, 0, 50, 100], np.float32), crop_height=25)
     assert box == (10, 0, 50, 100)
     assert small.shape == (25, 10, 3)
     assert small.dtype == np.uint8

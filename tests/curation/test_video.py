@@ -4,8 +4,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from curation.scenes import HEIGHT, WIDTH, draw_frame, walk_right, write_scene, write_video
 
+from tests.curation.scenes import HEIGHT, WIDTH, draw_frame, walk_right, write_scene, write_video
 from vills.curation.video import VideoStream
 
 WALKS = [walk_right(4)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def build_source_writer(root: Path) -> WriteSource:
         stride: int = 4,
         skip: Callable[[int, str], bool] = lambda index, area: False,
     ) -> Path:
-        folder, rows = root / "curated" / name, {area: [] for area in AREAS}
+        folder = root / "curated" / name
+        rows: dict[str, list[Any]] = {area: [] for area in AREAS}
         records = []
         with ShardWriter(folder, 40_000) as writer:
             for i, (kind, num_frames, split, pid, camid, video) in enumerate(items):

@@ -1,6 +1,7 @@
 """Inputs for features: every record once, whatever the ranks; damage is named."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ def source(write_source: WriteSource) -> Source:
     return load_manifest(folder / "manifest.parquet"), ShardReader(folder)
 
 
-def load(source: Source, **settings: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    defaults: dict[str, object] = {"input_size": [64, 32], "batch_size": 3}
-    return list(build_feature_loader(*source, **{**defaults, **settings}))  # type: ignore[arg-type]
+def load(source: Source, **settings: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    defaults: dict[str, Any] = {"input_size": [64, 32], "batch_size": 3}
+    return list(build_feature_loader(*source, **{**defaults, **settings}))
 
 
 @pytest.mark.parametrize("mode", ["frame", "clip"])
@@ -49,7 +50,7 @@ def test_inputs_are_the_frames(source: Source) -> None:
     record = source[0][row]
     number = int(record.record_id.split("-")[1])
 
-    def find(**settings: object) -> torch.Tensor:
+    def find(**settings: Any) -> torch.Tensor:
         return torch.cat([inputs[rows == row] for inputs, rows in load(source, **settings)])
 
     assert record.num_frames == 6

@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from vills.data.reid import ReidData, load_reid_data
 PEOPLE = (3, 7, 8, 20)
 TEST = [("image", 1, "query", 30, 0, ""), ("image", 1, "gallery", 30, 1, "")]
 CONFIG = FinetuneConfig(input_size=[32, 16], num_ids=2, num_instances=2, pad=2, num_frames=3)
-STILL = {"flip": 0.0, "pad": 0, "erase": 0.0}
+STILL: dict[str, Any] = {"flip": 0.0, "pad": 0, "erase": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def _fill(cache: FrameCache, numbers: range) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_share_it(method: str) -> None:
     cache = FrameCache(num_images=100, megabytes=1)
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ranges = range(0, 60), range(40, 100)
     children = [context.Process(target=_fill, args=(cache, numbers)) for numbers in ranges]
     for child in children:

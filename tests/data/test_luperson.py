@@ -3,14 +3,15 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
-from curation.scenes import build_config, write_image
 
+from tests.curation.scenes import build_config, write_image
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
-from vills.curation import curate_source
+from vills.curation.source import curate_source
 from vills.data.layouts import LayoutError, RawImage, read_layout
 from vills.data.layouts.containers import LmdbStore, PlainPickleError, load_image_list
 from vills.data.records import load_manifest
@@ -42,8 +43,8 @@ def crops(tmp_path: Path) -> dict[str, bytes]:
     return {key: write_image(tmp_path / "x.jpg", seed=i).read_bytes() for i, key in enumerate(KEYS)}
 
 
-def paths_of(root: Path, **options: object) -> list[str]:
-    return [image.path for image in read_layout("luperson", root, **options).images]  # type: ignore[arg-type]
+def paths_of(root: Path, **options: Any) -> list[str]:
+    return [image.path for image in read_layout("luperson", root, **options).images]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from vills.data.predictions import (
 def test_detections_by_path_and_frame(tmp_path: Path) -> None:
     (tmp_path / "predictions").mkdir()
     rng = np.random.default_rng(0)
-    rows = []
+    rows: list[Any] = []
     for path, frame in [("v.mp4", 2), ("a.jpg", 0), ("v.mp4", 0), ("v.mp4", 2), ("v.mp4", 10)]:
         box = rng.uniform(0, 99, 4).astype(np.float32)
         keypoints = None if frame == 10 else rng.uniform(0, 9, 51).astype(np.float32).tolist()

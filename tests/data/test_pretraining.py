@@ -1,5 +1,6 @@
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,9 +49,9 @@ def data(write_source: WriteSource, tmp_path: Path) -> PretrainData:
     return PretrainData([sources["a"], sources["b"]], [sources["v"]], config=CONFIG)
 
 
-def load(data: PretrainData, config: PretrainConfig = CONFIG, **kwargs: int) -> list[PretrainBatch]:
+def load(data: PretrainData, config: PretrainConfig = CONFIG, **kwargs: Any) -> list[PretrainBatch]:
     settings = {"start_step": 0, "num_steps": 3, **kwargs}
-    return list(build_pretrain_loader(data, config=config, **settings))  # type: ignore[arg-type]
+    return list(build_pretrain_loader(data, config=config, **settings))
 
 
 def tensors(batch: PretrainBatch) -> dict[str, Tensor]:

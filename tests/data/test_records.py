@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from vills.data.records import Manifest, Record, load_manifest, make_record_id, 
 MakeRecord = Callable[..., Record]
 
 
-def make_record(record_id: str = "a", **changes: object) -> Record:
-    fields: dict[str, object] = {
+def make_record(record_id: str = "a", **changes: Any) -> Record:
+    fields: dict[str, Any] = {
         "record_id": record_id,
         "kind": "image",
         "source": "s",
@@ -28,7 +29,7 @@ def make_record(record_id: str = "a", **changes: object) -> Record:
         "frames": (0,),
         "boxes": ((0.0, 0.0, 64.0, 128.0),),
     }
-    return Record(**{**fields, **changes})  # type: ignore[arg-type]
+    return Record(**{**fields, **changes})
 
 
 def make_tracklet(record_id: str, num_frames: int) -> Record:

@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from curation.scenes import build_config, write_image
 
+from tests.curation.scenes import build_config, write_image
 from tests.data.sources import WriteSource
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
-from vills.curation import curate_source
+from vills.curation.source import curate_source
 from vills.data.reid import ReidData, load_reid_data, load_test_data
 
 Item = tuple[str, int, str, int, int, str]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,8 @@ from vills.data.transforms import load_inputs
 OFF = {"flip": 0.0, "pad": 0, "erase": 0.0, "jitter": 0.0}
 
 
-def augment(seed: int, frames: int = 1, **changes: float) -> np.ndarray:
-    config = FinetuneConfig(input_size=[64, 32], **{**OFF, **changes})  # type: ignore[arg-type]
+def augment(seed: int, frames: int = 1, **changes: Any) -> np.ndarray:
+    config = FinetuneConfig(input_size=[64, 32], **{**OFF, **changes})
     return augment_inputs([make_crop(7)] * frames, sample_rng(seed), config=config)
 
 

@@ -3,6 +3,7 @@ import pickle
 import resource
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_reader_crosses_processes(tmp_path: Path, method: str) -> None:
     shard, offsets, frames = write(tmp_path)[0]
     reader = ShardReader(tmp_path)
     reader.read(shard, 0, 10)
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     queue = context.SimpleQueue()
     process = context.Process(
         target=_child, args=(reader, shard, offsets[0], len(frames[0]), queue)
@@ -105,7 +106,7 @@ def test_a_killed_writer_goes_on_at_its_shard(tmp_path: Path) -> None:
     write(tmp_path / "whole")
     half = ShardWriter(tmp_path / "parts", 4096)
     all_frames = [[bytes([i, j]) * (300 + 100 * i + j) for j in range(1 + i % 3)] for i in range(7)]
-    first_of = {}
+    first_of: dict[Any, Any] = {}
     for i, frames in enumerate(all_frames[:5]):
         numbers = [10 * j for j in range(len(frames))] if i == 2 else None
         first_of.setdefault(half.add(f"r{i}", frames, numbers=numbers)[0], i)

@@ -128,7 +128,8 @@ def test_two_galleries_blended_ones_and_training(root: Path) -> None:
         ("blended_gallery_1", "G00038"): (STILL,),
         ("blended_gallery_1", "G00040"): (OTHER, "BTS1/more.jpg"),
     }
-    train = [row for row in (*layout.images, *layout.videos) if row.split == "train"]
+    rows: list[Any] = [*layout.images, *layout.videos]
+    train = [row for row in rows if row.split == "train"]
     assert train == [
         RawImage(learned[0], "train", pid=7),
         RawVideo(learned[1], learned[1], "train", pid=7, clothes_id=702),

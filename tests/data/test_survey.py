@@ -1,6 +1,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -224,7 +225,7 @@ def test_folders_above_that_cannot_be_read_are_nobodys_business(
     root = touch("data/own/0001_c1.jpg", "data/own/0002_c1.jpg", "secret.xml")
     real = Path.open
 
-    def open_file(path: Path, *arguments: str) -> object:
+    def open_file(path: Path, *arguments: Any) -> Any:
         if path.name == "secret.xml":
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *arguments)

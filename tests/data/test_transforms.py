@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,15 +38,15 @@ def gentle(seed: int = 0) -> np.ndarray:
     return (96 + make_crop(seed, 128, 64) // 4).astype(np.uint8)
 
 
-def draw_with(color: ColorDraw = NO_COLOR, **changes: object) -> ViewDraw:
-    fields: dict[str, object] = {
+def draw_with(color: ColorDraw = NO_COLOR, **changes: Any) -> ViewDraw:
+    fields: dict[str, Any] = {
         "crop": WHOLE,
         "flip": False,
         "color": color,
         "blur": 0.0,
         "solarize": False,
     }
-    return ViewDraw(**{**fields, **changes})  # type: ignore[arg-type]
+    return ViewDraw(**{**fields, **changes})
 
 
 def apply(pixels: np.ndarray, draw: ViewDraw, size: tuple[int, int] = (128, 64)) -> np.ndarray:

@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch.utils.data import Dataset
@@ -99,7 +100,7 @@ def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
 
 def test_a_lock_that_nobody_gives_back_does_not_hold_up_the_end() -> None:
     """A worker that dies while it asks whether it is to go on takes torch's lock with it."""
-    batches = iterate_shielded(Masks(), numbers=range(1000), workers=2)
+    batches: Any = iterate_shielded(Masks(), numbers=range(1000), workers=2)
     next(batches)
     assert batches.gi_frame is not None
     batches.gi_frame.f_locals["iterator"]._workers_done_event._cond.acquire()

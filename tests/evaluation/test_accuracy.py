@@ -92,7 +92,7 @@ def build_people(name: str, seed: int) -> list[Item]:
 
 def hold_out(items: Sequence[Item]) -> ReidData:
     val = build_data(items).query.manifest
-    return ReidData("x", val, val, val, None, val=val)  # type: ignore[arg-type]
+    return ReidData("x", val, val, val, None, val=val)
 
 
 @pytest.mark.parametrize("name", CASES)

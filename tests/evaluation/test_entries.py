@@ -1,6 +1,7 @@
 """Entries of query and gallery: junk, query frames, queries in the gallery."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +56,7 @@ def test_joined_entries_are_in_record_order(tmp_path: Path) -> None:
     assert joined.modalities == ("video",)
 
 
-def make_table(**columns: object) -> pa.Table:
+def make_table(**columns: Any) -> pa.Table:
     rows = {
         "record_id": ["b/1.jpg", "a/2.jpg"],
         "kind": ["image", "tracklet"],
@@ -97,7 +98,7 @@ def test_a_table_is_enough(tmp_path: Path) -> None:
         ({"camid": ["1", "2"]}, "column camid holds string"),
     ],
 )
-def test_bad_tables_are_refused(columns: dict[str, object], message: str) -> None:
+def test_bad_tables_are_refused(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(EntriesError, match=message):
         build_entries(make_table(**columns))
 

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from ddp import run_ranks
 
+from tests.ddp import run_ranks
 from tests.evaluation.curated import NUM_PEOPLE, write_curated
 from tests.evaluation.networks import SIZE, make_backbone, make_reid
 from vills.config.checks import ConfigError
@@ -43,7 +44,7 @@ def evaluate(
     data: ReidData,
     models: dict[str, Model],
     out: Path,
-    **more: object,
+    **more: Any,
 ) -> list[Row]:
     """One split, models that are there already."""
     rows = [
@@ -56,7 +57,7 @@ def evaluate(
         models=rows,
         input_size=SIZE,
         out=out,
-        **more,  # type: ignore[arg-type]
+        **more,
     )["rows"]
 
 
@@ -174,7 +175,7 @@ def usual(
     ids=str,
 )
 def test_no_parameter_is_inert(
-    tmp_path: Path, usual: tuple[ReidData, list[Row], dict[str, bytes]], change: dict[str, object]
+    tmp_path: Path, usual: tuple[ReidData, list[Row], dict[str, bytes]], change: dict[str, Any]
 ) -> None:
     data, rows, files = usual
     changed = evaluate(EvaluateConfig(**{**VIDEO_CONFIG, **change}), data, build_two(), tmp_path)
@@ -187,7 +188,7 @@ def test_no_parameter_is_inert(
 
 @pytest.mark.parametrize(("change", "block_size"), [({}, 2), ({"batch_size": 6}, 1024)])
 def test_what_must_not_change_scores_does_not(
-    tmp_path: Path, change: dict[str, object], block_size: int
+    tmp_path: Path, change: dict[str, Any], block_size: int
 ) -> None:
     data = write_curated(tmp_path / "set", modality="video")
     models = {"finetuned": make_reid("video")}

@@ -79,7 +79,7 @@ def describe_context(
             "metrics": out / "metrics.json",
             "plots": out / "plots.csv",
         },
-        journal=None,  # type: ignore[arg-type]
+        journal=None,
         guard=lambda: None,
         progress=lambda label, done, total: None,
         fingerprint="f",
@@ -264,13 +264,13 @@ def test_entries_of_one_source_share_its_people_and_its_splits(tmp_path: Path) -
 
 
 def test_headlines_are_means_where_there_are_any() -> None:
-    def build(group: str, split: object, rerank: str) -> dict[str, object]:
+    def build(group: str, split: object, rerank: str) -> dict[str, Any]:
         own = {"row": "m", "protocol": "p", "title": "t", "split": split, "rerank": rerank}
         return {**own, "gallery_group": group, "mAP": 0.5, "R-1": float(len(group))}
 
     rows = [build(group, None, flag) for flag in ("off", "on") for group in ("g1", "g2", "mean")]
     assert pick_headlines(rows) == [rows[2], rows[5]]
-    rows = arrange_rows([build("g", k, "off") for k in (0, 1)], names=["m"])  # type: ignore[list-item]
+    rows = arrange_rows([build("g", k, "off") for k in (0, 1)], names=["m"])
     assert [row["split"] for row in rows] == [0, 1, "mean of 2"]
     assert pick_headlines(rows) == [rows[2]]
 

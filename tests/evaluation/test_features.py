@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ddp import run_ranks
 
+from tests.ddp import run_ranks
 from tests.evaluation.curated import write_curated
 from tests.evaluation.networks import SIZE, WIDTH, make_backbone, make_reid
 from vills.config.checks import ConfigError

@@ -1,6 +1,7 @@
 """per_query.parquet: chosen, paired and pooled over outs, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ from vills.evaluation.protocols import ProtocolSettings
 PIDS = [4, 4, 7, 9]
 
 
-def make_lines(row: str, aps: list[float], **more: object) -> list[dict[str, object]]:
+def make_lines(row: str, aps: list[float], **more: Any) -> list[dict[str, Any]]:
     line = {"protocol": "image", "row": row, "split": -1, "rerank": "off", "gallery_group": ""}
     return [
         {**line, "query": number, "pid": pid, "ap": ap, "r1": float(ap > 0.5), **more}
@@ -33,7 +34,7 @@ def make_lines(row: str, aps: list[float], **more: object) -> list[dict[str, obj
     ]
 
 
-def make_table(*lines: list[dict[str, object]]) -> pa.Table:
+def make_table(*lines: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([line for part in lines for line in part], schema=SCHEMA)
 
 

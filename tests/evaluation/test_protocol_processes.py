@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from ddp import run_ranks
 
+from tests.ddp import run_ranks
 from tests.evaluation.test_oracle import CASES, TOP, build_data, build_world, describe, solve
 from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings
 

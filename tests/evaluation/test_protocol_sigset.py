@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +56,7 @@ def run(
     groups: Mapping[str, Group],
     features: Mapping[str, Sequence[float]],
     settings: ProtocolSettings = SETTINGS,
-    **more: int,
+    **more: Any,
 ) -> ProtocolResult:
     data = build_data(groups)
 

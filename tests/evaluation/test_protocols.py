@@ -1,6 +1,7 @@
 """Protocols on cases small enough to do by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -384,7 +385,7 @@ def test_empty_sides_are_refused() -> None:
         PROTOCOLS["image"].run(model, data=TestData(build(LTCC_QUERY), junk), settings=EUCLIDEAN)
 
 
-def run_with(features: dict[str, object]) -> None:
+def run_with(features: dict[str, Any]) -> None:
     data = TestData(build(LTCC_QUERY), build(LTCC_GALLERY))
     PROTOCOLS["image"].run(
         lambda entries, choice: np.asarray(features["gallery" if len(entries) == 6 else "query"]),

@@ -55,7 +55,7 @@ def test_every_column_is_explained() -> None:
     rows += run({"probe": PROBES, "gallery_1": {**GALLERY, "s0": (4, [])}}, FEATURES).build_rows(
         "x"
     )
-    rows += add(make_rows(), LINES)  # type: ignore[arg-type]
+    rows += add(make_rows(), LINES)
     found = {name for row in rows for name in row} | {"skipped_gallery", "failed_probes"}
     plain = {re.sub(r"_(low|high)$", "", name) for name in found}
     plain = {re.sub(r"^R-\d+$", "R-k", re.sub(r"^TAR@.*", "TAR@x", name)) for name in plain}

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ddp import run_ranks
 from scipy.io import loadmat
 from threadpoolctl import threadpool_limits
 
+from tests.ddp import run_ranks
 from tests.evaluation.searches import compute_distances
 from vills.distributed import get_rank
 from vills.evaluation import distance as distance_module

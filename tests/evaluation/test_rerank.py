@@ -5,8 +5,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from ddp import run_ranks
 
+from tests.ddp import run_ranks
 from tests.evaluation.searches import compute_distances
 from vills.evaluation import rerank as module
 from vills.evaluation.distance import MatrixDistance

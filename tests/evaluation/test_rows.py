@@ -1,6 +1,7 @@
 """Means of rows whose columns are not all alike; a difference in columns and in words."""
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -46,15 +47,13 @@ LINES = make_table(
 )
 
 
-def make_rows() -> list[dict[str, object]]:
+def make_rows() -> list[dict[str, Any]]:
     means = {"histogram": 0.1, "scratch": 0.525, "dino": 0.3, "finetuned": 0.75}
     return [{"row": name, **HEAD, "mAP": mean, "R-1": mean} for name, mean in means.items()]
 
 
-def add(
-    rows: list[dict[str, object]], table: pa.Table, number: int = 200
-) -> list[dict[str, object]]:
-    return add_differences(rows, table, num_resamples=number, seed=0)  # type: ignore[arg-type]
+def add(rows: list[dict[str, Any]], table: pa.Table, number: int = 200) -> list[dict[str, Any]]:
+    return add_differences(rows, table, num_resamples=number, seed=0)
 
 
 @pytest.mark.parametrize(

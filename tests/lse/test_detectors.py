@@ -130,7 +130,7 @@ class FakeRcnn(torch.nn.Module):
 
 
 def test_highest_scoring_person_is_taken() -> None:
-    detector = TorchvisionDetector(FakeRcnn(), device=torch.device("cpu"))  # type: ignore[arg-type]
+    detector = TorchvisionDetector(FakeRcnn(), device=torch.device("cpu"))
     crops = [make_crop(box=(0, 0, 20, 40), size=(40, 20)) for _ in range(2)]
     nobody, person = detector.detect(crops)
     assert nobody.is_missing

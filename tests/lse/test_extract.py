@@ -8,11 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.lse.conftest import Source
 from tests.processes import list_group, wait_until
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
@@ -77,7 +79,9 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("quick")
-def test_every_image_and_every_fourth_frame_is_cached(world, tmp_path: Path) -> None:
+def test_every_image_and_every_fourth_frame_is_cached(
+    world: dict[str, Source], tmp_path: Path
+) -> None:
     for name, source in world.items():
         run(source, tmp_path / name)
         manifest = load_manifest(source.curated / "manifest.parquet")
@@ -103,7 +107,7 @@ def test_every_image_and_every_fourth_frame_is_cached(world, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("quick")
-def test_masks_have_the_size_of_their_crops(world, tmp_path: Path) -> None:
+def test_masks_have_the_size_of_their_crops(world: dict[str, Source], tmp_path: Path) -> None:
     source = world["kinetics"]
     run(source, tmp_path)
     store = MaskStore(tmp_path / "out")
@@ -126,11 +130,12 @@ def extract_size(data: bytes) -> tuple[int, int]:
 
 @pytest.mark.usefixtures("quick")
 def test_an_interrupted_run_goes_on_with_the_same_bytes(
-    world, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = world["luperson"]
     run(source, tmp_path / "whole")
-    compute, done = ChunkWorker.compute, []
+    compute = ChunkWorker.compute
+    done: list[Any] = []
 
     def stop_at_third(self: ChunkWorker, folder: Path, *, rows: range) -> None:
         if len(done) == 2:
@@ -200,7 +205,7 @@ def list_finished(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(world, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def whole(world: dict[str, Source], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What one process makes of the images, with the segmenter that the scripts use."""
     folder = tmp_path_factory.mktemp("whole")
     run(world["luperson"], folder, chunk_records=64)
@@ -208,7 +213,7 @@ def whole(world, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def test_a_killed_run_of_two_processes_leaves_none_behind_and_resumes(
-    world, whole: dict[str, bytes], tmp_path: Path
+    world: dict[str, Source], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     process = start(world["luperson"], tmp_path, workers=2)
     wait_until(lambda: list_finished(tmp_path))
@@ -222,7 +227,7 @@ def test_a_killed_run_of_two_processes_leaves_none_behind_and_resumes(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signals_to_every_process_end_it_at_once_and_it_goes_on(
-    world, whole: dict[str, bytes], tmp_path: Path, workers: int
+    world: dict[str, Source], whole: dict[str, bytes], tmp_path: Path, workers: int
 ) -> None:
     process = start(world["luperson"], tmp_path, workers=workers)
     wait_until(lambda: list_finished(tmp_path))
@@ -241,7 +246,7 @@ def test_signals_to_every_process_end_it_at_once_and_it_goes_on(
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_chunks_and_the_first_publishes_the_same_bytes(
-    world, whole: dict[str, bytes], tmp_path: Path, world_size: int
+    world: dict[str, Source], whole: dict[str, bytes], tmp_path: Path, world_size: int
 ) -> None:
     ranks = [
         start(world["luperson"], tmp_path, rank=rank, world_size=world_size)
@@ -254,7 +259,9 @@ def test_ranks_share_the_chunks_and_the_first_publishes_the_same_bytes(
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_rank_computes_its_own_chunks_and_publishes_nothing(world, tmp_path: Path) -> None:
+def test_a_rank_computes_its_own_chunks_and_publishes_nothing(
+    world: dict[str, Source], tmp_path: Path
+) -> None:
     source = world["luperson"]
     guarded: list[int] = []
     second = run(source, tmp_path, rank=1, world_size=3, guard=lambda: guarded.append(1))
@@ -279,7 +286,7 @@ def test_a_rank_computes_its_own_chunks_and_publishes_nothing(world, tmp_path: P
 
 
 @pytest.mark.usefixtures("quick")
-def test_an_orphan_publishes_nothing(world, tmp_path: Path) -> None:
+def test_an_orphan_publishes_nothing(world: dict[str, Source], tmp_path: Path) -> None:
     def guard() -> None:
         raise RuntimeError("attempt 1 was taken over by attempt 2")
 
@@ -289,7 +296,9 @@ def test_an_orphan_publishes_nothing(world, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_finished_chunks_of_other_settings_are_dropped(world, tmp_path: Path) -> None:
+def test_finished_chunks_of_other_settings_are_dropped(
+    world: dict[str, Source], tmp_path: Path
+) -> None:
     source = world["luperson"]
     run(source, tmp_path)
     first = read_files(tmp_path)
@@ -300,7 +309,9 @@ def test_finished_chunks_of_other_settings_are_dropped(world, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
-def test_size_of_batches_and_chunks_changes_nothing(world, tmp_path: Path) -> None:
+def test_size_of_batches_and_chunks_changes_nothing(
+    world: dict[str, Source], tmp_path: Path
+) -> None:
     source = world["luperson"]
     run(source, tmp_path / "a")
     run(source, tmp_path / "b", LseConfig(batch_size=5), chunk_records=13)
@@ -326,7 +337,9 @@ def damage(source, folder: Path, rows: list[int]) -> Path:  # type: ignore[no-un
 
 
 @pytest.mark.usefixtures("quick")
-def test_corrupt_records_are_named_and_skipped_up_to_a_share(world, tmp_path: Path) -> None:
+def test_corrupt_records_are_named_and_skipped_up_to_a_share(
+    world: dict[str, Source], tmp_path: Path
+) -> None:
     source = world["luperson"]
     curated = damage(source, tmp_path / "curated", [3, 20, 41])
     summary = run(source, tmp_path / "a", curated=curated, max_corrupt_share=0.05)
@@ -339,7 +352,7 @@ def test_corrupt_records_are_named_and_skipped_up_to_a_share(world, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("quick")
-def test_small_masks_count_as_missing(world, tmp_path: Path) -> None:
+def test_small_masks_count_as_missing(world: dict[str, Source], tmp_path: Path) -> None:
     summary = run(world["luperson"], tmp_path, LseConfig(min_area=0.9))
     for area in AREAS:
         assert summary.areas[area].found == 0
@@ -348,7 +361,9 @@ def test_small_masks_count_as_missing(world, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_source_without_records_gives_empty_tables(world, tmp_path: Path) -> None:
+def test_source_without_records_gives_empty_tables(
+    world: dict[str, Source], tmp_path: Path
+) -> None:
     source = world["luperson"]
     curated = tmp_path / "curated"
     curated.mkdir()
@@ -369,7 +384,7 @@ def test_cache_key_changes_with_everything_that_changes_masks(tmp_path: Path) ->
         {"area_threshold": {**config.area_threshold, "head": 0.4}},
         {"keypoint_detector": "predictions"},
     ):
-        assert compute_cache_key(replace(config, **change), folder=tmp_path) != key, change  # type: ignore[arg-type]
+        assert compute_cache_key(replace(config, **change), folder=tmp_path) != key, change
     assert compute_cache_key(replace(config, batch_size=3), folder=tmp_path) == key
     sam = replace(config, segmenter="sam", segmenter_weights="k.onnx")
     assert compute_cache_key(sam, folder=tmp_path) != key

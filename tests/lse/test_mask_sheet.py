@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.lse.conftest import Source
 from vills.config.lse import LseConfig
 from vills.lse.extract import extract_source
-from vills.report.mask_sheet import TILE_HEIGHT, build_mask_sheet, draw_tile
+from vills.report.mask_sheet import TILE_HEIGHT, build_mask_sheet, render_tile
 
 
-def test_sheet_shows_the_frames_asked_for(world, tmp_path: Path) -> None:
+def test_sheet_shows_the_frames_asked_for(world: dict[str, Source], tmp_path: Path) -> None:
     source = world["luperson"]
     extract_source(
         source.name,
@@ -30,7 +31,7 @@ def test_sheet_shows_the_frames_asked_for(world, tmp_path: Path) -> None:
         assert np.asarray(image).std() > 10
 
 
-def test_no_cache_says_what_to_run(world, tmp_path: Path) -> None:
+def test_no_cache_says_what_to_run(world: dict[str, Source], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run the lse stage"):
         build_mask_sheet(world["luperson"].curated, tmp_path, tmp_path / "a.png", 4)
 
@@ -40,7 +41,7 @@ def test_tile_marks_mask_and_points() -> None:
     mask = np.zeros((56, 28), bool)
     mask[28:] = True
     keypoints = np.array([[14, 10, 0.9], [5, 5, 0.0]], np.float32)
-    tile = draw_tile(image, masks={"head": mask}, keypoints=keypoints, min_score=0.5)
+    tile = render_tile(image, masks={"head": mask}, keypoints=keypoints, min_score=0.5)
     assert tile.shape == (TILE_HEIGHT, 2 * 28 * TILE_HEIGHT // 56, 3)
     plain, overlay = np.split(tile, 2, axis=1)
     assert (plain == 128).all()

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.lse.conftest import Source
 from vills.areas import AREAS
 from vills.config.lse import LseConfig
 from vills.lse.extract import extract_source
@@ -36,7 +37,9 @@ def build_config(tau: float) -> LseConfig:
 
 
 @pytest.fixture(scope="module")
-def scores(world, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, float], Scores]:
+def scores(
+    world: dict[str, Source], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, float], Scores]:
     return {
         (name, tau): score(source, tmp_path_factory.mktemp("lse"), build_config(tau))
         for name, source in world.items()
@@ -61,6 +64,6 @@ def test_wrong_tau_makes_masks_worse(scores: dict[tuple[str, float], Scores]) ->
     assert mean[0.5] > mean[0.95] + 0.2  # too few points to say where the area is
 
 
-def test_parsing_is_degraded_but_close(world, tmp_path: Path) -> None:
+def test_parsing_is_degraded_but_close(world: dict[str, Source], tmp_path: Path) -> None:
     found = score(world["luperson"], tmp_path, LseConfig(segmenter="parsing"))
     assert all(0.5 < s.iou < 0.95 for s in found.values())

@@ -43,7 +43,7 @@ def test_prcc_names_follow_the_published_pattern(world: Path, small: MiniatureCo
     assert val <= train
     for person in train:
         files = [f.name for f in (rgb / "train" / person).glob("[!.T]*")]
-        cameras = [PRCC_TRAIN.match(name)[1] for name in files]  # type: ignore[index]
+        cameras = [PRCC_TRAIN.match(name)[1] for name in files]
         assert set(cameras) == set("ABC")
         assert not {f.name for f in (rgb / "val" / person).iterdir()} & set(files)
     tests = [list_people(rgb / "test" / camera) for camera in "ABC"]
@@ -72,7 +72,7 @@ def test_prcc_people_change_between_b_and_c_only(world: Path) -> None:
 def test_training_people_share_a_wardrobe_and_change_within_it(group: Group) -> None:
     worn = [
         [
-            build_actor(0, group, index, outfit, person=index, wardrobe=4).look.outfit
+            build_actor(0, group, index, outfit, person=index, wardrobe=4).outfit
             for outfit in range(3)
         ]
         for index in range(12)

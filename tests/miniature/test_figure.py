@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from vills.miniature.canvas import PARTS_PER_INSTANCE, Canvas, Part
 from vills.miniature.figure import draw_figure
-from vills.miniature.look import AROUND, WIDTH, build_look, turn
-from vills.miniature.painter import PARTS_PER_INSTANCE, Canvas, Part
+from vills.miniature.people import AROUND, WIDTH, build_actor, turn
 from vills.miniature.person import Group, build_identity, build_outfit
 from vills.miniature.walk import Placement, compute_pose, project
 
@@ -54,13 +54,13 @@ def test_a_turned_map_shows_front_and_back() -> None:
 
 
 def test_every_part_is_painted() -> None:
-    look = build_look(build_identity(0, Group.TEST, 1), build_outfit(0, Group.TEST, 1, 0))
+    actor = build_actor(0, Group.TEST, 1, 0, person=1)
     shown: set[int] = set()
     for yaw in (0.0, 1.0, 2.2, np.pi):
         canvas = Canvas(np.zeros((256, 160, 3), dtype=np.uint8))
         canvas.begin(3)
-        pose = compute_pose(look.identity, 1.0)
-        draw_figure(canvas, look, pose, Placement(80, 246, 230, yaw, 0.1))
+        pose = compute_pose(actor.identity, 1.0)
+        draw_figure(canvas, actor, pose, Placement(80, 246, 230, yaw, 0.1))
         owners = set(np.unique(canvas.parts // PARTS_PER_INSTANCE).tolist())
         assert owners == {0, 3}
         shown |= set(np.unique(canvas.parts % PARTS_PER_INSTANCE).tolist())

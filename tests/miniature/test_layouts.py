@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import scipy.io
 
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.mars import build_track_table, choose_queries, encode_mat
+from vills.miniature.market1501 import build_track_table, encode_mat, select_queries
 
 
 def test_market_names_follow_the_published_pattern(world: Path, small: MiniatureConfig) -> None:
@@ -69,7 +69,7 @@ def test_track_table_by_hand() -> None:
     table = build_track_table(names)
     expected = [[1, 1, -1, 2], [2, 3, 0, 1], [4, 4, 7, 1], [5, 5, 7, 1], [6, 6, 7, 3]]
     assert table.tolist() == expected
-    assert choose_queries(table).tolist() == [[3, 5]]
+    assert select_queries(table).tolist() == [[3, 5]]
 
 
 def test_mat_files_carry_no_date() -> None:

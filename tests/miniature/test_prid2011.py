@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -58,7 +59,7 @@ def test_others_are_too_short_or_in_one_camera(world: Path) -> None:
 
 
 def test_a_number_beyond_the_shared_people_is_two_people(world: Path) -> None:
-    people = {}
+    people: dict[Any, Any] = {}
     for row in pq.read_table(world / "truth" / "prid2011.parquet").to_pylist():
         if row["person"] >= PRID_OFFSET:
             camera, name = row["path"].split("/")[2:4]

@@ -17,7 +17,7 @@ def list_rows(layout: Layout) -> list[RawImage | RawTracklet | RawVideo]:
 
 
 def list_files(layout: Layout) -> list[str]:
-    files = [row.path for row in (*layout.images, *layout.videos)]
+    files = [row.path for row in layout.images] + [row.path for row in layout.videos]
     return files + [path for tracklet in layout.tracklets for path in tracklet.paths]
 
 

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from vills.config.miniature import MiniatureConfig
+from vills.curation.video import VideoStream
 from vills.miniature import crop, sample_rng, scene
 from vills.miniature.camera import build_camera
-from vills.miniature.kinetics import deal_people
 from vills.miniature.people import PRETRAIN_OFFSET, build_actor
 from vills.miniature.person import Group
 from vills.miniature.sink import Sink
+from vills.miniature.unlabelled import deal_people
 from vills.miniature.world import LAYOUTS, Unit, render_unit
-from vills.report.world_sheet import read_frames
 
 UNLABELLED = ("luperson", "kinetics")
 
@@ -32,7 +32,8 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(small: MiniatureConfig) -> dict[str, Shown]:
     found = {name: Shown() for name in LAYOUTS}
-    develop, draw = crop.develop, crop.draw_figure
+    module: Any = crop
+    develop, draw = module.develop, module.draw_figure
 
     for name, layout in LAYOUTS.items():
 
@@ -40,9 +41,9 @@ def shown(small: MiniatureConfig) -> dict[str, Shown]:
             into.cameras.append(camera.index)
             return develop(camera, *args)
 
-        def paint(canvas: Any, look: Any, *args: Any, into: Shown = found[name]) -> Any:
-            into.people.append((look.identity.group, look.identity.index))
-            return draw(canvas, look, *args)
+        def paint(canvas: Any, actor: Any, *args: Any, into: Shown = found[name]) -> Any:
+            into.people.append((actor.identity.group, actor.identity.index))
+            return draw(canvas, actor, *args)
 
         with pytest.MonkeyPatch.context() as patch:
             for module in (scene, crop):
@@ -137,7 +138,7 @@ def measure_plain_view(count: int) -> float:
         rng = sample_rng(7, number)
         people = range(number * count, (number + 1) * count)
         actors = [build_actor(0, Group.PRETRAIN, k, 0, person=k) for k in people]
-        walkers, camera = scene.plan_walkers(actors, rng), build_camera(0, 300)
+        walkers, camera = scene.sample_walkers(actors, rng), build_camera(0, 300)
         for time in np.linspace(-1.5, 1.5, 7):
             _, found = scene.render_frame(camera, walkers, rng, time=float(time))
             shares += [instance.visible for instance in found]
@@ -147,7 +148,9 @@ def measure_plain_view(count: int) -> float:
 def find_place(world: Path, config: MiniatureConfig, unit: int) -> np.ndarray:
     """The middle of the values a pixel takes in a scene, NaN where the truth has a person."""
     (path,) = render_unit(config, Unit("kinetics", unit)).files
-    place = np.median(read_frames(world / "kinetics" / path), axis=0)
+    place = np.median(
+        [frame.image for frame in VideoStream(world / "kinetics" / path, path)], axis=0
+    )
     rows = read_truth(world, "kinetics", "path", "x1", "y1", "x2", "y2")
     for file, *box in zip(*rows.values(), strict=True):
         left, top, right, bottom = (round(edge) for edge in box)

@@ -8,7 +8,7 @@ import scipy.io
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.people import DISTRACTOR_OFFSET, PRETRAIN_OFFSET, PRID_OFFSET
-from vills.miniature.world import write_strays
+from vills.miniature.world import save_strays
 
 TRAINING = {
     "luperson": "",
@@ -39,9 +39,9 @@ def test_every_data_set_has_stray_files(world: Path, name: str) -> None:
 def test_strays_are_the_same_when_written_again(tmp_path: Path) -> None:
     (tmp_path / "train" / "001").mkdir(parents=True)
     (tmp_path / "train" / "001" / "a.jpg").write_bytes(b"a picture")
-    write_strays(tmp_path)
+    save_strays(tmp_path)
     before = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
-    write_strays(tmp_path)
+    save_strays(tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == before
     assert "__MACOSX/train/001/._a.jpg" in before
     assert {"train/.DS_Store", "train/001/Thumbs.db"} <= set(before)

@@ -12,11 +12,11 @@ from vills.areas import AREA_KEYPOINTS, AREAS, KEYPOINTS
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import sample_rng
 from vills.miniature.camera import build_camera
+from vills.miniature.canvas import Instance
 from vills.miniature.people import build_actor
 from vills.miniature.person import Group
-from vills.miniature.predictions import parse, plan_clutter, predict
-from vills.miniature.scene import HEIGHT, WIDTH, plan_walkers, render_frame
-from vills.miniature.truth import Instance
+from vills.miniature.predictions import parse, predict, sample_clutter
+from vills.miniature.scene import HEIGHT, WIDTH, render_frame, sample_walkers
 
 DATASETS = MiniatureConfig().datasets
 Frames = list[list[Instance]]
@@ -34,7 +34,7 @@ def frames() -> Frames:
     for scene in range(4):
         rng = sample_rng(7, scene)
         actors = [build_actor(0, Group.PRETRAIN, scene * 3 + k, k, person=k) for k in range(3)]
-        walkers, camera = plan_walkers(actors, rng), build_camera(0, 300 + scene)
+        walkers, camera = sample_walkers(actors, rng), build_camera(0, 300 + scene)
         for time in np.linspace(-1.2, 1.2, 8):
             found.append(render_frame(camera, walkers, rng, time=float(time))[1])
     return found
@@ -94,13 +94,13 @@ def test_who_is_behind_is_less_visible(frames: Frames) -> None:
 
 
 def test_faces_are_hidden_from_behind() -> None:
-    from vills.miniature.crop import plan_shot, render_crop
+    from vills.miniature.crop import render_crop, sample_shot
 
     actor = build_actor(0, Group.TEST, 0, 0, person=1)
     seen = {}
     for index, side in ((0, "front"), (3, "back")):
         rng = sample_rng(1, index)
-        shot = plan_shot(build_camera(0, index), (128, 64), rng, spread=0.0)
+        shot = sample_shot(build_camera(0, index), (128, 64), rng, spread=0.0)
         _, instances = render_crop(shot, actor, rng, time=0.0, jitter=0.0)
         seen[side] = instances[0].keypoints[KEYPOINTS.index("nose"), 2]
     assert seen == {"front": 1.0, "back": 0.0}
@@ -109,7 +109,7 @@ def test_faces_are_hidden_from_behind() -> None:
 def score_detections(frames: Frames, threshold: float) -> tuple[float, float]:
     """Recall of people in plain view, and false alarms per frame."""
     hits, false, people = 0, 0, 0
-    clutter = plan_clutter(sample_rng(3), height=HEIGHT, width=WIDTH, count=2)
+    clutter = sample_clutter(sample_rng(3), height=HEIGHT, width=WIDTH, count=2)
     for number, found in enumerate(frames * 4):
         rng = sample_rng(4, number)
         said = predict(found, rng, height=HEIGHT, width=WIDTH, clutter=clutter)

@@ -75,14 +75,6 @@ def test_work_folder_remembers_what_is_finished(small: MiniatureConfig, tmp_path
     assert read_all(out) == before
 
 
-def test_other_parameters_start_afresh(small: MiniatureConfig, tmp_path: Path) -> None:
-    out, work = tmp_path / "out", tmp_path / "work"
-    render_world(dataclasses.replace(small, datasets=["luperson"]), out=out, work=work)
-    fewer = dataclasses.replace(small, datasets=["luperson"], num_luperson_images=2)
-    render_world(fewer, out=out, work=work)
-    assert len(list(out.rglob("[!.]*.jpg"))) == 2
-
-
 def test_seed_changes_the_world(world: Path, small: MiniatureConfig, tmp_path: Path) -> None:
     render_world(dataclasses.replace(small, seed=1, datasets=["luperson"]), out=tmp_path)
     ours, theirs = (

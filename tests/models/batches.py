@@ -1,6 +1,7 @@
 """Tiny models and batches for tests of vills.models."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def make_batch(seed: int = 0, *, areas: int = len(AREAS), video: bool = True) ->
 
 def slice_batch(batch: PretrainBatch, rows: slice) -> PretrainBatch:
     """The samples `rows`, of images and of videos."""
-    changes: dict[str, Tensor] = {}
+    changes: dict[str, Any] = {}
     axes = {"images": 1, "image_masks": 1, "image_lse": 2, "image_lse_weight": 2, "image_keys": 0}
     axes |= {"frames": 1, "frame_index": 0, "frame_masks": 1, "clip_lse": 1, "clip_lse_weight": 1}
     axes |= {"clip_lse_index": 1, "video_ids": 0, "video_keys": 0}

@@ -1,6 +1,7 @@
 """Heads h^v and h^i: their depth, the tokens that they take, the classes of the index reading."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +19,10 @@ FRAME = torch.randn(2, VIDEOS, 8, 32, generator=_RANDOM)
 BATCH = make_batch()
 
 
-def build(layers: int = 3, **changes: object) -> AlignmentHeads:
+def build(layers: int = 3, **changes: Any) -> AlignmentHeads:
     torch.manual_seed(0)
     heads = replace(HEADS, alignment_layers=layers)
-    return AlignmentHeads(32, heads, **{"tokens": [0], **changes})  # type: ignore[arg-type]
+    return AlignmentHeads(32, heads, **{"tokens": [0], **changes})
 
 
 def pair(heads: AlignmentHeads, video: Tensor = VIDEO) -> AlignmentPairs:

@@ -1,5 +1,7 @@
 """The encoder against plain timm, and the indices of roles, on which weights and features rely."""
 
+from typing import Any
+
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -56,8 +58,8 @@ def test_attention_is_that_of_the_last_block() -> None:
     weights = encoder.compute_attention(IMAGES)
     assert weights.shape == (3, 2, 12, 12)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(3, 2, 12))
-    inputs = {}
-    last = encoder.vit.blocks[-1].attn
+    inputs: dict[str, Any] = {}
+    last: Any = encoder.vit.blocks[-1].attn
     last.register_forward_hook(lambda m, args, out: inputs.update(x=args[0], out=out))
     encoder(IMAGES)
     value = last.qkv(inputs["x"]).reshape(3, 12, 3, 2, 16).permute(2, 0, 3, 1, 4)[2]

@@ -207,7 +207,7 @@ class _Trap:
 def test_no_code_of_a_file_is_run(tmp_path: Path, kind: str) -> None:
     witness, path = tmp_path / "witness", tmp_path / "trap.pth"
     trap = _Trap(f"touch {witness}")
-    content = {"teacher": build_vit(GRID), "args": trap}
+    content: Any = {"teacher": build_vit(GRID), "args": trap}
     if kind == "plain pickle":
         path.write_bytes(pickle.dumps(content))
     elif kind == "module":

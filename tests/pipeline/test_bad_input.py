@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from project import Project, build_project
 
+from tests.project import Project, build_project
 from vills.config.curate import CurateConfig
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.world import render_world

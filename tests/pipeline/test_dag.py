@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import Project, build_project
+
+from tests.project import Project, build_project
 
 AFTER_PRETRAIN = [
     "pretrain",

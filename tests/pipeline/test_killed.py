@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from project import Project, build_project
+
+from tests.project import Project, build_project
 
 STAGES = [
     "miniature",

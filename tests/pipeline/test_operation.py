@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,15 +21,15 @@ from vills.runner.store.run import Run
 from vills.runner.work.progress import ProgressLine
 from vills.runner.work.stage import StageCall, load_stage, run_call
 
-CASES = {
+CASES: dict[str, list[tuple[str, str, Any]]] = {
     "checkpoint_minutes": [("pretrain", "", 0.0), ("finetune", "mars", 0.0)],
     "checkpoint_steps": [("pretrain", "", 1)],
     "max_corrupt_share": [("curate", "", 0.9), ("lse", "", 0.9)],
     "block_size": [("evaluate", "mars", 1)],
 }
 """Field -> stages that read it, each with a value that it is changed to."""
-DONE = (("miniature", ""), ("curate", ""), ("lse", ""), ("pretrain", ""))
-DONE += (("finetune", "mars"), ("evaluate", "mars"))
+DONE = [("miniature", ""), ("curate", ""), ("lse", ""), ("pretrain", "")]
+DONE += [("finetune", "mars"), ("evaluate", "mars")]
 
 
 class StoppedError(Exception):
@@ -88,7 +89,7 @@ def build_call(project: Path, stage: str, item: str, *, params: Path, runs: Path
     return StageCall(definition, item, params, inputs, runs, project, None)
 
 
-def change(project: Path, to: Path, **values: object) -> Path:
+def change(project: Path, to: Path, **values: Any) -> Path:
     """A folder with the project's params.yaml, and other values of operation."""
     to.mkdir(exist_ok=True)
     text = (project / PARAMS_FILE).read_text()

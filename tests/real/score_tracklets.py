@@ -6,11 +6,26 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from trackers import load_mot_file
+
 from vills.config.load import load_params
-from vills.curation import curate_source
-from vills.curation.scoring import load_mot_truth, load_tracks, score_tracks
+from vills.curation.scoring import PersonBoxes, load_tracks, score_tracks
+from vills.curation.source import curate_source
 
 PAPER_CONFIDENCE = 0.8
+
+
+def load_mot_truth(path: Path) -> PersonBoxes:
+    """Read a MOTChallenge `gt.txt`; its frames count from 1, here from 0."""
+    people = load_mot_file(path)
+    frames = [np.full(len(rows.ids), number - 1) for number, rows in people.items()]
+    # The fifth number of a row says whether it is to be scored.
+    scored = np.concatenate([rows.confidences for rows in people.values()]) > 0
+    boxes = np.concatenate([rows.boxes for rows in people.values()]).astype(np.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    ids = np.concatenate([rows.ids for rows in people.values()]).astype(np.int64)
+    return PersonBoxes(np.concatenate(frames)[scored], ids[scored], boxes[scored])
 
 
 def score_street(curated: Path, data: Path) -> str:

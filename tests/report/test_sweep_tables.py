@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -21,8 +22,7 @@ from vills.config.sweep import (
     load_sweep,
 )
 from vills.report import sweep_trend
-from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
-from vills.report.sweep_grid import Entry, build_grids
+from vills.report.sweep_grid import Cell, Score, TableCell, build_grids, explain_absence, pick_score
 from vills.report.sweep_labels import (
     render_html,
     render_latex,
@@ -104,24 +104,24 @@ CELLS = {
 }
 
 
-def get_entry(point: str, column: str) -> Entry:
-    entries = build_grids("small", sweep=SWEEP, cells=CELLS).entries
-    return next(entry for entry in entries if entry.address == f"small/{point}/{column}")
+def get_cell(point: str, column: str) -> TableCell:
+    cells = build_grids("small", sweep=SWEEP, cells=CELLS).cells
+    return next(cell for cell in cells if cell.address == f"small/{point}/{column}")
 
 
 def test_mean_and_deviation_are_those_of_a_sample() -> None:
     cell = CELLS["a", "m_map"]
     assert cell.mean == pytest.approx(0.59)
     assert cell.std == pytest.approx(0.01 * 7**0.5)
-    assert get_entry("a", "m_map").text == "59.0 ± 2.6"
-    assert get_entry("a", "m_map").count == ""
+    assert get_cell("a", "m_map").text == "59.0 ± 2.6"
+    assert get_cell("a", "m_map").count == ""
     assert score(0.5).std is None
     assert (Cell().mean, Cell().std) == (None, None)
 
 
 def test_what_is_missing_is_counted_and_explained() -> None:
     grids = build_grids("small", sweep=SWEEP, cells=CELLS)
-    partial, none, absent = get_entry("b", "m_map"), get_entry("c", "m_map"), get_entry("c", "m_r1")
+    partial, none, absent = get_cell("b", "m_map"), get_cell("c", "m_map"), get_cell("c", "m_r1")
     assert (partial.text, partial.count) == ("59.0 ± 1.4", "2 of 3 seeds")
     assert (none.text, none.count, absent.text) == ("", "", "")
     assert (grids.num_missing, grids.num_partial) == (3, 1)
@@ -130,34 +130,34 @@ def test_what_is_missing_is_counted_and_explained() -> None:
         (2, "params.yaml has no evaluate.market1501", ["small/c/m_map"]),
         (3, "no run", ["small/c/m_r1", "small/b/s_tar"]),
     ]
-    assert [entry.reason for entry in (partial, none, absent)] == [1, 2, 3]
+    assert [cell.reason for cell in (partial, none, absent)] == [1, 2, 3]
 
 
 def test_one_seed_of_one_is_complete() -> None:
     sweep = replace(SWEEP, seeds=[])
     cells = {("a", "m_map"): Cell((Score(0.5, "f"),))}
-    entry = build_grids("small", sweep=sweep, cells=cells).entries[0]
-    assert (entry.text, entry.count, entry.reason) == ("50.0", "", 0)
+    cell = build_grids("small", sweep=sweep, cells=cells).cells[0]
+    assert (cell.text, cell.count, cell.reason) == ("50.0", "", 0)
 
 
 def test_a_difference_may_be_negative() -> None:
     sweep = replace(SWEEP, seeds=[])
     cells = {("a", "m_map"): Cell((Score(-0.0099, "f", is_difference=True),))}
-    assert build_grids("small", sweep=sweep, cells=cells).entries[0].text == "-1.0"
+    assert build_grids("small", sweep=sweep, cells=cells).cells[0].text == "-1.0"
     with pytest.raises(AssertionError, match="no share"):
         Score(-0.0099, "f")
 
 
 def test_the_best_as_printed_is_marked_ours_and_the_papers_apart() -> None:
-    assert get_entry("a", "m_map").best  # 59.0 and 59.0
-    assert get_entry("b", "m_map").best
-    assert get_entry("a", "m_r1").best  # 50.0 and 49.987, printed 50.0
-    assert get_entry("b", "m_r1").best
-    assert not get_entry("c", "m_map").best
-    assert not get_entry("a", "s_tar").best, "one score is not the best of anything"
-    assert get_entry("b", "m_map").best_published
-    assert not get_entry("a", "m_map").best_published
-    assert not get_entry("a", "m_r1").best_published
+    assert get_cell("a", "m_map").best  # 59.0 and 59.0
+    assert get_cell("b", "m_map").best
+    assert get_cell("a", "m_r1").best  # 50.0 and 49.987, printed 50.0
+    assert get_cell("b", "m_r1").best
+    assert not get_cell("c", "m_map").best
+    assert not get_cell("a", "s_tar").best, "one score is not the best of anything"
+    assert get_cell("b", "m_map").best_published
+    assert not get_cell("a", "m_map").best_published
+    assert not get_cell("a", "m_r1").best_published
 
 
 def test_a_cell_that_the_sweep_lacks_is_a_mistake() -> None:
@@ -169,7 +169,7 @@ def test_a_cell_that_the_sweep_lacks_is_a_mistake() -> None:
         Cell((Score(0.5, "f", 0), Score(0.5, "f", 0)))
 
 
-def make_row(**values: object) -> dict[str, object]:
+def make_row(**values: Any) -> dict[str, Any]:
     return {"row": "finetuned", "protocol": "prid2011", "rerank": "off", **values}
 
 
@@ -345,7 +345,12 @@ def test_a_right_axis_only_where_the_paper_has_scores(
 ) -> None:
     points = {k: p if published else replace(p, published={}) for k, p in SWEEP.points.items()}
     drawn: list[Figure] = []
-    monkeypatch.setattr(sweep_trend, "build_png", lambda figure: drawn.append(figure) or b"")
+
+    def keep(figure: Figure) -> bytes:
+        drawn.append(figure)
+        return b""
+
+    monkeypatch.setattr(sweep_trend, "build_png", keep)
     sweep_trend.build_trend(replace(SWEEP, points=points), CELLS)
     titled = [axis for axis in drawn[0].axes if axis.get_title(loc="left")]
     # two panels: Market1501, which the paper has, and Sig, which it has not

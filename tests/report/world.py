@@ -1,6 +1,7 @@
 """What the stages before the report leave, in little: two data sets, models that nobody trained."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def make_artifacts(root: Path) -> ReportInputs:
             *(
                 ModelRow(
                     name,
-                    lambda modality=config.modality, seed=seed: make_reid(modality, seed=seed),
+                    partial(make_reid, config.modality, seed=seed),
                     keep_features=True,
                 )
                 for seed, name in ((1, "scratch"), (0, "finetuned"))

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import slurm_bed
-import slurm_site
-from project import Project, build_project
-from slurm_site import Site
+
+from tests import slurm_bed, slurm_site
+from tests.project import Project, build_project
+from tests.slurm_site import Site
 
 BuildSite = Callable[..., Site]
 

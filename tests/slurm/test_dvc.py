@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from project import Project
-from slurm_site import Site, list_attempts, list_submissions
+
+from tests.project import Project
+from tests.slurm_site import Site, list_attempts, list_submissions
 
 pytestmark = pytest.mark.slurm
 

@@ -1,18 +1,20 @@
 """`sbatch slurm/pretrain.sh` on two nodes: whatever the cluster does, the weights are the same."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import slurm_bed
-import slurm_site
-from project import Project
-from slurm_site import Site, get_step, list_attempts, load_outputs, wait_until
+
+from tests import slurm_bed, slurm_site
+from tests.project import Project
+from tests.slurm_site import Site, get_step, list_attempts, load_outputs, wait_until
 
 pytestmark = pytest.mark.slurm
 
 TWO_NODES = ("--nodes=2", "--ntasks-per-node=1", "--exclusive")
 STEPS = "pretrain.max_steps=16"
+MORE_OFTEN = "operation.checkpoint_minutes=0"
 STOP = 3
 """Late enough to have something to lose, early enough for the rest to be most of it."""
 
@@ -48,20 +50,23 @@ def test_it_finishes(undisturbed: dict[str, str]) -> None:
     assert "pretrain/teacher/model.safetensors" in undisturbed
 
 
-def test_preempted_it_gives_the_same_weights(
+def test_preempted_and_told_to_checkpoint_more_often_it_gives_the_same_weights(
     undisturbed: dict[str, str], build_site: Callable[..., Site]
 ) -> None:
-    site = build_site(STEPS)
+    site = build_site(STEPS, "operation.checkpoint_minutes=9")
     job = site.sbatch(*TWO_NODES)
     run = wait_for_step(site, job)
     urgent = site.bed.sbatch("sleep 1", "-p", "prio", "-N2", "--exclusive")
     site.bed.wait(urgent, "COMPLETED")
     assert site.bed.wait(job, ("PENDING", "COMPLETED", "FAILED")) == "PENDING"
+    site.run("vills", "configure", "profile=tiny_sets", STEPS, MORE_OFTEN, "--force")
     site.bed.release(job)
     site.finish(job)
     assert [end["status"] for end in list_attempts(run)] == ["interrupted", "finished"]
     assert load_outputs(run) == undisturbed
     assert "goes on where the last one was" in site.get_output(job)
+    notes = [json.loads((run / "attempts" / f"{n:06}.json").read_text()) for n in (1, 2)]
+    assert [note["operation"]["checkpoint_minutes"] for note in notes] == [9.0, 0.0]
 
 
 def test_after_a_dead_node_it_gives_the_same_weights(

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import slurm_bed
-import slurm_site
-from project import Project
-from slurm_site import Site, list_attempts, list_submissions, wait_until
+
+from tests import slurm_bed, slurm_site
+from tests.project import Project
+from tests.slurm_site import Site, get_step, list_attempts, list_submissions, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -88,6 +88,30 @@ def test_a_cancelled_job_is_shown(bed: slurm_bed.SlurmBed, tuned: Project, tmp_p
     wait_until(lambda: text.strip() in log.read_text(), "the process left behind to see the end")
 
 
+def test_launched_again_to_checkpoint_more_often_it_goes_on(
+    bed: slurm_bed.SlurmBed, tuned: Project, tmp_path: Path
+) -> None:
+    site = slurm_site.build_site(tmp_path / "site", bed, like=tuned)
+    sweep = site.save_sweep("one", {"a": ["pretrain.max_steps=40"]})
+    known = set(site.list_runs("pretrain"))
+    site.launch(sweep, "operation.checkpoint_minutes=9")
+    wait_until(
+        lambda: any(get_step(r) > 2 for r in set(site.list_runs("pretrain")) - known), "work"
+    )
+    (run,) = set(site.list_runs("pretrain")) - known
+    bed.run("scancel", find_job(site, "one", "a", "pretrain"))
+    assert "CANCELLED" in site.wait_for_sweep("one")
+    assert not (run / "result.json").exists(), "it was too quick to be cancelled"
+    site.launch(sweep, "operation.checkpoint_minutes=0", "--retry", "failed")
+    wait_until((run / "result.json").exists, "the end of pre-training")
+    site.launch("cancel", "one")
+    assert set(site.list_runs("pretrain")) - known == {run}
+    notes = [json.loads((run / "attempts" / f"{n:06}.json").read_text()) for n in (1, 2)]
+    assert [note["operation"]["checkpoint_minutes"] for note in notes] == [9.0, 0.0]
+    told = site.launch("logs", "one", "a", "pretrain", "--lines", "0").stdout
+    assert "attempt 2 goes on where the last one was" in told
+
+
 @pytest.fixture(scope="module")
 def poor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_bed.SlurmBed]:
     """A cluster without accounting that forgets a job at once and allows four jobs to an array."""
@@ -133,9 +157,9 @@ def test_what_goes_wrong_is_shown_and_mended(
     assert len(site.list_runs("evaluate")) == 6
 
 
-def find_job(site: Site, sweep: str, point: str) -> str:
-    """The last job of a point's evaluation."""
+def find_job(site: Site, sweep: str, point: str, node: str = "evaluate@market1501") -> str:
+    """The last job of a point's node."""
     record = json.loads((site.runs / "_sweeps" / f"{sweep}.json").read_text())
-    key = record["points"][point]["nodes"]["evaluate@market1501"]
+    key = record["points"][point]["nodes"][node]
     jobs = json.loads((site.runs / "_nodes" / key / "jobs.json").read_text())["jobs"]
     return str(jobs[-1]["job"])

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from project import Project
-from slurm_site import Site, list_attempts, list_submissions, wait_until
+
+from tests.project import Project
+from tests.slurm_site import Site, list_attempts, list_submissions, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.torture]
 
@@ -65,7 +66,7 @@ def check_once(site: Site, sweep: str) -> None:
     assert len(runs) == NUM_POINTS
     for run in runs:
         # the last thing that a job does is to say how its attempt ended
-        wait_until(lambda run=run: list_attempts(run)[-1], "the end", seconds=30)
+        wait_until(lambda run=run: list_attempts(run)[-1], "the end", seconds=30)  # type: ignore[misc]
         ends = [end.get("status") for end in list_attempts(run)]
         assert ends.count("finished") == 1, ends
 
@@ -84,7 +85,11 @@ def test_the_local_queues_worker_killed(build_site: Callable[..., Site], tuned: 
     command = ("--cluster", "local", "--max-parallel", "2")
     site.launch(save_points(site, NUM_POINTS), *command)
     for number in range(1, 4):
-        wait_until(lambda n=number: count_running(site) >= 1 and count_done(site) >= n, "work")
+
+        def is_at_work(number: int = number) -> bool:
+            return count_running(site) >= 1 and count_done(site) >= number
+
+        wait_until(is_at_work, "work")
         for pid in find_workers(site):
             os.kill(pid, signal.SIGKILL)
         site.launch("status", "points")  # whoever looks starts another

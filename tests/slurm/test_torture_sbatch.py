@@ -6,10 +6,10 @@ By hand: `make torture-slurm`; its results are in LOG.md.
 from collections.abc import Callable
 
 import pytest
-import slurm_bed
-import slurm_site
-from project import Project
-from slurm_site import Site, get_step, list_attempts, list_steps, load_outputs, wait_until
+
+from tests import slurm_bed, slurm_site
+from tests.project import Project
+from tests.slurm_site import Site, get_step, list_attempts, list_steps, load_outputs, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.torture]
 

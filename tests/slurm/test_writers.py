@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import slurm_site
-from project import Project
-from slurm_files import NAMESPACES
-from slurm_site import get_step, list_attempts, load_outputs, wait_until
+
+from tests import slurm_site
+from tests.project import Project
+from tests.slurm_files import NAMESPACES
+from tests.slurm_site import get_step, list_attempts, load_outputs, wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -1,6 +1,7 @@
 """Pre-training batches of noise: the shapes, masks and missing areas of real ones."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from vills.config.pretrain import OptimConfig, PretrainConfig, ViewConfig
 from vills.data.loading import PretrainBatch
 
 
-def build_config(**changes: object) -> PretrainConfig:
+def build_config(**changes: Any) -> PretrainConfig:
     """A tiny configuration whose every part is on."""
     config = PretrainConfig(
         model=ModelConfig(
@@ -30,7 +31,7 @@ def build_config(**changes: object) -> PretrainConfig:
         health_steps=2,
         log_steps=1,
     )
-    return replace(config, **changes)  # type: ignore[arg-type]
+    return replace(config, **changes)
 
 
 def build_batch(
@@ -45,7 +46,7 @@ def build_batch(
     share = {
         name: _slice(value, _ROW_DIMS[name], rank, world_size) for name, value in fields.items()
     }
-    return PretrainBatch(step=step, **share)  # type: ignore[arg-type]
+    return PretrainBatch(step=step, **share)
 
 
 _ROW_DIMS = {

@@ -4,6 +4,7 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -227,7 +228,8 @@ def test_a_weight_of_zero_is_not_computed(
 ) -> None:
     other = "triplet" if term == "identity" else "identity"
     config = replace(CONFIG, initialisations=["pretrained"], epochs=1)
-    config = replace(config, **{f"{term}_weight": 0.0, f"{other}_weight": 0.5})
+    weights: dict[str, Any] = {f"{term}_weight": 0.0, f"{other}_weight": 0.5}
+    config = replace(config, **weights)
     tune(people, pretrained, tmp_path, config=config)
     metrics = load_journal(tmp_path / "journal.jsonl").committed[0].metrics
     assert f"pretrained/loss/{term}" not in metrics
@@ -256,7 +258,7 @@ def test_a_start_may_have_a_rate_and_epochs_of_its_own(
         replace(CONFIG, lr_of={"random": 0.1})
     with pytest.raises(ConfigError, match="epochs_of key = 'random' is not allowed"):
         replace(CONFIG, epochs_of={"random": 1})
-    steps = {"schedule": "steps", "epochs": 9, "milestones": [4]}
+    steps: dict[str, Any] = {"schedule": "steps", "epochs": 9, "milestones": [4]}
     with pytest.raises(ConfigError, match=r"epochs_of.scratch = 4 is not allowed"):
         replace(CONFIG, **steps, epochs_of={"scratch": 4})
 

@@ -120,7 +120,7 @@ def stop_by_rank_one(root: str, model_folder: str, folder: str) -> str:
                 os.kill(os.getpid(), signal.SIGUSR2)
             return step(self, *args)
 
-        ReidModel.forward = count  # type: ignore[method-assign]
+        ReidModel.forward = count  # type: ignore[method-assign, assignment]
     try:
         tune(load_walks(Path(root)), Path(model_folder), Path(folder), config=WALKS)
     except InterruptedRunError as error:

@@ -154,7 +154,8 @@ def test_held_out_people_that_cannot_be_scored_are_refused_before_training(root:
 def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, modality="video", initialisations=["pretrained"], epochs=1)
     used, models = [], []
-    iterate = finetune_loading.iterate_shielded
+    loading: Any = finetune_loading
+    iterate = loading.iterate_shielded
 
     def count(*args: Any, **kwargs: Any) -> Any:
         used.append(kwargs["workers"])

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def test_a_run_records_where_it_started_and_resumes_to_the_same_bits(
     assert len(health["initial"]["dropped"]) == 8
     compute = SSLMetaArch.compute_losses
 
-    def stop(self: SSLMetaArch, batch: object, **kwargs: float) -> object:
+    def stop(self: SSLMetaArch, batch: object, **kwargs: Any) -> object:
         if getattr(batch, "step", 0) == 1:
             raise InterruptedRunError("killed")
         return compute(self, batch, **kwargs)  # type: ignore[arg-type]

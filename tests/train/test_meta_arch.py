@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,7 +165,7 @@ def test_gradient_norms_are_the_same_at_stage_3() -> None:
     ],
     ids=str,
 )
-def test_every_reading_and_switch_trains(changes: dict[str, object]) -> None:
+def test_every_reading_and_switch_trains(changes: dict[str, Any]) -> None:
     for values in train(build_config(**changes), steps=2):
         assert all(torch.isfinite(torch.tensor(list(values.values())))), values
 
@@ -252,7 +253,7 @@ def test_step_zero_probe_leaves_no_trace() -> None:
     [{}, {"modalities": "image", "alignment_weight": 0.0}, {"reading": "literal"}],
     ids=str,
 )
-def test_every_center_is_of_logits_that_there_are(changes: dict[str, object]) -> None:
+def test_every_center_is_of_logits_that_there_are(changes: dict[str, Any]) -> None:
     config = build_config(**changes)
     arch = SSLMetaArch(config, num_videos=config.video_batch)
     step(arch, build_batch(config))

@@ -1,5 +1,7 @@
 """Which parameter decays, freezes, and learns how fast."""
 
+from typing import Any
+
 import pytest
 from torch import nn
 
@@ -30,7 +32,7 @@ def test_frozen_parameters_are_left_out_and_empty_groups_too() -> None:
 
 
 def test_schedule_freezes_prototypes_by_their_rate_and_never_decays_vectors() -> None:
-    groups = [{"name": name} for name in ("decay", "no_decay", "prototypes")]
+    groups: list[dict[str, Any]] = [{"name": name} for name in ("decay", "no_decay", "prototypes")]
     set_schedule(groups, lr=0.1, prototype_lr=0.0, weight_decay=0.3)
     assert [(g["lr"], g["weight_decay"]) for g in groups] == [(0.1, 0.3), (0.1, 0.0), (0.0, 0.3)]
 

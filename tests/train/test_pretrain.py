@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def run(
     )
 
 
-def read(folder: Path) -> dict[str, object]:
+def read(folder: Path) -> dict[str, Any]:
     """All outputs, and the journal without its times."""
     out = folder / "out"
     files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
@@ -138,7 +139,7 @@ def test_killed_between_checkpoints_is_bit_identical(
     compute = SSLMetaArch.compute_losses
     calls: list[int] = []
 
-    def die(self: SSLMetaArch, batch: object, **kwargs: float) -> object:
+    def die(self: SSLMetaArch, batch: object, **kwargs: Any) -> object:
         calls.append(1)
         if len(calls) == 6:
             raise KeyboardInterrupt
@@ -189,7 +190,7 @@ def test_not_a_number_names_rank_term_and_batch_and_leaves_a_checkpoint(
 ) -> None:
     compute = SSLMetaArch.compute_losses
 
-    def spoil(self: SSLMetaArch, batch: object, **kwargs: float) -> object:
+    def spoil(self: SSLMetaArch, batch: object, **kwargs: Any) -> object:
         output = compute(self, batch, **kwargs)  # type: ignore[arg-type]
         if batch.step == 3:  # type: ignore[attr-defined]
             output.terms["koleo"] = output.terms["koleo"] * float("nan")

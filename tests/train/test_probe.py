@@ -88,7 +88,7 @@ def test_probes_change_nothing_but_what_they_say(
     plain, asked = read(tmp_path), read(probed)
     quiet = [
         (step, rest)
-        for step, metrics in asked.pop("journal")  # type: ignore[attr-defined]
+        for step, metrics in asked.pop("journal")
         if (rest := {k: v for k, v in metrics.items() if not k.startswith("probe/")})
     ]
     assert quiet == plain.pop("journal")
@@ -96,13 +96,13 @@ def test_probes_change_nothing_but_what_they_say(
     asked.pop("health.json")
     health = load_health(probed)
     del health["probe"]
-    assert health == json.loads(plain.pop("health.json"))  # type: ignore[arg-type]
+    assert health == json.loads(plain.pop("health.json"))
     assert asked == plain
 
 
 def test_journal_and_health_hold_every_network_role_and_value(probed: Path) -> None:
     rows: dict[int, dict[str, float]] = {}
-    for step, metrics in read(probed)["journal"]:  # type: ignore[attr-defined]
+    for step, metrics in read(probed)["journal"]:
         found = {k.removeprefix("probe/"): v for k, v in metrics.items() if k.startswith("probe/")}
         if found:
             assert step not in rows

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -65,7 +66,7 @@ def tune(
     signal_number: int = signal.SIGTERM,
     published: Mapping[str, Path] | None = None,
     accuracy: Callable[[ReidModel, int], Mapping[str, float]] = evaluate,
-    **loading: float,
+    **loading: Any,
 ) -> None:
     """Fine-tune into `folder`; this process gets the signal after a step that is asked for."""
 
@@ -84,7 +85,7 @@ def tune(
         guard=lambda: None,
         published=published,
         progress=progress,
-        **loading,  # type: ignore[arg-type]
+        **loading,
     )
 
 

@@ -24,10 +24,8 @@ def build_detector(
 ) -> Detector:
     """Build the detector that `config` names.
 
-    Args:
-        config: Names the detector and its weights.
-        folder: The raw data set, beside whose files supplied predictions lie.
-        weights_root: Folder of weights files (VILLS_WEIGHTS).
+    Supplied predictions lie in the raw data set `folder`, weights below `weights_root`
+    (VILLS_WEIGHTS).
 
     Raises:
         ConfigError: its predictions or weights are not there.
@@ -47,11 +45,7 @@ def build_detector(
 
 
 def _find_weights(config: CurateConfig, weights_root: Path | None) -> Path:
-    """Find the detector's weights file.
-
-    Raises:
-        ConfigError: no root is set, or no such file lies below it.
-    """
+    """Find the detector's weights file; a ConfigError if no root is set, or none lies below it."""
     path = find_weights(config.detector_weights, weights_root)
     if path is None:
         raise ConfigError(
@@ -62,10 +56,8 @@ def _find_weights(config: CurateConfig, weights_root: Path | None) -> Path:
     return path
 
 
-def weights_digest(config: CurateConfig, *, weights_root: Path | None) -> str:
+def compute_weights_digest(config: CurateConfig, *, weights_root: Path | None) -> str:
     """Compute the sha256 of the detector's weights; empty for supplied predictions.
-
-    It belongs into the fingerprint of every run that curates videos.
 
     Raises:
         ConfigError: the weights are not there.

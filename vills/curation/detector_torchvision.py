@@ -1,23 +1,22 @@
 """People by torchvision's Faster R-CNN, with weights from a file."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from torchvision.models import detection
+from torchvision.models import get_model
 
 from vills.curation.video import Detections, Frame, build_detections
 
 PERSON_CLASS = 1
 MIN_SCORE = 0.05
-NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
-    "fasterrcnn_resnet50_fpn": detection.fasterrcnn_resnet50_fpn,
-    "fasterrcnn_resnet50_fpn_v2": detection.fasterrcnn_resnet50_fpn_v2,
-    "fasterrcnn_mobilenet_v3_large_fpn": detection.fasterrcnn_mobilenet_v3_large_fpn,
-    "fasterrcnn_mobilenet_v3_large_320_fpn": detection.fasterrcnn_mobilenet_v3_large_320_fpn,
-}
+NETWORKS = (
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+)
 CLASS_WEIGHT = "roi_heads.box_predictor.cls_score.weight"
 
 
@@ -56,27 +55,28 @@ class TorchvisionDetector:
 
 def _load_network(path: Path) -> torch.nn.Module:
     """Pick the network by the names and shapes in the file; by its name where two share them."""
-    state = _load_state(path)
+    refused = ValueError(
+        f"{path} does not hold the weights of a detector that is known here. Allowed: a state dict "
+        f"of torchvision's {', '.join(NETWORKS)}. What to do: save model.state_dict() of one."
+    )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # torch reports a file of another kind by any of these
+    except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise refused from error
+    if not isinstance(state, dict) or CLASS_WEIGHT not in state:
+        raise refused
     shapes = _get_shapes(state)
     for name in sorted(NETWORKS, key=lambda name: name not in path.name):
-        model = _build_network(name, num_classes=len(state[CLASS_WEIGHT]))
+        model: torch.nn.Module = get_model(
+            name, weights=None, weights_backbone=None, num_classes=len(state[CLASS_WEIGHT])
+        )
         if _get_shapes(model.state_dict()) == shapes:
             # Nothing but the counters can be missing, since all other shapes are equal.
             model.load_state_dict(state, strict=False)
             _restore_epsilon(model, name=name, state=state)
             return model
-    raise ValueError(_refuse(path))
-
-
-def _load_state(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # torch reports a file of another kind by any of these
-    except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise ValueError(_refuse(path)) from error
-    if not isinstance(state, dict) or CLASS_WEIGHT not in state:
-        raise ValueError(_refuse(path))
-    return state
+    raise refused
 
 
 def _restore_epsilon(model: torch.nn.Module, *, name: str, state: dict[str, torch.Tensor]) -> None:
@@ -91,20 +91,6 @@ def _restore_epsilon(model: torch.nn.Module, *, name: str, state: dict[str, torc
                 module.eps = 0.0
 
 
-def _build_network(name: str, *, num_classes: int) -> torch.nn.Module:
-    with warnings.catch_warnings():
-        # The backbone's own weights are replaced by the file's; nothing may be fetched.
-        warnings.simplefilter("ignore")
-        return NETWORKS[name](weights=None, weights_backbone=None, num_classes=num_classes)
-
-
 def _get_shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     # Batch norm counters are in some files and not in others, and mean nothing here.
     return {key: value.shape for key, value in state.items() if "num_batches" not in key}
-
-
-def _refuse(path: Path) -> str:
-    return (
-        f"{path} does not hold the weights of a detector that is known here. Allowed: a state dict "
-        f"of torchvision's {', '.join(NETWORKS)}. What to do: save model.state_dict() of one."
-    )

@@ -30,7 +30,7 @@ class YoloxDetector:
     """Detector on a YOLOX-format ONNX file (Ge et al., "YOLOX", arXiv 2107.08430)."""
 
     def __init__(self, path: Path) -> None:
-        """Open the model and lay out its anchor points.
+        """Open the model and lay out the anchor points it may have.
 
         Raises:
             FileNotFoundError: no such file.
@@ -44,7 +44,7 @@ class YoloxDetector:
         self._height, self._width = (
             size if isinstance(size, int) else DEFAULT_SIZE for size in spec.shape[2:]
         )
-        self._anchors: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        self._anchors = [build_anchors(self._height, self._width, strides) for strides in STRIDES]
         self._path = path
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -57,7 +57,7 @@ class YoloxDetector:
         scale = min(self._height / frame.height, self._width / frame.width)
         canvas = self._letterbox(frame.image, scale)
         output = self._session.run(None, {self._input: canvas})[0][0]  # [A, 5 + C]
-        grid, stride = self._anchor_points(output.shape)
+        grid, stride = self._find_anchors(output.shape)
         scores = output[:, 4] * output[:, 5 + PERSON_CLASS]
         kept = scores >= MIN_SCORE
         centre = (output[kept, :2] + grid[kept]) * stride[kept]
@@ -79,41 +79,37 @@ class YoloxDetector:
         canvas[:height, :width] = resized[:, :, ::-1]
         return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
 
-    def _anchor_points(
+    def _find_anchors(
         self, shape: tuple[int, ...]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Grid position [A, 2] and stride [A, 1] of each anchor point, kept after the first call.
+        """Return grid position [A, 2] and stride [A, 1] of each anchor point of an output.
 
         Raises:
             ValueError: the output's length fits no set of strides.
         """
-        if self._anchors is None:
-            for strides in STRIDES:
-                grids = [build_grid(self._height // s, self._width // s) for s in strides]
-                if sum(len(grid) for grid in grids) == shape[0] and shape[1] > 5:
-                    sizes = np.repeat(np.array(strides, np.float32), [len(grid) for grid in grids])
-                    self._anchors = np.concatenate(grids), sizes[:, None]
-                    return self._anchors
-            raise ValueError(
-                f"{self._path} gives an output {list(shape)} for an input of {self._height}x"
-                f"{self._width}; a YOLOX-format model gives [anchor points, 5 + classes] with "
-                "strides 8, 16, 32 (and 64). What to do: export the model without decoding."
-            )
-        return self._anchors
+        for grid, stride in self._anchors:
+            if len(grid) == shape[0] and shape[1] > 5:
+                return grid, stride
+        raise ValueError(
+            f"{self._path} gives an output {list(shape)} for an input of {self._height}x"
+            f"{self._width}; a YOLOX-format model gives [anchor points, 5 + classes] with "
+            "strides 8, 16, 32 (and 64). What to do: export the model without decoding."
+        )
 
 
-def build_grid(height: int, width: int) -> NDArray[np.float32]:
-    """List the (x, y) cells of a grid row by row, float32 [height * width, 2]."""
-    ys, xs = np.mgrid[:height, :width]
-    return np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float32)
+def build_anchors(
+    height: int, width: int, strides: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Build the grid positions [A, 2] as x, y, row by row, and the strides [A, 1]."""
+    points = [(x, y, s) for s in strides for y in range(height // s) for x in range(width // s)]
+    grid, stride = np.split(np.array(points, dtype=np.float32).reshape(-1, 3), [2], axis=1)
+    return grid, stride
 
 
 def suppress(
     boxes: NDArray[np.floating], *, scores: NDArray[np.floating], iou: float
 ) -> NDArray[np.int64]:
     """Non-maximum suppression: indices of the boxes to keep, best first."""
-    if len(boxes) == 0:
-        return np.empty(0, dtype=np.int64)
     sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, iou)
     return np.asarray(kept, dtype=np.int64).reshape(-1)

@@ -4,7 +4,7 @@ A kill costs at most the shard in progress.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -48,13 +48,13 @@ class DamageLog:
         source: Name of the source.
         total: Files of the source.
         max_share: Share of them that may be unreadable.
-        entries: (raw relative path, reason) in the order of the source.
+        named: (raw relative path, reason) of the unreadable ones, in the order of the source.
     """
 
     source: str
     total: int
     max_share: float
-    entries: list[tuple[str, str]] = field(default_factory=list)
+    named: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, path: str, *, reason: str) -> None:
         """Count an unreadable file.
@@ -62,25 +62,22 @@ class DamageLog:
         Raises:
             TooManyDamagedError: it is one too many.
         """
-        self.entries.append((path, reason))
-        check_damage(self.source, self.entries, total=self.total, max_share=self.max_share)
+        self.named.append((path, reason))
+        self.check()
 
+    def check(self) -> None:
+        """Refuse a source of whose files too many are unreadable.
 
-def check_damage(
-    source: str, entries: Sequence[tuple[str, str]], *, total: int, max_share: float
-) -> None:
-    """Refuse a source of whose `total` files more than `max_share` are unreadable.
-
-    Raises:
-        TooManyDamagedError: naming the last of `entries`, (raw relative path, reason).
-    """
-    if len(entries) > max_share * total:
-        named = "; ".join(f"{name} ({why})" for name, why in entries[-5:])
-        raise TooManyDamagedError(
-            f"curate.sources.{source}: {len(entries)} of {total} files are unreadable, among them "
-            f"{named}. Allowed: a share of operation.max_corrupt_share = {max_share}. What to do: "
-            "replace or remove these files, or raise the share."
-        )
+        Raises:
+            TooManyDamagedError: naming the last of them.
+        """
+        if len(self.named) > self.max_share * self.total:
+            last = "; ".join(f"{name} ({why})" for name, why in self.named[-5:])
+            raise TooManyDamagedError(
+                f"curate.sources.{self.source}: {len(self.named)} of {self.total} files are "
+                f"unreadable, among them {last}. Allowed: a share of operation.max_corrupt_share = "
+                f"{self.max_share}. What to do: replace or remove these files, or raise the share."
+            )
 
 
 MEGABYTE = 1_000_000
@@ -113,10 +110,8 @@ class Packer:
     ) -> None:
         """Write the candidates from number `num_items` on, and name the unreadable files.
 
-        Args:
-            candidates: Those from number `num_items` on, in the order of the source.
-            damage: Takes the unreadable files, those before `num_items` too.
-            progress: Called with the number of items done.
+        They come in the order of the source. `damage` takes those before `num_items` too;
+        `progress` is called with the number of items done.
 
         Raises:
             TooManyDamagedError: more files are unreadable than allowed.
@@ -161,7 +156,7 @@ class Packer:
         save_manifest(self._rows(self.num_shards), records)
         self.num_shards += 1
         self.num_items = num_items
-        state = {"items": num_items, "shards": self.num_shards, "damaged": damage.entries}
+        state = {"items": num_items, "shards": self.num_shards, "damaged": damage.named}
         with atomic_path(self._work / "pack.json") as temporary:
             temporary.write_text(json.dumps(state))
 
@@ -173,7 +168,7 @@ class Packer:
         # Without its shards the state is worth nothing: someone emptied the output folder.
         if not all((self._out / shard_name(i)).is_file() for i in range(state["shards"])):
             return 0, 0, []
-        return state["items"], state["shards"], [tuple(entry) for entry in state["damaged"]]
+        return state["items"], state["shards"], [tuple(named) for named in state["damaged"]]
 
     def _rows(self, number: int) -> Path:
         return self._work / f"rows-{number:06d}.parquet"

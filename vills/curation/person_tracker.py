@@ -22,31 +22,34 @@ MIN_CONSECUTIVE = 1
 
 
 @dataclass(frozen=True, slots=True)
-class TrackedBoxes:
-    """Boxes of one frame that belong to a track, by rising track id.
+class TrackedBoxes(Detections):
+    """Boxes of one frame that belong to a track, as detected, by rising track id.
 
     Attributes:
         track_ids: int64 [n], unique within the video.
-        boxes: float32 [n, 4], as detected, px.
-        scores: float32 [n].
         index: int64 [n], position of each box among the frame's detections.
     """
 
     track_ids: NDArray[np.int64]
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
     index: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        """Count the boxes."""
-        return len(self.track_ids)
 
 
 class PersonTracker:
     """Tracks of one video; make a new one for the next."""
 
     def __init__(self, config: CurateConfig) -> None:
-        self._tracker = _build_tracker(config)
+        settings: dict[str, Any] = {
+            "lost_track_buffer": config.lost_track_buffer,
+            "frame_rate": FRAME_RATE,
+            "minimum_consecutive_frames": MIN_CONSECUTIVE,
+            "minimum_iou_threshold": config.track_iou,
+            "high_conf_det_threshold": config.confidence,
+        }
+        self._tracker = (
+            ByteTrackTracker(track_activation_threshold=config.confidence, **settings)
+            if config.tracker == "bytetrack"
+            else OCSORTTracker(**settings)
+        )
 
     def update(self, detections: Detections) -> TrackedBoxes:
         """Take the detections of the next frame, in order, empty ones too.
@@ -66,23 +69,4 @@ class PersonTracker:
         ids = ids[ids >= 0]
         order = np.argsort(ids, kind="stable")
         index = index[order]
-        return TrackedBoxes(ids[order], detections.boxes[index], detections.scores[index], index)
-
-
-def _build_tracker(config: CurateConfig) -> ByteTrackTracker | OCSORTTracker:
-    if config.tracker == "bytetrack":
-        return ByteTrackTracker(
-            lost_track_buffer=config.lost_track_buffer,
-            frame_rate=FRAME_RATE,
-            track_activation_threshold=config.confidence,
-            minimum_consecutive_frames=MIN_CONSECUTIVE,
-            minimum_iou_threshold=config.track_iou,
-            high_conf_det_threshold=config.confidence,
-        )
-    return OCSORTTracker(
-        lost_track_buffer=config.lost_track_buffer,
-        frame_rate=FRAME_RATE,
-        minimum_consecutive_frames=MIN_CONSECUTIVE,
-        minimum_iou_threshold=config.track_iou,
-        high_conf_det_threshold=config.confidence,
-    )
+        return TrackedBoxes(detections.boxes[index], detections.scores[index], ids[order], index)

@@ -33,16 +33,11 @@ def build_report(
     num_shards: int,
     notes: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Count what a source holds and what of it could not be read.
-
-    Args:
-        manifest: Its records.
-        source: Its configuration.
-        damage: Its unreadable files.
-        num_shards: Its shards.
-        notes: What the reader of its layout has to say.
-    """
+    """Count what a source holds and what of it could not be read; `notes` are of its reader."""
     splits = _count_splits(manifest)
+    # Named as the official counts are: rows without junk, and people.
+    counts = {split: found["records"] - found["junk"] for split, found in splits.items()}
+    counts |= {f"{split} ids": found["people"] for split, found in splits.items()}
     return {
         "source": damage.source,
         "layout": source.layout,
@@ -53,11 +48,11 @@ def build_report(
         "splits": splits,
         "damaged": {
             "files": damage.total,
-            "count": len(damage.entries),
-            "share": len(damage.entries) / damage.total,
-            "named": [{"path": path, "reason": reason} for path, reason in damage.entries],
+            "count": len(damage.named),
+            "share": len(damage.named) / damage.total,
+            "named": [{"path": path, "reason": reason} for path, reason in damage.named],
         },
-        "notes": [*notes, *compare_counts(source.layout, _flatten(splits))],
+        "notes": [*notes, *compare_counts(source.layout, counts)],
     }
 
 
@@ -65,16 +60,14 @@ def build_video_report(
     summaries: Sequence[VideoSummary], *, config: CurateConfig
 ) -> dict[str, Any]:
     """Count what happened to the videos, boxes, frames and tracklets of a source, by reason."""
-    videos: Counter[str] = Counter()
-    detections: Counter[str] = Counter()
-    frames: Counter[str] = Counter()
-    tracklets: Counter[str] = Counter()
-    for summary in summaries:
-        broken = "truncated" if summary.num_frames else "unreadable"
-        videos[broken if summary.damage else "whole"] += 1
-        detections.update(summary.detections)
-        frames.update(summary.frames)
-        tracklets.update(summary.tracklets)
+    videos = Counter(
+        "whole" if not s.damage else "truncated" if s.num_frames else "unreadable"
+        for s in summaries
+    )
+    detections, frames, tracklets = (
+        sum((Counter(getattr(s, level)) for s in summaries), Counter[str]())
+        for level in ("detections", "frames", "tracklets")
+    )
     detections[KEPT] = sum(s.num_detections for s in summaries) - detections.total()
     return {
         "detector": config.detector,
@@ -128,15 +121,6 @@ def _count_splits(manifest: Manifest) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _flatten(splits: dict[str, dict[str, int]]) -> dict[str, int]:
-    """Name the counts as the official ones are named: rows without junk, and people."""
-    flat = {}
-    for split, counts in splits.items():
-        flat[split] = counts["records"] - counts["junk"]
-        flat[f"{split} ids"] = counts["people"]
-    return flat
-
-
 ENTRIES_FILE = "entries.parquet"
 SPLITS_FILE = "splits.json"
 ENTRIES_SCHEMA = pa.schema(
@@ -158,15 +142,17 @@ def save_entries(
     Returns:
         By group: entries, their people, and the names of those without a record.
     """
-    records = _find_records(manifest)
+    # Record ids, sorted, by what entries name: video id, or path.
+    records: dict[str, list[str]] = defaultdict(list)
+    keys = (manifest.table[name].to_pylist() for name in ("record_id", "origin", "video_id"))
+    for record_id, origin, video_id in sorted(zip(*keys, strict=True)):
+        records[video_id or origin].append(record_id)
     ids = [[name for key in e.members for name in records.get(key, ())] for e in entries]
-    columns = {
-        "group": [entry.group for entry in entries],
-        "name": [entry.name for entry in entries],
-        "pid": [entry.pid for entry in entries],
-        "record_ids": ids,
-    }
-    save_table(folder / ENTRIES_FILE, pa.table(columns, schema=ENTRIES_SCHEMA))
+    table = [
+        {"group": entry.group, "name": entry.name, "pid": entry.pid, "record_ids": found}
+        for entry, found in zip(entries, ids, strict=True)
+    ]
+    save_table(folder / ENTRIES_FILE, pa.Table.from_pylist(table, schema=ENTRIES_SCHEMA))
     report: dict[str, Any] = {}
     for group in sorted({entry.group for entry in entries}):
         rows = [i for i, entry in enumerate(entries) if entry.group == group]
@@ -183,13 +169,3 @@ def save_splits(folder: Path, splits: Sequence[PersonSplit]) -> None:
     """Write the official splits: the people of training and test of each."""
     with atomic_path(folder / SPLITS_FILE) as temporary:
         temporary.write_text(json.dumps([asdict(split) for split in splits]) + "\n")
-
-
-def _find_records(manifest: Manifest) -> dict[str, list[str]]:
-    """Record ids, sorted, by what entries name: path, or video id."""
-    found: dict[str, list[str]] = defaultdict(list)
-    table = manifest.table
-    columns = (table.column(name).to_pylist() for name in ("record_id", "origin", "video_id"))
-    for record_id, origin, video_id in sorted(zip(*columns, strict=True)):
-        found[video_id or origin].append(record_id)
-    return found

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from trackers import load_mot_file
 from trackers.eval import (
     aggregate_clear_metrics,
     aggregate_identity_metrics,
@@ -23,8 +22,9 @@ from trackers.eval import (
     compute_identity_metrics,
 )
 
+from vills.curation.tracklets import CORNERS
+
 MATCH_IOU = 0.5
-_COORDINATES = ("x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PersonBoxes:
     boxes: NDArray[np.float64]
 
     def at(self, frame: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Get the ids and boxes of one frame."""
+        """Return the ids and boxes of one frame."""
         rows = self.frames == frame
         return self.ids[rows], self.boxes[rows]
 
@@ -73,42 +73,21 @@ class TrackingScore:
     num_people: int
 
 
-def load_mot_truth(path: Path) -> PersonBoxes:
-    """Read a MOTChallenge `gt.txt`; its frames count from 1, here from 0."""
-    people = load_mot_file(path)
-    frames = [np.full(len(rows.ids), number - 1) for number, rows in people.items()]
-    # The fifth number of a row says whether it is to be scored.
-    scored = np.concatenate([rows.confidences for rows in people.values()]) > 0
-    boxes = np.concatenate([rows.boxes for rows in people.values()]).astype(np.float64)
-    boxes[:, 2:] += boxes[:, :2]
-    ids = np.concatenate([rows.ids for rows in people.values()]).astype(np.int64)
-    return PersonBoxes(np.concatenate(frames)[scored], ids[scored], boxes[scored])
-
-
-def load_truth(path: Path, *, min_visible: float = 0.0) -> dict[str, PersonBoxes]:
-    """Read the truth of a rendered data set, by raw relative path.
-
-    People of whom no more than the share `min_visible` can be seen are left out.
-    """
-    columns = ["path", "frame", "person", *_COORDINATES, "visible"]
-    table = pq.read_table(path, columns=columns)
-    return _split_by_path(table.filter(pc.field("visible") > min_visible), id_column="person")
+def load_truth(path: Path) -> dict[str, PersonBoxes]:
+    """Read the truth of a rendered data set, by raw relative path: all of whom anything shows."""
+    columns = ["path", "frame", "person", *CORNERS]
+    table = pq.read_table(path, columns=columns, filters=pc.field("visible") > 0)
+    return _split_by_path(table, id_column="person")
 
 
 def load_tracks(path: Path, *, kept_only: bool = True) -> dict[str, PersonBoxes]:
     """Read `tracks.parquet`, by raw relative path: the boxes in tracklets, or all tracked ones."""
-    table = pq.read_table(path)
-    if kept_only:
-        table = table.filter(pc.field("record_id") != "")
+    table = pq.read_table(path, filters=pc.field("record_id") != "" if kept_only else None)
     return _split_by_path(table, id_column="track_id")
 
 
 def score_tracks(truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes]) -> TrackingScore:
-    """Score the tracks of several videos together.
-
-    Args:
-        truth: People of each video.
-        tracks: Tracks of each video; a video without any may be left out.
+    """Score the tracks of several videos together; a video without any may be left out of them.
 
     Raises:
         ValueError: there are tracks of a video without truth.
@@ -167,7 +146,7 @@ def _split_by_path(table: pa.Table, *, id_column: str) -> dict[str, PersonBoxes]
     paths = np.asarray(table.column("path").to_numpy())
     frames = table.column("frame").to_numpy().astype(np.int64)
     ids = table.column(id_column).to_numpy().astype(np.int64)
-    boxes = np.stack([table.column(name).to_numpy() for name in _COORDINATES], axis=1)
+    boxes = np.stack([table.column(name).to_numpy() for name in CORNERS], axis=1)
     return {
         str(path): PersonBoxes(frames[rows], ids[rows], boxes[rows].astype(np.float64))
         for path in np.unique(paths)

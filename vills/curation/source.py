@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation.detector import build_detector, weights_digest
+from vills.curation.detector import build_detector, compute_weights_digest
 from vills.curation.images import read_images
 from vills.curation.packer import Candidate, DamageLog, Packer
 from vills.curation.report import (
@@ -49,23 +50,16 @@ def curate_source(
     progress: Progress | None = None,
     max_corrupt_share: float = 0.05,
 ) -> dict[str, Any]:
-    """Curate one raw data set into `out`.
+    """Curate one raw data set, `source` below `root`, into `out`, as `name` from here on.
 
     Images and tracklets of images are copied byte for byte; of videos, the tracklets of the people
     in them are cut out (paper section 4.1), and of labelled videos the longest. Killed at any
     moment, the same call goes on at the video, or the shard, it was on, to the same bytes.
 
-    Args:
-        name: Name of the source from here on.
-        source: Its layout and folder.
-        config: Detector, tracker, filters, shards.
-        root: Folder that `source.path` is below.
-        out: Receives manifest.parquet, shards, report.json, tracks.parquet for videos, and
-            entries.parquet and splits.json for layouts that have some.
-        work: Keeps what is finished until all is; for this source and this configuration alone.
-        weights_root: Folder that `config.detector_weights` is below.
-        progress: Called with what is done, how much, and of how much.
-        max_corrupt_share: Share of the files that may be unreadable.
+    `out` receives manifest.parquet, shards, report.json, tracks.parquet for videos, and
+    entries.parquet and splits.json for layouts that have some. `work` keeps what is finished until
+    all is, for this source and configuration alone. Weights of the detector are below
+    `weights_root`. `progress` is called with what is done, how much, and of how much.
 
     Returns:
         The content of report.json.
@@ -80,45 +74,15 @@ def curate_source(
     layout = read_layout(
         source.layout, root / source.path, filter_list=source.filter, keep=source.keep
     )
-    survey = survey_layout(layout)
-    digest = weights_digest(config, weights_root=weights_root) if survey.num_videos else ""
     say = progress or (lambda *_: None)
-    job = _Job(name, source, config, layout, survey, out, work, say, max_corrupt_share)
-    job.claim(digest)
+    job = _Job(name, source, config, layout, out, work, say, max_corrupt_share)
+    job.claim(compute_weights_digest(config, weights_root=weights_root) if job.num_videos else "")
     if job.is_done:
         return dict(json.loads((out / "report.json").read_text()))
-    if survey.num_videos:
+    if job.num_videos:
         detector = build_detector(config, folder=layout.root, weights_root=weights_root)
         job.fill_units(VideoCurator(config, folder=layout.root, detector=detector))
-    return job.finish(job.pack())
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What a listing of a raw data set says, before anything of it is read."""
-
-    num_images: int
-    """Images and tracklets of images."""
-    num_videos: int
-    """Videos, or segments of them."""
-    num_files: int
-    """Files of all of them."""
-    digest: str
-    """Of all rows with their labels, in order."""
-
-
-def survey_layout(layout: Layout) -> Survey:
-    """Go through a layout once; nothing of it is kept."""
-    listing = hashlib.sha256()
-    num_images = num_videos = num_files = 0
-    for row in chain(layout.images, layout.tracklets, layout.videos):
-        is_video = isinstance(row, RawVideo)
-        num_images, num_videos = num_images + (not is_video), num_videos + is_video
-        num_files += len(row.paths) if isinstance(row, RawTracklet) else 1
-        listing.update(repr(row).encode() + b"\n")
-    for part in (*layout.entries, *layout.splits):
-        listing.update(repr(part).encode() + b"\n")
-    return Survey(num_images, num_videos, num_files, listing.hexdigest())
+    return job.pack()
 
 
 @dataclass
@@ -129,14 +93,26 @@ class _Job:
     source: SourceConfig
     config: CurateConfig
     layout: Layout
-    survey: Survey
     out: Path
     work: Path
     progress: Progress
     max_corrupt_share: float
 
     def __post_init__(self) -> None:
+        """Go through the layout once; nothing of it is kept, and nothing of its files is read."""
         self.units = UnitStore(self.work / "units")
+        self.num_images = self.num_videos = self.num_files = 0
+        listing = hashlib.sha256()
+        for row in chain(self.layout.images, self.layout.tracklets, self.layout.videos):
+            if isinstance(row, RawVideo):
+                self.num_videos += 1
+            else:
+                self.num_images += 1  # or tracklets of images
+            self.num_files += len(row.paths) if isinstance(row, RawTracklet) else 1
+            listing.update(repr(row).encode() + b"\n")
+        for part in (*self.layout.entries, *self.layout.splits):
+            listing.update(repr(part).encode() + b"\n")
+        self.digest = listing.hexdigest()
 
     @property
     def is_done(self) -> bool:
@@ -153,7 +129,7 @@ class _Job:
             ValueError: it is that of another.
         """
         config = {key: value for key, value in asdict(self.config).items() if key != "sources"}
-        parts = [self.name, asdict(self.source), config, self.survey.digest, weights]
+        parts = [self.name, asdict(self.source), config, self.digest, weights]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         path = self.work / "key"
         if path.is_file() and path.read_text() != key:
@@ -174,12 +150,12 @@ class _Job:
         for number, video in enumerate(self.layout.videos):
             if number not in self.units:
                 curator.curate(video, number=number, units=self.units, progress=self.progress)
-            self.progress(f"{self.name}: videos", number + 1, self.survey.num_videos)
+            self.progress(f"{self.name}: videos", number + 1, self.num_videos)
             if broken := self.units.load_summary(number).damage:
                 damage.add(video.path, reason=broken)
 
     def pack(self) -> dict[str, Any]:
-        """Write shards and manifest, and return the report so far.
+        """Write shards, manifest and report, and drop what was only needed on the way.
 
         Raises:
             TooManyDamagedError: more files are unreadable than allowed.
@@ -187,10 +163,9 @@ class _Job:
         """
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
-        kept = (self.units.load_summary(number) for number in range(self.survey.num_videos))
-        num_items = self.survey.num_images + sum(
-            unit.tracklets.get(KEPT, 0) + bool(unit.damage) for unit in kept
-        )
+        videos = [self.units.load_summary(number) for number in range(self.num_videos)]
+        num_items = self.num_images
+        num_items += sum(video.tracklets.get(KEPT, 0) + bool(video.damage) for video in videos)
         packer.pack(
             self._read_candidates(start=packer.num_items),
             damage=damage,
@@ -204,8 +179,13 @@ class _Job:
             num_shards=packer.num_shards,
             notes=self.layout.notes,
         )
-        if self.survey.num_videos:
-            report["video"] = self._finish_videos()
+        if self.num_videos:
+            tables = [self.units.load_tracks(number) for number in range(self.num_videos)]
+            tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
+            save_table(self.out / "tracks.parquet", tracks.combine_chunks())
+            report["video"] = build_video_report(videos, config=self.config)
+            labelled = build_subject_report(self.layout.videos, videos, config=self.config)
+            report["video"] |= {"labelled": labelled} if labelled else {}
         if self.layout.entries:
             report["entries"] = save_entries(self.out, self.layout.entries, manifest=manifest)
         if self.layout.splits:
@@ -215,25 +195,11 @@ class _Job:
                 f"curate.sources.{self.name}: nothing was kept: {json.dumps(report)}. What to do: "
                 "see which reason rejected most, and relax its parameter."
             )
-        return report
-
-    def finish(self, report: dict[str, Any]) -> dict[str, Any]:
-        """Write the report and drop what was only needed on the way."""
         with atomic_path(self.out / "report.json") as temporary:
             temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
         (self.work / "done").touch()
-        self.units.clear()
+        shutil.rmtree(self.work / "units", ignore_errors=True)
         return report
-
-    def _finish_videos(self) -> dict[str, Any]:
-        numbers = range(self.survey.num_videos)
-        tables = [self.units.load_tracks(number) for number in numbers]
-        tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
-        save_table(self.out / "tracks.parquet", tracks.combine_chunks())
-        summaries = [self.units.load_summary(number) for number in numbers]
-        report = build_video_report(summaries, config=self.config)
-        labelled = build_subject_report(self.layout.videos, summaries, config=self.config)
-        return report | ({"labelled": labelled} if labelled else {})
 
     def _read_candidates(self, *, start: int) -> Iterator[Candidate]:
         """Candidates from number `start` on: of images, then tracklets, then videos."""
@@ -242,8 +208,8 @@ class _Job:
         units = read_units(layout.videos, units=self.units, source=self.name)
         return chain(
             read_images(islice(files, start, None), read=layout.read_bytes, source=self.name),
-            islice(units, max(start - self.survey.num_images, 0), None),
+            islice(units, max(start - self.num_images, 0), None),
         )
 
     def _build_log(self) -> DamageLog:
-        return DamageLog(self.name, self.survey.num_files, self.max_corrupt_share)
+        return DamageLog(self.name, self.num_files, self.max_corrupt_share)

@@ -6,6 +6,7 @@ Of the tracklets of a labelled video, those of its longest track show its person
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,24 +28,8 @@ EVERYBODY = -1
 NO_SUBJECT = -2
 """Subject of a labelled video that gave no tracklet."""
 
+CORNERS = ("x1", "y1", "x2", "y2")
 CropBox = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class TrackedFrame:
-    """One box of a track, with or without a crop.
-
-    Attributes:
-        number: Frame of the video.
-        box: x1, y1, x2, y2 as detected, px.
-        score: Of the detection.
-        reason: Why it has no crop; empty if it has one.
-    """
-
-    number: int
-    box: tuple[float, float, float, float]
-    score: float
-    reason: str
 
 
 @dataclass
@@ -54,7 +39,8 @@ class Tracklet:
     Attributes:
         track_id: Of the tracker, unique within the video.
         part: Stretch of the track, from 0.
-        tracked: All frames in which the track was seen.
+        tracked: All frames in which the track was seen, as rows of tracks.parquet; `reason` is why
+            there is no crop, and empty if there is one.
         frames: Numbers of the frames that have a crop.
         boxes: The part of the frame that each crop shows, px.
         crops: JPEG bytes.
@@ -65,7 +51,7 @@ class Tracklet:
 
     track_id: int
     part: int = 0
-    tracked: list[TrackedFrame] = field(default_factory=list)
+    tracked: list[dict[str, Any]] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
     boxes: list[CropBox] = field(default_factory=list)
     crops: list[bytes] = field(default_factory=list)
@@ -119,12 +105,11 @@ class TrackletBuilder:
         track_id = int(tracked.track_ids[i])
         tracklet = self._open.setdefault(track_id, Tracklet(track_id))
         self._last_seen[track_id] = self._num_updates
-        x1, y1, x2, y2 = (float(value) for value in tracked.boxes[i])
-        tracklet.tracked.append(
-            TrackedFrame(frame.number, (x1, y1, x2, y2), float(tracked.scores[i]), reason)
-        )
+        corners = dict(zip(CORNERS, tracked.boxes[i].tolist(), strict=True))
+        row = {"frame": frame.number, "track_id": track_id, "score": float(tracked.scores[i])}
+        tracklet.tracked.append(row | corners | {"reason": reason})
         if reason == KEPT:
-            crop, box = cut_crop(
+            crop, box = extract_crop(
                 frame.image, box=tracked.boxes[i], crop_height=self._config.crop_height
             )
             if not tracklet.crops:
@@ -145,7 +130,7 @@ class TrackletBuilder:
         elif len(tracklet.crops) < self._config.min_length:
             tracklet.reason = "too_short"
         for seen in tracklet.tracked:
-            self.frames[seen.reason or tracklet.reason] += 1
+            self.frames[seen["reason"] or tracklet.reason] += 1
         self.tracklets[tracklet.reason] += 1
         self._sink(tracklet)
 
@@ -196,12 +181,8 @@ def find_reasons(
 ) -> list[str]:
     """Name the first reason against each box, or KEPT.
 
-    Args:
-        boxes: float32 [n, 4], px, inside the frame.
-        overlaps: float [n], share of each box that another person's box covers.
-        width: Width of the frame, px.
-        height: Height of the frame, px.
-        config: The thresholds.
+    Boxes are float32 [n, 4], px, inside a frame of `width` and `height`; overlaps float [n], the
+    share of each box that another person's box covers.
     """
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     aspects = heights / np.maximum(widths, np.float32(1e-6))
@@ -232,15 +213,12 @@ def compute_overlaps(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(covered.max(axis=1) / np.maximum(areas, 1e-6), dtype=np.float32)
 
 
-def cut_crop(
+def extract_crop(
     image: NDArray[np.uint8], *, box: NDArray[np.float32], crop_height: int
 ) -> tuple[NDArray[np.uint8], CropBox]:
     """Cut a box out of a frame and reduce what is higher than `crop_height` (0: never).
 
-    Args:
-        image: uint8 [H, W, 3].
-        box: x1, y1, x2, y2 in px, not empty inside the frame.
-        crop_height: Largest height of the crop, px.
+    Of an image, uint8 [H, W, 3], and a box, x1, y1, x2, y2 in px, not empty inside the frame.
 
     Returns:
         The crop, uint8 [h, w, 3], and the whole-pixel box of the frame that it shows; a point of

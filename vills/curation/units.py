@@ -1,7 +1,6 @@
 """What curation found in one video, kept until it is packed: the unit that a kill can cost."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vills.curation.tracklets import EVERYBODY, NOT_THE_SUBJECT, Tracklet
+from vills.curation.tracklets import CORNERS, EVERYBODY, NOT_THE_SUBJECT, Tracklet
 from vills.data.files import save_table
 from vills.io import atomic_path
 
@@ -20,10 +19,7 @@ TRACKS_SCHEMA = pa.schema(
         ("path", pa.string()),
         ("frame", pa.int32()),
         ("track_id", pa.int32()),
-        ("x1", pa.float32()),
-        ("y1", pa.float32()),
-        ("x2", pa.float32()),
-        ("y2", pa.float32()),
+        *((name, pa.float32()) for name in CORNERS),
         ("score", pa.float32()),
         ("record_id", pa.string()),
         ("reason", pa.string()),
@@ -38,7 +34,7 @@ _CROPS_SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("frames", pa.list_(pa.int32())),
-        ("boxes", pa.list_(pa.int32())),
+        ("boxes", pa.list_(pa.list_(pa.int32()))),
         ("crops", pa.list_(pa.binary())),
     ]
 )
@@ -121,22 +117,17 @@ class UnitStore:
                 if subject not in (EVERYBODY, track_id):
                     continue
                 row = file.read_row_group(i).to_pylist()[0]
-                flat = row["boxes"]
                 yield (
                     row["record_id"],
                     Tracklet(
                         track_id=track_id,
                         frames=row["frames"],
-                        boxes=list(zip(*(flat[k::4] for k in range(4)), strict=True)),
+                        boxes=row["boxes"],
                         crops=row["crops"],
                         width=row["width"],
                         height=row["height"],
                     ),
                 )
-
-    def clear(self) -> None:
-        """Drop all units."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, number: int, suffix: str) -> Path:
         return self._folder / f"{number:06d}.{suffix}"
@@ -162,40 +153,30 @@ class UnitWriter:
                 "width": tracklet.width,
                 "height": tracklet.height,
                 "frames": tracklet.frames,
-                "boxes": [value for box in tracklet.boxes for value in box],
+                "boxes": tracklet.boxes,
                 "crops": tracklet.crops,
             }
             self._crops.write_table(pa.Table.from_pylist([row], schema=_CROPS_SCHEMA))
-        self._rows.append(self._build_rows(tracklet, record_id))
+        rows = [
+            seen
+            | {
+                "path": self._path,
+                "record_id": "" if seen["reason"] else record_id,
+                "reason": seen["reason"] or tracklet.reason,
+            }
+            for seen in tracklet.tracked
+        ]
+        self._rows.append(pa.Table.from_pylist(rows, schema=TRACKS_SCHEMA))
 
     def build_tracks(self) -> pa.Table:
-        """Build the table of all tracked boxes, by frame."""
+        """Build the table of all tracked boxes, by frame; only the subject's are in a record."""
         tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *self._rows])
-        if self.summary.subject != EVERYBODY:
-            tracks = _reject_others(tracks, subject=self.summary.subject)
+        subject = self.summary.subject
+        if subject != EVERYBODY:
+            other = pc.and_(
+                pc.not_equal(tracks["record_id"], ""), pc.not_equal(tracks["track_id"], subject)
+            )
+            for name, value in (("reason", NOT_THE_SUBJECT), ("record_id", "")):
+                column = pc.if_else(other, value, tracks[name])
+                tracks = tracks.set_column(tracks.schema.get_field_index(name), name, column)
         return tracks.sort_by([("frame", "ascending"), ("track_id", "ascending")])
-
-    def _build_rows(self, tracklet: Tracklet, record_id: str) -> pa.Table:
-        seen = tracklet.tracked
-        columns = {
-            "path": [self._path] * len(seen),
-            "frame": [frame.number for frame in seen],
-            "track_id": [tracklet.track_id] * len(seen),
-            "score": [frame.score for frame in seen],
-            "record_id": ["" if frame.reason else record_id for frame in seen],
-            "reason": [frame.reason or tracklet.reason for frame in seen],
-        }
-        for i, name in enumerate(("x1", "y1", "x2", "y2")):
-            columns[name] = [frame.box[i] for frame in seen]
-        return pa.table(columns, schema=TRACKS_SCHEMA)
-
-
-def _reject_others(tracks: pa.Table, *, subject: int) -> pa.Table:
-    """Take the records from all tracks but that of the subject."""
-    other = pc.and_(
-        pc.not_equal(tracks["record_id"], ""), pc.not_equal(tracks["track_id"], subject)
-    )
-    for name, value in (("reason", NOT_THE_SUBJECT), ("record_id", "")):
-        column = pc.if_else(other, value, tracks[name])
-        tracks = tracks.set_column(tracks.schema.get_field_index(name), name, column)
-    return tracks

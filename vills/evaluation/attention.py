@@ -10,14 +10,9 @@ token and the second part is all. Every map sums to 1 over its image or clip.
 """
 
 from dataclasses import dataclass
-from io import BytesIO
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from vills.evaluation.distance import FloatArray
@@ -53,29 +48,6 @@ def compute_clip_attention(backbone: Backbone, frames: Tensor) -> AttentionMaps:
     else:
         maps = _compute_clip_maps(backbone, frames)
     return _select_roles(backbone, maps, frames.shape[-2:], "video")
-
-
-def render_overlay(
-    image: NDArray[np.uint8], heat: FloatArray, *, peak: float | None = None, share: float = 0.55
-) -> bytes:
-    """Render an RGB image [H, W, 3] as PNG bytes, with a map [h, w] laid over it in colour.
-
-    Args:
-        image: the picture.
-        heat: attention, any resolution and scale.
-        peak: attention drawn in the hottest colour; default: the map's own maximum. Frames of a
-            clip need a common one to be comparable.
-        share: weight of the colours.
-    """
-    height, width = image.shape[:2]
-    top = float(heat.max()) if peak is None else peak
-    level = np.clip(heat / top, 0, 1) if top > 0 else np.zeros_like(heat)
-    level = cv2.resize(level.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
-    mixed = (1 - share) * image + share * colours[..., ::-1]
-    stream = BytesIO()
-    Image.fromarray(np.rint(mixed).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _compute_frame_maps(backbone: Backbone, images: Tensor) -> Tensor:

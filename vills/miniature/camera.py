@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vills.miniature import Stream, sample_rng
-from vills.miniature.painter import Image
+from vills.miniature.canvas import Image
 
 # Every camera watches a way that people walk along in one direction: identity need not be told
 # from any side. Degrees; 0 comes towards the camera.

@@ -6,11 +6,20 @@ import numpy as np
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.camera import Camera, build_place, develop
+from vills.miniature.canvas import (
+    SUPERSAMPLE,
+    Canvas,
+    Image,
+    Instance,
+    Painted,
+    build_instance,
+    enlarge,
+    measure,
+    shrink,
+)
 from vills.miniature.figure import draw_figure, draw_shadow
-from vills.miniature.painter import SUPERSAMPLE, Canvas, Image, enlarge, shrink
-from vills.miniature.people import Actor, build_passers
+from vills.miniature.people import Actor, sample_passer
 from vills.miniature.sink import Sink
-from vills.miniature.truth import Instance, Painted, build_instance, measure
 from vills.miniature.walk import Placement, compute_pose
 
 _FIGURE = 0.90  # share of a crop's height that the figure fills
@@ -42,20 +51,19 @@ def get_size(config: MiniatureConfig) -> tuple[int, int]:
     return config.image_height, config.image_height // 2
 
 
-def draw_size(config: MiniatureConfig, rng: np.random.Generator) -> tuple[int, int]:
+def sample_size(config: MiniatureConfig, rng: np.random.Generator) -> tuple[int, int]:
     """Draw the height and width of a crop of data sets whose crops differ in size, px."""
     height = int(config.image_height * rng.uniform(0.8, 1.2))
     return height, int(height * rng.uniform(0.42, 0.54))
 
 
-def plan_shot(
+def sample_shot(
     camera: Camera, size: tuple[int, int], rng: np.random.Generator, *, spread: float = 11.0
 ) -> Shot:
     """Draw how a person is seen; `spread` is the deviation from the camera's way, degrees."""
     blocked, passed = rng.random(2)
     edge = float(rng.choice((-1.0, 1.0)) * rng.uniform(0.12, 0.45))
-    passers = build_passers(camera.seed)
-    passer = passers[int(rng.integers(len(passers)))]
+    passer = sample_passer(camera.seed, rng)
     return Shot(
         camera=camera,
         size=size,
@@ -81,7 +89,7 @@ def add_still(
     jitter: float,
 ) -> None:
     """Render a single picture of `actor` as `path`: a shot of its own, one moment of the walk."""
-    shot = plan_shot(camera, size, rng)
+    shot = sample_shot(camera, size, rng)
     time = float(rng.uniform(0, 4))
     add_crop(sink, path, actor, shot=shot, rng=rng, time=time, jitter=jitter)
 
@@ -104,17 +112,10 @@ def add_crop(
 def render_crop(
     shot: Shot, actor: Actor, rng: np.random.Generator, *, time: float, jitter: float
 ) -> tuple[Image, list[Instance]]:
-    """Return the crop and the truth of who is in it, the main person first.
+    """Return the crop, uint8 [H, W, 3] RGB, and the truth of who is in it, the main person first.
 
-    Args:
-        shot: how the person is seen.
-        actor: the main person.
-        rng: decides the detector's error, grain and exposure.
-        time: seconds since the start of the tracklet.
-        jitter: how far the crop is off, as a share of its size.
-
-    Returns:
-        uint8 [H, W, 3] RGB and instances.
+    `rng` decides the detector's error (the crop is off by `jitter`, a share of its size), grain
+    and exposure; `time` is in seconds since the start of the tracklet.
     """
     height, width = shot.size
     canvas = Canvas(_cut_background(shot, time))
@@ -139,9 +140,9 @@ def paint_actor(
 ) -> Painted | None:
     """Paint a person as number `slot`, `time` seconds after the walk was at `phase`."""
     canvas.begin(slot)
-    identity = actor.look.identity
+    identity = actor.identity
     pose = compute_pose(identity, phase + 2 * np.pi * identity.gait.frequency * time)
-    return measure(canvas, slot, actor, draw_figure(canvas, actor.look, pose, place))
+    return measure(canvas, slot, actor, draw_figure(canvas, actor, pose, place))
 
 
 def _cut_background(shot: Shot, time: float) -> Image:

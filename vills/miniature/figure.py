@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 
 import cv2
 import numpy as np
 
-from vills.miniature.look import ROWS, Look, Map, build_head, fill, turn
-from vills.miniature.painter import Canvas, Part, Vector
+from vills.miniature.canvas import Canvas, Part, Vector
+from vills.miniature.people import ROWS, Actor, Map, build_head, fill, turn
 from vills.miniature.walk import Placement, Point, Pose, project
 
 _HALF = ROWS // 2  # rows of a sleeve or a leg above the elbow or the knee
@@ -31,13 +32,8 @@ _BAG_SIZES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stroke:
-    """A part that waits for its turn: far ones are painted first."""
-
-    depth: float
-    """Towards the viewer, in body heights."""
-    paint: Callable[[], None]
+Stroke = tuple[float, Callable[[], None]]
+"""A part that waits for its turn: depth towards the viewer, in body heights, and its painting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +41,9 @@ class Sitter:
     """The person to be painted, as projected onto the canvas."""
 
     canvas: Canvas
-    look: Look
+    actor: Actor
     maps: dict[str, Map]
-    """Those of the look, as they show from the viewer's side."""
+    """Those of the actor, as they show from the viewer's side."""
     joints: dict[str, Point]
     place: Placement
 
@@ -56,25 +52,27 @@ class Sitter:
     ) -> Stroke:
         """Return the painting of a limb between two joints."""
         start, end = (self.joints[name][:2] for name in ends)
-        return Stroke(depth, partial(self.canvas.paint_tube, start, end, radii, skin, part=part))
+        return depth, partial(self.canvas.paint_tube, start, end, radii, skin, part=part)
 
 
-def draw_figure(canvas: Canvas, look: Look, pose: Pose, place: Placement) -> dict[str, Point]:
+def draw_figure(canvas: Canvas, actor: Actor, pose: Pose, place: Placement) -> dict[str, Point]:
     """Paint a person; return its joints as (x, y, depth) on the canvas."""
-    maps = {name: turn(texture, place.yaw) for name, texture in look.maps.items()}
-    sitter = Sitter(canvas, look, maps, project(pose, place), place)
-    strokes = [
+    maps = {name: turn(texture, place.yaw) for name, texture in actor.maps.items()}
+    sitter = Sitter(canvas, actor, maps, project(pose, place), place)
+    radius, centre = actor.identity.body.head * place.scale, sitter.joints["head"][:2]
+    face, axes = build_head(actor.identity, place.yaw), np.array([radius * 0.86, radius * 1.12])
+    strokes: list[Stroke] = [
         *_stroke_leg(sitter, "left"),
         *_stroke_leg(sitter, "right"),
         *_stroke_trunk(sitter),
         *_stroke_arm(sitter, "left"),
         *_stroke_arm(sitter, "right"),
-        _stroke_head(sitter),
+        (0.01, partial(canvas.paint_disc, centre, axes, face, part=Part.HEAD)),
         *_stroke_hair(sitter),
         *_stroke_bag(sitter),
     ]
-    for stroke in sorted(strokes, key=lambda stroke: stroke.depth):
-        stroke.paint()
+    for _, paint in sorted(strokes, key=itemgetter(0)):  # far ones first
+        paint()
     return sitter.joints
 
 
@@ -95,14 +93,14 @@ def draw_shadow(canvas: Canvas, place: Placement) -> None:
 
 def _stroke_leg(sitter: Sitter, side: str) -> list[Stroke]:
     """Return foot, shin and thigh of one side ("left" or "right")."""
-    joints, bottom = sitter.joints, sitter.look.outfit.bottom
+    joints, bottom = sitter.joints, sitter.actor.outfit.bottom
     hip, knee, ankle = (f"{side}_{name}" for name in ("hip", "knee", "ankle"))
     upper, lower, foot = (Part[f"{side}_{name}".upper()] for name in ("THIGH", "SHIN", "FOOT"))
     long = bottom == "trousers"
     cloth, bare = sitter.maps["leg"], sitter.maps["skin"]
     thigh = bare if bottom == "skirt" else cloth[:_HALF] if long else cloth
     shin = cloth[_HALF:] if long else bare
-    radius = sitter.look.identity.body.leg_radius * sitter.place.scale
+    radius = sitter.actor.identity.body.leg_radius * sitter.place.scale
     thigh_radii = (radius * 1.1, radius * (1.02 if bottom == "shorts" else 0.80))
     shin_radii = (radius * 0.78, radius * (0.66 if long else 0.5))
     sole = 0.023 * sitter.place.scale
@@ -119,7 +117,7 @@ def _stroke_leg(sitter: Sitter, side: str) -> list[Stroke]:
 
 def _stroke_arm(sitter: Sitter, side: str) -> list[Stroke]:
     """Return upper arm, hand and forearm of one side ("left" or "right")."""
-    joints, top = sitter.joints, sitter.look.outfit.top
+    joints, top = sitter.joints, sitter.actor.outfit.top
     shoulder, elbow, wrist, hand = (
         f"{side}_{name}" for name in ("shoulder", "elbow", "wrist", "hand")
     )
@@ -127,7 +125,7 @@ def _stroke_arm(sitter: Sitter, side: str) -> list[Stroke]:
     covered = top in ("long_sleeve", "open_jacket")
     upper = bare if top == "vest" else sleeve[:_HALF]
     lower = sleeve[_HALF:] if covered else bare
-    radius = sitter.look.identity.body.arm_radius * sitter.place.scale
+    radius = sitter.actor.identity.body.arm_radius * sitter.place.scale
     palm, cuff = radius * 0.8, radius * (1.06 if covered else 0.77)
     up, fore = Part[f"{side}_UPPER_ARM".upper()], Part[f"{side}_FOREARM".upper()]
     depth = 0.5 * float(joints[shoulder][2] + joints[elbow][2]) + 0.03
@@ -141,7 +139,7 @@ def _stroke_arm(sitter: Sitter, side: str) -> list[Stroke]:
 
 def _stroke_trunk(sitter: Sitter) -> list[Stroke]:
     """Return seat or skirt, neck and torso."""
-    body, scale, yaw = sitter.look.identity.body, sitter.place.scale, sitter.place.yaw
+    body, scale, yaw = sitter.actor.identity.body, sitter.place.scale, sitter.place.yaw
     # Shares of the way from neck to pelvis; half width across and deep there.
     levels = np.array(
         [
@@ -158,15 +156,15 @@ def _stroke_trunk(sitter: Sitter) -> list[Stroke]:
     throat = body.head * 0.48 * scale
     torso = _wrap(sitter, ends, levels[:, 0], widths, sitter.maps["torso"], Part.TORSO)
     return [
-        Stroke(-0.001, _paint_seat(sitter, float(widths[-1]))),
+        (-0.001, _paint_seat(sitter, float(widths[-1]))),
         sitter.tube(-0.0005, ("head", "neck"), (throat, throat), sitter.maps["skin"], Part.NECK),
-        Stroke(0.0, torso),
+        (0.0, torso),
     ]
 
 
 def _paint_seat(sitter: Sitter, hips: float) -> Callable[[], None]:
-    body, pelvis = sitter.look.identity.body, sitter.joints["pelvis"][:2]
-    skirt = sitter.look.outfit.bottom == "skirt"
+    body, pelvis = sitter.actor.identity.body, sitter.joints["pelvis"][:2]
+    skirt = sitter.actor.outfit.bottom == "skirt"
     down = pelvis + np.array([0.0, (0.62 if skirt else 0.18) * body.leg * sitter.place.scale])
     hem = hips * 0.92
     if skirt:
@@ -198,17 +196,9 @@ def _wrap(
     return partial(sitter.canvas.paint, outline, texture, matrix, part=part)
 
 
-def _stroke_head(sitter: Sitter) -> Stroke:
-    radius = sitter.look.identity.body.head * sitter.place.scale
-    centre = sitter.joints["head"][:2]
-    face = build_head(sitter.look.identity, sitter.place.yaw)
-    axes = np.array([radius * 0.86, radius * 1.12])
-    return Stroke(0.01, partial(sitter.canvas.paint_disc, centre, axes, face, part=Part.HEAD))
-
-
 def _stroke_hair(sitter: Sitter) -> list[Stroke]:
     """Return what to paint of hair, or of a cap's peak, outside the skull."""
-    identity, yaw = sitter.look.identity, sitter.place.yaw
+    identity, yaw = sitter.actor.identity, sitter.place.yaw
     style = identity.hair_style
     if style not in _HAIR_SHAPES:
         return []
@@ -225,12 +215,12 @@ def _stroke_hair(sitter: Sitter) -> list[Stroke]:
     near = float(np.cos(yaw)) * (1.0 if style == "cap" else -1.0)
     over = near > (0.0 if style == "long" else -0.2)
     paint = partial(sitter.canvas.paint_tube, start, end, radii, texture, part=Part.HAIR)
-    return [Stroke(0.012 if over else -0.012, paint)]
+    return [(0.012 if over else -0.012, paint)]
 
 
 def _stroke_bag(sitter: Sitter) -> list[Stroke]:
     """Return what to paint of the person's bag: on the back, at the hip or in the hand."""
-    identity = sitter.look.identity
+    identity = sitter.actor.identity
     if identity.bag == "none":
         return []
     scale, yaw = sitter.place.scale, sitter.place.yaw
@@ -250,4 +240,4 @@ def _stroke_bag(sitter: Sitter) -> list[Stroke]:
     reach = np.array([0.0, high * scale])
     start, end = centre[:2] - reach, centre[:2] + reach
     paint = partial(sitter.canvas.paint_tube, start, end, (width, width), texture, part=Part.BAG)
-    return [Stroke(float(centre[2]), paint)]
+    return [(float(centre[2]), paint)]

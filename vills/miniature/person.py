@@ -165,11 +165,35 @@ def build_identity(seed: int, group: Group, index: int) -> Identity:
     """Return person `index` of a group; the same for every size of the world."""
     rng = sample_rng(seed, Stream.IDENTITY, group, index)
     colours = list(CLOTHES.values())
+    girth = rng.uniform(0.0, 1.0)  # thin to stout: widths go together, as they do in people
+    jitter = rng.uniform(-1.0, 1.0, size=4)
+    body = Body(
+        height=float(np.clip(rng.normal(1.70, 0.09), 1.48, 1.95)),
+        leg=rng.uniform(0.455, 0.535),
+        shoulder=float(0.100 + 0.030 * girth + 0.010 * jitter[0]),
+        waist=float(0.070 + 0.055 * girth + 0.008 * jitter[1]),
+        hip=float(0.078 + 0.036 * girth + 0.008 * jitter[2]),
+        depth=0.060 + 0.042 * girth,
+        head=rng.uniform(0.058, 0.072),
+        arm_radius=0.021 + 0.010 * girth,
+        leg_radius=float(0.036 + 0.018 * girth + 0.003 * jitter[3]),
+    )
+    gait = Gait(
+        frequency=rng.uniform(0.70, 1.20),
+        stride=rng.uniform(0.28, 0.58),
+        knee_lift=rng.uniform(0.45, 1.10),
+        arm_swing=rng.uniform(0.08, 0.70),
+        elbow_bend=rng.uniform(0.05, 1.20),
+        lean=rng.uniform(-0.04, 0.16),
+        sway=rng.uniform(0.002, 0.022),
+        twist=rng.uniform(0.02, 0.22),
+        toe_out=rng.uniform(-0.05, 0.35),
+    )
     return Identity(
         group=group,
         index=index,
-        body=_build_body(rng),
-        gait=_build_gait(rng),
+        body=body,
+        gait=gait,
         skin=_draw(rng, SKIN),
         hair_style=_draw(rng, HAIR_STYLES),
         hair_colour=_draw(rng, HAIR),
@@ -177,36 +201,6 @@ def build_identity(seed: int, group: Group, index: int) -> Identity:
         bag=_draw(rng, BAGS),
         bag_colour=_draw(rng, colours),
         bag_side=int(rng.choice((-1, 1))),
-    )
-
-
-def _build_body(rng: np.random.Generator) -> Body:
-    girth = rng.uniform(0.0, 1.0)  # thin to stout: widths go together, as they do in people
-    jitter = rng.uniform(-1.0, 1.0, size=4)
-    return Body(
-        height=float(np.clip(rng.normal(1.70, 0.09), 1.48, 1.95)),
-        leg=float(rng.uniform(0.455, 0.535)),
-        shoulder=float(0.100 + 0.030 * girth + 0.010 * jitter[0]),
-        waist=float(0.070 + 0.055 * girth + 0.008 * jitter[1]),
-        hip=float(0.078 + 0.036 * girth + 0.008 * jitter[2]),
-        depth=float(0.060 + 0.042 * girth),
-        head=float(rng.uniform(0.058, 0.072)),
-        arm_radius=float(0.021 + 0.010 * girth),
-        leg_radius=float(0.036 + 0.018 * girth + 0.003 * jitter[3]),
-    )
-
-
-def _build_gait(rng: np.random.Generator) -> Gait:
-    return Gait(
-        frequency=float(rng.uniform(0.70, 1.20)),
-        stride=float(rng.uniform(0.28, 0.58)),
-        knee_lift=float(rng.uniform(0.45, 1.10)),
-        arm_swing=float(rng.uniform(0.08, 0.70)),
-        elbow_bend=float(rng.uniform(0.05, 1.20)),
-        lean=float(rng.uniform(-0.04, 0.16)),
-        sway=float(rng.uniform(0.002, 0.022)),
-        twist=float(rng.uniform(0.02, 0.22)),
-        toe_out=float(rng.uniform(-0.05, 0.35)),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vills.areas import AREAS, KEYPOINTS, NUM_KEYPOINTS
-from vills.miniature.truth import Instance
+from vills.miniature.canvas import Instance
 
 Array = NDArray[np.float64]
 
@@ -38,24 +38,18 @@ class Detection:
     """[17, 3] x, y, score."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clutter:
-    """Things of a place that a detector takes for people, now and then."""
-
-    boxes: Array
-    """[n, 4] px."""
-    scores: Array
-    """[n] mean score."""
+Clutter = Array
+"""[n, 5] boxes of things that a detector takes for people now and then, px, and mean scores."""
 
 
-def plan_clutter(rng: np.random.Generator, *, height: int, width: int, count: int) -> Clutter:
+def sample_clutter(rng: np.random.Generator, *, height: int, width: int, count: int) -> Clutter:
     """Draw `count` upright boxes of a picture that look like people to a detector."""
     tall = rng.uniform(0.25, 0.6, size=count) * height
     wide = tall * rng.uniform(0.3, 0.5, size=count)
     left = rng.uniform(0, np.maximum(width - wide, 1.0))
     top = rng.uniform(0, np.maximum(height - tall, 1.0))
-    boxes = np.stack((left, top, left + wide, top + tall), axis=1)
-    return Clutter(boxes=boxes, scores=rng.uniform(0.35, 0.66, size=count))
+    scores = rng.uniform(0.35, 0.66, size=count)
+    return np.stack((left, top, left + wide, top + tall, scores), axis=1)
 
 
 def predict(
@@ -131,10 +125,11 @@ def _repeat(first: Detection, rng: np.random.Generator, size: Array) -> Detectio
 
 def _detect_clutter(clutter: Clutter, rng: np.random.Generator, size: Array) -> list[Detection]:
     found = []
-    for box, mean in zip(clutter.boxes, clutter.scores, strict=True):
+    for *corners, mean in clutter.tolist():
         if rng.random() > mean:
             continue
-        wide, tall = box[2] - box[0], box[3] - box[1]
+        box = np.array(corners)
+        wide, tall = box[2:] - box[:2]
         shaken = box + rng.normal(0.0, 0.03, size=4) * np.array([wide, tall, wide, tall])
         score = float(np.clip(rng.normal(mean, 0.10), 0.05, 0.93))
         spots = rng.uniform(0.1, 0.9, size=(NUM_KEYPOINTS, 2)) * (wide, tall) + box[:2]

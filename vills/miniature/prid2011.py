@@ -11,18 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import Shot, add_crop, get_size, plan_shot
-from vills.miniature.people import PRID_OFFSET, Actor, build_actor, build_passers
+from vills.miniature.crop import add_crop, get_size, sample_shot
+from vills.miniature.people import PRID_OFFSET, Actor, build_actor, sample_passer
 from vills.miniature.person import Group
 from vills.miniature.scene import FRAMES_PER_SECOND
 from vills.miniature.sink import Sink
 
-UNIT = 16  # tracklets
 _NUM_SPLITS = 10
 _FIRST_CAMERA = 12_120
 _STRANGERS = (3, 5)  # people of camera a alone, of camera b alone
@@ -32,7 +29,9 @@ _JITTER, _SLIP, _SLIPS = 0.022, 0.09, 0.25  # how far boxes are off; at times mo
 
 
 @dataclass(frozen=True, slots=True)
-class _Track:
+class Track:
+    """A tracklet."""
+
     actor: Actor
     number: int
     camera: int
@@ -41,28 +40,35 @@ class _Track:
     """Frames; None: as many as others have."""
 
 
-def list_items(config: MiniatureConfig) -> list[_Track]:
+def list_tracks(config: MiniatureConfig) -> list[Track]:
     """Return the tracklets of the people that both cameras see, then of those that one sees."""
     shared, left_out = _count_shared(config), _draw_short(config)
-    tracks = [
-        _Track(_build_actor(config, number), number, camera, length)
+    planned = [
+        (number, number, camera, length)
         for number in range(1, shared + 1)
         for camera, length in enumerate(left_out.get(number, (None, None)))
     ]
     for camera, count in enumerate(_STRANGERS):
         # The same number in the other camera is somebody else.
-        tracks += [
-            _Track(_build_actor(config, 1_000 * (1 + camera) + k), shared + 1 + k, camera)
-            for k in range(count)
-        ]
+        planned += [(1_000 * (1 + camera) + k, shared + 1 + k, camera, None) for k in range(count)]
+    tracks = []
+    for index, number, camera, length in planned:
+        actor = build_actor(config.seed, Group.PRID2011, index, 0, person=PRID_OFFSET + index)
+        tracks.append(Track(actor, number, camera, length))
     return tracks
 
 
-def render_item(config: MiniatureConfig, track: _Track, sink: Sink) -> None:
+def render_track(config: MiniatureConfig, track: Track, sink: Sink) -> None:
     """Render one tracklet."""
-    rng = sample_rng(config.seed, Stream.VIEW, 5, track.actor.look.identity.index, track.camera)
+    rng = sample_rng(config.seed, Stream.VIEW, 5, track.actor.identity.index, track.camera)
     camera = build_camera(config.seed, _FIRST_CAMERA + track.camera)
-    shot = _let_pass(plan_shot(camera, get_size(config), rng), rng)
+    shot = sample_shot(camera, get_size(config), rng)
+    # Somebody walks past in front: a frame may show the wrong person, a tracklet hardly.
+    passer = sample_passer(config.seed, rng)
+    pace, moment = float(rng.uniform(0.20, 0.35)), float(rng.uniform(0.02, 0.9))
+    # An offset below 0 is in front; after `moment` seconds they cover each other.
+    passing = {"passer": passer, "passer_offset": -8 * pace * moment, "passer_drift": pace}
+    shot = dataclasses.replace(shot, **(passing if rng.random() <= _PASSED else {"passer": None}))
     shortest = max(4, -(-2 * config.tracklet_frames // 3))
     drawn = int(rng.integers(shortest, max(shortest, config.tracklet_frames) + 1))
     folder = f"prid_2011/multi_shot/cam_{'ab'[track.camera]}/person_{track.number:04d}"
@@ -94,19 +100,3 @@ def _draw_short(config: MiniatureConfig) -> dict[int, tuple[int | None, int | No
     rng = sample_rng(config.seed, Stream.CAST, Group.PRID2011, 0)
     numbers = 1 + rng.permutation(_count_shared(config))[: len(_SHORT)]
     return dict(zip(numbers.tolist(), _SHORT, strict=True))
-
-
-def _build_actor(config: MiniatureConfig, index: int) -> Actor:
-    return build_actor(config.seed, Group.PRID2011, index, 0, person=PRID_OFFSET + index)
-
-
-def _let_pass(shot: Shot, rng: np.random.Generator) -> Shot:
-    """Have somebody walk past in front: a frame may show the wrong person, a tracklet hardly."""
-    passers = build_passers(shot.camera.seed)
-    passer = passers[int(rng.integers(len(passers)))]
-    pace, moment = float(rng.uniform(0.20, 0.35)), float(rng.uniform(0.02, 0.9))
-    if rng.random() > _PASSED:
-        return dataclasses.replace(shot, passer=None)
-    # Below 0 is in front; after `moment` seconds they cover each other.
-    start = -8 * pace * moment
-    return dataclasses.replace(shot, passer=passer, passer_offset=start, passer_drift=pace)

@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
@@ -10,13 +10,20 @@ import numpy as np
 
 from vills.miniature import sample_rng
 from vills.miniature.camera import Camera, build_place, develop
+from vills.miniature.canvas import (
+    SUPERSAMPLE,
+    Canvas,
+    Image,
+    Instance,
+    build_instance,
+    enlarge,
+    shrink,
+)
 from vills.miniature.crop import paint_actor
 from vills.miniature.figure import draw_shadow
-from vills.miniature.painter import SUPERSAMPLE, Canvas, Image, enlarge, shrink
 from vills.miniature.people import Actor
 from vills.miniature.predictions import Clutter
 from vills.miniature.sink import Sink
-from vills.miniature.truth import Instance, build_instance
 from vills.miniature.walk import Placement
 
 HEIGHT, WIDTH = 216, 384
@@ -42,11 +49,11 @@ class Walker:
     @property
     def speed(self) -> float:
         """Metres per second: two steps a cycle, as long as the legs and the stride make them."""
-        body, gait = self.actor.look.identity.body, self.actor.look.identity.gait
+        body, gait = self.actor.identity.body, self.actor.identity.gait
         return 4.0 * body.leg * body.height * float(np.sin(gait.stride)) * gait.frequency
 
 
-def plan_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
+def sample_walkers(actors: list[Actor], rng: np.random.Generator) -> list[Walker]:
     """Draw walks that meet in the middle of the picture, at different depths."""
     # More than three take more room, so that not everybody hides everybody.
     room = max(1.0, len(actors) / 3)
@@ -82,9 +89,9 @@ def render_frame(
     """
     canvas = Canvas(_build_stage(camera).copy())
     painted = []
-    spots = [(walker, *_get_spot(walker, time)) for walker in walkers]
-    for slot, (walker, x, z) in enumerate(sorted(spots, key=lambda spot: -spot[2]), start=1):
-        where = _place(walker, x, z)
+    placed = [(*_place(walker, time), walker) for walker in walkers]
+    far_first = sorted(placed, key=lambda found: -found[0])
+    for slot, (_, where, walker) in enumerate(far_first, start=1):
         if not -0.5 < where.x / (WIDTH * SUPERSAMPLE) < 1.5:
             continue
         draw_shadow(canvas, where)
@@ -103,19 +110,15 @@ def _build_stage(camera: Camera) -> Image:
     return enlarge(place.cut(0, 0, HEIGHT, WIDTH))
 
 
-def _get_spot(walker: Walker, time: float) -> tuple[float, float]:
+def _place(walker: Walker, time: float) -> tuple[float, Placement]:
+    """Return how far away the walker is, metres, and where they are on the canvas."""
     way = walker.speed * time
     x = walker.x + way * float(np.sin(walker.heading))
-    z = walker.z - way * float(np.cos(walker.heading))
-    return x, max(z, _NEAREST)
-
-
-def _place(walker: Walker, x: float, z: float) -> Placement:
-    horizon = HEIGHT * _HORIZON
-    return Placement(
+    z = max(walker.z - way * float(np.cos(walker.heading)), _NEAREST)
+    return z, Placement(
         x=(WIDTH / 2 + _FOCAL * x / z) * SUPERSAMPLE,
-        y=(horizon + _FOCAL * _CAMERA_HEIGHT / z) * SUPERSAMPLE,
-        scale=_FOCAL * walker.actor.look.identity.body.height / z * SUPERSAMPLE,
+        y=(HEIGHT * _HORIZON + _FOCAL * _CAMERA_HEIGHT / z) * SUPERSAMPLE,
+        scale=_FOCAL * walker.actor.identity.body.height / z * SUPERSAMPLE,
         yaw=walker.heading + float(np.arctan2(x, z)),
         pitch=0.06,
     )
@@ -131,38 +134,24 @@ def add_video(
     num_frames: int,
     key: tuple[int, ...],
 ) -> None:
-    """Render a scene as the mp4 `path`.
+    """Render a scene as the H.264 mp4 `path`, below the data set's folder, with its frames' rows.
 
-    Args:
-        sink: takes the file and the rows of its frames.
-        path: below the data set's folder.
-        camera: who looks.
-        walkers: who walks; they are where they say half-way through.
-        clutter: what else the detector sees.
-        num_frames: length.
-        key: of the generator of grain and predictions, for all frames.
+    Walkers are where they say half-way through; `key` is that of the generator of grain and
+    predictions, for all frames.
     """
-    frames: list[Image] = []
-    for frame in range(num_frames):
-        rng = sample_rng(*key, frame)
-        time = (frame - num_frames / 2) / FRAMES_PER_SECOND
-        image, instances = render_frame(camera, walkers, rng, time=time)
-        frames.append(image)
-        sink.describe(path, frame, instances, rng, size=(HEIGHT, WIDTH), clutter=clutter)
-    sink.add_file(path, encode_video(frames, rate=FRAMES_PER_SECOND))
-
-
-def encode_video(frames: Iterable[Image], *, rate: int) -> bytes:
-    """Return an H.264 mp4 of RGB frames; the same frames give the same bytes."""
     buffer = io.BytesIO()
     with av.open(buffer, mode="w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         # One thread: how x264 shares a frame among threads shows in the bytes.
         # As far from the frames as veryfast at 19 (36 dB), in a third of the time.
         stream.options = {"crf": "20", "preset": "ultrafast", "threads": "1"}
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame))
+        for frame in range(num_frames):
+            rng = sample_rng(*key, frame)
+            time = (frame - num_frames / 2) / FRAMES_PER_SECOND
+            image, instances = render_frame(camera, walkers, rng, time=time)
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(picture))
+            sink.describe(path, frame, instances, rng, size=(HEIGHT, WIDTH), clutter=clutter)
         container.mux(stream.encode())
-    return buffer.getvalue()
+    sink.add_file(path, buffer.getvalue())

@@ -9,22 +9,22 @@ ORNL's briar-api reads (lib/python/briar/sigset/parse.py).
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import count
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
+from jinja2 import Environment
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_still, draw_size
-from vills.miniature.people import SIGSET_OFFSET, build_actor, draw_pids
+from vills.miniature.crop import add_still, sample_size
+from vills.miniature.people import SIGSET_OFFSET, build_actor, sample_pids
 from vills.miniature.person import Group
-from vills.miniature.predictions import plan_clutter
+from vills.miniature.predictions import sample_clutter
 from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, Walker, add_video
-from vills.miniature.sink import Sink, decode_image, encode_jpeg
+from vills.miniature.sink import Sink, decode_image, encode_image
 
-UNIT = 16  # media
 _PIDS = range(1, 1_000)
 _FIRST_CAMERA = 12_180
 _WAYS = 3  # of people, at the place of the stills and at the place of the videos
@@ -32,10 +32,36 @@ _JITTER = 0.03
 _LEAD = 4  # frames of a video beyond a tracklet's: a tracker needs some to begin
 _CUT = 4  # first frames that a probe's segment leaves out
 _UNKNOWN, _HALF_KNOWN = 1, 2  # last test subjects: in no gallery, in the first alone
-_OPEN = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n'
-    '<sigset xmlns="http://www.nist.gov/briar/xml/sigset"'
-    ' xmlns:eval="http://www.nist.gov/briar/xml/sigset-eval">\n'
+_XML = Environment(
+    autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+).from_string(
+    """\
+<?xml version="1.0" encoding="UTF-8"?>
+<sigset xmlns="http://www.nist.gov/briar/xml/sigset"\
+ xmlns:eval="http://www.nist.gov/briar/xml/sigset-eval">
+{% for signature in signatures %}
+  <signature>
+    <name>{{ signature.name }}</name>
+    <subjectId>{{ signature.subject }}</subjectId>
+    {% for member in signature.members %}
+    {% set is_still = member.path.endswith(".jpg") %}
+    <sigmember>
+      <filePath>./{{ member.path }}</filePath>
+      <modality>{{ member.modality }}</modality>
+      <media>{{ "digitalStill" if is_still else "digitalVideo" }}</media>
+      <mediaFormat>{{ "jpeg" if is_still else member.path.rpartition(".")[2] }}</mediaFormat>
+      <id>m-{{ "%05d" % next(numbers) }}</id>
+      {% if member.span %}
+      <eval:start>{{ member.span[0] }}</eval:start>
+      <eval:stop>{{ member.span[1] }}</eval:stop>
+      <eval:unit>{{ member.span[2] }}</eval:unit>
+      {% endif %}
+    </sigmember>
+    {% endfor %}
+  </signature>
+{% endfor %}
+</sigset>
+"""
 )
 
 
@@ -71,6 +97,16 @@ class Subject:
     def name(self) -> str:
         """As the XML gives it."""
         return f"G{self.pid:05d}"
+
+    @property
+    def media(self) -> list["Medium"]:
+        """All stills and videos, outfit by outfit."""
+        return [
+            Medium(self, outfit, is_video, number)
+            for outfit, counts in enumerate(_MEDIA[self.role])
+            for is_video, count in zip((False, True), counts, strict=True)
+            for number in range(count)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +156,12 @@ class Signature:
     members: Sequence[Member]
 
 
-def list_items(config: MiniatureConfig) -> list[Medium]:
+def list_media(config: MiniatureConfig) -> list[Medium]:
     """Return all media, subject by subject."""
-    return [medium for subject in _list_subjects(config) for medium in _list_media(subject)]
+    return [medium for subject in _list_subjects(config) for medium in subject.media]
 
 
-def render_item(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
+def render_medium(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
     """Render one medium."""
     subject, video = medium.subject, medium.is_video
     key = (config.seed, Stream.VIEW, 6, subject.role, subject.index, medium.outfit, medium.number)
@@ -137,11 +173,11 @@ def render_item(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
     number = _FIRST_CAMERA + 6 * video + int(rng.integers(_WAYS))
     camera = build_camera(config.seed, number)
     if not video:
-        size = draw_size(config, rng)
+        size = sample_size(config, rng)
         add_still(sink, medium.path, actor, camera=camera, size=size, rng=rng, jitter=_JITTER)
         if medium.face is not None:
             image = decode_image(sink.files[medium.path])
-            sink.add_file(medium.face, encode_jpeg(image[: len(image) // 4], quality=90))
+            sink.add_file(medium.face, encode_image(image[: len(image) // 4], quality=90))
         return
     walker = Walker(
         actor=actor,
@@ -155,7 +191,7 @@ def render_item(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
         medium.path,
         camera=camera,
         walkers=[walker],
-        clutter=plan_clutter(rng, height=HEIGHT, width=WIDTH, count=1),
+        clutter=sample_clutter(rng, height=HEIGHT, width=WIDTH, count=1),
         num_frames=config.tracklet_frames + _LEAD,
         key=(*key, 2),
     )
@@ -164,9 +200,18 @@ def render_item(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
 def describe(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
     """Return the XML files."""
     subjects = _list_subjects(config)
+    train = [
+        Signature(f"train-{subject.name}", subject.name, [Member(m.path) for m in subject.media])
+        for subject in subjects
+        if subject.role is Role.TRAIN
+    ]
+    probes = [
+        Signature(f"probe-{number:05d}", subject, [member])
+        for number, (subject, member) in enumerate(_list_probes(config, subjects))
+    ]
     files = {
-        "sigsets_main/Train_miniature.xml": _sign_train(subjects),
-        "sigsets_main/Probe_miniature_ALL.xml": _sign_probes(config, subjects),
+        "sigsets_main/Train_miniature.xml": train,
+        "sigsets_main/Probe_miniature_ALL.xml": probes,
         "sigsets_gallery/Gallery_1.xml": _sign_gallery(config, subjects, gallery=0),
         "sigsets_gallery/Gallery_2.xml": _sign_gallery(config, subjects, gallery=1),
     }
@@ -175,22 +220,12 @@ def describe(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
 
 def encode_sigset(signatures: Iterable[Signature]) -> bytes:
     """Return the XML file of some signatures."""
-    parts = [_OPEN]
-    number = 0
-    for signature in signatures:
-        parts.append("  <signature>\n")
-        parts += [_write("name", signature.name, 4), _write("subjectId", signature.subject, 4)]
-        for member in signature.members:
-            parts.append(_write_member(member, number))
-            number += 1
-        parts.append("  </signature>\n")
-    parts.append("</sigset>\n")
-    return "".join(parts).encode()
+    return _XML.render(signatures=signatures, numbers=count(), next=next).encode()
 
 
 def _list_subjects(config: MiniatureConfig) -> list[Subject]:
     counts = (config.num_sigset_ids, config.num_sigset_ids, config.num_distractors)
-    drawn = draw_pids(config.seed, Group.SIGSET, _PIDS, *counts)
+    drawn = sample_pids(sample_rng(config.seed, Stream.CAST, Group.SIGSET), _PIDS, *counts)
     return [
         Subject(role, index, pid)
         for role, pids in zip(Role, drawn, strict=True)
@@ -198,33 +233,14 @@ def _list_subjects(config: MiniatureConfig) -> list[Subject]:
     ]
 
 
-def _list_media(subject: Subject) -> list[Medium]:
-    return [
-        Medium(subject, outfit, is_video, number)
-        for outfit, counts in enumerate(_MEDIA[subject.role])
-        for is_video, count in zip((False, True), counts, strict=True)
-        for number in range(count)
-    ]
-
-
-def _sign_train(subjects: list[Subject]) -> Iterator[Signature]:
-    for subject in subjects:
-        if subject.role is Role.TRAIN:
-            members = [Member(medium.path) for medium in _list_media(subject)]
-            yield Signature(f"train-{subject.name}", subject.name, members)
-
-
-def _sign_probes(config: MiniatureConfig, subjects: list[Subject]) -> Iterator[Signature]:
+def _list_probes(config: MiniatureConfig, subjects: list[Subject]) -> Iterator[tuple[str, Member]]:
     """Ask by a still and a video in the other outfit, and by a video in the galleries' outfit."""
-    number = 0
     for subject in subjects:
-        if subject.role is not Role.TEST:
-            continue
-        still, video = Medium(subject, 1, False, 0), Medium(subject, 1, True, 0)
-        same = Member(Medium(subject, 0, True, 1).path, span=_cut(config, subject))
-        for member in (Member(still.path), Member(video.path), same):
-            yield Signature(f"probe-{number:05d}", subject.name, [member])
-            number += 1
+        if subject.role is Role.TEST:
+            for is_video in (False, True):
+                yield subject.name, Member(Medium(subject, 1, is_video, 0).path)
+            same = Medium(subject, 0, True, 1).path
+            yield subject.name, Member(same, span=_cut(config, subject))
 
 
 def _cut(config: MiniatureConfig, subject: Subject) -> tuple[str, str, str] | None:
@@ -254,21 +270,3 @@ def _sign_gallery(
         members = [Member(medium.path) for medium in media]
         faces = [Member(m.face, modality="face") for m in media if m.face is not None]
         yield Signature(f"gallery-{subject.name}", subject.name, members + faces)
-
-
-def _write_member(member: Member, number: int) -> str:
-    ending = member.path.rsplit(".", maxsplit=1)[-1]
-    lines = [
-        _write("filePath", f"./{member.path}", 6),
-        _write("modality", member.modality, 6),
-        _write("media", "digitalStill" if ending == "jpg" else "digitalVideo", 6),
-        _write("mediaFormat", "jpeg" if ending == "jpg" else ending, 6),
-        _write("id", f"m-{number:05d}", 6),
-    ]
-    for tag, value in zip(("start", "stop", "unit"), member.span or (), strict=False):
-        lines.append(_write(f"eval:{tag}", value, 6))
-    return f"    <sigmember>\n{''.join(lines)}    </sigmember>\n"
-
-
-def _write(tag: str, text: str, indent: int) -> str:
-    return f"{' ' * indent}<{tag}>{escape(text)}</{tag}>\n"

@@ -16,9 +16,8 @@ import pycocotools.mask as coco
 from numpy.typing import NDArray
 
 from vills.areas import AREAS
-from vills.miniature.painter import Image
+from vills.miniature.canvas import Image, Instance
 from vills.miniature.predictions import Clutter, parse, predict
-from vills.miniature.truth import Instance
 
 Row = dict[str, Any]
 
@@ -35,16 +34,13 @@ _TYPES: Mapping[str, pa.DataType] = {
 }
 
 
-def _build_schema(*columns: str) -> pa.Schema:
-    return pa.schema([(name, _TYPES[name]) for name in ("path", "frame", *columns)])
-
-
 SCHEMAS: Mapping[str, pa.Schema] = {
-    "truth": _build_schema(
-        "person", "outfit", *_BOX, "visible", "keypoints", *_MASKS, "height", "width"
-    ),
-    "detections": _build_schema(*_BOX, "score", "keypoints"),
-    "parsing": _build_schema("area", "height", "width", "counts"),
+    kind: pa.schema([(name, _TYPES[name]) for name in ("path", "frame", *columns)])
+    for kind, columns in {
+        "truth": ("person", "outfit", *_BOX, "visible", "keypoints", *_MASKS, "height", "width"),
+        "detections": (*_BOX, "score", "keypoints"),
+        "parsing": ("area", "height", "width", "counts"),
+    }.items()
 }
 
 
@@ -69,17 +65,13 @@ class Sink:
         *,
         quality: int,
     ) -> None:
-        """Add an image, its truth and what producers are told about it.
+        """Add an RGB image, uint8 [H, W, 3], its truth and what producers are told about it.
 
-        Args:
-            path: with the suffix .jpg or .png.
-            image: uint8 [H, W, 3] RGB.
-            instances: the truth.
-            rng: decides the predictions.
-            quality: of the camera's JPEG; a .png is cut from what such a camera had recorded.
+        `rng` decides the predictions; `quality` is that of the camera's JPEG: a .png is cut from
+        what such a camera had recorded.
         """
-        data = encode_jpeg(image, quality=quality)
-        self.add_file(path, encode_png(decode_image(data)) if path.endswith(".png") else data)
+        data = encode_image(image, quality=quality)
+        self.add_file(path, encode_image(decode_image(data)) if path.endswith(".png") else data)
         self.describe(path, 0, instances, rng, size=(image.shape[0], image.shape[1]))
 
     def describe(
@@ -97,20 +89,20 @@ class Sink:
         where: Row = {"path": path, "frame": frame}
         shape: Row = {"height": height, "width": width}
         for instance in instances:
-            self.rows["truth"].append(where | shape | _describe_truth(instance))
+            row = {
+                "person": instance.person,
+                "outfit": instance.outfit,
+                "visible": instance.visible,
+                "keypoints": instance.keypoints.ravel().tolist(),
+                **{f"mask_{area}": _encode_mask(instance.areas[area]) for area in AREAS},
+            }
+            self.rows["truth"].append(where | shape | _name_box(instance.box) | row)
         for found in predict(instances, rng, height=height, width=width, clutter=clutter):
             row = {"score": found.score, "keypoints": found.keypoints.ravel().tolist()}
             self.rows["detections"].append(where | _name_box(found.box) | row)
         for area, mask in parse(instances, rng, height=height, width=width).items():
             row = {"area": area, "counts": _encode_mask(mask)}
             self.rows["parsing"].append(where | shape | row)
-
-    def build_tables(self) -> Mapping[str, pa.Table]:
-        """Return the rows as tables, by kind."""
-        return {
-            kind: pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
-            for kind, rows in self.rows.items()
-        }
 
 
 def encode_table(kind: str, tables: Sequence[pa.Table]) -> bytes:
@@ -126,14 +118,13 @@ def encode_table(kind: str, tables: Sequence[pa.Table]) -> bytes:
     return buffer.getvalue()
 
 
-def encode_jpeg(image: Image, *, quality: int) -> bytes:
-    """Return an RGB uint8 [H, W, 3] image as JPEG."""
-    return _encode(".jpg", image, cv2.IMWRITE_JPEG_QUALITY, quality)
-
-
-def encode_png(image: Image) -> bytes:
-    """Return an RGB uint8 [H, W, 3] image as PNG."""
-    return _encode(".png", image)
+def encode_image(image: Image, *, quality: int | None = None) -> bytes:
+    """Return an RGB uint8 [H, W, 3] image as JPEG of a quality, or as PNG."""
+    options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png" if quality is None else ".jpg", bgr, options)
+    assert done, image.shape
+    return bytes(data)
 
 
 def decode_image(data: bytes) -> Image:
@@ -143,29 +134,12 @@ def decode_image(data: bytes) -> Image:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _encode(suffix: str, image: Image, *options: int) -> bytes:
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    assert done, image.shape
-    return bytes(data)
-
-
 def _encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """Return the COCO run lengths of a mask [H, W]."""
     # OpenCV turns pictures faster than NumPy copies them into columns.
     columns = cv2.transpose(np.ascontiguousarray(mask).view(np.uint8)).T
     counts: bytes = coco.encode(columns)["counts"]
     return counts
-
-
-def _describe_truth(instance: Instance) -> Row:
-    return {
-        "person": instance.person,
-        "outfit": instance.outfit,
-        **_name_box(instance.box),
-        "visible": instance.visible,
-        "keypoints": instance.keypoints.ravel().tolist(),
-        **{f"mask_{area}": _encode_mask(instance.areas[area]) for area in AREAS},
-    }
 
 
 def _name_box(box: NDArray[np.floating]) -> Row:

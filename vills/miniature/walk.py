@@ -38,10 +38,20 @@ def compute_pose(identity: Identity, phase: float) -> Pose:
     pose: Pose = {"pelvis": np.array([gait.sway * swing, body.leg, 0.0])}
     for side, sign in _SIDES:
         _place_leg(pose, identity, side, sign, phase if sign > 0 else phase + np.pi)
-    _place_trunk(pose, identity, swing)
+    length = 1.0 - 2.35 * body.head - 0.045 - body.leg
+    up = np.array([-0.3 * gait.sway * swing, np.cos(gait.lean), np.sin(gait.lean)])
+    neck = pose["neck"] = pose["pelvis"] + length * up
+    turn = gait.twist * swing
+    across = body.shoulder * np.array([np.cos(turn), 0.0, -np.sin(turn)])
+    # Backpacks ride on the shoulder blades.
+    pose["back"] = 0.62 * neck + 0.38 * pose["pelvis"] - np.array([0, 0, body.depth + 0.04])
+    head = pose["head"] = neck + np.array([0.0, 0.03 + 1.15 * body.head, 0.02])
+    pose["nose"] = head + body.head * np.array([0.0, -0.10, 1.0])
     for side, sign in _SIDES:
+        pose[f"{side}_shoulder"] = neck + sign * across - np.array([0.0, 0.028, 0.0])
         _place_arm(pose, identity, side, sign, swing * -sign)
-    _place_head(pose, identity)
+        pose[f"{side}_eye"] = head + body.head * np.array([sign * 0.36, 0.15, 0.86])
+        pose[f"{side}_ear"] = head + body.head * np.array([sign * 0.95, 0.02, 0.05])
     lowest = min(pose[f"{side}_{part}"][1] for side, _ in _SIDES for part in ("heel", "toe"))
     ground = np.array([0.0, lowest - 0.018, 0.0])
     return {name: point - ground for name, point in pose.items()}
@@ -85,20 +95,6 @@ def _place_leg(pose: Pose, identity: Identity, side: str, sign: float, phase: fl
     )
 
 
-def _place_trunk(pose: Pose, identity: Identity, swing: float) -> None:
-    body, gait = identity.body, identity.gait
-    length = 1.0 - 2.35 * body.head - 0.045 - body.leg
-    up = np.array([-0.3 * gait.sway * swing, np.cos(gait.lean), np.sin(gait.lean)])
-    pose["neck"] = pose["pelvis"] + length * up
-    turn = gait.twist * swing
-    across = body.shoulder * np.array([np.cos(turn), 0.0, -np.sin(turn)])
-    drop = np.array([0.0, 0.028, 0.0])
-    pose["left_shoulder"] = pose["neck"] + across - drop
-    pose["right_shoulder"] = pose["neck"] - across - drop
-    # Backpacks ride on the shoulder blades.
-    pose["back"] = 0.62 * pose["neck"] + 0.38 * pose["pelvis"] - np.array([0, 0, body.depth + 0.04])
-
-
 def _place_arm(pose: Pose, identity: Identity, side: str, sign: float, swing: float) -> None:
     body, gait = identity.body, identity.gait
     shoulder = pose[f"{side}_shoulder"]
@@ -109,13 +105,3 @@ def _place_arm(pose: Pose, identity: Identity, side: str, sign: float, swing: fl
     wrist = elbow + 0.145 * np.array([0.10 * out, -np.cos(fore), np.sin(fore)])
     hand = wrist + 0.045 * np.array([0.0, -np.cos(fore), np.sin(fore)])
     pose.update({f"{side}_elbow": elbow, f"{side}_wrist": wrist, f"{side}_hand": hand})
-
-
-def _place_head(pose: Pose, identity: Identity) -> None:
-    radius = identity.body.head
-    centre = pose["neck"] + np.array([0.0, 0.03 + 1.15 * radius, 0.02])
-    pose["head"] = centre
-    pose["nose"] = centre + radius * np.array([0.0, -0.10, 1.0])
-    for side, sign in _SIDES:
-        pose[f"{side}_eye"] = centre + radius * np.array([sign * 0.36, 0.15, 0.86])
-        pose[f"{side}_ear"] = centre + radius * np.array([sign * 0.95, 0.02, 0.05])

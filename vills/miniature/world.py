@@ -3,8 +3,6 @@
 Stopped anywhere, `render_world` goes on there and leaves the same bytes.
 """
 
-import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -13,15 +11,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills import areas
 from vills.config.miniature import MiniatureConfig
-from vills.miniature import kinetics, ltcc, luperson, market1501, mars, prcc, prid2011, sigset
+from vills.io import atomic_path
+from vills.miniature import cloth_changing, market1501, prid2011, sigset, unlabelled
 from vills.miniature.sink import SCHEMAS, Sink, encode_table
 from vills.runner.store.pool import open_pool
 
@@ -36,38 +34,35 @@ _EXPLORER_DATA = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(56)
 _APPLE_DATA = bytes.fromhex("0005160700020000") + bytes(56)
 
 
-class Layout(Protocol):
-    """A data set's writer: a module with these names.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A data set's writer.
 
-    An item is what its module likes it to be (a person, a picture, a tracklet): items are rendered
-    in any order, and rows of one picture come from one item.
+    An item is what it likes it to be (a person, a picture, a tracklet): items are rendered in any
+    order, and rows of one picture come from one item.
     """
 
-    UNIT: int
+    unit: int
     """Items that are rendered at once."""
-
-    def list_items(self, config: MiniatureConfig) -> Sequence[Any]:
-        """Return what there is to render."""
-        ...
-
-    def render_item(self, config: MiniatureConfig, item: Any, sink: Sink) -> None:
-        """Make the pictures of one item, and their rows."""
-        ...
-
-    def describe(self, config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
-        """Return the files that describe the pictures below `root`, by path below it."""
-        ...
+    list_items: Callable[[MiniatureConfig], Sequence[Any]]
+    """What there is to render."""
+    render_item: Callable[[MiniatureConfig, Any, Sink], None]
+    """Makes the pictures of one item, and their rows."""
+    describe: Callable[[MiniatureConfig, Path], Mapping[str, bytes]] = lambda config, root: {}
+    """Files that describe the pictures below a root, by path below it."""
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "luperson": luperson,
-    "kinetics": kinetics,
-    "market1501": market1501,
-    "prcc": prcc,
-    "ltcc": ltcc,
-    "mars": mars,
-    "prid2011": prid2011,
-    "sigset": sigset,
+    "luperson": Layout(50, lambda c: range(c.num_luperson_images), unlabelled.render_crop_file),
+    "kinetics": Layout(1, lambda c: range(c.num_scenes), unlabelled.render_scene),
+    "market1501": Layout(10, market1501.list_people, market1501.render_person),
+    "prcc": Layout(10, cloth_changing.list_prcc, cloth_changing.render_prcc),
+    "ltcc": Layout(
+        5, cloth_changing.list_ltcc, cloth_changing.render_ltcc, cloth_changing.describe_ltcc
+    ),
+    "mars": Layout(20, market1501.list_tracks, market1501.render_track, market1501.describe_mars),
+    "prid2011": Layout(16, prid2011.list_tracks, prid2011.render_track, prid2011.describe),
+    "sigset": Layout(16, sigset.list_media, sigset.render_medium, sigset.describe),
 }
 
 
@@ -100,17 +95,23 @@ def render_world(
 ) -> None:
     """Write the data sets of `config`, their predictions and their truth below `out`.
 
-    Args:
-        config: what to render; the same config gives the same bytes.
-        out: `<dataset>/...` in official layouts, `<dataset>/predictions/`, `truth/`.
-        work: where finished units are remembered; `out`/.work, removed at the end, when None.
-        progress: called with a data set, units done and units in all.
-        workers: processes that render; no byte depends on it.
+    That is `<dataset>/...` in official layouts, `<dataset>/predictions/` and `truth/`: the same
+    bytes for the same config, whatever the number of processes. `work` remembers finished units,
+    of this config and code alone; None: `out`/.work, removed at the end. `progress` is called with
+    a data set, units done and units in all.
     """
     state = work or out / ".work"
-    _open_state(config, state=state, out=out)
-    units = list_units(config)
-    left = [unit for unit in units if not _is_done(unit, out=out, state=state)]
+    units = [
+        Unit(name, number)
+        for name in config.datasets
+        for number in range(-(-len(LAYOUTS[name].list_items(config)) // LAYOUTS[name].unit))
+    ]
+    left = []
+    for unit in units:
+        marker, root = _get_marker(unit, state), out / unit.dataset
+        files = json.loads(marker.read_text()) if marker.exists() else None
+        if files is None or not all((root / file).exists() for file in files):
+            left.append(unit)
     done = len(units) - len(left)
     with closing(render_units(config, left, workers=workers)) as finished:
         for rendered in finished:
@@ -121,25 +122,17 @@ def render_world(
     for name in config.datasets:
         _finish(config, name, out=out, state=state)
     if work is None:
-        shutil.rmtree(state)
-
-
-def list_units(config: MiniatureConfig) -> list[Unit]:
-    """Return the units of all data sets of `config`."""
-    return [
-        Unit(name, number)
-        for name in config.datasets
-        for number in range(-(-len(LAYOUTS[name].list_items(config)) // LAYOUTS[name].UNIT))
-    ]
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def render_unit(config: MiniatureConfig, unit: Unit) -> RenderedUnit:
     """Render one unit; depends on nothing but the arguments."""
     sink, layout = Sink(), LAYOUTS[unit.dataset]
-    start = unit.number * layout.UNIT
-    for item in layout.list_items(config)[start : start + layout.UNIT]:
+    start = unit.number * layout.unit
+    for item in layout.list_items(config)[start : start + layout.unit]:
         layout.render_item(config, item, sink)
-    return RenderedUnit(unit, sink.files, sink.build_tables())
+    tables = {k: pa.Table.from_pylist(rows, schema=SCHEMAS[k]) for k, rows in sink.rows.items()}
+    return RenderedUnit(unit, sink.files, tables)
 
 
 def render_units(
@@ -163,23 +156,23 @@ def render_units(
             yield from (future.result() for future in done)
 
 
-def write_strays(root: Path) -> None:
+def save_strays(root: Path) -> None:
     """Leave what file managers and archivers leave below `root`, and a note on top.
 
     In the first of each folder's folders, down to the pictures, lie .DS_Store and at last
     Thumbs.db. __MACOSX has a resource fork for one picture of each, `._<name>`: no picture,
     whatever its suffix.
     """
-    _write_bytes(root / _README, _NOTE)
-    _write_bytes(root / _FINDER, _FINDER_DATA)
+    _write(root / _README, _NOTE)
+    _write(root / _FINDER, _FINDER_DATA)
     for top in _list_folders(root):
         leaf = top
         while inner := _list_folders(leaf):
-            _write_bytes(leaf / _FINDER, _FINDER_DATA)
+            _write(leaf / _FINDER, _FINDER_DATA)
             leaf = inner[0]
         for name in sorted({file.name for file in leaf.glob("[!.]*")} - {_EXPLORER})[:1]:
-            _write_bytes(root / _APPLE / leaf.relative_to(root) / f"._{name}", _APPLE_DATA)
-        _write_bytes(leaf / _EXPLORER, _EXPLORER_DATA)
+            _write(root / _APPLE / leaf.relative_to(root) / f"._{name}", _APPLE_DATA)
+        _write(leaf / _EXPLORER, _EXPLORER_DATA)
 
 
 def _list_folders(folder: Path) -> list[Path]:
@@ -187,65 +180,34 @@ def _list_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in ours)
 
 
-def _open_state(config: MiniatureConfig, *, state: Path, out: Path) -> None:
-    """Start afresh unless `state` was left by the same parameters and the same code."""
-    code = hashlib.sha256()
-    for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(areas.__file__)):
-        code.update(file.read_bytes())
-    now = json.dumps({"config": dataclasses.asdict(config), "code": code.hexdigest()}, indent=1)
-    record = state / "state.json"
-    if record.exists() and record.read_text() == now:
-        return
-    shutil.rmtree(state, ignore_errors=True)
-    for name in (*LAYOUTS, "truth"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    _write_bytes(record, now.encode())
-
-
 def _get_marker(unit: Unit, state: Path) -> Path:
     return state / unit.dataset / f"{unit.number:05d}.json"
-
-
-def _is_done(unit: Unit, *, out: Path, state: Path) -> bool:
-    marker = _get_marker(unit, state)
-    if not marker.exists():
-        return False
-    return all((out / unit.dataset / file).exists() for file in json.loads(marker.read_text()))
 
 
 def _write_unit(rendered: RenderedUnit, *, out: Path, state: Path) -> None:
     """Write files, then tables, then the marker: it says that all else of its unit is there."""
     marker = _get_marker(rendered.unit, state)
-    root = out / rendered.unit.dataset
-    for folder in {marker.parent, *((root / file).parent for file in rendered.files)}:
-        folder.mkdir(parents=True, exist_ok=True)
-    # Not atomically: a unit without its marker is written again.
     for file, data in rendered.files.items():
-        (root / file).write_bytes(data)
+        _write(out / rendered.unit.dataset / file, data)
+    marker.parent.mkdir(parents=True, exist_ok=True)
     for kind, table in rendered.tables.items():
         pq.write_table(table, marker.with_suffix(f".{kind}.parquet"))
-    _write_bytes(marker, json.dumps(list(rendered.files)).encode())
+    with atomic_path(marker) as temporary:
+        temporary.write_text(json.dumps(list(rendered.files)))
 
 
 def _finish(config: MiniatureConfig, name: str, *, out: Path, state: Path) -> None:
     root = out / name
     for path, data in LAYOUTS[name].describe(config, root).items():
-        _write_bytes(root / path, data)
-    write_strays(root)
+        _write(root / path, data)
+    save_strays(root)
     for kind in SCHEMAS:
         parts = [pq.read_table(part) for part in sorted((state / name).glob(f"*.{kind}.parquet"))]
-        target = root / "predictions" / f"{kind}.parquet"
-        if kind == "truth":
-            target = out / "truth" / f"{name}.parquet"
-        _write_bytes(target, encode_table(kind, parts))
+        file = f"truth/{name}.parquet" if kind == "truth" else f"{name}/predictions/{kind}.parquet"
+        _write(out / file, encode_table(kind, parts))
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Leave a whole file or none, whenever this is stopped, and nothing else once it is repeated.
-
-    That is why the temporary file always has the same name, unlike that of `io.save_bytes`.
-    """
+def _write(path: Path, data: bytes) -> None:
+    """Write a file; not atomically, since all but a unit with its marker is written again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    path.write_bytes(data)

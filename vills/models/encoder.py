@@ -39,7 +39,7 @@ def build_all_roles(num_tokens: int) -> dict[str, int]:
     return {names[i] if i < len(names) else f"free_{i}": i for i in range(num_tokens)}
 
 
-def build_timm_arguments(config: ModelConfig) -> dict[str, object]:
+def build_timm_arguments(config: ModelConfig) -> dict[str, Any]:
     """Keyword arguments with which timm's own VisionTransformer is this encoder."""
     return {
         "img_size": list(config.image_size),
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
             config.image_size[0] // config.patch_size,
             config.image_size[1] // config.patch_size,
         )
-        self.vit = VisionTransformer(**build_timm_arguments(config))  # type: ignore[arg-type]
+        self.vit = VisionTransformer(**build_timm_arguments(config))
         # timm starts them at 1e-6, nearly the same token four times; PASS's .02 tells them apart.
         for token in self._get_prefix():
             nn.init.trunc_normal_(token, std=0.02)

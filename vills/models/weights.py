@@ -126,7 +126,7 @@ def build_backbone(description: Mapping[str, Any]) -> Backbone:
     )
 
 
-def export_timm(backbone: Backbone) -> tuple[dict[str, object], dict[str, Tensor]]:
+def export_timm(backbone: Backbone) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Arguments of timm's VisionTransformer, and its state: the same tokens as the encoder's."""
     return build_timm_arguments(backbone.config), dict(backbone.encoder.vit.state_dict())
 

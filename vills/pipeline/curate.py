@@ -62,14 +62,14 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
     Raises:
         TooManyDamagedError: naming files of it.
     """
-    from vills.curation.packer import check_damage
+    from vills.curation.packer import DamageLog
 
     for path in sorted(outs["curated"].glob("*/report.json")):
         report = json.loads(path.read_text())
         damaged = report["damaged"]
-        entries = [(entry["path"], entry["reason"]) for entry in damaged["named"]]
+        named = [(file["path"], file["reason"]) for file in damaged["named"]]
         share = operation.max_corrupt_share
-        check_damage(report["source"], entries, total=damaged["files"], max_share=share)
+        DamageLog(report["source"], damaged["files"], share, named).check()
 
 
 def _score(curated: Path, truth: Path) -> dict[str, float]:

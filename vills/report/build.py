@@ -7,11 +7,10 @@ from typing import Any
 
 from vills.config.evaluate import ReportConfig
 from vills.report.accuracy import build_accuracy
-from vills.report.attention import build_attention
 from vills.report.inputs import ReportInputs, load_metrics, load_rows
-from vills.report.page import Block, Section, Table, build_table, render_page
+from vills.report.page import Block, Section, build_table, render_page
 from vills.report.pretraining import build_pretraining
-from vills.report.retrieval import build_retrieval
+from vills.report.queries import build_attention, build_retrieval
 from vills.report.scores import build_scores, build_scores_page
 
 Progress = Callable[[str, int, int], None]
@@ -59,7 +58,12 @@ def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Sec
         for key, found in values.items():
             if isinstance(found, Mapping):
                 heading = title if key == out else f"{title}: {key.replace('_', ' ')}"
-                blocks.append(Block(heading=heading, text=text, table=_build_matrix(found)))
+                rows = [
+                    {"data set": name, **dict(_flatten(cells))}
+                    for name, value in found.items()
+                    for cells in [value if isinstance(value, Mapping) else {"value": str(value)}]
+                ]
+                blocks.append(Block(heading=heading, text=text, table=build_table(rows)))
         reports = {
             path.parent.name: json.loads(path.read_text())
             for path in sorted((artifacts / out).glob("*/report.json"))
@@ -75,15 +79,6 @@ def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Sec
         blocks += [_build_details(name, report) for name, report in reports.items()]
         blocks.append(Block(run=str(values["fingerprint"])))
     return Section("Data", blocks)
-
-
-def _build_matrix(values: Mapping[str, Any]) -> Table:
-    """Build a row per source, a column per figure."""
-    rows = []
-    for name, value in values.items():
-        cells = dict(_flatten(value)) if isinstance(value, Mapping) else {"value": str(value)}
-        rows.append({"data set": name, **cells})
-    return build_table(rows)
 
 
 def _build_details(name: str, report: Mapping[str, Any]) -> Block:
@@ -114,11 +109,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 
 
 def build_runs(metrics: Mapping[str, Mapping[str, Any]], runs: Path) -> Section:
-    """Build a row per stage: how long it took, and its fingerprint.
+    """Build a row per stage (or stage_item): how long it took, and its fingerprint.
 
-    Args:
-        metrics: stage or stage_item -> its metrics file.
-        runs: the folder of all runs; one that was made elsewhere has no time here.
+    One that was made elsewhere has no time in `runs`, the folder of all runs.
     """
     rows = []
     for name, values in metrics.items():

@@ -32,16 +32,12 @@ def build_curves(
     title: str = "",
     bands: Mapping[str, Bands] | None = None,
 ) -> bytes:
-    """Draw a PNG with one panel of lines per entry.
+    """Draw a PNG with a panel for each set of lines that has any, by its title.
 
-    Args:
-        panels: title of a panel -> its lines.
-        x_label: below every panel.
-        columns: panels side by side.
-        smooth: average over so many points.
-        title: above all panels.
-        bands: title of a panel -> shaded bands of its lines.
+    `bands` has shaded bands of the lines by the title of their panel; `smooth` is the number of
+    points that a line is averaged over.
     """
+    panels = {name: series for name, series in panels.items() if series}
     rows = -(-len(panels) // columns)
     width = 5.4 if max(map(len, panels.values()), default=0) > MAX_INSIDE else 4.2
     figure, axes = plt.subplots(

@@ -19,11 +19,11 @@ class ReportInputs:
 
     artifacts: Path
     items: Mapping[str, str]
-    """Entry of evaluate -> entry of finetune whose models were scored."""
+    """Data set of evaluate -> that of finetune whose models were scored."""
     sources: Mapping[str, str]
-    """Entry of evaluate -> curated data set that was searched."""
+    """Data set of evaluate -> curated one that was searched."""
     models: Mapping[str, FinetuneConfig]
-    """Entries of finetune."""
+    """Data sets of finetune."""
     runs: Path
     """Folder of all runs, for their times."""
 
@@ -43,10 +43,7 @@ def load_scores(
 ) -> list[Row]:
     """Load the rows of artifacts/evaluate/*/results.json, data set by data set.
 
-    Args:
-        project: folder that holds artifacts/.
-        items: data sets; empty: all evaluated ones.
-        order: which of these come first, in their order; the others follow by name.
+    Of `items`, or of all that were evaluated: those of `order` first, the others by name.
 
     Raises:
         ConfigError: if nothing, or not what was asked for, has been evaluated.
@@ -76,6 +73,6 @@ def load_rows(artifacts: Path, item: str) -> list[Row]:
 
 
 def load_left_out(artifacts: Path, item: str) -> list[str]:
-    """Tell which rows of one data set are in no query and no gallery: how many, and why."""
+    """Load which rows of one data set are in no query and no gallery: how many, and why."""
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
     return [str(note) for note in results["left_out"]]

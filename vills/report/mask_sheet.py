@@ -23,16 +23,9 @@ COLUMNS = 6
 def build_mask_sheet(
     curated: Path, lse: Path, out_png: Path, num: int = 24, *, min_score: float = 0.5
 ) -> None:
-    """Write pairs of crop and overlay of `num` frames, spread evenly over the cache.
+    """Write pairs of crop and overlay of `num` frames, spread evenly over the LSE cache `lse`.
 
-    Keypoints above `min_score` are filled green, the others hollow and grey.
-
-    Args:
-        curated: curated folder of a source.
-        lse: its LSE cache.
-        out_png: picture to write.
-        num: frames shown.
-        min_score: the tau to show.
+    Keypoints above `min_score`, the tau to show, are filled green, the others hollow and grey.
 
     Raises:
         FileNotFoundError: no manifest or no cache.
@@ -44,31 +37,32 @@ def build_mask_sheet(
         raise ValueError(f"{lse / KEYPOINTS} holds no frame. What to do: run the lse stage.")
     chosen = np.unique(np.linspace(0, cached.num_rows - 1, min(num, cached.num_rows)).astype(int))
     tiles = []
-    for entry in cached.take(chosen).to_pylist():
+    for row in cached.take(chosen).to_pylist():
         try:
-            image = reader.read(entry["record_id"], entry["frame"])
+            image = reader.read(row["record_id"], row["frame"])
         except CorruptImageError:
             continue
-        loaded = {area: store.load(entry["record_id"], entry["frame"], area) for area in AREAS}
+        loaded = {area: store.load(row["record_id"], row["frame"], area) for area in AREAS}
         masks = {area: found[0] for area, found in loaded.items() if found is not None}
-        keypoints = np.asarray(entry["keypoints"], np.float32).reshape(-1, 3)
-        tiles.append(draw_tile(image, masks=masks, keypoints=keypoints, min_score=min_score))
-    save_sheet(out_png, _arrange(tiles))
+        keypoints = np.asarray(row["keypoints"], np.float32).reshape(-1, 3)
+        tiles.append(render_tile(image, masks=masks, keypoints=keypoints, min_score=min_score))
+    if not tiles:
+        raise ValueError("no frame of the cache can be decoded. What to do: run curate and lse.")
+    width = max(tile.shape[1] for tile in tiles)
+    cells = [
+        np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255)
+        for tile in tiles
+    ]
+    lines = [stack(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
+    save_sheet(out_png, stack(lines))
 
 
-def draw_tile(
+def render_tile(
     image: Picture, *, masks: dict[str, np.ndarray], keypoints: np.ndarray, min_score: float
 ) -> Picture:
-    """Draw a crop beside itself with masks and keypoints.
+    """Draw a crop [H, W, 3] beside itself with masks and keypoints: [TILE_HEIGHT, 2 W scaled, 3].
 
-    Args:
-        image: uint8 [H, W, 3].
-        masks: bool [H, W] by area.
-        keypoints: [n, 3] as x, y, score.
-        min_score: keypoints above are drawn filled.
-
-    Returns:
-        uint8 [TILE_HEIGHT, about 2 W scaled, 3].
+    Masks are bool [H, W] by area; keypoints [n, 3] as x, y, score, filled above `min_score`.
     """
     zoom = TILE_HEIGHT / image.shape[0]
     size = (max(1, round(image.shape[1] * zoom)), TILE_HEIGHT)
@@ -88,14 +82,3 @@ def draw_tile(
         colour, thickness = ((40, 255, 60), -1) if score > min_score else ((170, 170, 170), 1)
         cv2.circle(overlay, centre, 3, colour, thickness, cv2.LINE_AA)
     return np.hstack([plain, overlay])
-
-
-def _arrange(tiles: list[Picture]) -> Picture:
-    if not tiles:
-        raise ValueError("no frame of the cache can be decoded. What to do: run curate and lse.")
-    width = max(tile.shape[1] for tile in tiles)
-    cells = [
-        np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255)
-        for tile in tiles
-    ]
-    return stack([stack(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)])

@@ -47,22 +47,12 @@ class Section:
     title: str
     blocks: list[Block] = field(default_factory=list)
 
-    @property
-    def anchor(self) -> str:
-        """Its address within the page."""
-        return self.title.lower().replace(" ", "-")
 
-
-def build_table(
-    rows: Sequence[Mapping[str, object]],
-    *,
-    text: Sequence[str] = (),
-    marked: Sequence[int] = (),
-) -> Table:
+def build_table(rows: Sequence[Mapping[str, object]], *, text: Sequence[str] = ()) -> Table:
     """Build a table from rows of mixed values; `text` names the columns that stand to the left."""
     head, body = build_cells(rows)
     columns = frozenset({0} | {i for i, name in enumerate(head) if name in text})
-    return Table(head=head, body=body, text_columns=columns, marked=frozenset(marked))
+    return Table(head=head, body=body, text_columns=columns)
 
 
 def build_picture(content: bytes, *, caption: str, heading: str = "", plot: bool = False) -> Block:

@@ -5,6 +5,7 @@ Shapes: H, W of a picture, RGB uint8 [H, W, 3].
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from vills.data.shards import ShardReader
 from vills.io import atomic_path
 
 Picture = NDArray[np.uint8]
+T = TypeVar("T")
 GAP = 6
 QUALITY = 88
 
@@ -41,6 +43,12 @@ class CropReader:
         place = record.num_frames // 2 if frame < 0 else frame
         data = self._reader.read(record.shard, record.offsets[place], record.lengths[place])
         return decode_image(data)
+
+
+def select_evenly(items: Sequence[T], count: int) -> list[T]:
+    """Pick `count` items spread evenly from the first to the last, or all there are."""
+    places = np.linspace(0, len(items) - 1, count).tolist() if items else list[float]()
+    return [items[i] for i in sorted({round(place) for place in places})]
 
 
 def join(pictures: Sequence[Picture]) -> Picture:

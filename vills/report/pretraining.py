@@ -82,8 +82,15 @@ def build_pretraining(
             caption="Raw loss terms of eq. 8 to 11 and their weighted sum, eq. 12 (running mean).",
         ),
     ]
-    health = _collect_health(curves)
-    if health:
+    health = {
+        title: {
+            name.replace(part, "").removeprefix("health/"): points
+            for name, points in sorted(curves.items())
+            if part in name
+        }
+        for title, part in HEALTH.items()
+    }
+    if any(health.values()):
         picture = build_curves(health, x_label="step", columns=2)
         blocks.append(build_picture(picture, heading="Health", plot=True, caption=HEALTH_CAPTION))
     report = json.loads((folder / "health.json").read_text())
@@ -95,18 +102,6 @@ def build_pretraining(
         heading = "Views of the first step"
         blocks.append(build_picture(views.read_bytes(), heading=heading, caption=caption))
     return Section("Pre-training", blocks)
-
-
-def _collect_health(curves: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    panels = {
-        title: {
-            name.replace(part, "").removeprefix("health/"): points
-            for name, points in sorted(curves.items())
-            if part in name
-        }
-        for title, part in HEALTH.items()
-    }
-    return {title: series for title, series in panels.items() if series}
 
 
 def _build_health_table(health: Mapping[str, Any]) -> Block:
@@ -145,8 +140,15 @@ def _build_probe_blocks(health: Mapping[str, Any], curves: Mapping[str, Any]) ->
     ]
     roles = Block(text="In the order of the lines above.", table=build_table(rows))
     blocks.append(Block(folded=(roles,), subheading="The same of each role"))
-    panels = _collect_panels(curves)
-    if panels:
+    panels = {
+        title: {
+            network: curves[name]
+            for network in ("student", "teacher")
+            if (name := f"probe/{network}/{ALL}/{value}") in curves
+        }
+        for title, value in PROBE_PANELS.items()
+    }
+    if any(panels.values()):
         caption = "All roles side by side, from step 0 to the end."
         picture = build_curves(panels, x_label="step", columns=3)
         blocks.append(build_picture(picture, plot=True, caption=caption))
@@ -186,15 +188,3 @@ def _pick(probe: Mapping[str, Any], when: str, network: str) -> dict[str, object
         is_rank = value == "effective_rank"
         cells[f"{role}/{value}"] = f"{number:.1f} of {width}" if is_rank else number
     return cells
-
-
-def _collect_panels(curves: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    panels = {
-        title: {
-            network: curves[name]
-            for network in ("student", "teacher")
-            if (name := f"probe/{network}/{ALL}/{value}") in curves
-        }
-        for title, value in PROBE_PANELS.items()
-    }
-    return {title: series for title, series in panels.items() if series}

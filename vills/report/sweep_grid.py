@@ -1,22 +1,120 @@
-"""Sweep and cells -> tables of text: what every format then writes in its own marks."""
+"""Scores of a sweep and its tables of text: what every format then writes in its own marks."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from vills.config.sweep import ColumnConfig, SweepConfig, TableConfig
-from vills.report.sweep_cells import NOT_RUN, Cell, Cells
+from vills.config.sweep import ColumnConfig, SweepConfig
+from vills.evaluation.tables import is_mean
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one evaluation found."""
+
+    value: float
+    """Share, 0 to 1; -1 to 1 if it is a difference."""
+    run: str
+    """Fingerprint of the evaluate run."""
+    seed: int | None = None
+    """Seed of the sweep; none: that of params.yaml."""
+    is_difference: bool = False
+    """Whether it is a difference of two shares."""
+
+    def __post_init__(self) -> None:
+        low = -1.0 if self.is_difference else 0.0
+        assert low <= self.value <= 1.0, f"{self.value} is no share; percent is for tables alone"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of one point."""
+
+    scores: tuple[Score, ...] = ()
+    """One per seed, of those that have finished."""
+    missing: str = ""
+    """Why scores are missing; empty if none is."""
+
+    def __post_init__(self) -> None:
+        seeds = [score.seed for score in self.scores]
+        assert len(set(seeds)) == len(seeds), f"scores of one seed twice: {seeds}"
+
+    @property
+    def mean(self) -> float | None:
+        """Share over the seeds that there are; none without any."""
+        return statistics.fmean(score.value for score in self.scores) if self.scores else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over the seeds (n - 1); none below two of them."""
+        if len(self.scores) < 2:
+            return None
+        return statistics.stdev(score.value for score in self.scores)
+
+
+Cells = Mapping[tuple[str, str], Cell]
+"""(point, column) -> cell."""
+NOT_RUN = Cell(missing="no run")
+"""A cell that nobody has filled."""
+
+
+def pick_score(rows: Sequence[Row], column: ColumnConfig) -> float | None:
+    """Return a column's share among the rows of results.json; none if it has none.
+
+    Without re-ranking; where splits or galleries are averaged, their mean.
+    """
+    row = _pick_row(rows, column)
+    value = None if row is None else row.get(column.metric)
+    return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def explain_absence(rows: Sequence[Row], column: ColumnConfig) -> str:
+    """Say why `pick_score` finds none."""
+    row = _pick_row(rows, column)
+    if row is None:
+        protocols = sorted({str(found["protocol"]) for found in rows})
+        if column.protocol not in protocols:
+            return (
+                f"evaluate.{column.evaluate}.protocols lacks {column.protocol} (it has "
+                f"{', '.join(protocols) or 'none'})"
+            )
+        return f"results.json of {column.evaluate} has no row {column.row!r}"
+    if column.metric not in row:
+        return f"results.json of {column.evaluate} has no {column.metric}"
+    if column.metric.startswith("TAR@"):
+        return f"{column.metric}: so few impostor pairs cannot show it"
+    return f"{column.metric} of {column.evaluate} is no number"
+
+
+def _pick_row(rows: Sequence[Row], column: ColumnConfig) -> Row | None:
+    own = [
+        row
+        for row in rows
+        if row.get("protocol") == column.protocol
+        and row.get("row") == column.row
+        and row.get("rerank", "off") == "off"
+    ]
+    own = [row for row in own if is_mean(row)] or own
+    own = [row for row in own if str(row.get("gallery_group", "")).startswith("mean")] or own
+    # as pick_headlines of the evaluate stage: means stand behind what they average
+    return own[-1] if own else None
+
 
 NOT_PUBLISHED = "/"
 """Stands where the paper gives no score, as in its own tables."""
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass
+class TableCell:
     """Ours beside the paper's, percent."""
 
     address: str
     """SWEEP/POINT/COLUMN; empty in a row of another method, where nothing is ours."""
-    cell: Cell
+    ours: Cell
     published: float | None
     num_seeds: int
     """Seeds that were asked for."""
@@ -30,20 +128,20 @@ class Entry:
     @property
     def printed(self) -> float | None:
         """The mean as it is printed, in percent with one decimal."""
-        return None if self.cell.mean is None else float(f"{100 * self.cell.mean:.1f}")
+        return None if self.ours.mean is None else float(f"{100 * self.ours.mean:.1f}")
 
     @property
     def text(self) -> str:
         """Mean and deviation; empty if there is no score."""
         if self.printed is None:
             return ""
-        std = "" if self.cell.std is None else f" ± {100 * self.cell.std:.1f}"
+        std = "" if self.ours.std is None else f" ± {100 * self.ours.std:.1f}"
         return f"{self.printed:.1f}{std}"
 
     @property
     def count(self) -> str:
         """How many seeds a mean is over, where it is not over all."""
-        num = len(self.cell.scores)
+        num = len(self.ours.scores)
         return f"{num} of {self.num_seeds} seeds" if 0 < num < self.num_seeds else ""
 
     @property
@@ -52,7 +150,7 @@ class Entry:
         return NOT_PUBLISHED if self.published is None else f"{self.published:.1f}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Line:
     """A row of a table."""
 
@@ -61,7 +159,7 @@ class Line:
     label: str
     group: str
     """Set where a group begins, else empty."""
-    entries: list[Entry]
+    cells: list[TableCell]
 
 
 @dataclass(frozen=True)
@@ -77,18 +175,13 @@ class Grid:
     @property
     def heads(self) -> list[tuple[str, int]]:
         """Data sets from left to right, and how many columns stand below each."""
-        spans: list[tuple[str, int]] = []
-        for column in self.columns.values():
-            if spans and spans[-1][0] == column.head:
-                spans[-1] = (column.head, spans[-1][1] + 1)
-            else:
-                spans.append((column.head, 1))
-        return spans
+        heads = groupby(column.head for column in self.columns.values())
+        return [(head, len(list(below))) for head, below in heads]
 
     @property
     def reasons(self) -> set[int]:
         """Numbers of the reasons why any of its cells is missing."""
-        return {entry.reason for line in self.lines for entry in line.entries} - {0}
+        return {cell.reason for line in self.lines for cell in line.cells} - {0}
 
 
 @dataclass(frozen=True)
@@ -100,37 +193,37 @@ class Grids:
     """Why cells are missing: (number from 1, reason, addresses of the cells it holds for)."""
 
     @property
-    def entries(self) -> list[Entry]:
+    def cells(self) -> list[TableCell]:
         """Cells of the points."""
         lines = [line for table in self.tables for line in table.lines]
-        return [entry for line in lines for entry in line.entries if entry.address]
+        return [cell for line in lines for cell in line.cells if cell.address]
 
     @property
     def num_missing(self) -> int:
         """Cells without a score."""
-        return sum(not entry.text for entry in self.entries)
+        return sum(not cell.text for cell in self.cells)
 
     @property
     def num_partial(self) -> int:
         """Cells with scores of some seeds only."""
-        return sum(bool(entry.count) for entry in self.entries)
+        return sum(bool(cell.count) for cell in self.cells)
 
     @property
     def legend(self) -> str:
         """What the marks mean; only of those that occur."""
         parts = ["Percent; bold: the best of its column, ours and the paper's apart"]
-        if any(entry.cell.std is not None for entry in self.entries):
+        if any(cell.ours.std is not None for cell in self.cells):
             parts.append("±: sample standard deviation over seeds (n - 1)")
         if self.num_partial:
             parts.append("n of m seeds: the others have no score")
-        if any(entry.published is None for entry in self.entries):
+        if any(cell.published is None for cell in self.cells):
             parts.append(f"{NOT_PUBLISHED}: not given by the paper")
         return "; ".join(parts) + "."
 
     @property
     def missing(self) -> str:
         """How many cells have no score, or not all of them."""
-        total = len(self.entries)
+        total = len(self.cells)
         if not self.num_missing and not self.num_partial:
             return f"All {total} cells have the scores of all seeds."
         text = f"Missing: {self.num_missing} of {total} cells."
@@ -146,27 +239,20 @@ def build_grids(name: str, *, sweep: SweepConfig, cells: Cells) -> Grids:
     reasons: dict[str, list[str]] = {}
     tables = []
     for key, table in sweep.tables.items():
-        lines = [*_build_references(table), *_build_points(name, key, sweep, cells, reasons)]
-        rows = _mark_best([line.entries for line in lines])
-        groups = ["", *(line.group for line in lines)]
-        lines = [
-            replace(line, entries=row, group=line.group if line.group != before else "")
-            for line, row, before in zip(lines, rows, groups, strict=False)
-        ]
+        lines = []
+        for row in table.references:
+            others = [
+                TableCell("", Cell(), row.published.get(column), 0) for column in table.columns
+            ]
+            lines.append(Line("", row.label, row.group, others))
+        lines += _build_points(name, key, sweep, cells, reasons)
+        _mark_best(lines)
+        shown = ""
+        for line in lines:
+            group = line.group
+            line.group, shown = "" if group == shown else group, group
         tables.append(Grid(key, table.title, table.note, table.columns, lines))
     return Grids(tables, [(i, *found) for i, found in enumerate(reasons.items(), start=1)])
-
-
-def _build_references(table: TableConfig) -> list[Line]:
-    return [
-        Line(
-            point="",
-            label=row.label,
-            group=row.group,
-            entries=[Entry("", Cell(), row.published.get(key), 0) for key in table.columns],
-        )
-        for row in table.references
-    ]
 
 
 def _build_points(
@@ -175,37 +261,28 @@ def _build_points(
     num_seeds = len(sweep.seeds) or 1
     lines = []
     for point, config in sweep.list_points(table).items():
-        entries = []
+        line = Line(point, config.label, config.group, [])
         for column in sweep.tables[table].columns:
-            address = f"{name}/{point}/{column}"
-            cell = cells.get((point, column), NOT_RUN)
-            reason = 0
-            if len(cell.scores) < num_seeds:
-                text = cell.missing or NOT_RUN.missing
-                reasons.setdefault(text, []).append(address)
-                reason = list(reasons).index(text) + 1
+            ours = cells.get((point, column), NOT_RUN)
             published = config.published.get(column)
-            entries.append(Entry(address, cell, published, num_seeds, reason))
-        lines.append(Line(point, config.label, config.group, entries))
+            cell = TableCell(f"{name}/{point}/{column}", ours, published, num_seeds)
+            if len(ours.scores) < num_seeds:
+                text = ours.missing or NOT_RUN.missing
+                reasons.setdefault(text, []).append(cell.address)
+                cell.reason = list(reasons).index(text) + 1
+            line.cells.append(cell)
+        lines.append(line)
     return lines
 
 
-def _mark_best(rows: list[list[Entry]]) -> list[list[Entry]]:
+def _mark_best(lines: list[Line]) -> None:
     """Mark the best of each column as printed, so that ties share it; one score is not the best."""
-    columns = list(zip(*rows, strict=True))
-    ours = [_find_best([entry.printed for entry in column]) for column in columns]
-    paper = [_find_best([entry.published for entry in column]) for column in columns]
-    return [
-        [
-            replace(
-                entry,
-                best=best is not None and entry.printed == best,
-                best_published=best_paper is not None and entry.published == best_paper,
-            )
-            for entry, best, best_paper in zip(row, ours, paper, strict=True)
-        ]
-        for row in rows
-    ]
+    for column in zip(*(line.cells for line in lines), strict=True):
+        best = _find_best([cell.printed for cell in column])
+        best_published = _find_best([cell.published for cell in column])
+        for cell in column:
+            cell.best = best is not None and cell.printed == best
+            cell.best_published = best_published is not None and cell.published == best_published
 
 
 def _find_best(values: list[float | None]) -> float | None:

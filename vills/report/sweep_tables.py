@@ -8,8 +8,7 @@ from pathlib import Path
 from vills.config.sweep import SweepConfig
 from vills.io import atomic_path
 from vills.report.page import build_data_uri, load_template
-from vills.report.sweep_cells import Cells
-from vills.report.sweep_grid import Grids, build_grids
+from vills.report.sweep_grid import Cells, Grids, build_grids
 from vills.report.sweep_labels import render_html, render_latex, render_markdown, render_plain
 from vills.report.sweep_trend import CAPTION, build_trend
 
@@ -40,14 +39,7 @@ def save_sweep_report(
     """Write tables.html, .md, .tex and .csv, and trend.png if points have an x.
 
     Each file is complete or not there; the same input gives the same bytes. A trend.png of an
-    earlier call, when points had an x, is removed.
-
-    Args:
-        folder: where to; it is made if need be.
-        name: the sweep's, first part of the addresses of cells.
-        sweep: tables, points and what is published.
-        cells: scores by (point, column); others have not run.
-        facts: where the numbers come from.
+    earlier call, when points had an x, is removed. What is not among `cells` has not run.
 
     Returns:
         What was written.
@@ -98,17 +90,17 @@ def render_csv(name: str, grids: Grids) -> str:
             "column": key,
             "head": table.columns[key].head,
             "metric": table.columns[key].metric,
-            "ours_mean": _write_percent(entry.cell.mean),
-            "ours_std": _write_percent(entry.cell.std),
-            "num_seeds": len(entry.cell.scores) if entry.address else "",
-            "published": "" if entry.published is None else f"{entry.published:g}",
-            "missing": reasons.get(entry.reason, ""),
-            "runs": " ".join(score.run for score in entry.cell.scores),
-            "cell": entry.address,
+            "ours_mean": _write_percent(cell.ours.mean),
+            "ours_std": _write_percent(cell.ours.std),
+            "num_seeds": len(cell.ours.scores) if cell.address else "",
+            "published": "" if cell.published is None else f"{cell.published:g}",
+            "missing": reasons.get(cell.reason, ""),
+            "runs": " ".join(score.run for score in cell.ours.scores),
+            "cell": cell.address,
         }
         for table in grids.tables
         for line in table.lines
-        for key, entry in zip(table.columns, line.entries, strict=True)
+        for key, cell in zip(table.columns, line.cells, strict=True)
     ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")

@@ -1,5 +1,6 @@
 """Scores over the varied value: a panel per data set and group, ours beside the paper's."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig
 from vills.report.figures import COLOURS, build_png
-from vills.report.sweep_cells import Cell, Cells
+from vills.report.sweep_grid import Cell, Cells
 from vills.report.sweep_labels import render_mathtext
 
 CAPTION = (
@@ -95,7 +96,7 @@ def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None
         # NaN leaves a gap: no line is drawn through what is missing
         axis.errorbar(
             places,
-            [_scale(cell.mean) for cell in own],
+            [math.nan if cell.mean is None else 100 * cell.mean for cell in own],
             yerr=[0.0 if cell.std is None else 100 * cell.std for cell in own],
             color=colour,
             lw=1.6,
@@ -104,28 +105,20 @@ def _draw(axis: Any, panel: _Panel, cells: Cells, labels: Sequence[str]) -> None
             capsize=2,
         )
         if right is not None:
-            published = [point.published.get(key, float("nan")) for point in points.values()]
+            published = [point.published.get(key, math.nan) for point in points.values()]
             right.plot(places, published, "--", color=colour, lw=1.1, marker="s", markersize=2.5)
     if not num_ours:
         axis.set_yticks([])
         axis.text(0.02, 0.03, "ours: no score yet", transform=axis.transAxes, fontsize=8)
     title = f"{panel.head}, {panel.group}" if panel.group else panel.head
     axis.set_title(render_mathtext(title), fontsize=10, loc="left")
-    axis.set_xlabel(render_mathtext(_name_axis(points)), fontsize=9)
+    # what the labels say is varied, such as λ2 of 'w/ L^m, λ2 = 1.0', if they agree
+    found = [re.search(r"(\S+) = \S+$", point.label) for point in points.values()]
+    names = {match[1] for match in found if match}
+    axis.set_xlabel(render_mathtext(names.pop() if len(names) == 1 else ""), fontsize=9)
     axis.set_xticks(places, [f"{point.x:g}" for point in points.values()])
     axis.set_xlim(-0.4, len(points) - 0.6)
     axis.grid(alpha=0.25)
     for side in [axis] if right is None else [axis, right]:
         side.tick_params(labelsize=8)
         side.spines[["top"]].set_visible(False)
-
-
-def _name_axis(points: Mapping[str, PointConfig]) -> str:
-    """Return what the labels say is varied, such as λ2 of 'w/ L^m, λ2 = 1.0', if they agree."""
-    found = [re.search(r"(\S+) = \S+$", point.label) for point in points.values()]
-    names = {match[1] for match in found if match}
-    return names.pop() if len(names) == 1 else ""
-
-
-def _scale(share: float | None) -> float:
-    return float("nan") if share is None else 100 * share

@@ -1,17 +1,17 @@
 """One picture of the world, to be looked at: people, a walk, scenes with truth and predictions."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import av
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
-import pycocotools.mask as coco
 
 from vills.areas import AREAS
-from vills.data.images import decode_curated
+from vills.curation.video import VideoStream
+from vills.data.images import decode_curated, decode_rle
 from vills.report.pictures import Picture, save_sheet, stack
 
 Colour = tuple[int, int, int]
@@ -44,10 +44,10 @@ def build_world_sheet(folder: Path, out_png: Path, num_people: int = 12) -> None
         FileNotFoundError: there is no data set with people in it.
     """
     blocks = []
-    for name, (list_people, count, width) in SETS.items():
+    for name, shown in SETS.items():
         if (folder / name).is_dir():
-            people = list_people(folder / name)
-            blocks.append(_draw_people(people, count=count, width=width, num_people=num_people))
+            people = _list_people(folder / name, shown)
+            blocks.append(_draw_people(people, shown, num_people=num_people))
     if (folder / "mars").is_dir():
         blocks.append(_draw_walks(folder))
     if (folder / "kinetics").is_dir():
@@ -60,71 +60,61 @@ def build_world_sheet(folder: Path, out_png: Path, num_people: int = 12) -> None
     save_sheet(out_png, stack(blocks))
 
 
-def _list_market(root: Path) -> People:
+class Shown(NamedTuple):
+    """Whom a data set shows where, and how much room that takes on the sheet."""
+
+    patterns: tuple[str, ...]
+    """Of pictures and videos; those of the first come first."""
+    names: str
+    """Regular expression of person and heading in a path; files without are passed over."""
+    person: str
+    """What stands before the name of a person."""
+    heading: str
+    """What stands before a heading."""
+    columns: int
+    """Pictures below a heading."""
+    width: int = 60
+    """Of the label of a person, px."""
+
+
+_STILLS, _VIDEOS = "BTS1/full/*/controlled/images_jpg/wb/*.jpg", "BTS1/full/*/field/videos/*.mp4"
+_MARKET = ("query/*.jpg", "bounding_box_test/*.jpg")
+_PRID = r"/(?P<head>cam_[ab])/person_(?P<pid>\d+)/\d"
+SETS: Mapping[str, Shown] = {
+    "market1501": Shown(_MARKET, r"/(?P<pid>(?!0000)\d+)_(?P<head>c\d)", "", "", 3, width=40),
+    "prcc": Shown(
+        ("rgb/test/?/*/*.jpg",), r"/(?P<head>[ABC])/(?P<pid>\d+)/c", "prcc ", "camera ", 4
+    ),
+    "ltcc": Shown(
+        ("query/*.png", "test/*.png"), r"/(?P<pid>\d+)_(?P<head>\d+)_", "ltcc ", "outfit ", 6
+    ),
+    "prid2011": Shown(("prid_2011/multi_shot/*/*/*.png",), _PRID, "prid ", "", 8),
+    "sigset": Shown((_STILLS, _VIDEOS), r"/(?P<pid>G\d+)_(?P<head>set\d)_", "", "", 3),
+}
+
+
+def _list_people(root: Path, shown: Shown) -> People:
+    """Return the pictures of each person by heading; of a first video, the middle of its frames."""
     people: People = {}
-    for path in [*_find(root / "query", "*.jpg"), *_find(root / "bounding_box_test", "*.jpg")]:
-        pid, camera = path.name.split("_")[:2]
-        if int(pid) > 0:
-            people.setdefault(pid, {}).setdefault(camera[:2], []).append(path)
-    return people
-
-
-def _list_prcc(root: Path) -> People:
-    test = root / "rgb" / "test"
-    return {
-        f"prcc {person.name}": {
-            f"camera {camera}": _find(test / camera / person.name, "[!.]*.jpg") for camera in "ABC"
-        }
-        for person in _find(test / "A", "[0-9]*")
-    }
-
-
-def _list_ltcc(root: Path) -> People:
-    people: People = {}
-    for file in [*_find(root / "query", "[0-9]*.png"), *_find(root / "test", "[0-9]*.png")]:
-        pid, outfit, _ = file.name.split("_", maxsplit=2)
-        people.setdefault(f"ltcc {pid}", {}).setdefault(f"outfit {outfit}", []).append(file)
-    return people
-
-
-def _list_prid(root: Path) -> People:
-    people: People = {}
-    for person in _find(root / "prid_2011" / "multi_shot", "cam_[ab]/person_*"):
-        label = person.name.replace("person_", "prid ")
-        people.setdefault(label, {})[person.parent.name] = _find(person, "[0-9]*.png")
-    return people
-
-
-def _list_sigset(root: Path) -> People:
-    people: People = {}
-    for person in _find(root / "BTS1" / "full", "G*"):
-        groups = people[person.name] = {}
-        for outfit in ("set1", "set2"):
-            stills = person / "controlled" / "images_jpg" / "wb"
-            groups[outfit] = _find(stills, f"*_{outfit}_*.jpg")
-            frames = read_frames(_find(person / "field" / "videos", f"*_{outfit}_*.mp4")[0])
+    for path in (file for pattern in shown.patterns for file in sorted(root.glob(pattern))):
+        found = re.search(shown.names, path.relative_to(root).as_posix())
+        if not found:
+            continue
+        groups = people.setdefault(shown.person + found["pid"], {})
+        heading = shown.heading + found["head"]
+        if path.suffix != ".mp4":
+            groups.setdefault(heading, []).append(path)
+        elif f"{heading}, video" not in groups:
+            frames = _read_frames(path)
             height, width = frames[0].shape[:2]
             left = (width - height // 2) // 2
-            groups[f"{outfit}, video"] = [f[:, left : left + height // 2] for f in frames[2::5]]
+            groups[f"{heading}, video"] = [f[:, left : left + height // 2] for f in frames[2::5]]
     return people
 
 
-def _find(folder: Path, pattern: str) -> list[Any]:
-    return sorted(folder.glob(pattern))
-
-
-SETS: Mapping[str, tuple[Callable[[Path], People], int, int]] = {
-    "market1501": (_list_market, 3, 40),
-    "prcc": (_list_prcc, 4, 60),
-    "ltcc": (_list_ltcc, 6, 60),
-    "prid2011": (_list_prid, 8, 60),
-    "sigset": (_list_sigset, 3, 60),
-}
-"""Data set -> who is in it, pictures below a heading, width of the label of a person."""
-
-
-def _draw_people(people: People, *, count: int, width: int, num_people: int) -> Picture:
+def _draw_people(people: People, shown: Shown, *, num_people: int) -> Picture:
     """Draw a line per person, below the headings of its pictures; stills before videos."""
+    count, width = shown.columns, shown.width
     names = {name for groups in people.values() for name in groups}
     heads = sorted(names, key=lambda name: ("video" in name, name))
     labels = [_write_label(head, 14, width=count * CELL[1]) for head in heads]
@@ -155,6 +145,10 @@ def _fit_cell(image: Picture) -> Picture:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def _read_frames(path: Path) -> list[Picture]:
+    return [frame.image for frame in VideoStream(path, path.name)]
+
+
 def _read_image(path: Path) -> Picture:
     return decode_curated(path.read_bytes(), name=path.name)
 
@@ -179,7 +173,7 @@ def _draw_scenes(folder: Path) -> Picture:
     parsed = _group(root / "predictions" / "parsing.parquet")
     rows = []
     for path in sorted((root / "train").glob("*.mp4"))[:3]:
-        frames = read_frames(path)
+        frames = _read_frames(path)
         chosen = [int(share * len(frames)) for share in _SCENE_FRAMES]
         keys = [(path.relative_to(root).as_posix(), frame) for frame in chosen]
         true = [_draw_truth(frames[k[1]], truth.get(k, []), thick=2) for k in keys]
@@ -221,15 +215,8 @@ def _draw_predictions(image: Picture, found: list[Row], parsed: list[Row]) -> Pi
     return drawn
 
 
-def read_frames(path: Path) -> list[Picture]:
-    """Read all frames of a short video, RGB uint8 [H, W, 3]."""
-    with av.open(str(path)) as container:
-        pictures = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
-        return [np.asarray(picture, dtype=np.uint8) for picture in pictures]
-
-
 def _tint(image: Picture, counts: bytes, area: str, size: tuple[int, int]) -> None:
-    mask = coco.decode({"size": list(size), "counts": counts}).astype(bool)
+    mask = decode_rle(counts, *size)
     colour = np.array(AREA_COLOURS[area])
     image[mask] = (0.45 * image[mask] + 0.55 * colour).astype(np.uint8)
 

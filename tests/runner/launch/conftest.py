@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import launching
 import pytest
-import slurm_bed
+
+from tests import launching, slurm_bed
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -209,8 +210,8 @@ def test_an_odd_answer_is_unknown_with_its_reason() -> None:
     assert parse_tres("mem=100G,gres/gpu=4,,nonsense") == {"gres/gpu": 4}
 
 
-def fit(**fields: object) -> dict[str, Level]:
-    resources = Resources(**fields)  # type: ignore[arg-type]
+def fit(**fields: Any) -> dict[str, Level]:
+    resources = Resources(**fields)
     return levels(scheduler.check_partition(make_facts("pretrain", resources), "pretrain"))
 
 
@@ -231,7 +232,7 @@ def test_jobs_that_fit_their_partition() -> None:
         ({"constraint": "a40"}, "pretrain: nodes"),
     ],
 )
-def test_jobs_that_would_wait_for_ever(fields: dict[str, object], name: str) -> None:
+def test_jobs_that_would_wait_for_ever(fields: dict[str, Any], name: str) -> None:
     assert fit(**fields)[name] == "fault"
 
 
@@ -437,7 +438,7 @@ NODE = {
 }
 
 
-def probe_levels(*facts: dict[str, object], num_nodes: int = 1) -> dict[str, Level]:
+def probe_levels(*facts: dict[str, Any], num_nodes: int = 1) -> dict[str, Level]:
     text = "some prolog\n" + "".join(f"VILLS {json.dumps(entry)}\n" for entry in facts)
     return levels(
         machine.read_probe(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import slurm_bed
 
+from tests import slurm_bed
 from vills.config.load import load_profile, save_params
 from vills.pipeline import STAGES
 

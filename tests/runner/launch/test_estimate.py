@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from launching import Bench, build_planner, load_steps
 
+from tests.launching import Bench, build_planner, load_steps
 from vills.config.sweep import load_sweep
 from vills.runner.clusters.resources import EstimateConfig, Resources, load_resources
 from vills.runner.plan.estimate import count_images, estimate_node

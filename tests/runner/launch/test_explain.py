@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from launching import DAG, GIT, SCORES, Bench, build_context, write_attempt
 
+from tests.launching import DAG, GIT, SCORES, Bench, build_context, write_attempt
 from vills.config.checks import ConfigError
 from vills.io import load_json, save_json
 from vills.runner.sweeps import explain as explain_module

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launching import Bench, build_context, build_params
 
+from tests.launching import Bench, build_context, build_params
 from vills.config.checks import ConfigError
 from vills.runner.clusters.jobs import JobState
 from vills.runner.plan import launch
@@ -38,7 +38,7 @@ class FakeDvc:
 @pytest.fixture
 def dvc(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> FakeDvc:
     found = FakeDvc()
-    monkeypatch.setattr(launch.subprocess, "run", found.run)
+    monkeypatch.setattr("vills.runner.plan.launch.subprocess.run", found.run)
     build_context(bench)
     monkeypatch.setattr(launch, "LaunchContext", lambda project: build_context(bench))
     for name in ("RANK", "WORLD_SIZE"):
@@ -138,7 +138,7 @@ def test_a_stage_of_dvc_is_waited_for(
         assert len(bench.slurm.batches) == 1
         bench.finish(bench.plan(), "miniature")
 
-    monkeypatch.setattr(launch.time, "sleep", finish)
+    monkeypatch.setattr("vills.runner.plan.launch.time.sleep", finish)
     collect(bench)
     collect(bench)
     assert len(bench.slurm.batches) == 1
@@ -152,7 +152,7 @@ def test_a_stage_whose_job_fails_says_where_its_log_is(
     def fail(_: float) -> None:
         bench.slurm.states["100_0"] = JobState("ended", "OUT_OF_MEMORY")
 
-    monkeypatch.setattr(launch.time, "sleep", fail)
+    monkeypatch.setattr("vills.runner.plan.launch.time.sleep", fail)
     with pytest.raises(JobFailedError, match=r"miniature: failed, OUT_OF_MEMORY \(log: .*_logs/"):
         collect(bench)
 

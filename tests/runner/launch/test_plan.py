@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from launching import DAG, Bench, build_params, build_planner, get_names, load_steps
 
+from tests.launching import DAG, Bench, build_params, build_planner, get_names, load_steps
 from vills.config.params import Params
 from vills.io import save_json
 from vills.runner.plan.nodes import Plan, build_steps, select_steps

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import list_group, wait_until
 
+from tests.processes import list_group, wait_until
 from vills.io import save_json
-from vills.runner.clusters import queue_jobs, queue_worker
+from vills.runner.clusters import queue_worker
 from vills.runner.clusters.jobs import UNKNOWN, Batch
 from vills.runner.clusters.queue import LocalQueue
 from vills.runner.clusters.queue_jobs import (
@@ -99,7 +99,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     tool.write_text(SCRIPT)
     tool.chmod(0o755)
     (tmp_path / "runs").mkdir()
-    monkeypatch.setattr(queue_jobs.sys, "executable", str(tool))
+    monkeypatch.setattr("vills.runner.clusters.queue_jobs.sys.executable", str(tool))
     monkeypatch.setattr(LocalQueue, "ensure_worker", lambda self: None)
     for name in ("CUDA_VISIBLE_DEVICES", "RANK", "WORLD_SIZE", "VILLS_CLUSTER"):
         monkeypatch.delenv(name, raising=False)

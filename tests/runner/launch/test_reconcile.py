@@ -3,9 +3,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
 from mlflow.tracking import MlflowClient
 
+from tests.fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import JobState
 from vills.runner.mlflow.replay import sync_run

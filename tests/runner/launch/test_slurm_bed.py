@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import slurm_bed
-import slurm_files
+
+from tests import slurm_bed, slurm_files
 
 pytestmark = pytest.mark.slurm
 
@@ -135,7 +135,7 @@ def test_nothing_outlives_a_killed_test(tmp_path_factory: pytest.TempPathFactory
         import sys, time
         sys.path.insert(0, {str(Path(slurm_bed.__file__).parent)!r})
         from pathlib import Path
-        from slurm_bed import SlurmBed
+        from tests.slurm_bed import SlurmBed
         bed = SlurmBed(Path({str(folder)!r}), accounting=False)
         bed.start()
         bed.sbatch("sleep 1000")

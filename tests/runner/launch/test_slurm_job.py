@@ -59,7 +59,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scontrol:
     def sleep(seconds: float) -> None:
         found.slept += seconds == 1.0  # others are subprocess's own
 
-    monkeypatch.setattr(slurm_job.time, "sleep", sleep)
+    monkeypatch.setattr("vills.runner.work.slurm_job.time.sleep", sleep)
     found.plant()
     return found
 

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from launching import build_params
 
+from tests.launching import build_params
 from vills.config.load import load_params
 from vills.runner.plan.snapshot import save_code, save_point
 from vills.runner.store.machine import collect_git, load_git_diff

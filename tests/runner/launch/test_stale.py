@@ -5,8 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from launching import Bench, build_planner, load_steps
-
+from tests.launching import Bench, build_planner, load_steps
 from vills.io import load_json, save_json
 from vills.runner.plan.nodes import Plan, find_stale_reasons, select_steps, shorten
 from vills.runner.store.code_digest import compute_code_state

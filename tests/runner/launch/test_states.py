@@ -3,8 +3,8 @@
 import socket
 
 import pytest
-from launching import DAG, Bench, save_error, write_attempt
 
+from tests.launching import DAG, Bench, save_error, write_attempt
 from vills.runner.clusters.jobs import JobState
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import UNSEEN_SECONDS, NodeState

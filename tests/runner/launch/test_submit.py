@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from launching import DAG, Bench, build_params, get_names
 
+from tests.launching import DAG, Bench, build_params, get_names
 from vills.runner.clusters.jobs import JobState
 from vills.runner.clusters.resources import Resources
 from vills.runner.clusters.scheduler import ClusterError

@@ -1,10 +1,11 @@
 """Sweeps planned, launched, looked at and ended; no job computes anything."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from launching import SWEEP, Bench, build_context, build_planner
 
+from tests.launching import SWEEP, Bench, build_context, build_planner
 from vills.config.checks import ConfigError
 from vills.runner.clusters.jobs import JobState
 from vills.runner.plan.registry import Registry
@@ -26,7 +27,7 @@ def build(bench: Bench, *overrides: str) -> Sweep:
     return build_sweep(bench.project, "small", overrides, planner=planner, runs=bench.runs)
 
 
-def get_pretrain(sweep: Sweep, label: str) -> dict[str, object]:
+def get_pretrain(sweep: Sweep, label: str) -> dict[str, Any]:
     (point,) = [point for point in sweep.points if point.label == label]
     return dict(point.plan["pretrain"].step.sections["pretrain"])
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launching import DAG, SCORES, Bench, build_context
 
-from vills.report.sweep_cells import Cell
+from tests.launching import DAG, SCORES, Bench, build_context
+from vills.report.sweep_grid import Cell
 from vills.runner.clusters.jobs import JobState
 from vills.runner.sweeps.report import (
     build_report,

@@ -1,7 +1,6 @@
 """A sweep on a terminal."""
 
-from launching import DAG, Bench, build_context, save_error
-
+from tests.launching import DAG, Bench, build_context, save_error
 from vills.runner.clusters.jobs import JobState
 from vills.runner.clusters.resources import EstimateConfig, Resources
 from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep, plan_sweep

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from tracking_server import TrackingServer, get_closed_port
 
+from tests.fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
+from tests.tracking_server import TrackingServer, get_closed_port
 from vills.config.checks import ConfigError
 from vills.runner.mlflow import settings as settings_module
 from vills.runner.mlflow.replay import SyncResult

@@ -11,10 +11,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from fake_sweep import build_fake_sweep, write_quickly
 from mlflow.tracking import MlflowClient
-from project import BIN, build_project
 
+from tests.fake_sweep import build_fake_sweep, write_quickly
+from tests.project import BIN, build_project
 from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweeping import look_at_sweep

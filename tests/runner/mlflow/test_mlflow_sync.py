@@ -55,7 +55,7 @@ def log_steps(folder: Path, steps: range, *, resume_at: int, scale: float = 1.0)
     return journal
 
 
-def finish(folder: Path, **scores: float) -> None:
+def finish(folder: Path, **scores: Any) -> None:
     (folder / "out" / "pages").mkdir()
     (folder / "out" / "pages" / "index.html").write_text("<html>")
     result: dict[str, Any] = {

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def hold_elsewhere(folder: Path, seconds: float = 600.0) -> Iterator[subprocess.
         process.communicate()
 
 
-def write_attempt(folder: Path, number: int, *, age: float, **changes: object) -> Path:
+def write_attempt(folder: Path, number: int, *, age: float, **changes: Any) -> Path:
     """An attempt of a process that this host cannot see."""
     path = folder / f"{number:06d}.json"
     save_json(path, {**asdict(load_process_identity()), "boot_id": "another", **changes})

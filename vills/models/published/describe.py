@@ -96,7 +96,7 @@ def _build_own(sizes: Sizes, grid: Grid) -> State:
         image_size=[side * sizes.patch_size for side in grid],
     )
     with torch.device("meta"):
-        vit = VisionTransformer(**build_timm_arguments(config))  # type: ignore[arg-type]
+        vit = VisionTransformer(**build_timm_arguments(config))
     return dict(vit.state_dict())
 
 

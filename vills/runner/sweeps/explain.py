@@ -16,7 +16,7 @@ from vills.config.params import Params
 from vills.io import load_json
 from vills.pipeline import STAGES
 from vills.report.inputs import load_rows as load_published_rows
-from vills.report.sweep_cells import explain_absence, pick_score
+from vills.report.sweep_grid import explain_absence, pick_score
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.fingerprint import find_differences

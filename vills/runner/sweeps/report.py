@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from vills.config.sweep import SweepConfig
 from vills.io import load_json
-from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
+from vills.report.sweep_grid import Cell, Score, explain_absence, pick_score
 from vills.report.sweep_tables import SweepFacts, save_sweep_report
 from vills.runner.plan.nodes import Plan, select_steps
 from vills.runner.plan.states import OVER, NodeState

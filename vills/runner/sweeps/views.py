@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.io import load_json
-from vills.report.sweep_cells import pick_score
+from vills.report.sweep_grid import pick_score
 from vills.runner.mlflow.entry import (
     EXECUTION,
     FINGERPRINT,

@@ -1,18 +1,133 @@
-"""The truth of a picture: who is where, which pixels show which area, which keypoint is seen.
+"""A canvas that takes tapered tubes and discs, and the truth that is read off it: who is where.
 
-Shape legend: H, W picture size; 17 keypoints in COCO order.
+Every pixel remembers which part of which person it shows, so that masks and seen keypoints follow
+from what was painted.
+
+Shape legend: H, W size of a picture; of a canvas it is SUPERSAMPLE times that. Parts hold
+`instance * 32 + part`, 0 is background. 17 keypoints in COCO order.
 """
 
+import math
 from dataclasses import dataclass
+from enum import IntEnum
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vills.areas import AREAS, KEYPOINTS, NUM_KEYPOINTS
-from vills.miniature.painter import PARTS_PER_INSTANCE, SUPERSAMPLE, Canvas, Part
 from vills.miniature.people import Actor
 from vills.miniature.walk import Point
+
+Image = NDArray[np.uint8]
+Vector = NDArray[np.float64]
+
+PARTS_PER_INSTANCE = 32
+MAX_INSTANCES = 7
+SUPERSAMPLE = 2
+_SHIFT = 4  # fractional bits of polygon corners: limbs move smoothly between frames
+_ARC = np.linspace(0.0, np.pi, 7)
+# Half circles around a tube's ends: shares of the radius across it and along it.
+_FIRST = np.stack((np.cos(_ARC), -np.sin(_ARC)), axis=1)
+_LAST = -_FIRST
+_CIRCLE = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+_ROUND = np.stack((np.cos(_CIRCLE), np.sin(_CIRCLE)), axis=1)
+
+
+Part = IntEnum(
+    "Part",
+    "HEAD HAIR NECK TORSO LEFT_UPPER_ARM RIGHT_UPPER_ARM LEFT_FOREARM RIGHT_FOREARM PELVIS "
+    "LEFT_THIGH RIGHT_THIGH LEFT_SHIN RIGHT_SHIN LEFT_FOOT RIGHT_FOOT BAG",
+)
+"""What a pixel of a person shows, from 1."""
+
+
+def enlarge(image: Image) -> Image:
+    """Return a picture [H, W, 3] at the painter's size."""
+    height, width = image.shape[:2]
+    size = (width * SUPERSAMPLE, height * SUPERSAMPLE)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def shrink(image: Image) -> Image:
+    """Return a painting at the picture's size [H, W, 3]."""
+    height, width = image.shape[:2]
+    size = (width // SUPERSAMPLE, height // SUPERSAMPLE)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+class Canvas:
+    """Colour [H, W, 3] and parts [H, W], both uint8, painted from far to near."""
+
+    def __init__(self, background: Image) -> None:
+        self.colour: Image = background
+        self.parts: Image = np.zeros(background.shape[:2], dtype=np.uint8)
+        self.instance = 0
+
+    def begin(self, instance: int) -> None:
+        """Give what is painted from here on to person `instance` (1 to 7; 0: an object)."""
+        assert 0 <= instance <= MAX_INSTANCES
+        self.instance = instance
+
+    def paint(self, outline: Vector, texture: Image, matrix: Vector, *, part: int) -> None:
+        """Fill the polygon `outline` [P, 2] with a texture placed by an affine `matrix` [2, 3].
+
+        The matrix maps texture (column, row) to canvas (x, y); outside it, the rim repeats.
+        """
+        height, width = self.parts.shape
+        # Plain numbers from here on: of a dozen corners, NumPy's calls cost more than its sums.
+        x, y = outline.T.tolist()
+        left, top = max(0, math.floor(min(x))), max(0, math.floor(min(y)))
+        right, bottom = min(width, math.ceil(max(x)) + 1), min(height, math.ceil(max(y)) + 1)
+        if left >= right or top >= bottom:
+            return
+        shifted = matrix - np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
+        size = (right - left, bottom - top)
+        warped = cv2.warpAffine(
+            texture, shifted, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        mask = np.zeros((size[1], size[0]), dtype=np.uint8)
+        corners = np.round((outline - (left, top)) * (1 << _SHIFT)).astype(np.int32)
+        cv2.fillPoly(mask, [corners], 1, lineType=cv2.LINE_8, shift=_SHIFT)
+        cv2.copyTo(warped, mask, self.colour[top:bottom, left:right])
+        code = self.instance * PARTS_PER_INSTANCE + part if self.instance else 0
+        region = self.parts[top:bottom, left:right]
+        cv2.fillPoly(region, [corners], code, lineType=cv2.LINE_8, shift=_SHIFT)
+
+    def paint_tube(
+        self, start: Vector, end: Vector, radii: tuple[float, float], texture: Image, *, part: int
+    ) -> None:
+        """Paint a tapered capsule; texture rows run from start to end, columns across it."""
+        (x, y), (x_end, y_end) = start.tolist(), end.tolist()
+        length = math.hypot(x_end - x, y_end - y)
+        # Columns of a texture run to the image's right on a limb that hangs down: across it, as
+        # seen along (a, b), is (b, -a).
+        a, b = ((x_end - x) / length, (y_end - y) / length) if length > 1e-6 else (0.0, 1.0)
+        ends = np.array(((x, y), (x_end, y_end)))
+        turns = np.array(((b, -a), (a, b)))
+        outline = np.concatenate(
+            (ends[0] + radii[0] * (_FIRST @ turns), ends[1] + radii[1] * (_LAST @ turns))
+        )
+        radius = max(radii)
+        rows, columns = texture.shape[:2]
+        wide, long = 2 * radius / columns, max(length, 1.0) / rows
+        matrix = np.array(
+            ((b * wide, a * long, x - b * radius), (-a * wide, b * long, y + a * radius))
+        )
+        self.paint(outline, texture, matrix, part=part)
+
+    def paint_disc(self, centre: Vector, radius: Vector, texture: Image, *, part: int) -> None:
+        """Paint an ellipse of half axes `radius` [2], its bounding box filled by the texture."""
+        outline = centre + radius * _ROUND
+        rows, columns = texture.shape[:2]
+        matrix = np.array(
+            [
+                [2 * radius[0] / columns, 0.0, centre[0] - radius[0]],
+                [0.0, 2 * radius[1] / rows, centre[1] - radius[1]],
+            ]
+        )
+        self.paint(outline, texture, matrix, part=part)
+
 
 _LEAST_PIXELS = 12  # on the supersampled canvas: less of a person is nobody
 
@@ -94,7 +209,7 @@ def build_instance(canvas: Canvas, painted: Painted) -> Instance:
     shown = int(np.count_nonzero(mine))
     return Instance(
         person=painted.actor.person,
-        outfit=painted.actor.look.outfit.index,
+        outfit=painted.actor.outfit.index,
         box=painted.box,
         visible=min(1.0, shown / painted.pixels) * painted.inside,
         keypoints=_find_keypoints(own, painted.joints),
@@ -114,12 +229,11 @@ _AREA_NUMBERS = _build_area_numbers()
 """[32] area of a part, 1 for the first of AREAS; 0 for a part of none."""
 
 
-def _find_parts(keypoint: str) -> frozenset[int]:
-    side, _, joint = keypoint.rpartition("_")
-    return frozenset(Part[name.format(side.upper())] for name in _JOINT_PARTS[joint])
-
-
-_KEYPOINT_PARTS = {name: _find_parts(name) for name in KEYPOINTS}
+_KEYPOINT_PARTS = {
+    name: frozenset(Part[part.format(side.upper())] for part in _JOINT_PARTS[joint])
+    for name in KEYPOINTS
+    for side, _, joint in [name.rpartition("_")]
+}
 
 
 def _find_slot(parts: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
