@@ -202,7 +202,7 @@ def load_sweep(name: str, *, folder: Path, overrides: Sequence[str] = ()) -> Swe
         name: one of `list_sweeps(folder)`, or the path of a file, ending in .yaml; the defaults of
             such a file may name a sweep of `folder`, which it then changes.
         folder: the project's sweeps/.
-        overrides: the sweep's, as `split_overrides` finds them.
+        overrides: the sweep's, as `parse_overrides` finds them.
 
     Raises:
         ConfigError: if there is no such sweep, or a key, a type or a range is refused.
@@ -235,7 +235,7 @@ def list_sweeps(folder: Path) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.yaml") if not p.stem.startswith("_"))
 
 
-def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+def parse_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the overrides of the sweep, and those of the parameters (profile=... among them).
 
     Raises:
