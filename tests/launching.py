@@ -10,9 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vills.config.load import load_params, load_profile
+from vills.config.load import load_params, load_profile, render_params
 from vills.config.params import Params
-from vills.config.write import render_params
 from vills.io import save_json
 from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
 from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from vills.config.write import save_params
+from vills.config.load import save_params
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("vills", "slurm", "sweeps", "dvc.yaml", ".dvcignore", ".gitignore", "data")

@@ -9,7 +9,7 @@ import pytest
 from vills.cli import COMMANDS, build_parser
 from vills.cli.sweep import parse_words
 from vills.config.load import list_profiles, load_profile
-from vills.config.load_sweep import load_sweep, split_overrides
+from vills.config.sweep import load_sweep, parse_overrides
 from vills.runner.clusters.jobs import PREFIX
 
 ROOT = Path(__file__).parent.parent
@@ -56,7 +56,7 @@ def test_sweep_commands_parse(line: str) -> None:
     if name == "NAME" or name.startswith("path/to/"):
         return  # the reader's own
     words = [w for w in getattr(parsed, "overrides", ()) if not w.startswith(PREFIX)]
-    own, of_params = split_overrides(words)
+    own, of_params = parse_overrides(words)
     sweep = load_sweep(name, folder=ROOT / "sweeps", overrides=own)
     load_profile("miniature", [w for w in of_params if not w.startswith("profile=")])
     for point in (getattr(parsed, "point", None), *getattr(parsed, "points", ())):

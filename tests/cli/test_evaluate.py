@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from vills.cli import main
-from vills.config.load import load_params
-from vills.config.write import save_params
+from vills.config.load import load_params, save_params
 
 
 def make_folder(root: Path) -> dict[str, np.ndarray]:

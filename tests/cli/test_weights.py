@@ -10,7 +10,7 @@ import torch
 from tests.models.publishers import build_mae, build_vit
 from vills.cli import build_parser, main
 from vills.config.load import load_profile
-from vills.config.published import WEIGHT_LAYOUTS
+from vills.config.model import WEIGHT_LAYOUTS
 
 DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
 

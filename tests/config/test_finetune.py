@@ -6,8 +6,8 @@ import pytest
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
+from vills.config.model import PublishedConfig
 from vills.config.pretrain import PretrainConfig
-from vills.config.published import PublishedConfig
 
 DINO = PublishedConfig("dino.pth", "dino")
 STEPS = {"schedule": "steps", "epochs": 30}

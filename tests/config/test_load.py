@@ -9,8 +9,14 @@ import yaml
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.config.load import list_profiles, load_params, load_profile
-from vills.config.write import has_hand_edits, render_params, save_params
+from vills.config.load import (
+    has_hand_edits,
+    list_profiles,
+    load_params,
+    load_profile,
+    render_params,
+    save_params,
+)
 
 
 @pytest.mark.parametrize("profile", list_profiles())

@@ -7,9 +7,8 @@ import pytest
 
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
-from vills.config.load import load_params, load_profile
-from vills.config.published import PublishedConfig
-from vills.config.write import save_params
+from vills.config.load import load_params, load_profile, save_params
+from vills.config.model import PublishedConfig
 
 NEW = "{layout: folder, path: mine/v-2}"
 

@@ -11,9 +11,17 @@ import yaml
 
 from vills.config.checks import ConfigError
 from vills.config.load import load_profile
-from vills.config.load_sweep import find_sweep, list_sweeps, load_sweep, split_overrides
 from vills.config.params import Params
-from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
+from vills.config.sweep import (
+    ColumnConfig,
+    PointConfig,
+    SweepConfig,
+    TableConfig,
+    find_sweep,
+    list_sweeps,
+    load_sweep,
+    parse_overrides,
+)
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = ROOT / "sweeps"
@@ -190,10 +198,10 @@ def test_overrides_are_split_by_their_first_part() -> None:
         "+curate.sources.new={path: x}",
         "~finetune.mars",
     ]
-    assert split_overrides([*own, *params]) == (own, params)
+    assert parse_overrides([*own, *params]) == (own, params)
     for stranger in ("sead=1", "lambda_grid", "hydra.run.dir=x", "pretrainn.epochs=1"):
         with pytest.raises(ConfigError, match=re.escape(repr(stranger))) as caught:
-            split_overrides([stranger])
+            parse_overrides([stranger])
         assert "seeds" in str(caught.value)
         assert "pretrain" in str(caught.value)
 

@@ -15,8 +15,7 @@ from tests.evaluation.networks import SIZE, make_backbone, make_reid
 from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig, list_variants
-from vills.config.operation import OperationConfig
-from vills.config.params import Params
+from vills.config.params import OperationConfig, Params
 from vills.data.images import encode_jpeg
 from vills.evaluation.per_query import (
     load_pair,

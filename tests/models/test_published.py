@@ -30,8 +30,7 @@ from tests.models.publishers import (
     resample_table,
 )
 from vills.areas import AREAS
-from vills.config.model import ModelConfig
-from vills.config.published import WEIGHT_LAYOUTS
+from vills.config.model import WEIGHT_LAYOUTS, ModelConfig
 from vills.models.backbone import Backbone
 from vills.models.encoder import NUM_SPATIAL, Encoder, build_timm_arguments
 from vills.models.published import LAYOUTS, LoadReport, load_published

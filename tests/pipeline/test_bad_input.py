@@ -1,6 +1,7 @@
 """Bad input through the command line: a clear error or a counted rejection, and nothing lost."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -37,9 +38,9 @@ def project(tmp_path: Path) -> Project:
     project = build_project(tmp_path / "project", overrides=["miniature.datasets=[]"])
     path = project.folder / "params.yaml"
     text = path.read_text()
-    start, end = text.index("  sources:\n"), text.index("  # Person detector of videos")
+    start, end = text.index("  sources:"), text.index("  detector:")
     text = text[:start] + SOURCES.lstrip("\n") + text[end:]
-    text = text[: text.index("finetune:\n")] + text[text.index("# Tables and pictures.") :]
+    text = re.sub(r"(?m)^(finetune|evaluate):\n(  .*\n)+", "", text)
     path.write_text(text.replace("root: miniature", "root: data"))
     return project
 

@@ -78,13 +78,23 @@ def test_comments_caches_and_cluster_files_recompute_nothing(finished: Project) 
 
 
 def test_one_data_set_s_fine_tuning_reruns_only_that_one(finished: Project) -> None:
-    edit(
-        finished.folder / "params.yaml",
-        "input_size: [64, 32]\n    num_frames: 3",
-        "input_size: [64, 32]\n    num_frames: 2",
-    )
+    video = "modality: video, num_frames:"
+    edit(finished.folder / "params.yaml", f"{video} 3", f"{video} 2")
     ran = finished.list_ran(finished.run("dvc", "repro").stdout)
     assert ran == ["finetune@mars", "evaluate@mars", "report"]
+
+
+def test_a_default_that_all_entries_set_calls_them_and_recomputes_nothing(
+    finished: Project,
+) -> None:
+    before = finished.load_lock()
+    edit(finished.folder / "params.yaml", "  epochs: 120 ", "  epochs: 119 ")
+    result = finished.run("dvc", "repro")
+    ran = finished.list_ran(result.stdout)
+    assert {"finetune@market1501", "finetune@mars"} <= set(ran) <= set(AFTER_PRETRAIN)
+    assert result.stdout.count("is complete; collected") == len(ran)
+    after = finished.load_lock()
+    assert {k: v["outs"] for k, v in after.items()} == {k: v["outs"] for k, v in before.items()}
 
 
 def test_a_loss_weight_reruns_pretrain_and_what_follows(finished: Project) -> None:

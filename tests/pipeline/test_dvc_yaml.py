@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vills.config.load import load_profile
+from vills.config.load import load_profile, render_params
 from vills.pipeline import STAGES
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.work.stage import load_stage
@@ -32,7 +32,9 @@ def list_items() -> list[tuple[str, str]]:
 def test_dvc_knows_everything_that_a_stage_reads_and_writes(name: str, item: str) -> None:
     stage, dvc = load_stage(name), load_dvc_stage(name, item)
     assert dvc["cmd"] == f"vills run {name}{'@' + item if item else ''}"
-    assert sorted(dvc["params"]) == sorted(stage.list_sections(PARAMS, item).values())
+    sections = set(stage.list_sections(PARAMS, item).values())
+    tables = {section.split(".")[0] for section in sections} & {"finetune", "evaluate"}
+    assert sorted(dvc["params"]) == sorted(sections | {f"{table}_defaults" for table in tables})
     outs = [*dvc.get("outs", ()), *dvc.get("metrics", ()), *dvc.get("plots", ())]
     assert sorted(map(Path, outs)) == sorted(stage.outs(item).values())
     deps = [Path(dep) for dep in dvc["deps"]]
@@ -40,6 +42,22 @@ def test_dvc_knows_everything_that_a_stage_reads_and_writes(name: str, item: str
     code = [Path(file) for file in compute_code_state(f"vills.pipeline.{name}").files]
     for path in [*inputs, *code]:
         assert any(path.is_relative_to(dep) for dep in deps), f"{name} reads {path}, unknown to DVC"
+
+
+def test_no_dependency_holds_the_book_keeping() -> None:
+    for name, item in list_items():
+        for dep in map(Path, load_dvc_stage(name, item)["deps"]):
+            for kept_out in ("vills/runner", "vills/cli", "vills/io.py"):
+                assert not Path(kept_out).is_relative_to(dep), f"{name} is called for {kept_out}"
+                assert not dep.is_relative_to(kept_out)
+
+
+def test_what_dvc_reads_from_entries_is_written_out() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert all(entry["model"] in params["finetune"] for entry in params["evaluate"].values())
+    rendered = yaml.safe_load(render_params(PARAMS, profile="tiny"))
+    for name, entry in rendered["evaluate"].items():
+        assert entry["model"] == PARAMS.evaluate[name].model
 
 
 def test_only_the_key_stands_in_commands() -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from vills.config.load import PARAMS_FILE, load_params
-from vills.config.operation import OperationConfig
-from vills.config.write import save_params
+from vills.config.load import PARAMS_FILE, load_params, save_params
+from vills.config.params import OperationConfig
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.runner.plan.launch import find_inputs, launch_stage

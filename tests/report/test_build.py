@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.world import ITEMS, make_artifacts
-from vills.config.report import ReportConfig
+from vills.config.evaluate import ReportConfig
 from vills.report.build import build_report
 from vills.report.inputs import ReportInputs
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from vills.config.load_sweep import load_sweep
 from vills.config.sweep import (
     ColumnConfig,
     PointConfig,
     ReferenceConfig,
     SweepConfig,
     TableConfig,
+    load_sweep,
 )
 from vills.report import sweep_trend
 from vills.report.sweep_grid import Cell, Score, TableCell, build_grids, explain_absence, pick_score

@@ -24,7 +24,7 @@ from tests.train.tuning import (
 )
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.config.published import PublishedConfig
+from vills.config.model import PublishedConfig
 from vills.data.loading import METHODS
 from vills.data.reid import ReidData
 from vills.models.reid import ReidModel

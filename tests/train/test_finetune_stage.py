@@ -14,9 +14,8 @@ from tests.models.publishers import DEPTH, build_dino
 from tests.train.tuning import CONFIG, save_pretrained
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.config.operation import OperationConfig
-from vills.config.params import Params
-from vills.config.published import PublishedConfig
+from vills.config.model import PublishedConfig
+from vills.config.params import OperationConfig, Params
 from vills.data import finetune_loading
 from vills.models.weights import load_reid
 from vills.pipeline import StageContext, count_loaders

@@ -10,9 +10,9 @@ import torch
 
 from tests.models.publishers import build_dino, build_pass
 from tests.train.synthetic import build_batch, build_config
+from vills.config.model import PublishedConfig
 from vills.config.params import Params
 from vills.config.pretrain import PretrainConfig
-from vills.config.published import PublishedConfig
 from vills.data.pretrain_sources import PretrainData
 from vills.models.encoder import Encoder
 from vills.models.published import load_published

@@ -17,9 +17,8 @@ from tests.train.test_initial import build_initial
 from tests.train.test_pretrain import read
 from vills.config.checks import ConfigError
 from vills.config.load import load_profile
-from vills.config.operation import OperationConfig
-from vills.config.pretrain import PretrainConfig
-from vills.config.probe import ProbeConfig
+from vills.config.params import OperationConfig
+from vills.config.pretrain import PretrainConfig, ProbeConfig
 from vills.data.pretrain_sources import PretrainData
 from vills.data.probe_crops import build_probe_crops, draw_people
 from vills.data.reid import ReidData, load_test_data

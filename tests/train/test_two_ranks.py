@@ -13,7 +13,7 @@ import torch
 from tests.ddp import run_ranks
 from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_batch, build_config
-from vills.config.operation import OperationConfig
+from vills.config.params import OperationConfig
 from vills.config.pretrain import OptimConfig
 from vills.data.loading import PretrainBatch
 from vills.distributed import gather_objects, get_rank, get_world_size

@@ -110,8 +110,7 @@ def set_up_configure(parser: ArgumentParser) -> None:
 
 def _configure(arguments: Namespace) -> int:
     from vills.config.checks import ConfigError
-    from vills.config.load import list_profiles
-    from vills.config.write import save_params
+    from vills.config.load import list_profiles, save_params
 
     settings: list[str] = arguments.settings
     profiles = [s.removeprefix("profile=") for s in settings if s.startswith("profile=")]

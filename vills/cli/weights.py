@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from vills.config.checks import ConfigError
-from vills.config.published import WEIGHT_LAYOUTS
+from vills.config.model import WEIGHT_LAYOUTS
 from vills.errors import UserError
 
 

@@ -2,19 +2,26 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
-from vills.config.checks import ConfigError, check_choice, check_range, check_subset
+from vills.config.checks import (
+    ConfigError,
+    Limits,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Share,
+    build_error,
+    check_choice,
+    check_fields,
+    check_range,
+    check_subset,
+)
+from vills.config.model import PublishedConfig
 from vills.config.protocols import PROTOCOLS
-from vills.config.published import PublishedConfig
 
-REID_MODALITIES = ("image", "video", "mixed")
 INITIALISATIONS = ("pretrained", "scratch")
 """Beside the names of `published`."""
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("cosine", "steps")
-NECK_KINDS = ("bnneck", "none")
-TRAIN_SAMPLINGS = ("random", "restricted", "stride", "consecutive", "evenly")
-TEACHER_OR_STUDENT = ("teacher", "student")
 
 
 @dataclass
@@ -22,126 +29,111 @@ class FinetuneConfig:
     """Teacher's encoder and resampler, BNNeck, cross-entropy and triplet loss."""
 
     source: str = ""
-    """Curated data set that is learned; empty: the entry's own name. So market1501_20 can be
-    market1501 with 20 people."""
-    modality: str = "image"
-    """Inputs: image crops, video tracklets, or mixed (both in every batch, as for BRIAR)."""
+    """Curated data set to learn; empty = the one of the entry's name."""
+    modality: Annotated[str, ("image", "video", "mixed")] = "image"
+    """Inputs: image (crops), video (tracklets), mixed (both in every batch; BRIAR)."""
     initialisations: list[str] = field(default_factory=lambda: ["pretrained"])
-    """Models trained one after the other: pretrained, scratch, names of `published` (supplement
+    """Models, trained one after the other: pretrained, scratch, names of `published` (supplement
     Fig. 2)."""
     published: dict[str, PublishedConfig] = field(default_factory=dict)
-    """Published weights to start from, by the name that the row gets; `initialisations` names
-    every one of them."""
-    network: str = "teacher"
-    """Which pre-trained network to start from (the paper's: the teacher)."""
+    """Files of published weights, {NAME: {file, layout, normalisation}} as pretrain.initial;
+    `initialisations` must have each NAME."""
+    network: Annotated[str, ("teacher", "student")] = "teacher"
+    """Pre-trained network to start from: teacher (the paper's) or student."""
     split_ids: list[int] = field(default_factory=lambda: [0])
-    """Splits to train on, one model each (PRID2011 has 0 to 9)."""
+    """Splits to train on, one model each (PRID2011: 0 to 9)."""
     seed: int = 0
-    """Order of samples, augmentation, new layers, and who is kept by `num_train_ids`."""
+    """Order of samples, augmentation, new layers, choice of `num_train_ids`."""
     num_val_ids: int = 0
-    """Training people held out, to measure accuracy per epoch on: the same ones whatever the seed
-    and `num_train_ids` (0: nobody, and accuracy is that of the test people)."""
+    """Training people held out for the accuracy per epoch, the same ones for any seed and
+    `num_train_ids`; 0 = none: accuracy is that of the test people."""
     num_train_ids: int = 0
-    """Training people kept of those that `num_val_ids` leaves, drawn by the seed (0: all)."""
+    """Training people kept of those that `num_val_ids` leaves, drawn by seed; 0 = all."""
     input_size: list[int] = field(default_factory=lambda: [256, 128])
-    """Height and width, px; multiples of the encoder's patch."""
-    num_frames: int = 8
-    """Frames of a clip (modality image: where accuracy is measured on tracklets)."""
-    sampling: str = "random"
+    """[height, width], px; multiples of the encoder's patch."""
+    num_frames: PositiveInt = 8
+    """Frames of a clip (modality image: of tracklets in the accuracy per epoch)."""
+    sampling: Annotated[str, ("random", "restricted", "stride", "consecutive", "evenly")] = "random"
     """Frames of a training clip: random (torchreid), restricted (one of each equal part: SINet,
     CAL's tsn), stride (every `stride`-th: TKP, CAL), consecutive, evenly."""
-    stride: int = 8
-    """Distance of frames with sampling stride."""
-    max_track: int = 0
-    """Longer training tracklets are cut into pieces of so many frames (CAL: 64; 0: whole)."""
-    epochs: int = 120
-    """The last epoch is kept, never the best on test."""
-    num_ids: int = 16
+    stride: PositiveInt = 8
+    """sampling stride: distance of the frames."""
+    max_track: NonNegativeInt = 0
+    """Longer training tracklets are cut into pieces of so many frames (CAL: 64); 0 = not."""
+    epochs: PositiveInt = 120
+    """Epochs; the last one is kept, never the best on test."""
+    num_ids: Annotated[int, Limits(2)] = 16
     """P: people in a batch."""
-    num_instances: int = 4
+    num_instances: Annotated[int, Limits(2)] = 4
     """K: samples of a person in a batch (of each kind, if mixed)."""
-    optimizer: str = "sgd"
+    optimizer: Annotated[str, ("sgd", "adam", "adamw")] = "sgd"
     """sgd with momentum 0.9 (PASS, TransReID), adam (CAL, SINet), adamw (HAP)."""
-    lr: float = 4e-4
+    lr: NonNegativeFloat = 4e-4
     """Peak rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
-    """Peak rate of an initialisation that another one suits than `lr`: random weights want a larger
-    one than trained ones."""
+    """Initialisation -> peak rate of its own: random weights want a larger one than trained
+    ones."""
     epochs_of: dict[str, int] = field(default_factory=dict)
-    """Epochs of an initialisation that needs another number than `epochs`: random weights converge
-    later than trained ones, which learn by heart by then."""
-    bias_lr_factor: float = 1.0
+    """Initialisation -> epochs of its own: random weights converge later; trained ones would by
+    then only learn by heart."""
+    bias_lr_factor: NonNegativeFloat = 1.0
     """Rate of biases over that of weights (PASS, TransReID: 2)."""
-    schedule: str = "cosine"
-    """cosine to zero, or steps at `milestones`."""
+    schedule: Annotated[str, ("cosine", "steps")] = "cosine"
+    """cosine (to zero), or steps (at `milestones`)."""
     milestones: list[int] = field(default_factory=list)
-    """With schedule steps: epochs after which the rate is multiplied by `gamma` (CAL: 20, 40)."""
-    gamma: float = 0.1
-    """Factor at each milestone."""
-    warmup_epochs: float = 20.0
+    """schedule steps: epochs after which the rate is multiplied by gamma (CAL: 20, 40)."""
+    gamma: Share = 0.1
+    """schedule steps: factor at each milestone."""
+    warmup_epochs: NonNegativeFloat = 20.0
     """Linear warm-up, at most `epochs`."""
-    weight_decay: float = 1e-4
-    """On weights only."""
-    layer_decay: float = 1.0
+    weight_decay: NonNegativeFloat = 1e-4
+    """Of weights (matrices); nothing else decays."""
+    layer_decay: Share = 1.0
     """Rate factor from a block to the one below it (HAP: 0.4)."""
-    neck: str = "bnneck"
+    neck: Annotated[str, ("bnneck", "none")] = "bnneck"
     """bnneck (Luo et al. 2019) or none (HAP: feature straight to the classifier)."""
-    label_smoothing: float = 0.0
-    """Of the cross-entropy (PASS, TransReID and SOLIDER: off; CAL, PSTA: 0.1)."""
-    identity_weight: float = 1.0
+    label_smoothing: Share = 0.0
+    """Of the cross-entropy (PASS, TransReID, SOLIDER: 0; CAL, PSTA: 0.1)."""
+    identity_weight: NonNegativeFloat = 1.0
     """Weight of the cross-entropy."""
-    triplet_weight: float = 1.0
-    """Weight of the triplet loss; 0: not computed (CAL)."""
-    triplet_margin: float = 0.0
-    """0 = soft margin."""
-    triplet_scale: float = 0.0
-    """Length that features are brought to for the triplet loss (0: raw features, as PASS and
-    TransReID)."""
-    drop_path: float = 0.1
+    triplet_weight: NonNegativeFloat = 1.0
+    """Weight of the triplet loss; 0 = not computed (CAL)."""
+    triplet_margin: NonNegativeFloat = 0.0
+    """Margin of the triplet loss; 0 = soft margin."""
+    triplet_scale: NonNegativeFloat = 0.0
+    """Length of features in the triplet loss; 0 = as they are (PASS, TransReID)."""
+    drop_path: Share = 0.1
     """Stochastic depth of the last block."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a horizontal flip."""
-    pad: int = 10
+    pad: NonNegativeInt = 10
     """Zero padding before a random crop, px."""
-    zoom: float = 0.0
-    """Probability of a random window of a picture enlarged by 1/8 (CAL: 0.5, with pad 0)."""
-    erase: float = 0.5
+    zoom: Share = 0.0
+    """Probability of a random window of the picture enlarged by 1/8 (CAL: 0.5, pad 0)."""
+    erase: Share = 0.5
     """Probability of random erasing."""
-    jitter: float = 0.0
-    """Probability of brightness, contrast and saturation jitter of +-0.3 (0 in the recipes)."""
-    white_balance: float = 0.0
-    """Standard deviation of the log gain of each colour channel, over their mean gain (0: off)."""
-    protocol: str = ""
-    """Protocol of the accuracy per epoch; empty: image or video, by modality."""
-    eval_epochs: int = 1
-    """Accuracy is recorded every so many epochs (0: only at the end); it selects nothing."""
-    threads_per_rank: int = 2
-    """CPU threads of a process; sums differ in the last bits with their number."""
+    jitter: Share = 0.0
+    """Probability of brightness, contrast, saturation jitter of +-0.3 (recipes: 0)."""
+    white_balance: Share = 0.0
+    """Standard deviation of the log gain of colour channels over their mean; 0 = off."""
+    protocol: Annotated[str, ("", *PROTOCOLS)] = ""
+    """Protocol of the accuracy per epoch; empty = image or video, by modality."""
+    eval_epochs: NonNegativeInt = 1
+    """Epochs from one accuracy to the next, 0 = only at the end; it selects nothing."""
+    threads_per_rank: PositiveInt = 2
+    """CPU threads of a process; the last bits of sums depend on it."""
 
     def __post_init__(self) -> None:
-        self._check_choices()
+        check_fields("finetune.*", self)
+        self._check_losses()
         self._check_variants()
         self._check_schedule()
         self._check_people()
         if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise ConfigError(
-                f"finetune.*.input_size = {list(self.input_size)} is not allowed. Allowed: "
-                "[height, width], px. What to do: write two numbers, such as [256, 128]."
+            remedy = "write two numbers, such as [256, 128]"
+            raise build_error(
+                "finetune.*.input_size", list(self.input_size), "[height, width], px", remedy
             )
-        for name in ("epochs", "num_frames", "stride", "threads_per_rank"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=1)
-        check_range("finetune.*.num_ids", self.num_ids, low=2)
-        check_range("finetune.*.num_instances", self.num_instances, low=2)
-        for name in ("lr", "warmup_epochs", "weight_decay", "triplet_weight", "identity_weight"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("bias_lr_factor", "pad", "max_track", "eval_epochs"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("triplet_margin", "triplet_scale"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0)
-        for name in ("label_smoothing", "layer_decay", "flip", "erase", "jitter", "drop_path"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
-        for name in ("zoom", "gamma", "white_balance"):
-            check_range(f"finetune.*.{name}", getattr(self, name), low=0.0, high=1.0)
 
     def build_for(self, initialisation: str) -> "FinetuneConfig":
         """Return the parameters of an initialisation: with its own rate and epochs."""
@@ -163,56 +155,44 @@ class FinetuneConfig:
         ):
             value = getattr(self, name)
             if value < 0 or 0 < value < least:
-                raise ConfigError(
-                    f"finetune.*.{name} = {value} is not allowed. Allowed: 0, or {least} and more. "
-                    f"What to do: {remedy}."
-                )
+                raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
         if self.num_val_ids and self.protocol == "sigset":
-            raise ConfigError(
-                f"finetune.*.num_val_ids = {self.num_val_ids} is not allowed with protocol sigset: "
-                "people of training have no templates. Allowed: 0. What to do: set "
-                "finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0."
+            when = "with protocol sigset: people of training have no templates"
+            remedy = (
+                "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
             )
+            raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
 
-    def _check_choices(self) -> None:
-        check_choice("finetune.*.modality", self.modality, REID_MODALITIES)
-        check_choice("finetune.*.optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("finetune.*.schedule", self.schedule, SCHEDULES)
-        check_choice("finetune.*.neck", self.neck, NECK_KINDS)
-        check_choice("finetune.*.sampling", self.sampling, TRAIN_SAMPLINGS)
-        check_choice("finetune.*.network", self.network, TEACHER_OR_STUDENT)
-        check_choice("finetune.*.protocol", self.protocol, ("", *PROTOCOLS))
+    def _check_losses(self) -> None:
         if not self.identity_weight and not self.triplet_weight:
-            raise ConfigError(
-                "finetune.*.identity_weight = 0 is not allowed with triplet_weight 0. Allowed: one "
-                "of them above 0. What to do: set one; without a loss nothing is trained."
+            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
+            raise build_error(
+                "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
             )
         if self.triplet_scale and not self.triplet_weight:
-            raise ConfigError(
-                f"finetune.*.triplet_scale = {self.triplet_scale} is not allowed with "
-                "triplet_weight 0: nothing would read it. Allowed: 0. What to do: leave it out, or "
-                "set triplet_weight."
+            when = "with triplet_weight 0: nothing would read it"
+            remedy = "set it to 0, or set triplet_weight"
+            raise build_error(
+                "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
             )
 
     def _check_schedule(self) -> None:
-        shown = f"finetune.*.milestones = {list(self.milestones)}"
-        if self.schedule == "steps" and not self.milestones:
-            raise ConfigError(
-                f"{shown} is not allowed with schedule steps. Allowed: epochs, such as [20, 40]. "
-                "What to do: set them, or schedule=cosine."
+        field, value = "finetune.*.milestones", list(self.milestones)
+        if self.schedule == "steps" and not value:
+            remedy = "set them, or schedule=cosine"
+            raise build_error(
+                field, value, "epochs, such as [20, 40]", remedy, when="with schedule steps"
             )
-        if self.schedule == "cosine" and self.milestones:
-            raise ConfigError(
-                f"{shown} is not allowed with schedule cosine, which has none. Allowed: []. "
-                "What to do: set schedule=steps, or milestones=[]."
+        if self.schedule == "cosine" and value:
+            when = "with schedule cosine, which has none"
+            raise build_error(field, value, "[]", "set schedule=steps, or milestones=[]", when=when)
+        met = {milestone for milestone in value if 1 <= milestone < self.epochs}
+        if len(met) < len(value):
+            allowed = f"distinct epochs from 1 to {self.epochs - 1}"
+            remedy = (
+                "name once every epoch after which the rate goes down, and none that is never met"
             )
-        met = [milestone for milestone in self.milestones if 1 <= milestone < self.epochs]
-        if len(set(met)) < len(self.milestones):
-            raise ConfigError(
-                f"{shown} is not allowed with epochs = {self.epochs}. Allowed: distinct epochs "
-                f"from 1 to {self.epochs - 1}. What to do: name once every epoch after which the "
-                "rate goes down, and none that is never met."
-            )
+            raise build_error(field, value, allowed, remedy, when=f"with epochs = {self.epochs}")
 
     def _check_variants(self) -> None:
         for name, entry in self.published.items():
@@ -223,32 +203,32 @@ class FinetuneConfig:
                     "What to do: call it dino_vits16, for example."
                 )
             if not entry.file:
-                raise ConfigError(
-                    f"finetune.*.published.{name}.file = '' is not allowed. Allowed: a file below "
-                    "VILLS_WEIGHTS. What to do: name it."
-                )
+                allowed = "a file below VILLS_WEIGHTS"
+                raise build_error(f"finetune.*.published.{name}.file", "", allowed, "name it")
             if name not in self.initialisations:
                 raise ConfigError(
                     f"finetune.*.published has {name!r}, which finetune.*.initialisations = "
                     f"{list(self.initialisations)} does not name. Allowed: files that a model "
                     f"starts from. What to do: add {name} to initialisations, or remove it."
                 )
+        starts = (*INITIALISATIONS, *self.published)
+        # a start that this entry does not train is no mistake: `finetune_defaults` may name it
         for name, rate in self.lr_of.items():
-            check_choice("finetune.*.lr_of key", name, self.initialisations)
+            check_choice("finetune.*.lr_of key", name, starts)
             check_range(f"finetune.*.lr_of.{name}", rate, low=0.0)
         for name, epochs in self.epochs_of.items():
-            check_choice("finetune.*.epochs_of key", name, self.initialisations)
+            check_choice("finetune.*.epochs_of key", name, starts)
             # met now: the last start's error should not follow days of training the first
             low = 1 + max(self.milestones, default=0)
-            check_range(f"finetune.*.epochs_of.{name}", epochs, low=low)
-        allowed = (*INITIALISATIONS, *self.published)
-        check_subset("finetune.*.initialisations", self.initialisations, allowed)
+            if name in self.initialisations:
+                check_range(f"finetune.*.epochs_of.{name}", epochs, low=low)
+        check_subset("finetune.*.initialisations", self.initialisations, starts)
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
         check_range("finetune.*.number of split_ids", len(self.split_ids), low=1)
         if len(set(self.split_ids)) != len(self.split_ids) or min(self.split_ids) < 0:
-            raise ConfigError(
-                f"finetune.*.split_ids = {self.split_ids} is not allowed. Allowed: distinct "
-                "numbers from 0. What to do: PRID2011 has splits 0 to 9, the other sets 0 alone."
+            remedy = "PRID2011 has splits 0 to 9, the other sets 0 alone"
+            raise build_error(
+                "finetune.*.split_ids", self.split_ids, "distinct numbers from 0", remedy
             )
 
 

@@ -1,89 +1,143 @@
 """All parameters: params.yaml as a typed object."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 
-from vills.config.checks import ConfigError, check_choice
+from vills.config.checks import (
+    ConfigError,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Share,
+    check_choice,
+    check_fields,
+)
 from vills.config.curate import CurateConfig
-from vills.config.evaluate import EvaluateConfig
+from vills.config.evaluate import EvaluateConfig, ReportConfig
 from vills.config.finetune import FinetuneConfig
 from vills.config.lse import LseConfig
 from vills.config.miniature import MiniatureConfig
-from vills.config.operation import OperationConfig
 from vills.config.pretrain import PretrainConfig
 from vills.config.protocols import check_layout
-from vills.config.report import ReportConfig
+
+_FORMER = (
+    "curate.max_corrupt_share",
+    "lse.max_corrupt_share",
+    "pretrain.checkpoint_minutes",
+    "pretrain.checkpoint_steps",
+    "finetune.*.checkpoint_minutes",
+    "evaluate.*.block_size",
+)
+"""What the fields were called while they were parts of their stages."""
+
+
+@dataclass
+class OperationConfig:
+    """How runs are worked on: nothing here changes a byte of what a run publishes, or names it.
+
+    A field belongs here if a run whose value is changed half-way goes on where it was and leaves
+    the bytes of an undisturbed one; tests/pipeline/test_operation.py does that to every field.
+    What changes bits (the rows of a matrix product, threads that share a sum) or published curves
+    (`log_steps`, `health_steps`, `eval_epochs`) belongs to its stage.
+
+    The values are read when a stage starts: `vills run` takes them from the project's params.yaml,
+    a job of a cluster from the copy that was made when it was launched. So a job that is queued,
+    running or requeued keeps its values; receipts say which ones a run was worked on with.
+    """
+
+    checkpoint_minutes: NonNegativeFloat = 5.0
+    """Most minutes between checkpoints of pretrain and finetune (0 = one after every step); others
+    are made at the end of pretrain and after every epoch of finetune."""
+    checkpoint_steps: NonNegativeInt = 0
+    """pretrain: also a checkpoint every so many steps; 0 = by minutes only."""
+    max_corrupt_share: Share = 0.05
+    """curate, lse: up to this share of a source's inputs may be unreadable, and is counted and
+    skipped; above it the stage fails, also when it collects a finished run."""
+    block_size: PositiveInt = 1024
+    """evaluate: queries ranked at once; it changes memory, never a score."""
+
+    def __post_init__(self) -> None:
+        check_fields("operation", self)
+
+
+def find_new_name(key: str) -> str:
+    """Return what a dotted key that was moved here is called now; empty: it was not."""
+    is_former = any(fnmatch(key, former) for former in _FORMER)
+    return f"operation.{key.rpartition('.')[2]}" if is_former else ""
 
 
 @dataclass
 class Params:
-    """One field per stage; finetune and evaluate have entries, each of one data set.
+    """One field per stage, and `operation`, which no stage of dvc.yaml names.
 
-    Beside them, `operation`, which no stage of dvc.yaml names.
+    The entries of finetune and evaluate are complete here. A file gives an entry what is its own,
+    and `finetune_defaults` or `evaluate_defaults` the rest (vills.config.compose).
     """
 
     miniature: MiniatureConfig = field(default_factory=MiniatureConfig)
-    """The embedded world."""
+    """The rendered world."""
     curate: CurateConfig = field(default_factory=CurateConfig)
     """Raw data to records, shards and tracklets."""
     lse: LseConfig = field(default_factory=LseConfig)
-    """Area masks."""
+    """Local Semantic Extraction: area masks."""
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     """Self-supervised pre-training."""
+    finetune_defaults: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """What every entry of `finetune` has, unless it says something else. If you change a value
+    here, DVC calls `vills run` for every entry; an entry with a value of its own finds its run
+    finished, in seconds."""
     finetune: dict[str, FinetuneConfig] = field(default_factory=dict)
-    """Supervised fine-tuning, by entry; without a source, an entry has its data set's name."""
+    """Supervised fine-tuning: one stage per entry, which lists only what is unlike
+    `finetune_defaults`. An entry without a source is named after it."""
+    evaluate_defaults: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """What every entry of `evaluate` has, unless it says something else."""
     evaluate: dict[str, EvaluateConfig] = field(default_factory=dict)
-    """Scores, by entry."""
+    """Scores: one stage per entry, which lists only what is unlike `evaluate_defaults`, and always
+    its model, which dvc.yaml reads."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """Tables and pictures."""
     operation: OperationConfig = field(default_factory=OperationConfig)
-    """How runs are worked on: changed at any time, it renames no run and recomputes nothing."""
+    """How runs are worked on: change it at any time; no run is renamed or computed again. A job,
+    queued or running, keeps the values that it was launched with."""
 
     def __post_init__(self) -> None:
+        labelled = [key for key, source in self.curate.sources.items() if source.role == "reid"]
         for stage in ("finetune", "evaluate"):
             for name, item in getattr(self, stage).items():
                 item.source = item.source or name
-                self._check_item(stage, name)
-        if self.pretrain.probe.source:
-            self._check_probe(self.pretrain.probe.source)
+                _check_entry(f"{stage}.{name}", item.source, labelled)
+        asked = self.pretrain.probe.source
+        if asked:
+            remedy = f"add curate.sources.{asked} with role reid, or set pretrain.probe.source=''"
+            check_choice("pretrain.probe.source", asked, labelled or ("none yet",), remedy)
         for name, entry in self.evaluate.items():
             entry.model = entry.model or name
-            self._check_model(name, entry.model)
+            remedy = f"name an entry of finetune, add finetune.{entry.model}, or remove evaluate."
+            trained = tuple(self.finetune) or ("none yet",)
+            check_choice(f"evaluate.{name}.model", entry.model, trained, remedy + name)
             for protocol in entry.protocols:
                 self._check_protocol(f"evaluate.{name}.protocols entry", entry.source, protocol)
-        for name, trained in self.finetune.items():
-            if trained.protocol:
-                self._check_protocol(f"finetune.{name}.protocol", trained.source, trained.protocol)
-
-    def _list_labelled(self) -> list[str]:
-        return [key for key, source in self.curate.sources.items() if source.role == "reid"]
-
-    def _check_probe(self, name: str) -> None:
-        remedy = f"add curate.sources.{name} with role reid, or set pretrain.probe.source=''"
-        check_choice("pretrain.probe.source", name, self._list_labelled() or ("none yet",), remedy)
-
-    def _check_item(self, stage: str, name: str) -> None:
-        own, sources = getattr(self, stage)[name].source, self._list_labelled()
-        if own not in sources:
-            raise ConfigError(
-                f"{stage}.{name} has no source {own!r}. Allowed: "
-                f"{', '.join(sources) or 'none yet'}. What to do: name one of them in "
-                f"{stage}.{name}.source, add curate.sources.{own} with role reid, or remove "
-                f"{stage}.{name}."
-            )
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ConfigError(
-                f"{stage} entry {name!r} is not allowed. Allowed: letters, digits, _ and -: it "
-                "names a folder and a stage. What to do: rename it."
-            )
+        for name, tuned in self.finetune.items():
+            if tuned.protocol:
+                self._check_protocol(f"finetune.{name}.protocol", tuned.source, tuned.protocol)
 
     def _check_protocol(self, field: str, source: str, protocol: str) -> None:
         check_layout(field, protocol, self.curate.sources[source].layout)
 
-    def _check_model(self, name: str, model: str) -> None:
-        if model not in self.finetune:
-            raise ConfigError(
-                f"evaluate.{name}.model = {model!r} is not allowed. Allowed: "
-                f"{', '.join(self.finetune) or 'none yet'}. What to do: name an entry of finetune, "
-                f"add finetune.{model}, or remove evaluate.{name}."
-            )
+
+def _check_entry(name: str, source: str, labelled: Sequence[str]) -> None:
+    """Refuse an entry such as finetune.market1501 whose source or whose name cannot be."""
+    if source not in labelled:
+        raise ConfigError(
+            f"{name} has no source {source!r}. Allowed: {', '.join(labelled) or 'none yet'}. What "
+            f"to do: name one of them in {name}.source, add curate.sources.{source} with role "
+            f"reid, or remove {name}."
+        )
+    stage, _, key = name.partition(".")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+        raise ConfigError(
+            f"{stage} entry {key!r} is not allowed. Allowed: letters, digits, _ and -: it "
+            "names a folder and a stage. What to do: rename it."
+        )

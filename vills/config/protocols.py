@@ -1,6 +1,6 @@
 """Names that the parameters of several stages share; vills.evaluation.protocols has the objects."""
 
-from vills.config.checks import ConfigError
+from vills.config.checks import build_error
 
 PROTOCOLS = (
     "image",
@@ -35,14 +35,10 @@ def check_layout(field: str, protocol: str, layout: str) -> None:
     """
     allowed = [name for name in PROTOCOLS if get_data_set(name) in ("", layout)]
     if layout != ANY_LAYOUT and protocol not in allowed:
-        raise ConfigError(
-            f"{field} = {protocol!r} is not allowed with layout {layout}. Allowed: "
-            f"{', '.join(allowed)}. What to do: choose one of them; image and video are the rule "
-            "of Market-1501 for any data set."
-        )
+        remedy = "choose one of them; image and video are the rule of Market-1501 for any data set"
+        raise build_error(field, protocol, ", ".join(allowed), remedy, when=f"with layout {layout}")
 
 
 def get_data_set(protocol: str) -> str:
     """Layout of the data set that a protocol belongs to; empty: any."""
-    owners = [name for name in DATA_SETS if protocol == name or protocol.startswith(f"{name}_")]
-    return owners[0] if owners else ""
+    return next((name for name in DATA_SETS if f"{protocol}_".startswith(f"{name}_")), "")

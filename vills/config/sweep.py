@@ -1,13 +1,17 @@
 """A sweep: points of the parameter space, and the tables that their scores fill.
 
-A cell is addressed SWEEP/POINT/COLUMN; the keys of points and columns are its parts.
+It is read from sweeps/NAME.yaml, or a file of one's own, through Hydra's compose API. A cell is
+addressed SWEEP/POINT/COLUMN; the keys of points and columns are its parts.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 
-from vills.config.checks import ConfigError, check_choice, check_range
+from vills.config.checks import ConfigError, build_error, check_choice, check_range
+from vills.config.compose import Schema
+from vills.config.params import Params
 from vills.config.protocols import PROTOCOLS
 
 _KEY = r"[a-z0-9_]+"
@@ -121,9 +125,7 @@ class SweepConfig:
             _check_keys(name, keys)
         self._check_seeds()
         self._check_columns()
-        for name, point in self.points.items():
-            self._check_point(name, point)
-        self._check_distinct()
+        self._check_points()
 
     @property
     def columns(self) -> dict[str, ColumnConfig]:
@@ -132,11 +134,7 @@ class SweepConfig:
 
     def list_points(self, table: str) -> dict[str, PointConfig]:
         """Rows of a table."""
-        return {
-            name: point
-            for name, point in self.points.items()
-            if not point.tables or table in point.tables
-        }
+        return {n: p for n, p in self.points.items() if not p.tables or table in p.tables}
 
     def list_columns(self, point: str) -> dict[str, ColumnConfig]:
         """Columns in which a point has a cell."""
@@ -155,40 +153,106 @@ class SweepConfig:
         for seed in self.seeds:
             check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
         if len(set(self.seeds)) != len(self.seeds):
-            raise ConfigError(
-                f"seeds = {list(self.seeds)} is not allowed. Allowed: each seed at most once, "
-                "since a repeated one is the same run. What to do: remove repeats."
-            )
+            allowed = "each seed at most once, since a repeated one is the same run"
+            raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
 
     def _check_columns(self) -> None:
         owners: dict[str, str] = {}
         for name, table in self.tables.items():
             _check_keys(f"tables.{name}.columns", table.columns)
             for key in table.columns:
-                if key in owners:
+                if owners.setdefault(key, name) != name:
                     raise ConfigError(
                         f"tables.{name}.columns has {key!r}, which tables.{owners[key]} has too. "
                         "Allowed: keys that no other table has, since SWEEP/POINT/COLUMN names a "
                         "cell. What to do: rename one of them."
                     )
-                owners[key] = name
 
-    def _check_point(self, name: str, point: PointConfig) -> None:
-        for table in point.tables:
-            check_choice(f"points.{name}.tables entry", table, self.tables, _MEND)
-        _check_published(f"points.{name}.published", point.published, self.list_columns(name))
-
-    def _check_distinct(self) -> None:
+    def _check_points(self) -> None:
         owners: dict[tuple[str, ...], str] = {}
         for name, point in self.points.items():
-            key = tuple(sorted(point.overrides))
-            if key in owners:
+            for table in point.tables:
+                check_choice(f"points.{name}.tables entry", table, self.tables, _MEND)
+            _check_published(f"points.{name}.published", point.published, self.list_columns(name))
+        for name, point in self.points.items():
+            owner = owners.setdefault(tuple(sorted(point.overrides)), name)
+            if owner != name:
                 raise ConfigError(
                     f"points.{name}.overrides = {list(point.overrides)} is not allowed: "
-                    f"points.{owners[key]} has the same. Allowed: points that differ. What to do: "
+                    f"points.{owner} has the same. Allowed: points that differ. What to do: "
                     "change one, or remove it."
                 )
-            owners[key] = name
+
+
+_SCHEMA = Schema(
+    name="sweep_schema",
+    kind=SweepConfig,
+    noun="field of a sweep",
+    tables="tables and points",
+)
+SWEEP_KEYS = tuple(field.name for field in fields(SweepConfig))
+PARAMS_KEYS = ("profile", *(field.name for field in fields(Params)))
+"""First parts of overrides: the sweep's, and the parameters'."""
+
+
+def load_sweep(name: str, *, folder: Path, overrides: Sequence[str] = ()) -> SweepConfig:
+    """Read a sweep with Hydra `overrides` of its own fields on top.
+
+    Args:
+        name: one of `list_sweeps(folder)`, or the path of a file, ending in .yaml; the defaults of
+            such a file may name a sweep of `folder`, which it then changes.
+        folder: the project's sweeps/.
+        overrides: the sweep's, as `parse_overrides` finds them.
+
+    Raises:
+        ConfigError: if there is no such sweep, or a key, a type or a range is refused.
+    """
+    path = find_sweep(name, folder=folder)
+    check_name("name of the sweep", path.stem)
+    search = [folder] if folder.is_dir() and folder.resolve() != path.parent.resolve() else []
+    return _SCHEMA.load(
+        path.parent, name=path.stem, overrides=overrides, origin=path.name, search=search
+    )
+
+
+def find_sweep(name: str, *, folder: Path) -> Path:
+    """File of a sweep; its stem is the sweep's name in addresses of cells.
+
+    Raises:
+        ConfigError: listing the sweeps that there are.
+    """
+    is_path = name.endswith(".yaml")
+    path = Path(name) if is_path else folder / f"{name}.yaml"
+    if path.is_file() and (is_path or name in list_sweeps(folder)):
+        return path
+    allowed = f"{', '.join(list_sweeps(folder)) or 'none'} (in {folder}), or the path of a file of "
+    remedy = "choose one of them; sweeps/README.md shows how to write your own"
+    raise build_error("sweep", name, f"{allowed}your own, ending in .yaml", remedy)
+
+
+def list_sweeps(folder: Path) -> list[str]:
+    """Names of the sweeps in a folder, without parts that they share."""
+    return sorted(p.stem for p in folder.glob("*.yaml") if not p.stem.startswith("_"))
+
+
+def parse_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides of the sweep, and those of the parameters (profile=... among them).
+
+    Raises:
+        ConfigError: if the first part of a key is neither's.
+    """
+    split: tuple[list[str], list[str]] = ([], [])
+    for override in overrides:
+        key = re.match(r"[~+]*([^.=@]*)", override)
+        first = key[1] if key else ""
+        if first not in (*SWEEP_KEYS, *PARAMS_KEYS):
+            raise ConfigError(
+                f"override {override!r} is not allowed. Allowed: keys of the sweep "
+                f"({', '.join(SWEEP_KEYS)}) and of the parameters ({', '.join(PARAMS_KEYS)}). "
+                "What to do: write seeds=[0,1] or pretrain.epochs=10, for example."
+            )
+        split[first in PARAMS_KEYS].append(override)
+    return split
 
 
 def check_name(field: str, name: str) -> None:
@@ -207,9 +271,7 @@ def _check_keys(name: str, keys: Iterable[str]) -> None:
 
 def _check_pattern(name: str, value: str, pattern: str, allowed: str) -> None:
     if not re.fullmatch(pattern, value):
-        raise ConfigError(
-            f"{name} = {value!r} is not allowed. Allowed: {allowed}. What to do: {_MEND}."
-        )
+        raise build_error(name, value, allowed, _MEND)
 
 
 def _check_some(name: str, entries: Mapping[str, object], *, what: str) -> None:

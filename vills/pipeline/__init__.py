@@ -17,8 +17,7 @@ from vills.io import find_weights
 
 # For annotations only: a stage's code digest must not change with another stage's parameters.
 if TYPE_CHECKING:
-    from vills.config.operation import OperationConfig
-    from vills.config.params import Params
+    from vills.config.params import OperationConfig, Params
     from vills.runner.store.journal import Journal
 
 ARTIFACTS = Path("artifacts")

@@ -10,8 +10,7 @@ from vills.data.inventory import check_inventory, load_inventory
 from vills.pipeline import ARTIFACTS, INVENTORIES, Stage, StageContext, get_folder, list_weights
 
 if TYPE_CHECKING:
-    from vills.config.operation import OperationConfig
-    from vills.config.params import Params
+    from vills.config.params import OperationConfig, Params
 
 
 def run(context: StageContext) -> None:

@@ -18,8 +18,7 @@ from vills.pipeline import (
 )
 
 if TYPE_CHECKING:
-    from vills.config.operation import OperationConfig
-    from vills.config.params import Params
+    from vills.config.params import OperationConfig, Params
 
 
 def run(context: StageContext) -> None:

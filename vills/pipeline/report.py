@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vills.config.report import ReportConfig
+from vills.config.evaluate import ReportConfig
 from vills.pipeline import ARTIFACTS, Stage, StageContext
 
 if TYPE_CHECKING:

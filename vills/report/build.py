@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vills import Progress
-from vills.config.report import ReportConfig
+from vills.config.evaluate import ReportConfig
 from vills.report.accuracy import build_accuracy
 from vills.report.inputs import ReportInputs, load_metrics, load_rows
 from vills.report.page import Block, Section, build_table, render_page

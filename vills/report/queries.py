@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from vills.config.evaluate import ReportConfig
 from vills.config.finetune import list_variants
-from vills.config.report import ReportConfig
 from vills.data.loading import normalise
 from vills.evaluation.attention import compute_clip_attention, compute_image_attention
 from vills.evaluation.distance import FloatArray

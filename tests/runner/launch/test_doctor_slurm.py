@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests import slurm_bed
-from vills.config.load import load_profile
-from vills.config.write import save_params
+from vills.config.load import load_profile, save_params
 from vills.pipeline import STAGES
 
 pytestmark = pytest.mark.slurm

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import Bench, build_planner, load_steps
-from vills.config.load_sweep import load_sweep
+from vills.config.sweep import load_sweep
 from vills.runner.clusters.jobs import EstimateConfig, Resources, load_resources
 from vills.runner.plan.estimate import count_images, estimate_node
 from vills.runner.plan.nodes import Plan, select_steps

@@ -56,7 +56,7 @@ def load_published(
     Args:
         encoder: of the file's width, depth and patch size.
         path: a .safetensors, or a file of torch.save, which is read as data only.
-        layout: one of vills.config.published.WEIGHT_LAYOUTS.
+        layout: one of vills.config.model.WEIGHT_LAYOUTS.
         normalisation: of the pixels that the file expects, one of NORMALISATIONS there.
 
     Returns:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vills.config.load import load_params
-from vills.config.load_sweep import list_sweeps, load_sweep
 from vills.config.params import Params
+from vills.config.sweep import list_sweeps, load_sweep
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.runner.clusters import Answer, run_command

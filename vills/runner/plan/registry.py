@@ -31,9 +31,8 @@ from typing import Any
 import yaml
 
 from vills.config.checks import ConfigError
-from vills.config.load import PARAMS_FILE, load_params
+from vills.config.load import PARAMS_FILE, load_params, render_params
 from vills.config.params import Params
-from vills.config.write import render_params
 from vills.io import load_json, save_bytes, save_json
 from vills.runner.clusters import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps

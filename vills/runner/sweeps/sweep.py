@@ -13,11 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vills.config.load import PARAMS_FILE, load_params, load_profile
-from vills.config.load_sweep import load_sweep, split_overrides
+from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
-from vills.config.sweep import SweepConfig
-from vills.config.write import has_hand_edits
+from vills.config.sweep import SweepConfig, load_sweep, parse_overrides
 from vills.io import load_json, save_json
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
@@ -114,7 +112,7 @@ def build_sweep(
     Raises:
         ConfigError: if the sweep, an override or a point's parameters are refused.
     """
-    own, of_params = split_overrides(overrides)
+    own, of_params = parse_overrides(overrides)
     config = load_sweep(file, folder=project / SWEEPS, overrides=own)
     steps = StepCache(project, runs / FOLDER / f".{Path(file).stem}-steps.json")
     points = []

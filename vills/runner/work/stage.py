@@ -19,8 +19,7 @@ from typing import Any
 from vills import Progress
 from vills.config.checks import ConfigError
 from vills.config.load import load_params
-from vills.config.operation import OperationConfig
-from vills.config.params import Params
+from vills.config.params import OperationConfig, Params
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
