@@ -179,7 +179,7 @@ def _watch(context: LaunchContext, name: str) -> int:
 def _finish(context: LaunchContext, name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
     record, state = look_at_sweep(context, name)
-    sync_sweep(context, record, state)
+    sync_sweep(context, record, state, every=0.0)
     if any(state.is_done(label) for label in state.plans):
         print(f"tables: python sweeps/launch.py report {name}")
     return 0

@@ -91,36 +91,36 @@ def test_the_cache_knows_the_code_that_composes(
     bench: Bench, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_module, "DEFAULT_ROOT", tmp_path / "vills")
-    before = sweep_module._describe_origin(bench.project)
+    before = sweep_module._describe_source(bench.project)
     path = tmp_path / "vills" / name
     path.parent.mkdir(parents=True)
     path.write_text("x: 1")
-    after = sweep_module._describe_origin(bench.project)
+    after = sweep_module._describe_source(bench.project)
     assert before != after
     path.write_text("x: 2")
-    assert sweep_module._describe_origin(bench.project) != after
+    assert sweep_module._describe_source(bench.project) != after
     monkeypatch.setenv("VILLS_WEIGHTS", "/elsewhere")
-    assert sweep_module._describe_origin(bench.project)[-1] == "/elsewhere"
+    assert sweep_module._describe_source(bench.project)[-1] == "/elsewhere"
 
 
 def test_a_record_comes_back_as_it_was(bench: Bench) -> None:
     sweep = build(bench)
     assert load_record(bench.runs, "small") is None
-    save_record(bench.runs, sweep, cluster="slurm", parent="p")
+    save_record(bench.runs, sweep, cluster="slurm")
     record = load_record(bench.runs, "small")
     assert record is not None
     assert list(record["points"]) == ["zeta", "alpha"], "the order of the rows"
-    columns = record["config"]["tables"]["one"]["columns"]
-    assert list(columns) == ["market_map", "market_r1", "prid_map"]
+    assert record["config"] == sweep.config
+    assert list(record["config"].columns) == ["market_map", "market_r1", "prid_map"]
     assert load_plans(record) == {point.label: point.plan for point in sweep.points}
-    assert (record["fingerprint"], record["parent"]) == (sweep.fingerprint, "p")
+    assert (record["fingerprint"], record["cluster"]) == (sweep.fingerprint, "slurm")
     assert record["before"] == {}
 
 
 def test_a_record_remembers_the_edition_before(bench: Bench) -> None:
     first, second = build(bench), build(bench, "pretrain.max_steps=3")
     for sweep in (first, second, second):
-        save_record(bench.runs, sweep, cluster="slurm", parent="")
+        save_record(bench.runs, sweep, cluster="slurm")
     record = load_record(bench.runs, "small")
     assert record is not None
     assert set(record["before"]["nodes"]) == set(first.nodes)

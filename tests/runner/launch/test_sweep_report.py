@@ -8,13 +8,8 @@ from launching import DAG, SCORES, Bench, build_context
 
 from vills.report.sweep_cells import Cell
 from vills.runner.clusters.jobs import JobState
-from vills.runner.sweeps.report import (
-    build_report,
-    collect_cells,
-    collect_facts,
-    find_evaluation,
-    load_config,
-)
+from vills.runner.sweeps.cells import collect_cells, find_evaluation
+from vills.runner.sweeps.report import build_report, collect_facts
 from vills.runner.sweeps.sweep import SweepState
 from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep
 
@@ -29,8 +24,7 @@ def look(bench: Bench) -> tuple[dict[str, Any], SweepState]:
 
 
 def collect(bench: Bench) -> dict[tuple[str, str], Cell]:
-    record, state = look(bench)
-    return collect_cells(load_config(record), record, state)
+    return collect_cells(*look(bench))
 
 
 def test_cells_hold_the_scores_of_finished_points(bench: Bench) -> None:

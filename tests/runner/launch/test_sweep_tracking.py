@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweep import load_record, save_record
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.sweeps.track import sync_all
-from vills.runner.sweeps.tracking import log_report, open_parent, sync_sweep
+from vills.runner.sweeps.tracking import log_report, open_tracking, sync_sweep
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,6 +64,11 @@ def sync(context: LaunchContext, name: str = "grid", *, ok: bool = True) -> Sync
     return result
 
 
+def open_here(context: LaunchContext, say: Callable[[str], None] = print) -> str:
+    """What a launch does before it asks for jobs; the parent's id."""
+    return open_tracking(context, *look_at_sweep(context, "grid"), say=say).run_id
+
+
 def load_family(uri: str, name: str = "grid") -> tuple[Run, dict[str, Run]]:
     """The one parent of a sweep, and its children by label."""
     client = MlflowClient(uri)
@@ -91,9 +96,9 @@ def test_a_parent_and_a_child_per_point(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
     context = LaunchContext(tmp_path)
     said: list[str] = []
-    parent_id = open_parent(context, fake.sweep, say=said.append)
+    parent_id = open_here(context, said.append)
     assert (said, bool(parent_id)) == ([], True)
-    assert open_parent(context, fake.sweep, say=said.append) == parent_id
+    assert open_here(context, said.append) == parent_id
     fake.finish(["masking_0"])
     folder = fake.pretrain("masking_1")
     fake.submit(fake.get_node("masking_1", "evaluate"), "77", cluster="local")
@@ -173,11 +178,11 @@ def test_a_database_made_anew_gets_everything_again(
 
 def test_another_edition_has_a_parent_of_its_own(tmp_path: Path, uri: str) -> None:
     context = LaunchContext(tmp_path)
-    first = open_parent(context, build_fake_sweep(tmp_path / "runs").sweep, say=print)
-    second = open_parent(
-        context, build_fake_sweep(tmp_path / "runs", num_points=3).sweep, say=print
-    )
-    assert first != second
+    build_fake_sweep(tmp_path / "runs")
+    first = open_here(context)
+    build_fake_sweep(tmp_path / "runs", num_points=3)
+    assert first
+    assert open_here(context) not in ("", first)
 
 
 def test_curves_are_single_valued_after_two_requeues(tmp_path: Path, uri: str) -> None:
@@ -229,7 +234,7 @@ def test_two_at_once_make_one_parent_and_one_child_per_point(tmp_path: Path, uri
     def launch(number: int) -> SyncResult:
         context = LaunchContext(tmp_path)
         if number < 2:
-            assert open_parent(context, fake.sweep, say=print)
+            assert open_here(context)
         return sync(context)
 
     with ThreadPoolExecutor(4) as pool:
@@ -262,18 +267,18 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
 
 @pytest.mark.usefixtures("in_processes")
 def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = build_fake_sweep(tmp_path / "runs")
+    build_fake_sweep(tmp_path / "runs")
     said: list[str] = []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append) == ""
-    assert "no server at 127.0.0.1" in said.pop()
+    assert open_here(LaunchContext(tmp_path), said.append) == ""
+    assert "no server at 127.0.0.1" in said[0]
+    assert "jobs and results are not touched" in said.pop()
     record, state = look_at_sweep(LaunchContext(tmp_path), "grid")
     for _ in range(2):
         assert not sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
-    assert len(said) == 1  # and is not said again and again
-    assert "jobs and results are not touched" in said.pop()
+    assert said == []  # and is not said again and again
     monkeypatch.setenv("VILLS_TRACKING", "off")
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append) == ""
+    assert open_here(LaunchContext(tmp_path), said.append) == ""
     assert "off" in said.pop()
     assert sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
 
@@ -281,25 +286,25 @@ def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_database_on_a_network_file_system_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = build_fake_sweep(tmp_path / "runs")
+    build_fake_sweep(tmp_path / "runs")
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} lustre rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
     with pytest.raises(ConfigError, match=r"lies on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
-        open_parent(LaunchContext(tmp_path), fake.sweep, say=print)
+        open_here(LaunchContext(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=lambda text: None) == ""
+    assert open_here(LaunchContext(tmp_path)) == ""
 
 
 def test_a_database_that_other_machines_cannot_see_is_told(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = build_fake_sweep(tmp_path / "runs")
+    build_fake_sweep(tmp_path / "runs")
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path / 'runs'} nfs4 rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
     said: list[str] = []
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append)
+    assert open_here(LaunchContext(tmp_path), said.append)
     assert "jobs on other machines cannot see it" in said[0]
 
 
@@ -313,7 +318,7 @@ def test_a_tracker_killed_in_the_middle_and_one_absent_from_start_to_end(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
     context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")
-    assert open_parent(context, fake.sweep, say=print) == ""  # absent from the start
+    assert open_here(context) == ""  # absent from the start
     with fake.open_run(node) as run:
         log_and_mark(run, range(1, 4))
         with server:
@@ -359,7 +364,7 @@ def test_a_record_that_another_launch_replaces_is_left_to_it(tmp_path: Path, uri
     fake = build_fake_sweep(tmp_path / "runs")
     record, state = look_at_sweep(context, "grid")
     newer = build_fake_sweep(tmp_path / "runs", num_points=3)
-    save_record(tmp_path / "runs", newer.sweep, cluster="local", parent="")
+    save_record(tmp_path / "runs", newer.sweep, cluster="local")
     sync_sweep(context, record, state, every=0.0)
     sync(context)
     assert load_record(tmp_path / "runs", "grid") is not None

@@ -1,6 +1,6 @@
-"""Where curves go (environment variables only, never params.yaml), and what a store is like.
+"""Where curves go (environment variables only, never params.yaml), and opening that store.
 
-Nothing here imports MLflow, which takes two seconds.
+MLflow, which takes two seconds to import, is not before a store is opened.
 """
 
 import os
@@ -10,8 +10,14 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+from vills.runner.store.file_lock import hold_file_lock
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "vills"
 NETWORK_FILE_SYSTEMS = (
@@ -40,7 +46,7 @@ LIMITS = {
     "DO_NOT_TRACK": "true",
 }
 """Environment of MLflow; the user's own values win."""
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS, LOCK_PATIENCE = 5.0, 60.0
 PORTS = {"http": 80, "https": 443}
 
 
@@ -153,3 +159,43 @@ def refuse_silent_server(uri: str) -> None:
         socket.create_connection(address, timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise OSError(f"no server at {address[0]}:{address[1]} ({error})") from error
+
+
+def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
+    """Open the store, and make its experiment.
+
+    A fresh SQLite store breaks when eight processes make its tables, so that is done under a lock.
+
+    Raises:
+        OSError: if a database lies where its locks do not hold, or nobody listens at a server.
+    """
+    # MLflow reads these when it is imported or at each call, so they are set before either.
+    for name, value in LIMITS.items():
+        os.environ.setdefault(name, value)
+    database = get_database_path(settings.uri)
+    if database is None:
+        refuse_silent_server(settings.uri)
+        return _open_experiment(settings, None)
+    refuse_network_database(settings.uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with hold_file_lock(database.with_name(f"{database.name}.lock"), patience=LOCK_PATIENCE):
+        return _open_experiment(settings, (database.parent / "mlartifacts").as_uri())
+
+
+def _open_experiment(
+    settings: TrackingSettings, location: str | None
+) -> tuple["MlflowClient", str]:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=settings.uri)
+    found = client.get_experiment_by_name(settings.experiment)
+    if found is None:
+        try:
+            return client, client.create_experiment(settings.experiment, location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(settings.experiment)  # another host was quicker
+            assert found is not None
+    return client, found.experiment_id

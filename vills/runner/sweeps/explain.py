@@ -13,17 +13,17 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
+from vills.config.sweep import SweepConfig
 from vills.io import load_json
 from vills.pipeline import STAGES
-from vills.report.inputs import load_rows as load_published_rows
-from vills.report.sweep_cells import explain_absence, pick_score
+from vills.report.inputs import load_rows
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.fingerprint import find_differences
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.machine import DIFF_NAME
 from vills.runner.store.result import RESULT_NAME, load_result
-from vills.runner.sweeps.report import find_evaluation, load_config, load_rows
+from vills.runner.sweeps.cells import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.work.stage import load_stage, to_plain
@@ -73,20 +73,9 @@ class Ancestor:
         """Over all attempts."""
         return sum(attempt.gpu_hours for attempt in self.attempts)
 
-    @property
-    def diff(self) -> Path | None:
-        """What was not committed when it ran."""
-        path = self.folder / DIFF_NAME
-        return path if path.exists() else None
 
-
-@dataclass(frozen=True)
-class Found:
-    """A number and the run that it stands in."""
-
-    title: str
-    value: str
-    run: Path
+Found = tuple[str, str, Path]
+"""A number's title and text, and the run that it stands in."""
 
 
 def explain_cell(project: Path, cell: str) -> str:
@@ -105,7 +94,7 @@ def explain_cell(project: Path, cell: str) -> str:
     if len(parts) == 3:
         found = _find_in_sweep(context, *parts)
     elif len(parts) == 4:
-        found = [_find_in_scores(context, *parts)]
+        found = _find_in_scores(context, *parts)
     else:
         raise ConfigError(
             f"cell = {cell!r} is not allowed. Allowed: SWEEP/POINT/COLUMN (sweeps here: "
@@ -114,13 +103,13 @@ def explain_cell(project: Path, cell: str) -> str:
         )
     params = load_params(project) if (project / PARAMS_FILE).is_file() else None
     lines: list[str] = []
-    for entry in found:
-        lines += [f"{cell} = {entry.value}  ({entry.title})", ""]
-        ancestors = trace(context.runs, entry.run)
+    for title, value, run in found:
+        lines += [f"{cell} = {value}  ({title})", ""]
+        ancestors = trace(context.runs, run)
         for ancestor in ancestors:
             lines += [*_describe(params, ancestor), ""]
         hours = sum(ancestor.gpu_hours for ancestor in ancestors)
-        jobs = sorted({a.job for run in ancestors for a in run.attempts if a.job})
+        jobs = sorted({a.job for entry in ancestors for a in entry.attempts if a.job})
         lines.append(f"GPU-hours in all: {hours:.2f}; jobs: {', '.join(jobs) or 'none'}")
     return "\n".join(lines)
 
@@ -128,7 +117,7 @@ def explain_cell(project: Path, cell: str) -> str:
 def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -> list[Found]:
     """Return the cell's score of every seed that has one."""
     record, state = look_at_sweep(context, name)
-    config = load_config(record)
+    config: SweepConfig = record["config"]
     if point not in config.points or column not in config.list_columns(point):
         allowed = ", ".join(config.points)
         columns = ", ".join(config.list_columns(point)) if point in config.points else "its own"
@@ -139,21 +128,15 @@ def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -
     wanted = config.columns[column]
     published = config.points[point].published.get(column)
     beside = f"; published: {published:g}" if published is not None else ""
-    found, reasons = [], []
-    for label, entry in record["points"].items():
-        if entry["name"] != point:
-            continue
-        run = find_evaluation(state.plans[label], state.states, wanted.evaluate)
-        if isinstance(run, str):
-            reasons.append(f"{label}: {run}")
-            continue
-        rows = load_rows(run)
-        value = pick_score(rows, wanted)
-        if value is None:
-            reasons.append(f"{label}: {explain_absence(rows, wanted)}")
+    found: list[Found] = []
+    reasons = []
+    for label in [label for label, entry in record["points"].items() if entry["name"] == point]:
+        cell = find_scores(record, state, label)[column]
+        if isinstance(cell, str):
+            reasons.append(f"{label}: {cell}")
             continue
         title = f"{label}: {wanted.head}, {wanted.metric}, protocol {wanted.protocol}{beside}"
-        found.append(Found(title, f"{100 * value:.2f} %", run))
+        found.append((title, f"{100 * cell[0]:.2f} %", cell[1]))
     if not found:
         raise ConfigError(
             f"cell {name}/{point}/{column} has no score: {'; '.join(reasons)}. What to do: "
@@ -164,8 +147,8 @@ def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -
 
 def _find_in_scores(
     context: LaunchContext, item: str, protocol: str, model: str, metric: str
-) -> Found:
-    rows = load_published_rows(context.project / "artifacts", item)
+) -> list[Found]:
+    rows = load_rows(context.project / "artifacts", item)
     fitting = [r for r in rows if r["protocol"] == protocol and r["row"] == model and metric in r]
     if not fitting:
         there = sorted({f"{row['protocol']}/{row['row']}" for row in rows})
@@ -182,7 +165,7 @@ def _find_in_scores(
         )
     value = row[metric]
     text = f"{100 * value:.2f} %" if isinstance(value, float) else str(value)
-    return Found(str(row.get("title") or protocol), text, folders[0])
+    return [(str(row.get("title") or protocol), text, folders[0])]
 
 
 def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
@@ -191,7 +174,9 @@ def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
     git = receipt["git"]
     dirty = ""
     if git["dirty"]:
-        dirty = f", with uncommitted changes: {run.diff or 'files that git does not track'}"
+        diff = run.folder / DIFF_NAME
+        named = diff if diff.exists() else "files that git does not track"
+        dirty = f", with uncommitted changes: {named}"
     yield f"  commit  {git['commit'] or 'not in git'}{dirty}"
     yield f"  code    {receipt['code']['digest'][:12]} ({len(receipt['code']['files'])} files)"
     for name, entry in receipt["inputs"].items():

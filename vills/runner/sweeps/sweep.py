@@ -4,6 +4,7 @@ _sweeps/NAME.json   the points and nodes of the last launch, and what it was cal
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from vills.config.load import PARAMS_FILE, load_params, load_profile
 from vills.config.load_sweep import load_sweep, split_overrides
@@ -52,8 +55,7 @@ class Point:
     @property
     def fingerprint(self) -> str:
         """Identity: over the keys of all its nodes."""
-        keys = sorted(node.key for node in self.plan.values())
-        return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+        return compute_text_digest("\n".join(sorted(node.key for node in self.plan.values())))
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Sweep:
     def fingerprint(self) -> str:
         """Identity of this edition: another parameter, code or data makes another."""
         lines = sorted(f"{point.label} {point.fingerprint}" for point in self.points)
-        return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
+        return compute_text_digest("\n".join([self.name, *lines]))
 
 
 @dataclass(frozen=True)
@@ -116,21 +118,28 @@ def build_sweep(
     """
     own, of_params = split_overrides(overrides)
     config = load_sweep(file, folder=project / SWEEPS, overrides=own)
-    steps = StepCache(project, runs / FOLDER / f".{Path(file).stem}-steps.json")
+    # Steps by what made them: composing parameters takes a fifth of a second a point.
+    cache = runs / FOLDER / f".{Path(file).stem}-steps.json"
+    saved: dict[str, Any] = load_json(cache) if cache.exists() else {}
+    used: dict[str, Any] = {}
+    source = _describe_source(project)
     points = []
-    for name, point in config.points.items():
-        for seed in (*config.seeds,) or (None,):
-            changes = (*config.overrides, *of_params, *point.overrides)
-            found = steps.load(changes, seed=seed)
-            wanted = [f"evaluate@{item}" for item in config.list_evaluations(name)]
-            there = {step.name for step in found}
-            chosen = select_steps(found, [entry for entry in wanted if entry in there])
-            lacking = tuple(entry for entry in wanted if entry not in there)
-            plan = planner.build_plan(chosen)
-            points.append(Point(name, seed, changes, plan, lacking))
-    steps.save()
-    origin = describe_params(project, [*config.overrides, *of_params])
-    return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), origin)
+    for name, seed in itertools.product(config.points, (*config.seeds,) or (None,)):
+        changes = (*config.overrides, *of_params, *config.points[name].overrides)
+        made_from = compute_text_digest(json.dumps([source, changes, seed]))
+        if made_from not in used:
+            used[made_from] = saved.get(made_from) or [
+                asdict(step) for step in build_steps(load_point_params(project, changes, seed=seed))
+            ]
+        steps = [load_step(entry) for entry in used[made_from]]
+        wanted = [f"evaluate@{item}" for item in config.list_evaluations(name)]
+        lacking = tuple(entry for entry in wanted if entry not in {step.name for step in steps})
+        chosen = select_steps(steps, [entry for entry in wanted if entry not in lacking])
+        points.append(Point(name, seed, changes, planner.build_plan(chosen), lacking))
+    if used != saved:
+        save_json(cache, used)
+    params = describe_params(project, [*config.overrides, *of_params])
+    return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), params)
 
 
 def describe_params(project: Path, overrides: Sequence[str]) -> str:
@@ -161,41 +170,28 @@ def load_point_params(project: Path, overrides: Sequence[str], *, seed: int | No
     return params
 
 
-class StepCache:
-    """Steps by what made them: composing parameters takes a fifth of a second a point."""
-
-    def __init__(self, project: Path, path: Path) -> None:
-        self._project = project
-        self._path = path
-        self._saved: dict[str, Any] = load_json(self._path) if self._path.exists() else {}
-        self._used: dict[str, Any] = {}
-        self._origin = _describe_origin(project)
-
-    def load(self, overrides: Sequence[str], *, seed: int | None) -> list[Step]:
-        """Return the steps of params.yaml with these changes."""
-        text = json.dumps([self._origin, list(overrides), seed])
-        name = hashlib.sha256(text.encode()).hexdigest()
-        if name in self._saved:
-            self._used[name] = self._saved[name]
-        elif name not in self._used:
-            steps = build_steps(load_point_params(self._project, overrides, seed=seed))
-            self._used[name] = [asdict(step) for step in steps]
-        return [load_step(entry) for entry in self._used[name]]
-
-    def save(self) -> None:
-        """Keep what was used this time."""
-        if self._used != self._saved:
-            save_json(self._path, self._used)
-
-
 def load_step(entry: Mapping[str, Any]) -> Step:
     """Return a step from its JSON."""
     inputs = {name: NodeInput(**value) for name, value in entry["inputs"].items()}
     return Step(entry["stage"], entry["item"], entry["sections"], inputs)
 
 
-def save_record(runs: Path, sweep: Sweep, *, cluster: str, parent: str) -> None:
-    """Write down what was launched."""
+def save_record(runs: Path, sweep: Sweep, *, cluster: str) -> None:
+    """Write down what is launched."""
+    before = load_record(runs, sweep.name) or {}
+    if before.get("fingerprint") == sweep.fingerprint:
+        before = before["before"]
+    points = {
+        point.label: {
+            "name": point.name,
+            "seed": point.seed,
+            "overrides": list(point.overrides),
+            "lacking": list(point.lacking),
+            "fingerprint": point.fingerprint,
+            "nodes": {name: node.key for name, node in point.plan.items()},
+        }
+        for point in sweep.points
+    }
     save_json(
         runs / FOLDER / f"{sweep.name}.json",
         {
@@ -205,35 +201,16 @@ def save_record(runs: Path, sweep: Sweep, *, cluster: str, parent: str) -> None:
             "overrides": list(sweep.overrides),
             "params": sweep.params,
             "cluster": cluster,
-            "parent": parent,
-            # as text: keys are sorted in the file, and the order of rows and columns must stay
+            # text and order: files of earlier launches have sorted keys
             "config": json.dumps(asdict(sweep.config)),
-            "order": [point.label for point in sweep.points],
+            "order": list(points),
             "nodes": {key: asdict(node) for key, node in sweep.nodes.items()},
-            "points": {
-                point.label: {
-                    "name": point.name,
-                    "seed": point.seed,
-                    "overrides": list(point.overrides),
-                    "lacking": list(point.lacking),
-                    "fingerprint": point.fingerprint,
-                    "nodes": {name: node.key for name, node in point.plan.items()},
-                }
-                for point in sweep.points
-            },
-            "before": _keep_before(load_record(runs, sweep.name), sweep),
+            "points": points,
+            # the last edition that was another: what is stale is told against it
+            "before": {key: before[key] for key in ("points", "nodes") if before},
         },
         sort=False,  # points are rows of tables, nodes stand behind what they need
     )
-
-
-def _keep_before(earlier: Mapping[str, Any] | None, sweep: Sweep) -> dict[str, Any]:
-    """Points and nodes of the last edition that was another: what is stale is told against it."""
-    if earlier is None:
-        return {}
-    if earlier["fingerprint"] == sweep.fingerprint:
-        return dict(earlier["before"])
-    return {"points": earlier["points"], "nodes": earlier["nodes"]}
 
 
 def load_record(runs: Path, name: str) -> dict[str, Any] | None:
@@ -243,7 +220,9 @@ def load_record(runs: Path, name: str) -> dict[str, Any] | None:
         return None
     record = load_json(path)
     points = {label: record["points"][label] for label in record["order"]}
-    return {**record, "config": json.loads(record["config"]), "points": points}
+    schema = OmegaConf.structured(SweepConfig)
+    config = OmegaConf.to_object(OmegaConf.merge(schema, json.loads(record["config"])))
+    return {**record, "config": config, "points": points}
 
 
 def list_records(runs: Path) -> list[str]:
@@ -254,7 +233,7 @@ def list_records(runs: Path) -> list[str]:
 def load_plans(record: Mapping[str, Any]) -> dict[str, Plan]:
     """Return the plans of a record by point."""
     nodes = {
-        key: Node(load_step(entry["step"]), key, **{n: entry[n] for n in _NODE_REST})
+        key: Node(load_step(entry["step"]), key, entry["makers"], entry["outside"], entry["code"])
         for key, entry in record["nodes"].items()
     }
     return {
@@ -263,11 +242,8 @@ def load_plans(record: Mapping[str, Any]) -> dict[str, Plan]:
     }
 
 
-_NODE_REST = ("makers", "outside", "code")
-
-
-def _describe_origin(project: Path) -> list[str]:
-    """Everything beside the overrides that steps are made from."""
+def _describe_source(project: Path) -> list[str]:
+    """Return everything beside the overrides that steps are made from."""
     digest = hashlib.sha256()
     for floor in ("config", "pipeline"):
         for path in sorted((DEFAULT_ROOT / floor).rglob("*")):
@@ -277,4 +253,9 @@ def _describe_origin(project: Path) -> list[str]:
     own = project / PARAMS_FILE
     text = own.read_text() if own.is_file() else ""
     folders = [os.environ.get(name, "") for name in ("VILLS_DATA", "VILLS_WEIGHTS")]
-    return [digest.hexdigest(), hashlib.sha256(text.encode()).hexdigest(), *folders]
+    return [digest.hexdigest(), compute_text_digest(text), *folders]
+
+
+def compute_text_digest(text: str) -> str:
+    """Return SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

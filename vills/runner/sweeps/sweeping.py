@@ -8,7 +8,7 @@ from typing import Any
 from vills.config.checks import ConfigError, check_choice
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.estimate import Estimate, estimate_node
-from vills.runner.plan.nodes import Node, find_stale_reasons, shorten
+from vills.runner.plan.nodes import find_stale_reasons, shorten
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.plan.submit import PlanRequest
 from vills.runner.sweeps.sweep import (
@@ -21,7 +21,7 @@ from vills.runner.sweeps.sweep import (
     load_record,
     save_record,
 )
-from vills.runner.sweeps.tracking import open_parent, sync_sweep
+from vills.runner.sweeps.tracking import open_tracking, sync_sweep
 
 POLL_SECONDS = 5.0
 
@@ -57,11 +57,10 @@ def launch_sweep(
     """Ask for all that is missing, and come back; called again, it attaches to what is going on."""
     with context.hold_lock():
         sweep, state = plan_sweep(context, file, overrides)
+        save_record(context.runs, sweep, cluster=cluster)
         record = load_record(context.runs, sweep.name)
-        same = record is not None and record["fingerprint"] == sweep.fingerprint
-        if not same or record is None or not record["parent"]:
-            parent = open_parent(context, sweep, say=say)
-            save_record(context.runs, sweep, cluster=cluster, parent=parent)
+        assert record is not None
+        open_tracking(context, record, state, say=say)
         registry = context.open_registry()
         submitter = context.open_submitter(registry, cluster, max_parallel=max_parallel, say=say)
         asked = submitter.submit(
@@ -199,14 +198,6 @@ def _estimate(
         for node in point.plan.values()
         if states[node.key].state != "done"
     }
-
-
-def count_states(nodes: Sequence[Node], states: Mapping[str, NodeState]) -> dict[str, int]:
-    """How many nodes are in each state."""
-    counts: dict[str, int] = {}
-    for node in nodes:
-        counts[states[node.key].state] = counts.get(states[node.key].state, 0) + 1
-    return counts
 
 
 def list_over(state: SweepState) -> dict[str, tuple[str, NodeState]]:

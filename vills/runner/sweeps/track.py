@@ -11,33 +11,44 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from vills.errors import UserError
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
-from vills.runner.mlflow.client import OPEN, OpenRun, end_open_run, list_open_runs
 from vills.runner.mlflow.entry import (
     EXECUTION,
     FINGERPRINT,
     RECONCILED_NAME,
+    STAGE,
     SWEEP,
-    load_run_record,
+    load_status,
 )
-from vills.runner.mlflow.replay import PARENT, SyncResult, describe_error, sync_run
+from vills.runner.mlflow.replay import (
+    OPEN,
+    PARENT,
+    OpenRun,
+    SyncResult,
+    describe_error,
+    end_open_run,
+    list_open_runs,
+    sync_run,
+)
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings, load_tracking_settings
 from vills.runner.plan.context import LaunchContext
-from vills.runner.plan.states import NodeState
 from vills.runner.store.lock import RunLock, get_attempt_path, get_last_attempt
-from vills.runner.sweeps.notes import load_execution
-from vills.runner.sweeps.sweep import FOLDER, list_records, load_record
+from vills.runner.sweeps.sweep import list_records, load_record
 from vills.runner.sweeps.sweeping import look_at_sweep
-from vills.runner.sweeps.tracking import EVERY_SECONDS, SweepSnapshot, sync_snapshot, sync_sweep
+from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
 from vills.runner.work.stage import get_runs_root
 
-STAGE = "vills.stage"
+FOREIGN = "another machine's"
+Verdict = tuple[str, str, str, str]
+"""Name of a run, its status in the tracker, what that became (FOREIGN: nothing; empty: the tracker
+refused), and why."""
 
 
 def sync_all(project: Path) -> int:
@@ -61,8 +72,8 @@ def _sync_sweeps(project: Path, *, show: bool = False) -> int:
     failures = 0
     for name in list_records(context.runs):
         try:
-            record, state = look_at_sweep(context, name)
-            result = sync_sweep(context, record, state, every=0.0, say=lambda text: None)
+            found = look_at_sweep(context, name)
+            result = sync_sweep(context, *found, every=0.0, say=lambda text: None)
         except (UserError, OSError, ValueError) as error:  # one bad record stops no other, no UI
             result = SyncResult(ok=False, reason=str(error))
         if not result.ok or show:
@@ -106,136 +117,77 @@ def reconcile_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
     if settings is None:
         say("VILLS_TRACKING is off; unset it first")
         return 1
-    reconciler = Reconciler(context, settings, say=say)
+    changed = alive = foreign = failed = 0
     try:
-        reconciler.run()
+        found = list_open_runs(settings)
+        # Stages first: what sweeps say follows from them.
+        stages = _reconcile_stages(context, settings, [run for run in found if STAGE in run.tags])
+        rest = [run for run in found if STAGE not in run.tags]
+        for name, before, now, reason in chain(stages, _reconcile_sweeps(context, settings, rest)):
+            if not now:
+                failed += 1
+                say(f"{name}: {reason}")
+            elif now == FOREIGN:
+                foreign += 1
+            elif now == before:
+                alive += 1
+            else:
+                changed += 1
+                say(f"{name}: {before} -> {now}, {reason}")
     except Exception as error:  # noqa: BLE001 - whatever a tracker does, it is told and no more
         say(f"the tracker refused: {describe_error(error)}")
         return 1
-    return int(reconciler.num_failed > 0)
+    say(
+        f"{changed} run(s) changed; left alone: {alive} that go on, {foreign} of which there is no "
+        "folder here"
+    )
+    return int(failed > 0)
 
 
-class Reconciler:
-    """One pass over the tracker's open runs."""
-
-    def __init__(
-        self, context: LaunchContext, settings: TrackingSettings, *, say: Callable[[str], None]
-    ) -> None:
-        self.num_failed = 0
-        self._context = context
-        self._settings = settings
-        self._say = say
-        self._changed = 0
-        self._alive = 0
-        self._foreign = 0
-        self._active: dict[Path, NodeState] = {}
-
-    def run(self) -> None:
-        """Stages first: what sweeps say follows from them.
-
-        Raises:
-            Exception: whatever the tracker raises.
-        """
-        names = list_records(self._context.runs)
-        for name in names:
-            _, state = look_at_sweep(self._context, name)
-            self._active |= {
-                s.run.resolve(): s for s in state.states.values() if s.is_active and s.run
-            }
-        found = list_open_runs(self._settings)
-        stages = [run for run in found if STAGE in run.tags]
-        jobs = self._ask([run for run in stages if self._find_folder(run) is not None])
-        for run in stages:
-            self._reconcile_stage(run, jobs)
-        self._reconcile_sweeps([run for run in found if STAGE not in run.tags])
-        self._say(
-            f"{self._changed} run(s) changed; left alone: {self._alive} that go on, "
-            f"{self._foreign} of which there is no folder here"
-        )
-
-    def _find_folder(self, run: OpenRun) -> Path | None:
-        """Folder of a stage's run, if it is the very execution that the tracker shows."""
-        folder = self._context.runs / run.tags[STAGE] / run.tags[FINGERPRINT]
-        receipt = folder / "receipt.json"
-        if not receipt.exists() or load_json(receipt)["execution"] != run.tags.get(EXECUTION):
-            return None
-        return folder
-
-    def _ask(self, runs: list[OpenRun]) -> dict[str, JobState]:
-        folders = [self._find_folder(run) for run in runs]
-        ids = {job for folder in folders if folder is not None and (job := load_job(folder))}
-        return self._context.clusters["slurm"].load_states(ids) if ids else {}
-
-    def _reconcile_stage(self, run: OpenRun, jobs: dict[str, JobState]) -> None:
-        folder = self._find_folder(run)
+def _reconcile_stages(
+    context: LaunchContext, settings: TrackingSettings, runs: Sequence[OpenRun]
+) -> Iterator[Verdict]:
+    looks = [look_at_sweep(context, name)[1] for name in list_records(context.runs)]
+    states = [found for look in looks for found in look.states.values()]
+    active = {found.run.resolve() for found in states if found.is_active and found.run}
+    folders = {run.run_id: _find_folder(context, run) for run in runs}
+    jobs = {folder: _load_job(folder) for folder in folders.values() if folder is not None}
+    asked = {job for job in jobs.values() if job}
+    known = context.clusters["slurm"].load_states(asked) if asked else {}
+    for run in runs:
+        folder = folders[run.run_id]
         if folder is None:
-            self._foreign += 1
-            return
-        reason = "as its folder says"
-        record = load_run_record(folder)
-        assert record is not None
-        if record.status in OPEN:
-            if RunLock(folder / "attempts").find_holder() or folder.resolve() in self._active:
-                verdict = ""
-            else:
-                job = load_job(folder)
-                verdict, reason = judge_job(job, jobs.get(job, UNKNOWN))
-            attempt = get_last_attempt(folder / "attempts")
+            yield run.name, run.status, FOREIGN, ""
+            continue
+        attempts, reason = folder / "attempts", "as its folder says"
+        is_held = RunLock(attempts).find_holder() or folder.resolve() in active
+        if load_status(folder) in OPEN and not is_held:
+            verdict, reason = judge_job(jobs[folder], known.get(jobs[folder], UNKNOWN))
+            attempt = get_last_attempt(attempts)
             if verdict and attempt:
                 note = {"attempt": attempt, "status": verdict, "reason": reason}
                 save_json(folder / RECONCILED_NAME, note)
-        result = sync_run(folder, self._settings)
-        if not result.ok:
-            self.num_failed += 1
-            self._say(f"{run.name}: {result.reason}")
-            return
-        now = load_run_record(folder)
-        assert now is not None
-        self._tell(run, now.status, reason)
+        result = sync_run(folder, settings)
+        if result.ok:
+            yield run.name, run.status, load_status(folder), reason
+        else:
+            yield run.name, run.status, "", result.reason
 
-    def _reconcile_sweeps(self, runs: list[OpenRun]) -> None:
-        execution = load_execution(self._context.runs / FOLDER)
-        own = [run for run in runs if run.tags.get(EXECUTION) == execution]
-        self._foreign += len(runs) - len(own)
-        names = sorted({run.tags[SWEEP] for run in own})
-        parents = {name: self._sync(name) for name in names}
-        open_now = {run.run_id: run.status for run in list_open_runs(self._settings)}
-        for run in own:
-            parent = parents[run.tags[SWEEP]]
-            if run.run_id not in open_now:
-                self._tell(run, "ended", "as its runs say")
-            elif parent is None or parent in (run.run_id, run.tags.get(PARENT)):
-                self._tell(run, open_now[run.run_id], "as its runs say")
-            else:
-                end_open_run(self._settings, run.run_id, status="KILLED")
-                self._tell(run, "KILLED", "its sweep was launched anew with something changed")
 
-    def _sync(self, name: str) -> str | None:
-        """Return the present parent of a sweep; empty without one, None if nobody knows."""
-        if load_record(self._context.runs, name) is None:
-            return ""
-        record, state = look_at_sweep(self._context, name)
-        snapshot = SweepSnapshot(
-            runs=self._context.runs,
-            project=self._context.project,
-            record=record,
-            plans=state.plans,
-            states=state.states,
-            idle="KILLED",
-        )
-        result = sync_snapshot(snapshot, self._settings, force=True)
-        if not result.ok:
-            self.num_failed += 1
-            self._say(f"sweep {name}: {result.reason}")
-            return None
-        return result.run_id
+def _find_folder(context: LaunchContext, run: OpenRun) -> Path | None:
+    """Folder of a stage's run, if it is the very execution that the tracker shows."""
+    folder = context.runs / run.tags[STAGE] / run.tags[FINGERPRINT]
+    receipt = folder / "receipt.json"
+    if not receipt.exists() or load_json(receipt)["execution"] != run.tags.get(EXECUTION):
+        return None
+    return folder
 
-    def _tell(self, run: OpenRun, status: str, reason: str) -> None:
-        if status == run.status:
-            self._alive += 1
-            return
-        self._changed += 1
-        self._say(f"{run.name}: {run.status} -> {status}, {reason}")
+
+def _load_job(folder: Path) -> str:
+    """Return the SLURM job that last worked on a run; empty outside SLURM."""
+    attempt = get_last_attempt(folder / "attempts")
+    note = load_json(get_attempt_path(folder / "attempts", attempt)) if attempt else {}
+    return str(note.get("job") or note.get("slurm_job") or "")
 
 
 def judge_job(job: str, state: JobState) -> tuple[str, str]:
@@ -251,8 +203,37 @@ def judge_job(job: str, state: JobState) -> tuple[str, str]:
     return word, f"job {job} is {ended}"
 
 
-def load_job(folder: Path) -> str:
-    """Return the SLURM job that last worked on a run; empty outside SLURM."""
-    attempt = get_last_attempt(folder / "attempts")
-    note = load_json(get_attempt_path(folder / "attempts", attempt)) if attempt else {}
-    return str(note.get("job") or note.get("slurm_job") or "")
+def _reconcile_sweeps(
+    context: LaunchContext, settings: TrackingSettings, runs: Sequence[OpenRun]
+) -> Iterator[Verdict]:
+    execution = load_execution(context.runs)
+    own = [run for run in runs if run.tags.get(EXECUTION) == execution]
+    yield from ((run.name, run.status, FOREIGN, "") for run in runs if run not in own)
+    parents = {}  # the present ones, by name of the sweep
+    unknown = set()
+    for name in sorted({run.tags[SWEEP] for run in own}):
+        if load_record(context.runs, name) is None:
+            continue
+        result = sync_sweep(
+            context,
+            *look_at_sweep(context, name),
+            every=0.0,
+            idle="KILLED",
+            ask_all=True,
+            say=lambda text: None,
+        )
+        parents[name] = result.run_id
+        if not result.ok:
+            unknown.add(name)
+            yield f"sweep {name}", "", "", result.reason
+    open_now = {run.run_id: run.status for run in list_open_runs(settings)}
+    for run in own:
+        name = run.tags[SWEEP]
+        if run.run_id not in open_now:
+            yield run.name, run.status, "ended", "as its runs say"
+        elif name in unknown or parents.get(name, "") in (run.run_id, run.tags.get(PARENT)):
+            yield run.name, run.status, open_now[run.run_id], "as its runs say"
+        else:
+            end_open_run(settings, run.run_id, status="KILLED")
+            reason = "its sweep was launched anew with something changed"
+            yield run.name, run.status, "KILLED", reason

@@ -19,7 +19,7 @@ from vills.config.operation import OperationConfig
 from vills.config.params import Params
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.mlflow.worker import Syncer
+from vills.runner.mlflow.worker import open_syncer
 from vills.runner.store.interrupt import InterruptedRunError, interrupt_at_once
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import AttemptGuard
@@ -96,7 +96,7 @@ def run_call(call: StageCall, *, progress: ProgressLine) -> Run | None:
 def _lead(call: StageCall, ranks: Ranks, progress: ProgressLine) -> Run:
     operation = call.load_operation()
     run = open_stage_run(call, ranks, progress=progress, operation=operation)
-    with Syncer(run.folder, call.tracking, progress=progress.say), run:
+    with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         if run.attempt is None:
             progress.say(f"run {run.fingerprint[:12]} is complete; collected")
             announce(call.runs, ranks, {"complete": True})
