@@ -24,7 +24,7 @@ from typing import Any
 
 from vills.io import DiskFullError, load_json, save_json
 from vills.runner.mlflow.entry import Entry
-from vills.runner.mlflow.replay import SyncResult, sync_entries, sync_run
+from vills.runner.mlflow.replay import SyncResult, catch_errors, sync_entries, sync_run
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings, holds_run
 from vills.runner.store.lock import print_line
 
@@ -58,7 +58,9 @@ def open_syncer(
     if settings is None or _is_tracked(folder, settings):
         yield results
         return
-    child, result = _start(settings, str(folder.resolve()), str(every))
+    child, result = None, SyncResult(ok=False, reason="no process for it")
+    with suppress(OSError):
+        child = _start(settings, str(folder.resolve()), str(every))
     try:
         yield results
     finally:
@@ -96,39 +98,30 @@ def _describe_finished(folder: Path, settings: TrackingSettings) -> dict[str, An
     return {**asdict(settings), "finished_ms": load_json(result)["finished_ms"]}
 
 
+@catch_errors
 def sync_in_process(
     entries: Sequence[Entry], settings: TrackingSettings, *, patience: float
 ) -> SyncResult:
     """Run `sync_entries` beside this process, for no longer than `patience` seconds."""
-    child, result = _start(settings)
-    if child is None:
-        return result
     late = f"not done within {patience:.0f} s; the next sync goes on from there"
     text = json.dumps([asdict(entry) for entry in entries])
-    with child:
+    with _start(settings) as child:
         try:
             return _ask(child, text.encode(), patience=patience, late=late)
         finally:
             child.kill()
 
 
-def _start(
-    settings: TrackingSettings, *words: str
-) -> tuple["subprocess.Popen[bytes] | None", SyncResult]:
-    """Return the child; or none, and why."""
+def _start(settings: TrackingSettings, *words: str) -> "subprocess.Popen[bytes]":
     module = "vills.runner.mlflow.worker"
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-m", module, settings.uri, settings.experiment, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C ends whoever started it; its pipe tells the child
-        )
-    except OSError as error:
-        return None, SyncResult(ok=False, reason=f"no process for it ({error})")
-    return child, SyncResult(ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, settings.uri, settings.experiment, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,  # Ctrl-C ends whoever started it; the child sees that by its pipe
+    )
 
 
 def _ask(

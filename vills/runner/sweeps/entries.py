@@ -64,7 +64,7 @@ def build_entries(
         origin: `execution` of the runs' folder; `commit`, `dirty`, `created_ms` of the launch.
         idle: MLflow's word for a point that nobody is at.
     """
-    registry = Registry(runs)
+    registry, source = Registry(runs), f"sweeps/launch.py {record['name']}"
     points = []
     for number, (label, plan) in enumerate(state.plans.items()):
         nodes = {name: state.states[node.key] for name, node in plan.items()}
@@ -89,7 +89,7 @@ def build_entries(
         point = Entry(
             name=label,
             identity=(PARENT, POINT, FINGERPRINT),
-            tags=_build_tags(record, tags, name=label),
+            tags=build_tags(tags, name=label, source=source),
             params=_build_point_params(record["points"][label], plan),
             # The tracker lists the newest first: so points stand there as in the tables.
             created_ms=origin["created_ms"] - number,
@@ -144,7 +144,7 @@ def build_parent(
     return Entry(
         name=name,
         identity=(SWEEP, FINGERPRINT, EXECUTION),
-        tags=_build_tags(record, all_tags, name=name),
+        tags=build_tags(all_tags, name=name, source=f"sweeps/launch.py {record['name']}"),
         params=clean_params(params),
         created_ms=origin["created_ms"],
         status=status,
@@ -157,10 +157,6 @@ def judge(statuses: Sequence[str]) -> str:
     """MLflow's word for all of something, from its words for the parts; empty: nobody is at it."""
     order = ("RUNNING", "SCHEDULED", "FAILED", "KILLED", "")
     return next((word for word in order if word in statuses), "FINISHED")
-
-
-def _build_tags(record: Mapping[str, Any], tags: Mapping[str, Any], *, name: str) -> dict[str, str]:
-    return build_tags(tags, name=name, source=f"sweeps/launch.py {record['name']}")
 
 
 def _say_state(nodes: Mapping[str, NodeState]) -> str:

@@ -1,7 +1,8 @@
 """What one can do with a sweep: plan it, launch it, look at it, end it, collect it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from vills.runner.plan.nodes import find_stale_reasons, shorten
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.plan.submit import PlanRequest
 from vills.runner.sweeps.sweep import (
-    Point,
     Sweep,
     SweepState,
     build_sweep,
@@ -29,19 +29,40 @@ POLL_SECONDS = 5.0
 def plan_sweep(
     context: LaunchContext, file: str, overrides: Sequence[str]
 ) -> tuple[Sweep, SweepState]:
-    """Look at a sweep as the project is now; nothing is asked for."""
+    """Look at a sweep as the project is now; nothing is asked for.
+
+    Raises:
+        ConfigError: if no cell can be filled; it says what params.yaml lacks.
+    """
     sweep = build_sweep(
         context.project, file, overrides, planner=context.planner, runs=context.runs
     )
-    check_points(sweep)
-    states = context.compute_states([point.plan for point in sweep.points])
-    return sweep, SweepState(
-        {point.label: point.plan for point in sweep.points},
-        states,
-        _find_stale(context, sweep, states),
-        _estimate(context, sweep, states),
-        {point.label: point.lacking for point in sweep.points if point.lacking},
-    )
+    plans = {point.label: point.plan for point in sweep.points}
+    lacking = {point.label: point.lacking for point in sweep.points if point.lacking}
+    if not any(plans.values()):
+        raise ConfigError(
+            f"sweep {sweep.name}: params.yaml has none of "
+            f"{', '.join(sorted({entry for entries in lacking.values() for entry in entries}))}. "
+            "Allowed: at least one. What to do: add the data sets, or begin with a profile: `vills "
+            "configure profile=miniature`."
+        )
+    states = context.compute_states(list(plans.values()))
+    record = load_record(context.runs, sweep.name)
+    if record is not None and record["fingerprint"] == sweep.fingerprint:
+        record = record["before"]
+    stale: dict[str, str] = {}
+    estimates: dict[str, Estimate] = {}
+    for label, plan in plans.items():
+        for name, node in plan.items():
+            if states[node.key].state == "done":
+                continue
+            estimates[node.key] = estimate_node(node, plan, context.get_resources(node.step.stage))
+            reasons = find_stale_reasons(
+                node, name, runs=context.runs, earlier=record or {}, point=label
+            )
+            if reasons:
+                stale.setdefault(node.key, shorten(reasons))
+    return sweep, SweepState(plans, states, stale, estimates, lacking)
 
 
 def launch_sweep(
@@ -63,9 +84,15 @@ def launch_sweep(
         open_tracking(context, record, state, say=say)
         registry = context.open_registry()
         submitter = context.open_submitter(registry, cluster, max_parallel=max_parallel, say=say)
-        asked = submitter.submit(
-            [_build_request(context, point) for point in sweep.points], state.states, retry=retry
-        )
+        wanted = [
+            PlanRequest(
+                point.plan,
+                partial(load_point_params, context.project, point.overrides, seed=point.seed),
+                f"sweep point {point.label}",
+            )
+            for point in sweep.points
+        ]
+        asked = submitter.submit(wanted, state.states, retry=retry)
     return (sweep, state) if not asked else plan_sweep(context, file, overrides)
 
 
@@ -145,59 +172,6 @@ def find_logs(context: LaunchContext, name: str, *, point: str, stage: str = "")
         for entry in registry.load_submissions(node.key):
             paths += sorted((context.runs / entry.log).glob(f"{entry.job}_*_log.*"))
     return paths
-
-
-def check_points(sweep: Sweep) -> None:
-    """Refuse a sweep of which no cell can be filled.
-
-    Raises:
-        ConfigError: saying what params.yaml lacks.
-    """
-    if not any(point.plan for point in sweep.points):
-        lacking = sorted({entry for point in sweep.points for entry in point.lacking})
-        raise ConfigError(
-            f"sweep {sweep.name}: params.yaml has none of {', '.join(lacking)}. Allowed: at least "
-            "one. What to do: add the data sets, or begin with a profile: `vills configure "
-            "profile=miniature`."
-        )
-
-
-def _build_request(context: LaunchContext, point: Point) -> PlanRequest:
-    def load() -> Any:
-        return load_point_params(context.project, point.overrides, seed=point.seed)
-
-    return PlanRequest(point.plan, load, f"sweep point {point.label}")
-
-
-def _find_stale(
-    context: LaunchContext, sweep: Sweep, states: Mapping[str, NodeState]
-) -> dict[str, str]:
-    record = load_record(context.runs, sweep.name)
-    if record is None:
-        return {}
-    earlier = record["before"] if record["fingerprint"] == sweep.fingerprint else record
-    stale: dict[str, str] = {}
-    for point in sweep.points:
-        for name, node in point.plan.items():
-            if states[node.key].state == "done" or node.key in stale:
-                continue
-            reasons = find_stale_reasons(
-                node, name, runs=context.runs, earlier=earlier, point=point.label
-            )
-            if reasons:
-                stale[node.key] = shorten(reasons)
-    return stale
-
-
-def _estimate(
-    context: LaunchContext, sweep: Sweep, states: Mapping[str, NodeState]
-) -> dict[str, Estimate]:
-    return {
-        node.key: estimate_node(node, point.plan, context.get_resources(node.step.stage))
-        for point in sweep.points
-        for node in point.plan.values()
-        if states[node.key].state != "done"
-    }
 
 
 def list_over(state: SweepState) -> dict[str, tuple[str, NodeState]]:

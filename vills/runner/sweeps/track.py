@@ -219,7 +219,6 @@ def _reconcile_sweeps(
             *look_at_sweep(context, name),
             every=0.0,
             idle="KILLED",
-            ask_all=True,
             say=lambda text: None,
         )
         parents[name] = result.run_id

@@ -16,8 +16,8 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,6 @@ OPEN_SECONDS, SYNC_SECONDS, LOCK_SECONDS = 60.0, 300.0, 60.0
 EVERY_SECONDS = 30.0
 """Curves of a sweep that is going on are sent no more often."""
 NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,12})?")
-OFF = SyncResult(ok=True)
-"""Tracking is off: the tracker holds all that it should."""
 
 
 def open_tracking(
@@ -74,7 +72,7 @@ def open_tracking(
     settings = load_tracking_settings(context.project)
     if settings is None:
         say("tracking: off (VILLS_TRACKING); the journals keep every point")
-        return OFF
+        return SyncResult(ok=True)
     try:
         refuse_network_database(settings.uri)
     except OSError as error:
@@ -97,7 +95,6 @@ def sync_sweep(
     every: float = EVERY_SECONDS,
     patience: float = SYNC_SECONDS,
     idle: str = IDLE,
-    ask_all: bool = False,
     say: Callable[[str], None] = print_line,
 ) -> SyncResult:
     """Bring a sweep's parent and children up to date; quick when there is nothing new to say.
@@ -108,36 +105,25 @@ def sync_sweep(
         state: How far it is.
         every: While it is going on, seconds that must have gone by since the last sync.
         patience: Seconds that it may take.
-        idle: MLflow's word for points that nobody is at.
-        ask_all: Whether to ask the tracker even of what it was told before.
+        idle: MLflow's word for points that nobody is at; with another than SCHEDULED the tracker is
+            asked even of what it was told before.
         say: Gets a warning, the first time that the tracker refuses for this reason.
     """
 
-    @catch_errors
-    def send(settings: TrackingSettings) -> SyncResult:
-        with _open_notes(context, record, settings) as notes:
-            if ask_all or not holds_run(settings.uri, notes["parent"]):
-                notes |= {"marks": {}, "report": ""}
-            origin = {**notes["origin"], "execution": load_execution(context.runs)}
-            parent, *points = build_entries(context.runs, record, state, origin=origin)
-            marks = {"": _compute_mark(parent)} | {e.name: _compute_mark(e) for e in points}
-            due = {name for name, mark in marks.items() if notes["marks"].get(name) != mark}
-            if not due:
-                return SyncResult(ok=True, run_id=notes["parent"])
-            if time.time() - notes["tried"] < every and not state.is_over():
-                return SyncResult(ok=not notes["reason"], reason=notes["reason"])
-            if idle != IDLE:  # what it is told so late stays until there is something new
-                parent, *points = build_entries(
-                    context.runs, record, state, origin=origin, idle=idle
-                )
-            chosen = [parent, *(entry for entry in points if entry.name in due)]
-            result = sync_in_process(chosen, settings, patience=patience)
-            notes |= {"tried": time.time(), "reason": result.reason}
-            if result.ok:
-                notes |= {"parent": result.run_id, "marks": marks}
-            return result
+    def choose(notes: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
+        entries = build_entries(context.runs, record, state, origin=notes["origin"])
+        marks = {entry.name: _compute_mark(entry) for entry in entries}
+        due = {name for name, mark in marks.items() if notes["marks"].get(name) != mark}
+        if idle != IDLE:  # what it is told so stays until there is something new
+            entries = build_entries(context.runs, record, state, origin=notes["origin"], idle=idle)
+            due = set(marks)
+        if not due:
+            notes["reason"] = ""
+        elif time.time() - notes["tried"] >= every or state.is_over():
+            return [e for e in entries if e is entries[0] or e.name in due], {"marks": marks}
+        return [], {}
 
-    return _tell(context, record, send, say)
+    return _send(context, record, choose, patience=patience, say=say)
 
 
 def log_report(
@@ -152,43 +138,65 @@ def log_report(
     The CSV also becomes a table that MLflow's UI shows as one.
     """
     mark = compute_text_digest("".join(f"{path.name} {compute_digest(path)}\n" for path in paths))
+    artifacts = [(str(path.resolve()), TABLES_FOLDER) for path in paths]
+    tags = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for path in [path for path in paths if path.suffix == ".csv"][:1]:
+            artifacts.append((_save_table(Path(folder) / TABLE_NAME, path), ""))
+            tags[LOGGED_TABLES] = json.dumps([{"path": TABLE_NAME, "type": "table"}])
 
-    @catch_errors
-    def send(settings: TrackingSettings) -> SyncResult:
-        with _open_notes(context, record, settings) as notes:
-            if notes["report"] == mark and holds_run(settings.uri, notes["parent"]):
-                return SyncResult(ok=True, run_id=notes["parent"])
-            with tempfile.TemporaryDirectory() as folder:
-                artifacts = [(str(path.resolve()), TABLES_FOLDER) for path in paths]
-                tags = {}
-                for path in [path for path in paths if path.suffix == ".csv"][:1]:
-                    artifacts.append((_save_table(Path(folder) / TABLE_NAME, path), ""))
-                    tags[LOGGED_TABLES] = json.dumps([{"path": TABLE_NAME, "type": "table"}])
-                origin = {**notes["origin"], "execution": load_execution(context.runs)}
-                parent = build_parent(
-                    record, origin, tags=tags, artifacts=artifacts, completed=mark
-                )
-                result = sync_in_process([parent], settings, patience=SYNC_SECONDS)
-            if result.ok:
-                notes |= {"report": mark, "parent": result.run_id}
-            return result
+        def choose(notes: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
+            if notes["report"] == mark:
+                return [], {}
+            notes["reason"] = ""  # somebody waits for it, and is told again
+            parent = build_parent(
+                record, notes["origin"], tags=tags, artifacts=artifacts, completed=mark
+            )
+            return [parent], {"report": mark}
 
-    return _tell(context, record, send, say)
+        return _send(context, record, choose, patience=SYNC_SECONDS, say=say)
 
 
-def _tell(
+def _send(
     context: LaunchContext,
     record: Mapping[str, Any],
-    send: Callable[[TrackingSettings], SyncResult],
+    choose: Callable[[dict[str, Any]], tuple[list[Entry], dict[str, Any]]],
+    *,
+    patience: float,
     say: Callable[[str], None],
 ) -> SyncResult:
-    """Send something, and warn the first time that it cannot be for this reason."""
+    """Send what `choose` finds due by the notes, and then note what else it returns.
+
+    Never raises because of the tracker: a warning is given, once for each reason.
+    """
     settings = load_tracking_settings(context.project)
     if settings is None:
-        return OFF
-    before = _load_notes(context, record, settings)["reason"]
-    result = send(settings)
-    if not result.ok and result.reason != before:
+        return SyncResult(ok=True)  # the tracker holds all that it should
+    path = context.runs / FOLDER / f".{record['name']}-tracked.json"
+    told = ""
+
+    @catch_errors
+    def send() -> SyncResult:
+        nonlocal told
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # kept from others who tell the tracker about the same sweep
+        with hold_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
+            notes = _load_notes(context, record, settings, path)
+            if not holds_run(settings.uri, notes["parent"]):
+                notes |= {"marks": {}, "report": ""}
+            entries, news = choose(notes)
+            told = notes["reason"]
+            if not entries:
+                return SyncResult(ok=not told, reason=told, run_id=notes["parent"])
+            result = sync_in_process(entries, settings, patience=patience)
+            notes |= {"tried": time.time(), "reason": result.reason}
+            if result.ok:
+                notes |= {"parent": result.run_id, **news}
+            save_json(path, notes)
+            return result
+
+    result = send()
+    if result.reason not in ("", told):
         say(
             f"tracking: the sweep is not up to date in the tracker ({result.reason}); jobs and "
             "results are not touched, and `vills track` sends everything later"
@@ -206,35 +214,15 @@ def _compute_mark(entry: Entry) -> str:
     return compute_text_digest(json.dumps([asdict(entry), date], sort_keys=True))
 
 
-@contextmanager
-def _open_notes(
-    context: LaunchContext, record: Mapping[str, Any], settings: TrackingSettings
-) -> Iterator[dict[str, Any]]:
-    """Yield what the tracker holds of a sweep; changes are kept, and others are kept out meanwhile.
-
-    Raises:
-        TimeoutError: if another process tells the tracker about the same sweep for too long.
-    """
-    path = _get_path(context, record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with hold_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
-        notes = _load_notes(context, record, settings)
-        before = json.dumps(notes)
-        yield notes
-        if json.dumps(notes) != before:
-            save_json(path, notes)
-
-
 def _load_notes(
-    context: LaunchContext, record: Mapping[str, Any], settings: TrackingSettings
+    context: LaunchContext, record: Mapping[str, Any], settings: TrackingSettings, path: Path
 ) -> dict[str, Any]:
     """Return what the tracker holds of this edition, as far as anybody noted it.
 
     `parent` is its run's id, `marks` what its runs were last made from, `tried` the time of the
     last sync, `reason` why that failed, `report` the digest of its tables; `origin` what it was
-    launched from.
+    launched from, and the identity of the runs' folder.
     """
-    path = _get_path(context, record)
     notes = load_json(path) if path.exists() else {}
     if notes.get("edition") != record["fingerprint"]:
         notes = {"edition": record["fingerprint"]}
@@ -248,13 +236,10 @@ def _load_notes(
         notes["origin"] = load_json(earlier) if earlier.exists() else {}
         if notes["origin"].get("fingerprint") != record["fingerprint"]:
             git = collect_git(context.project)
-            notes["origin"] = {key: git[key] for key in ("commit", "dirty")}
-            notes["origin"]["created_ms"] = time.time_ns() // 1_000_000
+            created_ms = time.time_ns() // 1_000_000
+            notes["origin"] = {"created_ms": created_ms, **{k: git[k] for k in ("commit", "dirty")}}
+    notes["origin"]["execution"] = load_execution(context.runs)
     return notes
-
-
-def _get_path(context: LaunchContext, record: Mapping[str, Any]) -> Path:
-    return context.runs / FOLDER / f".{record['name']}-tracked.json"
 
 
 def load_execution(runs: Path) -> str:
