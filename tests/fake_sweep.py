@@ -108,9 +108,9 @@ def build_fake_sweep(
         Point(label, None, ("profile=tiny", overrides[label]), build_fake_plan(number))
         for number, label in enumerate(labels)
     )
-    sweep = Sweep(name, name, config, points, ("profile=tiny",), "profile tiny")
+    sweep = Sweep(name, name, config, points, ("profile=tiny",), "profile tiny", "slurm")
     if launched:
-        save_record(runs, sweep, cluster="slurm")
+        save_record(runs, sweep)
     return FakeSweep(runs, sweep)
 
 

@@ -110,10 +110,10 @@ def _launch(arguments: argparse.Namespace) -> int:
     context = LaunchContext(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
     overrides = [word for word in words if not word.startswith(PREFIX)]
     if arguments.plan:
-        sweep, state = plan_sweep(context, arguments.name, overrides)
-        print(format_plan(sweep, state, get_resources=context.get_resources))
+        state = plan_sweep(context, arguments.name, overrides)
+        print(format_plan(state, get_resources=context.get_resources))
         return 0
-    sweep, state = launch_sweep(
+    state = launch_sweep(
         context,
         arguments.name,
         overrides,
@@ -122,12 +122,12 @@ def _launch(arguments: argparse.Namespace) -> int:
         retry=arguments.retry == "failed",
     )
     if arguments.wait:
-        return _watch(context, sweep.name)
-    print(format_state(sweep.name, state))
+        return _watch(context, state.sweep.name)
+    print(format_state(state))
     if arguments.detach:
-        print(f"a process follows it until its end; see {_detach(context, sweep.name)}")
+        print(f"a process follows it until its end; see {_detach(context, state.sweep.name)}")
         return 0
-    return _finish(context, sweep.name)
+    return _finish(context, state.sweep.name)
 
 
 def _detach(context: LaunchContext, name: str) -> Path:
@@ -153,8 +153,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if not names:
         raise UserError(f"no sweep was launched here ({context.runs})")
     for name in names:
-        _, state = look_at_sweep(context, name)
-        print(format_state(name, state), end="\n\n" if len(names) > 1 else "\n")
+        print(format_state(look_at_sweep(context, name)), end="\n\n" if len(names) > 1 else "\n")
     return 0
 
 
@@ -163,7 +162,7 @@ def _watch(context: LaunchContext, name: str) -> int:
     shown = [""]
 
     def show(state: SweepState) -> None:
-        text = format_state(name, state)
+        text = format_state(state)
         if text == shown[0]:
             return
         shown[0] = text
@@ -178,8 +177,8 @@ def _watch(context: LaunchContext, name: str) -> int:
 
 def _finish(context: LaunchContext, name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
-    record, state = look_at_sweep(context, name)
-    sync_sweep(context, record, state, every=0.0)
+    state = look_at_sweep(context, name)
+    sync_sweep(context, state, every=0.0)
     if any(state.is_done(label) for label in state.plans):
         print(f"tables: python sweeps/launch.py report {name}")
     return 0
@@ -208,10 +207,10 @@ def _report(arguments: argparse.Namespace) -> int:
     from vills.runner.sweeps.report import build_report  # draws, so that it loads matplotlib
 
     context = LaunchContext(Path.cwd())
-    record, state = look_at_sweep(context, arguments.name)
+    state = look_at_sweep(context, arguments.name)
     out = arguments.out or context.runs / FOLDER / arguments.name
-    paths = build_report(record, state, out=out)
-    log_report(context, record, paths)
+    paths = build_report(state, out=out)
+    log_report(context, state.sweep, paths)
     markdown = next(path for path in paths if path.suffix == ".md")
     print(markdown.read_text())
     print("\n".join(str(path) for path in paths))

@@ -58,15 +58,15 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sync(context: LaunchContext, name: str = "grid", *, ok: bool = True) -> SyncResult:
-    record, state = look_at_sweep(context, name)
-    result = sync_sweep(context, record, state, every=0.0, say=lambda text: None)
+    state = look_at_sweep(context, name)
+    result = sync_sweep(context, state, every=0.0, say=lambda text: None)
     assert result.ok is ok, result.reason
     return result
 
 
 def open_here(context: LaunchContext, say: Callable[[str], None] = print) -> str:
     """What a launch does before it asks for jobs; the parent's id."""
-    return open_tracking(context, *look_at_sweep(context, "grid"), say=say).run_id
+    return open_tracking(context, look_at_sweep(context, "grid"), say=say).run_id
 
 
 def load_family(uri: str, name: str = "grid") -> tuple[Run, dict[str, Run]]:
@@ -152,8 +152,8 @@ def test_a_sync_with_no_news_imports_no_mlflow_and_takes_no_time(tmp_path: Path,
         "import vills.runner.sweeps.tracking as ours\n"
         "def refuse(*a, **k): raise AssertionError('no process is needed')\n"
         "ours.sync_in_process = refuse\n"
-        "context = LaunchContext(Path.cwd()); record, state = look_at_sweep(context, 'grid')\n"
-        "result = sync_sweep(context, record, state)\n"
+        "context = LaunchContext(Path.cwd()); state = look_at_sweep(context, 'grid')\n"
+        "result = sync_sweep(context, state)\n"
         "assert result.ok and result.run_id, result\n"
         "assert 'mlflow' not in sys.modules and 'torch' not in sys.modules\n"
     )
@@ -247,9 +247,9 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs")
     fake.finish()
     context = LaunchContext(tmp_path)
-    record, state = look_at_sweep(context, "grid")
-    paths = build_report(record, state, out=tmp_path / "tables")
-    assert log_report(context, record, paths).ok
+    state = look_at_sweep(context, "grid")
+    paths = build_report(state, out=tmp_path / "tables")
+    assert log_report(context, state.sweep, paths).ok
     client = MlflowClient(uri)
     parent, _ = load_family(uri)
     files = {item.path for item in client.list_artifacts(parent.info.run_id, "tables")}
@@ -257,7 +257,7 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     tag = [{"path": "tables.json", "type": "table"}]
     assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == tag
     (tmp_path / "tables" / "tables.csv").write_text("sweep,point,mAP\ng,b,99.5\ng,a,\n")
-    assert log_report(context, record, paths).ok
+    assert log_report(context, state.sweep, paths).ok
     table = Path(client.download_artifacts(parent.info.run_id, "tables.json", str(tmp_path)))
     assert json.loads(table.read_text()) == {
         "columns": ["point", "mAP", "sweep"],
@@ -273,14 +273,14 @@ def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert open_here(LaunchContext(tmp_path), said.append) == ""
     assert "no server at 127.0.0.1" in said[0]
     assert "jobs and results are not touched" in said.pop()
-    record, state = look_at_sweep(LaunchContext(tmp_path), "grid")
+    state = look_at_sweep(LaunchContext(tmp_path), "grid")
     for _ in range(2):
-        assert not sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
+        assert not sync_sweep(LaunchContext(tmp_path), state, say=said.append).ok
     assert said == []  # and is not said again and again
     monkeypatch.setenv("VILLS_TRACKING", "off")
     assert open_here(LaunchContext(tmp_path), said.append) == ""
     assert "off" in said.pop()
-    assert sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
+    assert sync_sweep(LaunchContext(tmp_path), state, say=said.append).ok
 
 
 def test_a_database_on_a_network_file_system_is_refused(
@@ -362,10 +362,10 @@ def check_everything_once(uri: str, fake: FakeSweep, folder: Path) -> None:
 def test_a_record_that_another_launch_replaces_is_left_to_it(tmp_path: Path, uri: str) -> None:
     context = LaunchContext(tmp_path)
     fake = build_fake_sweep(tmp_path / "runs")
-    record, state = look_at_sweep(context, "grid")
+    state = look_at_sweep(context, "grid")
     newer = build_fake_sweep(tmp_path / "runs", num_points=3)
-    save_record(tmp_path / "runs", newer.sweep, cluster="local")
-    sync_sweep(context, record, state, every=0.0)
+    save_record(tmp_path / "runs", newer.sweep)
+    sync_sweep(context, state, every=0.0)
     sync(context)
     assert load_record(tmp_path / "runs", "grid") is not None
     assert fake.sweep.fingerprint != newer.sweep.fingerprint

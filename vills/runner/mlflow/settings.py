@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from vills.config.checks import ConfigError
 from vills.runner.store.file_lock import hold_file_lock
 
 if TYPE_CHECKING:
@@ -132,12 +133,12 @@ def refuse_network_database(uri: str) -> None:
     """Refuse a SQLite store on a network file system: jobs on several nodes would corrupt it.
 
     Raises:
-        OSError: saying what to use in its place.
+        ConfigError: saying what to use in its place.
     """
     database = get_database_path(uri)
     kind = find_network_file_system(database) if database is not None else None
     if kind is not None:
-        raise OSError(
+        raise ConfigError(
             f"MLFLOW_TRACKING_URI = {uri} lies on {kind}, where SQLite's locks do not hold. "
             "Allowed: a server (http://HOST:PORT; docs/tracking.md says how to start one), or a "
             "database on a local disk. What to do: set MLFLOW_TRACKING_URI to one of them, or "
@@ -167,7 +168,8 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
     A fresh SQLite store breaks when eight processes make its tables, so that is done under a lock.
 
     Raises:
-        OSError: if a database lies where its locks do not hold, or nobody listens at a server.
+        ConfigError: if a database lies where its locks do not hold.
+        OSError: if nobody listens at a server.
     """
     # MLflow reads these when it is imported or at each call, so they are set before either.
     for name, value in LIMITS.items():

@@ -9,19 +9,15 @@ from typing import Any
 from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
 from vills.runner.plan.nodes import Plan, select_steps
 from vills.runner.plan.states import OVER, NodeState
-from vills.runner.sweeps.sweep import SweepState
+from vills.runner.sweeps.sweep import Point, SweepState
 
 
-def collect_cells(record: Mapping[str, Any], state: SweepState) -> dict[tuple[str, str], Cell]:
+def collect_cells(state: SweepState) -> dict[tuple[str, str], Cell]:
     """Every cell of a sweep, over the seeds that have finished."""
     cells: dict[tuple[str, str], Cell] = {}
-    for point in record["config"].points:
-        found = {
-            entry["seed"]: find_scores(record, state, label)
-            for label, entry in record["points"].items()
-            if entry["name"] == point
-        }
-        for column, wanted in record["config"].list_columns(point).items():
+    for name in state.sweep.config.points:
+        found = {p.seed: find_scores(state, p) for p in state.sweep.points if p.name == name}
+        for column, wanted in state.sweep.config.list_columns(name).items():
             scores: list[Score] = []
             missing: list[str] = []
             for seed, columns in found.items():
@@ -30,18 +26,16 @@ def collect_cells(record: Mapping[str, Any], state: SweepState) -> dict[tuple[st
                     missing.append(entry)
                 else:
                     scores.append(Score(entry[0], entry[1].name, seed, wanted.is_difference))
-            cells[point, column] = Cell(tuple(scores), "; ".join(dict.fromkeys(missing)))
+            cells[name, column] = Cell(tuple(scores), "; ".join(dict.fromkeys(missing)))
     return cells
 
 
-def find_scores(
-    record: Mapping[str, Any], state: SweepState, label: str
-) -> dict[str, tuple[float, Path] | str]:
+def find_scores(state: SweepState, point: Point) -> dict[str, tuple[float, Path] | str]:
     """Score of every column of a point (a share) and the run it stands in, or why there is none."""
     load = cache(_load_rows)
     found: dict[str, tuple[float, Path] | str] = {}
-    for key, column in record["config"].list_columns(record["points"][label]["name"]).items():
-        run = find_evaluation(state.plans[label], state.states, column.evaluate)
+    for key, column in state.sweep.config.list_columns(point.name).items():
+        run = find_evaluation(point.plan, state.states, column.evaluate)
         if isinstance(run, str):
             found[key] = run
             continue

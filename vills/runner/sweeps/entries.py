@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vills.config.sweep import ColumnConfig, SweepConfig
+from vills.config.sweep import ColumnConfig
 from vills.runner.mlflow.entry import (
     EXECUTION,
     FINGERPRINT,
@@ -18,12 +18,11 @@ from vills.runner.mlflow.entry import (
     clean_params,
 )
 from vills.runner.mlflow.replay import PARENT
-from vills.runner.plan.nodes import Plan
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import NodeState
 from vills.runner.store.result import load_result
 from vills.runner.sweeps.cells import find_scores
-from vills.runner.sweeps.sweep import SweepState, compute_text_digest
+from vills.runner.sweeps.sweep import Point, Sweep, SweepState, compute_text_digest
 
 IDLE = "SCHEDULED"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
@@ -48,49 +47,43 @@ STATUS = {
 
 
 def build_entries(
-    runs: Path,
-    record: Mapping[str, Any],
-    state: SweepState,
-    *,
-    origin: Mapping[str, Any],
-    idle: str = IDLE,
+    runs: Path, state: SweepState, *, origin: Mapping[str, Any], idle: str = IDLE
 ) -> list[Entry]:
     """Return a sweep's parent, then its points in the order of the tables.
 
     Args:
         runs: The runs' folder.
-        record: The sweep as launched.
-        state: How far it is.
+        state: The sweep as launched, and how far it is.
         origin: `execution` of the runs' folder; `commit`, `dirty`, `created_ms` of the launch.
         idle: MLflow's word for a point that nobody is at.
     """
-    registry, source = Registry(runs), f"sweeps/launch.py {record['name']}"
+    sweep, registry = state.sweep, Registry(runs)
     points = []
-    for number, (label, plan) in enumerate(state.plans.items()):
-        nodes = {name: state.states[node.key] for name, node in plan.items()}
+    for number, point in enumerate(sweep.points):
+        nodes = {name: state.states[node.key] for name, node in point.plan.items()}
         jobs = {
             name: [entry.job for entry in registry.load_submissions(node.key) if entry.job]
-            for name, node in plan.items()
+            for name, node in point.plan.items()
         }
         tags = {
-            POINT: label,
-            FINGERPRINT: record["points"][label]["fingerprint"],
-            SWEEP: record["name"],
+            POINT: point.label,
+            FINGERPRINT: point.fingerprint,
+            SWEEP: sweep.name,
             EXECUTION: origin["execution"],
-            "vills.label": record["config"].points[record["points"][label]["name"]].label,
+            "vills.label": sweep.config.points[point.name].label,
             "vills.state": _say_state(nodes),
             "vills.jobs": json.dumps({name: ids for name, ids in jobs.items() if ids}),
             "vills.attempts": json.dumps({n: s.attempts for n, s in nodes.items() if s.attempts}),
-            "vills.lacking": ", ".join(record["points"][label]["lacking"]),
+            "vills.lacking": ", ".join(point.lacking),
             **{f"vills.run.{name}": s.run.name for name, s in nodes.items() if s.run is not None},
         }
-        scores, scored_ms = _collect_scores(record, state, label)
+        scores, scored_ms = _collect_scores(state, point)
         run = nodes["pretrain"].run if "pretrain" in nodes else None
-        point = Entry(
-            name=label,
+        entry = Entry(
+            name=point.label,
             identity=(PARENT, POINT, FINGERPRINT),
-            tags=build_tags(tags, name=label, source=source),
-            params=_build_point_params(record["points"][label], plan),
+            tags=_build_tags(sweep, tags, name=point.label),
+            params=_build_point_params(point),
             # The tracker lists the newest first: so points stand there as in the tables.
             created_ms=origin["created_ms"] - number,
             status=judge([STATUS[found.state] for found in nodes.values()]) or idle,
@@ -99,15 +92,15 @@ def build_entries(
             completed=compute_text_digest(repr(sorted(scores.items()))) if scores else "",
             finished_ms=scored_ms,
         )
-        points.append(point)
-    statuses = [point.status for point in points]
+        points.append(entry)
+    statuses = [entry.status for entry in points]
     counts = ", ".join(f"{num} {word.lower()}" for word, num in sorted(Counter(statuses).items()))
-    parent = build_parent(record, origin, status=judge(statuses), tags={"vills.points": counts})
+    parent = build_parent(sweep, origin, status=judge(statuses), tags={"vills.points": counts})
     return [parent, *points]
 
 
 def build_parent(
-    record: Mapping[str, Any],
+    sweep: Sweep,
     origin: Mapping[str, Any],
     *,
     status: str = "",
@@ -116,19 +109,19 @@ def build_parent(
     completed: str = "",
 ) -> Entry:
     """Return the parent alone; an empty status is left as it is."""
-    config: SweepConfig = record["config"]
+    config = sweep.config
     titles = [table.title for table in config.tables.values()]
-    name = f"sweep {record['name']} {record['fingerprint'][:8]}"
+    name = f"sweep {sweep.name} {sweep.fingerprint[:8]}"
     note = [f"**{config.title}**", "", *(f"- {title}" for title in titles)]
     note += ["", f"`{config.command}`", "", f"At the paper's scale: {config.cost}."]
     all_tags = {
-        SWEEP: record["name"],
-        FINGERPRINT: record["fingerprint"],
+        SWEEP: sweep.name,
+        FINGERPRINT: sweep.fingerprint,
         EXECUTION: origin["execution"],
         "vills.title": config.title,
         "vills.cost": config.cost,
         "vills.command": config.command,
-        "vills.cluster": record["cluster"],
+        "vills.cluster": sweep.cluster,
         "vills.git_commit": origin["commit"],
         "vills.git_dirty": origin["dirty"],
         "mlflow.note.content": "\n".join(note),
@@ -137,14 +130,14 @@ def build_parent(
     params = {
         "title": config.title,
         "tables": ", ".join(titles),
-        "overrides": " ".join(record["overrides"]),
+        "overrides": " ".join(sweep.overrides),
         "seeds": ", ".join(map(str, config.seeds)) or "of params.yaml",
-        "num_points": len(record["points"]),
+        "num_points": len(sweep.points),
     }
     return Entry(
         name=name,
         identity=(SWEEP, FINGERPRINT, EXECUTION),
-        tags=build_tags(all_tags, name=name, source=f"sweeps/launch.py {record['name']}"),
+        tags=_build_tags(sweep, all_tags, name=name),
         params=clean_params(params),
         created_ms=origin["created_ms"],
         status=status,
@@ -159,6 +152,10 @@ def judge(statuses: Sequence[str]) -> str:
     return next((word for word in order if word in statuses), "FINISHED")
 
 
+def _build_tags(sweep: Sweep, tags: Mapping[str, Any], *, name: str) -> dict[str, str]:
+    return build_tags(tags, name=name, source=f"sweeps/launch.py {sweep.name}")
+
+
 def _say_state(nodes: Mapping[str, NodeState]) -> str:
     """Return the first node that is not done, in a line."""
     for name, found in nodes.items():
@@ -167,15 +164,15 @@ def _say_state(nodes: Mapping[str, NodeState]) -> str:
     return "done" if nodes else "params.yaml lacks its evaluations"
 
 
-def _build_point_params(point: Mapping[str, Any], plan: Plan) -> dict[str, str]:
+def _build_point_params(point: Point) -> dict[str, str]:
     """Return what was overridden, and what children are compared by."""
-    pretrain = plan["pretrain"].step.sections["pretrain"] if "pretrain" in plan else {}
+    node = point.plan.get("pretrain")
     params: dict[str, Any] = {}
-    for override in point["overrides"]:
-        key, _, value = override.lstrip("+~").partition("=")
-        params[key] = value
+    for override in point.overrides:
+        key, _, text = override.lstrip("+~").partition("=")
+        params[key] = text
     for name in (*(key.removeprefix("pretrain.") for key in params), *SHOWN):
-        value = pretrain
+        value: Any = node.step.sections["pretrain"] if node else {}
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         if value is not None:
@@ -183,13 +180,10 @@ def _build_point_params(point: Mapping[str, Any], plan: Plan) -> dict[str, str]:
     return clean_params(params)
 
 
-def _collect_scores(
-    record: Mapping[str, Any], state: SweepState, label: str
-) -> tuple[dict[str, float], int]:
+def _collect_scores(state: SweepState, point: Point) -> tuple[dict[str, float], int]:
     """Return a point's cells by metric, and when the last of them was measured."""
-    columns = record["config"].list_columns(record["points"][label]["name"])
-    names = _name_cells(columns)
-    cells = find_scores(record, state, label)
+    names = _name_cells(state.sweep.config.list_columns(point.name))
+    cells = find_scores(state, point)
     found = {names[key]: cell for key, cell in cells.items() if not isinstance(cell, str)}
     ended = [int(load_result(run)["finished_ms"]) for run in {run for _, run in found.values()}]
     return {clean_name(name): value for name, (value, _) in found.items()}, max(ended, default=0)

@@ -13,7 +13,6 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
-from vills.config.sweep import SweepConfig
 from vills.io import load_json
 from vills.pipeline import STAGES
 from vills.report.inputs import load_rows
@@ -116,8 +115,8 @@ def explain_cell(project: Path, cell: str) -> str:
 
 def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -> list[Found]:
     """Return the cell's score of every seed that has one."""
-    record, state = look_at_sweep(context, name)
-    config: SweepConfig = record["config"]
+    state = look_at_sweep(context, name)
+    config = state.sweep.config
     if point not in config.points or column not in config.list_columns(point):
         allowed = ", ".join(config.points)
         columns = ", ".join(config.list_columns(point)) if point in config.points else "its own"
@@ -130,12 +129,12 @@ def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -
     beside = f"; published: {published:g}" if published is not None else ""
     found: list[Found] = []
     reasons = []
-    for label in [label for label, entry in record["points"].items() if entry["name"] == point]:
-        cell = find_scores(record, state, label)[column]
+    for entry in [entry for entry in state.sweep.points if entry.name == point]:
+        cell = find_scores(state, entry)[column]
         if isinstance(cell, str):
-            reasons.append(f"{label}: {cell}")
+            reasons.append(f"{entry.label}: {cell}")
             continue
-        title = f"{label}: {wanted.head}, {wanted.metric}, protocol {wanted.protocol}{beside}"
+        title = f"{entry.label}: {wanted.head}, {wanted.metric}, protocol {wanted.protocol}{beside}"
         found.append((title, f"{100 * cell[0]:.2f} %", cell[1]))
     if not found:
         raise ConfigError(

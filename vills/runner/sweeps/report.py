@@ -1,9 +1,8 @@
 """Files of a sweep's tables, and the facts about their numbers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from vills.io import load_json
 from vills.report.sweep_tables import SweepFacts, save_sweep_report
@@ -12,18 +11,18 @@ from vills.runner.sweeps.cells import collect_cells
 from vills.runner.sweeps.sweep import SweepState
 
 
-def build_report(record: Mapping[str, Any], state: SweepState, *, out: Path) -> list[Path]:
+def build_report(state: SweepState, *, out: Path) -> list[Path]:
     """Write a sweep's tables and plot to `out`; missing cells say why they are."""
     return save_sweep_report(
         out,
-        name=record["name"],
-        sweep=record["config"],
-        cells=collect_cells(record, state),
-        facts=collect_facts(record, state),
+        name=state.sweep.name,
+        sweep=state.sweep.config,
+        cells=collect_cells(state),
+        facts=collect_facts(state),
     )
 
 
-def collect_facts(record: Mapping[str, Any], state: SweepState) -> SweepFacts:
+def collect_facts(state: SweepState) -> SweepFacts:
     """Return the commits, dates and scale of what the tables hold."""
     runs = sorted(
         {
@@ -43,9 +42,9 @@ def collect_facts(record: Mapping[str, Any], state: SweepState) -> SweepFacts:
     )
     ended = [load_json(run / RESULT_NAME)["finished_ms"] for run in runs]
     last = datetime.fromtimestamp(max(ended) / 1000, UTC).date().isoformat() if ended else "none"
-    command = " ".join(["python sweeps/launch.py", record["file"], *record["overrides"]])
+    command = " ".join(["python sweeps/launch.py", state.sweep.file, *state.sweep.overrides])
     return SweepFacts(
-        params=f"{record['params']}, edition {record['fingerprint'][:12]}",
+        params=f"{state.sweep.params}, edition {state.sweep.fingerprint[:12]}",
         commit=", ".join(dict.fromkeys(commits)) or "none",
         date=last,
         command=command,

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,33 +71,42 @@ class Sweep:
     """What the command line said, the sweep's and the parameters'."""
     params: str
     """Where the parameters come from, in words."""
+    cluster: str = ""
+    """Whom its jobs were asked of."""
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
         """All nodes by key."""
         return {node.key: node for point in self.points for node in point.plan.values()}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Identity of this edition: another parameter, code or data makes another."""
         lines = sorted(f"{point.label} {point.fingerprint}" for point in self.points)
         return compute_text_digest("\n".join([self.name, *lines]))
+
+    @cached_property
+    def lacking(self) -> list[str]:
+        """Evaluations that cells need and params.yaml has no entry for."""
+        return sorted({entry for point in self.points for entry in point.lacking})
 
 
 @dataclass(frozen=True)
 class SweepState:
     """A sweep and how far all its nodes are."""
 
-    plans: Mapping[str, Plan]
-    """By label of the point."""
+    sweep: Sweep
     states: Mapping[str, NodeState]
     """By key of the node."""
-    stale: Mapping[str, str]
+    stale: Mapping[str, str] = field(default_factory=dict)
     """Key of a node -> why it is computed again."""
-    estimates: Mapping[str, Estimate]
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
     """Key of a node that is not done -> what it takes."""
-    lacking: Mapping[str, Sequence[str]]
-    """Label of a point -> evaluations that params.yaml has no entry for."""
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """By label of the point."""
+        return {point.label: point.plan for point in self.sweep.points}
 
     def is_done(self, label: str) -> bool:
         """Whether all nodes of a point are done."""
@@ -144,9 +153,9 @@ def build_sweep(
 
 def describe_params(project: Path, overrides: Sequence[str]) -> str:
     """Which profile the parameters are, and whether they were changed."""
-    profiles = [text for text in overrides if text.startswith(PROFILE)]
-    if profiles:
-        return f"profile {profiles[-1].removeprefix(PROFILE)}"
+    profile = _find_profile(overrides)
+    if profile:
+        return f"profile {profile}"
     text = (project / PARAMS_FILE).read_text()
     written = re.search(r"`vills configure profile=(\S+)( [^`]*)?`", text)
     if written is None:
@@ -157,17 +166,20 @@ def describe_params(project: Path, overrides: Sequence[str]) -> str:
 
 def load_point_params(project: Path, overrides: Sequence[str], *, seed: int | None) -> Params:
     """Return the parameters of a point: params.yaml, or a profile, with its changes."""
-    profiles = [text for text in overrides if text.startswith(PROFILE)]
+    profile = _find_profile(overrides)
     changes = [text for text in overrides if not text.startswith(PROFILE)]
-    if not profiles:
-        params = load_params(project, changes)
-    else:
-        params = load_profile(profiles[-1].removeprefix(PROFILE), changes)
+    params = load_profile(profile, changes) if profile else load_params(project, changes)
     if seed is not None:
         params.pretrain.seed = seed
         for entry in params.finetune.values():
             entry.seed = seed
     return params
+
+
+def _find_profile(overrides: Sequence[str]) -> str:
+    """Return the last profile that is named; empty without one."""
+    found = [text.removeprefix(PROFILE) for text in overrides if text.startswith(PROFILE)]
+    return found[-1] if found else ""
 
 
 def load_step(entry: Mapping[str, Any]) -> Step:
@@ -176,11 +188,8 @@ def load_step(entry: Mapping[str, Any]) -> Step:
     return Step(entry["stage"], entry["item"], entry["sections"], inputs)
 
 
-def save_record(runs: Path, sweep: Sweep, *, cluster: str) -> None:
+def save_record(runs: Path, sweep: Sweep) -> None:
     """Write down what is launched."""
-    before = load_record(runs, sweep.name) or {}
-    if before.get("fingerprint") == sweep.fingerprint:
-        before = before["before"]
     points = {
         point.label: {
             "name": point.name,
@@ -200,46 +209,57 @@ def save_record(runs: Path, sweep: Sweep, *, cluster: str) -> None:
             "fingerprint": sweep.fingerprint,
             "overrides": list(sweep.overrides),
             "params": sweep.params,
-            "cluster": cluster,
+            "cluster": sweep.cluster,
             # text and order: files of earlier launches have sorted keys
             "config": json.dumps(asdict(sweep.config)),
             "order": list(points),
             "nodes": {key: asdict(node) for key, node in sweep.nodes.items()},
             "points": points,
-            # the last edition that was another: what is stale is told against it
-            "before": {key: before[key] for key in ("points", "nodes") if before},
+            "before": load_earlier(runs, sweep),
         },
         sort=False,  # points are rows of tables, nodes stand behind what they need
     )
 
 
-def load_record(runs: Path, name: str) -> dict[str, Any] | None:
+def load_earlier(runs: Path, sweep: Sweep) -> dict[str, Any]:
+    """Return `points` and `nodes` of the last launch that was another edition, if there was one."""
+    path = runs / FOLDER / f"{sweep.name}.json"
+    record = load_json(path) if path.exists() else {}
+    if record.get("fingerprint") == sweep.fingerprint:
+        record = record["before"]
+    return {key: record[key] for key in ("points", "nodes") if record}
+
+
+def load_record(runs: Path, name: str) -> Sweep | None:
     """Return what was launched last under a sweep's name; None if nothing was."""
     path = runs / FOLDER / f"{name}.json"
     if not path.exists():
         return None
     record = load_json(path)
-    points = {label: record["points"][label] for label in record["order"]}
+    nodes = {
+        key: Node(load_step(entry["step"]), key, entry["makers"], entry["outside"], entry["code"])
+        for key, entry in record["nodes"].items()
+    }
+    points = tuple(
+        Point(
+            point["name"],
+            point["seed"],
+            tuple(point["overrides"]),
+            {name: nodes[key] for name, key in point["nodes"].items()},
+            tuple(point["lacking"]),
+        )
+        for point in (record["points"][label] for label in record["order"])
+    )
     schema = OmegaConf.structured(SweepConfig)
     config = OmegaConf.to_object(OmegaConf.merge(schema, json.loads(record["config"])))
-    return {**record, "config": config, "points": points}
+    assert isinstance(config, SweepConfig)
+    told = (tuple(record["overrides"]), record["params"], record["cluster"])
+    return Sweep(record["name"], record["file"], config, points, *told)
 
 
 def list_records(runs: Path) -> list[str]:
     """Names of the sweeps that were launched."""
     return sorted(p.stem for p in (runs / FOLDER).glob("*.json") if not p.name.startswith("."))
-
-
-def load_plans(record: Mapping[str, Any]) -> dict[str, Plan]:
-    """Return the plans of a record by point."""
-    nodes = {
-        key: Node(load_step(entry["step"]), key, entry["makers"], entry["outside"], entry["code"])
-        for key, entry in record["nodes"].items()
-    }
-    return {
-        label: {name: nodes[key] for name, key in point["nodes"].items()}
-        for label, point in record["points"].items()
-    }
 
 
 def _describe_source(project: Path) -> list[str]:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vills.config.checks import ConfigError, check_choice
 from vills.runner.plan.context import LaunchContext
@@ -13,10 +13,9 @@ from vills.runner.plan.nodes import find_stale_reasons, shorten
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.plan.submit import PlanRequest
 from vills.runner.sweeps.sweep import (
-    Sweep,
     SweepState,
     build_sweep,
-    load_plans,
+    load_earlier,
     load_point_params,
     load_record,
     save_record,
@@ -26,9 +25,7 @@ from vills.runner.sweeps.tracking import open_tracking, sync_sweep
 POLL_SECONDS = 5.0
 
 
-def plan_sweep(
-    context: LaunchContext, file: str, overrides: Sequence[str]
-) -> tuple[Sweep, SweepState]:
+def plan_sweep(context: LaunchContext, file: str, overrides: Sequence[str]) -> SweepState:
     """Look at a sweep as the project is now; nothing is asked for.
 
     Raises:
@@ -37,32 +34,28 @@ def plan_sweep(
     sweep = build_sweep(
         context.project, file, overrides, planner=context.planner, runs=context.runs
     )
-    plans = {point.label: point.plan for point in sweep.points}
-    lacking = {point.label: point.lacking for point in sweep.points if point.lacking}
-    if not any(plans.values()):
+    if not sweep.nodes:
         raise ConfigError(
-            f"sweep {sweep.name}: params.yaml has none of "
-            f"{', '.join(sorted({entry for entries in lacking.values() for entry in entries}))}. "
-            "Allowed: at least one. What to do: add the data sets, or begin with a profile: `vills "
-            "configure profile=miniature`."
+            f"sweep {sweep.name}: params.yaml has none of {', '.join(sweep.lacking)}. Allowed: at "
+            "least one. What to do: add the data sets, or begin with a profile: `vills configure "
+            "profile=miniature`."
         )
-    states = context.compute_states(list(plans.values()))
-    record = load_record(context.runs, sweep.name)
-    if record is not None and record["fingerprint"] == sweep.fingerprint:
-        record = record["before"]
+    states = context.compute_states([point.plan for point in sweep.points])
+    earlier = load_earlier(context.runs, sweep)
     stale: dict[str, str] = {}
     estimates: dict[str, Estimate] = {}
-    for label, plan in plans.items():
-        for name, node in plan.items():
+    for point in sweep.points:
+        for name, node in point.plan.items():
             if states[node.key].state == "done":
                 continue
-            estimates[node.key] = estimate_node(node, plan, context.get_resources(node.step.stage))
+            resources = context.get_resources(node.step.stage)
+            estimates[node.key] = estimate_node(node, point.plan, resources)
             reasons = find_stale_reasons(
-                node, name, runs=context.runs, earlier=record or {}, point=label
+                node, name, runs=context.runs, earlier=earlier, point=point.label
             )
             if reasons:
                 stale.setdefault(node.key, shorten(reasons))
-    return sweep, SweepState(plans, states, stale, estimates, lacking)
+    return SweepState(sweep, states, stale, estimates)
 
 
 def launch_sweep(
@@ -74,14 +67,13 @@ def launch_sweep(
     max_parallel: int = 0,
     retry: bool = False,
     say: Callable[[str], None] = print,
-) -> tuple[Sweep, SweepState]:
+) -> SweepState:
     """Ask for all that is missing, and come back; called again, it attaches to what is going on."""
     with context.hold_lock():
-        sweep, state = plan_sweep(context, file, overrides)
-        save_record(context.runs, sweep, cluster=cluster)
-        record = load_record(context.runs, sweep.name)
-        assert record is not None
-        open_tracking(context, record, state, say=say)
+        state = plan_sweep(context, file, overrides)
+        sweep = replace(state.sweep, cluster=cluster)
+        save_record(context.runs, sweep)
+        open_tracking(context, replace(state, sweep=sweep), say=say)
         registry = context.open_registry()
         submitter = context.open_submitter(registry, cluster, max_parallel=max_parallel, say=say)
         wanted = [
@@ -93,25 +85,22 @@ def launch_sweep(
             for point in sweep.points
         ]
         asked = submitter.submit(wanted, state.states, retry=retry)
-    return (sweep, state) if not asked else plan_sweep(context, file, overrides)
+    return plan_sweep(context, file, overrides) if asked else state
 
 
-def look_at_sweep(context: LaunchContext, name: str) -> tuple[dict[str, Any], SweepState]:
+def look_at_sweep(context: LaunchContext, name: str) -> SweepState:
     """How far a sweep is as it was launched, whatever the project has become since.
 
     Raises:
         ConfigError: if nothing was launched under that name.
     """
-    record = load_record(context.runs, name)
-    if record is None:
+    sweep = load_record(context.runs, name)
+    if sweep is None:
         raise ConfigError(
             f"sweep {name!r} was not launched here ({context.runs}). What to do: "
             f"python sweeps/launch.py {name}"
         )
-    plans = load_plans(record)
-    states = context.compute_states(list(plans.values()))
-    lacking = {label: point["lacking"] for label, point in record["points"].items()}
-    return record, SweepState(plans, states, {}, {}, {k: v for k, v in lacking.items() if v})
+    return SweepState(sweep, context.compute_states([point.plan for point in sweep.points]))
 
 
 def wait_for_sweep(
@@ -123,9 +112,9 @@ def wait_for_sweep(
 ) -> SweepState:
     """Look again and again until nothing is going on any more."""
     while True:
-        record, state = look_at_sweep(context, name)
+        state = look_at_sweep(context, name)
         show(state)
-        sync_sweep(context, record, state)
+        sync_sweep(context, state)
         if state.is_over():
             return state
         time.sleep(every)
@@ -137,7 +126,7 @@ def cancel_sweep(context: LaunchContext, name: str, *, points: Sequence[str] = (
     Raises:
         ConfigError: if there is no such point.
     """
-    _, state = look_at_sweep(context, name)
+    state = look_at_sweep(context, name)
     for label in points:
         check_choice(f"point of {name}", label, state.plans, "name one of them")
     chosen = [plan for label, plan in state.plans.items() if not points or label in points]
@@ -158,7 +147,7 @@ def find_logs(context: LaunchContext, name: str, *, point: str, stage: str = "")
     Raises:
         ConfigError: if there is no such point, or no such stage of it.
     """
-    _, state = look_at_sweep(context, name)
+    state = look_at_sweep(context, name)
     check_choice(f"point of {name}", point, state.plans, "name one of them")
     plan = state.plans[point]
     known = dict.fromkeys(word for node in plan.values() for word in (node.step.stage, node.name))

@@ -14,10 +14,9 @@ WORDS = {"running": "runs", **{state: state.upper() for state in OVER}}
 """What a table says for a state; the others stand as they are."""
 
 
-def format_plan(
-    sweep: Sweep, state: SweepState, *, get_resources: Callable[[str], Resources]
-) -> str:
+def format_plan(state: SweepState, *, get_resources: Callable[[str], Resources]) -> str:
     """Every point, why it is not done, and what is left to do: jobs, wall time, GPU-hours."""
+    sweep = state.sweep
     width = max(len(point.label) for point in sweep.points)
     points = [
         f"{point.label:{width}}  {point.fingerprint[:12]}  {_describe_point(point.plan, state)}"
@@ -33,17 +32,17 @@ def format_plan(
             "",
             *points,
             "",
-            *_list_reasons(sweep, state),
-            *_list_lacking(state),
+            *_list_reasons(state),
+            *_list_lacking(sweep),
             "to do, under the time limits of slurm/*.yaml:",
-            *(f"  {line}" for line in _list_costs(sweep, state)),
+            *(f"  {line}" for line in _list_costs(state)),
             *(f"  {name}: {text}" for name, text in sources.items() if text),
             "Nothing was submitted.",
         ]
     )
 
 
-def format_state(name: str, state: SweepState) -> str:
+def format_state(state: SweepState) -> str:
     """Return a row per point, a column per stage; below, what is over without a result."""
     plans = list(state.plans.values())
     columns = sorted(
@@ -59,7 +58,7 @@ def format_state(name: str, state: SweepState) -> str:
     num_done = sum(map(state.is_done, state.plans))
     counts = Counter(found.state for found in state.states.values())
     runs = ", ".join(f"{count} {WORDS.get(word, word)}" for word, count in sorted(counts.items()))
-    lines = [f"{name}: {num_done} of {len(plans)} points done (runs: {runs})", ""]
+    lines = [f"{state.sweep.name}: {num_done} of {len(plans)} points done (runs: {runs})", ""]
     if shared:
         marks = ", ".join(f"{column} {_mark(plans[0].get(column), state)}" for column in shared)
         lines += [f"shared by all points: {marks}", ""]
@@ -72,7 +71,7 @@ def format_state(name: str, state: SweepState) -> str:
     if over:
         lines += ["", "over without a result (--retry failed asks again):"]
         lines += [f"  {title}: {_say_over(found)}" for title, found in over.values()]
-    lacking = _list_lacking(state)
+    lacking = _list_lacking(state.sweep)
     return "\n".join([*lines, *(["", *lacking] if lacking else [])])
 
 
@@ -116,10 +115,10 @@ def _find_root(node: Node, plan: Plan, state: SweepState) -> str:
     return state.states[node.key].detail
 
 
-def _list_reasons(sweep: Sweep, state: SweepState) -> list[str]:
+def _list_reasons(state: SweepState) -> list[str]:
     """Why nodes are stale; what follows from a stale node upstream is not repeated per point."""
     lines: dict[str, list[str]] = {}
-    for point in sweep.points:
+    for point in state.sweep.points:
         for name, node in point.plan.items():
             if node.key in state.stale:
                 lines.setdefault(f"{name}: {state.stale[node.key]}", []).append(point.label)
@@ -130,18 +129,18 @@ def _list_reasons(sweep: Sweep, state: SweepState) -> list[str]:
     return ["stale, because", *found, ""] if found else []
 
 
-def _list_lacking(state: SweepState) -> list[str]:
-    lacking = ", ".join(sorted({entry for entries in state.lacking.values() for entry in entries}))
+def _list_lacking(sweep: Sweep) -> list[str]:
+    lacking = ", ".join(sweep.lacking)
     return [f"cells that stay empty, since params.yaml has no {lacking}", ""] if lacking else []
 
 
-def _list_costs(sweep: Sweep, state: SweepState) -> Iterator[str]:
+def _list_costs(state: SweepState) -> Iterator[str]:
     rows = [["stage", "runs", "jobs", "hours of a run", "GPU-hours", "how"]]
     for stage in STAGES:
         found = [
             estimate
             for key, estimate in state.estimates.items()
-            if sweep.nodes[key].step.stage == stage
+            if state.sweep.nodes[key].step.stage == stage
         ]
         if not found:
             continue

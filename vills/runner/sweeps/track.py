@@ -72,8 +72,8 @@ def _sync_sweeps(project: Path, *, show: bool = False) -> int:
     failures = 0
     for name in list_records(context.runs):
         try:
-            found = look_at_sweep(context, name)
-            result = sync_sweep(context, *found, every=0.0, say=lambda text: None)
+            state = look_at_sweep(context, name)
+            result = sync_sweep(context, state, every=0.0, say=lambda text: None)
         except (UserError, OSError, ValueError) as error:  # one bad record stops no other, no UI
             result = SyncResult(ok=False, reason=str(error))
         if not result.ok or show:
@@ -147,7 +147,7 @@ def reconcile_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
 def _reconcile_stages(
     context: LaunchContext, settings: TrackingSettings, runs: Sequence[OpenRun]
 ) -> Iterator[Verdict]:
-    looks = [look_at_sweep(context, name)[1] for name in list_records(context.runs)]
+    looks = [look_at_sweep(context, name) for name in list_records(context.runs)]
     states = [found for look in looks for found in look.states.values()]
     active = {found.run.resolve() for found in states if found.is_active and found.run}
     folders = {run.run_id: _find_folder(context, run) for run in runs}
@@ -216,7 +216,7 @@ def _reconcile_sweeps(
             continue
         result = sync_sweep(
             context,
-            *look_at_sweep(context, name),
+            look_at_sweep(context, name),
             every=0.0,
             idle="KILLED",
             say=lambda text: None,

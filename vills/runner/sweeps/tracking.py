@@ -16,13 +16,12 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vills.config.checks import ConfigError
 from vills.io import load_json, save_json
 from vills.runner.mlflow.entry import Entry
 from vills.runner.mlflow.replay import SyncResult, catch_errors
@@ -48,7 +47,7 @@ from vills.runner.sweeps.entries import (
     build_entries,
     build_parent,
 )
-from vills.runner.sweeps.sweep import FOLDER, SweepState, compute_text_digest
+from vills.runner.sweeps.sweep import FOLDER, Sweep, SweepState, compute_text_digest
 
 OPEN_SECONDS, SYNC_SECONDS, LOCK_SECONDS = 60.0, 300.0, 60.0
 EVERY_SECONDS = 30.0
@@ -57,11 +56,7 @@ NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,12})?")
 
 
 def open_tracking(
-    context: LaunchContext,
-    record: Mapping[str, Any],
-    state: SweepState,
-    *,
-    say: Callable[[str], None],
+    context: LaunchContext, state: SweepState, *, say: Callable[[str], None]
 ) -> SyncResult:
     """Make database, experiment and the sweep's runs, before any job may.
 
@@ -73,10 +68,7 @@ def open_tracking(
     if settings is None:
         say("tracking: off (VILLS_TRACKING); the journals keep every point")
         return SyncResult(ok=True)
-    try:
-        refuse_network_database(settings.uri)
-    except OSError as error:
-        raise ConfigError(str(error)) from error
+    refuse_network_database(settings.uri)
     kind = find_network_file_system(context.runs)
     if kind is not None and get_database_path(settings.uri) is not None:
         say(
@@ -84,12 +76,11 @@ def open_tracking(
             "jobs on other machines cannot see it. `vills track` here sends what they did; "
             "docs/tracking.md says how to start a server."
         )
-    return sync_sweep(context, record, state, every=0.0, patience=OPEN_SECONDS, say=say)
+    return sync_sweep(context, state, every=0.0, patience=OPEN_SECONDS, say=say)
 
 
 def sync_sweep(
     context: LaunchContext,
-    record: Mapping[str, Any],
     state: SweepState,
     *,
     every: float = EVERY_SECONDS,
@@ -101,8 +92,7 @@ def sync_sweep(
 
     Args:
         context: Of the project.
-        record: The sweep as launched.
-        state: How far it is.
+        state: The sweep as launched, and how far it is.
         every: While it is going on, seconds that must have gone by since the last sync.
         patience: Seconds that it may take.
         idle: MLflow's word for points that nobody is at; with another than SCHEDULED the tracker is
@@ -111,11 +101,11 @@ def sync_sweep(
     """
 
     def choose(notes: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        entries = build_entries(context.runs, record, state, origin=notes["origin"])
+        entries = build_entries(context.runs, state, origin=notes["origin"])
         marks = {entry.name: _compute_mark(entry) for entry in entries}
         due = {name for name, mark in marks.items() if notes["marks"].get(name) != mark}
         if idle != IDLE:  # what it is told so stays until there is something new
-            entries = build_entries(context.runs, record, state, origin=notes["origin"], idle=idle)
+            entries = build_entries(context.runs, state, origin=notes["origin"], idle=idle)
             due = set(marks)
         if not due:
             notes["reason"] = ""
@@ -123,12 +113,12 @@ def sync_sweep(
             return [e for e in entries if e is entries[0] or e.name in due], {"marks": marks}
         return [], {}
 
-    return _send(context, record, choose, patience=patience, say=say)
+    return _send(context, state.sweep, choose, patience=patience, say=say)
 
 
 def log_report(
     context: LaunchContext,
-    record: Mapping[str, Any],
+    sweep: Sweep,
     paths: Sequence[Path],
     *,
     say: Callable[[str], None] = print_line,
@@ -150,16 +140,16 @@ def log_report(
                 return [], {}
             notes["reason"] = ""  # somebody waits for it, and is told again
             parent = build_parent(
-                record, notes["origin"], tags=tags, artifacts=artifacts, completed=mark
+                sweep, notes["origin"], tags=tags, artifacts=artifacts, completed=mark
             )
             return [parent], {"report": mark}
 
-        return _send(context, record, choose, patience=SYNC_SECONDS, say=say)
+        return _send(context, sweep, choose, patience=SYNC_SECONDS, say=say)
 
 
 def _send(
     context: LaunchContext,
-    record: Mapping[str, Any],
+    sweep: Sweep,
     choose: Callable[[dict[str, Any]], tuple[list[Entry], dict[str, Any]]],
     *,
     patience: float,
@@ -172,7 +162,7 @@ def _send(
     settings = load_tracking_settings(context.project)
     if settings is None:
         return SyncResult(ok=True)  # the tracker holds all that it should
-    path = context.runs / FOLDER / f".{record['name']}-tracked.json"
+    path = context.runs / FOLDER / f".{sweep.name}-tracked.json"
     told = ""
 
     @catch_errors
@@ -181,7 +171,7 @@ def _send(
         path.parent.mkdir(parents=True, exist_ok=True)
         # kept from others who tell the tracker about the same sweep
         with hold_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
-            notes = _load_notes(context, record, settings, path)
+            notes = _load_notes(context, sweep, settings, path)
             if not holds_run(settings.uri, notes["parent"]):
                 notes |= {"marks": {}, "report": ""}
             entries, news = choose(notes)
@@ -215,7 +205,7 @@ def _compute_mark(entry: Entry) -> str:
 
 
 def _load_notes(
-    context: LaunchContext, record: Mapping[str, Any], settings: TrackingSettings, path: Path
+    context: LaunchContext, sweep: Sweep, settings: TrackingSettings, path: Path
 ) -> dict[str, Any]:
     """Return what the tracker holds of this edition, as far as anybody noted it.
 
@@ -224,17 +214,17 @@ def _load_notes(
     launched from, and the identity of the runs' folder.
     """
     notes = load_json(path) if path.exists() else {}
-    if notes.get("edition") != record["fingerprint"]:
-        notes = {"edition": record["fingerprint"]}
+    if notes.get("edition") != sweep.fingerprint:
+        notes = {"edition": sweep.fingerprint}
     # not the URI itself, which may hold a password
     store = compute_text_digest(json.dumps(asdict(settings)))
     if notes.get("store") != store:
         fresh = {"parent": "", "marks": {}, "tried": 0.0, "reason": "", "report": ""}
         notes |= {"store": store, **fresh}
     if "origin" not in notes:
-        earlier = path.with_name(f".{record['name']}-origin.json")  # a file of its own, once
+        earlier = path.with_name(f".{sweep.name}-origin.json")  # a file of its own, once
         notes["origin"] = load_json(earlier) if earlier.exists() else {}
-        if notes["origin"].get("fingerprint") != record["fingerprint"]:
+        if notes["origin"].get("fingerprint") != sweep.fingerprint:
             git = collect_git(context.project)
             created_ms = time.time_ns() // 1_000_000
             notes["origin"] = {"created_ms": created_ms, **{k: git[k] for k in ("commit", "dirty")}}
