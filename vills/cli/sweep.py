@@ -10,7 +10,8 @@ from pathlib import Path
 from vills.errors import UserError
 from vills.runner.clusters.resources import PREFIX
 from vills.runner.plan.context import LaunchContext, choose_cluster
-from vills.runner.sweeps.sweep import FOLDER, SweepState, list_records
+from vills.runner.sweeps.report import build_report
+from vills.runner.sweeps.sweep import FOLDER, list_records
 from vills.runner.sweeps.sweeping import (
     cancel_sweep,
     find_logs,
@@ -18,12 +19,12 @@ from vills.runner.sweeps.sweeping import (
     list_over,
     look_at_sweep,
     plan_sweep,
-    wait_for_sweep,
 )
 from vills.runner.sweeps.text import format_plan, format_state
 from vills.runner.sweeps.track import reconcile_runs
 from vills.runner.sweeps.tracking import log_report, sync_sweep
 
+POLL_SECONDS = 5.0
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
 EPILOG = """\
   launch.py NAME [key=value ...]     launch a sweep, or attach to it: what is missing is asked for
@@ -159,18 +160,19 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _watch(context: LaunchContext, name: str) -> int:
     """Show the table again and again; the status is 1 if anything is over without a result."""
-    shown = [""]
-
-    def show(state: SweepState) -> None:
+    shown = ""
+    while True:
+        state = look_at_sweep(context, name)
         text = format_state(state)
-        if text == shown[0]:
-            return
-        shown[0] = text
-        if sys.stdout.isatty():
-            print("\x1b[H\x1b[2J", end="")
-        print(time.strftime("%H:%M:%S"), text, flush=True)
-
-    state = wait_for_sweep(context, name, show=show)
+        if text != shown:
+            shown = text
+            if sys.stdout.isatty():
+                print("\x1b[H\x1b[2J", end="")
+            print(time.strftime("%H:%M:%S"), text, flush=True)
+        sync_sweep(context, state)
+        if state.is_over():
+            break
+        time.sleep(POLL_SECONDS)
     _finish(context, name)
     return 1 if list_over(state) else 0
 
@@ -204,13 +206,11 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from vills.runner.sweeps.report import build_report  # draws, so that it loads matplotlib
-
     context = LaunchContext(Path.cwd())
     state = look_at_sweep(context, arguments.name)
     out = arguments.out or context.runs / FOLDER / arguments.name
     paths = build_report(state, out=out)
-    log_report(context, state.sweep, paths)
+    log_report(context, state, paths)
     markdown = next(path for path in paths if path.suffix == ".md")
     print(markdown.read_text())
     print("\n".join(str(path) for path in paths))

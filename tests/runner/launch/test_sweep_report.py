@@ -7,8 +7,12 @@ from launching import DAG, SCORES, Bench, build_context
 
 from vills.report.sweep_cells import Cell
 from vills.runner.clusters.jobs import JobState
-from vills.runner.sweeps.cells import collect_cells, find_evaluation
-from vills.runner.sweeps.report import build_report, collect_facts
+from vills.runner.sweeps.report import (
+    build_report,
+    collect_cells,
+    collect_facts,
+    find_evaluation,
+)
 from vills.runner.sweeps.sweep import SweepState
 from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep
 

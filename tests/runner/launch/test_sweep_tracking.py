@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from tracking_server import TrackingServer, get_closed_port
 
 from vills.config.checks import ConfigError
+from vills.io import load_json, save_json
 from vills.runner.mlflow import settings as settings_module
 from vills.runner.mlflow.replay import SyncResult
 from vills.runner.plan.context import LaunchContext
@@ -225,6 +226,23 @@ def test_curves_that_were_taken_back_are_replaced(tmp_path: Path, uri: str) -> N
     ]
 
 
+def test_files_of_an_earlier_version_are_understood(tmp_path: Path, uri: str) -> None:
+    fake = build_fake_sweep(tmp_path / "runs")
+    folder, edition = tmp_path / "runs" / "_sweeps", fake.sweep.fingerprint
+    origin = {"commit": "c" * 40, "dirty": "true", "created_ms": 1_700_000_000_000}
+    save_json(folder / ".grid-origin.json", {"fingerprint": edition, **origin})
+    tracked = {"store": "another digest", "edition": edition, "parent": "gone", "report": "r"}
+    tracked |= {"marks": {"": "m", "masking_0": "m"}, "tried": time.time(), "reason": ""}
+    save_json(folder / ".grid-tracked.json", tracked)
+    save_json(folder / "grid.json", {**load_json(folder / "grid.json"), "parent": "gone"})
+    sync_sweep(LaunchContext(tmp_path), look_at_sweep(LaunchContext(tmp_path), "grid"))
+    parent, children = load_family(uri)
+    assert parent.data.tags["vills.git_commit"] == "c" * 40
+    assert parent.data.tags["vills.git_dirty"] == "true"
+    assert parent.info.start_time == 1_700_000_000_000
+    assert sorted(children) == ["masking_0", "masking_1"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_processes")
 def test_two_at_once_make_one_parent_and_one_child_per_point(tmp_path: Path, uri: str) -> None:
@@ -249,7 +267,7 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     context = LaunchContext(tmp_path)
     state = look_at_sweep(context, "grid")
     paths = build_report(state, out=tmp_path / "tables")
-    assert log_report(context, state.sweep, paths).ok
+    assert log_report(context, state, paths).ok
     client = MlflowClient(uri)
     parent, _ = load_family(uri)
     files = {item.path for item in client.list_artifacts(parent.info.run_id, "tables")}
@@ -257,7 +275,7 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     tag = [{"path": "tables.json", "type": "table"}]
     assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == tag
     (tmp_path / "tables" / "tables.csv").write_text("sweep,point,mAP\ng,b,99.5\ng,a,\n")
-    assert log_report(context, state.sweep, paths).ok
+    assert log_report(context, state, paths).ok
     table = Path(client.download_artifacts(parent.info.run_id, "tables.json", str(tmp_path)))
     assert json.loads(table.read_text()) == {
         "columns": ["point", "mAP", "sweep"],

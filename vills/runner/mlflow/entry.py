@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vills.io import load_json
+from vills.io import load_json, save_json
 from vills.runner.store.journal import JournalRecord, load_journal
 from vills.runner.store.lock import get_end_path, get_last_attempt
 
@@ -24,15 +24,14 @@ STATUS = {
     # it goes on when its job is started again, and MLflow has a word for that
     "interrupted": "SCHEDULED",
 }
-RECONCILED_NAME = "reconciled.json"
-"""What `reconcile` found out about an attempt that ended without a word: `attempt`, `status` (of
-MLflow), `reason`. It holds until the next attempt."""
 STAGE, SWEEP, POINT = "vills.stage", "vills.sweep", "vills.point"
 """Tags: a run's stage; a parent's name; a child's label."""
 FINGERPRINT, EXECUTION = "vills.fingerprint", "vills.execution"
 GENERATION = "vills.generation"
 MAX_PARAM, MAX_TAG = 6000, 5000
 """Characters that MLflow keeps of a value."""
+Artifacts = Sequence[tuple[str, str]]
+"""Files, and the folder among a run's artifacts where each goes; empty: their root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +59,7 @@ class Entry:
     """`path` and `digest` of what it reads."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores, of step 0."""
-    artifacts: Sequence[tuple[str, str]] = ()
-    """Files, and the folder among the artifacts where each goes; empty: their root."""
+    artifacts: Artifacts = ()
     completed: str = ""
     """Mark of scores and artifacts: sent when the tracker holds another. Empty: there are none."""
     finished_ms: int = 0
@@ -76,15 +74,28 @@ def load_run_entry(folder: Path) -> Entry | None:
     if not (folder / "receipt.json").exists():
         return None
     receipt = load_json(folder / "receipt.json")
-    # The result before the journal, which does not grow any more once it is there.
+    # In this order: a finished run has a result, and with one the journal does not grow any more.
+    status = load_status(folder)
     result = load_json(folder / "result.json") if (folder / "result.json").exists() else {}
     journal = load_journal(folder / "journal.jsonl")
     call = receipt["stage"] + (f"@{receipt['item']}" if receipt["item"] else "")
     name = f"{call} {receipt['fingerprint'][:8]}"
+    git, machine = receipt["git"], receipt["machine"]
     tags = {
-        **_build_run_tags(receipt),
+        FINGERPRINT: receipt["fingerprint"],
+        EXECUTION: receipt["execution"],
         GENERATION: journal.generation,
+        STAGE: receipt["stage"],
+        "vills.item": receipt["item"],
+        "vills.code": receipt["code"]["digest"],
         "vills.attempts": get_last_attempt(folder / "attempts"),
+        "vills.git_commit": git["commit"],
+        "vills.git_dirty": git["dirty"],
+        "vills.git_diff": git["diff_digest"],
+        "vills.host": machine.get("host"),
+        "vills.slurm_job": machine.get("slurm_job"),
+        "mlflow.source.git.commit": git["commit"],
+        **{f"vills.input.{key}": entry["digest"] for key, entry in receipt["inputs"].items()},
     }
     begun_with = {key: receipt[key] for key in ("operation",) if receipt.get(key)}
     return Entry(
@@ -93,12 +104,12 @@ def load_run_entry(folder: Path) -> Entry | None:
         tags=build_tags(tags, name=name, source=f"vills run {call}"),
         params=clean_params(_flatten(receipt["params"] | begun_with)),
         created_ms=round(datetime.fromisoformat(receipt["created"]).timestamp() * 1000),
-        status=load_status(folder),
+        status=status,
         edition=str(journal.generation),
         records=journal.committed,
         datasets=receipt["inputs"],
         scores={clean_name(k): float(v) for k, v in result.get("metrics", {}).items()},
-        artifacts=_list_artifacts(folder, result["artifacts"]) if result else (),
+        artifacts=_list_artifacts(folder, result),
         completed=str(result.get("finished_ms", "")),
         finished_ms=int(result.get("finished_ms", 0)),
     )
@@ -112,38 +123,25 @@ def load_status(folder: Path) -> str:
     if (folder / "result.json").exists():
         return "FINISHED"
     attempt = get_last_attempt(folder / "attempts")
-    noted = folder / RECONCILED_NAME
+    noted = folder / "reconciled.json"
     if attempt and noted.exists() and (note := load_json(noted))["attempt"] == attempt:
         return str(note["status"])
     end = get_end_path(folder / "attempts", attempt)
     return STATUS.get(load_json(end).get("status", ""), "FAILED") if end.exists() else "RUNNING"
 
 
-def _list_artifacts(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
-    own = [(str(folder / name), "run") for name in ("receipt.json", "result.json")]
-    places = {name: Path(name).parent.as_posix() for name in names}
-    return own + [
-        (str(folder / "out" / name), "" if place == "." else place)
-        for name, place in places.items()
-    ]
+def save_status(folder: Path, status: str, *, reason: str) -> None:
+    """Note what was found out about an attempt that ended without a word; the next forgets it."""
+    attempt = get_last_attempt(folder / "attempts")
+    note = {"attempt": attempt, "status": status, "reason": reason}
+    save_json(folder / "reconciled.json", note)
 
 
-def _build_run_tags(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    git, machine = receipt["git"], receipt["machine"]
-    return {
-        FINGERPRINT: receipt["fingerprint"],
-        EXECUTION: receipt["execution"],
-        STAGE: receipt["stage"],
-        "vills.item": receipt["item"],
-        "vills.code": receipt["code"]["digest"],
-        "vills.git_commit": git["commit"],
-        "vills.git_dirty": git["dirty"],
-        "vills.git_diff": git["diff_digest"],
-        "vills.host": machine.get("host"),
-        "vills.slurm_job": machine.get("slurm_job"),
-        "mlflow.source.git.commit": git["commit"],
-        **{f"vills.input.{name}": entry["digest"] for name, entry in receipt["inputs"].items()},
-    }
+def _list_artifacts(folder: Path, result: Mapping[str, Any]) -> Artifacts:
+    places = {folder / "out" / name: str(Path(name).parent) for name in result.get("artifacts", ())}
+    if result:
+        places |= {folder / name: "run" for name in ("receipt.json", "result.json")}
+    return [(str(path), "" if place == "." else place) for path, place in places.items()]
 
 
 def build_tags(tags: Mapping[str, Any], *, name: str, source: str) -> dict[str, str]:

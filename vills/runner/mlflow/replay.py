@@ -13,7 +13,7 @@ out again, and MLflow's SQL stores drop identical points.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -32,9 +32,8 @@ from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.store.journal import JournalRecord
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
-
+    from mlflow.entities import Run as Run
+    from mlflow.tracking import MlflowClient as MlflowClient
 
 MAX_FOUND = 50_000
 """Runs that MLflow returns at once."""
@@ -101,19 +100,16 @@ def sync_entries(entries: Sequence[Entry], settings: TrackingSettings) -> SyncRe
     """
     parent, *points = entries
     client, experiment_id = open_store(settings)
-    found = search_runs(
-        client, experiment_id, {name: parent.tags[name] for name in parent.identity}
-    )
-    run = _get_run(client, parent, experiment_id=experiment_id, found=found)
-    num_points = _replay(client, run, parent)
-    parent_id = run.info.run_id
-    children = search_runs(client, experiment_id, {PARENT: parent_id}) if points else []
+    identity = " and ".join(f"tags.`{name}` = '{parent.tags[name]}'" for name in parent.identity)
+    found = search_runs(client, experiment_id, identity)
+    parent_id, num_points = _replay(client, experiment_id, parent, found)
+    below = f"tags.`{PARENT}` = '{parent_id}'"
+    children = search_runs(client, experiment_id, below) if points else []
     for point in points:
         child = _complete_point(point, parent_id=parent_id)
-        identity = {name: child.tags[name] for name in child.identity}
-        own = [run for run in children if identity.items() <= run.data.tags.items()]
-        run = _get_run(client, child, experiment_id=experiment_id, found=own)
-        num_points += _replay(client, run, child)
+        own = {name: child.tags[name] for name in child.identity}
+        found = [run for run in children if own.items() <= run.data.tags.items()]
+        num_points += _replay(client, experiment_id, child, found)[1]
     return SyncResult(ok=True, run_id=parent_id, num_points=num_points)
 
 
@@ -129,18 +125,14 @@ def _complete_point(entry: Entry, *, parent_id: str) -> Entry:
     return replace(entry, tags=tags, edition=edition, records=source.records)
 
 
-def search_runs(
-    client: "MlflowClient", experiment_id: str, tags: Mapping[str, str], *, also: str = ""
-) -> list["Run"]:
-    """All runs with these tags, in an order that every caller sees alike."""
-    clauses = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
-    wanted = " and ".join([*clauses, *([also] if also else [])])
+def search_runs(client: "MlflowClient", experiment_id: str, wanted: str) -> list["Run"]:
+    """All runs that MLflow finds, in an order that every caller sees alike."""
     found = client.search_runs([experiment_id], wanted, max_results=MAX_FOUND)
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def _get_run(
-    client: "MlflowClient", entry: Entry, *, experiment_id: str, found: Sequence["Run"]
+    client: "MlflowClient", experiment_id: str, entry: Entry, found: Sequence["Run"]
 ) -> "Run":
     """Return the run that shows an entry, made if need be.
 
@@ -178,10 +170,13 @@ def _remove(client: "MlflowClient", run: "Run") -> None:
         client.set_tag(run.info.run_id, SUPERSEDED, "true")
 
 
-def _replay(client: "MlflowClient", run: "Run", entry: Entry) -> int:
-    """Send what the run lacks; the number of points that went out."""
+def _replay(
+    client: "MlflowClient", experiment_id: str, entry: Entry, found: Sequence["Run"]
+) -> tuple[str, int]:
+    """Send what the tracker lacks of a run; its id, and the number of points that went out."""
     from mlflow.entities import Param, RunTag
 
+    run = _get_run(client, experiment_id, entry, found)
     run_id, held = run.info.run_id, run.data
     client.log_batch(
         run_id,
@@ -206,7 +201,7 @@ def _replay(client: "MlflowClient", run: "Run", entry: Entry) -> int:
         else:
             ended = entry.finished_ms if entry.status == "FINISHED" else None
             client.set_terminated(run_id, entry.status, ended)
-    return num_points
+    return run_id, num_points
 
 
 def _send_datasets(client: "MlflowClient", run: "Run", entry: Entry) -> None:
@@ -242,28 +237,11 @@ def _send_records(client: "MlflowClient", run_id: str, records: Sequence[Journal
     return len(points)
 
 
-@dataclass(frozen=True)
-class OpenRun:
-    """A run of ours that the tracker says is going on."""
-
-    run_id: str
-    name: str
-    status: str
-    """RUNNING or SCHEDULED."""
-    tags: Mapping[str, str]
-
-
-def list_open_runs(settings: TrackingSettings) -> list[OpenRun]:
-    """All open runs of ours, whoever made them; raises whatever the tracker raises."""
-    client, experiment_id = open_store(settings)
+def list_open_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
+    """All runs of ours that the tracker says are going on, whoever made them."""
     return [
-        OpenRun(run.info.run_id, str(run.info.run_name), status, run.data.tags)
+        run
         for status in OPEN
-        for run in search_runs(client, experiment_id, {}, also=f"attributes.status = '{status}'")
+        for run in search_runs(client, experiment_id, f"attributes.status = '{status}'")
         if FINGERPRINT in run.data.tags
     ]
-
-
-def end_open_run(settings: TrackingSettings, run_id: str, *, status: str) -> None:
-    """End one that nothing will bring up to date; raises whatever the tracker raises."""
-    open_store(settings)[0].set_terminated(run_id, status)

@@ -7,14 +7,14 @@ import os
 import re
 import socket
 import sqlite3
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from vills.config.checks import ConfigError
+from vills.config.checks import ConfigError, check_choice
 from vills.runner.store.file_lock import hold_file_lock
 
 if TYPE_CHECKING:
@@ -67,14 +67,10 @@ def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
     Without them a database beside the checkout's params.yaml is used, `mlflow.db`.
 
     Raises:
-        ValueError: when VILLS_TRACKING is neither `on` nor `off`.
+        ConfigError: when VILLS_TRACKING is neither `on` nor `off`.
     """
     switch = os.environ.get("VILLS_TRACKING", "on")
-    if switch not in ("on", "off"):
-        raise ValueError(
-            f"VILLS_TRACKING = {switch!r} is not allowed. Allowed: on, off. "
-            "What to do: set it to one of them, or unset it."
-        )
+    check_choice("VILLS_TRACKING", switch, ("on", "off"), "set it to one of them, or unset it")
     if switch == "off":
         return None
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{checkout.resolve() / 'mlflow.db'}"
@@ -174,30 +170,27 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
     # MLflow reads these when it is imported or at each call, so they are set before either.
     for name, value in LIMITS.items():
         os.environ.setdefault(name, value)
-    database = get_database_path(settings.uri)
+    database, location = get_database_path(settings.uri), None
+    lock: AbstractContextManager[None] = nullcontext()
     if database is None:
         refuse_silent_server(settings.uri)
-        return _open_experiment(settings, None)
-    refuse_network_database(settings.uri)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with hold_file_lock(database.with_name(f"{database.name}.lock"), patience=LOCK_PATIENCE):
-        return _open_experiment(settings, (database.parent / "mlartifacts").as_uri())
-
-
-def _open_experiment(
-    settings: TrackingSettings, location: str | None
-) -> tuple["MlflowClient", str]:
+    else:
+        refuse_network_database(settings.uri)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        lock = hold_file_lock(database.with_name(f"{database.name}.lock"), patience=LOCK_PATIENCE)
+        location = (database.parent / "mlartifacts").as_uri()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(tracking_uri=settings.uri)
-    found = client.get_experiment_by_name(settings.experiment)
-    if found is None:
-        try:
-            return client, client.create_experiment(settings.experiment, location)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(settings.experiment)  # another host was quicker
-            assert found is not None
-    return client, found.experiment_id
+    with lock:
+        client = MlflowClient(tracking_uri=settings.uri)
+        found = client.get_experiment_by_name(settings.experiment)
+        if found is None:
+            try:
+                return client, client.create_experiment(settings.experiment, location)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = client.get_experiment_by_name(settings.experiment)  # another was quicker
+                assert found is not None
+        return client, found.experiment_id

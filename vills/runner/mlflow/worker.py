@@ -44,31 +44,30 @@ def open_syncer(
     every: float = EVERY_SECONDS,
     patience: float = PATIENCE_SECONDS,
     progress: Callable[[str], None] = print_line,
-) -> Iterator[list[SyncResult]]:
+) -> Iterator[None]:
     """Replay a run's folder beside the stage that works on it, every so many seconds.
 
     Enter it before the run and leave it after, so that the last replay sees how the run ended; that
     one is waited for no longer than `patience` seconds. Nothing is started with tracking off, or
     when the store holds the finished run already.
-
-    Yields:
-        A list that gets the last replay's result on leaving.
     """
-    results: list[SyncResult] = []
-    if settings is None or _is_tracked(folder, settings):
-        yield results
+    path = folder / TRACKED_NAME
+    noted = load_json(path) if path.exists() else {}
+    state = _describe_finished(folder, settings) if settings is not None else {}
+    is_tracked = bool(state) and state.items() <= noted.items()
+    if settings is None or (is_tracked and holds_run(settings.uri, noted.get("run_id", ""))):
+        yield
         return
     child, result = None, SyncResult(ok=False, reason="no process for it")
     with suppress(OSError):
         child = _start(settings, str(folder.resolve()), str(every))
     try:
-        yield results
+        yield
     finally:
         if child is not None:
             # It is left to itself: a slow store still gets everything, a deaf one ends it soon.
             late = f"no answer for {patience:.0f} s, still trying in the background"
             result = _ask(child, patience=patience, late=late)
-        results.append(result)
         state = _describe_finished(folder, settings)
         if not result.ok:
             progress(
@@ -78,16 +77,7 @@ def open_syncer(
         elif state:
             # What cannot be noted on a full disk is only looked up again next time.
             with suppress(DiskFullError):
-                save_json(folder / TRACKED_NAME, {**state, "run_id": result.run_id})
-
-
-def _is_tracked(folder: Path, settings: TrackingSettings) -> bool:
-    path, state = folder / TRACKED_NAME, _describe_finished(folder, settings)
-    if not state or not path.exists():
-        return False
-    noted = load_json(path)
-    run_id = noted.pop("run_id", "")
-    return noted == state and holds_run(settings.uri, run_id)
+                save_json(path, {**state, "run_id": result.run_id})
 
 
 def _describe_finished(folder: Path, settings: TrackingSettings) -> dict[str, Any]:

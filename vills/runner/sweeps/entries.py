@@ -12,6 +12,7 @@ from vills.runner.mlflow.entry import (
     FINGERPRINT,
     POINT,
     SWEEP,
+    Artifacts,
     Entry,
     build_tags,
     clean_name,
@@ -20,14 +21,15 @@ from vills.runner.mlflow.entry import (
 from vills.runner.mlflow.replay import PARENT
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import NodeState
+from vills.runner.store.digest import compute_digest
 from vills.runner.store.result import load_result
-from vills.runner.sweeps.cells import find_scores
+from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import Point, Sweep, SweepState, compute_text_digest
 
 IDLE = "SCHEDULED"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 """Tag by which MLflow's UI knows that a file is a table."""
-TABLE_NAME, TABLES_FOLDER = "tables.json", "tables"
+TABLE_NAME = "tables.json"
 SHOWN = (
     *("feature_weight", "masking_weight", "koleo_weight", "alignment_weight"),
     *("areas", "modalities", "model.resampler", "model.width", "epochs", "seed"),
@@ -40,81 +42,83 @@ STATUS = {
     "failed": "FAILED",
     "cancelled": "KILLED",
     "lost": "KILLED",
-    # Nobody is at it and nobody was asked to be: what else there is decides.
-    **dict.fromkeys(("to do", "waits", "stopped"), ""),
 }
-"""MLflow's word for a node's state."""
+"""MLflow's word for a node's state; at the others nobody is, so that what else there is decides."""
 
 
 def build_entries(
-    runs: Path, state: SweepState, *, origin: Mapping[str, Any], idle: str = IDLE
-) -> list[Entry]:
-    """Return a sweep's parent, then its points in the order of the tables.
-
-    Args:
-        runs: The runs' folder.
-        state: The sweep as launched, and how far it is.
-        origin: `execution` of the runs' folder; `commit`, `dirty`, `created_ms` of the launch.
-        idle: MLflow's word for a point that nobody is at.
-    """
-    sweep, registry = state.sweep, Registry(runs)
-    points = []
-    for number, point in enumerate(sweep.points):
-        nodes = {name: state.states[node.key] for name, node in point.plan.items()}
-        jobs = {
-            name: [entry.job for entry in registry.load_submissions(node.key) if entry.job]
-            for name, node in point.plan.items()
-        }
-        tags = {
-            POINT: point.label,
-            FINGERPRINT: point.fingerprint,
-            SWEEP: sweep.name,
-            EXECUTION: origin["execution"],
-            "vills.label": sweep.config.points[point.name].label,
-            "vills.state": _say_state(nodes),
-            "vills.jobs": json.dumps({name: ids for name, ids in jobs.items() if ids}),
-            "vills.attempts": json.dumps({n: s.attempts for n, s in nodes.items() if s.attempts}),
-            "vills.lacking": ", ".join(point.lacking),
-            **{f"vills.run.{name}": s.run.name for name, s in nodes.items() if s.run is not None},
-        }
-        scores, scored_ms = _collect_scores(state, point)
-        run = nodes["pretrain"].run if "pretrain" in nodes else None
-        entry = Entry(
-            name=point.label,
-            identity=(PARENT, POINT, FINGERPRINT),
-            tags=_build_tags(sweep, tags, name=point.label),
-            params=_build_point_params(point),
-            # The tracker lists the newest first: so points stand there as in the tables.
-            created_ms=origin["created_ms"] - number,
-            status=judge([STATUS[found.state] for found in nodes.values()]) or idle,
-            folder=str(run.resolve()) if run and (run / "receipt.json").exists() else "",
-            scores=scores,
-            completed=compute_text_digest(repr(sorted(scores.items()))) if scores else "",
-            finished_ms=scored_ms,
-        )
-        points.append(entry)
-    statuses = [entry.status for entry in points]
-    counts = ", ".join(f"{num} {word.lower()}" for word, num in sorted(Counter(statuses).items()))
-    parent = build_parent(sweep, origin, status=judge(statuses), tags={"vills.points": counts})
-    return [parent, *points]
-
-
-def build_parent(
-    sweep: Sweep,
-    origin: Mapping[str, Any],
+    runs: Path,
+    state: SweepState,
     *,
-    status: str = "",
-    tags: Mapping[str, str] | None = None,
-    artifacts: Sequence[tuple[str, str]] = (),
-    completed: str = "",
+    origin: Mapping[str, Any],
+    idle: str = IDLE,
+    artifacts: Artifacts = (),
+) -> list[Entry]:
+    """Return a sweep's parent, to which `artifacts` go, then its points in the order of the tables.
+
+    `origin` has the `execution` of the runs' folder, and `commit`, `dirty`, `created_ms` of the
+    launch; `idle` is MLflow's word for a point that nobody is at.
+    """
+    registry = Registry(runs)
+    points = [_build_point(registry, state, point, origin, idle) for point in state.sweep.points]
+    statuses = [point.status for point in points]
+    return [_build_parent(state.sweep, origin, statuses, artifacts), *points]
+
+
+def _build_point(
+    registry: Registry, state: SweepState, point: Point, origin: Mapping[str, Any], idle: str
 ) -> Entry:
-    """Return the parent alone; an empty status is left as it is."""
+    nodes = {name: state.states[node.key] for name, node in point.plan.items()}
+    asked = {name: registry.load_submissions(node.key) for name, node in point.plan.items()}
+    jobs = {name: [entry.job for entry in entries if entry.job] for name, entries in asked.items()}
+    tags = {
+        POINT: point.label,
+        FINGERPRINT: point.fingerprint,
+        SWEEP: state.sweep.name,
+        EXECUTION: origin["execution"],
+        "vills.label": state.sweep.config.points[point.name].label,
+        "vills.state": _say_state(nodes),
+        "vills.jobs": json.dumps({name: ids for name, ids in jobs.items() if ids}),
+        "vills.attempts": json.dumps({n: s.attempts for n, s in nodes.items() if s.attempts}),
+        "vills.lacking": ", ".join(point.lacking),
+        **{f"vills.run.{name}": s.run.name for name, s in nodes.items() if s.run is not None},
+    }
+    names = _name_cells(state.sweep.config.list_columns(point.name))
+    cells = [
+        (clean_name(names[key]), *cell)
+        for key, cell in find_scores(state, point).items()
+        if not isinstance(cell, str)
+    ]
+    scores = {name: value for name, value, _ in cells}
+    ended = [int(load_result(run)["finished_ms"]) for run in {run for _, _, run in cells}]
+    run = nodes["pretrain"].run if "pretrain" in nodes else None
+    return Entry(
+        name=point.label,
+        identity=(PARENT, POINT, FINGERPRINT),
+        tags=build_tags(tags, name=point.label, source=f"sweeps/launch.py {state.sweep.name}"),
+        params=_build_point_params(point),
+        # The tracker lists the newest first: so points stand there as in the tables.
+        created_ms=origin["created_ms"] - state.sweep.points.index(point),
+        status=_judge([STATUS.get(found.state, "") for found in nodes.values()]) or idle,
+        folder=str(run.resolve()) if run and (run / "receipt.json").exists() else "",
+        scores=scores,
+        completed=compute_text_digest(repr(sorted(scores.items()))) if scores else "",
+        finished_ms=max(ended, default=0),
+    )
+
+
+def _build_parent(
+    sweep: Sweep, origin: Mapping[str, Any], statuses: Sequence[str], artifacts: Artifacts
+) -> Entry:
     config = sweep.config
     titles = [table.title for table in config.tables.values()]
     name = f"sweep {sweep.name} {sweep.fingerprint[:8]}"
     note = [f"**{config.title}**", "", *(f"- {title}" for title in titles)]
     note += ["", f"`{config.command}`", "", f"At the paper's scale: {config.cost}."]
-    all_tags = {
+    counts = sorted(Counter(statuses).items())
+    files = [Path(path) for path, _ in artifacts]
+    tables = [{"path": TABLE_NAME, "type": "table"} for path in files if path.name == TABLE_NAME]
+    tags = {
         SWEEP: sweep.name,
         FINGERPRINT: sweep.fingerprint,
         EXECUTION: origin["execution"],
@@ -124,8 +128,9 @@ def build_parent(
         "vills.cluster": sweep.cluster,
         "vills.git_commit": origin["commit"],
         "vills.git_dirty": origin["dirty"],
+        "vills.points": ", ".join(f"{num} {word.lower()}" for word, num in counts),
         "mlflow.note.content": "\n".join(note),
-        **(tags or {}),
+        LOGGED_TABLES: json.dumps(tables) if tables else "",
     }
     params = {
         "title": config.title,
@@ -134,26 +139,23 @@ def build_parent(
         "seeds": ", ".join(map(str, config.seeds)) or "of params.yaml",
         "num_points": len(sweep.points),
     }
+    contents = "".join(f"{path.name} {compute_digest(path)}\n" for path in files)
     return Entry(
         name=name,
         identity=(SWEEP, FINGERPRINT, EXECUTION),
-        tags=_build_tags(sweep, all_tags, name=name),
+        tags=build_tags(tags, name=name, source=f"sweeps/launch.py {sweep.name}"),
         params=clean_params(params),
         created_ms=origin["created_ms"],
-        status=status,
+        status=_judge(statuses),
         artifacts=artifacts,
-        completed=completed,
+        completed=compute_text_digest(contents) if files else "",
     )
 
 
-def judge(statuses: Sequence[str]) -> str:
+def _judge(statuses: Sequence[str]) -> str:
     """MLflow's word for all of something, from its words for the parts; empty: nobody is at it."""
     order = ("RUNNING", "SCHEDULED", "FAILED", "KILLED", "")
     return next((word for word in order if word in statuses), "FINISHED")
-
-
-def _build_tags(sweep: Sweep, tags: Mapping[str, Any], *, name: str) -> dict[str, str]:
-    return build_tags(tags, name=name, source=f"sweeps/launch.py {sweep.name}")
 
 
 def _say_state(nodes: Mapping[str, NodeState]) -> str:
@@ -178,15 +180,6 @@ def _build_point_params(point: Point) -> dict[str, str]:
         if value is not None:
             params[f"pretrain.{name}"] = value  # as resolved: 1 and 1.0 are one value
     return clean_params(params)
-
-
-def _collect_scores(state: SweepState, point: Point) -> tuple[dict[str, float], int]:
-    """Return a point's cells by metric, and when the last of them was measured."""
-    names = _name_cells(state.sweep.config.list_columns(point.name))
-    cells = find_scores(state, point)
-    found = {names[key]: cell for key, cell in cells.items() if not isinstance(cell, str)}
-    ended = [int(load_result(run)["finished_ms"]) for run in {run for _, run in found.values()}]
-    return {clean_name(name): value for name, (value, _) in found.items()}, max(ended, default=0)
 
 
 def _name_cells(columns: Mapping[str, ColumnConfig]) -> dict[str, str]:

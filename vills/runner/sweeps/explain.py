@@ -22,7 +22,7 @@ from vills.runner.store.fingerprint import find_differences
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.machine import DIFF_NAME
 from vills.runner.store.result import RESULT_NAME, load_result
-from vills.runner.sweeps.cells import find_scores
+from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.work.stage import load_stage, to_plain
@@ -57,7 +57,7 @@ class Ancestor:
 
     folder: Path
     receipt: Mapping[str, Any]
-    attempts: tuple[Attempt, ...]
+    attempts: Sequence[Attempt]
     makers: Mapping[str, Path]
     """Input -> folder of the run that made it, as far as it lies here."""
 
@@ -67,23 +67,16 @@ class Ancestor:
         item = self.receipt["item"]
         return f"{self.receipt['stage']}@{item}" if item else str(self.receipt["stage"])
 
-    @property
-    def gpu_hours(self) -> float:
-        """Over all attempts."""
-        return sum(attempt.gpu_hours for attempt in self.attempts)
-
 
 Found = tuple[str, str, Path]
 """A number's title and text, and the run that it stands in."""
 
 
 def explain_cell(project: Path, cell: str) -> str:
-    """Everything behind one number.
+    """Everything behind one number of a project.
 
-    Args:
-        project: The project's folder.
-        cell: SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC of
-            `vills scores`.
+    A cell is SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC of `vills
+    scores`.
 
     Raises:
         ConfigError: if there is no such cell, or nothing is in it yet; it says what there is.
@@ -107,9 +100,10 @@ def explain_cell(project: Path, cell: str) -> str:
         ancestors = trace(context.runs, run)
         for ancestor in ancestors:
             lines += [*_describe(params, ancestor), ""]
-        hours = sum(ancestor.gpu_hours for ancestor in ancestors)
-        jobs = sorted({a.job for entry in ancestors for a in entry.attempts if a.job})
-        lines.append(f"GPU-hours in all: {hours:.2f}; jobs: {', '.join(jobs) or 'none'}")
+        attempts = [attempt for ancestor in ancestors for attempt in ancestor.attempts]
+        jobs = ", ".join(sorted({attempt.job for attempt in attempts if attempt.job})) or "none"
+        hours = sum(attempt.gpu_hours for attempt in attempts)
+        lines.append(f"GPU-hours in all: {hours:.2f}; jobs: {jobs}")
     return "\n".join(lines)
 
 
@@ -118,10 +112,10 @@ def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -
     state = look_at_sweep(context, name)
     config = state.sweep.config
     if point not in config.points or column not in config.list_columns(point):
-        allowed = ", ".join(config.points)
         columns = ", ".join(config.list_columns(point)) if point in config.points else "its own"
         raise ConfigError(
-            f"cell {name}/{point}/{column} is not of the sweep. Allowed: points {allowed}; columns "
+            f"cell {name}/{point}/{column} is not of the sweep. Allowed: points "
+            f"{', '.join(config.points)}; columns "
             f"{columns}. What to do: copy a cell's address from tables.csv."
         )
     wanted = config.columns[column]
@@ -183,19 +177,17 @@ def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
         maker = f"  <- {folder.parent.name} {folder.name[:12]}" if folder else ""
         yield f"  input   {name} sha256 {entry['digest'][:12]}{maker}"
     changes = _compare(params, receipt)
-    if changes:
-        yield f"  params  unlike params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
-        if changes[MAX_CHANGES:]:
-            yield f"          and {len(changes) - MAX_CHANGES} more; all of them in receipt.json"
-    else:
-        yield "  params  those of params.yaml"
+    shown = f"unlike params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
+    yield f"  params  {shown if changes else 'those of params.yaml'}"
+    if changes[MAX_CHANGES:]:
+        yield f"          and {len(changes) - MAX_CHANGES} more; all of them in receipt.json"
     for attempt in run.attempts:
         job = f"job {attempt.job} on " if attempt.job else ""
         yield (
             f"  attempt {attempt.number}: {job}{attempt.where}, {attempt.ranks} process(es), "
             f"{attempt.gpus} GPU(s), {60 * attempt.hours:.1f} min, {attempt.end}"
         )
-    yield f"  GPU-hours {run.gpu_hours:.2f}"
+    yield f"  GPU-hours {sum(attempt.gpu_hours for attempt in run.attempts):.2f}"
 
 
 def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]:
@@ -207,12 +199,11 @@ def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]
         return [f"params.yaml has no {receipt['stage']}.{receipt['item']}"]
     sections = stage.resolve_sections(params, receipt["item"])
     here = {name: to_plain(value) for name, value in sections.items()}
-    lines = find_differences(here, receipt["params"])
     return [
         re.sub(" -> (.*)", r" here, \1 there", line)
         .replace(": added, ", ": not here, there ")
         .replace(": removed, was ", ": not there, here ")
-        for line in lines
+        for line in find_differences(here, receipt["params"])
     ]
 
 
@@ -223,18 +214,13 @@ def trace(runs: Path, folder: Path) -> list[Ancestor]:
     todo = [folder.resolve()]
     while todo:
         current = todo.pop(0)
-        if current in found:
-            continue
-        receipt = load_json(current / "receipt.json")
-        makers = {
-            name: index[entry["digest"]]
-            for name, entry in receipt["inputs"].items()
-            if entry["digest"] in index
-        }
-        found[current] = Ancestor(current, receipt, tuple(load_attempts(current)), makers)
-        todo += makers.values()
-    order = {stage: number for number, stage in enumerate(STAGES)}
-    return sorted(found.values(), key=lambda run: -order[run.receipt["stage"]])
+        if current not in found:
+            receipt = load_json(current / "receipt.json")
+            digests = {name: entry["digest"] for name, entry in receipt["inputs"].items()}
+            makers = {name: index[digest] for name, digest in digests.items() if digest in index}
+            found[current] = Ancestor(current, receipt, list(load_attempts(current)), makers)
+            todo += makers.values()
+    return sorted(found.values(), key=lambda run: -STAGES.index(run.receipt["stage"]))
 
 
 def build_index(runs: Path) -> dict[str, Path]:

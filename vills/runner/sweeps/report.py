@@ -1,18 +1,26 @@
-"""Files of a sweep's tables, and the facts about their numbers."""
+"""A sweep's tables from what its runs left: cells, or why they are empty; facts; and files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vills.io import load_json
-from vills.report.sweep_tables import SweepFacts, save_sweep_report
+from vills.report.sweep_cells import Cell, Score, explain_absence, pick_score
+from vills.runner.plan.nodes import Plan, select_steps
+from vills.runner.plan.states import OVER, NodeState
 from vills.runner.store.result import RESULT_NAME
-from vills.runner.sweeps.cells import collect_cells
-from vills.runner.sweeps.sweep import SweepState
+from vills.runner.sweeps.sweep import Point, SweepState
+
+if TYPE_CHECKING:
+    from vills.report.sweep_tables import SweepFacts
 
 
 def build_report(state: SweepState, *, out: Path) -> list[Path]:
     """Write a sweep's tables and plot to `out`; missing cells say why they are."""
+    from vills.report.sweep_tables import save_sweep_report  # draws, so that it loads matplotlib
+
     return save_sweep_report(
         out,
         name=state.sweep.name,
@@ -22,19 +30,66 @@ def build_report(state: SweepState, *, out: Path) -> list[Path]:
     )
 
 
-def collect_facts(state: SweepState) -> SweepFacts:
+def collect_cells(state: SweepState) -> dict[tuple[str, str], Cell]:
+    """Every cell of a sweep, over the seeds that have finished."""
+    cells: dict[tuple[str, str], Cell] = {}
+    for name in state.sweep.config.points:
+        found = {p.seed: find_scores(state, p) for p in state.sweep.points if p.name == name}
+        for column, wanted in state.sweep.config.list_columns(name).items():
+            scores: list[Score] = []
+            missing: list[str] = []
+            for seed, columns in found.items():
+                entry = columns[column]
+                if isinstance(entry, str):
+                    missing.append(entry)
+                else:
+                    scores.append(Score(entry[0], entry[1].name, seed, wanted.is_difference))
+            cells[name, column] = Cell(tuple(scores), "; ".join(dict.fromkeys(missing)))
+    return cells
+
+
+def find_scores(state: SweepState, point: Point) -> dict[str, tuple[float, Path] | str]:
+    """Score of every column of a point (a share) and the run it stands in, or why there is none."""
+    load = cache(load_json)
+    found: dict[str, tuple[float, Path] | str] = {}
+    for key, column in state.sweep.config.list_columns(point.name).items():
+        run = find_evaluation(point.plan, state.states, column.evaluate)
+        if isinstance(run, str):
+            found[key] = run
+            continue
+        rows = load(run / "out" / "evaluate" / "results.json")["rows"]
+        value = pick_score(rows, column)
+        found[key] = explain_absence(rows, column) if value is None else (value, run)
+    return found
+
+
+def find_evaluation(plan: Plan, states: Mapping[str, NodeState], item: str) -> Path | str:
+    """Folder of the finished run that scores a data set, or why there is none."""
+    node = plan.get(f"evaluate@{item}")
+    if node is None:
+        return f"params.yaml has no evaluate.{item}"
+    state = states[node.key]
+    if state.state == "done":
+        assert state.run is not None
+        return state.run
+    for step in select_steps([entry.step for entry in plan.values()], [node.name]):
+        upstream = states[plan[step.name].key].state
+        if upstream in OVER:
+            return f"{step.name} {upstream}"
+    return "not computed yet" if state.state in ("waits", "to do") else state.state
+
+
+def collect_facts(state: SweepState) -> "SweepFacts":
     """Return the commits, dates and scale of what the tables hold."""
-    runs = sorted(
-        {
-            found.run
-            for plan in state.plans.values()
-            for node in plan.values()
-            if node.step.stage in ("pretrain", "evaluate")
-            and (found := state.states[node.key]).state == "done"
-            and found.run is not None
-            and (found.run / RESULT_NAME).exists()  # else DVC brought what it would have made
-        }
-    )
+    from vills.report.sweep_tables import SweepFacts
+
+    nodes = [
+        node for node in state.sweep.nodes.values() if node.step.stage in ("pretrain", "evaluate")
+    ]
+    found = [state.states[node.key] for node in nodes]
+    # without a result DVC brought what it would have made
+    done = {entry.run for entry in found if entry.state == "done" and entry.run is not None}
+    runs = sorted(run for run in done if (run / RESULT_NAME).exists())
     receipts = [load_json(run / "receipt.json") for run in runs]
     commits = sorted(
         str(git["commit"] or "no git")[:12] + (" with uncommitted changes" if git["dirty"] else "")

@@ -28,7 +28,6 @@ from vills.runner.plan.states import NodeState
 from vills.runner.store.code_digest import DEFAULT_ROOT
 
 FOLDER = "_sweeps"
-SWEEPS = "sweeps"
 PROFILE = "profile="
 
 
@@ -126,7 +125,7 @@ def build_sweep(
         ConfigError: if the sweep, an override or a point's parameters are refused.
     """
     own, of_params = split_overrides(overrides)
-    config = load_sweep(file, folder=project / SWEEPS, overrides=own)
+    config = load_sweep(file, folder=project / "sweeps", overrides=own)
     # Steps by what made them: composing parameters takes a fifth of a second a point.
     cache = runs / FOLDER / f".{Path(file).stem}-steps.json"
     saved: dict[str, Any] = load_json(cache) if cache.exists() else {}

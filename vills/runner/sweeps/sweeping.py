@@ -1,6 +1,5 @@
 """What one can do with a sweep: plan it, launch it, look at it, end it, collect it."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,9 +19,7 @@ from vills.runner.sweeps.sweep import (
     load_record,
     save_record,
 )
-from vills.runner.sweeps.tracking import open_tracking, sync_sweep
-
-POLL_SECONDS = 5.0
+from vills.runner.sweeps.tracking import open_tracking
 
 
 def plan_sweep(context: LaunchContext, file: str, overrides: Sequence[str]) -> SweepState:
@@ -72,8 +69,8 @@ def launch_sweep(
     with context.hold_lock():
         state = plan_sweep(context, file, overrides)
         sweep = replace(state.sweep, cluster=cluster)
-        save_record(context.runs, sweep)
         open_tracking(context, replace(state, sweep=sweep), say=say)
+        save_record(context.runs, sweep)
         registry = context.open_registry()
         submitter = context.open_submitter(registry, cluster, max_parallel=max_parallel, say=say)
         wanted = [
@@ -103,23 +100,6 @@ def look_at_sweep(context: LaunchContext, name: str) -> SweepState:
     return SweepState(sweep, context.compute_states([point.plan for point in sweep.points]))
 
 
-def wait_for_sweep(
-    context: LaunchContext,
-    name: str,
-    *,
-    show: Callable[[SweepState], None],
-    every: float = POLL_SECONDS,
-) -> SweepState:
-    """Look again and again until nothing is going on any more."""
-    while True:
-        state = look_at_sweep(context, name)
-        show(state)
-        sync_sweep(context, state)
-        if state.is_over():
-            return state
-        time.sleep(every)
-
-
 def cancel_sweep(context: LaunchContext, name: str, *, points: Sequence[str] = ()) -> list[str]:
     """End the jobs of a sweep (of these points); a node that another sweep wants too is ended.
 
@@ -130,15 +110,11 @@ def cancel_sweep(context: LaunchContext, name: str, *, points: Sequence[str] = (
     for label in points:
         check_choice(f"point of {name}", label, state.plans, "name one of them")
     chosen = [plan for label, plan in state.plans.items() if not points or label in points]
-    jobs: dict[str, set[str]] = {}
-    for plan in chosen:
-        for node in plan.values():
-            found = state.states[node.key]
-            if found.is_active and found.job:
-                jobs.setdefault(found.cluster, set()).add(found.job)
-    for cluster, ids in jobs.items():
-        context.clusters[cluster].cancel(ids)
-    return sorted(job for ids in jobs.values() for job in ids)
+    found = [state.states[node.key] for plan in chosen for node in plan.values()]
+    asked = {(entry.cluster, entry.job) for entry in found if entry.is_active and entry.job}
+    for cluster in sorted({cluster for cluster, _ in asked}):
+        context.clusters[cluster].cancel({job for name, job in asked if name == cluster})
+    return sorted(job for _, job in asked)
 
 
 def find_logs(context: LaunchContext, name: str, *, point: str, stage: str = "") -> list[Path]:
@@ -154,13 +130,13 @@ def find_logs(context: LaunchContext, name: str, *, point: str, stage: str = "")
     if stage:
         check_choice(f"stage of {point}", stage, known, "name one of them")
     registry = context.open_registry()
-    paths: list[Path] = []
-    for node in plan.values():
-        if stage and stage not in (node.step.stage, node.name):
-            continue
-        for entry in registry.load_submissions(node.key):
-            paths += sorted((context.runs / entry.log).glob(f"{entry.job}_*_log.*"))
-    return paths
+    return [
+        path
+        for node in plan.values()
+        if not stage or stage in (node.step.stage, node.name)
+        for entry in registry.load_submissions(node.key)
+        for path in sorted((context.runs / entry.log).glob(f"{entry.job}_*_log.*"))
+    ]
 
 
 def list_over(state: SweepState) -> dict[str, tuple[str, NodeState]]:

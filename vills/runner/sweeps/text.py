@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from vills.pipeline import STAGES
 from vills.runner.clusters.resources import Resources
 from vills.runner.plan.nodes import Node, Plan
-from vills.runner.plan.states import OVER, NodeState
+from vills.runner.plan.states import OVER
 from vills.runner.sweeps.sweep import Sweep, SweepState
 from vills.runner.sweeps.sweeping import list_over
 
@@ -70,14 +70,11 @@ def format_state(state: SweepState) -> str:
     over = list_over(state)
     if over:
         lines += ["", "over without a result (--retry failed asks again):"]
-        lines += [f"  {title}: {_say_over(found)}" for title, found in over.values()]
+    for title, found in over.values():
+        job = f"job {found.job}: " if found.job else ""
+        lines.append(f"  {title}: {found.state.upper()}, {job}{found.detail}")
     lacking = _list_lacking(state.sweep)
     return "\n".join([*lines, *(["", *lacking] if lacking else [])])
-
-
-def _say_over(found: NodeState) -> str:
-    job = f"job {found.job}: " if found.job else ""
-    return f"{found.state.upper()}, {job}{found.detail}"
 
 
 def _mark(node: Node | None, state: SweepState) -> str:

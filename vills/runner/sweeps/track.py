@@ -11,44 +11,45 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vills.errors import UserError
-from vills.io import load_json, save_json
+from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
-from vills.runner.mlflow.entry import (
-    EXECUTION,
-    FINGERPRINT,
-    RECONCILED_NAME,
-    STAGE,
-    SWEEP,
-    load_status,
-)
+from vills.runner.mlflow.entry import EXECUTION, FINGERPRINT, STAGE, SWEEP, load_status, save_status
 from vills.runner.mlflow.replay import (
     OPEN,
     PARENT,
-    OpenRun,
     SyncResult,
     describe_error,
-    end_open_run,
     list_open_runs,
     sync_run,
 )
-from vills.runner.mlflow.settings import LIMITS, TrackingSettings, load_tracking_settings
+from vills.runner.mlflow.settings import (
+    LIMITS,
+    TrackingSettings,
+    load_tracking_settings,
+    open_store,
+)
 from vills.runner.plan.context import LaunchContext
-from vills.runner.store.lock import RunLock, get_attempt_path, get_last_attempt
+from vills.runner.store.lock import RunLock
+from vills.runner.sweeps.explain import load_attempts
 from vills.runner.sweeps.sweep import list_records, load_record
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
 from vills.runner.work.stage import get_runs_root
 
-FOREIGN = "another machine's"
+if TYPE_CHECKING:
+    from vills.runner.mlflow.replay import MlflowClient, Run
+
+FOREIGN, REFUSED = "another machine's", "refused by the tracker"
 Verdict = tuple[str, str, str, str]
-"""Name of a run, its status in the tracker, what that became (FOREIGN: nothing; empty: the tracker
-refused), and why."""
+"""Name of a run, its status in the tracker, what that became (or one of these), and why."""
 
 
 def sync_all(project: Path) -> int:
@@ -117,77 +118,72 @@ def reconcile_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
     if settings is None:
         say("VILLS_TRACKING is off; unset it first")
         return 1
-    changed = alive = foreign = failed = 0
+    counts: Counter[str] = Counter()
     try:
-        found = list_open_runs(settings)
-        # Stages first: what sweeps say follows from them.
-        stages = _reconcile_stages(context, settings, [run for run in found if STAGE in run.tags])
-        rest = [run for run in found if STAGE not in run.tags]
-        for name, before, now, reason in chain(stages, _reconcile_sweeps(context, settings, rest)):
-            if not now:
-                failed += 1
+        client, experiment_id = open_store(settings)
+        found = list_open_runs(client, experiment_id)
+        stages = [run for run in found if STAGE in run.data.tags]
+        sweeps = [run for run in found if STAGE not in run.data.tags]
+        for name, before, now, reason in chain(
+            # Stages first: what sweeps say follows from them.
+            _reconcile_stages(context, settings, stages),
+            _reconcile_sweeps(context, client, experiment_id, sweeps),
+        ):
+            kind = now if now in (FOREIGN, REFUSED) else "alive" if now == before else "changed"
+            counts[kind] += 1
+            if kind == REFUSED:
                 say(f"{name}: {reason}")
-            elif now == FOREIGN:
-                foreign += 1
-            elif now == before:
-                alive += 1
-            else:
-                changed += 1
+            elif kind == "changed":
                 say(f"{name}: {before} -> {now}, {reason}")
     except Exception as error:  # noqa: BLE001 - whatever a tracker does, it is told and no more
         say(f"the tracker refused: {describe_error(error)}")
         return 1
     say(
-        f"{changed} run(s) changed; left alone: {alive} that go on, {foreign} of which there is no "
-        "folder here"
+        f"{counts['changed']} run(s) changed; left alone: {counts['alive']} that go on, "
+        f"{counts[FOREIGN]} of which there is no folder here"
     )
-    return int(failed > 0)
+    return int(counts[REFUSED] > 0)
 
 
 def _reconcile_stages(
-    context: LaunchContext, settings: TrackingSettings, runs: Sequence[OpenRun]
+    context: LaunchContext, settings: TrackingSettings, runs: Sequence["Run"]
 ) -> Iterator[Verdict]:
     looks = [look_at_sweep(context, name) for name in list_records(context.runs)]
     states = [found for look in looks for found in look.states.values()]
     active = {found.run.resolve() for found in states if found.is_active and found.run}
-    folders = {run.run_id: _find_folder(context, run) for run in runs}
-    jobs = {folder: _load_job(folder) for folder in folders.values() if folder is not None}
+    folders = [_find_folder(context, run.data.tags) for run in runs]
+    jobs = {folder: _find_job(folder) for folder in folders if folder is not None}
     asked = {job for job in jobs.values() if job}
     known = context.clusters["slurm"].load_states(asked) if asked else {}
-    for run in runs:
-        folder = folders[run.run_id]
+    for run, folder in zip(runs, folders, strict=True):
+        name, before = str(run.info.run_name), run.info.status
         if folder is None:
-            yield run.name, run.status, FOREIGN, ""
+            yield name, before, FOREIGN, ""
             continue
-        attempts, reason = folder / "attempts", "as its folder says"
-        is_held = RunLock(attempts).find_holder() or folder.resolve() in active
+        reason = "as its folder says"
+        is_held = RunLock(folder / "attempts").find_holder() or folder.resolve() in active
         if load_status(folder) in OPEN and not is_held:
             verdict, reason = judge_job(jobs[folder], known.get(jobs[folder], UNKNOWN))
-            attempt = get_last_attempt(attempts)
-            if verdict and attempt:
-                note = {"attempt": attempt, "status": verdict, "reason": reason}
-                save_json(folder / RECONCILED_NAME, note)
+            if verdict:
+                save_status(folder, verdict, reason=reason)
         result = sync_run(folder, settings)
         if result.ok:
-            yield run.name, run.status, load_status(folder), reason
+            yield name, before, load_status(folder), reason
         else:
-            yield run.name, run.status, "", result.reason
+            yield name, before, REFUSED, result.reason
 
 
-def _find_folder(context: LaunchContext, run: OpenRun) -> Path | None:
+def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None:
     """Folder of a stage's run, if it is the very execution that the tracker shows."""
-    folder = context.runs / run.tags[STAGE] / run.tags[FINGERPRINT]
+    folder = context.runs / tags[STAGE] / tags[FINGERPRINT]
     receipt = folder / "receipt.json"
-    if not receipt.exists() or load_json(receipt)["execution"] != run.tags.get(EXECUTION):
-        return None
-    return folder
+    same = receipt.exists() and load_json(receipt)["execution"] == tags.get(EXECUTION)
+    return folder if same else None
 
 
-def _load_job(folder: Path) -> str:
+def _find_job(folder: Path) -> str:
     """Return the SLURM job that last worked on a run; empty outside SLURM."""
-    attempt = get_last_attempt(folder / "attempts")
-    note = load_json(get_attempt_path(folder / "attempts", attempt)) if attempt else {}
-    return str(note.get("job") or note.get("slurm_job") or "")
+    return next((attempt.job for attempt in reversed([*load_attempts(folder)])), "")
 
 
 def judge_job(job: str, state: JobState) -> tuple[str, str]:
@@ -204,35 +200,30 @@ def judge_job(job: str, state: JobState) -> tuple[str, str]:
 
 
 def _reconcile_sweeps(
-    context: LaunchContext, settings: TrackingSettings, runs: Sequence[OpenRun]
+    context: LaunchContext, client: "MlflowClient", experiment_id: str, runs: Sequence["Run"]
 ) -> Iterator[Verdict]:
     execution = load_execution(context.runs)
-    own = [run for run in runs if run.tags.get(EXECUTION) == execution]
-    yield from ((run.name, run.status, FOREIGN, "") for run in runs if run not in own)
-    parents = {}  # the present ones, by name of the sweep
-    unknown = set()
-    for name in sorted({run.tags[SWEEP] for run in own}):
-        if load_record(context.runs, name) is None:
-            continue
-        result = sync_sweep(
-            context,
-            look_at_sweep(context, name),
-            every=0.0,
-            idle="KILLED",
-            say=lambda text: None,
-        )
-        parents[name] = result.run_id
-        if not result.ok:
-            unknown.add(name)
-            yield f"sweep {name}", "", "", result.reason
-    open_now = {run.run_id: run.status for run in list_open_runs(settings)}
+    own = [run for run in runs if run.data.tags.get(EXECUTION) == execution]
+    yield from (("", "", FOREIGN, "") for _ in range(len(runs) - len(own)))
+    parents: dict[str, str | None] = {}
+    """Id of the present parent by sweep; empty without one, None if nobody knows."""
+    for name in sorted({run.data.tags[SWEEP] for run in own}):
+        parents[name] = ""
+        if load_record(context.runs, name) is not None:
+            state = look_at_sweep(context, name)
+            result = sync_sweep(context, state, every=0.0, idle="KILLED", say=lambda text: None)
+            parents[name] = result.run_id if result.ok else None
+            if not result.ok:
+                yield f"sweep {name}", "", REFUSED, result.reason
+    still = list_open_runs(client, experiment_id)
+    open_now = {run.info.run_id: run.info.status for run in still}
     for run in own:
-        name = run.tags[SWEEP]
-        if run.run_id not in open_now:
-            yield run.name, run.status, "ended", "as its runs say"
-        elif name in unknown or parents.get(name, "") in (run.run_id, run.tags.get(PARENT)):
-            yield run.name, run.status, open_now[run.run_id], "as its runs say"
+        name, before, tags = str(run.info.run_name), run.info.status, run.data.tags
+        now, parent = open_now.get(run.info.run_id, ""), parents[tags[SWEEP]]
+        if not now:
+            yield name, before, "ended", "as its runs say"
+        elif parent is None or parent in (run.info.run_id, tags.get(PARENT)):
+            yield name, before, now, "as its runs say"
         else:
-            end_open_run(settings, run.run_id, status="KILLED")
-            reason = "its sweep was launched anew with something changed"
-            yield run.name, run.status, "KILLED", reason
+            client.set_terminated(run.info.run_id, "KILLED")
+            yield name, before, "KILLED", "its sweep was launched anew with something changed"

@@ -11,19 +11,17 @@ imported in a child process only.
 
 import csv
 import json
-import os
 import re
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vills.io import load_json, save_json
-from vills.runner.mlflow.entry import Entry
+from vills.runner.mlflow.entry import Artifacts, Entry
 from vills.runner.mlflow.replay import SyncResult, catch_errors
 from vills.runner.mlflow.settings import (
     TrackingSettings,
@@ -35,18 +33,10 @@ from vills.runner.mlflow.settings import (
 )
 from vills.runner.mlflow.worker import sync_in_process
 from vills.runner.plan.context import LaunchContext
-from vills.runner.store.digest import compute_digest
 from vills.runner.store.file_lock import hold_file_lock
 from vills.runner.store.lock import print_line
 from vills.runner.store.machine import collect_git
-from vills.runner.sweeps.entries import (
-    IDLE,
-    LOGGED_TABLES,
-    TABLE_NAME,
-    TABLES_FOLDER,
-    build_entries,
-    build_parent,
-)
+from vills.runner.sweeps.entries import IDLE, TABLE_NAME, build_entries
 from vills.runner.sweeps.sweep import FOLDER, Sweep, SweepState, compute_text_digest
 
 OPEN_SECONDS, SYNC_SECONDS, LOCK_SECONDS = 60.0, 300.0, 60.0
@@ -86,39 +76,62 @@ def sync_sweep(
     every: float = EVERY_SECONDS,
     patience: float = SYNC_SECONDS,
     idle: str = IDLE,
+    artifacts: Artifacts = (),
     say: Callable[[str], None] = print_line,
 ) -> SyncResult:
     """Bring a sweep's parent and children up to date; quick when there is nothing new to say.
 
-    Args:
-        context: Of the project.
-        state: The sweep as launched, and how far it is.
-        every: While it is going on, seconds that must have gone by since the last sync.
-        patience: Seconds that it may take.
-        idle: MLflow's word for points that nobody is at; with another than SCHEDULED the tracker is
-            asked even of what it was told before.
-        say: Gets a warning, the first time that the tracker refuses for this reason.
+    While it is going on, `every` seconds must have gone by since the last sync; it may take
+    `patience` seconds. `idle` is MLflow's word for points that nobody is at; with another than
+    SCHEDULED the tracker is asked even of what it was told before. `artifacts` are the parent's.
+    `say` gets a warning, the first time that the tracker refuses for this reason.
     """
+    settings = load_tracking_settings(context.project)
+    if settings is None:
+        return SyncResult(ok=True)  # the tracker holds all that it should
+    path = context.runs / FOLDER / f".{state.sweep.name}-tracked.json"
+    before = _load_notes(path, context, state.sweep, settings)["reason"]
 
-    def choose(notes: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        entries = build_entries(context.runs, state, origin=notes["origin"])
-        marks = {entry.name: _compute_mark(entry) for entry in entries}
-        due = {name for name, mark in marks.items() if notes["marks"].get(name) != mark}
-        if idle != IDLE:  # what it is told so stays until there is something new
-            entries = build_entries(context.runs, state, origin=notes["origin"], idle=idle)
-            due = set(marks)
-        if not due:
-            notes["reason"] = ""
-        elif time.time() - notes["tried"] >= every or state.is_over():
-            return [e for e in entries if e is entries[0] or e.name in due], {"marks": marks}
-        return [], {}
+    @catch_errors
+    def send() -> SyncResult:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # kept from others who tell the tracker about the same sweep
+        with hold_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
+            notes = _load_notes(path, context, state.sweep, settings)
+            origin = {**notes["origin"], "execution": load_execution(context.runs)}
+            entries = build_entries(context.runs, state, origin=origin)
+            marks = {entry.name: _compute_mark(entry) for entry in entries}
+            is_known = idle == IDLE and holds_run(settings.uri, notes["parent"])
+            known = notes["marks"] if is_known else {}
+            due = {name for name, mark in marks.items() if known.get(name) != mark}
+            if not due and not artifacts:
+                return SyncResult(ok=True, run_id=notes["parent"])
+            if time.time() - notes["tried"] < every and not state.is_over():
+                return SyncResult(ok=not notes["reason"], reason=notes["reason"])
+            # What it is told of idle points and files stays until there is something new.
+            parent, *points = build_entries(
+                context.runs, state, origin=origin, idle=idle, artifacts=artifacts
+            )
+            chosen = [parent, *(point for point in points if point.name in due)]
+            result = sync_in_process(chosen, settings, patience=patience)
+            notes |= {"tried": time.time(), "reason": result.reason}
+            if result.ok:
+                notes |= {"parent": result.run_id, "marks": marks}
+            save_json(path, notes)
+            return result
 
-    return _send(context, state.sweep, choose, patience=patience, say=say)
+    result = send()
+    if not result.ok and (artifacts or result.reason != before):
+        say(
+            f"tracking: the sweep is not up to date in the tracker ({result.reason}); jobs and "
+            "results are not touched, and `vills track` sends everything later"
+        )
+    return result
 
 
 def log_report(
     context: LaunchContext,
-    sweep: Sweep,
+    state: SweepState,
     paths: Sequence[Path],
     *,
     say: Callable[[str], None] = print_line,
@@ -127,91 +140,28 @@ def log_report(
 
     The CSV also becomes a table that MLflow's UI shows as one.
     """
-    mark = compute_text_digest("".join(f"{path.name} {compute_digest(path)}\n" for path in paths))
-    artifacts = [(str(path.resolve()), TABLES_FOLDER) for path in paths]
-    tags = {}
     with tempfile.TemporaryDirectory() as folder:
-        for path in [path for path in paths if path.suffix == ".csv"][:1]:
+        artifacts = [(str(path.resolve()), "tables") for path in paths]
+        for path in [path for path in paths if path.suffix == ".csv"]:
             artifacts.append((_save_table(Path(folder) / TABLE_NAME, path), ""))
-            tags[LOGGED_TABLES] = json.dumps([{"path": TABLE_NAME, "type": "table"}])
-
-        def choose(notes: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-            if notes["report"] == mark:
-                return [], {}
-            notes["reason"] = ""  # somebody waits for it, and is told again
-            parent = build_parent(
-                sweep, notes["origin"], tags=tags, artifacts=artifacts, completed=mark
-            )
-            return [parent], {"report": mark}
-
-        return _send(context, sweep, choose, patience=SYNC_SECONDS, say=say)
-
-
-def _send(
-    context: LaunchContext,
-    sweep: Sweep,
-    choose: Callable[[dict[str, Any]], tuple[list[Entry], dict[str, Any]]],
-    *,
-    patience: float,
-    say: Callable[[str], None],
-) -> SyncResult:
-    """Send what `choose` finds due by the notes, and then note what else it returns.
-
-    Never raises because of the tracker: a warning is given, once for each reason.
-    """
-    settings = load_tracking_settings(context.project)
-    if settings is None:
-        return SyncResult(ok=True)  # the tracker holds all that it should
-    path = context.runs / FOLDER / f".{sweep.name}-tracked.json"
-    told = ""
-
-    @catch_errors
-    def send() -> SyncResult:
-        nonlocal told
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # kept from others who tell the tracker about the same sweep
-        with hold_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
-            notes = _load_notes(context, sweep, settings, path)
-            if not holds_run(settings.uri, notes["parent"]):
-                notes |= {"marks": {}, "report": ""}
-            entries, news = choose(notes)
-            told = notes["reason"]
-            if not entries:
-                return SyncResult(ok=not told, reason=told, run_id=notes["parent"])
-            result = sync_in_process(entries, settings, patience=patience)
-            notes |= {"tried": time.time(), "reason": result.reason}
-            if result.ok:
-                notes |= {"parent": result.run_id, **news}
-            save_json(path, notes)
-            return result
-
-    result = send()
-    if result.reason not in ("", told):
-        say(
-            f"tracking: the sweep is not up to date in the tracker ({result.reason}); jobs and "
-            "results are not touched, and `vills track` sends everything later"
-        )
-    return result
+        return sync_sweep(context, state, every=0.0, artifacts=artifacts, say=say)
 
 
 def _compute_mark(entry: Entry) -> str:
     """Another one as soon as anything that the tracker shows may be another."""
-    journal = Path(entry.folder) / "journal.jsonl"
-    date = [0, 0]
-    if entry.folder and journal.exists():
-        found = journal.stat()
-        date = [found.st_mtime_ns, found.st_size]
+    journal = Path(entry.folder, "journal.jsonl")
+    found = journal.stat() if entry.folder and journal.exists() else None
+    date = [found.st_mtime_ns, found.st_size] if found else []
     return compute_text_digest(json.dumps([asdict(entry), date], sort_keys=True))
 
 
 def _load_notes(
-    context: LaunchContext, sweep: Sweep, settings: TrackingSettings, path: Path
+    path: Path, context: LaunchContext, sweep: Sweep, settings: TrackingSettings
 ) -> dict[str, Any]:
     """Return what the tracker holds of this edition, as far as anybody noted it.
 
     `parent` is its run's id, `marks` what its runs were last made from, `tried` the time of the
-    last sync, `reason` why that failed, `report` the digest of its tables; `origin` what it was
-    launched from, and the identity of the runs' folder.
+    last sync, `reason` why that failed; `origin` what it was launched from.
     """
     notes = load_json(path) if path.exists() else {}
     if notes.get("edition") != sweep.fingerprint:
@@ -219,28 +169,23 @@ def _load_notes(
     # not the URI itself, which may hold a password
     store = compute_text_digest(json.dumps(asdict(settings)))
     if notes.get("store") != store:
-        fresh = {"parent": "", "marks": {}, "tried": 0.0, "reason": "", "report": ""}
-        notes |= {"store": store, **fresh}
+        notes |= {"store": store, "parent": "", "marks": {}, "tried": 0.0, "reason": ""}
     if "origin" not in notes:
         earlier = path.with_name(f".{sweep.name}-origin.json")  # a file of its own, once
         notes["origin"] = load_json(earlier) if earlier.exists() else {}
         if notes["origin"].get("fingerprint") != sweep.fingerprint:
-            git = collect_git(context.project)
-            created_ms = time.time_ns() // 1_000_000
-            notes["origin"] = {"created_ms": created_ms, **{k: git[k] for k in ("commit", "dirty")}}
-    notes["origin"]["execution"] = load_execution(context.runs)
+            git, now = collect_git(context.project), time.time_ns() // 1_000_000
+            notes["origin"] = {"created_ms": now, **{key: git[key] for key in ("commit", "dirty")}}
     return notes
 
 
 def load_execution(runs: Path) -> str:
     """Identity of a runs' folder, kept in its folder of sweeps; made once."""
     path = runs / FOLDER / ".execution.json"
-    if not path.exists():
-        beside = path.with_name(f".{uuid.uuid4().hex}.json")
-        save_json(beside, {"execution": uuid.uuid4().hex})
-        with suppress(FileExistsError):  # another process was quicker
-            os.link(beside, path)
-        beside.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
+        if not path.exists():
+            save_json(path, {"execution": uuid.uuid4().hex})
     return str(load_json(path)["execution"])
 
 
