@@ -99,6 +99,7 @@ def test_a_parent_and_a_child_per_point(tmp_path: Path, uri: str) -> None:
     said: list[str] = []
     parent_id = open_here(context, said.append)
     assert (said, bool(parent_id)) == ([], True)
+    assert load_family(uri)[1] == {}  # children are made when the launcher looks at them
     assert open_here(context, said.append) == parent_id
     fake.finish(["masking_0"])
     folder = fake.pretrain("masking_1")

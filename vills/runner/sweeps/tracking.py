@@ -48,7 +48,7 @@ NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,12})?")
 def open_tracking(
     context: LaunchContext, state: SweepState, *, say: Callable[[str], None]
 ) -> SyncResult:
-    """Make database, experiment and the sweep's runs, before any job may.
+    """Make database, experiment and the sweep's parent run, before any job may.
 
     Raises:
         ConfigError: if the store is a database on a network file system, which jobs on several
@@ -66,7 +66,7 @@ def open_tracking(
             "jobs on other machines cannot see it. `vills track` here sends what they did; "
             "docs/tracking.md says how to start a server."
         )
-    return sync_sweep(context, state, every=0.0, patience=OPEN_SECONDS, say=say)
+    return sync_sweep(context, state, every=0.0, only_parent=True, say=say)
 
 
 def sync_sweep(
@@ -74,17 +74,17 @@ def sync_sweep(
     state: SweepState,
     *,
     every: float = EVERY_SECONDS,
-    patience: float = SYNC_SECONDS,
+    only_parent: bool = False,
     idle: str = IDLE,
     artifacts: Artifacts = (),
     say: Callable[[str], None] = print_line,
 ) -> SyncResult:
     """Bring a sweep's parent and children up to date; quick when there is nothing new to say.
 
-    While it is going on, `every` seconds must have gone by since the last sync; it may take
-    `patience` seconds. `idle` is MLflow's word for points that nobody is at; with another than
-    SCHEDULED the tracker is asked even of what it was told before. `artifacts` are the parent's.
-    `say` gets a warning, the first time that the tracker refuses for this reason.
+    While it is going on, `every` seconds must have gone by since the last sync. `idle` is MLflow's
+    word for points that nobody is at; with another than SCHEDULED the tracker is asked even of what
+    it was told before. `artifacts` are the parent's. `say` gets a warning, the first time that the
+    tracker refuses for this reason.
     """
     settings = load_tracking_settings(context.project)
     if settings is None:
@@ -103,7 +103,8 @@ def sync_sweep(
             marks = {entry.name: _compute_mark(entry) for entry in entries}
             is_known = idle == IDLE and holds_run(settings.uri, notes["parent"])
             known = notes["marks"] if is_known else {}
-            due = {name for name, mark in marks.items() if known.get(name) != mark}
+            wanted = [entries[0].name] if only_parent else marks
+            due = {name: marks[name] for name in wanted if known.get(name) != marks[name]}
             if not due and not artifacts:
                 return SyncResult(ok=True, run_id=notes["parent"])
             if time.time() - notes["tried"] < every and not state.is_over():
@@ -113,10 +114,11 @@ def sync_sweep(
                 context.runs, state, origin=origin, idle=idle, artifacts=artifacts
             )
             chosen = [parent, *(point for point in points if point.name in due)]
+            patience = OPEN_SECONDS if only_parent else SYNC_SECONDS
             result = sync_in_process(chosen, settings, patience=patience)
             notes |= {"tried": time.time(), "reason": result.reason}
             if result.ok:
-                notes |= {"parent": result.run_id, "marks": marks}
+                notes |= {"parent": result.run_id, "marks": known | due}
             save_json(path, notes)
             return result
 
