@@ -3,14 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
 from vills.io import save_json
-from vills.runner.mlflow.replay import SweepView, SyncResult, sync_view
+from vills.runner.mlflow.entry import Entry
+from vills.runner.mlflow.replay import SyncResult, sync_entries
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Step
 from vills.runner.plan.registry import Registry, Submission
@@ -108,9 +109,9 @@ def build_fake_sweep(
         Point(label, None, ("profile=tiny", overrides[label]), build_fake_plan(number))
         for number, label in enumerate(labels)
     )
-    sweep = Sweep(name, name, config, points, ("profile=tiny",), "profile tiny")
+    sweep = Sweep(name, name, config, points, ("profile=tiny",), "profile tiny", "slurm")
     if launched:
-        save_record(runs, sweep, cluster="slurm", parent="")
+        save_record(runs, sweep)
     return FakeSweep(runs, sweep)
 
 
@@ -142,8 +143,8 @@ def write_quickly() -> ExitStack:
 
 
 def sync_here(
-    view: SweepView, settings: TrackingSettings, *, patience: float
-) -> tuple[SyncResult, dict[str, str]]:
+    entries: Sequence[Entry], settings: TrackingSettings, *, patience: float
+) -> SyncResult:
     """`sync_in_process` without the process, which takes seconds to import MLflow."""
-    synced: dict[str, str] = {}
-    return sync_view(view, settings, note=synced.__setitem__), synced
+    told = json.loads(json.dumps([asdict(entry) for entry in entries]))
+    return sync_entries([Entry(**entry) for entry in told], settings)

@@ -11,7 +11,8 @@ from vills.errors import UserError
 from vills.runner.clusters import select_cluster
 from vills.runner.clusters.jobs import PREFIX
 from vills.runner.plan.context import LaunchContext
-from vills.runner.sweeps.sweep import FOLDER, SweepState, list_records
+from vills.runner.sweeps.report import build_report
+from vills.runner.sweeps.sweep import FOLDER, list_records
 from vills.runner.sweeps.sweeping import (
     cancel_sweep,
     find_logs,
@@ -19,12 +20,12 @@ from vills.runner.sweeps.sweeping import (
     list_over,
     look_at_sweep,
     plan_sweep,
-    wait_for_sweep,
 )
 from vills.runner.sweeps.text import format_plan, format_state
 from vills.runner.sweeps.track import reconcile_runs
 from vills.runner.sweeps.tracking import log_report, sync_sweep
 
+POLL_SECONDS = 5.0
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
 EPILOG = """\
   launch.py NAME [key=value ...]     launch a sweep, or attach to it: what is missing is asked for
@@ -111,10 +112,10 @@ def _launch(arguments: argparse.Namespace) -> int:
     context = LaunchContext(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
     overrides = [word for word in words if not word.startswith(PREFIX)]
     if arguments.plan:
-        sweep, state = plan_sweep(context, arguments.name, overrides)
-        print(format_plan(sweep, state, get_resources=context.get_resources))
+        state = plan_sweep(context, arguments.name, overrides)
+        print(format_plan(state, get_resources=context.get_resources))
         return 0
-    sweep, state = launch_sweep(
+    state = launch_sweep(
         context,
         arguments.name,
         overrides,
@@ -123,12 +124,12 @@ def _launch(arguments: argparse.Namespace) -> int:
         retry=arguments.retry == "failed",
     )
     if arguments.wait:
-        return _watch(context, sweep.name)
-    print(format_state(sweep.name, state))
+        return _watch(context, state.sweep.name)
+    print(format_state(state))
     if arguments.detach:
-        print(f"a process follows it until its end; see {_detach(context, sweep.name)}")
+        print(f"a process follows it until its end; see {_detach(context, state.sweep.name)}")
         return 0
-    return _finish(context, sweep.name)
+    return _finish(context, state.sweep.name)
 
 
 def _detach(context: LaunchContext, name: str) -> Path:
@@ -154,33 +155,33 @@ def _status(arguments: argparse.Namespace) -> int:
     if not names:
         raise UserError(f"no sweep was launched here ({context.runs})")
     for name in names:
-        _, state = look_at_sweep(context, name)
-        print(format_state(name, state), end="\n\n" if len(names) > 1 else "\n")
+        print(format_state(look_at_sweep(context, name)), end="\n\n" if len(names) > 1 else "\n")
     return 0
 
 
 def _watch(context: LaunchContext, name: str) -> int:
     """Show the table again and again; the status is 1 if anything is over without a result."""
-    shown = [""]
-
-    def show(state: SweepState) -> None:
-        text = format_state(name, state)
-        if text == shown[0]:
-            return
-        shown[0] = text
-        if sys.stdout.isatty():
-            print("\x1b[H\x1b[2J", end="")
-        print(time.strftime("%H:%M:%S"), text, flush=True)
-
-    state = wait_for_sweep(context, name, show=show)
+    shown = ""
+    while True:
+        state = look_at_sweep(context, name)
+        text = format_state(state)
+        if text != shown:
+            shown = text
+            if sys.stdout.isatty():
+                print("\x1b[H\x1b[2J", end="")
+            print(time.strftime("%H:%M:%S"), text, flush=True)
+        sync_sweep(context, state)
+        if state.is_over():
+            break
+        time.sleep(POLL_SECONDS)
     _finish(context, name)
     return 1 if list_over(state) else 0
 
 
 def _finish(context: LaunchContext, name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
-    record, state = look_at_sweep(context, name)
-    sync_sweep(context, record, state)
+    state = look_at_sweep(context, name)
+    sync_sweep(context, state, every=0.0)
     if any(state.is_done(label) for label in state.plans):
         print(f"tables: python sweeps/launch.py report {name}")
     return 0
@@ -206,17 +207,19 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from vills.runner.sweeps.report import build_report  # draws, so that it loads matplotlib
-
     context = LaunchContext(Path.cwd())
-    record, state = look_at_sweep(context, arguments.name)
+    state = look_at_sweep(context, arguments.name)
     out = arguments.out or context.runs / FOLDER / arguments.name
-    paths = build_report(record, state, out=out)
-    log_report(context, record, paths)
+    paths = build_report(state, out=out)
+    log_report(context, state, paths)
     markdown = next(path for path in paths if path.suffix == ".md")
     print(markdown.read_text())
     print("\n".join(str(path) for path in paths))
     return 0
+
+
+def _reconcile(_: argparse.Namespace) -> int:
+    return reconcile_runs(LaunchContext(Path.cwd()), say=print)
 
 
 def _parse_count(text: str) -> int:
@@ -231,5 +234,5 @@ _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "logs": _logs,
     "cancel": _cancel,
     "report": _report,
-    "reconcile": lambda _: reconcile_runs(LaunchContext(Path.cwd()), say=print),
+    "reconcile": _reconcile,
 }

@@ -18,7 +18,7 @@ def finished(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A sweep of which point zeta is done."""
     monkeypatch.setattr(explain_module, "LaunchContext", lambda project: build_context(bench))
     launch_sweep(build_context(bench), "small", [], cluster="slurm", say=bench.said.append)
-    _, state = look_at_sweep(build_context(bench), "small")
+    state = look_at_sweep(build_context(bench), "small")
     bench.finish(state.plans["zeta"], *DAG)
     return bench
 
@@ -85,7 +85,7 @@ def test_a_cell_of_a_sweep(finished: Bench) -> None:
 
 
 def test_an_input_that_no_run_here_made_is_shown_without_a_maker(finished: Bench) -> None:
-    _, state = look_at_sweep(build_context(finished), "small")
+    state = look_at_sweep(build_context(finished), "small")
     for key, node in state.states.items():
         if node.state == "done" and node.run is not None:  # as its job notes it
             save_json(finished.runs / "_nodes" / key / "run.json", {"fingerprint": node.run.name})
@@ -110,7 +110,7 @@ def test_one_seed_of_two_is_explained(bench: Bench, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(explain_module, "LaunchContext", lambda project: build_context(bench))
     context = build_context(bench)
     launch_sweep(context, "small", ["seeds=[0,1]"], cluster="slurm", say=bench.said.append)
-    _, state = look_at_sweep(build_context(bench), "small")
+    state = look_at_sweep(build_context(bench), "small")
     bench.finish(state.plans["zeta, seed 1"], *DAG)
     text = explain_cell(bench.project, "small/zeta/market_map")
     assert "(zeta, seed 1: Market" in text

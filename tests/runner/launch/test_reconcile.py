@@ -66,8 +66,8 @@ def test_zombies_are_ended_and_others_left_alone(
     alive = fake.open_run(fake.get_node("masking_1", "pretrain"))
     with alive:
         sync_run(alive.folder, settings)
-        record, state = look_at_sweep(context, "grid")
-        sync_sweep(context, record, state)
+        state = look_at_sweep(context, "grid")
+        sync_sweep(context, state)
         client = MlflowClient(settings.uri)
         foreign = client.create_run("1", tags={"vills.fingerprint": "x", "vills.stage": "pretrain"})
         # the tracker missed an end
@@ -106,8 +106,8 @@ def test_an_edition_that_was_replaced_is_ended(tmp_path: Path, settings: Trackin
     context = LaunchContext(tmp_path)
     for num_points in (1, 2):
         build_fake_sweep(tmp_path / "runs", num_points=num_points)
-        record, state = look_at_sweep(context, "grid")
-        sync_sweep(context, record, state, every=0.0)
+        state = look_at_sweep(context, "grid")
+        sync_sweep(context, state, every=0.0)
     said: list[str] = []
     assert reconcile_runs(context, say=said.append) == 0
     assert any("launched anew" in line for line in said)

@@ -10,7 +10,7 @@ from vills.config.checks import ConfigError
 from vills.runner.clusters.jobs import JobState
 from vills.runner.plan.registry import Registry
 from vills.runner.sweeps import sweep as sweep_module
-from vills.runner.sweeps.sweep import Sweep, build_sweep, load_plans, load_record, save_record
+from vills.runner.sweeps.sweep import Sweep, build_sweep, load_earlier, load_record, save_record
 from vills.runner.sweeps.sweeping import (
     cancel_sweep,
     find_logs,
@@ -92,39 +92,37 @@ def test_the_cache_knows_the_code_that_composes(
     bench: Bench, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_module, "DEFAULT_ROOT", tmp_path / "vills")
-    before = sweep_module._describe_origin(bench.project)
+    before = sweep_module._describe_source(bench.project)
     path = tmp_path / "vills" / name
     path.parent.mkdir(parents=True)
     path.write_text("x: 1")
-    after = sweep_module._describe_origin(bench.project)
+    after = sweep_module._describe_source(bench.project)
     assert before != after
     path.write_text("x: 2")
-    assert sweep_module._describe_origin(bench.project) != after
+    assert sweep_module._describe_source(bench.project) != after
     monkeypatch.setenv("VILLS_WEIGHTS", "/elsewhere")
-    assert sweep_module._describe_origin(bench.project)[-1] == "/elsewhere"
+    assert sweep_module._describe_source(bench.project)[-1] == "/elsewhere"
 
 
 def test_a_record_comes_back_as_it_was(bench: Bench) -> None:
     sweep = build(bench)
     assert load_record(bench.runs, "small") is None
-    save_record(bench.runs, sweep, cluster="slurm", parent="p")
+    save_record(bench.runs, sweep)
     record = load_record(bench.runs, "small")
     assert record is not None
-    assert list(record["points"]) == ["zeta", "alpha"], "the order of the rows"
-    columns = record["config"]["tables"]["one"]["columns"]
-    assert list(columns) == ["market_map", "market_r1", "prid_map"]
-    assert load_plans(record) == {point.label: point.plan for point in sweep.points}
-    assert (record["fingerprint"], record["parent"]) == (sweep.fingerprint, "p")
-    assert record["before"] == {}
+    assert [point.label for point in record.points] == ["zeta", "alpha"], "the order of the rows"
+    assert list(record.config.columns) == ["market_map", "market_r1", "prid_map"]
+    assert record == sweep
+    assert record.fingerprint == sweep.fingerprint
+    assert load_earlier(bench.runs, sweep) == {}
 
 
 def test_a_record_remembers_the_edition_before(bench: Bench) -> None:
     first, second = build(bench), build(bench, "pretrain.max_steps=3")
     for sweep in (first, second, second):
-        save_record(bench.runs, sweep, cluster="slurm", parent="")
-    record = load_record(bench.runs, "small")
-    assert record is not None
-    assert set(record["before"]["nodes"]) == set(first.nodes)
+        save_record(bench.runs, sweep)
+    assert set(load_earlier(bench.runs, second)["nodes"]) == set(first.nodes)
+    assert load_earlier(bench.runs, first)["points"].keys() == {"zeta", "alpha"}
 
 
 @pytest.mark.parametrize(
@@ -156,10 +154,9 @@ def test_a_sweep_of_which_no_cell_can_be_filled_is_refused(bench: Bench) -> None
 
 def launch(bench: Bench, *overrides: str, retry: bool = False) -> Sweep:
     context = build_context(bench)
-    sweep, _ = launch_sweep(
+    return launch_sweep(
         context, "small", overrides, cluster="slurm", retry=retry, say=bench.said.append
-    )
-    return sweep
+    ).sweep
 
 
 def test_launched_twice_every_node_is_asked_for_once(bench: Bench) -> None:
@@ -172,10 +169,10 @@ def test_launched_twice_every_node_is_asked_for_once(bench: Bench) -> None:
 
 
 def test_planning_asks_for_nothing(bench: Bench) -> None:
-    sweep, state = plan_sweep(build_context(bench), "small", [])
+    state = plan_sweep(build_context(bench), "small", [])
     assert bench.slurm.batches == []
     assert {s.state for s in state.states.values()} == {"to do", "waits"}
-    assert set(state.estimates) == set(sweep.nodes)
+    assert set(state.estimates) == set(state.sweep.nodes)
     assert not state.is_done("zeta")
     assert state.is_over()
     assert load_record(bench.runs, "small") is None
@@ -184,9 +181,9 @@ def test_planning_asks_for_nothing(bench: Bench) -> None:
 def test_a_look_needs_no_project(bench: Bench) -> None:
     launch(bench)
     (bench.project / "params.yaml").write_text("nonsense")
-    _, state = look_at_sweep(build_context(bench), "small")
+    state = look_at_sweep(build_context(bench), "small")
     assert {s.state for s in state.states.values()} == {"queued"}
-    assert state.lacking == {label: ["evaluate@prid2011"] for label in ("zeta", "alpha")}
+    assert state.sweep.lacking == ["evaluate@prid2011"]
     with pytest.raises(ConfigError, match=r"'other' was not launched here.*launch.py other"):
         look_at_sweep(build_context(bench), "other")
 
@@ -195,7 +192,7 @@ def test_what_is_over_is_listed_once(bench: Bench) -> None:
     sweep = launch(bench)
     job = next(iter(bench.slurm.states))
     bench.slurm.states[job] = JobState("ended", "FAILED")
-    _, state = look_at_sweep(build_context(bench), "small")
+    state = look_at_sweep(build_context(bench), "small")
     assert [title for title, _ in list_over(state).values()] == ["zeta: miniature"]
     assert not state.is_over()
     assert set(state.states) == set(sweep.nodes)

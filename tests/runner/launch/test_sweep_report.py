@@ -1,7 +1,6 @@
 """Cells of a sweep from what its runs left, and why others are empty."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,6 @@ from vills.runner.sweeps.report import (
     collect_cells,
     collect_facts,
     find_evaluation,
-    load_config,
 )
 from vills.runner.sweeps.sweep import SweepState
 from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep
@@ -24,18 +22,17 @@ def launch(bench: Bench, *overrides: str) -> None:
     launch_sweep(context, "small", overrides, cluster="slurm", say=bench.said.append)
 
 
-def look(bench: Bench) -> tuple[dict[str, Any], SweepState]:
+def look(bench: Bench) -> SweepState:
     return look_at_sweep(build_context(bench), "small")
 
 
 def collect(bench: Bench) -> dict[tuple[str, str], Cell]:
-    record, state = look(bench)
-    return collect_cells(load_config(record), record, state)
+    return collect_cells(look(bench))
 
 
 def test_cells_hold_the_scores_of_finished_points(bench: Bench) -> None:
     launch(bench)
-    _, state = look(bench)
+    state = look(bench)
     folder = bench.finish(state.plans["zeta"], *DAG)
     cells = collect(bench)
     score = cells["zeta", "market_map"].scores
@@ -47,7 +44,7 @@ def test_cells_hold_the_scores_of_finished_points(bench: Bench) -> None:
 
 def test_seeds_share_a_cell_and_those_that_lack_are_named(bench: Bench) -> None:
     launch(bench, "seeds=[0,1,2]")
-    _, state = look(bench)
+    state = look(bench)
     for seed, value in ((0, 0.5), (1, 0.7)):
         rows = [{**SCORES["market1501"][0], "mAP": value}]
         plan = state.plans[f"zeta, seed {seed}"]
@@ -60,7 +57,7 @@ def test_seeds_share_a_cell_and_those_that_lack_are_named(bench: Bench) -> None:
 
 def test_a_difference_may_be_negative_and_a_score_may_not(bench: Bench) -> None:
     launch(bench, "tables.one.columns.market_r1.metric=minus_scratch_mAP")
-    _, state = look(bench)
+    state = look(bench)
     rows = [{**SCORES["market1501"][0], "minus_scratch_mAP": -0.03}]
     bench.finish(state.plans["zeta"], *DAG, rows=rows)
     assert collect(bench)["zeta", "market_r1"].mean == -0.03
@@ -71,7 +68,7 @@ def test_a_difference_may_be_negative_and_a_score_may_not(bench: Bench) -> None:
 
 def test_an_empty_cell_names_what_failed_before_it_and_nothing_else(bench: Bench) -> None:
     launch(bench)
-    _, state = look(bench)
+    state = look(bench)
     jobs = {key: s.job for key, s in state.states.items()}
     plan = state.plans["zeta"]
     bench.slurm.states[jobs[plan["finetune@market1501"].key]] = JobState("ended", "FAILED")
@@ -93,7 +90,7 @@ def test_a_failure_that_is_not_upstream_is_not_blamed(bench: Bench) -> None:
 
 def test_rows_that_lack_a_column_say_so(bench: Bench) -> None:
     launch(bench)
-    _, state = look(bench)
+    state = look(bench)
     bench.finish(state.plans["zeta"], *DAG, rows=[{"protocol": "mars", "row": "finetuned"}])
     missing = collect(bench)["zeta", "market_map"].missing
     assert "protocols lacks market1501 (it has mars)" in missing
@@ -101,16 +98,16 @@ def test_rows_that_lack_a_column_say_so(bench: Bench) -> None:
 
 def test_the_report_is_written_with_its_facts(bench: Bench, tmp_path: Path) -> None:
     launch(bench, "pretrain.max_steps=3")
-    record, state = look(bench)
+    state = look(bench)
     bench.finish(state.plans["zeta"], *DAG)
-    record, state = look(bench)
-    facts = collect_facts(record, state)
+    state = look(bench)
+    facts = collect_facts(state)
     assert facts.commit == "c" * 12
     assert facts.date == "2023-11-14"
     assert facts.command == "python sweeps/launch.py small pretrain.max_steps=3"
     assert any("embedded, rendered world" in note for note in facts.notes)
     assert any("32 wide" in note for note in facts.notes)
-    paths = build_report(record, state, out=tmp_path / "out")
+    paths = build_report(state, out=tmp_path / "out")
     assert {path.suffix for path in paths} >= {".html", ".md", ".tex", ".csv"}
     table = next(path for path in paths if path.suffix == ".md").read_text()
     assert "50.0" in table
@@ -119,5 +116,5 @@ def test_the_report_is_written_with_its_facts(bench: Bench, tmp_path: Path) -> N
 
 def test_nothing_is_finished_yet(bench: Bench) -> None:
     launch(bench)
-    facts = collect_facts(*look(bench))
+    facts = collect_facts(look(bench))
     assert (facts.commit, facts.date) == ("none", "none")

@@ -13,15 +13,15 @@ def launch(bench: Bench, *overrides: str) -> None:
 
 
 def tell_plan(bench: Bench, *overrides: str) -> str:
-    sweep, state = plan_sweep(build_context(bench), "small", overrides)
+    state = plan_sweep(build_context(bench), "small", overrides)
     return format_plan(
-        sweep, state, get_resources=lambda stage: Resources(gpus_per_node=2, estimate=RATES)
+        state, get_resources=lambda stage: Resources(gpus_per_node=2, estimate=RATES)
     )
 
 
 def tell_state(bench: Bench) -> str:
-    _, state = look_at_sweep(build_context(bench), "small")
-    return format_state("small", state)
+    state = look_at_sweep(build_context(bench), "small")
+    return format_state(state)
 
 
 def find_line(text: str, start: str) -> str:
@@ -31,7 +31,7 @@ def find_line(text: str, start: str) -> str:
 
 def test_a_plan_on_an_empty_clone(bench: Bench) -> None:
     text = tell_plan(bench)
-    sweep, _ = plan_sweep(build_context(bench), "small", [])
+    sweep = plan_sweep(build_context(bench), "small", []).sweep
     assert text.startswith("small: Weight of KoLeo\n")
     line = find_line(text, "alpha")
     assert sweep.points[1].fingerprint[:12] in line
@@ -68,7 +68,7 @@ def test_an_unknown_cost_is_a_question_mark(bench: Bench) -> None:
 
 def test_a_plan_says_what_is_stale_and_why(bench: Bench) -> None:
     launch(bench)
-    _, state = look_at_sweep(build_context(bench), "small")
+    state = look_at_sweep(build_context(bench), "small")
     for label, plan in state.plans.items():
         for name in DAG[3:] if label == "alpha" else DAG:
             folder = bench.finish(plan, name)
@@ -83,7 +83,7 @@ def test_a_plan_says_what_is_stale_and_why(bench: Bench) -> None:
 
 def test_the_table_of_a_launched_sweep(bench: Bench) -> None:
     launch(bench)
-    _, state = look_at_sweep(build_context(bench), "small")
+    state = look_at_sweep(build_context(bench), "small")
     plan = state.plans["zeta"]
     job = state.states[plan["pretrain"].key].job
     bench.finish(plan, *DAG[:3])
@@ -104,7 +104,7 @@ def test_the_table_of_a_launched_sweep(bench: Bench) -> None:
 
 def test_attempts_show_while_it_goes_on(bench: Bench) -> None:
     launch(bench)
-    _, state = look_at_sweep(build_context(bench), "small")
+    state = look_at_sweep(build_context(bench), "small")
     plan = state.plans["zeta"]
     job = state.states[plan["miniature"].key].job
     bench.begin(plan, "miniature")

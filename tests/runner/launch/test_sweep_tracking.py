@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from tests.fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
 from tests.tracking_server import TrackingServer, get_closed_port
 from vills.config.checks import ConfigError
+from vills.io import load_json, save_json
 from vills.runner.mlflow import settings as settings_module
 from vills.runner.mlflow.replay import SyncResult
 from vills.runner.plan.context import LaunchContext
@@ -24,7 +25,7 @@ from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweep import load_record, save_record
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.sweeps.track import sync_all
-from vills.runner.sweeps.tracking import log_report, open_parent, sync_sweep
+from vills.runner.sweeps.tracking import log_report, open_tracking, sync_sweep
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,10 +59,15 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sync(context: LaunchContext, name: str = "grid", *, ok: bool = True) -> SyncResult:
-    record, state = look_at_sweep(context, name)
-    result = sync_sweep(context, record, state, every=0.0, say=lambda text: None)
+    state = look_at_sweep(context, name)
+    result = sync_sweep(context, state, every=0.0, say=lambda text: None)
     assert result.ok is ok, result.reason
     return result
+
+
+def open_here(context: LaunchContext, say: Callable[[str], None] = print) -> str:
+    """What a launch does before it asks for jobs; the parent's id."""
+    return open_tracking(context, look_at_sweep(context, "grid"), say=say).run_id
 
 
 def load_family(uri: str, name: str = "grid") -> tuple[Run, dict[str, Run]]:
@@ -91,9 +97,10 @@ def test_a_parent_and_a_child_per_point(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
     context = LaunchContext(tmp_path)
     said: list[str] = []
-    parent_id = open_parent(context, fake.sweep, say=said.append)
+    parent_id = open_here(context, said.append)
     assert (said, bool(parent_id)) == ([], True)
-    assert open_parent(context, fake.sweep, say=said.append) == parent_id
+    assert load_family(uri)[1] == {}  # children are made when the launcher looks at them
+    assert open_here(context, said.append) == parent_id
     fake.finish(["masking_0"])
     folder = fake.pretrain("masking_1")
     fake.submit(fake.get_node("masking_1", "evaluate"), "77", cluster="local")
@@ -147,8 +154,8 @@ def test_a_sync_with_no_news_imports_no_mlflow_and_takes_no_time(tmp_path: Path,
         "import vills.runner.sweeps.tracking as ours\n"
         "def refuse(*a, **k): raise AssertionError('no process is needed')\n"
         "ours.sync_in_process = refuse\n"
-        "context = LaunchContext(Path.cwd()); record, state = look_at_sweep(context, 'grid')\n"
-        "result = sync_sweep(context, record, state)\n"
+        "context = LaunchContext(Path.cwd()); state = look_at_sweep(context, 'grid')\n"
+        "result = sync_sweep(context, state)\n"
         "assert result.ok and result.run_id, result\n"
         "assert 'mlflow' not in sys.modules and 'torch' not in sys.modules\n"
     )
@@ -173,11 +180,11 @@ def test_a_database_made_anew_gets_everything_again(
 
 def test_another_edition_has_a_parent_of_its_own(tmp_path: Path, uri: str) -> None:
     context = LaunchContext(tmp_path)
-    first = open_parent(context, build_fake_sweep(tmp_path / "runs").sweep, say=print)
-    second = open_parent(
-        context, build_fake_sweep(tmp_path / "runs", num_points=3).sweep, say=print
-    )
-    assert first != second
+    build_fake_sweep(tmp_path / "runs")
+    first = open_here(context)
+    build_fake_sweep(tmp_path / "runs", num_points=3)
+    assert first
+    assert open_here(context) not in ("", first)
 
 
 def test_curves_are_single_valued_after_two_requeues(tmp_path: Path, uri: str) -> None:
@@ -220,6 +227,29 @@ def test_curves_that_were_taken_back_are_replaced(tmp_path: Path, uri: str) -> N
     ]
 
 
+def test_files_of_an_earlier_version_are_understood(tmp_path: Path, uri: str) -> None:
+    fake = build_fake_sweep(tmp_path / "runs")
+    folder, edition = tmp_path / "runs" / "_sweeps", fake.sweep.fingerprint
+    origin = {"commit": "c" * 40, "dirty": "true", "created_ms": 1_700_000_000_000}
+    save_json(folder / ".grid-origin.json", {"fingerprint": edition, **origin})
+    tracked: dict[str, Any] = {
+        "store": "another digest",
+        "edition": edition,
+        "parent": "gone",
+        "report": "r",
+    }
+    tracked |= {"marks": {"": "m", "masking_0": "m"}, "tried": time.time(), "reason": ""}
+    save_json(folder / ".grid-tracked.json", tracked)
+    record = {**load_json(folder / "grid.json"), "parent": "gone"}
+    save_json(folder / "grid.json", record, sort=False)
+    sync_sweep(LaunchContext(tmp_path), look_at_sweep(LaunchContext(tmp_path), "grid"))
+    parent, children = load_family(uri)
+    assert parent.data.tags["vills.git_commit"] == "c" * 40
+    assert parent.data.tags["vills.git_dirty"] == "true"
+    assert parent.info.start_time == 1_700_000_000_000
+    assert sorted(children) == ["masking_0", "masking_1"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_processes")
 def test_two_at_once_make_one_parent_and_one_child_per_point(tmp_path: Path, uri: str) -> None:
@@ -229,7 +259,7 @@ def test_two_at_once_make_one_parent_and_one_child_per_point(tmp_path: Path, uri
     def launch(number: int) -> SyncResult:
         context = LaunchContext(tmp_path)
         if number < 2:
-            assert open_parent(context, fake.sweep, say=print)
+            assert open_here(context)
         return sync(context)
 
     with ThreadPoolExecutor(4) as pool:
@@ -242,9 +272,9 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs")
     fake.finish()
     context = LaunchContext(tmp_path)
-    record, state = look_at_sweep(context, "grid")
-    paths = build_report(record, state, out=tmp_path / "tables")
-    assert log_report(context, record, paths).ok
+    state = look_at_sweep(context, "grid")
+    paths = build_report(state, out=tmp_path / "tables")
+    assert log_report(context, state, paths).ok
     client = MlflowClient(uri)
     parent, _ = load_family(uri)
     files = {item.path for item in client.list_artifacts(parent.info.run_id, "tables")}
@@ -252,7 +282,7 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     tag = [{"path": "tables.json", "type": "table"}]
     assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == tag
     (tmp_path / "tables" / "tables.csv").write_text("sweep,point,mAP\ng,b,99.5\ng,a,\n")
-    assert log_report(context, record, paths).ok
+    assert log_report(context, state, paths).ok
     table = Path(client.download_artifacts(parent.info.run_id, "tables.json", str(tmp_path)))
     assert json.loads(table.read_text()) == {
         "columns": ["point", "mAP", "sweep"],
@@ -262,44 +292,44 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
 
 @pytest.mark.usefixtures("in_processes")
 def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = build_fake_sweep(tmp_path / "runs")
+    build_fake_sweep(tmp_path / "runs")
     said: list[str] = []
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append) == ""
-    assert "no server at 127.0.0.1" in said.pop()
-    record, state = look_at_sweep(LaunchContext(tmp_path), "grid")
-    for _ in range(2):
-        assert not sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
-    assert len(said) == 1  # and is not said again and again
+    assert open_here(LaunchContext(tmp_path), said.append) == ""
+    assert "no server at 127.0.0.1" in said[0]
     assert "jobs and results are not touched" in said.pop()
+    state = look_at_sweep(LaunchContext(tmp_path), "grid")
+    for _ in range(2):
+        assert not sync_sweep(LaunchContext(tmp_path), state, say=said.append).ok
+    assert said == []  # and is not said again and again
     monkeypatch.setenv("VILLS_TRACKING", "off")
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append) == ""
+    assert open_here(LaunchContext(tmp_path), said.append) == ""
     assert "off" in said.pop()
-    assert sync_sweep(LaunchContext(tmp_path), record, state, say=said.append).ok
+    assert sync_sweep(LaunchContext(tmp_path), state, say=said.append).ok
 
 
 def test_a_database_on_a_network_file_system_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = build_fake_sweep(tmp_path / "runs")
+    build_fake_sweep(tmp_path / "runs")
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} lustre rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
     with pytest.raises(ConfigError, match=r"lies on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
-        open_parent(LaunchContext(tmp_path), fake.sweep, say=print)
+        open_here(LaunchContext(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=lambda text: None) == ""
+    assert open_here(LaunchContext(tmp_path)) == ""
 
 
 def test_a_database_that_other_machines_cannot_see_is_told(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = build_fake_sweep(tmp_path / "runs")
+    build_fake_sweep(tmp_path / "runs")
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path / 'runs'} nfs4 rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
     said: list[str] = []
-    assert open_parent(LaunchContext(tmp_path), fake.sweep, say=said.append)
+    assert open_here(LaunchContext(tmp_path), said.append)
     assert "jobs on other machines cannot see it" in said[0]
 
 
@@ -313,7 +343,7 @@ def test_a_tracker_killed_in_the_middle_and_one_absent_from_start_to_end(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
     context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")
-    assert open_parent(context, fake.sweep, say=print) == ""  # absent from the start
+    assert open_here(context) == ""  # absent from the start
     with fake.open_run(node) as run:
         log_and_mark(run, range(1, 4))
         with server:
@@ -357,10 +387,10 @@ def check_everything_once(uri: str, fake: FakeSweep, folder: Path) -> None:
 def test_a_record_that_another_launch_replaces_is_left_to_it(tmp_path: Path, uri: str) -> None:
     context = LaunchContext(tmp_path)
     fake = build_fake_sweep(tmp_path / "runs")
-    record, state = look_at_sweep(context, "grid")
+    state = look_at_sweep(context, "grid")
     newer = build_fake_sweep(tmp_path / "runs", num_points=3)
-    save_record(tmp_path / "runs", newer.sweep, cluster="local", parent="")
-    sync_sweep(context, record, state, every=0.0)
+    save_record(tmp_path / "runs", newer.sweep)
+    sync_sweep(context, state, every=0.0)
     sync(context)
     assert load_record(tmp_path / "runs", "grid") is not None
     assert fake.sweep.fingerprint != newer.sweep.fingerprint

@@ -130,9 +130,9 @@ def test_the_ui_shows_a_sweep_its_points_their_weights_and_its_table(
     with write_quickly():
         build_fake_sweep(tmp_path / "runs", num_points=4).finish()
     context = LaunchContext(tmp_path)
-    record, state = look_at_sweep(context, "grid")
-    parent = sync_sweep(context, record, state).run_id
-    log_report(context, record, build_report(record, state, out=tmp_path / "tables"))
+    state = look_at_sweep(context, "grid")
+    parent = sync_sweep(context, state).run_id
+    log_report(context, state, build_report(state, out=tmp_path / "tables"))
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     found = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
     children = json.dumps([run.info.run_id for run in found])

@@ -275,7 +275,7 @@ def test_processes_at_once_on_a_fresh_database(make_run: Any, tmp_path: Path) ->
             sys.executable,
             "-m",
             "vills.runner.mlflow.worker",
-            *("run", str(folder), "60", "--uri", uri, "--experiment", "vills"),
+            *(uri, "vills", str(folder), "60"),
         ]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=110

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vills.io import load_json
-from vills.runner.store.journal import JournalContent, load_journal
+from vills.io import load_json, save_json
+from vills.runner.store.journal import JournalRecord, load_journal
+from vills.runner.store.lock import get_end_path, get_last_attempt
 
 STATUS = {
     "finished": "FINISHED",
@@ -23,77 +24,146 @@ STATUS = {
     # it goes on when its job is started again, and MLflow has a word for that
     "interrupted": "SCHEDULED",
 }
-RECONCILED_NAME = "reconciled.json"
-"""What `reconcile` found out about an attempt that ended without a word: `attempt`, `status` (of
-MLflow), `reason`. It holds until the next attempt."""
-SWEEP, POINT = "vills.sweep", "vills.point"
-"""Tags: a parent's name; a child's label."""
-FINGERPRINT = "vills.fingerprint"
-EXECUTION = "vills.execution"
+STAGE, SWEEP, POINT = "vills.stage", "vills.sweep", "vills.point"
+"""Tags: a run's stage; a parent's name; a child's label."""
+FINGERPRINT, EXECUTION = "vills.fingerprint", "vills.execution"
 GENERATION = "vills.generation"
-MAX_PARAM = 6000
-"""Characters that MLflow keeps of a parameter's value."""
+MAX_PARAM, MAX_TAG = 6000, 5000
+"""Characters that MLflow keeps of a value."""
+Artifacts = Sequence[tuple[str, str]]
+"""Files, and the folder among a run's artifacts where each goes; empty: their root."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """What is known about a run at one moment."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A run of the tracker; plain values, so that another process can be told."""
 
-    folder: Path
-    """The run's folder."""
-    receipt: dict[str, Any]
-    """What it is made from."""
-    result: dict[str, Any] | None
-    """Outputs and scores; None while it is not complete."""
-    journal: JournalContent
-    """Its metrics."""
-    attempts: int
-    """How many processes have worked on it."""
+    name: str
+    """For people."""
+    identity: Sequence[str]
+    """Tags by which it is found again; its name never is."""
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    created_ms: int
+    """Unix time in ms."""
     status: str
-    """MLflow's RUNNING, SCHEDULED, FINISHED, FAILED or KILLED. After `kill -9` it stays RUNNING:
-    nobody is left to say otherwise but `reconcile`, and the next attempt goes on with it."""
+    """MLflow's SCHEDULED, RUNNING, FINISHED, FAILED or KILLED; empty: left as it is."""
+    edition: str = ""
+    """Which curves it shows: two editions are never mixed, the later replaces the earlier.
+    Empty: none yet."""
+    records: Sequence[JournalRecord] = ()
+    """Its curves, as far as a checkpoint holds them: no resume takes them back."""
+    folder: str = ""
+    """Folder of another run whose curves it shows; they are read when it is sent."""
+    datasets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """`path` and `digest` of what it reads."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Scores, of step 0."""
+    artifacts: Artifacts = ()
+    completed: str = ""
+    """Mark of scores and artifacts: sent when the tracker holds another. Empty: there are none."""
+    finished_ms: int = 0
+    """When its scores were measured, which is when a finished run ended; 0: not known."""
 
-    @property
-    def created_ms(self) -> int:
-        """Unix time of the receipt in ms."""
-        return round(datetime.fromisoformat(self.receipt["created"]).timestamp() * 1000)
 
-    @property
-    def name(self) -> str:
-        """`stage` or `stage@item`, and the fingerprint's head."""
-        item = f"@{self.receipt['item']}" if self.receipt["item"] else ""
-        return f"{self.receipt['stage']}{item} {self.receipt['fingerprint'][:8]}"
+def load_run_entry(folder: Path) -> Entry | None:
+    """Read a stage's run from its folder; None before it has a receipt.
 
-
-def load_run_record(folder: Path) -> RunRecord | None:
-    """Read a run's folder; None before it has a receipt."""
+    Two clones that compute the same fingerprint are two executions, each with its own times.
+    """
     if not (folder / "receipt.json").exists():
         return None
-    # The result first: once it is there, the journal does not grow any more.
-    result = load_json(folder / "result.json") if (folder / "result.json").exists() else None
-    attempts = sorted(
-        path for path in (folder / "attempts").glob("*.json") if not path.name.endswith("end.json")
-    )
-    return RunRecord(
-        folder=folder,
-        receipt=load_json(folder / "receipt.json"),
-        result=result,
-        journal=load_journal(folder / "journal.jsonl"),
-        attempts=len(attempts),
-        status="FINISHED" if result else _read_status(folder, attempts),
+    receipt = load_json(folder / "receipt.json")
+    # In this order: a finished run has a result, and with one the journal does not grow any more.
+    status = load_status(folder)
+    result = load_json(folder / "result.json") if (folder / "result.json").exists() else {}
+    journal = load_journal(folder / "journal.jsonl")
+    call = receipt["stage"] + (f"@{receipt['item']}" if receipt["item"] else "")
+    name = f"{call} {receipt['fingerprint'][:8]}"
+    git, machine = receipt["git"], receipt["machine"]
+    tags = {
+        FINGERPRINT: receipt["fingerprint"],
+        EXECUTION: receipt["execution"],
+        GENERATION: journal.generation,
+        STAGE: receipt["stage"],
+        "vills.item": receipt["item"],
+        "vills.code": receipt["code"]["digest"],
+        "vills.attempts": get_last_attempt(folder / "attempts"),
+        "vills.git_commit": git["commit"],
+        "vills.git_dirty": git["dirty"],
+        "vills.git_diff": git["diff_digest"],
+        "vills.host": machine.get("host"),
+        "vills.slurm_job": machine.get("slurm_job"),
+        "mlflow.source.git.commit": git["commit"],
+        **{f"vills.input.{key}": entry["digest"] for key, entry in receipt["inputs"].items()},
+    }
+    begun_with = {key: receipt[key] for key in ("operation",) if receipt.get(key)}
+    return Entry(
+        name=name,
+        identity=(FINGERPRINT, EXECUTION),
+        tags=build_tags(tags, name=name, source=f"vills run {call}"),
+        params=clean_params(_flatten(receipt["params"] | begun_with)),
+        created_ms=round(datetime.fromisoformat(receipt["created"]).timestamp() * 1000),
+        status=status,
+        edition=str(journal.generation),
+        records=journal.committed,
+        datasets=receipt["inputs"],
+        scores={clean_name(k): float(v) for k, v in result.get("metrics", {}).items()},
+        artifacts=_list_artifacts(folder, result),
+        completed=str(result.get("finished_ms", "")),
+        finished_ms=int(result.get("finished_ms", 0)),
     )
 
 
-def _read_status(folder: Path, attempts: list[Path]) -> str:
-    noted = folder / RECONCILED_NAME
-    if attempts and noted.exists():
-        content = load_json(noted)
-        if content["attempt"] == int(attempts[-1].stem):
-            return str(content["status"])
-    end = attempts[-1].with_suffix(".end.json") if attempts else None
-    if end is None or not end.exists():
-        return "RUNNING"
-    return STATUS.get(load_json(end).get("status", ""), "FAILED")
+def load_status(folder: Path) -> str:
+    """Return MLflow's word for a run.
+
+    After `kill -9` it stays RUNNING: nobody is left to say otherwise but `reconcile`.
+    """
+    if (folder / "result.json").exists():
+        return "FINISHED"
+    attempt = get_last_attempt(folder / "attempts")
+    noted = folder / "reconciled.json"
+    if attempt and noted.exists() and (note := load_json(noted))["attempt"] == attempt:
+        return str(note["status"])
+    end = get_end_path(folder / "attempts", attempt)
+    return STATUS.get(load_json(end).get("status", ""), "FAILED") if end.exists() else "RUNNING"
+
+
+def save_status(folder: Path, status: str, *, reason: str) -> None:
+    """Note what was found out about an attempt that ended without a word; the next forgets it."""
+    attempt = get_last_attempt(folder / "attempts")
+    note = {"attempt": attempt, "status": status, "reason": reason}
+    save_json(folder / "reconciled.json", note)
+
+
+def _list_artifacts(folder: Path, result: Mapping[str, Any]) -> Artifacts:
+    places = {folder / "out" / name: str(Path(name).parent) for name in result.get("artifacts", ())}
+    if result:
+        places |= {folder / name: "run" for name in ("receipt.json", "result.json")}
+    return [(str(path), "" if place == "." else place) for path, place in places.items()]
+
+
+def build_tags(tags: Mapping[str, Any], *, name: str, source: str) -> dict[str, str]:
+    """Return tags as MLflow takes them, without the empty ones, and its own of name and source."""
+    own = {"mlflow.source.type": "LOCAL", "mlflow.source.name": source, "mlflow.runName": name}
+    return {
+        clean_name(key): (str(value).lower() if isinstance(value, bool) else str(value))[:MAX_TAG]
+        for key, value in {**tags, **own}.items()
+        if value not in (None, "")
+    }
+
+
+def clean_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as MLflow takes them; what is cut off a long value stays in a digest."""
+    cleaned = {}
+    for name, value in params.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        if len(text) > MAX_PARAM:
+            mark = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+            text = text[: MAX_PARAM - len(mark)] + mark
+        cleaned[clean_name(name)] = text
+    return cleaned
 
 
 def clean_name(name: str) -> str:
@@ -101,139 +171,10 @@ def clean_name(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
 
 
-def build_identity_tags(record: RunRecord) -> dict[str, str]:
-    """Tags by which a run is found again; a name never is.
-
-    Two clones that compute the same fingerprint are two executions, each with its own times.
-    """
-    return {
-        FINGERPRINT: record.receipt["fingerprint"],
-        EXECUTION: record.receipt["execution"],
-        GENERATION: str(record.journal.generation),
-    }
-
-
-def build_tags(record: RunRecord) -> dict[str, str]:
-    """Tags with everything that made the run."""
-    receipt = record.receipt
-    git = receipt["git"]
-    tags = {
-        **build_identity_tags(record),
-        "vills.stage": receipt["stage"],
-        "vills.item": receipt["item"],
-        "vills.code": receipt["code"]["digest"],
-        "vills.attempts": str(record.attempts),
-        "vills.git_commit": git["commit"],
-        "vills.git_dirty": _say_bool(git["dirty"]),
-        "vills.git_diff": git["diff_digest"],
-        "vills.host": receipt["machine"].get("host"),
-        "vills.slurm_job": receipt["machine"].get("slurm_job"),
-        "mlflow.runName": record.name,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": f"vills run {record.name.split()[0]}",
-        "mlflow.source.git.commit": git["commit"],
-    }
-    tags |= {f"vills.input.{name}": entry["digest"] for name, entry in receipt["inputs"].items()}
-    return {clean_name(name): str(value) for name, value in tags.items() if value not in (None, "")}
-
-
-def build_params(record: RunRecord) -> dict[str, str]:
-    """Return the run's parameters by dotted names, as text; `operation` as it was begun with."""
-    kept = {name: record.receipt[name] for name in ("operation",) if record.receipt.get(name)}
-    flat = _flatten(record.receipt["params"] | kept, "")
-    return {clean_name(name): shorten_param(value) for name, value in flat.items()}
-
-
-def _flatten(value: Any, prefix: str) -> dict[str, str]:
-    if isinstance(value, dict) and value:
-        joined: dict[str, str] = {}
-        for key, entry in value.items():
-            joined |= _flatten(entry, f"{prefix}.{key}" if prefix else key)
-        return joined
-    return {prefix: value if isinstance(value, str) else json.dumps(value)} if prefix else {}
-
-
-def shorten_param(text: str) -> str:
-    """Return a parameter's value within MLflow's limit; what is cut off stays in a digest."""
-    if len(text) <= MAX_PARAM:
-        return text
-    mark = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    return text[: MAX_PARAM - len(mark)] + mark
-
-
-def _say_bool(value: bool | None) -> str | None:
-    return None if value is None else str(value).lower()
-
-
-NO_JOURNAL = JournalContent(0, (), ())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A run of the tracker."""
-
-    name: str
-    """For people."""
-    identity: Mapping[str, str]
-    """Tags by which it is found again; its name never is."""
-    edition: str = ""
-    """Which curves it shows: two editions are never mixed, the later replaces the earlier.
-    Empty: none yet."""
-    tags: Mapping[str, str]
-    """All tags; those of the identity are among them."""
-    params: Mapping[str, str]
-    datasets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """`path` and `digest` of what it reads."""
-    context: str = ""
-    """What it reads that for."""
-    created_ms: int
-    """Unix time in ms."""
-    run: str = ""
-    """Folder of another run whose curves it shows; they are read when it is sent."""
-    journal: JournalContent = NO_JOURNAL
-    """Its curves."""
-    is_final: bool = False
-    """Whether no resume can take back the journal's last records."""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """Scores, of step 0."""
-    scored_ms: int = 0
-    """When they were measured."""
-    completed: str = ""
-    """Mark of scores and artifacts: sent when the tracker holds another. Empty: there are none."""
-    artifacts: Sequence[tuple[str, str]] = ()
-    """Files, and the folder among the artifacts where each goes; empty: their root."""
-    status: str
-    """MLflow's SCHEDULED, RUNNING, FINISHED, FAILED or KILLED; empty: left as it is."""
-    ended_ms: int | None = None
-    """When it ended, where that is known."""
-
-
-def build_run_entry(record: RunRecord) -> Entry:
-    """Return a stage's run."""
-    tags = build_tags(record)
-    result: Mapping[str, Any] = record.result or {}
-    artifacts: list[tuple[str, str]] = []
-    if result:
-        own = ("receipt.json", "result.json")
-        artifacts += [(str(record.folder / name), "run") for name in own]
-        for name in result["artifacts"]:
-            folder = Path(name).parent.as_posix()
-            artifacts.append((str(record.folder / "out" / name), "" if folder == "." else folder))
-    return Entry(
-        name=record.name,
-        identity={FINGERPRINT: tags[FINGERPRINT], EXECUTION: tags[EXECUTION]},
-        edition=str(record.journal.generation),
-        tags=tags,
-        params=build_params(record),
-        datasets=record.receipt["inputs"],
-        context=record.receipt["stage"],
-        created_ms=record.created_ms,
-        journal=record.journal,
-        is_final=bool(result),
-        scores={clean_name(k): float(v) for k, v in result.get("metrics", {}).items()},
-        scored_ms=int(result.get("finished_ms", 0)),
-        completed=str(result["finished_ms"]) if result else "",
-        artifacts=artifacts,
-        status=record.status,
-        ended_ms=int(result["finished_ms"]) if result else None,
-    )
+def _flatten(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree's leaves by dotted names."""
+    leaves: dict[str, Any] = {}
+    for key, value in section.items():
+        inner = _flatten(value) if isinstance(value, Mapping) and value else None
+        leaves |= {f"{key}.{name}": leaf for name, leaf in inner.items()} if inner else {key: value}
+    return leaves

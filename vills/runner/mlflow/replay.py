@@ -13,36 +13,40 @@ out again, and MLflow's SQL stores drop identical points.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec
 
-from vills.runner.mlflow.client import LOCK_PATIENCE, get_run, open_store, search_runs
 from vills.runner.mlflow.entry import (
+    EXECUTION,
+    FINGERPRINT,
     GENERATION,
-    NO_JOURNAL,
+    STAGE,
     Entry,
-    RunRecord,
-    build_run_entry,
-    load_run_record,
+    load_run_entry,
 )
-from vills.runner.mlflow.settings import TrackingSettings
+from vills.runner.mlflow.settings import LOCK_PATIENCE, TrackingSettings, open_store
 from vills.runner.store.journal import JournalRecord
 from vills.runner.store.lock import open_file_lock
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
+    from mlflow.entities import Run as Run
+    from mlflow.tracking import MlflowClient as MlflowClient
 
-
+MAX_FOUND = 50_000
+"""Runs that MLflow returns at once."""
+MAX_DIGEST = 36
 NUM_RECORDS = "vills.records"
 """Tag: how many committed journal records the tracker holds."""
 COMPLETED = "vills.completed"
 """Tag: mark of the scores and artifacts that the tracker holds."""
-MAX_METRICS, MAX_PARAMS = 1000, 100
-MAX_DIGEST = 36
+SUPERSEDED = "vills.superseded"
+"""Tag of a run that another has replaced, where only an admin may delete it."""
 PARENT = "mlflow.parentRunId"
+OPEN = ("RUNNING", "SCHEDULED")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +58,9 @@ class SyncResult:
     reason: str = ""
     """Why not, in one line."""
     run_id: str = ""
-    """MLflow's own id of the run."""
+    """MLflow's own id of the run; of a sweep, its parent's."""
     num_points: int = 0
     """Points sent this time."""
-
-
-def sync_run(
-    folder: Path, settings: TrackingSettings, *, committed_only: bool = True
-) -> SyncResult:
-    """Bring MLflow up to date with a run's folder. Never raises because of the tracker.
-
-    Args:
-        folder: `runs/<stage>/<fingerprint>`.
-        settings: Where to.
-        committed_only: False sends records behind the last checkpoint too; a resume would double
-            them, so this is for runs that will not be resumed.
-    """
-    try:
-        with open_file_lock(folder / ".tracking.lock", patience=LOCK_PATIENCE):
-            record = load_run_record(folder)
-            if record is None:
-                return SyncResult(ok=False, reason=f"{folder} has no receipt yet")
-            return _sync_record(record, settings, committed_only=committed_only)
-    except Exception as error:  # noqa: BLE001 - whatever a tracker does, a run must not feel it
-        return SyncResult(ok=False, reason=describe_error(error))
 
 
 def describe_error(error: Exception) -> str:
@@ -86,54 +69,146 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"[:500]
 
 
-def _sync_record(
-    record: RunRecord, settings: TrackingSettings, *, committed_only: bool
-) -> SyncResult:
-    entry = build_run_entry(record)
-    with open_store(settings) as (client, experiment_id):
-        found = search_runs(client, experiment_id, entry.identity)
-        run = get_run(client, entry, experiment_id=experiment_id, found=found)
-    num_points = replay(client, run, entry, committed_only=committed_only)
-    return SyncResult(ok=True, run_id=run.info.run_id, num_points=num_points)
+def catch_errors(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
+    """Make whatever is raised a reason: neither a run nor a launcher must feel what trackers do."""
+
+    @wraps(work)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> SyncResult:
+        try:
+            return work(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - a tracker may raise anything
+            return SyncResult(ok=False, reason=describe_error(error))
+
+    return wrapped
 
 
-def replay(client: "MlflowClient", run: "Run", entry: Entry, *, committed_only: bool = True) -> int:
-    """Send what the run lacks; the number of points that went out.
+@catch_errors
+def sync_run(folder: Path, settings: TrackingSettings) -> SyncResult:
+    """Bring MLflow up to date with `runs/<stage>/<fingerprint>`. Never raises."""
+    with open_file_lock(folder / ".tracking.lock", patience=LOCK_PATIENCE):
+        entry = load_run_entry(folder)
+        if entry is None:
+            return SyncResult(ok=False, reason=f"{folder} has no receipt yet")
+        return sync_entries([entry], settings)
 
-    Args:
-        client: Of the store.
-        run: As the store holds it now.
-        entry: What it is to show.
-        committed_only: False sends records behind the last checkpoint too.
+
+@catch_errors
+def sync_entries(entries: Sequence[Entry], settings: TrackingSettings) -> SyncResult:
+    """Bring a run, and all others as its children, up to date. Never raises.
+
+    The caller keeps others from doing so for the same runs at the same time.
     """
-    _send_description(client, run, entry)
-    records = entry.journal.committed
-    sent = int(run.data.tags.get(NUM_RECORDS, "0"))
-    num_points = _send_records(client, run.info.run_id, records[sent:])
-    if len(records) > sent:
-        client.set_tag(run.info.run_id, NUM_RECORDS, str(len(records)))
-    if entry.is_final or not committed_only:
-        num_points += _send_records(client, run.info.run_id, entry.journal.pending)
-    if entry.completed and run.data.tags.get(COMPLETED) != entry.completed:
-        num_points += _send_result(client, run, entry)
-    _send_status(client, run, entry)
-    return num_points
+    parent, *points = entries
+    client, experiment_id = open_store(settings)
+    identity = " and ".join(f"tags.`{name}` = '{parent.tags[name]}'" for name in parent.identity)
+    found = search_runs(client, experiment_id, identity)
+    parent_id, num_points = _replay(client, experiment_id, parent, found)
+    below = f"tags.`{PARENT}` = '{parent_id}'"
+    children = search_runs(client, experiment_id, below) if points else []
+    for point in points:
+        child = _complete_point(point, parent_id=parent_id)
+        own = {name: child.tags[name] for name in child.identity}
+        found = [run for run in children if own.items() <= run.data.tags.items()]
+        num_points += _replay(client, experiment_id, child, found)[1]
+    return SyncResult(ok=True, run_id=parent_id, num_points=num_points)
 
 
-def _send_description(client: "MlflowClient", run: "Run", entry: Entry) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+def _complete_point(entry: Entry, *, parent_id: str) -> Entry:
+    """Add to a point's entry its parent, and the curves of the run that it shows."""
+    tags = {PARENT: parent_id, **entry.tags}
+    source = load_run_entry(Path(entry.folder)) if entry.folder else None
+    if source is None:
+        return replace(entry, tags=tags)
+    # Another execution of the pre-training has other times; its curves begin anew.
+    edition = f"{source.tags[EXECUTION]}.{source.edition}"
+    tags[GENERATION] = edition
+    return replace(entry, tags=tags, edition=edition, records=source.records)
 
-    tags = {k: v for k, v in entry.tags.items() if run.data.tags.get(k) != v}
-    params = {k: v for k, v in entry.params.items() if k not in run.data.params}
-    entries = [Param(name, value) for name, value in params.items()]
-    for start in range(0, max(len(entries), min(len(tags), 1)), MAX_PARAMS):
-        client.log_batch(
-            run.info.run_id,
-            params=entries[start : start + MAX_PARAMS],
-            tags=[RunTag(name, value) for name, value in tags.items()] if start == 0 else [],
-        )
+
+def search_runs(client: "MlflowClient", experiment_id: str, wanted: str) -> list["Run"]:
+    """All runs that MLflow finds, in an order that every caller sees alike."""
+    found = client.search_runs([experiment_id], wanted, max_results=MAX_FOUND)
+    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def _get_run(
+    client: "MlflowClient", experiment_id: str, entry: Entry, found: Sequence["Run"]
+) -> "Run":
+    """Return the run that shows an entry, made if need be.
+
+    `found` are runs with the entry's identity. Those of other editions are deleted, and so is all
+    but the first of two that hosts without a common lock made at once.
+    """
+    current = None
+    for run in found:
+        edition = run.data.tags.get(GENERATION, "")
+        if SUPERSEDED in run.data.tags:
+            continue
+        if current is None and (edition in ("", entry.edition) or not entry.edition):
+            current = run
+        else:
+            _remove(client, run)
+    return current or client.create_run(
+        experiment_id,
+        start_time=entry.created_ms,
+        tags=dict(entry.tags),
+        run_name=entry.name,
+    )
+
+
+def _remove(client: "MlflowClient", run: "Run") -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.delete_run(run.info.run_id)
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
+        # A server with users lets those who may write not delete.
+        name = f"{run.info.run_name} (superseded)"
+        client.update_run(run.info.run_id, status="KILLED", name=name)
+        client.set_tag(run.info.run_id, SUPERSEDED, "true")
+
+
+def _replay(
+    client: "MlflowClient", experiment_id: str, entry: Entry, found: Sequence["Run"]
+) -> tuple[str, int]:
+    """Send what the tracker lacks of a run; its id, and the number of points that went out."""
+    from mlflow.entities import Param, RunTag
+
+    run = _get_run(client, experiment_id, entry, found)
+    run_id, held = run.info.run_id, run.data
+    client.log_batch(
+        run_id,
+        params=[Param(k, v) for k, v in entry.params.items() if k not in held.params],
+        tags=[RunTag(k, v) for k, v in entry.tags.items() if held.tags.get(k) != v],
+    )
+    _send_datasets(client, run, entry)
+    sent = int(held.tags.get(NUM_RECORDS, "0"))
+    num_points = _send_records(client, run_id, entry.records[sent:])
+    if len(entry.records) > sent:
+        client.set_tag(run_id, NUM_RECORDS, str(len(entry.records)))
+    if entry.completed and held.tags.get(COMPLETED) != entry.completed:
+        # A rebuilt run has the same scores at a later time: the tracker keeps the first.
+        new = {name: v for name, v in entry.scores.items() if held.metrics.get(name) != v}
+        num_points += _send_records(client, run_id, [JournalRecord(entry.finished_ms, 0, new)])
+        for path, folder in entry.artifacts:
+            client.log_artifact(run_id, path, folder or None)
+        client.set_tag(run_id, COMPLETED, entry.completed)
+    if entry.status not in ("", run.info.status):
+        if entry.status == "RUNNING":
+            client.update_run(run_id, status="RUNNING")
+        else:
+            ended = entry.finished_ms if entry.status == "FINISHED" else None
+            client.set_terminated(run_id, entry.status, ended)
+    return run_id, num_points
+
+
+def _send_datasets(client: "MlflowClient", run: "Run", entry: Entry) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     known = {found.dataset.name for found in run.inputs.dataset_inputs} if run.inputs else set()
-    datasets = [
+    new = [
         DatasetInput(
             Dataset(
                 name,
@@ -141,13 +216,13 @@ def _send_description(client: "MlflowClient", run: "Run", entry: Entry) -> None:
                 source_type="local",
                 source=json.dumps({"uri": read["path"], "sha256": read["digest"]}),
             ),
-            [InputTag("mlflow.data.context", entry.context)],
+            [InputTag("mlflow.data.context", entry.tags[STAGE])],
         )
         for name, read in entry.datasets.items()
         if name not in known
     ]
-    if datasets:
-        client.log_inputs(run.info.run_id, datasets)
+    if new:
+        client.log_inputs(run.info.run_id, new)
 
 
 def _send_records(client: "MlflowClient", run_id: str, records: Sequence[JournalRecord]) -> int:
@@ -158,104 +233,15 @@ def _send_records(client: "MlflowClient", run_id: str, records: Sequence[Journal
         for record in records
         for name, value in record.metrics.items()
     ]
-    for start in range(0, len(points), MAX_METRICS):
-        client.log_batch(run_id, metrics=points[start : start + MAX_METRICS])
+    client.log_batch(run_id, metrics=points)
     return len(points)
 
 
-def _send_result(client: "MlflowClient", run: "Run", entry: Entry) -> int:
-    # A rebuilt run has the same scores at a later time: the tracker keeps the first.
-    held = run.data.metrics
-    new = {name: value for name, value in entry.scores.items() if held.get(name) != value}
-    row = JournalRecord(entry.scored_ms, 0, new)
-    num_points = _send_records(client, run.info.run_id, [row])
-    for path, folder in entry.artifacts:
-        client.log_artifact(run.info.run_id, path, folder or None)
-    client.set_tag(run.info.run_id, COMPLETED, entry.completed)
-    return num_points
-
-
-def _send_status(client: "MlflowClient", run: "Run", entry: Entry) -> None:
-    if entry.status in ("", run.info.status):
-        return
-    if entry.status == "RUNNING":
-        client.update_run(run.info.run_id, status="RUNNING")
-    else:
-        client.set_terminated(run.info.run_id, entry.status, entry.ended_ms)
-
-
-@dataclass(frozen=True)
-class SweepView:
-    """A sweep as the tracker is to show it; plain values, so that a process can be told."""
-
-    parent: Entry
-    points: Mapping[str, Entry] = field(default_factory=dict)
-    """By label, those that are to be brought up to date; none knows the parent's id yet."""
-
-
-def load_sweep_view(value: Mapping[str, Any]) -> SweepView:
-    """Build a view from `asdict` of it."""
-
-    def load(entry: Mapping[str, Any]) -> Entry:
-        return Entry(**{**entry, "journal": NO_JOURNAL})
-
-    return SweepView(
-        load(value["parent"]), {label: load(entry) for label, entry in value["points"].items()}
-    )
-
-
-def sync_view(
-    view: SweepView,
-    settings: TrackingSettings,
-    *,
-    note: Callable[[str, str], None] = lambda label, run_id: None,
-) -> SyncResult:
-    """Bring a sweep's parent and points up to date. Never raises because of the tracker.
-
-    The caller keeps others from doing so for the same sweep at the same time.
-
-    Args:
-        view: What is to be shown.
-        settings: Where to.
-        note: Told of every run that is up to date: label of the point (empty: the parent), id.
-    """
-    parent_id, num_points = "", 0
-    try:
-        with open_store(settings) as (client, experiment_id):
-            found = search_runs(client, experiment_id, view.parent.identity)
-            parent = get_run(client, view.parent, experiment_id=experiment_id, found=found)
-        parent_id = parent.info.run_id
-        num_points += replay(client, parent, view.parent)
-        note("", parent_id)
-        children = search_runs(client, experiment_id, {PARENT: parent_id}) if view.points else []
-        for label, entry in view.points.items():
-            child = complete_point(entry, parent=parent_id)
-            own = [run for run in children if child.identity.items() <= run.data.tags.items()]
-            run = get_run(client, child, experiment_id=experiment_id, found=own)
-            num_points += replay(client, run, child)
-            note(label, run.info.run_id)
-    except Exception as error:  # noqa: BLE001 - whatever a tracker does, a sweep must not feel it
-        reason = describe_error(error)
-        return SyncResult(ok=False, reason=reason, run_id=parent_id, num_points=num_points)
-    return SyncResult(ok=True, run_id=parent_id, num_points=num_points)
-
-
-def complete_point(entry: Entry, *, parent: str) -> Entry:
-    """Add to a point's entry its parent, and the curves of the run that it shows."""
-    entry = replace(
-        entry,
-        identity={PARENT: parent, **entry.identity},
-        tags={PARENT: parent, **entry.tags},
-    )
-    record = load_run_record(Path(entry.run)) if entry.run else None
-    if record is None:
-        return entry
-    # Another execution of the pre-training has other times; its curves begin anew.
-    edition = f"{record.receipt['execution']}.{record.journal.generation}"
-    return replace(
-        entry,
-        edition=edition,
-        tags={**entry.tags, GENERATION: edition},
-        journal=record.journal,
-        is_final=record.result is not None,
-    )
+def list_open_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
+    """All runs of ours that the tracker says are going on, whoever made them."""
+    return [
+        run
+        for status in OPEN
+        for run in search_runs(client, experiment_id, f"attributes.status = '{status}'")
+        if FINGERPRINT in run.data.tags
+    ]

@@ -1,17 +1,24 @@
-"""Where curves go (environment variables only, never params.yaml), and what a store is like.
+"""Where curves go (environment variables only, never params.yaml), and opening that store.
 
-Nothing here imports MLflow, which takes two seconds.
+MLflow, which takes two seconds to import, is not before a store is opened.
 """
 
 import os
 import re
 import socket
 import sqlite3
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+from vills.config.checks import ConfigError, check_choice
+from vills.runner.store.lock import open_file_lock
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "vills"
 NETWORK_FILE_SYSTEMS = (
@@ -40,7 +47,7 @@ LIMITS = {
     "DO_NOT_TRACK": "true",
 }
 """Environment of MLflow; the user's own values win."""
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS, LOCK_PATIENCE = 5.0, 60.0
 PORTS = {"http": 80, "https": 443}
 
 
@@ -60,14 +67,10 @@ def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
     Without them a database beside the checkout's params.yaml is used, `mlflow.db`.
 
     Raises:
-        ValueError: when VILLS_TRACKING is neither `on` nor `off`.
+        ConfigError: when VILLS_TRACKING is neither `on` nor `off`.
     """
     switch = os.environ.get("VILLS_TRACKING", "on")
-    if switch not in ("on", "off"):
-        raise ValueError(
-            f"VILLS_TRACKING = {switch!r} is not allowed. Allowed: on, off. "
-            "What to do: set it to one of them, or unset it."
-        )
+    check_choice("VILLS_TRACKING", switch, ("on", "off"), "set it to one of them, or unset it")
     if switch == "off":
         return None
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{checkout.resolve() / 'mlflow.db'}"
@@ -126,12 +129,12 @@ def refuse_network_database(uri: str) -> None:
     """Refuse a SQLite store on a network file system: jobs on several nodes would corrupt it.
 
     Raises:
-        OSError: saying what to use in its place.
+        ConfigError: saying what to use in its place.
     """
     database = get_database_path(uri)
     kind = find_network_file_system(database) if database is not None else None
     if kind is not None:
-        raise OSError(
+        raise ConfigError(
             f"MLFLOW_TRACKING_URI = {uri} lies on {kind}, where SQLite's locks do not hold. "
             "Allowed: a server (http://HOST:PORT; docs/tracking.md says how to start one), or a "
             "database on a local disk. What to do: set MLFLOW_TRACKING_URI to one of them, or "
@@ -153,3 +156,41 @@ def refuse_silent_server(uri: str) -> None:
         socket.create_connection(address, timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise OSError(f"no server at {address[0]}:{address[1]} ({error})") from error
+
+
+def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
+    """Open the store, and make its experiment.
+
+    A fresh SQLite store breaks when eight processes make its tables, so that is done under a lock.
+
+    Raises:
+        ConfigError: if a database lies where its locks do not hold.
+        OSError: if nobody listens at a server.
+    """
+    # MLflow reads these when it is imported or at each call, so they are set before either.
+    for name, value in LIMITS.items():
+        os.environ.setdefault(name, value)
+    database, location = get_database_path(settings.uri), None
+    lock: AbstractContextManager[object] = nullcontext()
+    if database is None:
+        refuse_silent_server(settings.uri)
+    else:
+        refuse_network_database(settings.uri)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        lock = open_file_lock(database.with_name(f"{database.name}.lock"), patience=LOCK_PATIENCE)
+        location = (database.parent / "mlartifacts").as_uri()
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    with lock:
+        client = MlflowClient(tracking_uri=settings.uri)
+        found = client.get_experiment_by_name(settings.experiment)
+        if found is None:
+            try:
+                return client, client.create_experiment(settings.experiment, location)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = client.get_experiment_by_name(settings.experiment)  # another was quicker
+                assert found is not None
+        return client, found.experiment_id

@@ -15,15 +15,14 @@ from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
 from vills.io import load_json
 from vills.pipeline import STAGES
-from vills.report.inputs import load_rows as load_published_rows
-from vills.report.sweep_grid import explain_absence, pick_score
+from vills.report.inputs import load_rows
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.machine import DIFF_NAME
 from vills.runner.store.receipt import find_differences
 from vills.runner.store.result import RESULT_NAME, load_result
-from vills.runner.sweeps.report import find_evaluation, load_config, load_rows
+from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.work.stage import load_stage
@@ -58,7 +57,7 @@ class Ancestor:
 
     folder: Path
     receipt: Mapping[str, Any]
-    attempts: tuple[Attempt, ...]
+    attempts: Sequence[Attempt]
     makers: Mapping[str, Path]
     """Input -> folder of the run that made it, as far as it lies here."""
 
@@ -68,34 +67,16 @@ class Ancestor:
         item = self.receipt["item"]
         return f"{self.receipt['stage']}@{item}" if item else str(self.receipt["stage"])
 
-    @property
-    def gpu_hours(self) -> float:
-        """Over all attempts."""
-        return sum(attempt.gpu_hours for attempt in self.attempts)
 
-    @property
-    def diff(self) -> Path | None:
-        """What was not committed when it ran."""
-        path = self.folder / DIFF_NAME
-        return path if path.exists() else None
-
-
-@dataclass(frozen=True)
-class Found:
-    """A number and the run that it stands in."""
-
-    title: str
-    value: str
-    run: Path
+Found = tuple[str, str, Path]
+"""A number's title and text, and the run that it stands in."""
 
 
 def explain_cell(project: Path, cell: str) -> str:
-    """Everything behind one number.
+    """Everything behind one number of a project.
 
-    Args:
-        project: The project's folder.
-        cell: SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC of
-            `vills scores`.
+    A cell is SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC of `vills
+    scores`.
 
     Raises:
         ConfigError: if there is no such cell, or nothing is in it yet; it says what there is.
@@ -105,7 +86,7 @@ def explain_cell(project: Path, cell: str) -> str:
     if len(parts) == 3:
         found = _find_in_sweep(context, *parts)
     elif len(parts) == 4:
-        found = [_find_in_scores(context, *parts)]
+        found = _find_in_scores(context, *parts)
     else:
         raise ConfigError(
             f"cell = {cell!r} is not allowed. Allowed: SWEEP/POINT/COLUMN (sweeps here: "
@@ -114,46 +95,41 @@ def explain_cell(project: Path, cell: str) -> str:
         )
     params = load_params(project) if (project / PARAMS_FILE).is_file() else None
     lines: list[str] = []
-    for entry in found:
-        lines += [f"{cell} = {entry.value}  ({entry.title})", ""]
-        ancestors = trace(context.runs, entry.run)
+    for title, value, run in found:
+        lines += [f"{cell} = {value}  ({title})", ""]
+        ancestors = trace(context.runs, run)
         for ancestor in ancestors:
             lines += [*_describe(params, ancestor), ""]
-        hours = sum(ancestor.gpu_hours for ancestor in ancestors)
-        jobs = sorted({a.job for run in ancestors for a in run.attempts if a.job})
-        lines.append(f"GPU-hours in all: {hours:.2f}; jobs: {', '.join(jobs) or 'none'}")
+        attempts = [attempt for ancestor in ancestors for attempt in ancestor.attempts]
+        jobs = ", ".join(sorted({attempt.job for attempt in attempts if attempt.job})) or "none"
+        hours = sum(attempt.gpu_hours for attempt in attempts)
+        lines.append(f"GPU-hours in all: {hours:.2f}; jobs: {jobs}")
     return "\n".join(lines)
 
 
 def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -> list[Found]:
     """Return the cell's score of every seed that has one."""
-    record, state = look_at_sweep(context, name)
-    config = load_config(record)
+    state = look_at_sweep(context, name)
+    config = state.sweep.config
     if point not in config.points or column not in config.list_columns(point):
-        allowed = ", ".join(config.points)
         columns = ", ".join(config.list_columns(point)) if point in config.points else "its own"
         raise ConfigError(
-            f"cell {name}/{point}/{column} is not of the sweep. Allowed: points {allowed}; columns "
+            f"cell {name}/{point}/{column} is not of the sweep. Allowed: points "
+            f"{', '.join(config.points)}; columns "
             f"{columns}. What to do: copy a cell's address from tables.csv."
         )
     wanted = config.columns[column]
     published = config.points[point].published.get(column)
     beside = f"; published: {published:g}" if published is not None else ""
-    found, reasons = [], []
-    for label, entry in record["points"].items():
-        if entry["name"] != point:
+    found: list[Found] = []
+    reasons = []
+    for entry in [entry for entry in state.sweep.points if entry.name == point]:
+        cell = find_scores(state, entry)[column]
+        if isinstance(cell, str):
+            reasons.append(f"{entry.label}: {cell}")
             continue
-        run = find_evaluation(state.plans[label], state.states, wanted.evaluate)
-        if isinstance(run, str):
-            reasons.append(f"{label}: {run}")
-            continue
-        rows = load_rows(run)
-        value = pick_score(rows, wanted)
-        if value is None:
-            reasons.append(f"{label}: {explain_absence(rows, wanted)}")
-            continue
-        title = f"{label}: {wanted.head}, {wanted.metric}, protocol {wanted.protocol}{beside}"
-        found.append(Found(title, f"{100 * value:.2f} %", run))
+        title = f"{entry.label}: {wanted.head}, {wanted.metric}, protocol {wanted.protocol}{beside}"
+        found.append((title, f"{100 * cell[0]:.2f} %", cell[1]))
     if not found:
         raise ConfigError(
             f"cell {name}/{point}/{column} has no score: {'; '.join(reasons)}. What to do: "
@@ -164,8 +140,8 @@ def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -
 
 def _find_in_scores(
     context: LaunchContext, item: str, protocol: str, model: str, metric: str
-) -> Found:
-    rows = load_published_rows(context.project / "artifacts", item)
+) -> list[Found]:
+    rows = load_rows(context.project / "artifacts", item)
     fitting = [r for r in rows if r["protocol"] == protocol and r["row"] == model and metric in r]
     if not fitting:
         there = sorted({f"{row['protocol']}/{row['row']}" for row in rows})
@@ -182,7 +158,7 @@ def _find_in_scores(
         )
     value = row[metric]
     text = f"{100 * value:.2f} %" if isinstance(value, float) else str(value)
-    return Found(str(row.get("title") or protocol), text, folders[0])
+    return [(str(row.get("title") or protocol), text, folders[0])]
 
 
 def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
@@ -191,7 +167,9 @@ def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
     git = receipt["git"]
     dirty = ""
     if git["dirty"]:
-        dirty = f", with uncommitted changes: {run.diff or 'files that git does not track'}"
+        diff = run.folder / DIFF_NAME
+        named = diff if diff.exists() else "files that git does not track"
+        dirty = f", with uncommitted changes: {named}"
     yield f"  commit  {git['commit'] or 'not in git'}{dirty}"
     yield f"  code    {receipt['code']['digest'][:12]} ({len(receipt['code']['files'])} files)"
     for name, entry in receipt["inputs"].items():
@@ -199,19 +177,17 @@ def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
         maker = f"  <- {folder.parent.name} {folder.name[:12]}" if folder else ""
         yield f"  input   {name} sha256 {entry['digest'][:12]}{maker}"
     changes = _compare(params, receipt)
-    if changes:
-        yield f"  params  unlike params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
-        if changes[MAX_CHANGES:]:
-            yield f"          and {len(changes) - MAX_CHANGES} more; all of them in receipt.json"
-    else:
-        yield "  params  those of params.yaml"
+    shown = f"unlike params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
+    yield f"  params  {shown if changes else 'those of params.yaml'}"
+    if changes[MAX_CHANGES:]:
+        yield f"          and {len(changes) - MAX_CHANGES} more; all of them in receipt.json"
     for attempt in run.attempts:
         job = f"job {attempt.job} on " if attempt.job else ""
         yield (
             f"  attempt {attempt.number}: {job}{attempt.where}, {attempt.ranks} process(es), "
             f"{attempt.gpus} GPU(s), {60 * attempt.hours:.1f} min, {attempt.end}"
         )
-    yield f"  GPU-hours {run.gpu_hours:.2f}"
+    yield f"  GPU-hours {sum(attempt.gpu_hours for attempt in run.attempts):.2f}"
 
 
 def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]:
@@ -237,18 +213,13 @@ def trace(runs: Path, folder: Path) -> list[Ancestor]:
     todo = [folder.resolve()]
     while todo:
         current = todo.pop(0)
-        if current in found:
-            continue
-        receipt = load_json(current / "receipt.json")
-        makers = {
-            name: index[entry["digest"]]
-            for name, entry in receipt["inputs"].items()
-            if entry["digest"] in index
-        }
-        found[current] = Ancestor(current, receipt, tuple(load_attempts(current)), makers)
-        todo += makers.values()
-    order = {stage: number for number, stage in enumerate(STAGES)}
-    return sorted(found.values(), key=lambda run: -order[run.receipt["stage"]])
+        if current not in found:
+            receipt = load_json(current / "receipt.json")
+            digests = {name: entry["digest"] for name, entry in receipt["inputs"].items()}
+            makers = {name: index[digest] for name, digest in digests.items() if digest in index}
+            found[current] = Ancestor(current, receipt, list(load_attempts(current)), makers)
+            todo += makers.values()
+    return sorted(found.values(), key=lambda run: -STAGES.index(run.receipt["stage"]))
 
 
 def build_index(runs: Path) -> dict[str, Path]:

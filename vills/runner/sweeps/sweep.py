@@ -4,14 +4,17 @@ _sweeps/NAME.json   the points and nodes of the last launch, and what it was cal
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
@@ -23,7 +26,6 @@ from vills.runner.plan.states import NodeState
 from vills.runner.store.code_digest import DEFAULT_ROOT
 
 FOLDER = "_sweeps"
-SWEEPS = "sweeps"
 PROFILE = "profile="
 
 
@@ -50,8 +52,7 @@ class Point:
     @property
     def fingerprint(self) -> str:
         """Identity: over the keys of all its nodes."""
-        keys = sorted(node.key for node in self.plan.values())
-        return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+        return compute_text_digest("\n".join(sorted(node.key for node in self.plan.values())))
 
 
 @dataclass(frozen=True)
@@ -67,33 +68,42 @@ class Sweep:
     """What the command line said, the sweep's and the parameters'."""
     params: str
     """Where the parameters come from, in words."""
+    cluster: str = ""
+    """Whom its jobs were asked of."""
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
         """All nodes by key."""
         return {node.key: node for point in self.points for node in point.plan.values()}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Identity of this edition: another parameter, code or data makes another."""
         lines = sorted(f"{point.label} {point.fingerprint}" for point in self.points)
-        return hashlib.sha256("\n".join([self.name, *lines]).encode()).hexdigest()
+        return compute_text_digest("\n".join([self.name, *lines]))
+
+    @cached_property
+    def lacking(self) -> list[str]:
+        """Evaluations that cells need and params.yaml has no entry for."""
+        return sorted({entry for point in self.points for entry in point.lacking})
 
 
 @dataclass(frozen=True)
 class SweepState:
     """A sweep and how far all its nodes are."""
 
-    plans: Mapping[str, Plan]
-    """By label of the point."""
+    sweep: Sweep
     states: Mapping[str, NodeState]
     """By key of the node."""
-    stale: Mapping[str, str]
+    stale: Mapping[str, str] = field(default_factory=dict)
     """Key of a node -> why it is computed again."""
-    estimates: Mapping[str, Estimate]
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
     """Key of a node that is not done -> what it takes."""
-    lacking: Mapping[str, Sequence[str]]
-    """Label of a point -> evaluations that params.yaml has no entry for."""
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """By label of the point."""
+        return {point.label: point.plan for point in self.sweep.points}
 
     def is_done(self, label: str) -> bool:
         """Whether all nodes of a point are done."""
@@ -113,29 +123,36 @@ def build_sweep(
         ConfigError: if the sweep, an override or a point's parameters are refused.
     """
     own, of_params = parse_overrides(overrides)
-    config = load_sweep(file, folder=project / SWEEPS, overrides=own)
-    steps = StepCache(project, runs / FOLDER / f".{Path(file).stem}-steps.json")
+    config = load_sweep(file, folder=project / "sweeps", overrides=own)
+    # Steps by what made them: composing parameters takes a fifth of a second a point.
+    cache = runs / FOLDER / f".{Path(file).stem}-steps.json"
+    saved: dict[str, Any] = load_json(cache) if cache.exists() else {}
+    used: dict[str, Any] = {}
+    source = _describe_source(project)
     points = []
-    for name, point in config.points.items():
-        for seed in (*config.seeds,) or (None,):
-            changes = (*config.overrides, *of_params, *point.overrides)
-            found = steps.load(changes, seed=seed)
-            wanted = [f"evaluate@{item}" for item in config.list_evaluations(name)]
-            there = {step.name for step in found}
-            chosen = select_steps(found, [entry for entry in wanted if entry in there])
-            lacking = tuple(entry for entry in wanted if entry not in there)
-            plan = planner.build_plan(chosen)
-            points.append(Point(name, seed, changes, plan, lacking))
-    steps.save()
-    origin = describe_params(project, [*config.overrides, *of_params])
-    return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), origin)
+    for name, seed in itertools.product(config.points, (*config.seeds,) or (None,)):
+        changes = (*config.overrides, *of_params, *config.points[name].overrides)
+        made_from = compute_text_digest(json.dumps([source, changes, seed]))
+        if made_from not in used:
+            used[made_from] = saved.get(made_from) or [
+                asdict(step) for step in build_steps(load_point_params(project, changes, seed=seed))
+            ]
+        steps = [load_step(entry) for entry in used[made_from]]
+        wanted = [f"evaluate@{item}" for item in config.list_evaluations(name)]
+        lacking = tuple(entry for entry in wanted if entry not in {step.name for step in steps})
+        chosen = select_steps(steps, [entry for entry in wanted if entry not in lacking])
+        points.append(Point(name, seed, changes, planner.build_plan(chosen), lacking))
+    if used != saved:
+        save_json(cache, used)
+    params = describe_params(project, [*config.overrides, *of_params])
+    return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), params)
 
 
 def describe_params(project: Path, overrides: Sequence[str]) -> str:
     """Which profile the parameters are, and whether they were changed."""
-    profiles = [text for text in overrides if text.startswith(PROFILE)]
-    if profiles:
-        return f"profile {profiles[-1].removeprefix(PROFILE)}"
+    profile = _find_profile(overrides)
+    if profile:
+        return f"profile {profile}"
     text = (project / PARAMS_FILE).read_text()
     written = re.search(r"`vills configure profile=(\S+)( [^`]*)?`", text)
     if written is None:
@@ -146,12 +163,9 @@ def describe_params(project: Path, overrides: Sequence[str]) -> str:
 
 def load_point_params(project: Path, overrides: Sequence[str], *, seed: int | None) -> Params:
     """Return the parameters of a point: params.yaml, or a profile, with its changes."""
-    profiles = [text for text in overrides if text.startswith(PROFILE)]
+    profile = _find_profile(overrides)
     changes = [text for text in overrides if not text.startswith(PROFILE)]
-    if not profiles:
-        params = load_params(project, changes)
-    else:
-        params = load_profile(profiles[-1].removeprefix(PROFILE), changes)
+    params = load_profile(profile, changes) if profile else load_params(project, changes)
     if seed is not None:
         params.pretrain.seed = seed
         for entry in params.finetune.values():
@@ -159,31 +173,10 @@ def load_point_params(project: Path, overrides: Sequence[str], *, seed: int | No
     return params
 
 
-class StepCache:
-    """Steps by what made them: composing parameters takes a fifth of a second a point."""
-
-    def __init__(self, project: Path, path: Path) -> None:
-        self._project = project
-        self._path = path
-        self._saved: dict[str, Any] = load_json(self._path) if self._path.exists() else {}
-        self._used: dict[str, Any] = {}
-        self._origin = _describe_origin(project)
-
-    def load(self, overrides: Sequence[str], *, seed: int | None) -> list[Step]:
-        """Return the steps of params.yaml with these changes."""
-        text = json.dumps([self._origin, list(overrides), seed])
-        name = hashlib.sha256(text.encode()).hexdigest()
-        if name in self._saved:
-            self._used[name] = self._saved[name]
-        elif name not in self._used:
-            steps = build_steps(load_point_params(self._project, overrides, seed=seed))
-            self._used[name] = [asdict(step) for step in steps]
-        return [load_step(entry) for entry in self._used[name]]
-
-    def save(self) -> None:
-        """Keep what was used this time."""
-        if self._used != self._saved:
-            save_json(self._path, self._used)
+def _find_profile(overrides: Sequence[str]) -> str:
+    """Return the last profile that is named; empty without one."""
+    found = [text.removeprefix(PROFILE) for text in overrides if text.startswith(PROFILE)]
+    return found[-1] if found else ""
 
 
 def load_step(entry: Mapping[str, Any]) -> Step:
@@ -192,8 +185,19 @@ def load_step(entry: Mapping[str, Any]) -> Step:
     return Step(entry["stage"], entry["item"], entry["sections"], inputs)
 
 
-def save_record(runs: Path, sweep: Sweep, *, cluster: str, parent: str) -> None:
-    """Write down what was launched."""
+def save_record(runs: Path, sweep: Sweep) -> None:
+    """Write down what is launched."""
+    points = {
+        point.label: {
+            "name": point.name,
+            "seed": point.seed,
+            "overrides": list(point.overrides),
+            "lacking": list(point.lacking),
+            "fingerprint": point.fingerprint,
+            "nodes": {name: node.key for name, node in point.plan.items()},
+        }
+        for point in sweep.points
+    }
     save_json(
         runs / FOLDER / f"{sweep.name}.json",
         {
@@ -202,46 +206,52 @@ def save_record(runs: Path, sweep: Sweep, *, cluster: str, parent: str) -> None:
             "fingerprint": sweep.fingerprint,
             "overrides": list(sweep.overrides),
             "params": sweep.params,
-            "cluster": cluster,
-            "parent": parent,
-            # as text: keys are sorted in the file, and the order of rows and columns must stay
+            "cluster": sweep.cluster,
+            # text and order: files of earlier launches have sorted keys
             "config": json.dumps(asdict(sweep.config)),
-            "order": [point.label for point in sweep.points],
+            "order": list(points),
             "nodes": {key: asdict(node) for key, node in sweep.nodes.items()},
-            "points": {
-                point.label: {
-                    "name": point.name,
-                    "seed": point.seed,
-                    "overrides": list(point.overrides),
-                    "lacking": list(point.lacking),
-                    "fingerprint": point.fingerprint,
-                    "nodes": {name: node.key for name, node in point.plan.items()},
-                }
-                for point in sweep.points
-            },
-            "before": _keep_before(load_record(runs, sweep.name), sweep),
+            "points": points,
+            "before": load_earlier(runs, sweep),
         },
         sort=False,  # points are rows of tables, nodes stand behind what they need
     )
 
 
-def _keep_before(earlier: Mapping[str, Any] | None, sweep: Sweep) -> dict[str, Any]:
-    """Points and nodes of the last edition that was another: what is stale is told against it."""
-    if earlier is None:
-        return {}
-    if earlier["fingerprint"] == sweep.fingerprint:
-        return dict(earlier["before"])
-    return {"points": earlier["points"], "nodes": earlier["nodes"]}
+def load_earlier(runs: Path, sweep: Sweep) -> dict[str, Any]:
+    """Return `points` and `nodes` of the last launch that was another edition, if there was one."""
+    path = runs / FOLDER / f"{sweep.name}.json"
+    record = load_json(path) if path.exists() else {}
+    if record.get("fingerprint") == sweep.fingerprint:
+        record = record["before"]
+    return {key: record[key] for key in ("points", "nodes") if record}
 
 
-def load_record(runs: Path, name: str) -> dict[str, Any] | None:
+def load_record(runs: Path, name: str) -> Sweep | None:
     """Return what was launched last under a sweep's name; None if nothing was."""
     path = runs / FOLDER / f"{name}.json"
     if not path.exists():
         return None
     record = load_json(path)
-    points = {label: record["points"][label] for label in record["order"]}
-    return {**record, "config": json.loads(record["config"]), "points": points}
+    nodes = {
+        key: Node(load_step(entry["step"]), key, entry["makers"], entry["outside"], entry["code"])
+        for key, entry in record["nodes"].items()
+    }
+    points = tuple(
+        Point(
+            point["name"],
+            point["seed"],
+            tuple(point["overrides"]),
+            {name: nodes[key] for name, key in point["nodes"].items()},
+            tuple(point["lacking"]),
+        )
+        for point in (record["points"][label] for label in record["order"])
+    )
+    schema = OmegaConf.structured(SweepConfig)
+    config = OmegaConf.to_object(OmegaConf.merge(schema, json.loads(record["config"])))
+    assert isinstance(config, SweepConfig)
+    told = (tuple(record["overrides"]), record["params"], record["cluster"])
+    return Sweep(record["name"], record["file"], config, points, *told)
 
 
 def list_records(runs: Path) -> list[str]:
@@ -249,23 +259,8 @@ def list_records(runs: Path) -> list[str]:
     return sorted(p.stem for p in (runs / FOLDER).glob("*.json") if not p.name.startswith("."))
 
 
-def load_plans(record: Mapping[str, Any]) -> dict[str, Plan]:
-    """Return the plans of a record by point."""
-    nodes = {
-        key: Node(load_step(entry["step"]), key, **{n: entry[n] for n in _NODE_REST})
-        for key, entry in record["nodes"].items()
-    }
-    return {
-        label: {name: nodes[key] for name, key in point["nodes"].items()}
-        for label, point in record["points"].items()
-    }
-
-
-_NODE_REST = ("makers", "outside", "code")
-
-
-def _describe_origin(project: Path) -> list[str]:
-    """Everything beside the overrides that steps are made from."""
+def _describe_source(project: Path) -> list[str]:
+    """Return everything beside the overrides that steps are made from."""
     digest = hashlib.sha256()
     for floor in ("config", "pipeline"):
         for path in sorted((DEFAULT_ROOT / floor).rglob("*")):
@@ -275,4 +270,9 @@ def _describe_origin(project: Path) -> list[str]:
     own = project / PARAMS_FILE
     text = own.read_text() if own.is_file() else ""
     folders = [os.environ.get(name, "") for name in ("VILLS_DATA", "VILLS_WEIGHTS")]
-    return [digest.hexdigest(), hashlib.sha256(text.encode()).hexdigest(), *folders]
+    return [digest.hexdigest(), compute_text_digest(text), *folders]
+
+
+def compute_text_digest(text: str) -> str:
+    """Return SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,46 +1,57 @@
 """What one can do with a sweep: plan it, launch it, look at it, end it, collect it."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vills.config.checks import ConfigError, check_choice
 from vills.runner.plan.context import LaunchContext, PlanRequest
 from vills.runner.plan.estimate import Estimate, estimate_node
-from vills.runner.plan.nodes import Node, find_stale_reasons, shorten
+from vills.runner.plan.nodes import find_stale_reasons, shorten
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.sweeps.sweep import (
-    Point,
-    Sweep,
     SweepState,
     build_sweep,
-    load_plans,
+    load_earlier,
     load_point_params,
     load_record,
     save_record,
 )
-from vills.runner.sweeps.tracking import open_parent, sync_sweep
-
-POLL_SECONDS = 5.0
+from vills.runner.sweeps.tracking import open_tracking
 
 
-def plan_sweep(
-    context: LaunchContext, file: str, overrides: Sequence[str]
-) -> tuple[Sweep, SweepState]:
-    """Look at a sweep as the project is now; nothing is asked for."""
+def plan_sweep(context: LaunchContext, file: str, overrides: Sequence[str]) -> SweepState:
+    """Look at a sweep as the project is now; nothing is asked for.
+
+    Raises:
+        ConfigError: if no cell can be filled; it says what params.yaml lacks.
+    """
     sweep = build_sweep(
         context.project, file, overrides, planner=context.planner, runs=context.runs
     )
-    check_points(sweep)
+    if not sweep.nodes:
+        raise ConfigError(
+            f"sweep {sweep.name}: params.yaml has none of {', '.join(sweep.lacking)}. Allowed: at "
+            "least one. What to do: add the data sets, or begin with a profile: `vills configure "
+            "profile=miniature`."
+        )
     states = context.compute_states([point.plan for point in sweep.points])
-    return sweep, SweepState(
-        {point.label: point.plan for point in sweep.points},
-        states,
-        _find_stale(context, sweep, states),
-        _estimate(context, sweep, states),
-        {point.label: point.lacking for point in sweep.points if point.lacking},
-    )
+    earlier = load_earlier(context.runs, sweep)
+    stale: dict[str, str] = {}
+    estimates: dict[str, Estimate] = {}
+    for point in sweep.points:
+        for name, node in point.plan.items():
+            if states[node.key].state == "done":
+                continue
+            resources = context.get_resources(node.step.stage)
+            estimates[node.key] = estimate_node(node, point.plan, resources)
+            reasons = find_stale_reasons(
+                node, name, runs=context.runs, earlier=earlier, point=point.label
+            )
+            if reasons:
+                stale.setdefault(node.key, shorten(reasons))
+    return SweepState(sweep, states, stale, estimates)
 
 
 def launch_sweep(
@@ -52,56 +63,40 @@ def launch_sweep(
     max_parallel: int = 0,
     retry: bool = False,
     say: Callable[[str], None] = print,
-) -> tuple[Sweep, SweepState]:
+) -> SweepState:
     """Ask for all that is missing, and come back; called again, it attaches to what is going on."""
     with context.hold_lock():
-        sweep, state = plan_sweep(context, file, overrides)
-        record = load_record(context.runs, sweep.name)
-        same = record is not None and record["fingerprint"] == sweep.fingerprint
-        if not same or record is None or not record["parent"]:
-            parent = open_parent(context, sweep, say=say)
-            save_record(context.runs, sweep, cluster=cluster, parent=parent)
+        state = plan_sweep(context, file, overrides)
+        sweep = replace(state.sweep, cluster=cluster)
+        open_tracking(context, replace(state, sweep=sweep), say=say)
+        save_record(context.runs, sweep)
         registry = context.open_registry()
         submitter = context.open_submitter(registry, cluster, max_parallel=max_parallel, say=say)
-        asked = submitter.submit(
-            [_build_request(context, point) for point in sweep.points], state.states, retry=retry
-        )
-    return (sweep, state) if not asked else plan_sweep(context, file, overrides)
+        wanted = [
+            PlanRequest(
+                point.plan,
+                partial(load_point_params, context.project, point.overrides, seed=point.seed),
+                f"sweep point {point.label}",
+            )
+            for point in sweep.points
+        ]
+        asked = submitter.submit(wanted, state.states, retry=retry)
+    return plan_sweep(context, file, overrides) if asked else state
 
 
-def look_at_sweep(context: LaunchContext, name: str) -> tuple[dict[str, Any], SweepState]:
+def look_at_sweep(context: LaunchContext, name: str) -> SweepState:
     """How far a sweep is as it was launched, whatever the project has become since.
 
     Raises:
         ConfigError: if nothing was launched under that name.
     """
-    record = load_record(context.runs, name)
-    if record is None:
+    sweep = load_record(context.runs, name)
+    if sweep is None:
         raise ConfigError(
             f"sweep {name!r} was not launched here ({context.runs}). What to do: "
             f"python sweeps/launch.py {name}"
         )
-    plans = load_plans(record)
-    states = context.compute_states(list(plans.values()))
-    lacking = {label: point["lacking"] for label, point in record["points"].items()}
-    return record, SweepState(plans, states, {}, {}, {k: v for k, v in lacking.items() if v})
-
-
-def wait_for_sweep(
-    context: LaunchContext,
-    name: str,
-    *,
-    show: Callable[[SweepState], None],
-    every: float = POLL_SECONDS,
-) -> SweepState:
-    """Look again and again until nothing is going on any more."""
-    while True:
-        record, state = look_at_sweep(context, name)
-        show(state)
-        sync_sweep(context, record, state)
-        if state.is_over():
-            return state
-        time.sleep(every)
+    return SweepState(sweep, context.compute_states([point.plan for point in sweep.points]))
 
 
 def cancel_sweep(context: LaunchContext, name: str, *, points: Sequence[str] = ()) -> list[str]:
@@ -110,19 +105,15 @@ def cancel_sweep(context: LaunchContext, name: str, *, points: Sequence[str] = (
     Raises:
         ConfigError: if there is no such point.
     """
-    _, state = look_at_sweep(context, name)
+    state = look_at_sweep(context, name)
     for label in points:
         check_choice(f"point of {name}", label, state.plans, "name one of them")
     chosen = [plan for label, plan in state.plans.items() if not points or label in points]
-    jobs: dict[str, set[str]] = {}
-    for plan in chosen:
-        for node in plan.values():
-            found = state.states[node.key]
-            if found.is_active and found.job:
-                jobs.setdefault(found.cluster, set()).add(found.job)
-    for cluster, ids in jobs.items():
-        context.clusters[cluster].cancel(ids)
-    return sorted(job for ids in jobs.values() for job in ids)
+    found = [state.states[node.key] for plan in chosen for node in plan.values()]
+    asked = {(entry.cluster, entry.job) for entry in found if entry.is_active and entry.job}
+    for cluster in sorted({cluster for cluster, _ in asked}):
+        context.clusters[cluster].cancel({job for name, job in asked if name == cluster})
+    return sorted(job for _, job in asked)
 
 
 def find_logs(context: LaunchContext, name: str, *, point: str, stage: str = "") -> list[Path]:
@@ -131,81 +122,20 @@ def find_logs(context: LaunchContext, name: str, *, point: str, stage: str = "")
     Raises:
         ConfigError: if there is no such point, or no such stage of it.
     """
-    _, state = look_at_sweep(context, name)
+    state = look_at_sweep(context, name)
     check_choice(f"point of {name}", point, state.plans, "name one of them")
     plan = state.plans[point]
     known = dict.fromkeys(word for node in plan.values() for word in (node.step.stage, node.name))
     if stage:
         check_choice(f"stage of {point}", stage, known, "name one of them")
     registry = context.open_registry()
-    paths: list[Path] = []
-    for node in plan.values():
-        if stage and stage not in (node.step.stage, node.name):
-            continue
-        for entry in registry.load_submissions(node.key):
-            paths += sorted((context.runs / entry.log).glob(f"{entry.job}_*_log.*"))
-    return paths
-
-
-def check_points(sweep: Sweep) -> None:
-    """Refuse a sweep of which no cell can be filled.
-
-    Raises:
-        ConfigError: saying what params.yaml lacks.
-    """
-    if not any(point.plan for point in sweep.points):
-        lacking = sorted({entry for point in sweep.points for entry in point.lacking})
-        raise ConfigError(
-            f"sweep {sweep.name}: params.yaml has none of {', '.join(lacking)}. Allowed: at least "
-            "one. What to do: add the data sets, or begin with a profile: `vills configure "
-            "profile=miniature`."
-        )
-
-
-def _build_request(context: LaunchContext, point: Point) -> PlanRequest:
-    def load() -> Any:
-        return load_point_params(context.project, point.overrides, seed=point.seed)
-
-    return PlanRequest(point.plan, load, f"sweep point {point.label}")
-
-
-def _find_stale(
-    context: LaunchContext, sweep: Sweep, states: Mapping[str, NodeState]
-) -> dict[str, str]:
-    record = load_record(context.runs, sweep.name)
-    if record is None:
-        return {}
-    earlier = record["before"] if record["fingerprint"] == sweep.fingerprint else record
-    stale: dict[str, str] = {}
-    for point in sweep.points:
-        for name, node in point.plan.items():
-            if states[node.key].state == "done" or node.key in stale:
-                continue
-            reasons = find_stale_reasons(
-                node, name, runs=context.runs, earlier=earlier, point=point.label
-            )
-            if reasons:
-                stale[node.key] = shorten(reasons)
-    return stale
-
-
-def _estimate(
-    context: LaunchContext, sweep: Sweep, states: Mapping[str, NodeState]
-) -> dict[str, Estimate]:
-    return {
-        node.key: estimate_node(node, point.plan, context.get_resources(node.step.stage))
-        for point in sweep.points
-        for node in point.plan.values()
-        if states[node.key].state != "done"
-    }
-
-
-def count_states(nodes: Sequence[Node], states: Mapping[str, NodeState]) -> dict[str, int]:
-    """How many nodes are in each state."""
-    counts: dict[str, int] = {}
-    for node in nodes:
-        counts[states[node.key].state] = counts.get(states[node.key].state, 0) + 1
-    return counts
+    return [
+        path
+        for node in plan.values()
+        if not stage or stage in (node.step.stage, node.name)
+        for entry in registry.load_submissions(node.key)
+        for path in sorted((context.runs / entry.log).glob(f"{entry.job}_*_log.*"))
+    ]
 
 
 def list_over(state: SweepState) -> dict[str, tuple[str, NodeState]]:

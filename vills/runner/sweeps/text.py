@@ -1,92 +1,87 @@
 """A sweep on a terminal: the plan, and the table that `status` shows again and again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 from vills.pipeline import STAGES
 from vills.runner.clusters.jobs import Resources
-from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, Plan
-from vills.runner.plan.states import NodeState
+from vills.runner.plan.states import OVER
 from vills.runner.sweeps.sweep import Sweep, SweepState
-from vills.runner.sweeps.sweeping import count_states, list_over
+from vills.runner.sweeps.sweeping import list_over
 
-MARKS: Mapping[str, str] = {
-    "done": "done",
-    "running": "runs",
-    "queued": "queued",
-    "to do": "to do",
-    "waits": "waits",
-    "stopped": "stopped",
-    "failed": "FAILED",
-    "cancelled": "CANCELLED",
-    "lost": "LOST",
-}
-WIDTH = 110
-_NOT_ASKED = ("to do", "waits", "stopped")
+WORDS = {"running": "runs", **{state: state.upper() for state in OVER}}
+"""What a table says for a state; the others stand as they are."""
 
 
-def format_plan(
-    sweep: Sweep, state: SweepState, *, get_resources: Callable[[str], Resources]
-) -> str:
+def format_plan(state: SweepState, *, get_resources: Callable[[str], Resources]) -> str:
     """Every point, why it is not done, and what is left to do: jobs, wall time, GPU-hours."""
-    lines = [f"{sweep.name}: {sweep.config.title}", ""]
+    sweep = state.sweep
     width = max(len(point.label) for point in sweep.points)
-    for point in sweep.points:
-        lines.append(
-            f"{point.label:{width}}  {point.fingerprint[:12]}  {_describe_point(point.plan, state)}"
-        )
-    lines += ["", *_list_reasons(sweep, state), *_list_lacking(state)]
-    lines += ["to do, under the time limits of slurm/*.yaml:", *_list_costs(sweep, state)]
+    points = [
+        f"{point.label:{width}}  {point.fingerprint[:12]}  {_describe_point(point.plan, state)}"
+        for point in sweep.points
+    ]
     sources = {
         name: get_resources(name).estimate.source
         for name in dict.fromkeys(node.step.stage for node in sweep.nodes.values())
     }
-    lines += [f"  {name}: {text}" for name, text in sources.items() if text]
-    return "\n".join([*lines, "Nothing was submitted."])
+    return "\n".join(
+        [
+            f"{sweep.name}: {sweep.config.title}",
+            "",
+            *points,
+            "",
+            *_list_reasons(state),
+            *_list_lacking(sweep),
+            "to do, under the time limits of slurm/*.yaml:",
+            *(f"  {line}" for line in _list_costs(state)),
+            *(f"  {name}: {text}" for name, text in sources.items() if text),
+            "Nothing was submitted.",
+        ]
+    )
 
 
-def format_state(name: str, state: SweepState) -> str:
+def format_state(state: SweepState) -> str:
     """Return a row per point, a column per stage; below, what is over without a result."""
-    columns = _list_columns(state)
-    shared = [c for c in columns if len({p[c].key for p in state.plans.values() if c in p}) == 1]
-    own = [column for column in columns if column not in shared or len(state.plans) == 1]
-    lines = [f"{name}: {_summarise(state)}", ""]
-    if shared and len(state.plans) > 1:
-        plan = next(iter(state.plans.values()))
-        lines.append(
-            "shared by all points: " + ", ".join(_say_node(c, plan, state) for c in shared)
-        )
-        lines.append("")
-    rows = [["point", *own]]
-    for label, plan in state.plans.items():
-        rows.append([label, *(_mark(plan.get(column), state) for column in own)])
-    lines += _align(rows)
+    plans = list(state.plans.values())
+    columns = sorted(
+        {name for plan in plans for name in plan},
+        key=lambda name: (STAGES.index(name.partition("@")[0]), name),
+    )
+    shared = [
+        column
+        for column in columns
+        if len(plans) > 1 and len({plan[column].key for plan in plans if column in plan}) == 1
+    ]
+    own = [column for column in columns if column not in shared]
+    num_done = sum(map(state.is_done, state.plans))
+    counts = Counter(found.state for found in state.states.values())
+    runs = ", ".join(f"{count} {WORDS.get(word, word)}" for word, count in sorted(counts.items()))
+    lines = [f"{state.sweep.name}: {num_done} of {len(plans)} points done (runs: {runs})", ""]
+    if shared:
+        marks = ", ".join(f"{column} {_mark(plans[0].get(column), state)}" for column in shared)
+        lines += [f"shared by all points: {marks}", ""]
+    rows = [
+        [label, *(_mark(plan.get(column), state) for column in own)]
+        for label, plan in state.plans.items()
+    ]
+    lines += _align([["point", *own], *rows])
     over = list_over(state)
     if over:
         lines += ["", "over without a result (--retry failed asks again):"]
-        lines += [f"  {title}: {_say_over(found)}" for title, found in over.values()]
-    return "\n".join([*lines, *(["", *rest] if (rest := _list_lacking(state)) else [])])
-
-
-def _say_over(state: NodeState) -> str:
-    job = f"job {state.job}: " if state.job else ""
-    return f"{state.state.upper()}, {job}{state.detail}"
-
-
-def _list_columns(state: SweepState) -> list[str]:
-    names = {name for plan in state.plans.values() for name in plan}
-    return sorted(names, key=lambda name: (STAGES.index(name.partition("@")[0]), name))
-
-
-def _say_node(name: str, plan: Plan, state: SweepState) -> str:
-    return f"{name} {_mark(plan.get(name), state)}"
+    for title, found in over.values():
+        job = f"job {found.job}: " if found.job else ""
+        lines.append(f"  {title}: {found.state.upper()}, {job}{found.detail}")
+    lacking = _list_lacking(state.sweep)
+    return "\n".join([*lines, *(["", *lacking] if lacking else [])])
 
 
 def _mark(node: Node | None, state: SweepState) -> str:
     if node is None:
         return "-"
     found = state.states[node.key]
-    word = MARKS[found.state]
+    word = WORDS.get(found.state, found.state)
     if found.is_active and found.job:
         word += f" {found.job}"
     if found.attempts > 1 and found.state != "done":
@@ -94,30 +89,19 @@ def _mark(node: Node | None, state: SweepState) -> str:
     return word
 
 
-def _summarise(state: SweepState) -> str:
-    points = sum(state.is_done(label) for label in state.plans)
-    nodes = {node.key: node for plan in state.plans.values() for node in plan.values()}
-    counts = count_states(list(nodes.values()), state.states)
-    parts = ", ".join(f"{count} {MARKS[name]}" for name, count in sorted(counts.items()))
-    return f"{points} of {len(state.plans)} points done (runs: {parts})"
-
-
 def _describe_point(plan: Plan, state: SweepState) -> str:
     if not plan:
         return "nothing of it is in params.yaml"
-    open_nodes = {n: node for n, node in plan.items() if state.states[node.key].state != "done"}
-    if not open_nodes:
-        return "done"
     words: dict[str, list[str]] = {}
-    for name, node in open_nodes.items():
-        found = state.states[node.key]
-        word: str = found.state
+    for name, node in plan.items():
+        word: str = state.states[node.key].state
         if word == "waits":
             word = f"waits {_find_root(node, plan, state)}"
-        elif node.key in state.stale and word in _NOT_ASKED:
+        elif node.key in state.stale and word in ("to do", "stopped"):
             word = "stale"
-        words.setdefault(word, []).append(name)
-    return "; ".join(f"{word}: {', '.join(names)}" for word, names in words.items())
+        if word != "done":
+            words.setdefault(word, []).append(name)
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in words.items()) or "done"
 
 
 def _find_root(node: Node, plan: Plan, state: SweepState) -> str:
@@ -128,63 +112,53 @@ def _find_root(node: Node, plan: Plan, state: SweepState) -> str:
     return state.states[node.key].detail
 
 
-def _list_reasons(sweep: Sweep, state: SweepState) -> list[str]:
+def _list_reasons(state: SweepState) -> list[str]:
     """Why nodes are stale; what follows from a stale node upstream is not repeated per point."""
     lines: dict[str, list[str]] = {}
-    for point in sweep.points:
+    for point in state.sweep.points:
         for name, node in point.plan.items():
             if node.key in state.stale:
                 lines.setdefault(f"{name}: {state.stale[node.key]}", []).append(point.label)
-    if not lines:
-        return []
     found = [
-        f"  {text}" + (f" ({len(points)} points)" if len(points) > 1 else f" ({points[0]})")
+        f"  {text} ({f'{len(points)} points' if len(points) > 1 else points[0]})"
         for text, points in lines.items()
     ]
-    return ["stale, because", *found, ""]
+    return ["stale, because", *found, ""] if found else []
 
 
-def _list_lacking(state: SweepState) -> list[str]:
-    lacking = sorted({entry for entries in state.lacking.values() for entry in entries})
-    if not lacking:
-        return []
-    text = ", ".join(lacking)
-    return [f"cells that stay empty, since params.yaml has no {text}", ""]
+def _list_lacking(sweep: Sweep) -> list[str]:
+    lacking = ", ".join(sweep.lacking)
+    return [f"cells that stay empty, since params.yaml has no {lacking}", ""] if lacking else []
 
 
-def _list_costs(sweep: Sweep, state: SweepState) -> Iterator[str]:
+def _list_costs(state: SweepState) -> Iterator[str]:
     rows = [["stage", "runs", "jobs", "hours of a run", "GPU-hours", "how"]]
-    totals = [0, 0, 0.0]
     for stage in STAGES:
-        entries = [
+        found = [
             estimate
             for key, estimate in state.estimates.items()
-            if sweep.nodes[key].step.stage == stage
+            if state.sweep.nodes[key].step.stage == stage
         ]
-        if entries:
-            rows.append(_build_cost_row(stage, entries))
-            totals[0] += len(entries)
-            totals[1] += sum(entry.jobs for entry in entries)
-            totals[2] += sum(entry.gpu_hours for entry in entries)
+        if not found:
+            continue
+        known = [estimate for estimate in found if estimate.minutes is not None]
+        hours = sorted({round(estimate.wall_hours, 2) for estimate in known})
+        span = "?" if not hours else f"{hours[0]:g}" + (f" to {hours[-1]:g}" if hours[1:] else "")
+        gpu_hours = f"{sum(estimate.gpu_hours for estimate in known):,.0f}" if known else "?"
+        reasons = list(dict.fromkeys(estimate.why for estimate in found))
+        how = reasons[0] + (", ..." if reasons[1:] else "")
+        jobs = sum(estimate.jobs for estimate in found)
+        rows.append([stage, str(len(found)), str(jobs), span, gpu_hours, how])
     if len(rows) == 1:
-        yield "  nothing"
+        yield "nothing"
         return
-    rows.append(["all", f"{totals[0]}", f"{totals[1]}", "", f"{totals[2]:,.0f}", ""])
-    yield from (f"  {line}" for line in _align(rows))
-
-
-def _build_cost_row(stage: str, entries: Sequence[Estimate]) -> list[str]:
-    known = [entry for entry in entries if entry.minutes is not None]
-    hours = sorted({round(entry.wall_hours, 2) for entry in known})
-    span = "?" if not hours else f"{hours[0]:g}" + (f" to {hours[-1]:g}" if hours[1:] else "")
-    gpu_hours = f"{sum(entry.gpu_hours for entry in known):,.0f}" if known else "?"
-    reasons = list(dict.fromkeys(entry.why for entry in entries))
-    why = reasons[0] + (", ..." if reasons[1:] else "")
-    return [stage, str(len(entries)), str(sum(e.jobs for e in entries)), span, gpu_hours, why]
+    every = state.estimates.values()
+    jobs, total = sum(e.jobs for e in every), sum(e.gpu_hours for e in every)
+    yield from _align([*rows, ["all", str(len(every)), str(jobs), "", f"{total:,.0f}", ""]])
 
 
 def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows

@@ -11,33 +11,45 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vills.errors import UserError
-from vills.io import load_json, save_json
+from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
-from vills.runner.mlflow.client import OPEN, OpenRun, end_open_run, list_open_runs
-from vills.runner.mlflow.entry import (
-    EXECUTION,
-    FINGERPRINT,
-    RECONCILED_NAME,
-    SWEEP,
-    load_run_record,
+from vills.runner.mlflow.entry import EXECUTION, FINGERPRINT, STAGE, SWEEP, load_status, save_status
+from vills.runner.mlflow.replay import (
+    OPEN,
+    PARENT,
+    SyncResult,
+    describe_error,
+    list_open_runs,
+    sync_run,
 )
-from vills.runner.mlflow.replay import PARENT, SyncResult, describe_error, sync_run
-from vills.runner.mlflow.settings import LIMITS, TrackingSettings, load_tracking_settings
+from vills.runner.mlflow.settings import (
+    LIMITS,
+    TrackingSettings,
+    load_tracking_settings,
+    open_store,
+)
 from vills.runner.plan.context import LaunchContext
-from vills.runner.plan.states import NodeState
-from vills.runner.store.lock import RunLock, get_attempt_path, get_last_attempt
-from vills.runner.sweeps.notes import load_execution
-from vills.runner.sweeps.sweep import FOLDER, list_records, load_record
+from vills.runner.store.lock import RunLock
+from vills.runner.sweeps.explain import load_attempts
+from vills.runner.sweeps.sweep import list_records, load_record
 from vills.runner.sweeps.sweeping import look_at_sweep
-from vills.runner.sweeps.tracking import EVERY_SECONDS, SweepSnapshot, sync_snapshot, sync_sweep
+from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
 from vills.runner.work.stage import get_runs_root
 
-STAGE = "vills.stage"
+if TYPE_CHECKING:
+    from vills.runner.mlflow.replay import MlflowClient, Run
+
+FOREIGN, REFUSED = "another machine's", "refused by the tracker"
+Verdict = tuple[str, str, str, str]
+"""Name of a run, its status in the tracker, what that became (or one of these), and why."""
 
 
 def sync_all(project: Path) -> int:
@@ -61,8 +73,8 @@ def _sync_sweeps(project: Path, *, show: bool = False) -> int:
     failures = 0
     for name in list_records(context.runs):
         try:
-            record, state = look_at_sweep(context, name)
-            result = sync_sweep(context, record, state, every=0.0, say=lambda text: None)
+            state = look_at_sweep(context, name)
+            result = sync_sweep(context, state, every=0.0, say=lambda text: None)
         except (UserError, OSError, ValueError) as error:  # one bad record stops no other, no UI
             result = SyncResult(ok=False, reason=str(error))
         if not result.ok or show:
@@ -106,136 +118,72 @@ def reconcile_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
     if settings is None:
         say("VILLS_TRACKING is off; unset it first")
         return 1
-    reconciler = Reconciler(context, settings, say=say)
+    counts: Counter[str] = Counter()
     try:
-        reconciler.run()
+        client, experiment_id = open_store(settings)
+        found = list_open_runs(client, experiment_id)
+        stages = [run for run in found if STAGE in run.data.tags]
+        sweeps = [run for run in found if STAGE not in run.data.tags]
+        for name, before, now, reason in chain(
+            # Stages first: what sweeps say follows from them.
+            _reconcile_stages(context, settings, stages),
+            _reconcile_sweeps(context, client, experiment_id, sweeps),
+        ):
+            kind = now if now in (FOREIGN, REFUSED) else "alive" if now == before else "changed"
+            counts[kind] += 1
+            if kind == REFUSED:
+                say(f"{name}: {reason}")
+            elif kind == "changed":
+                say(f"{name}: {before} -> {now}, {reason}")
     except Exception as error:  # noqa: BLE001 - whatever a tracker does, it is told and no more
         say(f"the tracker refused: {describe_error(error)}")
         return 1
-    return int(reconciler.num_failed > 0)
+    say(
+        f"{counts['changed']} run(s) changed; left alone: {counts['alive']} that go on, "
+        f"{counts[FOREIGN]} of which there is no folder here"
+    )
+    return int(counts[REFUSED] > 0)
 
 
-class Reconciler:
-    """One pass over the tracker's open runs."""
-
-    def __init__(
-        self, context: LaunchContext, settings: TrackingSettings, *, say: Callable[[str], None]
-    ) -> None:
-        self.num_failed = 0
-        self._context = context
-        self._settings = settings
-        self._say = say
-        self._changed = 0
-        self._alive = 0
-        self._foreign = 0
-        self._active: dict[Path, NodeState] = {}
-
-    def run(self) -> None:
-        """Stages first: what sweeps say follows from them.
-
-        Raises:
-            Exception: whatever the tracker raises.
-        """
-        names = list_records(self._context.runs)
-        for name in names:
-            _, state = look_at_sweep(self._context, name)
-            self._active |= {
-                s.run.resolve(): s for s in state.states.values() if s.is_active and s.run
-            }
-        found = list_open_runs(self._settings)
-        stages = [run for run in found if STAGE in run.tags]
-        jobs = self._ask([run for run in stages if self._find_folder(run) is not None])
-        for run in stages:
-            self._reconcile_stage(run, jobs)
-        self._reconcile_sweeps([run for run in found if STAGE not in run.tags])
-        self._say(
-            f"{self._changed} run(s) changed; left alone: {self._alive} that go on, "
-            f"{self._foreign} of which there is no folder here"
-        )
-
-    def _find_folder(self, run: OpenRun) -> Path | None:
-        """Folder of a stage's run, if it is the very execution that the tracker shows."""
-        folder = self._context.runs / run.tags[STAGE] / run.tags[FINGERPRINT]
-        receipt = folder / "receipt.json"
-        if not receipt.exists() or load_json(receipt)["execution"] != run.tags.get(EXECUTION):
-            return None
-        return folder
-
-    def _ask(self, runs: list[OpenRun]) -> dict[str, JobState]:
-        folders = [self._find_folder(run) for run in runs]
-        ids = {job for folder in folders if folder is not None and (job := load_job(folder))}
-        return self._context.clusters["slurm"].load_states(ids) if ids else {}
-
-    def _reconcile_stage(self, run: OpenRun, jobs: dict[str, JobState]) -> None:
-        folder = self._find_folder(run)
+def _reconcile_stages(
+    context: LaunchContext, settings: TrackingSettings, runs: Sequence["Run"]
+) -> Iterator[Verdict]:
+    looks = [look_at_sweep(context, name) for name in list_records(context.runs)]
+    states = [found for look in looks for found in look.states.values()]
+    active = {found.run.resolve() for found in states if found.is_active and found.run}
+    folders = [_find_folder(context, run.data.tags) for run in runs]
+    jobs = {folder: _find_job(folder) for folder in folders if folder is not None}
+    asked = {job for job in jobs.values() if job}
+    known = context.clusters["slurm"].load_states(asked) if asked else {}
+    for run, folder in zip(runs, folders, strict=True):
+        name, before = str(run.info.run_name), run.info.status
         if folder is None:
-            self._foreign += 1
-            return
+            yield name, before, FOREIGN, ""
+            continue
         reason = "as its folder says"
-        record = load_run_record(folder)
-        assert record is not None
-        if record.status in OPEN:
-            if RunLock(folder / "attempts").find_holder() or folder.resolve() in self._active:
-                verdict = ""
-            else:
-                job = load_job(folder)
-                verdict, reason = judge_job(job, jobs.get(job, UNKNOWN))
-            attempt = get_last_attempt(folder / "attempts")
-            if verdict and attempt:
-                note = {"attempt": attempt, "status": verdict, "reason": reason}
-                save_json(folder / RECONCILED_NAME, note)
-        result = sync_run(folder, self._settings)
-        if not result.ok:
-            self.num_failed += 1
-            self._say(f"{run.name}: {result.reason}")
-            return
-        now = load_run_record(folder)
-        assert now is not None
-        self._tell(run, now.status, reason)
+        is_held = RunLock(folder / "attempts").find_holder() or folder.resolve() in active
+        if load_status(folder) in OPEN and not is_held:
+            verdict, reason = judge_job(jobs[folder], known.get(jobs[folder], UNKNOWN))
+            if verdict:
+                save_status(folder, verdict, reason=reason)
+        result = sync_run(folder, settings)
+        if result.ok:
+            yield name, before, load_status(folder), reason
+        else:
+            yield name, before, REFUSED, result.reason
 
-    def _reconcile_sweeps(self, runs: list[OpenRun]) -> None:
-        execution = load_execution(self._context.runs / FOLDER)
-        own = [run for run in runs if run.tags.get(EXECUTION) == execution]
-        self._foreign += len(runs) - len(own)
-        names = sorted({run.tags[SWEEP] for run in own})
-        parents = {name: self._sync(name) for name in names}
-        open_now = {run.run_id: run.status for run in list_open_runs(self._settings)}
-        for run in own:
-            parent = parents[run.tags[SWEEP]]
-            if run.run_id not in open_now:
-                self._tell(run, "ended", "as its runs say")
-            elif parent is None or parent in (run.run_id, run.tags.get(PARENT)):
-                self._tell(run, open_now[run.run_id], "as its runs say")
-            else:
-                end_open_run(self._settings, run.run_id, status="KILLED")
-                self._tell(run, "KILLED", "its sweep was launched anew with something changed")
 
-    def _sync(self, name: str) -> str | None:
-        """Return the present parent of a sweep; empty without one, None if nobody knows."""
-        if load_record(self._context.runs, name) is None:
-            return ""
-        record, state = look_at_sweep(self._context, name)
-        snapshot = SweepSnapshot(
-            runs=self._context.runs,
-            project=self._context.project,
-            record=record,
-            plans=state.plans,
-            states=state.states,
-            idle="KILLED",
-        )
-        result = sync_snapshot(snapshot, self._settings, force=True)
-        if not result.ok:
-            self.num_failed += 1
-            self._say(f"sweep {name}: {result.reason}")
-            return None
-        return result.run_id
+def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None:
+    """Folder of a stage's run, if it is the very execution that the tracker shows."""
+    folder = context.runs / tags[STAGE] / tags[FINGERPRINT]
+    receipt = folder / "receipt.json"
+    same = receipt.exists() and load_json(receipt)["execution"] == tags.get(EXECUTION)
+    return folder if same else None
 
-    def _tell(self, run: OpenRun, status: str, reason: str) -> None:
-        if status == run.status:
-            self._alive += 1
-            return
-        self._changed += 1
-        self._say(f"{run.name}: {run.status} -> {status}, {reason}")
+
+def _find_job(folder: Path) -> str:
+    """Return the SLURM job that last worked on a run; empty outside SLURM."""
+    return next((attempt.job for attempt in reversed([*load_attempts(folder)])), "")
 
 
 def judge_job(job: str, state: JobState) -> tuple[str, str]:
@@ -251,8 +199,31 @@ def judge_job(job: str, state: JobState) -> tuple[str, str]:
     return word, f"job {job} is {ended}"
 
 
-def load_job(folder: Path) -> str:
-    """Return the SLURM job that last worked on a run; empty outside SLURM."""
-    attempt = get_last_attempt(folder / "attempts")
-    note = load_json(get_attempt_path(folder / "attempts", attempt)) if attempt else {}
-    return str(note.get("job") or note.get("slurm_job") or "")
+def _reconcile_sweeps(
+    context: LaunchContext, client: "MlflowClient", experiment_id: str, runs: Sequence["Run"]
+) -> Iterator[Verdict]:
+    execution = load_execution(context.runs)
+    own = [run for run in runs if run.data.tags.get(EXECUTION) == execution]
+    yield from (("", "", FOREIGN, "") for _ in range(len(runs) - len(own)))
+    parents: dict[str, str | None] = {}
+    """Id of the present parent by sweep; empty without one, None if nobody knows."""
+    for name in sorted({run.data.tags[SWEEP] for run in own}):
+        parents[name] = ""
+        if load_record(context.runs, name) is not None:
+            state = look_at_sweep(context, name)
+            result = sync_sweep(context, state, every=0.0, idle="KILLED", say=lambda text: None)
+            parents[name] = result.run_id if result.ok else None
+            if not result.ok:
+                yield f"sweep {name}", "", REFUSED, result.reason
+    still = list_open_runs(client, experiment_id)
+    open_now = {run.info.run_id: run.info.status for run in still}
+    for run in own:
+        name, before, tags = str(run.info.run_name), run.info.status, run.data.tags
+        now, parent = open_now.get(run.info.run_id, ""), parents[tags[SWEEP]]
+        if not now:
+            yield name, before, "ended", "as its runs say"
+        elif parent is None or parent in (run.info.run_id, tags.get(PARENT)):
+            yield name, before, now, "as its runs say"
+        else:
+            client.set_terminated(run.info.run_id, "KILLED")
+            yield name, before, "KILLED", "its sweep was launched anew with something changed"

@@ -1,22 +1,28 @@
 """A sweep in the tracker: told before any job starts, and brought up to date as often as one likes.
 
-A tracker that is down, slow or wrong never stops a launch: it is warned of, and later syncs send
-everything. MLflow itself is imported in a child process only.
+    _sweeps/.NAME-tracked.json   what the tracker holds, so that a sync with no news costs nothing
+    _sweeps/.NAME-tracked.lock   held by whoever brings the tracker up to date
+    _sweeps/.execution.json      identity of this runs' folder: two clones have two parents
+
+All of it can be thrown away: the tracker is then asked what it holds. A tracker that is down, slow
+or wrong never stops a launch: it is warned of, and later syncs send everything. MLflow itself is
+imported in a child process only.
 """
 
 import csv
+import json
 import re
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vills.config.checks import ConfigError
-from vills.io import save_json
-from vills.runner.mlflow.replay import SweepView, SyncResult, describe_error
+from vills.io import load_json, save_json
+from vills.runner.mlflow.entry import Artifacts, Entry
+from vills.runner.mlflow.replay import SyncResult, catch_errors
 from vills.runner.mlflow.settings import (
     TrackingSettings,
     find_network_file_system,
@@ -25,254 +31,163 @@ from vills.runner.mlflow.settings import (
     load_tracking_settings,
     refuse_network_database,
 )
-from vills.runner.mlflow.worker import sync_in_process
+from vills.runner.mlflow.worker import print_line, sync_in_process
 from vills.runner.plan.context import LaunchContext
-from vills.runner.plan.nodes import Plan
-from vills.runner.sweeps.notes import SweepNotes, compute_digest
-from vills.runner.sweeps.sweep import Sweep, SweepState
-from vills.runner.sweeps.views import IDLE, TABLE_NAME, States, SweepViewer
+from vills.runner.store.lock import open_file_lock
+from vills.runner.store.machine import describe_git
+from vills.runner.sweeps.entries import IDLE, TABLE_NAME, build_entries
+from vills.runner.sweeps.sweep import FOLDER, Sweep, SweepState, compute_text_digest
 
-OPEN_SECONDS, SYNC_SECONDS = 60.0, 300.0
+OPEN_SECONDS, SYNC_SECONDS, LOCK_SECONDS = 60.0, 300.0, 60.0
 EVERY_SECONDS = 30.0
 """Curves of a sweep that is going on are sent no more often."""
 NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,12})?")
-OFF = SyncResult(ok=True)
-"""Tracking is off: the tracker holds all that it should."""
 
 
-def print_warning(text: str) -> None:
-    """Say something about the tracker on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepSnapshot:
-    """A sweep at one moment."""
-
-    runs: Path
-    """The runs' folder."""
-    project: Path | None = None
-    """The checkout; None inside a job, which does not know it."""
-    record: Mapping[str, Any]
-    """The sweep as launched."""
-    plans: Mapping[str, Plan]
-    """By label of the point."""
-    states: States
-    idle: str = IDLE
-    """MLflow's word for points that nobody is at."""
-
-    @property
-    def notes(self) -> SweepNotes:
-        """What is remembered of this edition."""
-        return SweepNotes(self.runs, self.record["name"], self.record["fingerprint"])
-
-    def build_viewer(self) -> SweepViewer:
-        """Somebody who says what the tracker is to show."""
-        return SweepViewer(
-            self.runs,
-            self.record,
-            plans=self.plans,
-            states=self.states,
-            origin=self.notes.load_origin(self.project),
-            idle=self.idle,
-        )
-
-
-def open_parent(context: LaunchContext, sweep: Sweep, *, say: Callable[[str], None]) -> str:
+def open_tracking(
+    context: LaunchContext, state: SweepState, *, say: Callable[[str], None]
+) -> SyncResult:
     """Make database, experiment and the sweep's parent run, before any job may.
-
-    Returns:
-        MLflow's id of the parent; empty, after a warning, if the tracker does not want to.
 
     Raises:
         ConfigError: if the store is a database on a network file system, which jobs on several
-            nodes would corrupt.
+            nodes would corrupt; it names the file system, and what to use in its place.
     """
     settings = load_tracking_settings(context.project)
     if settings is None:
         say("tracking: off (VILLS_TRACKING); the journals keep every point")
-        return ""
-    check_store(settings, context.runs, say=say)
-    record = {
-        "name": sweep.name,
-        "fingerprint": sweep.fingerprint,
-        "overrides": list(sweep.overrides),
-        "config": asdict(sweep.config),
-        "points": {point.label: {} for point in sweep.points},
-    }
-    snapshot = SweepSnapshot(
-        runs=context.runs, project=context.project, record=record, plans={}, states={}
-    )
-
-    def send() -> SyncResult:
-        parent = snapshot.build_viewer().build_parent(status="SCHEDULED")
-        return sync_in_process(SweepView(parent), settings, patience=OPEN_SECONDS)[0]
-
-    result = _try(snapshot.notes, send)
-    if not result.ok:
-        say(_explain(result))
-    return result.run_id
-
-
-def sync_sweep(
-    context: LaunchContext,
-    record: Mapping[str, Any],
-    state: SweepState,
-    *,
-    every: float = EVERY_SECONDS,
-    say: Callable[[str], None] = print_warning,
-) -> SyncResult:
-    """Bring a sweep's parent and children up to date; quick when there is nothing new to say.
-
-    Args:
-        context: Of the project.
-        record: The sweep as launched.
-        state: How far it is.
-        every: While it is going on, seconds that must have gone by since the last sync.
-        say: Gets a warning, the first time that the tracker refuses for this reason.
-    """
-    settings = load_tracking_settings(context.project)
-    if settings is None:
-        return OFF
-    snapshot = SweepSnapshot(
-        runs=context.runs,
-        project=context.project,
-        record=record,
-        plans=state.plans,
-        states=state.states,
-    )
-    before = snapshot.notes.load_tracked(settings)["reason"]
-    result = sync_snapshot(snapshot, settings, every=0.0 if state.is_over() else every)
-    if not result.ok and result.reason != before:
-        say(_explain(result))
-    return result
-
-
-def sync_snapshot(
-    snapshot: SweepSnapshot,
-    settings: TrackingSettings,
-    *,
-    labels: Collection[str] | None = None,
-    every: float = 0.0,
-    patience: float = SYNC_SECONDS,
-    force: bool = False,
-) -> SyncResult:
-    """Send what the tracker lacks of a sweep. Never raises because of the tracker.
-
-    Args:
-        snapshot: The sweep as it is now.
-        settings: Where to.
-        labels: Points to look at; None: all.
-        every: Seconds that must have gone by since the last try.
-        patience: Seconds that it may take.
-        force: Whether to ask the tracker even of what it was told before.
-    """
-
-    def send() -> SyncResult:
-        tracked = snapshot.notes.load_tracked(settings)
-        if force or not holds_run(settings.uri, tracked["parent"]):
-            tracked = {**tracked, "marks": {}, "report": ""}
-        viewer = snapshot.build_viewer()
-        chosen = [label for label in snapshot.plans if labels is None or label in labels]
-        marks = {label: viewer.compute_mark(label) for label in chosen}
-        marks[""] = viewer.compute_parent_mark()
-        due = [label for label, mark in marks.items() if tracked["marks"].get(label) != mark]
-        if not due:
-            return SyncResult(ok=True, run_id=tracked["parent"])
-        if time.time() - tracked["tried"] < every:
-            return SyncResult(ok=not tracked["reason"], reason=tracked["reason"])
-        view = viewer.build_view(due)
-        result, synced = sync_in_process(view, settings, patience=patience)
-        done = {label: marks[label] for label in due if label in synced}
-        snapshot.notes.save_tracked(
-            {
-                **tracked,
-                "marks": tracked["marks"] | done,
-                "parent": synced.get("", tracked["parent"]),
-                "tried": time.time(),
-                "reason": result.reason,
-            }
-        )
-        return result
-
-    return _try(snapshot.notes, send)
-
-
-def log_report(
-    context: LaunchContext,
-    record: Mapping[str, Any],
-    paths: Sequence[Path],
-    *,
-    say: Callable[[str], None] = print_warning,
-) -> SyncResult:
-    """Put rendered tables among the artifacts of the parent run, in place of earlier ones.
-
-    The CSV also becomes a table that MLflow's UI shows as one.
-    """
-    settings = load_tracking_settings(context.project)
-    if settings is None:
-        return OFF
-    snapshot = SweepSnapshot(
-        runs=context.runs, project=context.project, record=record, plans={}, states={}
-    )
-    parts = [part for path in paths for part in (path.name.encode(), path.read_bytes())]
-    digest = compute_digest(*parts)
-
-    def send() -> SyncResult:
-        tracked = snapshot.notes.load_tracked(settings)
-        if tracked["report"] == digest and holds_run(settings.uri, tracked["parent"]):
-            return SyncResult(ok=True, run_id=tracked["parent"])
-        with tempfile.TemporaryDirectory() as folder:
-            tables = [path for path in paths if path.suffix == ".csv"]
-            parent = snapshot.build_viewer().build_parent(
-                status="",
-                files=paths,
-                table=_save_table(Path(folder) / TABLE_NAME, tables[0]) if tables else "",
-            )
-            result, _ = sync_in_process(SweepView(parent), settings, patience=SYNC_SECONDS)
-        if result.ok:
-            snapshot.notes.save_tracked({**tracked, "report": digest, "parent": result.run_id})
-        return result
-
-    result = _try(snapshot.notes, send)
-    if not result.ok:
-        say(_explain(result))
-    return result
-
-
-def check_store(settings: TrackingSettings, runs: Path, *, say: Callable[[str], None]) -> None:
-    """Refuse a store that jobs on several nodes would corrupt; warn of one that they cannot see.
-
-    Raises:
-        ConfigError: naming the file system, and what to use in its place.
-    """
-    try:
-        refuse_network_database(settings.uri)
-    except OSError as error:
-        raise ConfigError(str(error)) from error
-    kind = find_network_file_system(runs)
+        return SyncResult(ok=True)
+    refuse_network_database(settings.uri)
+    kind = find_network_file_system(context.runs)
     if kind is not None and get_database_path(settings.uri) is not None:
         say(
             f"tracking: {settings.uri} is on this machine's own disk and the runs are on {kind}: "
             "jobs on other machines cannot see it. `vills track` here sends what they did; "
             "docs/tracking.md says how to start a server."
         )
+    return sync_sweep(context, state, every=0.0, only_parent=True, say=say)
 
 
-def _try(notes: SweepNotes, work: Callable[[], SyncResult]) -> SyncResult:
-    """Tell the tracker something, alone; whatever happens, the launcher goes on."""
-    try:
-        with notes.hold_lock():
-            return work()
-    except Exception as error:  # noqa: BLE001 - whatever a tracker does, a sweep must not feel it
-        return SyncResult(ok=False, reason=describe_error(error))
+def sync_sweep(
+    context: LaunchContext,
+    state: SweepState,
+    *,
+    every: float = EVERY_SECONDS,
+    only_parent: bool = False,
+    idle: str = IDLE,
+    artifacts: Artifacts = (),
+    say: Callable[[str], None] = print_line,
+) -> SyncResult:
+    """Bring a sweep's parent and children up to date; quick when there is nothing new to say.
+
+    While it is going on, `every` seconds must have gone by since the last sync. `idle` is MLflow's
+    word for points that nobody is at; with another than SCHEDULED the tracker is asked even of what
+    it was told before. `artifacts` are the parent's. `say` gets a warning, the first time that the
+    tracker refuses for this reason.
+    """
+    settings = load_tracking_settings(context.project)
+    if settings is None:
+        return SyncResult(ok=True)  # the tracker holds all that it should
+    path = context.runs / FOLDER / f".{state.sweep.name}-tracked.json"
+    before = _load_notes(path, context, state.sweep, settings)["reason"]
+
+    @catch_errors
+    def send() -> SyncResult:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # kept from others who tell the tracker about the same sweep
+        with open_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
+            notes = _load_notes(path, context, state.sweep, settings)
+            origin = {**notes["origin"], "execution": load_execution(context.runs)}
+            entries = build_entries(context.runs, state, origin=origin)
+            marks = {entry.name: _compute_mark(entry) for entry in entries}
+            is_known = idle == IDLE and holds_run(settings.uri, notes["parent"])
+            known = notes["marks"] if is_known else {}
+            wanted = [entries[0].name] if only_parent else marks
+            due = {name: marks[name] for name in wanted if known.get(name) != marks[name]}
+            if not due and not artifacts:
+                return SyncResult(ok=True, run_id=notes["parent"])
+            if time.time() - notes["tried"] < every and not state.is_over():
+                return SyncResult(ok=not notes["reason"], reason=notes["reason"])
+            # What it is told of idle points and files stays until there is something new.
+            parent, *points = build_entries(
+                context.runs, state, origin=origin, idle=idle, artifacts=artifacts
+            )
+            chosen = [parent, *(point for point in points if point.name in due)]
+            patience = OPEN_SECONDS if only_parent else SYNC_SECONDS
+            result = sync_in_process(chosen, settings, patience=patience)
+            notes |= {"tried": time.time(), "reason": result.reason}
+            if result.ok:
+                notes |= {"parent": result.run_id, "marks": known | due}
+            save_json(path, notes)
+            return result
+
+    result = send()
+    if not result.ok and (artifacts or result.reason != before):
+        say(
+            f"tracking: the sweep is not up to date in the tracker ({result.reason}); jobs and "
+            "results are not touched, and `vills track` sends everything later"
+        )
+    return result
 
 
-def _explain(result: SyncResult) -> str:
-    return (
-        f"tracking: the sweep is not up to date in the tracker ({result.reason}); jobs and "
-        "results are not touched, and `vills track` sends everything later"
-    )
+def log_report(
+    context: LaunchContext,
+    state: SweepState,
+    paths: Sequence[Path],
+    *,
+    say: Callable[[str], None] = print_line,
+) -> SyncResult:
+    """Put rendered tables among the artifacts of the parent run, in place of earlier ones.
+
+    The CSV also becomes a table that MLflow's UI shows as one.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = [(str(path.resolve()), "tables") for path in paths]
+        for path in [path for path in paths if path.suffix == ".csv"]:
+            artifacts.append((_save_table(Path(folder) / TABLE_NAME, path), ""))
+        return sync_sweep(context, state, every=0.0, artifacts=artifacts, say=say)
+
+
+def _compute_mark(entry: Entry) -> str:
+    """Another one as soon as anything that the tracker shows may be another."""
+    journal = Path(entry.folder, "journal.jsonl")
+    found = journal.stat() if entry.folder and journal.exists() else None
+    date = [found.st_mtime_ns, found.st_size] if found else []
+    return compute_text_digest(json.dumps([asdict(entry), date], sort_keys=True))
+
+
+def _load_notes(
+    path: Path, context: LaunchContext, sweep: Sweep, settings: TrackingSettings
+) -> dict[str, Any]:
+    """Return what the tracker holds of this edition, as far as anybody noted it.
+
+    `parent` is its run's id, `marks` what its runs were last made from, `tried` the time of the
+    last sync, `reason` why that failed; `origin` what it was launched from.
+    """
+    notes = load_json(path) if path.exists() else {}
+    if notes.get("edition") != sweep.fingerprint:
+        notes = {"edition": sweep.fingerprint}
+    # not the URI itself, which may hold a password
+    store = compute_text_digest(json.dumps(asdict(settings)))
+    if notes.get("store") != store:
+        notes |= {"store": store, "parent": "", "marks": {}, "tried": 0.0, "reason": ""}
+    if "origin" not in notes:
+        earlier = path.with_name(f".{sweep.name}-origin.json")  # a file of its own, once
+        notes["origin"] = load_json(earlier) if earlier.exists() else {}
+        if notes["origin"].get("fingerprint") != sweep.fingerprint:
+            git, now = describe_git(context.project), time.time_ns() // 1_000_000
+            notes["origin"] = {"created_ms": now, **{key: git[key] for key in ("commit", "dirty")}}
+    return notes
+
+
+def load_execution(runs: Path) -> str:
+    """Identity of a runs' folder, kept in its folder of sweeps; made once."""
+    path = runs / FOLDER / ".execution.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
+        if not path.exists():
+            save_json(path, {"execution": uuid.uuid4().hex})
+    return str(load_json(path)["execution"])
 
 
 def _save_table(path: Path, source: Path) -> str:
@@ -280,11 +195,7 @@ def _save_table(path: Path, source: Path) -> str:
     with source.open(newline="") as file:
         columns, *rows = csv.reader(file)
     order = sorted(range(len(columns)), key=lambda i: len({row[i] for row in rows}) < 2)
-    data = [[_read_cell(row[i]) for i in order] for row in rows]
+    # the UI sorts numbers as such; a fingerprint of digits is none
+    data = [[float(t) if NUMBER.fullmatch(t := row[i]) else t for i in order] for row in rows]
     save_json(path, {"columns": [columns[i] for i in order], "data": data})
     return str(path)
-
-
-def _read_cell(text: str) -> str | float:
-    # the UI sorts numbers as such; a fingerprint of digits is none
-    return float(text) if NUMBER.fullmatch(text) else text

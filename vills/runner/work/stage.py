@@ -23,7 +23,7 @@ from vills.config.params import OperationConfig, Params
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
-from vills.runner.mlflow.worker import Syncer
+from vills.runner.mlflow.worker import open_syncer
 from vills.runner.store.interrupt import InterruptedRunError, open_interruption
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
@@ -181,7 +181,7 @@ def _open(
         notes=build_notes(ranks),
         operation=asdict(operation),
     )
-    with Syncer(run.folder, call.tracking, progress=progress.say), run:
+    with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         attempt = run.lock.attempt
         how = " is complete; collected" if attempt is None else f", attempt {attempt}"
         progress.say(f"run {run.fingerprint[:12]}{how}")
