@@ -70,8 +70,7 @@ def run_pretrain(
         config: parameters of the stage; batches are global.
         data: images and videos with their masks.
         work: this run's folder for checkpoints and pictures; shared by all ranks.
-        out: gets folders student and teacher (model.safetensors, model.json), health.json and
-            views.png.
+        out: gets student/ and teacher/ (model.safetensors, model.json), health.json, views.png.
         journal: metrics, rewound to the checkpoint; rank 0 writes it.
         guard: raises if another attempt owns the run; called before every commit.
         progress: called with (text, steps done, steps in all).
@@ -105,8 +104,7 @@ def run_pretrain(
         run.stop_if_asked(flag)
         with closing(run.load_batches(run.step, run.num_steps)) as batches:
             for batch in batches:
-                temperature = run.set_schedules()
-                output = run.arch.compute_losses(batch, teacher_temperature=temperature)
+                output = run.arch.compute_losses(batch, teacher_temperature=run.set_schedules())
                 run.train_step(output, batch)
                 run.monitor.write(output, batch, step=run.step)
                 run.commit_if_due(flag)
