@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from tests.processes import list_group, wait_until
 from vills.config.checks import ConfigError
 from vills.data.loading import METHODS, get_start_method, iterate_shielded
-from vills.runner.store.interrupt import SIGNALS, InterruptFlag
+from vills.interrupt import SIGNALS, InterruptFlag
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
 

@@ -167,7 +167,7 @@ import os, sys
 from pathlib import Path
 from vills.config.lse import LseConfig
 from vills.lse.extract import extract_source
-from vills.runner.store.interrupt import InterruptedRunError, open_interruption
+from vills.interrupt import InterruptedRunError, open_interruption
 if __name__ == "__main__":
     curated, root, folder = map(Path, sys.argv[1:4])
     workers, rank, world_size = map(int, sys.argv[4:])

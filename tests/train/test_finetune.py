@@ -27,9 +27,9 @@ from vills.config.finetune import FinetuneConfig
 from vills.config.model import PublishedConfig
 from vills.data.loading import METHODS
 from vills.data.reid import ReidData
+from vills.interrupt import InterruptedRunError
 from vills.models.reid import ReidModel
 from vills.models.weights import WeightsError, load_reid
-from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import load_journal
 from vills.train.consensus import NonFiniteError
 from vills.train.finetune import build_model

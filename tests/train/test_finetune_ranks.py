@@ -17,9 +17,9 @@ from tests.train.tuning import CONFIG, MIXED, evaluate, load_walks, read, save_p
 from vills import distributed
 from vills.config.checks import ConfigError
 from vills.data.reid import ReidData, load_reid_data
+from vills.interrupt import InterruptedRunError
 from vills.models.reid import ReidModel
 from vills.models.weights import load_reid
-from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import load_journal
 
 # A rate at which nothing amplifies rounding, and everything that knows of ranks: drop path, BN

@@ -17,8 +17,8 @@ from tests.train.synthetic import build_config
 from vills.config.pretrain import PretrainConfig
 from vills.data.loading import METHODS
 from vills.data.pretrain_sources import PretrainData
+from vills.interrupt import InterruptedRunError
 from vills.models.weights import load_backbone
-from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import list_checkpoints
 from vills.train.consensus import NonFiniteError

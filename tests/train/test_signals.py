@@ -13,7 +13,7 @@ import torch
 from tests.processes import list_group, wait_until
 from tests.train.conftest import load_pretrain_data
 from tests.train.synthetic import build_config
-from vills.runner.store.interrupt import InterruptedRunError, open_interruption
+from vills.interrupt import InterruptedRunError, open_interruption
 from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import list_checkpoints
 from vills.train.pretrain import run_pretrain

@@ -17,9 +17,9 @@ from vills.config.params import OperationConfig
 from vills.config.pretrain import OptimConfig
 from vills.data.loading import PretrainBatch
 from vills.distributed import gather_objects, get_rank, get_world_size
+from vills.interrupt import InterruptedRunError
 from vills.pipeline import StageContext
 from vills.pipeline.pretrain import STAGE
-from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import Journal, load_journal
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.param_groups import set_schedule

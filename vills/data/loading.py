@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vills.config.checks import ConfigError
 from vills.data.transforms import MEAN, STD
-from vills.runner.store.interrupt import open_shield
+from vills.interrupt import open_shield
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from vills.data.mask_store import build_mask_table, mask_path, save_mask_table
 from vills.data.predictions import FOLDER
 from vills.data.records import load_manifest
 from vills.data.shards import ShardReader
+from vills.interrupt import open_pool
 from vills.io import atomic_path, compute_sha256
 from vills.lse.chunk import (
     KEYPOINTS,
@@ -39,7 +40,6 @@ from vills.lse.parts import (
     build_segmenter,
     compute_cache_key,
 )
-from vills.runner.store.interrupt import open_pool
 
 CHUNK_RECORDS = 64
 POLL_SECONDS = 0.5

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vills.distributed import all_gather
 from vills.errors import UserError
-from vills.runner.store.interrupt import InterruptFlag
+from vills.interrupt import InterruptFlag
 
 
 class NonFiniteError(UserError, RuntimeError):

@@ -18,12 +18,12 @@ from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.reid import ReidData
 from vills.data.samplers import check_num_ids
 from vills.distributed import barrier, get_device, init_process_group, is_main
+from vills.interrupt import InterruptFlag
 from vills.io import save_json
 from vills.models.backbone import Backbone
 from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
 from vills.models.weights import build_backbone, export_reid, load_backbone, load_description
-from vills.runner.store.interrupt import InterruptFlag
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism

@@ -23,9 +23,9 @@ from vills.distributed import (
     is_main,
     reduce_mean,
 )
+from vills.interrupt import InterruptedRunError, InterruptFlag
 from vills.losses.reid import IdentityLoss, TripletLoss
 from vills.models.reid import ReidModel
-from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import agree_any, agree_requeue, check_finite

@@ -26,9 +26,9 @@ from vills.distributed import (
     init_process_group,
     is_main,
 )
+from vills.interrupt import InterruptedRunError, InterruptFlag
 from vills.io import save_json
 from vills.models.weights import export_backbone
-from vills.runner.store.interrupt import InterruptedRunError, InterruptFlag
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vills.runner.store.interrupt import InterruptedRunError
+from vills.interrupt import InterruptedRunError
 from vills.runner.store.lock import STALE_SECONDS
 from vills.runner.work import slurm_job
 from vills.runner.work.ranks import Ranks

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from vills.interrupt import InterruptedRunError
 from vills.io import save_json
 from vills.runner.store import lock as lock_module
 from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
-from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.lock import (
     RunLock,
     check_current,

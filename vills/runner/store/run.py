@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vills.interrupt import InterruptedRunError
 from vills.io import NO_SPACE, DiskFullError, explain_full_disk, load_json, save_bytes, save_json
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import (
@@ -28,7 +29,6 @@ from vills.runner.store.digest import (
     find_changed,
 )
 from vills.runner.store.errors import DamagedError, DriftError
-from vills.runner.store.interrupt import InterruptedRunError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
 from vills.runner.store.machine import DIFF_NAME, describe_git, describe_machine, load_git_diff

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.errors import UserError
+from vills.interrupt import REQUEUE_SIGNAL, InterruptedRunError
 from vills.io import load_json, save_json
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.store.errors import RunError
-from vills.runner.store.interrupt import REQUEUE_SIGNAL, InterruptedRunError
 from vills.runner.store.machine import describe_machine
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import ProgressLine, StageCall, load_stage, run_call

@@ -1,6 +1,6 @@
 """Inside a SLURM job: what is noted of it, and how a process leaves it.
 
-The signal was answered by a checkpoint on all ranks (`vills.runner.store.interrupt`). Then
+The signal was answered by a checkpoint on all ranks (`vills.interrupt`). Then
 - SIGUSR2 (`--signal` before the time limit, `preempt_send_user_signal`): rank 0 asks for a requeue,
   SLURM ends the others;
 - SIGTERM (cancelled; or preempted on a cluster that sends no user signal): nobody asks for
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vills.runner.store.interrupt import InterruptedRunError
+from vills.interrupt import InterruptedRunError
 from vills.runner.store.lock import STALE_SECONDS
 from vills.runner.work.ranks import Ranks
 

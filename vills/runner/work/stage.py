@@ -20,11 +20,11 @@ from vills import Progress
 from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.params import OperationConfig, Params
+from vills.interrupt import InterruptedRunError, open_interruption
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.worker import open_syncer
-from vills.runner.store.interrupt import InterruptedRunError, open_interruption
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES

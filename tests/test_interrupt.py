@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import list_group, wait_until
-from vills.runner.store.interrupt import (
+from vills.interrupt import (
     SIGNALS,
     InterruptedRunError,
     InterruptFlag,
@@ -231,8 +231,8 @@ def test_a_worker_that_is_killed_ends_the_others() -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from vills.runner.store.interrupt import InterruptedRunError, open_interruption
-from vills.runner.store.interrupt import open_pool
+from vills.interrupt import InterruptedRunError, open_interruption
+from vills.interrupt import open_pool
 
 def start():
     pass
