@@ -2,6 +2,7 @@
 
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_intervals_equal_a_plain_loop() -> None:
     row = compute_scores(
         hits, pids=pids, ranks=[1, 3], num_gallery=9, num_resamples=200, seed=5
     ).row
-    people = {  # person -> its valid queries
+    people: dict[str, list[list[Any]]] = {  # person -> its valid queries
         "mAP": [[1 / 2], [1], [(1 + 2 / 3) / 2, (1 / 4 + 2 / 5) / 2]],
         "R-1": [[0], [1], [1, 0]],
         "R-3": [[1], [1], [1, 0]],

@@ -31,7 +31,7 @@ from vills.evaluation.entries import build_test_data
 from vills.evaluation.evaluate import evaluate_dataset
 from vills.evaluation.protocols import ProtocolError, Row
 
-VIDEO_CONFIG = {
+VIDEO_CONFIG: dict[str, Any] = {
     "protocols": ["video", "image_to_video"],
     "num_frames": 2,
     "ranks": [1, 5],
@@ -48,7 +48,11 @@ def evaluate(
 ) -> list[Row]:
     """One split, models that are there already."""
     rows = [
-        ModelRow(name, lambda model=model: model, keep_features=name.startswith("fine"))
+        ModelRow(
+            name,
+            lambda model=model: model,  # type: ignore[misc]
+            keep_features=name.startswith("fine"),
+        )
         for name, model in models.items()
     ]
     return evaluate_dataset(
@@ -77,7 +81,7 @@ def test_config_and_code_name_the_same_choices() -> None:
 def test_image_rows_and_ranked_lists(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="image")
     config = EvaluateConfig(ranks=[1, 5], bootstrap=20)
-    models = {"finetuned": make_reid("image"), "histogram": StripeHistogram()}
+    models: dict[str, Any] = {"finetuned": make_reid("image"), "histogram": StripeHistogram()}
     calls: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
     rows = evaluate(config, data, models, out, progress=lambda *call: calls.append(call))
@@ -191,7 +195,7 @@ def test_what_must_not_change_scores_does_not(
     tmp_path: Path, change: dict[str, Any], block_size: int
 ) -> None:
     data = write_curated(tmp_path / "set", modality="video")
-    models = {"finetuned": make_reid("video")}
+    models: dict[str, Any] = {"finetuned": make_reid("video")}
     rows = [
         evaluate(
             EvaluateConfig(**{**VIDEO_CONFIG, **extra}),
@@ -218,7 +222,8 @@ def test_baselines_are_fresh_seeded_and_explained() -> None:
     config = EvaluateConfig(baselines=["pretrained", "untrained"])
     rows = build_baselines(config, load_reference=lambda: reference, load_pretrained=make_backbone)
     assert [row.name for row in rows] == ["pretrained", "untrained"]
-    assert rows[1].load().modality == "video"
+    untrained: Any = rows[1].load()
+    assert untrained.modality == "video"
     with pytest.raises(ConfigError, match=r"'pretrained' has no model"):
         build_baselines(config, load_reference=lambda: reference)
     with pytest.raises(ConfigError, match=r"set evaluate.\*.onnx_weights"):
@@ -299,7 +304,7 @@ def test_a_damaged_shard_stops_the_stage_by_the_record_s_name(tmp_path: Path) ->
 def test_a_model_of_another_modality_scores(tmp_path: Path, kind: str) -> None:
     data = write_curated(tmp_path / "set", modality=kind)
     config = EvaluateConfig(protocols=[kind], num_frames=2, bootstrap=0)
-    models = {name: make_reid(name) for name in ("image", "video", "mixed")}
+    models: dict[str, Any] = {name: make_reid(name) for name in ("image", "video", "mixed")}
     rows = evaluate(config, data, models, tmp_path / "out")
     assert [row["valid_queries"] for row in rows] == [NUM_PEOPLE] * 3
     # a mixed model is a video model that was trained otherwise

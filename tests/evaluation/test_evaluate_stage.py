@@ -254,7 +254,7 @@ def test_splits_that_a_model_has_seen_are_refused(tmp_path: Path) -> None:
 
 def test_entries_of_one_source_share_its_people_and_its_splits(tmp_path: Path) -> None:
     """What counts is the source of a model, not the name of its entry."""
-    names = {"source": "prid2011", "model": "prid_more", "trained_on": "prid2011"}
+    names: dict[str, Any] = {"source": "prid2011", "model": "prid_more", "trained_on": "prid2011"}
     result = run_stage(tmp_path, "prid_few", splits=[1], **names)
     files = sorted(path.name for path in (tmp_path / "out/evaluate/features").iterdir())
     assert "finetuned-split1_tracklets_after-neck_mean.parquet" in files

@@ -452,7 +452,7 @@ SPOILERS: dict[str, Callable[[np.ndarray, np.ndarray], Arrays]] = {
 def test_bad_files_are_refused_with_what_to_do(tmp_path: Path, name: str, message: str) -> None:
     features = make_market(tmp_path / "market")
     names, values = np.array(list(features), dtype=str), np.stack([*features.values()])
-    arrays = {"path": names, "feature": values} | SPOILERS[name](names, values)
+    arrays: dict[str, Any] = {"path": names, "feature": values} | SPOILERS[name](names, values)
     file = tmp_path / "a.npz"
     np.savez(file, **{key: array for key, array in arrays.items() if array is not None})
     with pytest.raises(FeatureFileError, match=message) as caught:

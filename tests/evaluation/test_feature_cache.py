@@ -79,7 +79,7 @@ def test_features_are_kept_and_read_again(tmp_path: Path) -> None:
         results.append(cache(test.query, choice))
         counts.append(model.num_described)
     assert counts == [17, 0]
-    assert np.array_equal(*results)
+    assert np.array_equal(results[0], results[1])
     (path,) = folder.iterdir()
     assert path.name == "ours_tracklets_after-neck_flip_mean_coarse-areas.parquet"
     table = pq.read_table(path)

@@ -26,7 +26,7 @@ SETTINGS = ProtocolSettings(fars=(0.5, 0.1, 0.01))
 
 def build_data(groups: Mapping[str, Group], kinds: Mapping[str, str] | None = None) -> TestData:
     """Records named by their members; those of probes are query."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"group": group, "name": name, "pid": pid, "record_ids": list(members)}
         for group, templates in groups.items()
         for name, (pid, members) in templates.items()
@@ -192,7 +192,7 @@ def test_bad_input_is_said() -> None:
     good = {"probe": PROBES, "gallery_1": GALLERY}
     with pytest.raises(ProtocolError, match="needs templates, but this data set has none"):
         PROTOCOLS["sigset"].run(
-            lambda entries, choice: np.ones((len(entries), 2)),
+            lambda entries, choice: np.ones((len(entries), 2), np.float32),
             data=replace(build_data(good), templates=None),
             settings=SETTINGS,
         )
@@ -210,7 +210,7 @@ def test_bad_input_is_said() -> None:
     data = build_data(good)
     with pytest.raises(ProtocolError, match="1 members of templates are neither .* first 'e'"):
         PROTOCOLS["sigset"].run(
-            lambda entries, choice: np.ones((len(entries), 2)),
+            lambda entries, choice: np.ones((len(entries), 2), np.float32),
             data=replace(data, gallery=data.gallery.take(np.arange(4))),
             settings=SETTINGS,
         )

@@ -20,7 +20,7 @@ from vills.evaluation.protocols import (
 from vills.evaluation.protocols.retrieval import draw_gallery
 
 
-def pick(row: Row, *columns: str) -> tuple[object, ...]:
+def pick(row: Row, *columns: str) -> tuple[Any, ...]:
     return tuple(row[column] for column in columns)
 
 

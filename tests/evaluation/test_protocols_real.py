@@ -29,17 +29,16 @@ def test_mars_counts(real_data: Path) -> None:
     queries = loadmat(real_data / "splits/mars_query_IDX.mat")["query_IDX"].astype(np.int64) - 1
     names = np.array([f"track{number:05d}" for number in range(len(rows))])
     is_query = np.isin(np.arange(len(rows)), queries)
-    data = TestData(
-        *(
-            build(
-                names[part].tolist(),
-                rows[part, 2],
-                rows[part, 3] - 1,
-                rows[part, 1] - rows[part, 0] + 1,
-            )
-            for part in (is_query, ~is_query)
+    query, gallery = (
+        build(
+            names[part].tolist(),
+            rows[part, 2],
+            rows[part, 3] - 1,
+            rows[part, 1] - rows[part, 0] + 1,
         )
+        for part in (is_query, ~is_query)
     )
+    data = TestData(query, gallery)
     counts = {}
     for name in ("mars", "mars_torchreid", "mars_image_to_video"):
         result = PROTOCOLS[name].run(compute_random, data=data, settings=ProtocolSettings())
@@ -58,7 +57,7 @@ def test_prid2011_splits_lie_on_the_grid_of_89(real_data: Path) -> None:
     assert len(splits) == 10
     for split in splits:
         pids = np.array([int(name.removeprefix("person_")) for name in split["test"]])
-        sides = [
+        query, gallery = (
             build(
                 [f"cam_{camera}-{pid:04d}" for pid in pids],
                 pids,
@@ -66,9 +65,9 @@ def test_prid2011_splits_lie_on_the_grid_of_89(real_data: Path) -> None:
                 np.full(len(pids), 30),
             )
             for number, camera in enumerate("ab")
-        ]
+        )
         result = PROTOCOLS["prid2011"].run(
-            compute_random, data=TestData(*sides), settings=ProtocolSettings()
+            compute_random, data=TestData(query, gallery), settings=ProtocolSettings()
         )
         (row,) = result.build_rows("random")
         assert (row["queries"], row["valid_queries"], row["gallery"]) == (89, 89, 89)

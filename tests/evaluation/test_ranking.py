@@ -3,6 +3,7 @@
 import importlib.util
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,9 +41,9 @@ RULES = {
 def make_world(seed: int) -> tuple[np.ndarray, Labels, Labels]:
     """Distances of few values, so that many tie; distractors, bad detections, unknown cameras."""
     rng = np.random.default_rng(seed)
-    num_query, num_gallery = rng.integers(1, 9), rng.integers(1, 45)
+    num_query, num_gallery = int(rng.integers(1, 9)), int(rng.integers(1, 45))
     num_values = rng.choice([1, 2, 5, 30, 10**6])
-    dtype = rng.choice([np.float32, np.float64])
+    dtype: Any = rng.choice(["float32", "float64"])
     distances = rng.integers(-2, num_values, size=(num_query, num_gallery)).astype(dtype)
     num_people, num_cameras = rng.integers(1, 7), rng.integers(1, 4)
 
@@ -53,7 +54,7 @@ def make_world(seed: int) -> tuple[np.ndarray, Labels, Labels]:
     return distances, draw(0, num_query), draw(-1, num_gallery)
 
 
-def is_junk(rule: str, query: tuple, entry: tuple) -> bool:
+def is_junk(rule: str, query: Any, entry: Any) -> bool:
     """The definition, for two (pid, camid, clothes_id)."""
     if entry[0] == -1:
         return True
@@ -70,7 +71,7 @@ def is_junk(rule: str, query: tuple, entry: tuple) -> bool:
 
 
 def walk(
-    rule: str, row: np.ndarray, query: tuple, gallery: Labels, top_k: int
+    rule: str, row: np.ndarray, query: Any, gallery: Labels, top_k: int
 ) -> tuple[list[int], list[tuple[int, int]]]:
     """The definition, one entry at a time: ranks of true matches, top entries and verdicts."""
     hits, top, rank = [], [], 0
@@ -204,7 +205,7 @@ def test_no_thread_count_nor_memory_layout_changes_a_rank() -> None:
     for num_threads in (1, 2):
         with threadpool_limits(num_threads):
             assert_equal(full, rank_features(case, block_size=5))
-    labels = {"query": case[2], "gallery": case[3]}
+    labels: Any = {"query": case[2], "gallery": case[3]}
     matrix = compute_distances(case[0], case[1], metric="cosine")
     for same in (matrix, np.asfortranarray(matrix)):
         ranking = rank_gallery(MatrixDistance(same), **labels, block_size=6, top_k=9)

@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,12 +76,12 @@ def test_equals_plain_loops(metric: str, k1: int, k2: int, weight: float) -> Non
             both /= np.linalg.norm(both, axis=1, keepdims=True)
         dense = np.square(both[:, None] - both[None]).sum(axis=2)
         expected = loop_rerank(dense, len(query), k1=k1, k2=k2, weight=weight)
-        options = {"k1": k1, "k2": k2, "weight": weight, "metric": metric}
+        options: Any = {"k1": k1, "k2": k2, "weight": weight, "metric": metric}
         for block_size in (5, 1000):
             distance = RerankedDistance(query, gallery, block_size=block_size, **options)
             assert (distance.num_queries, distance.num_gallery) == (12, 50)
             np.testing.assert_allclose(distance.compute_block(0, 12), expected, atol=1e-6)
-            labels = {
+            labels: Any = {
                 "query": Labels(np.arange(12) % 5 + 1, np.zeros(12, np.int64)),
                 "gallery": Labels(np.arange(50) % 6, np.ones(50, np.int64)),
                 "block_size": block_size,
@@ -139,7 +140,7 @@ def test_processes_share_the_blocks() -> None:
 def test_it_finds_more_of_each_person() -> None:
     query, gallery = make_features(8, num_query=60, num_gallery=600, dim=8, num_people=40)
     pids = np.arange(660) % 40 + 1
-    labels = {
+    labels: Any = {
         "query": Labels(pids[:60], np.zeros(60, np.int64)),
         "gallery": Labels(pids[60:], np.ones(600, np.int64)),
         "block_size": 64,

@@ -31,7 +31,7 @@ BASE = {
 
 def make_row(name: str, mean_ap: float, **extra: Any) -> dict[str, Any]:
     ranks = {f"R-{k}": min(1.0, mean_ap + k / 100) for k in (1, 5, 10, 20)}
-    spread = {}
+    spread: dict[Any, Any] = {}
     for key, value in {"mAP": mean_ap, **ranks}.items():
         spread |= {key: value, f"{key}_low": value - 0.03, f"{key}_high": value + 0.03}
     neck = {"neck": "-" if name == "histogram" else "after"}

@@ -279,7 +279,7 @@ def _count_misses(row: Row, num: int) -> Row:
         if key.endswith(("_low", "_high")):
             continue
         scaled = isinstance(value, float) and key.startswith(SCALED)
-        counted[key] = value * valid / (valid + num) if scaled else value  # type: ignore[operator]
+        counted[key] = value * valid / (valid + num) if scaled else value
     return counted | {"queries": queries + num, "valid_queries": valid + num}
 
 

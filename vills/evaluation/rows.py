@@ -8,12 +8,12 @@ difference to the model that starts from scratch (`per_query.add_differences`):
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-Cell = str | float | int | None
-Row = dict[str, Cell]
-"""A row of results.json, or a part of it."""
+Row = dict[str, Any]
+"""A row of results.json, or a part of it: text, numbers and None."""
 REFERENCE = "scratch"
 """Row that is subtracted: the same architecture and labels, without pre-training."""
 PREFIX = f"minus_{REFERENCE}_"
@@ -23,9 +23,7 @@ METRICS = {"mAP": "ap", "R-1": "r1"}
 column of per_query.parquet."""
 
 
-def average_rows(
-    rows: Sequence[Mapping[str, Cell]], *, deviations: Sequence[str] = ()
-) -> dict[str, Cell]:
+def average_rows(rows: Sequence[Mapping[str, Any]], *, deviations: Sequence[str] = ()) -> Row:
     """Average several rows of the same columns to one.
 
     A share becomes the mean of the rows' (NaN if one is, None if one has none); what is no share
@@ -34,7 +32,7 @@ def average_rows(
     column of `deviations` follows <column>_std, the standard deviation over the rows (of a
     population: they are all there are).
     """
-    mean: dict[str, Cell] = {}
+    mean: Row = {}
     for column in rows[0]:
         if column.endswith(("_low", "_high", "_std")):
             continue
