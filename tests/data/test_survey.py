@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.data.raw_copies import PixelWriter, encode_pixel, write_sigset
 from vills.data.discovery import find_datasets
-from vills.data.layouts import LayoutError, RawImage, RawTracklet, read_layout
+from vills.data.layouts import LayoutError, RawImage, RawTracklet, RawVideo, read_layout
 from vills.data.layouts.base import Layout
 from vills.data.layouts.counts import count_splits, flatten_counts
 from vills.data.readable import find_unreadable
@@ -21,8 +21,16 @@ def find_layouts(root: Path) -> dict[str, str]:
     return {f.path.relative_to(root).as_posix(): f.layout for f in find_datasets(root)}
 
 
+def survey_all(root: Path, **settings: Any) -> list[Survey]:
+    return list(survey_datasets(root, check_video=check_size, **settings))
+
+
+def check_size(layout: Layout, video: RawVideo, full: bool) -> str:
+    return "" if (layout.root / video.path).stat().st_size else "the file is empty"
+
+
 def survey_one(root: Path, *, full: bool = False) -> Survey:
-    (survey,) = survey_datasets(root, full=full)
+    (survey,) = survey_all(root, full=full)
     return survey
 
 
@@ -79,7 +87,7 @@ def test_a_folder_that_cannot_be_listed_is_broken(
         return real(path)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    surveys = {survey.path: survey for survey in survey_datasets(root)}
+    surveys = {survey.path: survey for survey in survey_all(root)}
     assert surveys["locked"].verdict == "broken"
     assert f"look into {root / 'locked'} (Permission denied" in surveys["locked"].problems[0]
 
@@ -100,7 +108,7 @@ def test_counts_of_a_layout() -> None:
     assert list(counts) == ["train", "query", "gallery"]
     gallery = counts["gallery"]
     assert (gallery.rows, gallery.junk, gallery.distractors, gallery.files) == (2, 1, 1, 5)
-    assert (gallery.shortest, gallery.longest, gallery.frames) == (3, 3, 3)
+    assert gallery.lengths == {3: 1}
     flat = flatten_counts(counts, num_splits=10)
     assert (flat["train"], flat["train ids"], flat["train camera 11"]) == (2, 1, 1)
     assert (flat["gallery"], flat["gallery ids"], flat["gallery junk"]) == (2, 1, 1)
@@ -152,7 +160,7 @@ def test_many_files_keep_their_order(tmp_path: Path) -> None:
     assert done[-1] == 2_500
 
 
-def test_videos_without_a_decoder_are_judged_by_their_size(touch: Touch) -> None:
+def test_what_the_check_says_of_a_video_is_listed(touch: Touch) -> None:
     root = touch("k/a.mp4", "k/b.mp4")
     (root / "k/a.mp4").write_text("x")
     assert survey_one(root).unreadable == (("b.mp4", "the file is empty"),)
@@ -199,17 +207,17 @@ def test_a_wrong_level_is_told_from_below(tmp_path: Path) -> None:
 
 def test_no_folder_and_nothing_in_it(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no folder .*VILLS_DATA"):
-        list(survey_datasets(tmp_path / "absent"))
+        survey_all(tmp_path / "absent")
     (tmp_path / "notes.txt").touch()
     with pytest.raises(LayoutError, match=r"notes\.txt is no folder.*VILLS_DATA"):
-        list(survey_datasets(tmp_path / "notes.txt"))
+        survey_all(tmp_path / "notes.txt")
     with pytest.raises(LayoutError, match=r"no data set in .*VILLS_DATA"):
-        list(survey_datasets(tmp_path))
+        survey_all(tmp_path)
 
 
 def test_names_of_folders_that_are_not_utf8_can_be_printed(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/Se\xe9an")).mkdir()
-    assert r"Se\udce9an  -" in format_surveys(list(survey_datasets(tmp_path)))
+    assert r"Se\udce9an  -" in format_surveys(survey_all(tmp_path))
 
 
 def test_links_in_circles_end(touch: Touch) -> None:
@@ -237,5 +245,5 @@ def test_folders_above_that_cannot_be_read_are_nobodys_business(
 def test_progress_names_the_data_set(tmp_path: Path) -> None:
     PixelWriter(tmp_path).write(["own/0001_c1.jpg", "own/0002_c1.jpg"])
     said: list[tuple[str, int, int]] = []
-    list(survey_datasets(tmp_path, progress=lambda *what: said.append(what)))
+    survey_all(tmp_path, progress=lambda *what: said.append(what))
     assert said == [("own: files read", 2, 2)]

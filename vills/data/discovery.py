@@ -87,12 +87,11 @@ def _is_ltcc(folder: Path) -> bool:
 def _is_sigset(folder: Path) -> bool:
     if any(folder.glob("sigsets_*/*.xml")):
         return True
-    return any(_is_sigset_file(path) for path in sorted(folder.glob("*.xml")) if path.is_file())
-
-
-def _is_sigset_file(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return _SIGSET_MARK in stream.read(_HEAD_BYTES)
+    for path in filter(Path.is_file, sorted(folder.glob("*.xml"))):
+        with path.open("rb") as stream:
+            if _SIGSET_MARK in stream.read(_HEAD_BYTES):
+                return True
+    return False
 
 
 def _is_luperson(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vills import Progress
 from vills.data.discovery import FoundFolder, find_datasets
-from vills.data.layouts import Layout, LayoutError, RawVideo, mars, read_layout
+from vills.data.layouts import Layout, LayoutError, mars, read_layout
 from vills.data.layouts.counts import (
     ALSO_OFFICIAL,
     OFFICIAL_COUNTS,
@@ -53,7 +53,7 @@ def survey_datasets(
     root: Path,
     *,
     full: bool = False,
-    check_video: VideoCheck | None = None,
+    check_video: VideoCheck,
     progress: Progress | None = None,
 ) -> Iterator[Survey]:
     """Survey every data set below `root`, one after the other.
@@ -61,7 +61,7 @@ def survey_datasets(
     Args:
         root: Folder of data sets, or of one.
         full: Decode every pixel instead of reading headers.
-        check_video: Says what is wrong with a video; without it, only its size is looked at.
+        check_video: Says what is wrong with a video.
         progress: Told how many files of a data set are read.
 
     Raises:
@@ -75,12 +75,8 @@ def survey_datasets(
         raise LayoutError(f"no data set in {root}, and no folder that could be one. {_WHERE}")
     for found in datasets:
         path = found.path.relative_to(root).as_posix()
-
-        def say(label: str, done: int, total: int, path: str = path) -> None:
-            if progress is not None:
-                progress(f"{path}: {label}", done, total)
-
-        yield _survey(found, path, full=full, check_video=check_video or _check_size, progress=say)
+        say = progress or (lambda *_: None)
+        yield _survey(found, path, full=full, check_video=check_video, progress=say)
 
 
 def _survey(
@@ -102,7 +98,7 @@ def _survey(
             layout,
             full=full,
             check_video=check_video,
-            progress=lambda done: progress("files read", done, total),
+            progress=lambda done: progress(f"{path}: files read", done, total),
         )
     except (UserError, OSError) as error:
         return Survey(path, found.layout, BROKEN, problems=(str(error),))
@@ -151,14 +147,6 @@ def _describe_unreadable(unreadable: list[Damage], total: int) -> Iterator[str]:
             f"{len(unreadable):,} of {total:,} files cannot be read: {named}. What to do: unpack "
             "or copy them again; curate skips them up to operation.max_corrupt_share."
         )
-
-
-def _check_size(layout: Layout, video: RawVideo, full: bool) -> str:
-    try:
-        size = (layout.root / video.path).stat().st_size
-    except OSError as error:
-        return error.strerror or type(error).__name__
-    return "" if size else "the file is empty"
 
 
 HEADER = (
@@ -217,9 +205,9 @@ def _format_split(survey: Survey, split: str, count: SplitCount) -> tuple[str, .
         rows = count.rows
     ids = official.get(f"{split} ids")
     lengths = _NONE
-    if count.tracklets:
-        mean = count.frames / count.tracklets
-        lengths = f"{count.shortest}/{mean:.1f}/{count.longest}"
+    if count.lengths:
+        mean = sum(count.lengths.elements()) / count.lengths.total()
+        lengths = f"{min(count.lengths)}/{mean:.1f}/{max(count.lengths)}"
     return (
         split,
         f"{count.rows:,}",

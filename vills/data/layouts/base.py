@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from vills.data.files import walk_files
 from vills.data.records import JUNK_PID
 from vills.errors import UserError
 
@@ -168,21 +167,3 @@ def check_folder(root: Path, name: str) -> None:
         )
     if next(root.iterdir(), None) is None:
         raise LayoutError(f"{name}: {root} is empty. What to do: put the data set there.")
-
-
-def walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Files below `root` with one of the suffixes: posix, relative, folder by folder, sorted."""
-    return (path for path in walk_files(root) if path.lower().endswith(suffixes))
-
-
-def require_any(stream: Iterable[T], *, root: Path, name: str, expected: str) -> None:
-    """Refuse a stream without a row.
-
-    Raises:
-        LayoutError: saying what was expected.
-    """
-    if next(iter(stream), None) is None:
-        raise LayoutError(
-            f"{name}: no {expected} below {root}. What to do: check that the data set is unpacked "
-            "there and that the source's layout is right."
-        )

@@ -15,17 +15,6 @@ from vills.data.layouts.base import LayoutError
 from vills.errors import UserError
 
 _PLAIN = "list, tuple, dict, set, str, bytes, int, float, bool, None"
-# what a damaged stream of opcodes makes the unpickler raise, beside its own error
-_DAMAGE = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    ValueError,
-)
 
 
 class PlainPickleError(UserError, ValueError):
@@ -56,15 +45,16 @@ def load_plain_pickle(path: Path) -> Any:
         FileNotFoundError: if there is none.
         PlainPickleError: if it holds anything else (saying what), or breaks off.
     """
+    stream = io.BytesIO(path.read_bytes())
     try:
-        return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
+        return _PlainUnpickler(stream, encoding="utf-8").load()
     except _RefusedError as error:
         raise PlainPickleError(
             f"{path} asks for {error}, which is refused: loading it would run code of its choice. "
             f"Allowed: {_PLAIN}. What to do: have its maker write plain lists and strings, or a "
             "text file with one entry per line."
         ) from error
-    except _DAMAGE as error:
+    except Exception as error:  # a damaged stream of opcodes raises nearly anything
         raise PlainPickleError(
             f"{path} is no complete pickle ({error or type(error).__name__}). What to do: fetch it "
             "again."

@@ -5,6 +5,7 @@ for Market-1501; CAL (guxinqian/Simple-CCReID) for PRCC and LTCC; splits_prid201
 of LUPerson.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -181,18 +182,12 @@ class SplitCount:
     """Images, frames and videos of all rows."""
     pids: set[int] = field(default_factory=set)
     """People."""
-    camids: dict[int, int] = field(default_factory=dict)
+    camids: Counter[int] = field(default_factory=Counter)
     """Rows of each known camera, from 0."""
     clothes: set[int] = field(default_factory=set)
     """Known outfits."""
-    shortest: int = 0
-    """Frames of the shortest tracklet; 0: no tracklet."""
-    longest: int = 0
-    """Frames of the longest tracklet."""
-    tracklets: int = 0
-    """Rows that are tracklets."""
-    frames: int = 0
-    """Frames of all tracklets."""
+    lengths: Counter[int] = field(default_factory=Counter)
+    """Tracklets of each number of frames."""
 
     def add(self, row: RawRow) -> None:
         """Count one row."""
@@ -204,15 +199,11 @@ class SplitCount:
         if row.pid > DISTRACTOR_PID:
             self.pids.add(row.pid)
         if row.camid >= 0:
-            self.camids[row.camid] = self.camids.get(row.camid, 0) + 1
+            self.camids[row.camid] += 1
         if row.clothes_id >= 0:
             self.clothes.add(row.clothes_id)
         if isinstance(row, RawTracklet):
-            length = len(row.paths)
-            self.shortest = min(length, self.shortest or length)
-            self.longest = max(length, self.longest)
-            self.tracklets += 1
-            self.frames += length
+            self.lengths[len(row.paths)] += 1
 
 
 def count_splits(layout: Layout) -> dict[str, SplitCount]:

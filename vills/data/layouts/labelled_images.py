@@ -217,11 +217,10 @@ def _list_prcc_people(folder: Path) -> tuple[dict[int, str], list[str]]:
             f"prcc: {len(lost):,} images lie in {folder}, outside the folders of people: "
             f"{shorten(lost)}. What to do: move them to their people, or take them away."
         )
-    return list_people(folder, name="prcc", parse=_parse_prcc_person), stray
-
-
-def _parse_prcc_person(name: str, path: str) -> int:
-    return parse_person(name, path=path, name="prcc")
+    people = list_people(
+        folder, name="prcc", parse=lambda text, path: parse_person(text, path=path, name="prcc")
+    )
+    return people, stray
 
 
 def _parse_prcc_camera(path: str) -> str:

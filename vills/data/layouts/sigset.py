@@ -12,7 +12,6 @@ stay as well. Cameras are unknown (-1); the outfit is N of setN in the path.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vills.data.files import walk_files
@@ -24,15 +23,8 @@ from vills.data.layouts.sigset_members import load_signatures
 PROBE = "probe"
 _FILE = re.compile(r"(train|probe|gallery|blended_gallery)[^/]*\.xml", re.IGNORECASE)
 _FOLDERS = "sigsets_*"
-
-
-@dataclass(frozen=True)
-class _File:
-    """A sigset file: where it lies, its split, and the group of its templates."""
-
-    path: str
-    split: str
-    group: str
+_SPLITS = {"train": ("train", ""), "probe": ("query", PROBE)}
+"""Split of a file's media, and group of its templates; a gallery's group is the file's name."""
 
 
 def read_sigset(root: Path) -> Layout:
@@ -47,23 +39,22 @@ def read_sigset(root: Path) -> Layout:
     templates: dict[tuple[str, str], RawTemplate] = {}
     skipped: list[str] = []
     train_people: set[int] = set()
-    for file in files:
-        for signature in load_signatures(root / file.path):
-            where = f"signature {signature.name} of {file.path}"
+    for path, (split, group) in files.items():
+        for signature in load_signatures(root / path):
+            where = f"signature {signature.name} of {path}"
             if len(signature.subject_ids) > 1:
                 skipped.append(signature.name)
                 continue
             pid = table.find_pid(signature.subject_ids[0], where=where)
             added = [
-                table.add(member, pid=pid, split=file.split, where=where)
-                for member in signature.members
+                table.add(member, pid=pid, split=split, where=where) for member in signature.members
             ]
             keys = tuple(dict.fromkeys(filter(None, added)))
-            if file.split == "train":
+            if split == "train":
                 train_people.add(pid)
                 continue
-            name = signature.name if file.group == PROBE else signature.subject_ids[0]
-            _add_template(templates, RawTemplate(file.group, name, pid, keys), where=where)
+            name = signature.name if group == PROBE else signature.subject_ids[0]
+            _add_template(templates, RawTemplate(group, name, pid, keys), where=where)
     _check_missing(table, root=root)
     images, tracklets, videos = table.build_rows()
     ordered = tuple(templates[key] for key in sorted(templates))
@@ -83,8 +74,8 @@ def read_sigset(root: Path) -> Layout:
     )
 
 
-def _find_files(root: Path) -> tuple[list[_File], list[str]]:
-    """Sigset files, and XML files of other names that lie among them, sorted.
+def _find_files(root: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Sigset files by path, each with its split and the group of its templates; and other XML.
 
     Raises:
         LayoutError: if there is none, or a gallery without a probe, or a probe without a gallery.
@@ -96,9 +87,12 @@ def _find_files(root: Path) -> tuple[list[_File], list[str]]:
         for name in walk_files(folder)
         if name.lower().endswith(".xml")
     )
-    paths = [path for path in found if _FILE.fullmatch(path.rpartition("/")[2])]
-    files = [_describe_file(path) for path in paths]
-    splits = {file.split for file in files}
+    files = {
+        path: _SPLITS.get(match[1].lower(), ("gallery", match[0].lower().removesuffix(".xml")))
+        for path in found
+        if (match := _FILE.fullmatch(path.rpartition("/")[2]))
+    }
+    splits = {split for split, _ in files.values()}
     if not splits or ("query" in splits) != ("gallery" in splits):
         seen = shorten(found or sorted(path.name for path in root.iterdir()))
         raise LayoutError(
@@ -106,23 +100,14 @@ def _find_files(root: Path) -> tuple[list[_File], list[str]]:
             f"(Blended_Gallery_*.xml), and Train*.xml, in sigsets_* or anywhere; found {seen}. "
             "What to do: put the missing file there, or correct the source's path."
         )
-    groups = [file.group for file in files if file.split == "gallery"]
+    groups = [group for split, group in files.values() if split == "gallery"]
     if twice := [group for group in groups if groups.count(group) > 1]:
         raise LayoutError(
             f"sigset: {root} has several files for {twice[0]}: "
-            f"{', '.join(file.path for file in files if file.group == twice[0])}. What to do: keep "
-            "one of them."
+            f"{', '.join(path for path, (_, group) in files.items() if group == twice[0])}. What "
+            "to do: keep one of them."
         )
-    return files, [path for path in found if path not in paths]
-
-
-def _describe_file(path: str) -> _File:
-    stem = path.rpartition("/")[2].lower().removesuffix(".xml")
-    if stem.startswith("train"):
-        return _File(path, "train", "")
-    if stem.startswith("probe"):
-        return _File(path, "query", PROBE)
-    return _File(path, "gallery", stem)
+    return files, [path for path in found if path not in files]
 
 
 def _add_template(

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from vills.data.files import walk_files
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import (
     Layout,
@@ -25,8 +26,6 @@ from vills.data.layouts.base import (
     RawVideo,
     Stream,
     check_folder,
-    require_any,
-    walk,
 )
 from vills.data.layouts.containers import (
     LmdbStore,
@@ -57,9 +56,7 @@ def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout
     check_folder(root, "luperson")
     database = find_database(root)
     if database is None:
-        everything: Iterable[str] = Stream(lambda: walk(root, SUFFIXES))
-        expected = f"image ({', '.join(SUFFIXES)})"
-        require_any(everything, root=root, name="luperson", expected=expected)
+        everything = _list_files(root, SUFFIXES, expected="luperson: no image")
         paths, notes = _filter(everything, root=root, filter_list=filter_list, keep=keep)
         return Layout("luperson", root, images=_to_images(paths), notes=notes)
     store = LmdbStore(database)
@@ -76,6 +73,21 @@ def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout
 
     notes = (*key_notes, *notes)
     return Layout("luperson", root, images=_to_images(paths), notes=notes, container=read)
+
+
+def _list_files(root: Path, suffixes: tuple[str, ...], *, expected: str) -> Stream[str]:
+    """List the files with one of the suffixes, folder by folder, sorted; walked anew each time.
+
+    Raises:
+        LayoutError: if there is none.
+    """
+    paths = Stream(lambda: (path for path in walk_files(root) if path.lower().endswith(suffixes)))
+    if next(iter(paths), None) is None:
+        raise LayoutError(
+            f"{expected} ({', '.join(suffixes)}) below {root}. What to do: check that the data set "
+            "is unpacked there and that the source's layout is right."
+        )
+    return paths
 
 
 def _to_images(paths: Iterable[str]) -> Stream[RawImage]:
@@ -187,17 +199,15 @@ def read_kinetics(root: Path) -> Layout:
     has several clips of some videos. Where two files differ in the suffix alone, they keep it.
     """
     check_folder(root, "kinetics")
-    counts = Counter(map(_cut_suffix, walk(root, VIDEO_SUFFIXES)))
+    paths = _list_files(root, VIDEO_SUFFIXES, expected="kinetics: no video")
+    counts = Counter(map(_cut_suffix, paths))
     shared = {name for name, count in counts.items() if count > 1}
 
     def videos() -> Iterator[RawVideo]:
-        for path in walk(root, VIDEO_SUFFIXES):
+        for path in paths:
             name = _cut_suffix(path)
             yield RawVideo(path=path, video_id=path if name in shared else name)
 
-    require_any(
-        videos(), root=root, name="kinetics", expected=f"video ({', '.join(VIDEO_SUFFIXES)})"
-    )
     return Layout("kinetics", root, videos=Stream(videos))
 
 
