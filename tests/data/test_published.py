@@ -7,32 +7,36 @@ from vills.config.checks import ConfigError
 from vills.data.published import PUBLISHED, PublishedWeights, fetch_weights
 
 
-def build_publisher(folder: Path, *, sha256: str | None = None) -> PublishedWeights:
+def publish(folder: Path, monkeypatch: pytest.MonkeyPatch, *, sha256: str | None = None) -> None:
     folder.mkdir()
     (folder / "net.pth").write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
-    return PublishedWeights((folder / "net.pth").as_uri(), sha256 or digest, "tests")
+    known = PublishedWeights((folder / "net.pth").as_uri(), sha256 or digest, "tests")
+    monkeypatch.setitem(PUBLISHED, "net", known)
 
 
-def test_fetched_once_and_then_kept(tmp_path: Path) -> None:
-    known = build_publisher(tmp_path / "publisher")
-    path = fetch_weights("net", folder=tmp_path, known=known)
+def test_fetched_once_and_then_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path / "publisher", monkeypatch)
+    path = fetch_weights("net", folder=tmp_path)
     assert path.read_bytes() == b"weights"
     (tmp_path / "publisher" / "net.pth").unlink()
-    assert fetch_weights("net", folder=tmp_path, known=known) == path
+    assert fetch_weights("net", folder=tmp_path) == path
 
 
-def test_wrong_checksum_leaves_nothing(tmp_path: Path) -> None:
-    known = build_publisher(tmp_path / "publisher", sha256="0" * 64)
+def test_wrong_checksum_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path / "publisher", monkeypatch, sha256="0" * 64)
     with pytest.raises(ConfigError, match="has sha256"):
-        fetch_weights("net", folder=tmp_path, known=known)
+        fetch_weights("net", folder=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["publisher"]
 
 
-def test_unreachable_publisher_says_what_to_do(tmp_path: Path) -> None:
+def test_unreachable_publisher_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = PublishedWeights((tmp_path / "none.pth").as_uri(), "00", "tests")
+    monkeypatch.setitem(PUBLISHED, "net", known)
     with pytest.raises(ConfigError, match=r"copy none\.pth into VILLS_WEIGHTS"):
-        fetch_weights("net", folder=tmp_path, known=known)
+        fetch_weights("net", folder=tmp_path)
     with pytest.raises(ConfigError, match="sam_vit_h"):
         fetch_weights("sam", folder=tmp_path)
 

@@ -12,7 +12,7 @@ from tests.data.sources import WriteSource
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
 from vills.curation.source import curate_source
-from vills.data.reid import ReidData, load_reid_data, load_test_data
+from vills.data.reid import ReidData, load_reid_data
 
 Item = tuple[str, int, str, int, int, str]
 TRAIN: list[Item] = [
@@ -81,7 +81,7 @@ def test_the_wrong_modality_is_said(write_source: WriteSource) -> None:
     with pytest.raises(ConfigError, match="s has no record in split query"):
         load_reid_data(write_source("s", TRAIN + strangers), modality="image")
     with pytest.raises(ConfigError, match="n has no record in split query"):
-        load_test_data(write_source("n", TRAIN))
+        load_reid_data(write_source("n", TRAIN))
 
 
 def test_evaluation_loses_no_row_to_the_modality(write_source: WriteSource) -> None:
@@ -93,7 +93,7 @@ def test_evaluation_loses_no_row_to_the_modality(write_source: WriteSource) -> N
         if (data := load_reid_data(folder, modality=modality))
     }
     assert sizes == {"image": [12, 2, 6], "video": [6, 2, 6], "mixed": [18, 2, 6]}
-    test = load_test_data(folder)
+    test = load_reid_data(folder)
     assert [len(part) for part in (test.train, test.query, test.gallery)] == [18, 2, 6]
 
 
@@ -129,7 +129,7 @@ def test_people_decide_the_parts_of_a_split(write_source: WriteSource) -> None:
     assert get_pids(second, "gallery") == [0, 1, 3, 4]
     assert set(second.gallery.column("camid").tolist()) == {1}
     assert second.left_out == ("2 rows of people who are not in split 1 left out",)
-    assert get_pids(load_test_data(folder, split_id=1), "query") == [1, 3, 4]
+    assert get_pids(load_reid_data(folder, split_id=1), "query") == [1, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_templates_come_along(write_source: WriteSource) -> None:
         }
     )
     pq.write_table(table, folder / "entries.parquet")
-    for data in (load_reid_data(folder, modality="image"), load_test_data(folder)):
+    for data in (load_reid_data(folder, modality="image"), load_reid_data(folder)):
         assert data.templates is not None
         assert data.templates.to_pylist() == table.to_pylist()
 
@@ -187,7 +187,7 @@ def test_queries_that_curation_could_not_read_are_named(tmp_path: Path) -> None:
         work=tmp_path / "work",
         max_corrupt_share=0.5,
     )
-    data = load_test_data(tmp_path / "out")
+    data = load_reid_data(tmp_path / "out")
     assert get_pids(data, "query") == [8]
     (note,) = data.left_out
     assert note.startswith(

@@ -14,7 +14,6 @@ from vills.config.pretrain import ViewConfig
 from vills.data.samplers import sample_rng
 from vills.data.transforms import (
     FILL,
-    WHOLE,
     ColorDraw,
     Crop,
     ViewDraw,
@@ -30,6 +29,7 @@ from vills.data.transforms import (
 )
 
 NO_COLOR = ColorDraw(None, (), gray=False)
+WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
 PLAIN = ViewDraw(crop=WHOLE, flip=False, color=NO_COLOR, blur=0.0, solarize=False)
 
 

@@ -21,7 +21,7 @@ from vills.config.params import OperationConfig
 from vills.config.pretrain import PretrainConfig, ProbeConfig
 from vills.data.pretrain_sources import PretrainData
 from vills.data.probe_crops import build_probe_crops, draw_people
-from vills.data.reid import ReidData, load_test_data
+from vills.data.reid import ReidData, load_reid_data
 from vills.models.backbone import Backbone
 from vills.pipeline import StageContext
 from vills.pipeline.pretrain import STAGE
@@ -41,7 +41,7 @@ def build_probed(source: str = "people", **changes: Any) -> PretrainConfig:
 
 @pytest.fixture(scope="module")
 def labelled(curated: Path) -> ReidData:
-    return load_test_data(curated / "curated" / "people")
+    return load_reid_data(curated / "curated" / "people")
 
 
 def run(
@@ -280,7 +280,7 @@ def run_rank(root: str, folder: str) -> None:
         replace(build_probed(), zero_stage=3),
         load_pretrain_data(Path(root)),
         Path(folder),
-        people=load_test_data(Path(root) / "curated" / "people"),
+        people=load_reid_data(Path(root) / "curated" / "people"),
     )
 
 

@@ -66,13 +66,10 @@ class _FeatureInputs(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         part = self.plan[number * self.batch_size : (number + 1) * self.batch_size]
-        inputs = np.stack([self._load(row, positions) for row, positions in part])
+        clips = ([self.frames.read(row, int(p)) for p in positions] for row, positions in part)
+        inputs = np.stack([load_inputs(frames, size=self.size) for frames in clips])
         rows = torch.tensor([row for row, _ in part], dtype=torch.long)
         return torch.from_numpy(inputs if self.as_clips else inputs[:, 0]), rows
-
-    def _load(self, row: int, positions: np.ndarray) -> np.ndarray:
-        frames = [self.frames.read(row, int(position)) for position in positions]
-        return load_inputs(frames, size=self.size)
 
 
 def build_feature_loader(

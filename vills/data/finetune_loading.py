@@ -7,7 +7,7 @@ clip: P x K of each. A clip is augmented by one draw for all of its frames.
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,15 +22,6 @@ from vills.data.loading import ReidBatch, iterate_shielded, normalise
 from vills.data.reid import KINDS_OF, ReidData
 from vills.data.samplers import REID_STREAM, Batch, PKSampler, group_samples, sample_key, sample_rng
 from vills.data.transforms import ColorDraw, apply_color, erase_rectangle, resize, sample_gains
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A sample in an epoch, and what it becomes."""
-
-    sample: int
-    slot: str
-    key: tuple[int, ...]
 
 
 class FinetuneLoader(Dataset[ReidBatch]):
@@ -94,40 +85,37 @@ class FinetuneLoader(Dataset[ReidBatch]):
 
     def __getitem__(self, number: int) -> ReidBatch:
         """Batch `number` of the current epoch, pixels as uint8."""
-        slots = [self._find_places(number, slot) for slot in range(len(self._slots))]
-        inputs = [np.stack([self._load(place) for place in places]) for places in slots]
-        places = [place for slot in slots for place in slot]
-        samples = np.array([place.sample for place in places], dtype=np.int64)
+        share = self._size // self._world_size
+        own = range(self._rank * share, (self._rank + 1) * share)
+        inputs: list[np.ndarray] = []
+        chosen: list[int] = []
+        keys: list[tuple[int, ...]] = []
+        for slot, kind in enumerate(self._slots):
+            # by place in the epoch, not by row: a sample that fills up its group gets another view
+            first = (number * len(self._slots) + slot) * self._size
+            places = [(self._config.seed, REID_STREAM, self._epoch, first + place) for place in own]
+            samples = [self._batches[number][slot][place] for place in own]
+            views = map(self._load, samples, places, [kind] * share)
+            inputs.append(np.stack(list(views)))
+            chosen += samples
+            keys += places
+        rows = np.array(chosen, dtype=np.int64)
         return ReidBatch(
             inputs=tuple(torch.from_numpy(part) for part in inputs),
-            pids=torch.from_numpy(self._labels[samples]),
-            camids=torch.from_numpy(self._cameras[samples]),
-            indices=torch.from_numpy(self._tracks.rows[samples]),
-            keys=torch.tensor([sample_key(*place.key) for place in places], dtype=torch.long),
+            pids=torch.from_numpy(self._labels[rows]),
+            camids=torch.from_numpy(self._cameras[rows]),
+            indices=torch.from_numpy(self._tracks.rows[rows]),
+            keys=torch.tensor([sample_key(*key) for key in keys], dtype=torch.long),
         )
 
-    def _find_places(self, number: int, slot: int) -> list[_Place]:
-        """Return this rank's share of a slot of a batch."""
-        share = self._size // self._world_size
-        first = (number * len(self._slots) + slot) * self._size
-        # by place in the epoch, not by row: a sample that fills up its group gets another view
-        return [
-            _Place(
-                self._batches[number][slot][place],
-                self._slots[slot],
-                (self._config.seed, REID_STREAM, self._epoch, first + place),
-            )
-            for place in range(self._rank * share, (self._rank + 1) * share)
-        ]
-
-    def _load(self, place: _Place) -> np.ndarray:
+    def _load(self, sample: int, key: tuple[int, ...], kind: str) -> np.ndarray:
         """uint8 [3, H, W], or [T, 3, H, W] for a clip."""
-        config, rng = self._config, sample_rng(*place.key)
-        row = int(self._tracks.rows[place.sample])
-        start, length = (
-            int(column[place.sample]) for column in (self._tracks.starts, self._tracks.lengths)
+        config, rng = self._config, sample_rng(*key)
+        tracks = self._tracks
+        row, start, length = (
+            int(column[sample]) for column in (tracks.rows, tracks.starts, tracks.lengths)
         )
-        if place.slot == "image":
+        if kind == "image":
             # of a tracklet, where the person has no image
             position = int(rng.integers(length)) if length > 1 else 0
             view = augment_inputs([self._frames.read(row, start + position)], rng, config=config)
@@ -189,15 +177,11 @@ def _resize_or_zoom(
 
 def _pad_and_crop(views: np.ndarray, rng: np.random.Generator, *, pad: int) -> np.ndarray:
     """[T, H, W, 3] moved by up to `pad` px; black comes in, as in the recipes."""
-    dy, dx = (int(value) - pad for value in rng.integers(0, 2 * pad + 1, size=2))
+    top, left = rng.integers(0, 2 * pad + 1, size=2).tolist()
     height, width = views.shape[1:3]
-    moved = np.zeros(views.shape, dtype=np.uint8)
-    if abs(dy) >= height or abs(dx) >= width:
-        return moved
-    to_y, to_x = slice(max(-dy, 0), height - max(dy, 0)), slice(max(-dx, 0), width - max(dx, 0))
-    from_y, from_x = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
-    moved[:, to_y, to_x] = views[:, from_y, from_x]
-    return moved
+    padded = np.pad(views, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    # contiguous: what follows changes the pixels in place
+    return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
 
 
 def _jitter(views: np.ndarray, rng: np.random.Generator) -> None:

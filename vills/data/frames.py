@@ -32,19 +32,14 @@ class FrameReader:
     def read(self, row: int, position: int = 0) -> np.ndarray:
         """Pixels as uint8 [H, W, 3], not to be written to."""
         number = int(self._starts[row]) + position
-        if self._cache is None:
-            return self._decode(row, number)
-        pixels = self._cache.get(number)
+        pixels = self._cache.get(number) if self._cache else None
         if pixels is None:
-            pixels = self._decode(row, number)
-            self._cache.put(number, pixels)
+            shard, offset = self._shards[self._shard_of[row]], int(self._offsets[number])
+            data = self._reader.read(shard, offset, int(self._lengths[number]))
+            pixels = decode_curated(data, name=f"{self._reader.folder / shard} at byte {offset}")
+            if self._cache:
+                self._cache.put(number, pixels)
         return pixels
-
-    def _decode(self, row: int, number: int) -> np.ndarray:
-        shard = self._shards[self._shard_of[row]]
-        offset = int(self._offsets[number])
-        data = self._reader.read(shard, offset, int(self._lengths[number]))
-        return decode_curated(data, name=f"{self._reader.folder / shard} at byte {offset}")
 
 
 class FrameCache:

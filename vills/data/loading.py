@@ -21,7 +21,20 @@ from vills.interrupt import open_shield
 
 
 @dataclass(frozen=True, slots=True)
-class PretrainBatch:
+class _Batch:
+    def to(self, device: torch.device | str) -> Self:
+        """Return the batch on `device`."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(move, value))
+            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainBatch(_Batch):
     """Rows of one step that belong to this rank; a modality that is switched off is None.
 
     Global views go to both networks, LSE views to the student only. An area whose mask is missing
@@ -58,18 +71,9 @@ class PretrainBatch:
     video_keys: Tensor | None = None
     """long [V], as image_keys."""
 
-    def to(self, device: torch.device | str) -> Self:
-        """Return the batch on `device`."""
-        tensors: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=True)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **tensors)
-
 
 @dataclass(frozen=True, slots=True)
-class ReidBatch:
+class ReidBatch(_Batch):
     """Labelled samples: this rank's rows of a PK batch of fine-tuning."""
 
     inputs: tuple[Tensor, ...]
@@ -83,17 +87,6 @@ class ReidBatch:
     """long [rows], rows of the manifest."""
     keys: Tensor
     """long [rows], identifies (seed, epoch, position in the epoch): for keyed noise."""
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the batch on `device`."""
-        return replace(
-            self,
-            inputs=tuple(part.to(device) for part in self.inputs),
-            pids=self.pids.to(device),
-            camids=self.camids.to(device),
-            indices=self.indices.to(device),
-            keys=self.keys.to(device),
-        )
 
 
 def normalise(pixels: Tensor, *, weight: Tensor | None = None) -> Tensor:

@@ -93,11 +93,6 @@ class _AreaMasks:
         low, high = (self.ids.searchsorted(key, side=side) for side in ("left", "right"))
         return int(low), int(high)
 
-    def find(self, record_id: str, frame: int) -> int | None:
-        low, high = self.span(record_id)
-        row = low + int(np.searchsorted(self.frames[low:high], frame))
-        return row if row < high and self.frames[row] == frame else None
-
 
 class MaskStore:
     """Masks of a source.
@@ -125,8 +120,9 @@ class MaskStore:
     def load(self, record_id: str, frame: int, area: str) -> tuple[np.ndarray, float] | None:
         """(bool [H, W], score), or None if the area is missing."""
         masks = self._areas[area]
-        row = masks.find(record_id, frame)
-        if row is None:
+        low, high = masks.span(record_id)
+        row = low + int(np.searchsorted(masks.frames[low:high], frame))
+        if row == high or masks.frames[row] != frame:
             return None
         height, width = masks.sizes[row].tolist()
         return decode_rle(masks.counts[row].as_py(), height, width), float(masks.scores[row])

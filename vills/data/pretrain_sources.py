@@ -76,11 +76,9 @@ class SourcePool:
 
     def cached_frames(self, number: int) -> np.ndarray:
         """Positions of a row with a mask; of shuffled rows they are not known beforehand."""
-        if self._order is not None:
-            return np.zeros(0, dtype=np.int64)
         source, row = self._locate(number)
         masks = self.sources[source].masks
-        if masks is None:
+        if masks is None or self._order is not None:
             return np.zeros(0, dtype=np.int64)
         return masks.cached_frames(self._ids[source][row].decode())
 

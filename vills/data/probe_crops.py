@@ -17,7 +17,7 @@ from vills.data.frames import FrameReader
 from vills.data.pretrain_sources import PretrainData
 from vills.data.reid import ReidData
 from vills.data.samplers import sample_rng
-from vills.data.transforms import resize
+from vills.data.transforms import load_inputs
 
 MAX_PER_GROUP = 8
 """Crops of a person, or of a video: many people say more than many crops of one."""
@@ -48,11 +48,7 @@ class ProbeCrops:
 
     def load(self, size: Sequence[int]) -> np.ndarray:
         """All crops, resized and nothing else: uint8 [n, 3, H, W]."""
-        height, width = size
-        pixels = np.empty((len(self), 3, height, width), dtype=np.uint8)
-        for i in range(len(self)):
-            pixels[i] = resize(self.read(i), height=height, width=width).transpose(2, 0, 1)
-        return pixels
+        return np.concatenate([load_inputs([self.read(i)], size=size) for i in range(len(self))])
 
 
 def build_probe_crops(

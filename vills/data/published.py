@@ -59,19 +59,18 @@ PUBLISHED: dict[str, PublishedWeights] = {
 }
 
 
-def fetch_weights(name: str, *, folder: Path, known: PublishedWeights | None = None) -> Path:
+def fetch_weights(name: str, *, folder: Path) -> Path:
     """Download weights into `folder`, atomically, and check them; a checked file is kept.
 
     Raises:
         ConfigError: if the name is unknown, the download fails, or its checksum is another.
     """
-    if known is None:
-        if name not in PUBLISHED:
-            raise ConfigError(
-                f"weights = {name!r} are not known. Allowed: {', '.join(PUBLISHED)}. "
-                "What to do: choose one, or put your own file below VILLS_WEIGHTS."
-            )
-        known = PUBLISHED[name]
+    if name not in PUBLISHED:
+        raise ConfigError(
+            f"weights = {name!r} are not known. Allowed: {', '.join(PUBLISHED)}. "
+            "What to do: choose one, or put your own file below VILLS_WEIGHTS."
+        )
+    known = PUBLISHED[name]
     path = folder / known.file_name
     if path.exists() and compute_sha256(path).startswith(known.sha256):
         return path

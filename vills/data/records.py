@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -256,10 +256,7 @@ def save_manifest(path: Path, records: Iterable[Record]) -> None:
     stream = iter(records)
     chunks = []
     while chunk := list(islice(stream, _CHUNK)):
-        columns = {
-            field.name: [getattr(record, field.name) for record in chunk]
-            for field in fields(Record)
-        }
+        columns = {name: [getattr(record, name) for record in chunk] for name in SCHEMA.names}
         columns["boxes"] = [[x for box in boxes for x in box] for boxes in columns["boxes"]]
         chunks.append(pa.table(columns, schema=SCHEMA))
     save_manifest_table(path, pa.concat_tables([SCHEMA.empty_table(), *chunks]))

@@ -66,21 +66,11 @@ class ReidData:
         return len(np.unique(self.train.column("pid")))
 
     @property
-    def num_single(self) -> int:
-        """People of train with one sample: a triplet of theirs has the sample itself repeated."""
-        return int((np.unique(self.train.column("pid"), return_counts=True)[1] == 1).sum())
-
-    @property
     def num_lacking(self) -> dict[str, int]:
         """Kind -> people of train without it, where train has both: the other kind stands in."""
         pids, kinds = self.train.column("pid"), self.train.column("kind").astype(str)
         people = {kind: np.unique(pids[kinds == kind]) for kind in np.unique(kinds)}
         return {kind: self.num_ids - len(owners) for kind, owners in people.items()}
-
-    @property
-    def num_absent(self) -> int:
-        """Rows of query whose person is not in the gallery: no ranking can find them."""
-        return int((~np.isin(self.query.column("pid"), self.gallery.column("pid"))).sum())
 
     def describe(self) -> str:
         """Write one line of statistics, with everything that is unusual."""
@@ -94,22 +84,23 @@ class ReidData:
         pids = self.gallery.column("pid")
         junk, strangers = (~find_counted(pids)).sum(), (pids == DISTRACTOR_PID).sum()
         unusual = list(self.left_out)
-        if self.num_single:
-            unusual.append(f"{self.num_single:,} people of train with a single sample")
+        # a triplet of theirs has the sample itself repeated
+        if single := (np.unique(self.train.column("pid"), return_counts=True)[1] == 1).sum():
+            unusual.append(f"{single:,} people of train with a single sample")
         unusual += [
             f"{count:,} people of train without {kind}, the other kind stands in"
             for kind, count in self.num_lacking.items()
             if count
         ]
-        if self.num_absent:
-            unusual.append(f"{self.num_absent:,} queries whose person is not in the gallery")
+        if absent := (~np.isin(self.query.column("pid"), pids)).sum():
+            unusual.append(f"{absent:,} queries whose person is not in the gallery")
         name = f"{self.name}, split {self.split_id}" if self.split_id else self.name
         text = f"{name}: {', '.join(parts)} ({strangers:,} distractors, {junk:,} junk)"
         return "; ".join([text, *unusual])
 
 
 def load_reid_data(
-    folder: Path, *, modality: str, split_id: int = 0, people: TrainingPeople = EVERYBODY
+    folder: Path, *, modality: str = "", split_id: int = 0, people: TrainingPeople = EVERYBODY
 ) -> ReidData:
     """Load a split of a curated folder, with its training records of `modality`.
 
@@ -159,15 +150,6 @@ def load_reid_data(
         left_out=tuple(left_out),
         val=manifest.take(val) if people.num_val_ids else None,
     )
-
-
-def load_test_data(folder: Path, *, split_id: int = 0) -> ReidData:
-    """Load a split of a curated folder with every kind of record in all three parts.
-
-    Raises:
-        ConfigError: if there is no such split, or query or gallery are empty.
-    """
-    return load_reid_data(folder, modality="", split_id=split_id)
 
 
 def _draw_people(

@@ -62,9 +62,6 @@ class Crop:
         return x1, y1, x2, y2
 
 
-WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
-
-
 @dataclass(frozen=True, slots=True)
 class ColorDraw:
     """Factors of colour jitter, the order they act in, and whether grey follows."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vills.data.records import SCHEMA, SPLITS_FILE, Manifest, find_counted, find_people
-from vills.data.reid import ReidData, load_test_data
+from vills.data.reid import ReidData, load_reid_data
 from vills.data.samplers import sample_rng
 from vills.data.shards import ShardReader
 from vills.errors import UserError
@@ -188,7 +188,7 @@ def load_test_sets(folder: Path, *, split_ids: Sequence[int]) -> dict[int, TestD
     several = (folder / SPLITS_FILE).is_file()
     return {
         split_id: build_test_data(
-            load_test_data(folder, split_id=split_id), split=split_id if several else None
+            load_reid_data(folder, split_id=split_id), split=split_id if several else None
         )
         for split_id in split_ids
     }

@@ -102,10 +102,16 @@ def extract_source(
     # By number, not by what is unfinished: ranks that look at different times agree on it.
     own = chunks[rank::world_size]
     count = ChunkCount(folder, chunks, name=name, progress=progress or (lambda *_: None))
-    count.follow(_run_jobs(own, workers=workers, arguments=(config, curated, root, weights)))
+    count.report()
+    jobs = _run_jobs(own, workers=workers, arguments=(config, curated, root, weights))
+    with closing(jobs) as finished:
+        for _ in finished:
+            count.report()
     if rank:
         return join_summaries(own)
-    count.wait()
+    # a rank that has died is no concern of this one: its launcher ends all of them
+    while not count.report():
+        time.sleep(POLL_SECONDS)
     return _publish(out, chunks, guard=guard, max_share=max_corrupt_share)
 
 
@@ -240,18 +246,3 @@ class ChunkCount:
         total = sum(self._sizes.values())
         self._progress(self._name, total - sum(self._sizes[name] for name in self._open), total)
         return not self._open
-
-    def follow(self, finished: Generator[Path, None, None]) -> None:
-        """Report at the start and after each of this rank's chunks; closes `finished`."""
-        with closing(finished) as chunks:
-            self.report()
-            for _ in chunks:
-                self.report()
-
-    def wait(self) -> None:
-        """Return once every chunk is finished.
-
-        A rank that has died is no concern of this one: its launcher ends all of them.
-        """
-        while not self.report():
-            time.sleep(POLL_SECONDS)

@@ -17,7 +17,7 @@ CACHE_MB = 1024.0
 
 def run(context: StageContext) -> None:
     """Train, export student and teacher, and state how healthy it was."""
-    from vills.data.reid import load_test_data
+    from vills.data.reid import load_reid_data
     from vills.distributed import barrier, is_main
     from vills.train.pretrain import run_pretrain
 
@@ -35,7 +35,7 @@ def run(context: StageContext) -> None:
         progress=context.progress,
         workers=count_loaders(),
         initial=context.inputs.get("initial"),
-        people=load_test_data(context.inputs["curated"] / probe.source) if asks else None,
+        people=load_reid_data(context.inputs["curated"] / probe.source) if asks else None,
         checkpoint_minutes=context.operation.checkpoint_minutes,
         checkpoint_steps=context.operation.checkpoint_steps,
     )
