@@ -14,7 +14,7 @@ from vills.data.images import SUFFIXES
 from vills.data.layouts.containers import DATA_FILE
 from vills.data.layouts.folder import SPLIT_FILE, parse_name
 from vills.data.layouts.labelled_images import LTCC_FOLDERS, LTCC_NAME
-from vills.data.layouts.listing import list_subfolders
+from vills.data.layouts.listing import list_above, list_subfolders
 from vills.data.layouts.prid2011 import SPLIT_FILE as PRID2011_SPLIT_FILE
 from vills.data.layouts.unlabelled import KEYS_FILE, VIDEO_SUFFIXES
 
@@ -127,7 +127,6 @@ def _list_files(folder: Path) -> list[str]:
 
 
 MAX_DEPTH = 3
-_UP = 2
 _LOOSE = {"kinetics", "luperson", "folder", "images"}
 _TOO_DEEP = ("market1501", "mars", "prid2011", "prcc", "ltcc")
 _PART = re.compile(
@@ -169,15 +168,12 @@ def find_datasets(root: Path) -> list[FoundFolder]:
 
 def _find_around(root: Path) -> tuple[Path, str] | None:
     """Return a data set that `root` is only a part of."""
-    folder = root
     # folders above belong to others: what cannot be read there is no error
     with contextlib.suppress(OSError):
         if recognise(root):
             return None
-        for _ in range(_UP):
-            folder = folder.parent if folder.name else folder.resolve().parent
-            layout = recognise(folder)
-            if layout in _TOO_DEEP:
+        for folder in list_above(root):
+            if (layout := recognise(folder)) in _TOO_DEEP:
                 return folder, layout
     return None
 

@@ -1,7 +1,7 @@
 """The images and videos that pre-training draws from, over all sources."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,23 +40,20 @@ class SourcePool:
     """Rows of several sources behind one running number."""
 
     def __init__(
-        self, sources: Sequence[PretrainSource], *, cache_mb: float, shuffle: int | None = None
+        self, sources: Sequence[PretrainSource], *, frame_mb: float, shuffle: int | None = None
     ) -> None:
-        """Take sources and memory for frames; with a seed `shuffle`, frames change their rows."""
+        """Take sources and the memory for a frame; with a seed `shuffle`, frames change rows."""
         counts = [s.manifest.column("num_frames").astype(np.int64) for s in sources]
-        frames = [int(count.sum()) for count in counts]
-        # every source gets memory for its share of the frames
-        shares = [cache_mb * count / max(sum(frames), 1) for count in frames]
         self.sources = tuple(sources)
         self._readers = [
-            FrameReader(s.manifest, s.reader, cache_mb=share)
-            for s, share in zip(sources, shares, strict=True)
+            FrameReader(s.manifest, s.reader, cache_mb=frame_mb * int(count.sum()))
+            for s, count in zip(sources, counts, strict=True)
         ]
         self._ends = np.cumsum([len(s.manifest) for s in sources], dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(np.concatenate([*counts, [0]]))])
         self._order: np.ndarray | None = None
         if shuffle is not None:
-            self._order = sample_rng(shuffle, _STREAM).permutation(sum(frames))
+            self._order = sample_rng(shuffle, _STREAM).permutation(int(self._starts[-1]))
         # ids as fixed-width bytes: no Python object per record, and forked workers share them
         self._ids = [np.asarray(s.manifest.column("record_id"), dtype=np.bytes_) for s in sources]
 
@@ -122,15 +119,12 @@ class PretrainData:
         with_video = config.modalities == "image+video"
         chosen = [_keep(source, "image") for source in images]
         clips = [_keep(source, "tracklet") for source in videos] if with_video else []
-        sizes = [
-            sum(int(source.manifest.column("num_frames").sum()) for source in part)
-            for part in (chosen, clips)
-        ]
-        share = cache_mb / max(sum(sizes), 1)
-        self.images = SourcePool(chosen, cache_mb=share * sizes[0])
+        sizes = (int(s.manifest.column("num_frames").sum()) for s in (*chosen, *clips))
+        frame_mb = cache_mb / max(sum(sizes), 1)
+        self.images = SourcePool(chosen, frame_mb=frame_mb)
         self.clips = SourcePool(
             clips,
-            cache_mb=share * sizes[1],
+            frame_mb=frame_mb,
             shuffle=config.seed if config.shuffle_tracklets else None,
         )
         self.tracklets_of = _group_by_video(clips)
@@ -167,7 +161,7 @@ def build_pretrain_sampler(data: PretrainData, config: PretrainConfig) -> Pretra
 
 
 def _keep(source: PretrainSource, kind: str) -> PretrainSource:
-    return PretrainSource(source.manifest.where(kind=kind), source.reader, source.masks)
+    return replace(source, manifest=source.manifest.where(kind=kind))
 
 
 def _group_by_video(sources: Sequence[PretrainSource]) -> list[np.ndarray]:

@@ -160,18 +160,19 @@ class Manifest:
     """Records in columns; rows become Record objects one at a time."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table.combine_chunks()
+        self.table = table.combine_chunks()
+        """The columns."""
 
     def __len__(self) -> int:
         """Return the number of records."""
-        return int(self._table.num_rows)
+        return int(self.table.num_rows)
 
     def __getitem__(self, index: int) -> Record:
         """Return the record of row `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a manifest of {len(self)} rows")
         row: dict[str, Any] = {
-            name: self._table.column(name)[index].as_py() for name in SCHEMA.names
+            name: self.table.column(name)[index].as_py() for name in SCHEMA.names
         }
         flat = row.pop("boxes")
         boxes = tuple(tuple(flat[i : i + 4]) for i in range(0, len(flat), 4))
@@ -179,16 +180,11 @@ class Manifest:
             row[name] = tuple(row[name])
         return Record(**row, boxes=boxes)
 
-    @property
-    def table(self) -> pa.Table:
-        """The columns."""
-        return self._table
-
     def column(self, name: str) -> np.ndarray:
         """Return a scalar column, or `num_frames`, as an array of len(self)."""
         if name == "num_frames":
-            return np.asarray(pc.list_value_length(self._table.column("offsets")).to_numpy())
-        column = self._table.column(name)
+            return np.asarray(pc.list_value_length(self.table.column("offsets")).to_numpy())
+        column = self.table.column(name)
         if pa.types.is_list(column.type):
             raise ValueError(f"column {name} holds lists; read rows, or num_frames")
         if pa.types.is_dictionary(column.type):
@@ -197,7 +193,7 @@ class Manifest:
 
     def encode(self, name: str) -> tuple[list[str], np.ndarray]:
         """(distinct values, int code of every row) of a string column."""
-        column = self._table.column(name).combine_chunks()
+        column = self.table.column(name).combine_chunks()
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)
@@ -208,10 +204,10 @@ class Manifest:
         Frame t of row i is entry starts[i] + t. This is what loaders read a frame by, since it
         makes no Python object per frame.
         """
-        offsets = self._table.column("offsets")
+        offsets = self.table.column("offsets")
         starts = np.concatenate([[0], np.cumsum(self.column("num_frames"), dtype=np.int64)])
         flat = pc.list_flatten(offsets).to_numpy()
-        return starts, flat, pc.list_flatten(self._table.column("lengths")).to_numpy()
+        return starts, flat, pc.list_flatten(self.table.column("lengths")).to_numpy()
 
     def where(self, **equals: Any) -> "Manifest":
         """Rows whose columns equal the given scalars, or one of the given list or tuple."""
@@ -220,13 +216,13 @@ class Manifest:
             values = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
             kind = SCHEMA.field(name).type
             # within arrow: an array of Python strings would take seconds for millions of rows
-            column = self._table.column(name).cast(kind).combine_chunks()
+            column = self.table.column(name).cast(kind).combine_chunks()
             keep = pc.and_(keep, pc.is_in(column, value_set=pa.array(values, type=kind)))
-        return Manifest(self._table.filter(keep))
+        return Manifest(self.table.filter(keep))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Manifest":
         """Return the given rows, in the given order."""
-        return Manifest(self._table.take(pa.array(np.asarray(rows, dtype=np.int64))))
+        return Manifest(self.table.take(pa.array(np.asarray(rows, dtype=np.int64))))
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 _BLOCK = 512
 _MAX_OPEN = 128
@@ -57,19 +57,20 @@ class ShardWriter:
             if numbers is None
             else [f"{record_id}.{number:06d}.{ext}" for number in numbers]
         )
-        parts = [(_header(name, len(data)), data) for name, data in zip(names, frames, strict=True)]
-        size = sum(len(header) + len(data) + -len(data) % _BLOCK for header, data in parts)
+        parts = [
+            (_header(name, len(data)), data + b"\0" * (-len(data) % _BLOCK))
+            for name, data in zip(names, frames, strict=True)
+        ]
+        size = sum(len(header) + len(body) for header, body in parts)
         if self._position and self._position + size + 2 * _BLOCK > self._max_bytes:
             self.finish_shard()
         if self._file is None:
             self._file = self._temporary.open("wb")
         offsets = []
-        for header, data in parts:
-            self._file.write(header)
-            self._file.write(data)
-            self._file.write(b"\0" * (-len(data) % _BLOCK))
+        for header, body in parts:
+            self._file.write(header + body)
             offsets.append(self._position + len(header))
-            self._position += len(header) + len(data) + -len(data) % _BLOCK
+            self._position += len(header) + len(body)
         return shard_name(self._number), tuple(offsets), tuple(len(data) for data in frames)
 
     def finish_shard(self) -> None:
@@ -162,13 +163,9 @@ class ShardReader:
             while self._open:
                 os.close(self._open.popitem()[1])
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the folder: descriptors mean nothing in another process."""
-        return {"folder": self.folder}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Return a reader with no file open."""
-        self.__init__(state["folder"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        """Pickle the folder alone: descriptors mean nothing in another process."""
+        return type(self), (self.folder,)
 
     def __del__(self) -> None:
         """Close all files."""

@@ -49,19 +49,17 @@ class HeatmapDetector:
     def detect(self, crops: Sequence[Crop]) -> list[Keypoints]:
         """Run the network on all crops, in calls of the batch size that the file fixes."""
         placed = [place_image(crop.image, size=self._size) for crop in crops]
-        inputs = np.stack([image for image, _ in placed])  # [B, 3, Hi, Wi]
-        step = self._batch or len(inputs)
+        images = [image for image, _ in placed]
+        step = self._batch or len(images)
+        # only a file with a fixed batch size can lack rows
+        images += [np.zeros_like(images[0])] * (-len(images) % step)
         found: list[Floats] = []
-        for start in range(0, len(inputs), step):
-            batch = inputs[start : start + step]
-            lack = step - len(batch)
-            if lack:  # only a file with a fixed batch size can lack rows
-                batch = np.concatenate([batch, np.zeros((lack, *batch.shape[1:]), np.float32)])
-            maps = self._session.run(None, {self._name: batch})[0]
-            found.extend(np.asarray(maps, np.float32)[: step - lack])
+        for start in range(0, len(images), step):
+            batch = np.stack(images[start : start + step])  # [B, 3, Hi, Wi]
+            found.extend(np.asarray(self._session.run(None, {self._name: batch})[0], np.float32))
         return [
             decode_heatmaps(maps, size=self._size, affine=affine)
-            for maps, (_, affine) in zip(found, placed, strict=True)
+            for maps, (_, affine) in zip(found, placed, strict=False)  # placed ends first
         ]
 
 

@@ -133,7 +133,12 @@ def diagnose(name: str, counts: Mapping[str, int]) -> list[str]:
     if lines:
         return lines
     if name == "luperson":
-        return [_diagnose_luperson(counts.get("images", 0))]
+        if counts.get("images", 0) > _LUPERSON_NL:
+            return ["this is LUPerson-NL (10.68 M images), another data set than LUPerson"]
+        return [
+            "a subset, or another extraction: LUPerson is cut out of videos by everyone anew; "
+            "name the number of images beside results"
+        ]
     fewer = [d for d in differences if d.found < d.official]
     cameras = next((d for d in differences if d.key == "cameras"), None)
     if cameras and cameras.found > cameras.official:
@@ -157,15 +162,6 @@ def diagnose(name: str, counts: Mapping[str, int]) -> list[str]:
         "another version or another data set: some counts are above and some below the official "
         "ones; unpack the official archive into an empty folder"
     ]
-
-
-def _diagnose_luperson(num_images: int) -> str:
-    if num_images > _LUPERSON_NL:
-        return "this is LUPerson-NL (10.68 M images), another data set than LUPerson"
-    return (
-        "a subset, or another extraction: LUPerson is cut out of videos by everyone anew; name the "
-        "number of images beside results"
-    )
 
 
 @dataclass

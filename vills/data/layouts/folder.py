@@ -26,6 +26,7 @@ from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
 IMAGE_NAME = re.compile(r"(-?\d+)_c(\d+)")
 TRACKLET_NAME = re.compile(r"(?P<pid>\d{4,}|00-1)C(?P<cam>\d+)T(?P<track>\d+)F(?P<frame>\d+)")
+_PID = re.compile(r"-?[0-9]{1,12}")
 SPLIT_FOLDERS = ("train", "query", "gallery")
 SPLIT_FILE = "splits.csv"
 _ALLOWED = {"path": SPLIT_FOLDERS, "pid": (*SPLIT_FOLDERS, "test")}
@@ -220,7 +221,8 @@ def _load_listed(path: Path) -> tuple[str, dict[str, str]]:
     key = rows[0][0]
     listed: dict[str, str] = {}
     for row in rows[1:]:
-        if len(row) != 2 or row[1] not in _ALLOWED[key] or (key == "pid" and not _is_int(row[0])):
+        is_named = key == "path" or _PID.fullmatch(row[0])
+        if len(row) != 2 or row[1] not in _ALLOWED[key] or not is_named:
             raise LayoutError(
                 f"folder: {path}: row {','.join(row)} is not allowed. Allowed: {key},split with "
                 f"split one of {', '.join(_ALLOWED[key])}."
@@ -232,10 +234,6 @@ def _load_listed(path: Path) -> tuple[str, dict[str, str]]:
             )
         listed[name] = row[1]
     return key, listed
-
-
-def _is_int(text: str) -> bool:
-    return re.fullmatch(r"-?[0-9]{1,12}", text) is not None
 
 
 def _default_splits(named: Sequence[Named]) -> dict[str, str]:

@@ -186,11 +186,12 @@ def _list_names(folder: Path) -> str:
 
 def _locate(root: Path, needed: tuple[str, ...]) -> Path | None:
     """Return the folder a little above or below `root` that has everything."""
-    around = [*_walk_up(root), *_walk_down(root, _DOWN)]
+    around = [*list_above(root), *_walk_down(root, _DOWN)]
     return next((path for path in around if _count_present(path, needed) == len(needed)), None)
 
 
-def _walk_up(root: Path) -> Iterator[Path]:
+def list_above(root: Path) -> Iterator[Path]:
+    """Return the folders that `root` may be a part of, the nearest first."""
     for _ in range(_UP):
         # a relative root ends at "."; above it, only the real path goes on
         root = root.parent if root.name else root.resolve().parent
@@ -216,36 +217,22 @@ def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
             queries.append((row.pid, row.camid))
         elif row.split == "gallery":
             cameras[row.pid].add(row.camid)
-    notes = _note_queries(queries, cameras)
+    absent = [pid for pid, _ in queries if not cameras[pid]]
+    # an unknown camera (-1) is another one
+    alone = [pid for pid, c in queries if not cameras[pid] - ({c} if c >= 0 else set())]
+    nobody = [pid for pid, _ in queries if pid <= DISTRACTOR_PID]
+    total = f"of {len(queries):,} queries"
+    notes = []
+    if who := sorted(set(absent)):
+        shown = f"{_count(who)} not in the gallery: {shorten(who)}"
+        notes.append(f"{len(absent):,} {total} are of {shown}")
+    if alone and len(alone) != len(absent):
+        notes.append(f"{len(alone):,} {total} have no match in another camera of the gallery")
+    if nobody:
+        notes.append(f"{len(nobody):,} {total} are junk or distractors")
     if both := sorted(people["train"] & (people["query"] | people["gallery"])):
         notes.append(f"{_count(both)} both in train and in query or gallery: {shorten(both)}")
     return tuple(notes)
-
-
-def _note_queries(queries: list[tuple[int, int]], cameras: dict[int, set[int]]) -> list[str]:
-    absent = [pid for pid, _ in queries if not cameras.get(pid)]
-    alone = [pid for pid, camid in queries if not _has_match(cameras.get(pid, set()), camid)]
-    nobody = [pid for pid, _ in queries if pid <= DISTRACTOR_PID]
-    notes = []
-    if absent:
-        who = sorted(set(absent))
-        notes.append(
-            f"{len(absent):,} of {len(queries):,} queries are of {_count(who)} not in the gallery: "
-            f"{shorten(who)}"
-        )
-    if alone and len(alone) != len(absent):
-        notes.append(
-            f"{len(alone):,} of {len(queries):,} queries have no match in another camera of the "
-            "gallery"
-        )
-    if nobody:
-        notes.append(f"{len(nobody):,} of {len(queries):,} queries are junk or distractors")
-    return notes
-
-
-def _has_match(cameras: set[int], camid: int) -> bool:
-    """Whether a person is in the gallery from another camera; an unknown one (-1) is another."""
-    return bool(cameras) if camid < 0 else bool(cameras - {camid})
 
 
 def _count(people: list[int]) -> str:

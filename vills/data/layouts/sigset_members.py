@@ -157,16 +157,12 @@ class _Reader:
 
 
 def _check(signature: Signature, *, path: Path) -> None:
-    missing = [
-        name
-        for name, value in (
-            ("name", signature.name),
-            ("subjectId", "".join(signature.subject_ids)),
-            ("filePath", all(member.file_path for member in signature.members)),
-        )
-        if not value
-    ]
-    if missing:
+    said = {
+        "name": signature.name,
+        "subjectId": "".join(signature.subject_ids),
+        "filePath": all(member.file_path for member in signature.members),
+    }
+    if missing := [name for name, value in said.items() if not value]:
         raise LayoutError(
             f"sigset: signature {signature.name or '?'} of {path} has no {' and no '.join(missing)}"
             ". What to do: correct the file."
