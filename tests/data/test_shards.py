@@ -11,12 +11,17 @@ from vills.data.shards import ShardReader, ShardWriter
 from vills.io import atomic_path
 
 
+def list_numbers(i: int, frames: list[bytes]) -> list[int] | None:
+    step = 10 if i == 2 else 1
+    return [step * j for j in range(len(frames))] if len(frames) > 1 else None
+
+
 def write(folder: Path, max_bytes: int = 4096) -> list[tuple[str, tuple[int, ...], list[bytes]]]:
     rows = []
     with ShardWriter(folder, max_bytes) as writer:
         for i in range(7):
             frames = [bytes([i, j]) * (300 + 100 * i + j) for j in range(1 + i % 3)]
-            numbers = [10 * j for j in range(len(frames))] if i == 2 else None
+            numbers = list_numbers(i, frames)
             shard, offsets, lengths = writer.add(f"r{i}", frames, numbers=numbers)
             assert lengths == tuple(len(frame) for frame in frames)
             rows.append((shard, offsets, frames))
@@ -108,14 +113,14 @@ def test_a_killed_writer_goes_on_at_its_shard(tmp_path: Path) -> None:
     all_frames = [[bytes([i, j]) * (300 + 100 * i + j) for j in range(1 + i % 3)] for i in range(7)]
     first_of: dict[Any, Any] = {}
     for i, frames in enumerate(all_frames[:5]):
-        numbers = [10 * j for j in range(len(frames))] if i == 2 else None
+        numbers = list_numbers(i, frames)
         first_of.setdefault(half.add(f"r{i}", frames, numbers=numbers)[0], i)
     finished = len(half.finished)
     assert sorted(p.name for p in (tmp_path / "parts").glob("*.tar")) == half.finished
     # as after kill -9: nobody closes `half`
     with ShardWriter(tmp_path / "parts", 4096, start=finished) as writer:
         for i in range(first_of[f"shard-{finished:06d}.tar"], 7):
-            numbers = [10 * j for j in range(len(all_frames[i]))] if i == 2 else None
+            numbers = list_numbers(i, all_frames[i])
             writer.add(f"r{i}", all_frames[i], numbers=numbers)
         writer.add("n" * 150, [b"x" * 10])
     for path in (tmp_path / "whole").iterdir():

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 _BLOCK = 512
@@ -48,10 +47,8 @@ class ShardWriter:
     ) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
         """Append a record: (shard, offset of each frame, length of each frame).
 
-        Without `numbers`, one frame is an image and several are positions 0, 1, ... of a tracklet.
+        Without the `numbers` of its frames, it is an image.
         """
-        if numbers is None and len(frames) > 1:
-            numbers = range(len(frames))
         names = (
             [f"{record_id}.{ext}"]
             if numbers is None
@@ -99,12 +96,7 @@ class ShardWriter:
         """Writer itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Finish the last shard, or drop it after an error."""
         try:
             if kind is None:

@@ -37,7 +37,6 @@ _TO_YIQ = np.array(
     [_LUMA, [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]]
 )
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
-_LUMA4 = np.append(_LUMA, 0.0)
 # a turn of the IQ plane is kept + cos * cos part + sin * sin part
 _HUE_KEPT = _FROM_YIQ @ np.diag([1.0, 0, 0]) @ _TO_YIQ
 _HUE_COS = _FROM_YIQ @ np.diag([0, 1.0, 1.0]) @ _TO_YIQ
@@ -175,8 +174,8 @@ def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None
 
     mean: [3], of the pixels it will act on: contrast pulls towards their mean grey.
     """
-    if draw.factors is None and draw.gains is None:
-        return np.tile(_LUMA4, (3, 1)) if draw.gray else None
+    if draw.factors is None and draw.gains is None and not draw.gray:
+        return None
     matrix = np.eye(3, 4)
     for kind in draw.order:
         assert draw.factors is not None

@@ -54,15 +54,6 @@ class Summary:
     corrupt: list[str] = field(default_factory=list)
     """Records with a frame that cannot be decoded."""
 
-    def add(self, other: "Summary") -> None:
-        """Count another part of the records in."""
-        self.records += other.records
-        self.frames += other.frames
-        self.no_person += other.no_person
-        self.corrupt += other.corrupt
-        for area, counts in self.areas.items():
-            counts.update(other.areas[area])
-
     def to_report(self) -> dict[str, Any]:
         """Return what report.json of the source says."""
         return {
@@ -185,5 +176,10 @@ def join_summaries(chunks: Chunks) -> Summary:
     for folder, _ in chunks:
         part = load_summary(folder)
         assert part is not None, f"{folder} was computed and has no summary"
-        total.add(part)
+        total.records += part.records
+        total.frames += part.frames
+        total.no_person += part.no_person
+        total.corrupt += part.corrupt
+        for area, counts in total.areas.items():
+            counts.update(part.areas[area])
     return total

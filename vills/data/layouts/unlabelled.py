@@ -98,7 +98,13 @@ def _load_keys(
     database: Path, *, root: Path, num_entries: int
 ) -> tuple[list[str], tuple[str, ...]]:
     """All keys, sorted, and what is to be said of them."""
-    path = _find_keys(database, root=root)
+    candidates = [folder / KEYS_FILE for folder in (database, database.parent, root)]
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        raise LayoutError(
+            f"luperson: no {KEYS_FILE} in or beside the database {database}. What to do: put there "
+            "the list of keys that was written with it."
+        )
     content = load_plain_pickle(path)
     fields = content if isinstance(content, dict) else {"keys": content}
     keys = to_names(fields.get("keys"))
@@ -124,17 +130,6 @@ def _load_keys(
 
 def _to_path(key: str) -> str:
     return key if key.lower().endswith(SUFFIXES) else f"{key}.jpg"
-
-
-def _find_keys(database: Path, *, root: Path) -> Path:
-    candidates = [folder / KEYS_FILE for folder in (database, database.parent, root)]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise LayoutError(
-            f"luperson: no {KEYS_FILE} in or beside the database {database}. What to do: put there "
-            "the list of keys that was written with it."
-        )
-    return found
 
 
 def _filter(
