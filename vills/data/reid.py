@@ -209,12 +209,11 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
     Raises:
         ConfigError: if there is no such split, or the file is damaged.
     """
-    if not path.is_file():
-        if split_id == 0:
-            return None
-        raise ConfigError(_explain_split(source, split_id, allowed="0 (it has one split)"))
+    has_several = path.is_file()
+    if not has_several and split_id == 0:
+        return None
     try:
-        splits: Any = json.loads(path.read_text(encoding="utf-8"))
+        splits: Any = json.loads(path.read_text(encoding="utf-8")) if has_several else []
         people = [
             {part: [int(pid) for pid in split[part]] for part in ("train", "test")}
             for split in splits
@@ -225,7 +224,12 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
             '[{"train": [pids], "test": [pids]}, ...]. What to do: run the curate stage again.'
         ) from error
     if not 0 <= split_id < len(people):
-        raise ConfigError(_explain_split(source, split_id, allowed=f"0 to {len(people) - 1}"))
+        allowed = f"0 to {len(people) - 1}" if has_several else "0 (it has one split)"
+        raise ConfigError(
+            f"split {split_id} of {source} does not exist. Allowed: {allowed}. What to do: set "
+            "split_ids to those in the entries of finetune and evaluate whose source is "
+            f"{source}."
+        )
     both = set(people[split_id]["train"]) & set(people[split_id]["test"])
     if both:
         raise ConfigError(
@@ -233,13 +237,6 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
             "mend the raw data set's file of splits and run the curate stage again."
         )
     return people[split_id]
-
-
-def _explain_split(source: str, split_id: int, *, allowed: str) -> str:
-    return (
-        f"split {split_id} of {source} does not exist. Allowed: {allowed}. What to do: set "
-        f"split_ids to those in the entries of finetune and evaluate whose source is {source}."
-    )
 
 
 def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vills.data.layouts.base import Layout, RawRow, RawTracklet
-from vills.data.records import DISTRACTOR_PID, JUNK_PID
+from vills.data.records import DISTRACTOR_PID, JUNK_PID, SPLITS
 
 OFFICIAL_COUNTS: dict[str, dict[str, int]] = {
     "market1501": {
@@ -208,8 +208,7 @@ def count_splits(layout: Layout) -> dict[str, SplitCount]:
     for rows in (layout.images, layout.tracklets, layout.videos):
         for row in rows:
             counts.setdefault(row.split, SplitCount()).add(row)
-    order = ("pretrain", "train", "query", "gallery")
-    return {split: counts[split] for split in order if split in counts}
+    return {split: counts[split] for split in SPLITS if split in counts}
 
 
 def flatten_counts(counts: dict[str, SplitCount], *, num_splits: int = 0) -> dict[str, int]:
