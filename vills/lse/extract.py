@@ -4,9 +4,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +101,10 @@ def extract_source(
     # By number, not by what is unfinished: ranks that look at different times agree on it.
     own = chunks[rank::world_size]
     count = ChunkCount(folder, chunks, name=name, progress=progress or (lambda *_: None))
-    count.report()
-    jobs = _run_jobs(own, workers=workers, arguments=(config, curated, root, weights))
-    with closing(jobs) as finished:
-        for _ in finished:
-            count.report()
+    _run_jobs(own, (config, curated, root, weights), workers=workers, report=count.report)
     if rank:
         return join_summaries(own)
-    # a rank that has died is no concern of this one: its launcher ends all of them
-    while not count.report():
-        time.sleep(POLL_SECONDS)
+    count.wait()
     return _publish(out, chunks, guard=guard, max_share=max_corrupt_share)
 
 
@@ -157,9 +150,10 @@ def _build_worker(
 
 
 def _run_jobs(
-    chunks: Chunks, *, workers: int, arguments: _Arguments
-) -> Generator[Path, None, None]:
-    """Compute what is unfinished, here or in processes, yielding each chunk; to be closed."""
+    chunks: Chunks, arguments: _Arguments, *, workers: int, report: Callable[[], object]
+) -> None:
+    """Compute what is unfinished, here or in processes; report first, and after each chunk."""
+    report()
     todo = [(folder, rows) for folder, rows in chunks if load_summary(folder) is None]
     if not todo:
         return
@@ -170,12 +164,13 @@ def _run_jobs(
         worker = _build_worker(*arguments)
         for folder, rows in todo:
             worker.compute(folder, rows=rows)
-            yield folder
+            report()
         return
     with open_pool(min(workers, len(todo)), start=_start_process, arguments=arguments) as pool:
         futures = [pool.submit(_compute_in_process, folder, rows) for folder, rows in todo]
         for future in as_completed(futures):
-            yield future.result()
+            future.result()
+            report()
 
 
 _process_worker: list[ChunkWorker] = []
@@ -185,9 +180,8 @@ def _start_process(*arguments: *_Arguments) -> None:
     _process_worker.append(_build_worker(*arguments))
 
 
-def _compute_in_process(folder: Path, rows: range) -> Path:
+def _compute_in_process(folder: Path, rows: range) -> None:
     _process_worker[0].compute(folder, rows=rows)
-    return folder
 
 
 def check_corrupt(report: Mapping[str, Any], *, max_share: float) -> None:
@@ -246,3 +240,8 @@ class ChunkCount:
         total = sum(self._sizes.values())
         self._progress(self._name, total - sum(self._sizes[name] for name in self._open), total)
         return not self._open
+
+    def wait(self) -> None:
+        """Return once every chunk is finished; a rank that died is its launcher's concern."""
+        while not self.report():
+            time.sleep(POLL_SECONDS)
