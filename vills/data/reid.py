@@ -227,8 +227,7 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
         allowed = f"0 to {len(people) - 1}" if has_several else "0 (it has one split)"
         raise ConfigError(
             f"split {split_id} of {source} does not exist. Allowed: {allowed}. What to do: set "
-            "split_ids to those in the entries of finetune and evaluate whose source is "
-            f"{source}."
+            f"split_ids to those in the entries of finetune and evaluate whose source is {source}."
         )
     both = set(people[split_id]["train"]) & set(people[split_id]["test"])
     if both:

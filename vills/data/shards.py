@@ -49,14 +49,10 @@ class ShardWriter:
 
         Without the `numbers` of its frames, it is an image.
         """
-        names = (
-            [f"{record_id}.{ext}"]
-            if numbers is None
-            else [f"{record_id}.{number:06d}.{ext}" for number in numbers]
-        )
+        places = [""] if numbers is None else [f".{number:06d}" for number in numbers]
         parts = [
-            (_header(name, len(data)), data + b"\0" * (-len(data) % _BLOCK))
-            for name, data in zip(names, frames, strict=True)
+            (_header(f"{record_id}{place}.{ext}", len(data)), data + b"\0" * (-len(data) % _BLOCK))
+            for place, data in zip(places, frames, strict=True)
         ]
         size = sum(len(header) + len(body) for header, body in parts)
         if self._position and self._position + size + 2 * _BLOCK > self._max_bytes:

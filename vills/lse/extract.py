@@ -121,8 +121,7 @@ def _compute_work_key(
         "parsing": config.segmenter == "parsing",
     }
     for stem, used in supplied.items():
-        path = root / FOLDER / f"{stem}.parquet" if root is not None else None
-        if used and path is not None and path.is_file():
+        if used and root and (path := root / FOLDER / f"{stem}.parquet").is_file():
             parts[stem] = compute_sha256(path)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
