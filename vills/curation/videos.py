@@ -11,7 +11,7 @@ from vills.config.curate import CurateConfig
 from vills.curation.detector import Detector
 from vills.curation.packer import Candidate
 from vills.curation.person_tracker import PersonTracker
-from vills.curation.tracklets import EVERYBODY, KEPT, SubjectFinder, Tracklet, TrackletBuilder
+from vills.curation.tracklets import EVERYBODY, KEPT, TrackletBuilder
 from vills.curation.units import UnitStore, VideoSummary
 from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
@@ -60,17 +60,21 @@ class VideoCurator:
             unit=video.unit,
         )
         with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
-            finder = SubjectFinder() if video.pid > JUNK_PID else None  # of a known person
-
-            def take(tracklet: Tracklet) -> None:
-                unit.add(tracklet)
-                if finder is not None:
-                    finder.add(tracklet)
-
-            config = replace(self._config, min_length=1) if finder else self._config
-            builder = TrackletBuilder(config, sink=take)
-            rejected = self._track(stream, builder=builder, progress=progress)
-            unit.summary = self._summarise(stream, rejected, builder=builder, finder=finder)
+            is_labelled = video.pid > JUNK_PID  # with a known person
+            config = replace(self._config, min_length=1) if is_labelled else self._config
+            builder = TrackletBuilder(config, sink=unit.add)
+            found = self._track(stream, builder=builder, progress=progress)
+            subject, num_frames = builder.reject_others() if is_labelled else (EVERYBODY, 0)
+            unit.summary = VideoSummary(
+                num_frames=stream.num_frames,
+                num_detections=found.total(),
+                damage=stream.damage,
+                detections={reason: count for reason, count in found.items() if reason != KEPT},
+                frames=dict(builder.frames),
+                tracklets=dict(builder.tracklets),
+                subject=subject,
+                subject_frames=num_frames,
+            )
 
     def _track(
         self, stream: VideoStream, *, builder: TrackletBuilder, progress: Progress
@@ -88,29 +92,6 @@ class VideoCurator:
             progress(f"frames of {stream.path}", stream.num_frames, stream.expected_frames)
         builder.finish()
         return rejected
-
-    def _summarise(
-        self,
-        stream: VideoStream,
-        rejected: Counter[str],
-        *,
-        builder: TrackletBuilder,
-        finder: SubjectFinder | None,
-    ) -> VideoSummary:
-        if finder is not None:
-            finder.reject_others(frames=builder.frames, tracklets=builder.tracklets)
-        num_detections = rejected.total()
-        rejected.pop(KEPT, None)
-        return VideoSummary(
-            num_frames=stream.num_frames,
-            num_detections=num_detections,
-            damage=stream.damage,
-            detections=dict(rejected),
-            frames=dict(builder.frames),
-            tracklets=dict(builder.tracklets),
-            subject=finder.subject if finder else EVERYBODY,
-            subject_frames=finder.num_frames if finder else 0,
-        )
 
     def _detect(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
         stream = iter(frames)
