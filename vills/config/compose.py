@@ -50,14 +50,9 @@ class Schema(Generic[Kind]):
         origin: str,
         search: Sequence[Path] = (),
     ) -> Kind:
-        """Read `folder`/`name`.yaml with Hydra `overrides` on top.
+        """Read `folder`/`name`.yaml with Hydra `overrides` on top; errors call it `origin`.
 
-        Args:
-            folder: where the file lies.
-            name: its name without .yaml.
-            overrides: in Hydra's grammar.
-            origin: what errors call the file.
-            search: further folders whose files its defaults may name.
+        Its defaults may name files of `folder` and of the folders of `search`.
 
         Raises:
             ConfigError: if a key, a type or a range is refused.

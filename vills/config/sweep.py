@@ -145,10 +145,6 @@ class SweepConfig:
         """Entries of params.evaluate that a point's cells need."""
         return list(dict.fromkeys(col.evaluate for col in self.list_columns(point).values()))
 
-    def list_overrides(self, point: str) -> list[str]:
-        """Return the overrides of parameters that make a point: the shared ones, then its own."""
-        return [*self.overrides, *self.points[point].overrides]
-
     def _check_seeds(self) -> None:
         for seed in self.seeds:
             check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
@@ -196,13 +192,10 @@ PARAMS_KEYS = ("profile", *(field.name for field in fields(Params)))
 
 
 def load_sweep(name: str, *, folder: Path, overrides: Sequence[str] = ()) -> SweepConfig:
-    """Read a sweep with Hydra `overrides` of its own fields on top.
+    """Read a sweep with Hydra `overrides` of its own fields, as `parse_overrides` finds, on top.
 
-    Args:
-        name: one of `list_sweeps(folder)`, or the path of a file, ending in .yaml; the defaults of
-            such a file may name a sweep of `folder`, which it then changes.
-        folder: the project's sweeps/.
-        overrides: the sweep's, as `parse_overrides` finds them.
+    It is one of `folder`, the project's sweeps/, or the path of a file, ending in .yaml; the
+    defaults of such a file may name a sweep of `folder`, which it then changes.
 
     Raises:
         ConfigError: if there is no such sweep, or a key, a type or a range is refused.

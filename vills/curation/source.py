@@ -18,7 +18,6 @@ from vills.curation.images import read_images
 from vills.curation.packer import Candidate, DamageLog, Packer
 from vills.curation.report import (
     build_report,
-    build_subject_report,
     build_video_report,
     save_splits,
     save_templates,
@@ -184,9 +183,7 @@ class _Job:
             tables = [self.units.load_tracks(number) for number in range(self.num_videos)]
             tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
             save_table(self.out / "tracks.parquet", tracks.combine_chunks())
-            report["video"] = build_video_report(videos, config=self.config)
-            labelled = build_subject_report(self.layout.videos, videos, config=self.config)
-            report["video"] |= {"labelled": labelled} if labelled else {}
+            report["video"] = build_video_report(self.layout.videos, videos, config=self.config)
         if self.layout.templates:
             report["entries"] = save_templates(self.out, self.layout.templates, manifest=manifest)
         if self.layout.splits:
