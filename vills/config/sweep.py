@@ -157,12 +157,11 @@ class SweepConfig:
         for name, table in self.tables.items():
             _check_keys(f"tables.{name}.columns", table.columns)
             for key in table.columns:
-                if owners.setdefault(key, name) != name:
-                    raise ConfigError(
-                        f"tables.{name}.columns has {key!r}, which tables.{owners[key]} has too. "
-                        "Allowed: keys that no other table has, since SWEEP/POINT/COLUMN names a "
-                        "cell. What to do: rename one of them."
-                    )
+                owner = owners.setdefault(key, name)
+                if owner != name:
+                    when = f"since tables.{owner} has it too, and SWEEP/POINT/COLUMN names a cell"
+                    allowed, remedy = "keys that no other table has", "rename one of them"
+                    raise build_error(f"tables.{name}.columns key", key, allowed, remedy, when=when)
 
     def _check_points(self) -> None:
         owners: dict[tuple[str, ...], str] = {}
@@ -173,11 +172,9 @@ class SweepConfig:
         for name, point in self.points.items():
             owner = owners.setdefault(tuple(sorted(point.overrides)), name)
             if owner != name:
-                raise ConfigError(
-                    f"points.{name}.overrides = {list(point.overrides)} is not allowed: "
-                    f"points.{owner} has the same. Allowed: points that differ. What to do: "
-                    "change one, or remove it."
-                )
+                field, when = f"points.{name}.overrides", f"since points.{owner} has the same"
+                allowed, remedy = "points that differ", "change one, or remove it"
+                raise build_error(field, list(point.overrides), allowed, remedy, when=when)
 
 
 _SCHEMA = Schema(

@@ -87,8 +87,8 @@ class PredictionsDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Look up each frame by its video and number; a frame without rows has no people."""
-        found = [(frame, self._predictions.lookup(frame.path, frame.number)) for frame in frames]
+        found = [self._predictions.lookup(frame.path, frame.number) for frame in frames]
         return [
-            build_detections(people.boxes, scores=people.scores, width=f.width, height=f.height)
-            for f, people in found
+            build_detections(people.boxes, scores=people.scores, frame=frame)
+            for people, frame in zip(found, frames, strict=True)
         ]

@@ -42,14 +42,8 @@ class TorchvisionDetector:
         found = []
         for frame, output in zip(frames, self._model(images), strict=True):
             person = (output["labels"] == PERSON_CLASS) & (output["scores"] >= MIN_SCORE)
-            found.append(
-                build_detections(
-                    output["boxes"][person].cpu().numpy(),
-                    scores=output["scores"][person].cpu().numpy(),
-                    width=frame.width,
-                    height=frame.height,
-                )
-            )
+            boxes, scores = (output[name][person].cpu().numpy() for name in ("boxes", "scores"))
+            found.append(build_detections(boxes, scores=scores, frame=frame))
         return found
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,13 +30,13 @@ def make_video_id(video: RawVideo) -> str:
     return f"{name}_{video.unit}{video.start:06d}-{stop}"
 
 
+@dataclass(frozen=True)
 class VideoCurator:
     """Finds the tracklets of one video after another."""
 
-    def __init__(self, config: CurateConfig, *, folder: Path, detector: Detector) -> None:
-        self._config = config
-        self._folder = folder
-        self._detector = detector
+    config: CurateConfig
+    folder: Path
+    detector: Detector
 
     def curate(self, video: RawVideo, *, number: int, units: UnitStore, progress: Progress) -> None:
         """Write the unit of a video.
@@ -45,23 +45,20 @@ class VideoCurator:
         longest track is kept, as its person; `curate.min_length` does not apply to it, since a
         short probe is a hard one, and to drop it would make the test easier.
 
-        Args:
-            video: The raw file.
-            number: Its position in the source.
-            units: Takes what is found.
-            progress: Called with the frames decoded so far, of how many.
+        `number` is the position of the video in the source; `progress` is called with the frames
+        decoded so far, and of how many.
         """
         stream = VideoStream(
-            self._folder / video.path,
+            self.folder / video.path,
             video.path,
-            step=self._config.frame_step,
+            step=self.config.frame_step,
             start=video.start,
             stop=video.stop,
             unit=video.unit,
         )
         with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
             is_labelled = video.pid > JUNK_PID  # with a known person
-            config = replace(self._config, min_length=1) if is_labelled else self._config
+            config = replace(self.config, min_length=1) if is_labelled else self.config
             builder = TrackletBuilder(config, sink=unit.add)
             found = self._track(stream, builder=builder, progress=progress)
             subject, num_frames = builder.reject_others() if is_labelled else (EVERYBODY, 0)
@@ -80,10 +77,10 @@ class VideoCurator:
         self, stream: VideoStream, *, builder: TrackletBuilder, progress: Progress
     ) -> Counter[str]:
         """Give the builder all frames, and return the boxes by what became of them."""
-        tracker = PersonTracker(self._config)
+        tracker = PersonTracker(self.config)
         rejected: Counter[str] = Counter()
         for frame, found in self._detect(stream):
-            detections = found.above(self._config.low_confidence or self._config.confidence)
+            detections = found.above(self.config.low_confidence or self.config.confidence)
             tracked = tracker.update(detections)
             rejected[KEPT] += len(tracked)
             rejected["low_confidence"] += len(found) - len(detections)
@@ -96,7 +93,7 @@ class VideoCurator:
     def _detect(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
         stream = iter(frames)
         while batch := list(islice(stream, DETECT_BATCH)):
-            yield from zip(batch, self._detector.detect(batch), strict=True)
+            yield from zip(batch, self.detector.detect(batch), strict=True)
 
 
 def read_units(videos: Iterable[RawVideo], *, units: UnitStore, source: str) -> Iterator[Candidate]:
