@@ -246,11 +246,7 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_name(field: str, name: str) -> None:
-    """Refuse a name that cannot be part of a cell's address.
-
-    Raises:
-        ConfigError: saying which characters are allowed.
-    """
+    """Refuse a name that cannot be part of a cell's address, by a ConfigError."""
     _check_pattern(field, name, _KEY, "small letters, digits and _")
 
 

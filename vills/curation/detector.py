@@ -71,11 +71,7 @@ class PredictionsDetector:
     """Looks up `predictions/detections.parquet` of the raw data set."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the predictions.
-
-        Raises:
-            ConfigError: the data set comes without any.
-        """
+        """Open the predictions; a ConfigError if the data set comes without any."""
         predictions = load_predictions(folder)
         if predictions is None:
             raise ConfigError(

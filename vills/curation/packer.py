@@ -56,11 +56,7 @@ class DamageLog:
     named: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, path: str, *, reason: str) -> None:
-        """Count an unreadable file.
-
-        Raises:
-            TooManyDamagedError: it is one too many.
-        """
+        """Count an unreadable file, and `check`."""
         self.named.append((path, reason))
         self.check()
 

@@ -85,7 +85,10 @@ def curate_source(
 
 @dataclass
 class _Job:
-    """The curation of one source, step by step; each step goes on where a kill left it."""
+    """The curation of one source, step by step; each step goes on where a kill left it.
+
+    They raise what `curate_source` does.
+    """
 
     name: str
     source: SourceConfig
@@ -123,11 +126,7 @@ class _Job:
         return all(path.is_file() for path in (self.work / "done", *outputs))
 
     def claim(self, weights: str) -> None:
-        """Mark `work` as that of this source and configuration.
-
-        Raises:
-            ValueError: it is that of another.
-        """
+        """Mark `work` as that of this source and configuration."""
         config = {key: value for key, value in asdict(self.config).items() if key != "sources"}
         parts = [self.name, asdict(self.source), config, self.digest, weights]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -141,11 +140,7 @@ class _Job:
             temporary.write_text(key)
 
     def fill_units(self, curator: VideoCurator) -> None:
-        """Curate the videos that have no unit yet.
-
-        Raises:
-            TooManyDamagedError: more videos are unreadable than allowed.
-        """
+        """Curate the videos that have no unit yet."""
         damage = self._build_log()
         for number, video in enumerate(self.layout.videos):
             if number not in self.units:
@@ -155,12 +150,7 @@ class _Job:
                 damage.add(video.path, reason=broken)
 
     def pack(self) -> dict[str, Any]:
-        """Write shards, manifest and report, and drop what was only needed on the way.
-
-        Raises:
-            TooManyDamagedError: more files are unreadable than allowed.
-            EmptySourceError: no record was kept.
-        """
+        """Write shards, manifest and report, and drop what was only needed on the way."""
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
         videos = [self.units.load_summary(number) for number in range(self.num_videos)]
