@@ -125,7 +125,17 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check_fields("finetune.*", self)
-        self._check_losses()
+        if not self.identity_weight and not self.triplet_weight:
+            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
+            raise build_error(
+                "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
+            )
+        if self.triplet_scale and not self.triplet_weight:
+            when = "with triplet_weight 0: nothing would read it"
+            remedy = "set it to 0, or set triplet_weight"
+            raise build_error(
+                "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
+            )
         self._check_variants()
         self._check_schedule()
         self._check_people()
@@ -162,19 +172,6 @@ class FinetuneConfig:
                 "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
             )
             raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
-
-    def _check_losses(self) -> None:
-        if not self.identity_weight and not self.triplet_weight:
-            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
-            raise build_error(
-                "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
-            )
-        if self.triplet_scale and not self.triplet_weight:
-            when = "with triplet_weight 0: nothing would read it"
-            remedy = "set it to 0, or set triplet_weight"
-            raise build_error(
-                "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
-            )
 
     def _check_schedule(self) -> None:
         field, value = "finetune.*.milestones", list(self.milestones)

@@ -123,7 +123,11 @@ class SweepConfig:
         for name, keys in (("tables", self.tables), ("points", self.points)):
             _check_some(name, keys, what="an entry")
             _check_keys(name, keys)
-        self._check_seeds()
+        for seed in self.seeds:
+            check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
+        if len(set(self.seeds)) != len(self.seeds):
+            allowed = "each seed at most once, since a repeated one is the same run"
+            raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
         self._check_columns()
         self._check_points()
 
@@ -144,13 +148,6 @@ class SweepConfig:
     def list_evaluations(self, point: str) -> list[str]:
         """Entries of params.evaluate that a point's cells need."""
         return list(dict.fromkeys(col.evaluate for col in self.list_columns(point).values()))
-
-    def _check_seeds(self) -> None:
-        for seed in self.seeds:
-            check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
-        if len(set(self.seeds)) != len(self.seeds):
-            allowed = "each seed at most once, since a repeated one is the same run"
-            raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
 
     def _check_columns(self) -> None:
         owners: dict[str, str] = {}
