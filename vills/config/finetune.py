@@ -138,7 +138,19 @@ class FinetuneConfig:
             )
         self._check_variants()
         self._check_schedule()
-        self._check_people()
+        for name, least, remedy in (
+            ("num_val_ids", 2, "hold out 2 people or more: one alone is always found"),
+            ("num_train_ids", self.num_ids, "keep more people, or set num_ids to fewer in a batch"),
+        ):
+            value = getattr(self, name)
+            if value < 0 or 0 < value < least:
+                raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
+        if self.num_val_ids and self.protocol == "sigset":
+            when = "with protocol sigset: people of training have no templates"
+            remedy = (
+                "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
+            )
+            raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             remedy = "write two numbers, such as [256, 128]"
             raise build_error(
@@ -157,21 +169,6 @@ class FinetuneConfig:
     def accuracy_people(self) -> str:
         """Whose accuracy is measured per epoch: val or test."""
         return "val" if self.num_val_ids else "test"
-
-    def _check_people(self) -> None:
-        for name, least, remedy in (
-            ("num_val_ids", 2, "hold out 2 people or more: one alone is always found"),
-            ("num_train_ids", self.num_ids, "keep more people, or set num_ids to fewer in a batch"),
-        ):
-            value = getattr(self, name)
-            if value < 0 or 0 < value < least:
-                raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
-        if self.num_val_ids and self.protocol == "sigset":
-            when = "with protocol sigset: people of training have no templates"
-            remedy = (
-                "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
-            )
-            raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
 
     def _check_schedule(self) -> None:
         field, value = "finetune.*.milestones", list(self.milestones)
