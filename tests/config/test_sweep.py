@@ -41,7 +41,11 @@ def build_params(sweep: str, point: str, *, base: tuple[str, ...] = ()) -> Param
 
 @functools.cache
 def compose_params(sweep: str, point: str, base: tuple[str, ...]) -> Params:
-    return load_profile("paper_vits", [*base, *load_shipped(sweep).list_overrides(point)])
+    return load_profile("paper_vits", [*base, *list_overrides(load_shipped(sweep), point)])
+
+
+def list_overrides(sweep: SweepConfig, point: str) -> list[str]:
+    return [*sweep.overrides, *sweep.points[point].overrides]
 
 
 @functools.cache
@@ -123,7 +127,7 @@ def test_no_two_points_of_a_sweep_are_one_run() -> None:
     for name in list_sweeps(SWEEPS):
         sweep = load_sweep(name, folder=SWEEPS)
         profile = "miniature" if name == "converged" else "paper_vits"
-        points = [load_profile(profile, sweep.list_overrides(point)) for point in sweep.points]
+        points = [load_profile(profile, list_overrides(sweep, point)) for point in sweep.points]
         assert all(a != b for i, a in enumerate(points) for b in points[:i])
 
 
@@ -175,7 +179,7 @@ def test_label_efficiency_trains_every_budget_of_steps_on_its_own_schedule() -> 
     batches = {5: 3, 10: 3, 20: 7, 60: 22}
     for name in load_sweep("label_efficiency", folder=SWEEPS).points:
         people, steps = (int(text.strip("peolst_")) for text in name.split("_"))
-        changes = load_sweep("label_efficiency", folder=SWEEPS).list_overrides(name)
+        changes = list_overrides(load_sweep("label_efficiency", folder=SWEEPS), name)
         entry = load_profile("miniature", changes).finetune["market1501"]
         assert entry.num_train_ids == people >= entry.num_ids
         assert abs(entry.epochs * batches[people] - steps) <= batches[people] / 2

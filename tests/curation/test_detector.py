@@ -72,9 +72,7 @@ def test_yolox_decoding_equals_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> 
                     boxes.append(corners / (64 / 96))
                     scores.append(objectness * person)
     order = _suppress_plainly(np.array(boxes), np.array(scores))
-    expected = build_detections(
-        np.array(boxes)[order], scores=np.array(scores)[order], width=96, height=48
-    )
+    expected = build_detections(np.array(boxes)[order], scores=np.array(scores)[order], frame=frame)
     assert 0 < len(expected) < len(boxes)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
@@ -107,7 +105,7 @@ def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_detections_are_clipped_sorted_and_finite() -> None:
     boxes = [[-5, -5, 10, 10], [90, 40, 120, 60], [5, 5, 5, 9], [0, 0, np.nan, 5], [1, 1, 3, 9]]
     found = build_detections(
-        np.array(boxes), scores=np.array([0.3, 0.9, 1, 1, 0.9]), width=96, height=48
+        np.array(boxes), scores=np.array([0.3, 0.9, 1, 1, 0.9]), frame=_frame()
     )
     assert found.boxes.tolist() == [[90, 40, 96, 48], [1, 1, 3, 9], [0, 0, 10, 10]]
     assert found.scores == pytest.approx([0.9, 0.9, 0.3])

@@ -5,13 +5,14 @@ from tests.curation.scenes import Walk, build_config, walk_right
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig
 from vills.curation.person_tracker import PersonTracker
-from vills.curation.video import Detections, build_detections
+from vills.curation.video import Detections, Frame, build_detections
 
 
 def _detect(walks: list[Walk], frame: int, score: float = 0.9) -> Detections:
     boxes = [box for walk in walks if (box := walk(frame))]
+    image = Frame("a.mp4", frame, np.zeros((128, 160, 3), np.uint8))
     return build_detections(
-        np.array(boxes, dtype=np.float32), scores=np.full(len(boxes), score), width=160, height=128
+        np.array(boxes, dtype=np.float32), scores=np.full(len(boxes), score), frame=image
     )
 
 

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from tests.curation.scenes import build_config
+from vills.curation.person_tracker import TrackedBoxes
 from vills.curation.tracklets import (
     FRAME_REASONS,
     KEPT,
     NO_SUBJECT,
     NOT_THE_SUBJECT,
-    SubjectFinder,
-    Tracklet,
+    TrackletBuilder,
     compute_overlaps,
     extract_crop,
     find_reasons,
 )
+from vills.curation.video import Detections, Frame
 
 CONFIG = build_config(min_height=40, min_width=15, min_aspect=1.5, max_aspect=4, border_margin=3)
 
@@ -76,23 +77,26 @@ def test_a_crop_shows_whole_pixels_and_is_reduced() -> None:
 def test_the_longest_track_over_all_its_parts() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        finder, lengths, parts = SubjectFinder(), Counter[int](), Counter[int]()
-        frames, tracklets = Counter[str](), Counter[str]()
+        builder = TrackletBuilder(build_config(min_length=1), sink=lambda tracklet: None)
+        lengths, parts = Counter[int](), Counter[int]()
         for _ in range(rng.integers(1, 9)):
             track, length = int(rng.integers(4)), int(rng.integers(1, 4))
-            reason = "no_good_frame" if rng.random() < 0.2 else KEPT
-            finder.add(Tracklet(track, crops=[b""] * length, reason=reason))
-            frames[reason] += length
-            tracklets[reason] += 1
-            if reason == KEPT:
+            is_good = rng.random() >= 0.2
+            box = np.array([[10, 5, 30, 65 if is_good else 15]], dtype=np.float32)
+            found = Detections(box, np.ones(1, np.float32))
+            tracked = TrackedBoxes(box, found.scores, np.array([track]), np.array([0]))
+            for number in range(length):
+                frame = Frame("a.mp4", number, np.zeros((100, 100, 3), np.uint8))
+                builder.add(frame, tracked=tracked, detections=found)
+            builder.finish()
+            if is_good:
                 lengths[track] += length
                 parts[track] += 1
         best = max(lengths.values(), default=0)
         expected = min((t for t in lengths if lengths[t] == best), default=NO_SUBJECT)
-        assert finder.subject == expected
-        assert finder.num_frames == best
+        frames, tracklets = builder.frames, builder.tracklets
         before = frames.total(), tracklets.total()
-        finder.reject_others(frames=frames, tracklets=tracklets)
+        assert builder.reject_others() == (expected, best)
         assert (frames.total(), tracklets.total()) == before
         assert frames[KEPT] == best
         assert tracklets[KEPT] == parts[expected]

@@ -147,7 +147,7 @@ def measure_plain_view(count: int) -> float:
 
 def find_place(world: Path, config: MiniatureConfig, unit: int) -> np.ndarray:
     """The middle of the values a pixel takes in a scene, NaN where the truth has a person."""
-    (path,) = render_unit(config, Unit("kinetics", unit)).files
+    _, (path,), _ = render_unit(config, Unit("kinetics", unit))
     place = np.median(
         [frame.image for frame in VideoStream(world / "kinetics" / path, path)], axis=0
     )

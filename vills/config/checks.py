@@ -1,4 +1,4 @@
-"""Range checks that say field, value, what is allowed and what to do."""
+"""Checks of fields: each raises a ConfigError with field, value, what is allowed and what to do."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,10 @@ class ConfigError(UserError, ValueError):
 
 
 def check_fields(section: str, config: object) -> None:
-    """Refuse values that the annotations of a dataclass do not allow.
+    """Refuse values that the annotations of a dataclass, called `section`, do not allow.
 
     `Annotated[int, Limits(1)]` allows a range, `Annotated[str, CHOICES]` one of several; of a list,
     that holds for its entries, and choices may not be repeated.
-
-    Raises:
-        ConfigError: naming the field as a part of `section`.
     """
     for name, hint in _load_hints(type(config), include_extras=True).items():
         for allowed in getattr(hint, "__metadata__", ()):
@@ -57,11 +54,7 @@ def check_range(
     high: float | None = None,
     remedy: str = "",
 ) -> None:
-    """Refuse `value` outside [low, high].
-
-    Raises:
-        ConfigError: naming the field, its value, what is allowed and what to do.
-    """
+    """Refuse `value` outside [low, high]."""
     # NaN compares as false with everything, so what is allowed is asked for
     if not ((low is None or value >= low) and (high is None or value <= high)):
         allowed = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
@@ -69,21 +62,13 @@ def check_range(
 
 
 def check_choice(field: str, value: object, choices: Collection[object], remedy: str = "") -> None:
-    """Refuse `value` that is not one of `choices`.
-
-    Raises:
-        ConfigError: listing the choices.
-    """
+    """Refuse `value` that is not one of `choices`."""
     if value not in choices:
         raise build_error(field, value, ", ".join(str(c) for c in choices), remedy)
 
 
 def check_subset(field: str, values: Sequence[str], choices: Sequence[str]) -> None:
-    """Refuse unknown or repeated names in `values`.
-
-    Raises:
-        ConfigError: naming the first offender.
-    """
+    """Refuse unknown or repeated names in `values`."""
     for value in values:
         check_choice(f"{field} entry", value, choices)
     if len(set(values)) != len(values):

@@ -50,14 +50,9 @@ class Schema(Generic[Kind]):
         origin: str,
         search: Sequence[Path] = (),
     ) -> Kind:
-        """Read `folder`/`name`.yaml with Hydra `overrides` on top.
+        """Read `folder`/`name`.yaml with Hydra `overrides` on top; errors call it `origin`.
 
-        Args:
-            folder: where the file lies.
-            name: its name without .yaml.
-            overrides: in Hydra's grammar.
-            origin: what errors call the file.
-            search: further folders whose files its defaults may name.
+        Its defaults may name files of `folder` and of the folders of `search`.
 
         Raises:
             ConfigError: if a key, a type or a range is refused.
@@ -158,16 +153,14 @@ class Schema(Generic[Kind]):
             name = f"{at}.{key}" if at else str(key)
             hint = find_hint(kind, [key])
             if is_known and hint is None:
-                raise ConfigError(self._explain_stranger(name, origin))
+                raise ConfigError(
+                    self._explain_moved(name, origin)
+                    or f"{origin}: {name} is no {self.noun}. Allowed keys beside it: "
+                    f"{', '.join(self._list_choices(name))}. What to do: mend the key; + adds "
+                    f"entries to {self.tables} alone."
+                )
             built[key] = self._build(hint, value, name, origin)
         return kind(**built) if is_known else built
-
-    def _explain_stranger(self, key: str, origin: str) -> str:
-        return self._explain_moved(key, origin) or (
-            f"{origin}: {key} is no {self.noun}. Allowed keys beside it: "
-            f"{', '.join(self._list_choices(key))}. What to do: mend the key; + adds entries to "
-            f"{self.tables} alone."
-        )
 
     def _explain(self, error: BaseException, origin: str) -> str:
         """Field, value, allowed, remedy from the chain of Hydra's and OmegaConf's errors."""
@@ -191,10 +184,8 @@ class Schema(Generic[Kind]):
                 f"{message} What to do: name an entry that is there, or add one with "
                 f"'+{full_key}={{field: value, ...}}'; vills/config documents the fields."
             )
-        return (
-            message
-            + " What to do: mend the key or its value; every field is documented in vills/config."
-        )
+        remedy = "mend the key or its value; every field is documented in vills/config"
+        return f"{message} What to do: {remedy}."
 
     def _explain_moved(self, key: str, origin: str) -> str:
         """Where a key stands now; empty if it was never moved."""

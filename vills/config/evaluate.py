@@ -47,9 +47,9 @@ class EvaluateConfig:
     """Between features: protocol, cosine, euclidean."""
     average_precision: Annotated[str, (AS_PROTOCOL, *AVERAGE_PRECISIONS)] = AS_PROTOCOL
     """protocol, step (torchreid, fast-reid), trapezoid (official MATLAB)."""
-    flip: Annotated[str, (AS_PROTOCOL, *("on", "off"))] = AS_PROTOCOL
+    flip: Annotated[str, (AS_PROTOCOL, "on", "off")] = AS_PROTOCOL
     """Add the mirrored image's feature: protocol (on for PRCC, LTCC, as CAL), on, off."""
-    neck: Annotated[str, (AS_PROTOCOL, *("before", "after"))] = AS_PROTOCOL
+    neck: Annotated[str, (AS_PROTOCOL, "before", "after")] = AS_PROTOCOL
     """Feature relative to the BNNeck: protocol, before (PASS, TransReID), after (CAL)."""
     pooling: Annotated[str, (AS_PROTOCOL, *POOLINGS)] = AS_PROTOCOL
     """Clips of a tracklet into one feature: protocol, mean, max (MARS's MATLAB)."""

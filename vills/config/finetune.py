@@ -125,10 +125,32 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check_fields("finetune.*", self)
-        self._check_losses()
+        if not self.identity_weight and not self.triplet_weight:
+            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
+            raise build_error(
+                "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
+            )
+        if self.triplet_scale and not self.triplet_weight:
+            when = "with triplet_weight 0: nothing would read it"
+            remedy = "set it to 0, or set triplet_weight"
+            raise build_error(
+                "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
+            )
         self._check_variants()
         self._check_schedule()
-        self._check_people()
+        for name, least, remedy in (
+            ("num_val_ids", 2, "hold out 2 people or more: one alone is always found"),
+            ("num_train_ids", self.num_ids, "keep more people, or set num_ids to fewer in a batch"),
+        ):
+            value = getattr(self, name)
+            if value < 0 or 0 < value < least:
+                raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
+        if self.num_val_ids and self.protocol == "sigset":
+            when = "with protocol sigset: people of training have no templates"
+            remedy = (
+                "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
+            )
+            raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             remedy = "write two numbers, such as [256, 128]"
             raise build_error(
@@ -147,34 +169,6 @@ class FinetuneConfig:
     def accuracy_people(self) -> str:
         """Whose accuracy is measured per epoch: val or test."""
         return "val" if self.num_val_ids else "test"
-
-    def _check_people(self) -> None:
-        for name, least, remedy in (
-            ("num_val_ids", 2, "hold out 2 people or more: one alone is always found"),
-            ("num_train_ids", self.num_ids, "keep more people, or set num_ids to fewer in a batch"),
-        ):
-            value = getattr(self, name)
-            if value < 0 or 0 < value < least:
-                raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
-        if self.num_val_ids and self.protocol == "sigset":
-            when = "with protocol sigset: people of training have no templates"
-            remedy = (
-                "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
-            )
-            raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
-
-    def _check_losses(self) -> None:
-        if not self.identity_weight and not self.triplet_weight:
-            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
-            raise build_error(
-                "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
-            )
-        if self.triplet_scale and not self.triplet_weight:
-            when = "with triplet_weight 0: nothing would read it"
-            remedy = "set it to 0, or set triplet_weight"
-            raise build_error(
-                "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
-            )
 
     def _check_schedule(self) -> None:
         field, value = "finetune.*.milestones", list(self.milestones)

@@ -127,7 +127,7 @@ def _render_dataclass(value: Any, *, indent: int) -> Iterator[str]:
         if is_dataclass(entry):
             yield from _explain(f"{pad}{field.name}:", doc)
             yield from _render_dataclass(entry, indent=indent + 1)
-        elif _is_table(entry):
+        elif isinstance(entry, dict) and any(map(is_dataclass, entry.values())):
             yield from _explain(f"{pad}{field.name}:", doc)
             yield from _render_table(entry, getattr(value, field.name + DEFAULTS, None), indent + 1)
         else:
@@ -172,10 +172,6 @@ def _list_own(entry: Any, defaults: Any) -> dict[str, Any]:
         for name, (value, _) in values.items()
         if name in WRITTEN_OUT or value != getattr(defaults, name)
     }
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) and any(is_dataclass(entry) for entry in value.values())
 
 
 def _render_leaf(value: Any) -> str:

@@ -118,13 +118,12 @@ class Params:
             trained = tuple(self.finetune) or ("none yet",)
             check_choice(f"evaluate.{name}.model", entry.model, trained, remedy + name)
             for protocol in entry.protocols:
-                self._check_protocol(f"evaluate.{name}.protocols entry", entry.source, protocol)
+                layout = self.curate.sources[entry.source].layout
+                check_layout(f"evaluate.{name}.protocols entry", protocol, layout)
         for name, tuned in self.finetune.items():
             if tuned.protocol:
-                self._check_protocol(f"finetune.{name}.protocol", tuned.source, tuned.protocol)
-
-    def _check_protocol(self, field: str, source: str, protocol: str) -> None:
-        check_layout(field, protocol, self.curate.sources[source].layout)
+                layout = self.curate.sources[tuned.source].layout
+                check_layout(f"finetune.{name}.protocol", tuned.protocol, layout)
 
 
 def _check_entry(name: str, source: str, labelled: Sequence[str]) -> None:

@@ -246,19 +246,6 @@ class PretrainConfig:
         check_range("pretrain.alignment_samples", samples, low=0, high=high, remedy=remedy)
         # a group of one has no neighbours: the term would be 0 without a word
         check_range("pretrain.koleo_group", self.koleo_group, low=2 if self.koleo_group else 0)
-        self._check_modalities()
-
-    @property
-    def aligns_index(self) -> bool:
-        """Whether L^a classifies the index of the video; the literal reading does."""
-        return self.alignment != "pairs" or self.reading == "literal"
-
-    @property
-    def aligns_pairs(self) -> bool:
-        """Whether L^a pairs videos with their frames."""
-        return self.alignment != "index" and self.reading != "literal"
-
-    def _check_modalities(self) -> None:
         if self.modalities == "image" and self.probe.every_steps and not self.probe.source:
             allowed = (
                 "0 with pretrain.modalities = image and no pretrain.probe.source, since there are "
@@ -270,3 +257,13 @@ class PretrainConfig:
             allowed = "0 with pretrain.modalities = image, since L^a pairs videos with their frames"
             remedy = "set pretrain.alignment_weight=0 or pretrain.modalities=image+video"
             raise build_error("pretrain.alignment_weight", self.alignment_weight, allowed, remedy)
+
+    @property
+    def aligns_index(self) -> bool:
+        """Whether L^a classifies the index of the video; the literal reading does."""
+        return self.alignment != "pairs" or self.reading == "literal"
+
+    @property
+    def aligns_pairs(self) -> bool:
+        """Whether L^a pairs videos with their frames."""
+        return self.alignment != "index" and self.reading != "literal"

@@ -28,11 +28,7 @@ ANY_LAYOUT = "folder"
 
 
 def check_layout(field: str, protocol: str, layout: str) -> None:
-    """Refuse one data set's protocol for another: its name would stand above other numbers.
-
-    Raises:
-        ConfigError: naming the protocols that the layout has.
-    """
+    """Refuse one data set's protocol for another: its name would stand above other numbers."""
     allowed = [name for name in PROTOCOLS if get_data_set(name) in ("", layout)]
     if layout != ANY_LAYOUT and protocol not in allowed:
         remedy = "choose one of them; image and video are the rule of Market-1501 for any data set"

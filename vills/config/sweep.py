@@ -123,7 +123,11 @@ class SweepConfig:
         for name, keys in (("tables", self.tables), ("points", self.points)):
             _check_some(name, keys, what="an entry")
             _check_keys(name, keys)
-        self._check_seeds()
+        for seed in self.seeds:
+            check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
+        if len(set(self.seeds)) != len(self.seeds):
+            allowed = "each seed at most once, since a repeated one is the same run"
+            raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
         self._check_columns()
         self._check_points()
 
@@ -145,28 +149,16 @@ class SweepConfig:
         """Entries of params.evaluate that a point's cells need."""
         return list(dict.fromkeys(col.evaluate for col in self.list_columns(point).values()))
 
-    def list_overrides(self, point: str) -> list[str]:
-        """Return the overrides of parameters that make a point: the shared ones, then its own."""
-        return [*self.overrides, *self.points[point].overrides]
-
-    def _check_seeds(self) -> None:
-        for seed in self.seeds:
-            check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
-        if len(set(self.seeds)) != len(self.seeds):
-            allowed = "each seed at most once, since a repeated one is the same run"
-            raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
-
     def _check_columns(self) -> None:
         owners: dict[str, str] = {}
         for name, table in self.tables.items():
             _check_keys(f"tables.{name}.columns", table.columns)
             for key in table.columns:
-                if owners.setdefault(key, name) != name:
-                    raise ConfigError(
-                        f"tables.{name}.columns has {key!r}, which tables.{owners[key]} has too. "
-                        "Allowed: keys that no other table has, since SWEEP/POINT/COLUMN names a "
-                        "cell. What to do: rename one of them."
-                    )
+                owner = owners.setdefault(key, name)
+                if owner != name:
+                    when = f"since tables.{owner} has it too, and SWEEP/POINT/COLUMN names a cell"
+                    allowed, remedy = "keys that no other table has", "rename one of them"
+                    raise build_error(f"tables.{name}.columns key", key, allowed, remedy, when=when)
 
     def _check_points(self) -> None:
         owners: dict[tuple[str, ...], str] = {}
@@ -177,11 +169,9 @@ class SweepConfig:
         for name, point in self.points.items():
             owner = owners.setdefault(tuple(sorted(point.overrides)), name)
             if owner != name:
-                raise ConfigError(
-                    f"points.{name}.overrides = {list(point.overrides)} is not allowed: "
-                    f"points.{owner} has the same. Allowed: points that differ. What to do: "
-                    "change one, or remove it."
-                )
+                field, when = f"points.{name}.overrides", f"since points.{owner} has the same"
+                allowed, remedy = "points that differ", "change one, or remove it"
+                raise build_error(field, list(point.overrides), allowed, remedy, when=when)
 
 
 _SCHEMA = Schema(
@@ -196,13 +186,10 @@ PARAMS_KEYS = ("profile", *(field.name for field in fields(Params)))
 
 
 def load_sweep(name: str, *, folder: Path, overrides: Sequence[str] = ()) -> SweepConfig:
-    """Read a sweep with Hydra `overrides` of its own fields on top.
+    """Read a sweep with Hydra `overrides` of its own fields, as `parse_overrides` finds, on top.
 
-    Args:
-        name: one of `list_sweeps(folder)`, or the path of a file, ending in .yaml; the defaults of
-            such a file may name a sweep of `folder`, which it then changes.
-        folder: the project's sweeps/.
-        overrides: the sweep's, as `parse_overrides` finds them.
+    It is one of `folder`, the project's sweeps/, or the path of a file, ending in .yaml; the
+    defaults of such a file may name a sweep of `folder`, which it then changes.
 
     Raises:
         ConfigError: if there is no such sweep, or a key, a type or a range is refused.
@@ -256,11 +243,7 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_name(field: str, name: str) -> None:
-    """Refuse a name that cannot be part of a cell's address.
-
-    Raises:
-        ConfigError: saying which characters are allowed.
-    """
+    """Refuse a name that cannot be part of a cell's address, by a ConfigError."""
     _check_pattern(field, name, _KEY, "small letters, digits and _")
 
 

@@ -71,11 +71,7 @@ class PredictionsDetector:
     """Looks up `predictions/detections.parquet` of the raw data set."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the predictions.
-
-        Raises:
-            ConfigError: the data set comes without any.
-        """
+        """Open the predictions; a ConfigError if the data set comes without any."""
         predictions = load_predictions(folder)
         if predictions is None:
             raise ConfigError(
@@ -87,8 +83,8 @@ class PredictionsDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Look up each frame by its video and number; a frame without rows has no people."""
-        found = [(frame, self._predictions.lookup(frame.path, frame.number)) for frame in frames]
+        found = [self._predictions.lookup(frame.path, frame.number) for frame in frames]
         return [
-            build_detections(people.boxes, scores=people.scores, width=f.width, height=f.height)
-            for f, people in found
+            build_detections(people.boxes, scores=people.scores, frame=frame)
+            for people, frame in zip(found, frames, strict=True)
         ]

@@ -24,11 +24,7 @@ class TorchvisionDetector:
     """Faster R-CNN of torchvision, trained on COCO's classes."""
 
     def __init__(self, path: Path) -> None:
-        """Load the weights into the network whose parameters they are.
-
-        Raises:
-            ValueError: they are those of no known network.
-        """
+        """Load the weights into their network; a ValueError if it is none of NETWORKS."""
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = _load_network(path).eval().to(self._device)
 
@@ -42,14 +38,8 @@ class TorchvisionDetector:
         found = []
         for frame, output in zip(frames, self._model(images), strict=True):
             person = (output["labels"] == PERSON_CLASS) & (output["scores"] >= MIN_SCORE)
-            found.append(
-                build_detections(
-                    output["boxes"][person].cpu().numpy(),
-                    scores=output["scores"][person].cpu().numpy(),
-                    width=frame.width,
-                    height=frame.height,
-                )
-            )
+            boxes, scores = (output[name][person].cpu().numpy() for name in ("boxes", "scores"))
+            found.append(build_detections(boxes, scores=scores, frame=frame))
         return found
 
 

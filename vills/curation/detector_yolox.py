@@ -63,13 +63,8 @@ class YoloxDetector:
         centre = (output[kept, :2] + grid[kept]) * stride[kept]
         size = np.exp(output[kept, 2:4]) * stride[kept]
         boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1) / scale
-        kept_by_nms = suppress(boxes, scores=scores[kept], iou=NMS_IOU)
-        return build_detections(
-            boxes[kept_by_nms],
-            scores=scores[kept][kept_by_nms],
-            width=frame.width,
-            height=frame.height,
-        )
+        best = suppress(boxes, scores=scores[kept], iou=NMS_IOU)
+        return build_detections(boxes[best], scores=scores[kept][best], frame=frame)
 
     def _letterbox(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
         """Scale into the top left corner of a grey [1, 3, S, S'] canvas, as BGR."""

@@ -56,11 +56,7 @@ class DamageLog:
     named: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, path: str, *, reason: str) -> None:
-        """Count an unreadable file.
-
-        Raises:
-            TooManyDamagedError: it is one too many.
-        """
+        """Count an unreadable file, and `check`."""
         self.named.append((path, reason))
         self.check()
 
@@ -121,13 +117,18 @@ class Packer:
         num_items = self.num_items
         with ShardWriter(self._out, self._max_bytes, self.num_shards) as writer:
             for candidate in candidates:
-                record = _write(candidate, writer)
+                record = candidate.record
+                if record is not None:
+                    numbers = record.frames if record.kind == "tracklet" else None
+                    shard, offsets, lengths = writer.add(
+                        record.record_id, candidate.images, candidate.suffix, numbers=numbers
+                    )
                 if writer.finished:
                     self._commit(records, num_items=num_items, damage=damage)
                     writer.finished.clear()
                     records = []
                 if record is not None:
-                    records.append(record)
+                    records.append(replace(record, shard=shard, offsets=offsets, lengths=lengths))
                 for path, reason in candidate.damaged:
                     damage.add(path, reason=reason)
                 num_items += 1
@@ -165,14 +166,3 @@ class Packer:
 
     def _rows(self, number: int) -> Path:
         return self._work / f"rows-{number:06d}.parquet"
-
-
-def _write(candidate: Candidate, writer: ShardWriter) -> Record | None:
-    record = candidate.record
-    if record is None:
-        return None
-    numbers = record.frames if record.kind == "tracklet" else None
-    shard, offsets, lengths = writer.add(
-        record.record_id, candidate.images, candidate.suffix, numbers=numbers
-    )
-    return replace(record, shard=shard, offsets=offsets, lengths=lengths)

@@ -66,10 +66,13 @@ def build_report(
 
 
 def build_video_report(
-    summaries: Sequence[VideoSummary], *, config: CurateConfig
+    videos: Iterable[RawVideo], summaries: Sequence[VideoSummary], *, config: CurateConfig
 ) -> dict[str, Any]:
-    """Count what happened to the videos, boxes, frames and tracklets of a source, by reason."""
-    videos = Counter(
+    """Count what happened to the videos, boxes, frames and tracklets of a source, by reason.
+
+    Labelled videos, if any, are counted beside, and those that gave no tracklet are named.
+    """
+    states = Counter(
         "whole" if not s.damage else "truncated" if s.num_frames else "unreadable"
         for s in summaries
     )
@@ -78,33 +81,28 @@ def build_video_report(
         for level in ("detections", "frames", "tracklets")
     )
     detections[KEPT] = sum(s.num_detections for s in summaries) - detections.total()
-    return {
+    report = {
         "detector": config.detector,
         "tracker": config.tracker,
         "confidence": config.confidence,
-        "videos": {name: videos[name] for name in ("whole", "truncated", "unreadable")},
+        "videos": {name: states[name] for name in ("whole", "truncated", "unreadable")},
         "frames_decoded": sum(summary.num_frames for summary in summaries),
         "detections": _split_reasons(detections, DETECTION_REASONS),
         "tracked_frames": _split_reasons(frames, (*FRAME_REASONS, *TRACKLET_REASONS)),
         "tracklets": _split_reasons(tracklets, TRACKLET_REASONS),
     }
-
-
-def build_subject_report(
-    videos: Iterable[RawVideo], summaries: Iterable[VideoSummary], *, config: CurateConfig
-) -> dict[str, Any]:
-    """Count the labelled videos, and name those that gave no tracklet; empty without any."""
     pairs = [(v, s) for v, s in zip(videos, summaries, strict=True) if s.subject != EVERYBODY]
     lost = [video.video_id for video, summary in pairs if summary.subject == NO_SUBJECT]
-    if not pairs:
-        return {}
-    lengths = [summary.subject_frames for _, summary in pairs]
-    return {
-        "videos": len(pairs),
-        "with_subject": len(pairs) - len(lost),
-        "without_subject": {"count": len(lost), "named": lost},
-        "shorter_than_min_length": sum(0 < length < config.min_length for length in lengths),
-    }
+    if pairs:
+        report["labelled"] = {
+            "videos": len(pairs),
+            "with_subject": len(pairs) - len(lost),
+            "without_subject": {"count": len(lost), "named": lost},
+            "shorter_than_min_length": sum(
+                0 < summary.subject_frames < config.min_length for _, summary in pairs
+            ),
+        }
+    return report
 
 
 def _split_reasons(counts: Counter[str], reasons: Iterable[str]) -> dict[str, Any]:

@@ -41,11 +41,6 @@ class PersonBoxes:
     ids: NDArray[np.int64]
     boxes: NDArray[np.float64]
 
-    def at(self, frame: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the ids and boxes of one frame."""
-        rows = self.frames == frame
-        return self.ids[rows], self.boxes[rows]
-
 
 @dataclass(frozen=True)
 class TrackingScore:
@@ -122,9 +117,9 @@ def _compare(
     """Give people [g], track ids [t] and overlaps [g, t] of each frame."""
     # Frames in which there is nobody and nothing was seen change no score.
     for frame in np.union1d(truth.frames, tracks.frames).tolist():
-        people, true_boxes = truth.at(frame)
-        ids, boxes = tracks.at(frame)
-        yield people, ids, np.asarray(box_iou(true_boxes, boxes), dtype=np.float64)
+        true, found = truth.frames == frame, tracks.frames == frame
+        overlaps = np.asarray(box_iou(truth.boxes[true], tracks.boxes[found]), dtype=np.float64)
+        yield truth.ids[true], tracks.ids[found], overlaps
 
 
 def _count_pure(

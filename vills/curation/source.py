@@ -18,7 +18,6 @@ from vills.curation.images import read_images
 from vills.curation.packer import Candidate, DamageLog, Packer
 from vills.curation.report import (
     build_report,
-    build_subject_report,
     build_video_report,
     save_splits,
     save_templates,
@@ -86,7 +85,10 @@ def curate_source(
 
 @dataclass
 class _Job:
-    """The curation of one source, step by step; each step goes on where a kill left it."""
+    """The curation of one source, step by step; each step goes on where a kill left it.
+
+    They raise what `curate_source` does.
+    """
 
     name: str
     source: SourceConfig
@@ -124,11 +126,7 @@ class _Job:
         return all(path.is_file() for path in (self.work / "done", *outputs))
 
     def claim(self, weights: str) -> None:
-        """Mark `work` as that of this source and configuration.
-
-        Raises:
-            ValueError: it is that of another.
-        """
+        """Mark `work` as that of this source and configuration."""
         config = {key: value for key, value in asdict(self.config).items() if key != "sources"}
         parts = [self.name, asdict(self.source), config, self.digest, weights]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -142,11 +140,7 @@ class _Job:
             temporary.write_text(key)
 
     def fill_units(self, curator: VideoCurator) -> None:
-        """Curate the videos that have no unit yet.
-
-        Raises:
-            TooManyDamagedError: more videos are unreadable than allowed.
-        """
+        """Curate the videos that have no unit yet."""
         damage = self._build_log()
         for number, video in enumerate(self.layout.videos):
             if number not in self.units:
@@ -156,12 +150,7 @@ class _Job:
                 damage.add(video.path, reason=broken)
 
     def pack(self) -> dict[str, Any]:
-        """Write shards, manifest and report, and drop what was only needed on the way.
-
-        Raises:
-            TooManyDamagedError: more files are unreadable than allowed.
-            EmptySourceError: no record was kept.
-        """
+        """Write shards, manifest and report, and drop what was only needed on the way."""
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
         videos = [self.units.load_summary(number) for number in range(self.num_videos)]
@@ -184,9 +173,7 @@ class _Job:
             tables = [self.units.load_tracks(number) for number in range(self.num_videos)]
             tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
             save_table(self.out / "tracks.parquet", tracks.combine_chunks())
-            report["video"] = build_video_report(videos, config=self.config)
-            labelled = build_subject_report(self.layout.videos, videos, config=self.config)
-            report["video"] |= {"labelled": labelled} if labelled else {}
+            report["video"] = build_video_report(self.layout.videos, videos, config=self.config)
         if self.layout.templates:
             report["entries"] = save_templates(self.out, self.layout.templates, manifest=manifest)
         if self.layout.splits:

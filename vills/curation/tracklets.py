@@ -77,6 +77,8 @@ class TrackletBuilder:
         """Tracked frames by reason of rejection; kept ones under KEPT."""
         self.tracklets: Counter[str] = Counter()
         """Tracklets by reason of rejection; kept ones under KEPT."""
+        self._kept_frames: Counter[int] = Counter()
+        self._kept_parts: Counter[int] = Counter()
 
     def add(self, frame: Frame, *, tracked: TrackedBoxes, detections: Detections) -> None:
         """Take the tracked boxes of the next frame, and all detections that may cover them."""
@@ -132,43 +134,26 @@ class TrackletBuilder:
         for seen in tracklet.tracked:
             self.frames[seen["reason"] or tracklet.reason] += 1
         self.tracklets[tracklet.reason] += 1
+        if not tracklet.reason:
+            self._kept_frames[track_id] += len(tracklet.crops)
+            self._kept_parts[track_id] += 1
         self._sink(tracklet)
 
+    def reject_others(self) -> tuple[int, int]:
+        """Count all but the longest track, of most crops and the first of several, as rejected.
 
-class SubjectFinder:
-    """Chooses the longest track: the one with most crops, the first of several.
+        A track that was cut at `curate.max_length` stays one track: all its tracklets are kept.
 
-    A track that was cut at `curate.max_length` stays one track: all its tracklets are kept.
-    """
-
-    def __init__(self) -> None:
-        self._frames: Counter[int] = Counter()
-        self._parts: Counter[int] = Counter()
-
-    def add(self, tracklet: Tracklet) -> None:
-        """Take a tracklet, kept or rejected."""
-        if not tracklet.reason:
-            self._frames[tracklet.track_id] += len(tracklet.crops)
-            self._parts[tracklet.track_id] += 1
-
-    @property
-    def subject(self) -> int:
-        """Track of the subject; NO_SUBJECT if no tracklet was kept."""
-        return min(
-            self._frames, key=lambda track: (-self._frames[track], track), default=NO_SUBJECT
-        )
-
-    @property
-    def num_frames(self) -> int:
-        """Frames kept of the subject."""
-        return self._frames[self.subject]
-
-    def reject_others(self, *, frames: Counter[str], tracklets: Counter[str]) -> None:
-        """Count everybody else as rejected, in the counts of a TrackletBuilder."""
-        for counts, kept in ((frames, self._frames), (tracklets, self._parts)):
-            others = kept.total() - kept[self.subject]
+        Returns:
+            The track, or NO_SUBJECT if no tracklet was kept, and the frames kept of it.
+        """
+        lengths = self._kept_frames
+        subject = min(lengths, key=lambda track: (-lengths[track], track), default=NO_SUBJECT)
+        for counts, kept in ((self.frames, lengths), (self.tracklets, self._kept_parts)):
+            others = kept.total() - kept[subject]
             counts[KEPT] -= others
             counts[NOT_THE_SUBJECT] += others
+        return subject, lengths[subject]
 
 
 def find_reasons(

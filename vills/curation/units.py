@@ -117,17 +117,7 @@ class UnitStore:
                 if subject not in (EVERYBODY, track_id):
                     continue
                 row = file.read_row_group(i).to_pylist()[0]
-                yield (
-                    row["record_id"],
-                    Tracklet(
-                        track_id=track_id,
-                        frames=row["frames"],
-                        boxes=row["boxes"],
-                        crops=row["crops"],
-                        width=row["width"],
-                        height=row["height"],
-                    ),
-                )
+                yield row.pop("record_id"), Tracklet(**row)
 
     def _path(self, number: int, suffix: str) -> Path:
         return self._folder / f"{number:06d}.{suffix}"
@@ -147,15 +137,7 @@ class UnitWriter:
         record_id = ""
         if not tracklet.reason:
             record_id = f"{self._record_id}_t{tracklet.track_id:04d}_{tracklet.part:02d}"
-            row = {
-                "record_id": record_id,
-                "track_id": tracklet.track_id,
-                "width": tracklet.width,
-                "height": tracklet.height,
-                "frames": tracklet.frames,
-                "boxes": tracklet.boxes,
-                "crops": tracklet.crops,
-            }
+            row = {"record_id": record_id, **vars(tracklet)}
             self._crops.write_table(pa.Table.from_pylist([row], schema=_CROPS_SCHEMA))
         rows = [
             seen

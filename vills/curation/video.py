@@ -5,7 +5,7 @@ Never more than one decoded frame is held here.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -66,15 +66,15 @@ class Detections:
 
 
 def build_detections(
-    boxes: NDArray[np.floating], *, scores: NDArray[np.floating], width: int, height: int
+    boxes: NDArray[np.floating], *, scores: NDArray[np.floating], frame: Frame
 ) -> Detections:
-    """Clip boxes to the frame, drop what is empty or not finite, and sort by score.
+    """Clip boxes to their frame, drop what is empty or not finite, and sort by score.
 
     Ties keep their order, so that equal input gives equal output.
     """
     boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
     scores = np.asarray(scores, dtype=np.float32).reshape(-1)
-    clipped = np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float32))
+    clipped = np.clip(boxes, 0, np.array([frame.width, frame.height] * 2, dtype=np.float32))
     valid = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     valid &= (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
     order = np.argsort(-scores[valid], kind="stable")
@@ -108,7 +108,7 @@ class VideoStream:
     unit: str = "frame"
     num_frames: int = 0
     expected_frames: int = 0
-    damage: str = field(default="")
+    damage: str = ""
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode frame by frame."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from vills.config.curate import CurateConfig
 from vills.curation.detector import Detector
 from vills.curation.packer import Candidate
 from vills.curation.person_tracker import PersonTracker
-from vills.curation.tracklets import EVERYBODY, KEPT, SubjectFinder, Tracklet, TrackletBuilder
+from vills.curation.tracklets import EVERYBODY, KEPT, TrackletBuilder
 from vills.curation.units import UnitStore, VideoSummary
 from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
@@ -30,13 +30,13 @@ def make_video_id(video: RawVideo) -> str:
     return f"{name}_{video.unit}{video.start:06d}-{stop}"
 
 
+@dataclass(frozen=True)
 class VideoCurator:
     """Finds the tracklets of one video after another."""
 
-    def __init__(self, config: CurateConfig, *, folder: Path, detector: Detector) -> None:
-        self._config = config
-        self._folder = folder
-        self._detector = detector
+    config: CurateConfig
+    folder: Path
+    detector: Detector
 
     def curate(self, video: RawVideo, *, number: int, units: UnitStore, progress: Progress) -> None:
         """Write the unit of a video.
@@ -45,41 +45,42 @@ class VideoCurator:
         longest track is kept, as its person; `curate.min_length` does not apply to it, since a
         short probe is a hard one, and to drop it would make the test easier.
 
-        Args:
-            video: The raw file.
-            number: Its position in the source.
-            units: Takes what is found.
-            progress: Called with the frames decoded so far, of how many.
+        `number` is the position of the video in the source; `progress` is called with the frames
+        decoded so far, and of how many.
         """
         stream = VideoStream(
-            self._folder / video.path,
+            self.folder / video.path,
             video.path,
-            step=self._config.frame_step,
+            step=self.config.frame_step,
             start=video.start,
             stop=video.stop,
             unit=video.unit,
         )
         with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
-            finder = SubjectFinder() if video.pid > JUNK_PID else None  # of a known person
-
-            def take(tracklet: Tracklet) -> None:
-                unit.add(tracklet)
-                if finder is not None:
-                    finder.add(tracklet)
-
-            config = replace(self._config, min_length=1) if finder else self._config
-            builder = TrackletBuilder(config, sink=take)
-            rejected = self._track(stream, builder=builder, progress=progress)
-            unit.summary = self._summarise(stream, rejected, builder=builder, finder=finder)
+            is_labelled = video.pid > JUNK_PID  # with a known person
+            config = replace(self.config, min_length=1) if is_labelled else self.config
+            builder = TrackletBuilder(config, sink=unit.add)
+            found = self._track(stream, builder=builder, progress=progress)
+            subject, num_frames = builder.reject_others() if is_labelled else (EVERYBODY, 0)
+            unit.summary = VideoSummary(
+                num_frames=stream.num_frames,
+                num_detections=found.total(),
+                damage=stream.damage,
+                detections={reason: count for reason, count in found.items() if reason != KEPT},
+                frames=dict(builder.frames),
+                tracklets=dict(builder.tracklets),
+                subject=subject,
+                subject_frames=num_frames,
+            )
 
     def _track(
         self, stream: VideoStream, *, builder: TrackletBuilder, progress: Progress
     ) -> Counter[str]:
         """Give the builder all frames, and return the boxes by what became of them."""
-        tracker = PersonTracker(self._config)
+        tracker = PersonTracker(self.config)
         rejected: Counter[str] = Counter()
         for frame, found in self._detect(stream):
-            detections = found.above(self._config.low_confidence or self._config.confidence)
+            detections = found.above(self.config.low_confidence or self.config.confidence)
             tracked = tracker.update(detections)
             rejected[KEPT] += len(tracked)
             rejected["low_confidence"] += len(found) - len(detections)
@@ -89,33 +90,10 @@ class VideoCurator:
         builder.finish()
         return rejected
 
-    def _summarise(
-        self,
-        stream: VideoStream,
-        rejected: Counter[str],
-        *,
-        builder: TrackletBuilder,
-        finder: SubjectFinder | None,
-    ) -> VideoSummary:
-        if finder is not None:
-            finder.reject_others(frames=builder.frames, tracklets=builder.tracklets)
-        num_detections = rejected.total()
-        rejected.pop(KEPT, None)
-        return VideoSummary(
-            num_frames=stream.num_frames,
-            num_detections=num_detections,
-            damage=stream.damage,
-            detections=dict(rejected),
-            frames=dict(builder.frames),
-            tracklets=dict(builder.tracklets),
-            subject=finder.subject if finder else EVERYBODY,
-            subject_frames=finder.num_frames if finder else 0,
-        )
-
     def _detect(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
         stream = iter(frames)
         while batch := list(islice(stream, DETECT_BATCH)):
-            yield from zip(batch, self._detector.detect(batch), strict=True)
+            yield from zip(batch, self.detector.detect(batch), strict=True)
 
 
 def read_units(videos: Iterable[RawVideo], *, units: UnitStore, source: str) -> Iterator[Candidate]:

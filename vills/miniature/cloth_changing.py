@@ -10,7 +10,6 @@ person 0 is one like any other.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.miniature import MiniatureConfig
@@ -65,70 +64,52 @@ def render_prcc(config: MiniatureConfig, item: tuple[int, int], sink: Sink) -> N
             add_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
 
 
-@dataclass(frozen=True, slots=True)
-class LtccPerson:
-    """A person of LTCC."""
-
-    pid: int
-    index: int
-    outfits: tuple[tuple[int, ...], ...]
-    """For each outfit the cameras that see it, as indices into _LTCC_LABELS."""
-
-    @property
-    def is_test(self) -> bool:
-        """Whether the person is asked for, and not trained on."""
-        return self.index >= _FIRST_TEST
-
-
-def list_ltcc(config: MiniatureConfig) -> list[LtccPerson]:
-    """Return the people of the training split, then those of the test split."""
+def list_ltcc(config: MiniatureConfig) -> list[tuple[int, int]]:
+    """Return index and pid of the people of the training split, then of the test split."""
     count, rng = config.num_ltcc_ids, sample_rng(config.seed, Stream.CAST, Group.LTCC)
     train, test = sample_pids(rng, _LTCC_PIDS, count - 1, count)
-    numbered = [*enumerate([0, *train]), *enumerate(test, start=_FIRST_TEST)]
-    return [LtccPerson(pid, index, _plan_outfits(config, index)) for index, pid in numbered]
+    return [*enumerate([0, *train]), *enumerate(test, start=_FIRST_TEST)]
 
 
-def render_ltcc(config: MiniatureConfig, person: LtccPerson, sink: Sink) -> None:
+def render_ltcc(config: MiniatureConfig, item: tuple[int, int], sink: Sink) -> None:
     """Render all pictures of a person of LTCC."""
-    wardrobe = max(3, config.num_outfits + 1, config.num_ltcc_ids // _WEARERS)
+    index, pid = item
+    test, person = index >= _FIRST_TEST, LTCC_OFFSET + pid
+    wardrobe = None if test else max(3, config.num_outfits + 1, config.num_ltcc_ids // _WEARERS)
     shown = 0
-    for outfit, cameras in enumerate(person.outfits):
+    for outfit, cameras in enumerate(_plan_outfits(config, index)):
         actor = build_actor(
-            config.seed,
-            Group.LTCC,
-            person.index,
-            outfit,
-            person=LTCC_OFFSET + person.pid,
-            wardrobe=None if person.is_test else wardrobe,
+            config.seed, Group.LTCC, index, outfit, person=person, wardrobe=wardrobe
         )
         for camera in cameras:
             seen_by = build_camera(config.seed, _LTCC_CAMERAS[camera])
-            for picture in range(config.images_per_camera + int(person.is_test)):
-                rng = sample_rng(config.seed, Stream.VIEW, 4, person.index, outfit, camera, picture)
+            for picture in range(config.images_per_camera + int(test)):
+                rng = sample_rng(config.seed, Stream.VIEW, 4, index, outfit, camera, picture)
                 # A test person's first picture in an outfit and a camera asks.
-                folder = "train" if not person.is_test else "test" if picture else "query"
-                frame = person.index * 200 + shown
+                folder = "train" if not test else "test" if picture else "query"
+                frame = index * 200 + shown
                 shown += 1
-                label = f"{person.pid:03d}_{outfit + 1}_c{_LTCC_LABELS[camera]}_{frame:06d}"
+                label = f"{pid:03d}_{outfit + 1}_c{_LTCC_LABELS[camera]}_{frame:06d}"
                 path, size = f"{folder}/{label}.png", sample_size(config, rng)
                 add_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
 
 
 def describe_ltcc(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:
     """Return the lists of who changes clothes and who does not."""
-    people = list_ltcc(config)
+    people = [(i, pid, len(_plan_outfits(config, i)) > 1) for i, pid in list_ltcc(config)]
     return {
         f"info/cloth-{kind}_id_{split}.txt": "".join(
-            f"{person.pid}\n"
-            for person in people
-            if person.is_test is is_test and (len(person.outfits) > 1) is changes
+            f"{pid}\n"
+            for index, pid, has_changed in people
+            if (index >= _FIRST_TEST) is is_test and has_changed is changes
         ).encode()
         for split, is_test in (("train", False), ("test", True))
         for kind, changes in (("change", True), ("unchange", False))
     }
 
 
-def _plan_outfits(config: MiniatureConfig, index: int) -> tuple[tuple[int, ...], ...]:
+def _plan_outfits(config: MiniatureConfig, index: int) -> list[list[int]]:
+    """Return for each outfit of a person the cameras that see it, as indices of _LTCC_LABELS."""
     rng = sample_rng(config.seed, Stream.CAST, Group.LTCC, index)
     count = 1
     if index % _FAITHFUL != _FAITHFUL - 1:
@@ -138,5 +119,5 @@ def _plan_outfits(config: MiniatureConfig, index: int) -> tuple[tuple[int, ...],
         order = rng.permutation(config.num_cameras).tolist()
         # What is worn third and later is seen once: nobody is asked for in the same clothes.
         seen = 1 if outfit > 1 else 2 + int(rng.integers(2))
-        outfits.append(tuple(sorted(order[:seen])))
-    return tuple(outfits)
+        outfits.append(sorted(order[:seen]))
+    return outfits

@@ -74,15 +74,8 @@ class Unit:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedUnit:
-    """A unit with all that it consists of."""
-
-    unit: Unit
-    files: Mapping[str, bytes]
-    """By path below the data set's folder."""
-    tables: Mapping[str, pa.Table]
-    """By kind."""
+Rendered = tuple[Unit, Mapping[str, bytes], Mapping[str, pa.Table]]
+"""A unit, its files by path below the data set's folder, and its tables by kind."""
 
 
 def render_world(
@@ -112,32 +105,30 @@ def render_world(
         files = json.loads(marker.read_text()) if marker.exists() else None
         if files is None or not all((root / file).exists() for file in files):
             left.append(unit)
-    done = len(units) - len(left)
     with closing(render_units(config, left, workers=workers)) as finished:
-        for rendered in finished:
-            _write_unit(rendered, out=out, state=state)
-            done += 1
+        for number, (unit, files, tables) in enumerate(finished, start=1):
+            _write_unit(_get_marker(unit, state), files, tables, root=out / unit.dataset)
             if progress is not None:
-                progress(rendered.unit.dataset, done, len(units))
+                progress(unit.dataset, len(units) - len(left) + number, len(units))
     for name in config.datasets:
         _finish(config, name, out=out, state=state)
     if work is None:
         shutil.rmtree(state, ignore_errors=True)
 
 
-def render_unit(config: MiniatureConfig, unit: Unit) -> RenderedUnit:
+def render_unit(config: MiniatureConfig, unit: Unit) -> Rendered:
     """Render one unit; depends on nothing but the arguments."""
     sink, layout = Sink(), LAYOUTS[unit.dataset]
     start = unit.number * layout.unit
     for item in layout.list_items(config)[start : start + layout.unit]:
         layout.render_item(config, item, sink)
     tables = {k: pa.Table.from_pylist(rows, schema=SCHEMAS[k]) for k, rows in sink.rows.items()}
-    return RenderedUnit(unit, sink.files, tables)
+    return unit, sink.files, tables
 
 
 def render_units(
     config: MiniatureConfig, units: Sequence[Unit], *, workers: int
-) -> Generator[RenderedUnit, None, None]:
+) -> Generator[Rendered, None, None]:
     """Yield each unit once it is rendered, with several workers in any order; to be closed."""
     workers = min(workers, len(units))
     if workers <= 1:
@@ -146,7 +137,7 @@ def render_units(
     # One thread each: processes share the cores already.
     with open_pool(workers, start=cv2.setNumThreads, arguments=(1,)) as pool:
         left = iter(units)
-        running: set[Future[RenderedUnit]] = set()
+        running: set[Future[Rendered]] = set()
         while True:
             free = _AHEAD * workers - len(running)
             running |= {pool.submit(render_unit, config, unit) for unit in islice(left, free)}
@@ -184,16 +175,17 @@ def _get_marker(unit: Unit, state: Path) -> Path:
     return state / unit.dataset / f"{unit.number:05d}.json"
 
 
-def _write_unit(rendered: RenderedUnit, *, out: Path, state: Path) -> None:
+def _write_unit(
+    marker: Path, files: Mapping[str, bytes], tables: Mapping[str, pa.Table], *, root: Path
+) -> None:
     """Write files, then tables, then the marker: it says that all else of its unit is there."""
-    marker = _get_marker(rendered.unit, state)
-    for file, data in rendered.files.items():
-        _write(out / rendered.unit.dataset / file, data)
+    for file, data in files.items():
+        _write(root / file, data)
     marker.parent.mkdir(parents=True, exist_ok=True)
-    for kind, table in rendered.tables.items():
+    for kind, table in tables.items():
         pq.write_table(table, marker.with_suffix(f".{kind}.parquet"))
     with atomic_path(marker) as temporary:
-        temporary.write_text(json.dumps(list(rendered.files)))
+        temporary.write_text(json.dumps(list(files)))
 
 
 def _finish(config: MiniatureConfig, name: str, *, out: Path, state: Path) -> None:

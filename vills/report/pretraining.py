@@ -94,7 +94,14 @@ def build_pretraining(
         picture = build_curves(health, x_label="step", columns=2)
         blocks.append(build_picture(picture, heading="Health", plot=True, caption=HEALTH_CAPTION))
     report = json.loads((folder / "health.json").read_text())
-    blocks.append(_build_health_table(report))
+    times = {"step 0": report["start"], "last tenth": report["end"]}
+    rows = [
+        {"value": name, **{t: f"{found.get(name, math.nan):.4g}" for t, found in times.items()}}
+        for name in sorted({*report["start"], *report["end"]})
+    ]
+    bounds = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in report["bounds"].items())
+    table = Block(table=build_table(rows), text=f"For comparison: {bounds}.")
+    blocks.append(Block(folded=(table,), subheading="Health at the start and at the end"))
     blocks += _build_probe_blocks(report, curves)
     views = folder / "views.png"
     if views.is_file():
@@ -102,17 +109,6 @@ def build_pretraining(
         heading = "Views of the first step"
         blocks.append(build_picture(views.read_bytes(), heading=heading, caption=caption))
     return Section("Pre-training", blocks)
-
-
-def _build_health_table(health: Mapping[str, Any]) -> Block:
-    times = {"step 0": health["start"], "last tenth": health["end"]}
-    rows = [
-        {"value": name, **{t: f"{found.get(name, math.nan):.4g}" for t, found in times.items()}}
-        for name in sorted({*health["start"], *health["end"]})
-    ]
-    bounds = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in health["bounds"].items())
-    table = Block(table=build_table(rows), text=f"For comparison: {bounds}.")
-    return Block(folded=(table,), subheading="Health at the start and at the end")
 
 
 def _build_probe_blocks(health: Mapping[str, Any], curves: Mapping[str, Any]) -> list[Block]:

@@ -31,7 +31,7 @@ from vills.report.pictures import (
 )
 
 HEIGHT, WIDTH, EDGE = 112, 56, 3
-SCALE_HEIGHT = 128
+SCALE_HEIGHT, SHARE = 128, 0.55
 COLOURS = {"query": (70, 90, 110), "right": (60, 150, 80), "wrong": (200, 70, 60)}
 READING = (
     "Left the query (grey edge), then the gallery nearest first: green right, red wrong; what a "
@@ -196,10 +196,8 @@ def _to_tensor(pictures: list[Picture]) -> torch.Tensor:
     return normalise(torch.from_numpy(np.ascontiguousarray(pixels)))
 
 
-def render_overlay(
-    picture: Picture, heat: FloatArray, *, peak: float | None = None, share: float = 0.55
-) -> Picture:
-    """Render an RGB picture [H, W, 3] with a map [h, w] laid over it in colour, of weight `share`.
+def render_overlay(picture: Picture, heat: FloatArray, *, peak: float | None = None) -> Picture:
+    """Render an RGB picture [H, W, 3] with a map [h, w] laid over it in colour, of weight SHARE.
 
     The map has any resolution and scale; `peak`, or its own maximum, gets the hottest colour.
     Frames of a clip need a common one to be comparable.
@@ -209,7 +207,7 @@ def render_overlay(
     level = np.clip(heat / top, 0, 1) if top > 0 else np.zeros_like(heat)
     level = cv2.resize(level.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
-    return np.rint((1 - share) * picture + share * colours[..., ::-1]).astype(np.uint8)
+    return np.rint((1 - SHARE) * picture + SHARE * colours[..., ::-1]).astype(np.uint8)
 
 
 def _show(picture: Picture) -> Picture:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from vills.config.sweep import ColumnConfig, SweepConfig
+from vills.config.sweep import ColumnConfig, PointConfig, ReferenceConfig, SweepConfig
 from vills.evaluation.tables import is_mean
 
 Row = Mapping[str, object]
@@ -158,7 +158,6 @@ class Line:
     """Empty: another method."""
     label: str
     group: str
-    """Set where a group begins, else empty."""
     cells: list[TableCell]
 
 
@@ -239,40 +238,26 @@ def build_grids(name: str, *, sweep: SweepConfig, cells: Cells) -> Grids:
     reasons: dict[str, list[str]] = {}
     tables = []
     for key, table in sweep.tables.items():
+        rows: list[tuple[str, ReferenceConfig | PointConfig]]
+        rows = [("", row) for row in table.references]
+        rows += sweep.list_points(key).items()
         lines = []
-        for row in table.references:
-            others = [
-                TableCell("", Cell(), row.published.get(column), 0) for column in table.columns
-            ]
-            lines.append(Line("", row.label, row.group, others))
-        lines += _build_points(name, key, sweep, cells, reasons)
+        for point, row in rows:
+            line = Line(point, row.label, row.group, [])
+            for column in table.columns:
+                address = f"{name}/{point}/{column}" if point else ""
+                ours = cells.get((point, column), NOT_RUN) if point else Cell()
+                num_seeds = len(sweep.seeds) or 1 if point else 0
+                cell = TableCell(address, ours, row.published.get(column), num_seeds)
+                if len(ours.scores) < num_seeds:
+                    text = ours.missing or NOT_RUN.missing
+                    reasons.setdefault(text, []).append(address)
+                    cell.reason = list(reasons).index(text) + 1
+                line.cells.append(cell)
+            lines.append(line)
         _mark_best(lines)
-        shown = ""
-        for line in lines:
-            group = line.group
-            line.group, shown = "" if group == shown else group, group
         tables.append(Grid(key, table.title, table.note, table.columns, lines))
     return Grids(tables, [(i, *found) for i, found in enumerate(reasons.items(), start=1)])
-
-
-def _build_points(
-    name: str, table: str, sweep: SweepConfig, cells: Cells, reasons: dict[str, list[str]]
-) -> list[Line]:
-    num_seeds = len(sweep.seeds) or 1
-    lines = []
-    for point, config in sweep.list_points(table).items():
-        line = Line(point, config.label, config.group, [])
-        for column in sweep.tables[table].columns:
-            ours = cells.get((point, column), NOT_RUN)
-            published = config.published.get(column)
-            cell = TableCell(f"{name}/{point}/{column}", ours, published, num_seeds)
-            if len(ours.scores) < num_seeds:
-                text = ours.missing or NOT_RUN.missing
-                reasons.setdefault(text, []).append(cell.address)
-                cell.reason = list(reasons).index(text) + 1
-            line.cells.append(cell)
-        lines.append(line)
-    return lines
 
 
 def _mark_best(lines: list[Line]) -> None:

@@ -36,13 +36,10 @@ class SweepFacts:
 def save_sweep_report(
     folder: Path, *, name: str, sweep: SweepConfig, cells: Cells, facts: SweepFacts
 ) -> list[Path]:
-    """Write tables.html, .md, .tex and .csv, and trend.png if points have an x.
+    """Write tables.html, .md, .tex and .csv, and trend.png if points have an x; return the files.
 
     Each file is complete or not there; the same input gives the same bytes. A trend.png of an
     earlier call, when points had an x, is removed. What is not among `cells` has not run.
-
-    Returns:
-        What was written.
     """
     grids = build_grids(name, sweep=sweep, cells=cells)
     trend = build_trend(sweep, cells)

@@ -23,7 +23,8 @@ def test_table_3_at_the_papers_scale(bench: Bench) -> None:
     """100 h on 8 GPUs a point under a limit of 48 h; 13 points: 10,400 GPU-hours."""
     sweep = load_sweep("lambda_grid", folder=ROOT / "sweeps")
     resources = load_resources(ROOT, "pretrain")
-    first = plan_paper(bench, *sweep.list_overrides(next(iter(sweep.points))))
+    point = next(iter(sweep.points.values()))
+    first = plan_paper(bench, *sweep.overrides, *point.overrides)
     estimate = estimate_node(first["pretrain"], first, resources)
     assert count_images(first) == 4_180_243
     assert (estimate.jobs, estimate.gpus) == (3, 8)
