@@ -183,7 +183,7 @@ def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None
 
 def _find_job(folder: Path) -> str:
     """Return the SLURM job that last worked on a run; empty outside SLURM."""
-    return next((attempt.job for attempt in reversed([*load_attempts(folder)])), "")
+    return next((attempt["job"] for attempt in reversed([*load_attempts(folder)])), "")
 
 
 def judge_job(job: str, state: JobState) -> tuple[str, str]:
