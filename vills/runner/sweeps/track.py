@@ -18,7 +18,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vills.errors import UserError
 from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.mlflow.entry import EXECUTION, FINGERPRINT, STAGE, SWEEP, load_status, save_status
@@ -26,6 +25,7 @@ from vills.runner.mlflow.replay import (
     OPEN,
     PARENT,
     SyncResult,
+    catch_errors,
     describe_error,
     list_open_runs,
     sync_run,
@@ -38,8 +38,9 @@ from vills.runner.mlflow.settings import (
 )
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import RunLock
+from vills.runner.sweeps.entries import IDLE
 from vills.runner.sweeps.explain import load_attempts
-from vills.runner.sweeps.sweep import list_records, load_record
+from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
 from vills.runner.work.stage import get_runs_root
@@ -72,15 +73,17 @@ def _sync_sweeps(project: Path, *, show: bool = False) -> int:
     context = LaunchContext(project)
     failures = 0
     for name in list_records(context.runs):
-        try:
-            state = look_at_sweep(context, name)
-            result = sync_sweep(context, state, every=0.0, say=lambda text: None)
-        except (UserError, OSError, ValueError) as error:  # one bad record stops no other, no UI
-            result = SyncResult(ok=False, reason=str(error))
+        result = _sync_record(context, name)
         if not result.ok or show:
             print(f"sweep {name}: {'up to date' if result.ok else result.reason}")
         failures += not result.ok
     return failures
+
+
+@catch_errors  # one bad record stops no other, no UI
+def _sync_record(context: LaunchContext, name: str, *, idle: str = IDLE) -> SyncResult:
+    state = look_at_sweep(context, name)
+    return sync_sweep(context, state, every=0.0, idle=idle, say=lambda text: None)
 
 
 def serve_ui(project: Path, *, port: int) -> int:
@@ -206,20 +209,18 @@ def _reconcile_sweeps(
     own = [run for run in runs if run.data.tags.get(EXECUTION) == execution]
     yield from (("", "", FOREIGN, "") for _ in range(len(runs) - len(own)))
     parents: dict[str, str | None] = {}
-    """Id of the present parent by sweep; empty without one, None if nobody knows."""
-    for name in sorted({run.data.tags[SWEEP] for run in own}):
-        parents[name] = ""
-        if load_record(context.runs, name) is not None:
-            state = look_at_sweep(context, name)
-            result = sync_sweep(context, state, every=0.0, idle="KILLED", say=lambda text: None)
-            parents[name] = result.run_id if result.ok else None
-            if not result.ok:
-                yield f"sweep {name}", "", REFUSED, result.reason
+    """Id of the present parent by sweep; none without a record of it, None if nobody knows."""
+    launched = list_records(context.runs)
+    for name in sorted({run.data.tags[SWEEP] for run in own}.intersection(launched)):
+        result = _sync_record(context, name, idle="KILLED")
+        parents[name] = result.run_id if result.ok else None
+        if not result.ok:
+            yield f"sweep {name}", "", REFUSED, result.reason
     still = list_open_runs(client, experiment_id)
     open_now = {run.info.run_id: run.info.status for run in still}
     for run in own:
         name, before, tags = str(run.info.run_name), run.info.status, run.data.tags
-        now, parent = open_now.get(run.info.run_id, ""), parents[tags[SWEEP]]
+        now, parent = open_now.get(run.info.run_id, ""), parents.get(tags[SWEEP], "")
         if not now:
             yield name, before, "ended", "as its runs say"
         elif parent is None or parent in (run.info.run_id, tags.get(PARENT)):
