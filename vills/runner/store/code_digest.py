@@ -20,8 +20,8 @@ import vills
 from vills.io import compute_sha256
 from vills.runner.store.digest import compute_joint_digest
 
-PACKAGE = "vills"
-BOOKKEEPING = ("vills.runner", "vills.io", "vills.interrupt", "vills.cli")
+PACKAGE = "vills."
+BOOKKEEPING = ("vills.runner.", "vills.io.", "vills.interrupt.", "vills.cli.")
 FILE_NAME = re.compile(r"\w[\w/-]*\.\w{1,8}", re.ASCII)
 """A file name with an ending, perhaps in a folder below."""
 DEFAULT_ROOT = Path(vills.__file__).resolve().parent
@@ -61,13 +61,13 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[st
         CodeClosureError: when `module` is no module of the package, or when a module in the
             closure imports by a computed name.
     """
-    if not _is_inside(module, (PACKAGE,)) or _find(module, root) is None:
+    if not f"{module}.".startswith(PACKAGE) or _find(module, root) is None:
         raise CodeClosureError(f"{module} is no module under {root}. What to do: check its name.")
     found: dict[str, Path] = {}
     todo = [module]
     while todo:
         name = todo.pop()
-        if not name or name in found or _is_inside(name, BOOKKEEPING):
+        if not name or name in found or f"{name}.".startswith(BOOKKEEPING):
             continue
         parent = name.rpartition(".")[0]
         todo.append(parent)
@@ -78,7 +78,7 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[st
         package = name if path.name == "__init__.py" else parent
         targets = _read(path, path.stat().st_mtime_ns).imports
         resolved = (resolve_name(target, package) for target in targets)
-        todo += [target for target in resolved if _is_inside(target, (PACKAGE,))]
+        todo += [target for target in resolved if f"{target}.".startswith(PACKAGE)]
     return dict(sorted(found.items()))
 
 
@@ -106,10 +106,6 @@ def _find(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split(".")[1:])
     paths = (base / "__init__.py", base.with_suffix(".py"))
     return next((path for path in paths if path.is_file()), None)
-
-
-def _is_inside(module: str, floors: Iterable[str]) -> bool:
-    return any(module == floor or module.startswith(f"{floor}.") for floor in floors)
 
 
 def _iterate_imports(nodes: Iterable[ast.AST], path: Path) -> Iterator[str]:

@@ -103,13 +103,10 @@ class ProgressLine:
 
     def _show(self) -> None:
         line, self._held = self._held, ""
-        if self._silent:
-            return
-        if self._terminal:
-            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            print(line, file=sys.stderr, flush=True)
+        if not self._silent:
+            start, end = ("\r\x1b[2K", "") if self._terminal else ("", "\n")
+            print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+            self._open = self._terminal
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
