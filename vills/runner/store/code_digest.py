@@ -22,6 +22,7 @@ from vills.runner.store.digest import compute_joint_digest
 
 PACKAGE = "vills."
 BOOKKEEPING = ("vills.runner.", "vills.io.", "vills.interrupt.", "vills.cli.")
+IMPORTERS = ("import_module", "__import__")
 FILE_NAME = re.compile(r"\w[\w/-]*\.\w{1,8}", re.ASCII)
 """A file name with an ending, perhaps in a folder below."""
 DEFAULT_ROOT = Path(vills.__file__).resolve().parent
@@ -110,36 +111,31 @@ def _find(module: str, root: Path) -> Path | None:
 
 def _iterate_imports(nodes: Iterable[ast.AST], path: Path) -> Iterator[str]:
     for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            joint = "" if base.endswith(".") or not base else "."
-            yield from (f"{base}{joint}{alias.name}".removesuffix(".*") for alias in node.names)
-        elif isinstance(node, ast.If) and _is_type_checking(node.test):
-            yield from _iterate_imports(node.orelse, path)
-        else:
-            if isinstance(node, ast.Call):
-                yield from _read_dynamic_import(node, path)
-            yield from _iterate_imports(ast.iter_child_nodes(node), path)
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom():
+                base = "." * node.level + (node.module or "")
+                joint = "" if base.endswith(".") or not base else "."
+                names = (f"{base}{joint}{alias.name}" for alias in node.names)
+                yield from (name.removesuffix(".*") for name in names)
+            case ast.If(ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+                yield from _iterate_imports(node.orelse, path)
+            case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) if name in IMPORTERS:
+                yield _read_dynamic_import(node, path)
+                yield from _iterate_imports(ast.iter_child_nodes(node), path)
+            case _:
+                yield from _iterate_imports(ast.iter_child_nodes(node), path)
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
-    return name == "TYPE_CHECKING"
-
-
-def _read_dynamic_import(node: ast.Call, path: Path) -> Iterator[str]:
-    called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
-    if called not in ("import_module", "__import__"):
-        return
-    argument = node.args[0] if node.args else None
-    if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
-        raise CodeClosureError(
-            f"{path}:{node.lineno} imports a module by a computed name, so a change in it would "
-            "not be noticed. What to do: write the import statements out."
-        )
-    yield argument.value
+def _read_dynamic_import(node: ast.Call, path: Path) -> str:
+    match node.args:
+        case [ast.Constant(str(name)), *_]:
+            return name
+    raise CodeClosureError(
+        f"{path}:{node.lineno} imports a module by a computed name, so a change in it would "
+        "not be noticed. What to do: write the import statements out."
+    )
 
 
 def _dump(node: object) -> str:
@@ -161,8 +157,7 @@ def _dump(node: object) -> str:
 
 def _is_docstring(node: object) -> bool:
     """Any bare string is a docstring, also one under a field."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    match node:
+        case ast.Expr(ast.Constant(str())):
+            return True
+    return False
