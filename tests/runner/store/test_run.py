@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from vills.io import DiskFullError
+from vills.io import DiskFullError, load_json
 from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.errors import DamagedError, DriftError, LostRunError, RunError
 from vills.runner.store.journal import load_journal
 from vills.runner.store.lock import get_last_attempt
-from vills.runner.store.result import load_result
 from vills.runner.store.run import Run
 
 MODULE = "vills.config.checks"
@@ -91,7 +90,7 @@ def test_a_run_goes_from_receipt_to_result(project: Project) -> None:
     )
     assert "vills/config/checks.py" in receipt["code"]["files"]
     assert receipt["packages"]["numpy"]
-    result = load_result(run.folder)
+    result = load_json(run.result_path)
     assert sorted(result["outputs"]) == ["score.json", "sub/model.bin"]
     assert (result["metrics"], result["artifacts"]) == ({"mAP": 0.5}, ["score.json"])
     assert len(load_journal(run.journal.path).committed) == 1
@@ -106,7 +105,7 @@ def test_a_finished_run_is_collected_not_repeated(project: Project) -> None:
     with again:
         assert again.is_complete()
         assert again.lock.attempt is None
-        assert load_result(again.folder)["metrics"] == {"mAP": 0.5}
+        assert load_json(again.result_path)["metrics"] == {"mAP": 0.5}
     assert get_last_attempt(again.folder / "attempts") == 1
 
 
@@ -120,7 +119,7 @@ def test_a_run_that_ends_just_before_the_claim_is_collected(
     monkeypatch.setattr(run, "is_complete", lambda: next(answers, None) is None and look())
     with run:
         assert run.lock.attempt is None
-        assert load_result(run.folder)["metrics"] == {"mAP": 0.5}
+        assert load_json(run.result_path)["metrics"] == {"mAP": 0.5}
     assert (run.out / "sub" / "model.bin").read_bytes() == b"weights"
 
 

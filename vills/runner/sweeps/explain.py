@@ -20,7 +20,7 @@ from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.machine import DIFF_NAME
 from vills.runner.store.receipt import find_differences
-from vills.runner.store.result import RESULT_NAME, load_result
+from vills.runner.store.result import RESULT_NAME
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
@@ -191,7 +191,7 @@ def build_index(runs: Path) -> dict[str, Path]:
     index: dict[str, Path] = {}
     for stage in STAGES:
         for path in sorted((runs / stage).glob(f"*/{RESULT_NAME}")):
-            outputs = load_result(path.parent)["outputs"]
+            outputs = load_json(path)["outputs"]
             for part in sorted({name.partition("/")[0] for name in outputs}):
                 index.setdefault(compute_part_digest(outputs, part), path.parent.resolve())
     return index
