@@ -1,7 +1,9 @@
 """From a number back to what made it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,17 +30,23 @@ def find_run(bench: Bench, stage: str) -> Path:
     return folder
 
 
+def find_makers(index: Mapping[str, Path], receipt: Mapping[str, Any]) -> dict[str, str]:
+    digests = {name: entry["digest"] for name, entry in receipt["inputs"].items()}
+    return {name: index[digest].parent.name for name, digest in digests.items() if digest in index}
+
+
 def test_a_run_is_traced_to_everything_before_it(finished: Bench) -> None:
-    found = trace(finished.runs, find_run(finished, "evaluate"))
-    assert [run.name for run in found] == list(reversed(DAG))
-    by_name = {run.name: run for run in found}
-    makers = by_name["evaluate@market1501"].makers
-    assert {name: folder.parent.name for name, folder in makers.items()} == {
+    index = build_index(finished.runs)
+    found = trace(index, find_run(finished, "evaluate"))
+    by_name = {f"{r['stage']}@{r['item']}".rstrip("@"): r for r in found.values()}
+    assert list(by_name) == list(reversed(DAG))
+    inputs = {name: find_makers(index, receipt) for name, receipt in by_name.items()}
+    assert inputs["evaluate@market1501"] == {
         "curated": "curate",
         "finetune": "finetune",
         "pretrain": "pretrain",
     }
-    assert by_name["miniature"].makers == {}
+    assert inputs["miniature"] == {}
 
 
 def test_a_maker_is_found_by_its_content_alone(finished: Bench) -> None:
@@ -48,10 +56,11 @@ def test_a_maker_is_found_by_its_content_alone(finished: Bench) -> None:
     for entry in receipt["inputs"].values():
         entry["path"] = "/elsewhere"
     save_json(run / "receipt.json", receipt)
-    assert len(trace(finished.runs, run)) == len(DAG)
+    assert len(trace(build_index(finished.runs), run)) == len(DAG)
     (find_run(finished, "lse") / "result.json").unlink()
-    assert "lse" not in [found.name for found in trace(finished.runs, run)]
-    assert len(set(build_index(finished.runs).values())) == len(DAG) - 1
+    index = build_index(finished.runs)
+    assert "lse" not in [receipt["stage"] for receipt in trace(index, run).values()]
+    assert len(set(index.values())) == len(DAG) - 1
 
 
 def test_attempts_have_jobs_hours_and_gpus(finished: Bench) -> None:
@@ -59,13 +68,12 @@ def test_attempts_have_jobs_hours_and_gpus(finished: Bench) -> None:
     write_attempt(run, status="interrupted", job="12_3", nodes="n[1-2]", ranks=4, gpus=4)
     write_attempt(run, slurm_job="13")
     first, second, third = load_attempts(run)
-    assert (first.job, first.gpus, first.end) == ("", 0, "finished")
-    assert (second.job, second.where, second.ranks, second.end) == (
-        *("12_3", "n[1-2]", 4, "interrupted"),
-    )
-    assert second.gpu_hours == pytest.approx(0.4)
-    assert (third.job, third.end) == ("13", "ended without a word, or goes on")
-    assert third.hours > 1000, "until its last sign of life"
+    assert first | {"job": "", "gpus": 0, "end": "finished"} == first
+    said = {"job": "12_3", "where": "n[1-2]", "ranks": 4, "end": "interrupted"}
+    assert second | said == second
+    assert second["gpu_hours"] == pytest.approx(0.4)
+    assert third | {"job": "13", "end": "ended without a word, or goes on"} == third
+    assert third["hours"] > 1000, "until its last sign of life"
 
 
 def test_a_cell_of_a_sweep(finished: Bench) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.processes import list_group, wait_until
 from vills.io import save_json
@@ -30,7 +31,6 @@ from vills.runner.clusters.queue_worker import (
     load_state,
     open_ranks,
 )
-from vills.runner.store.lock import open_file_lock
 
 SCRIPT = """#!/bin/bash
 cd "$3" && echo "$4 ${RANK:--} ${CUDA_VISIBLE_DEVICES:--}" >> started
@@ -386,7 +386,7 @@ def test_two_that_start_a_worker_at_once_get_one(live: LocalQueue) -> None:
 
 def test_a_killed_worker_is_missed_by_the_next_look(live: LocalQueue) -> None:
     jobs = submit(live, "a")
-    with open_file_lock(live._folder / LOCK_NAME, patience=20):
+    with FileLock(live._folder / LOCK_NAME, timeout=20):
         states = live.load_states(jobs)
     assert set(states) == set(jobs)
     await_states(live, jobs, "FAILED")
@@ -412,7 +412,7 @@ def run_all(threads: list[threading.Thread]) -> None:
 
 def is_free(queue: LocalQueue) -> bool:
     try:
-        with open_file_lock(queue._folder / LOCK_NAME, patience=0.0):
+        with FileLock(queue._folder / LOCK_NAME, timeout=0.0):
             return True
     except TimeoutError:
         return False

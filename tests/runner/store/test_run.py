@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vills.io import DiskFullError
+from vills.io import DiskFullError, load_json
 from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.errors import DamagedError, DriftError, LostRunError, RunError
@@ -90,7 +90,7 @@ def test_a_run_goes_from_receipt_to_result(project: Project) -> None:
     )
     assert "vills/config/checks.py" in receipt["code"]["files"]
     assert receipt["packages"]["numpy"]
-    result = run.collect()
+    result = load_json(run.result_path)
     assert sorted(result["outputs"]) == ["score.json", "sub/model.bin"]
     assert (result["metrics"], result["artifacts"]) == ({"mAP": 0.5}, ["score.json"])
     assert len(load_journal(run.journal.path).committed) == 1
@@ -105,7 +105,7 @@ def test_a_finished_run_is_collected_not_repeated(project: Project) -> None:
     with again:
         assert again.is_complete()
         assert again.lock.attempt is None
-        assert again.collect()["metrics"] == {"mAP": 0.5}
+        assert load_json(again.result_path)["metrics"] == {"mAP": 0.5}
     assert get_last_attempt(again.folder / "attempts") == 1
 
 
@@ -119,7 +119,7 @@ def test_a_run_that_ends_just_before_the_claim_is_collected(
     monkeypatch.setattr(run, "is_complete", lambda: next(answers, None) is None and look())
     with run:
         assert run.lock.attempt is None
-        assert run.collect()["metrics"] == {"mAP": 0.5}
+        assert load_json(run.result_path)["metrics"] == {"mAP": 0.5}
     assert (run.out / "sub" / "model.bin").read_bytes() == b"weights"
 
 
@@ -158,7 +158,7 @@ def test_damaged_outputs_are_seen_and_rebuilt(project: Project, damage: str) -> 
         if damage == "change":
             path.write_bytes(b"WEIGHTS")
     with pytest.raises(DamagedError, match="What to do: run the stage again"):
-        run.collect()
+        run.publish(project.root / "artifacts" / "demo")
     project.finish()
     assert "outputs were damaged" in project.said[0]
     assert path.read_bytes() == b"weights"

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from filelock import FileLock
+
 from vills.io import save_json
 from vills.runner.clusters.jobs import Batch, ClusterError, JobState
 from vills.runner.clusters.queue_worker import (
@@ -24,7 +26,6 @@ from vills.runner.clusters.queue_worker import (
     open_process,
     save_entry,
 )
-from vills.runner.store.lock import open_file_lock
 from vills.runner.work.slurm_job import list_gpus
 
 
@@ -80,7 +81,7 @@ class LocalQueue:
     def ensure_worker(self) -> None:
         """Start the process that works on the queue, unless there is one."""
         try:
-            with open_file_lock(self._folder / LOCK_NAME, patience=0.0):
+            with FileLock(self._folder / LOCK_NAME, timeout=0.0):
                 pass
         except TimeoutError:
             return

@@ -18,9 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState, Phase
-from vills.runner.store.lock import open_file_lock
 from vills.runner.store.machine import is_alive, load_process_identity, read_start
 from vills.runner.work.job import NODES
 from vills.runner.work.slurm_job import LOCAL_JOB, list_gpus
@@ -195,7 +196,7 @@ def save_entry(folder: Path, job: str, changes: Mapping[str, Any]) -> dict[str, 
     How it ended stands: somebody may cancel a job in the very moment of its start, and then what
     it was started as is what has to end.
     """
-    with open_file_lock(folder / STATES_LOCK_NAME, patience=STATES_PATIENCE):
+    with FileLock(folder / STATES_LOCK_NAME, timeout=STATES_PATIENCE):
         before = load_entry(folder, job)
         kept = {} if before["state"] in PHASES else {"state": before["state"]}
         noted = {**before, **changes, **kept}
@@ -239,7 +240,7 @@ def main(arguments: Sequence[str]) -> int:
     worker = Worker(runs)
     while True:
         try:
-            with open_file_lock(runs / FOLDER / LOCK_NAME, patience=LOCK_SECONDS):
+            with FileLock(runs / FOLDER / LOCK_NAME, timeout=LOCK_SECONDS):
                 idle = time.monotonic()
                 while time.monotonic() - idle < IDLE_SECONDS:
                     idle = time.monotonic() if worker.look() else idle

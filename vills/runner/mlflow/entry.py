@@ -102,7 +102,7 @@ def load_run_entry(folder: Path) -> Entry | None:
         name=name,
         identity=(FINGERPRINT, EXECUTION),
         tags=build_tags(tags, name=name, source=f"vills run {call}"),
-        params=clean_params(_flatten(receipt["params"] | begun_with)),
+        params=clean_params(list_leaves(receipt["params"] | begun_with)),
         created_ms=round(datetime.fromisoformat(receipt["created"]).timestamp() * 1000),
         status=status,
         edition=str(journal.generation),
@@ -171,10 +171,13 @@ def clean_name(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
 
 
-def _flatten(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tree's leaves by dotted names."""
+def list_leaves(tree: Mapping[str, Any], *, separator: str = ".") -> dict[str, Any]:
+    """Return a tree's leaves by their paths."""
     leaves: dict[str, Any] = {}
-    for key, value in section.items():
-        inner = _flatten(value) if isinstance(value, Mapping) and value else None
-        leaves |= {f"{key}.{name}": leaf for name, leaf in inner.items()} if inner else {key: value}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            inner = list_leaves(value, separator=separator)
+            leaves |= {f"{key}{separator}{name}": leaf for name, leaf in inner.items()}
+        else:
+            leaves[key] = value
     return leaves

@@ -19,6 +19,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
+from filelock import FileLock
+
 from vills.runner.mlflow.entry import (
     EXECUTION,
     FINGERPRINT,
@@ -29,7 +31,6 @@ from vills.runner.mlflow.entry import (
 )
 from vills.runner.mlflow.settings import LOCK_PATIENCE, TrackingSettings, open_store
 from vills.runner.store.journal import JournalRecord
-from vills.runner.store.lock import open_file_lock
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Run
@@ -85,7 +86,7 @@ def catch_errors(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
 @catch_errors
 def sync_run(folder: Path, settings: TrackingSettings) -> SyncResult:
     """Bring MLflow up to date with `runs/<stage>/<fingerprint>`. Never raises."""
-    with open_file_lock(folder / ".tracking.lock", patience=LOCK_PATIENCE):
+    with FileLock(folder / ".tracking.lock", timeout=LOCK_PATIENCE):
         entry = load_run_entry(folder)
         if entry is None:
             return SyncResult(ok=False, reason=f"{folder} has no receipt yet")

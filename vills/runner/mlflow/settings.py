@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from filelock import FileLock
+
 from vills.config.checks import ConfigError, check_choice
-from vills.runner.store.lock import open_file_lock
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -177,7 +178,7 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
     else:
         refuse_network_database(settings.uri)
         database.parent.mkdir(parents=True, exist_ok=True)
-        lock = open_file_lock(database.with_name(f"{database.name}.lock"), patience=LOCK_PATIENCE)
+        lock = FileLock(database.with_name(f"{database.name}.lock"), timeout=LOCK_PATIENCE)
         location = (database.parent / "mlartifacts").as_uri()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from filelock import FileLock
+
 from vills.config.params import Params
 from vills.io import save_json
 from vills.pipeline import STAGES
@@ -41,7 +43,6 @@ from vills.runner.plan.registry import (
 )
 from vills.runner.plan.states import OVER, NodeState, compute_states
 from vills.runner.store.digest import CACHE_NAME, DigestCache
-from vills.runner.store.lock import open_file_lock
 from vills.runner.work.stage import get_runs_root
 
 LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0
@@ -80,7 +81,7 @@ class LaunchContext:
         """Keep other launchers of the same runs out while jobs are asked for."""
         self.runs.mkdir(parents=True, exist_ok=True)
         try:
-            with open_file_lock(self.runs / LOCK_NAME, patience=LOCK_SECONDS):
+            with FileLock(self.runs / LOCK_NAME, timeout=LOCK_SECONDS):
                 yield
         except TimeoutError as error:
             raise ClusterError(

@@ -40,7 +40,7 @@ from vills.runner.store.code_digest import DEFAULT_ROOT
 from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
 from vills.runner.store.machine import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
 from vills.runner.store.receipt import compute_fingerprint
-from vills.runner.store.result import RESULT_NAME, load_result
+from vills.runner.store.result import RESULT_NAME
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 
@@ -166,7 +166,8 @@ class Registry:
                 continue
             maker = plan[entry.maker]
             if folder := self.find_complete(maker, plan):
-                inputs[name] = compute_part_digest(load_result(folder)["outputs"], entry.part)
+                outputs = load_json(folder / RESULT_NAME)["outputs"]
+                inputs[name] = compute_part_digest(outputs, entry.part)
             elif adopted := self.find_adopted(maker, plan):
                 cache = DigestCache(self.runs / CACHE_NAME)
                 inputs[name] = compute_digest(adopted[entry.part], cache)

@@ -20,8 +20,9 @@ import vills
 from vills.io import compute_sha256
 from vills.runner.store.digest import compute_joint_digest
 
-PACKAGE = "vills"
-BOOKKEEPING = ("vills.runner", "vills.io", "vills.interrupt", "vills.cli")
+PACKAGE = "vills."
+BOOKKEEPING = ("vills.runner.", "vills.io.", "vills.interrupt.", "vills.cli.")
+IMPORTERS = ("import_module", "__import__")
 FILE_NAME = re.compile(r"\w[\w/-]*\.\w{1,8}", re.ASCII)
 """A file name with an ending, perhaps in a folder below."""
 DEFAULT_ROOT = Path(vills.__file__).resolve().parent
@@ -61,13 +62,13 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[st
         CodeClosureError: when `module` is no module of the package, or when a module in the
             closure imports by a computed name.
     """
-    if not _is_inside(module, (PACKAGE,)) or _find(module, root) is None:
+    if not f"{module}.".startswith(PACKAGE) or _find(module, root) is None:
         raise CodeClosureError(f"{module} is no module under {root}. What to do: check its name.")
     found: dict[str, Path] = {}
     todo = [module]
     while todo:
         name = todo.pop()
-        if not name or name in found or _is_inside(name, BOOKKEEPING):
+        if not name or name in found or f"{name}.".startswith(BOOKKEEPING):
             continue
         parent = name.rpartition(".")[0]
         todo.append(parent)
@@ -78,7 +79,7 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[st
         package = name if path.name == "__init__.py" else parent
         targets = _read(path, path.stat().st_mtime_ns).imports
         resolved = (resolve_name(target, package) for target in targets)
-        todo += [target for target in resolved if _is_inside(target, (PACKAGE,))]
+        todo += [target for target in resolved if f"{target}.".startswith(PACKAGE)]
     return dict(sorted(found.items()))
 
 
@@ -108,42 +109,33 @@ def _find(module: str, root: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _is_inside(module: str, floors: Iterable[str]) -> bool:
-    return any(module == floor or module.startswith(f"{floor}.") for floor in floors)
-
-
 def _iterate_imports(nodes: Iterable[ast.AST], path: Path) -> Iterator[str]:
     for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            joint = "" if base.endswith(".") or not base else "."
-            yield from (f"{base}{joint}{alias.name}".removesuffix(".*") for alias in node.names)
-        elif isinstance(node, ast.If) and _is_type_checking(node.test):
-            yield from _iterate_imports(node.orelse, path)
-        else:
-            if isinstance(node, ast.Call):
-                yield from _read_dynamic_import(node, path)
-            yield from _iterate_imports(ast.iter_child_nodes(node), path)
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom():
+                base = "." * node.level + (node.module or "")
+                joint = "" if base.endswith(".") or not base else "."
+                names = (f"{base}{joint}{alias.name}" for alias in node.names)
+                yield from (name.removesuffix(".*") for name in names)
+            case ast.If(ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+                yield from _iterate_imports(node.orelse, path)
+            case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) if name in IMPORTERS:
+                yield _read_dynamic_import(node, path)
+                yield from _iterate_imports(ast.iter_child_nodes(node), path)
+            case _:
+                yield from _iterate_imports(ast.iter_child_nodes(node), path)
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
-    return name == "TYPE_CHECKING"
-
-
-def _read_dynamic_import(node: ast.Call, path: Path) -> Iterator[str]:
-    called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
-    if called not in ("import_module", "__import__"):
-        return
-    argument = node.args[0] if node.args else None
-    if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
-        raise CodeClosureError(
-            f"{path}:{node.lineno} imports a module by a computed name, so a change in it would "
-            "not be noticed. What to do: write the import statements out."
-        )
-    yield argument.value
+def _read_dynamic_import(node: ast.Call, path: Path) -> str:
+    match node.args:
+        case [ast.Constant(str(name)), *_]:
+            return name
+    raise CodeClosureError(
+        f"{path}:{node.lineno} imports a module by a computed name, so a change in it would "
+        "not be noticed. What to do: write the import statements out."
+    )
 
 
 def _dump(node: object) -> str:
@@ -165,8 +157,7 @@ def _dump(node: object) -> str:
 
 def _is_docstring(node: object) -> bool:
     """Any bare string is a docstring, also one under a field."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    match node:
+        case ast.Expr(ast.Constant(str())):
+            return True
+    return False

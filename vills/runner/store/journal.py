@@ -86,14 +86,11 @@ class Journal:
         self._open()
         self._last_ms = max(time.time_ns() // 1_000_000, self._last_ms + 1)
         self._last_step = step
-        self._append(
-            {
-                "time_ms": self._last_ms,
-                "step": step,
-                "context": context,
-                "metrics": {name: _encode(float(value)) for name, value in metrics.items()},
-            }
-        )
+        values = {name: float(value) for name, value in metrics.items()}
+        # JSON has no nan or inf; float() reads these spellings back.
+        plain = {name: v if math.isfinite(v) else str(v) for name, v in values.items()}
+        line = {"time_ms": self._last_ms, "step": step, "context": context, "metrics": plain}
+        self._append(line)
 
     def mark_checkpoint(self, step: int) -> None:
         """Commit everything above to the checkpoint of `step`, and fsync."""
@@ -204,11 +201,6 @@ def _build_record(line: dict[str, Any]) -> JournalRecord:
     prefix = f"{line['context']}/" if line.get("context") else ""
     metrics = {f"{prefix}{name}": float(value) for name, value in line["metrics"].items()}
     return JournalRecord(int(line["time_ms"]), int(line["step"]), metrics)
-
-
-def _encode(value: float) -> float | str:
-    # JSON has no nan or inf; float() reads these spellings back.
-    return value if math.isfinite(value) else str(value)
 
 
 def _dump(line: dict[str, Any]) -> bytes:

@@ -26,11 +26,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from filelock import FileLock
-
 from vills.io import DiskFullError, load_json, save_json
 from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
-from vills.runner.store.machine import is_alive, is_superseded, load_process_identity
+from vills.runner.store.machine import is_alive, load_process_identity
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
@@ -188,10 +186,7 @@ class RunLock:
     def _is_held(self, attempt: int) -> bool:
         if not attempt or get_end_path(self.folder, attempt).exists():
             return False
-        process = _load_note(get_attempt_path(self.folder, attempt))
-        if is_superseded(process):
-            return False
-        alive = is_alive(process)
+        alive = is_alive(_load_note(get_attempt_path(self.folder, attempt)))
         return self._get_silence(attempt) < STALE_SECONDS if alive is None else alive
 
     def _get_silence(self, attempt: int) -> float:
@@ -258,13 +253,3 @@ def _load_note(path: Path) -> Mapping[str, Any]:
         return load_json(path)
     except (FileNotFoundError, ValueError):
         return {}
-
-
-def open_file_lock(path: Path, *, patience: float) -> FileLock:
-    """Hold an exclusive lock on a file, which the kernel gives back when its holder dies.
-
-    Args:
-        path: A file of its own; it is created and stays.
-        patience: Seconds to wait for another holder; then `with` raises a TimeoutError.
-    """
-    return FileLock(path, timeout=patience)

@@ -41,19 +41,18 @@ def load_process_identity() -> dict[str, Any]:
 
 
 def is_alive(process: Mapping[str, Any]) -> bool | None:
-    """Look whether a process still runs; None when that cannot be seen from here."""
+    """Look whether a process still runs; None when that cannot be seen from here.
+
+    It does not where SLURM has started its job anew, as this one: no job runs twice at once.
+    """
     here = load_process_identity()
+    same_job = bool(here["slurm_job"]) and process.get("slurm_job") == here["slurm_job"]
+    if same_job and process.get("slurm_restart", "") != here["slurm_restart"]:
+        return False
     there = [process.get(name) == here[name] for name in ("boot_id", "pid_namespace")]
     if not here["boot_id"] or not all(there):
         return None
     return bool(read_start(process["pid"]) == process["started"])
-
-
-def is_superseded(process: Mapping[str, Any]) -> bool:
-    """Whether SLURM has started a process's job anew, as this one; it runs no job twice."""
-    here = load_process_identity()
-    same = bool(here["slurm_job"]) and process.get("slurm_job") == here["slurm_job"]
-    return same and process.get("slurm_restart", "") != here["slurm_restart"]
 
 
 def describe_machine() -> dict[str, Any]:

@@ -18,16 +18,12 @@ receipt.json is written before the run starts:
 import hashlib
 import json
 import math
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vills.io import save_json
 from vills.runner.store.code_digest import CodeState
-from vills.runner.store.machine import describe_git, describe_machine, list_packages
 
 
 def build_receipt(
@@ -53,18 +49,6 @@ def build_receipt(
         "code": {"module": module, **asdict(code)},
         "operation": compute_canonical(operation),
     }
-
-
-def save_receipt(path: Path, receipt: Mapping[str, Any], *, checkout: Path) -> None:
-    """Write `receipt` with git, versions and machine."""
-    here = {
-        "git": describe_git(checkout),
-        "packages": list_packages(),
-        "machine": describe_machine(),
-        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "execution": uuid.uuid4().hex,
-    }
-    save_json(path, {**receipt, **here})
 
 
 def compute_fingerprint(

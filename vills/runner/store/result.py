@@ -12,7 +12,6 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
 
 from vills.io import NO_SPACE, explain_full_disk, load_json, sync
 from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
@@ -23,19 +22,10 @@ FICLONE = 0x40049409
 """Linux's ioctl that clones a file's blocks."""
 
 
-def load_result(folder: Path) -> dict[str, Any]:
-    """Read a run's result: `outputs`, `metrics`, `artifacts`, `attempt`, `seconds`.
-
-    Raises:
-        FileNotFoundError: when the run is not complete.
-    """
-    return load_json(folder / RESULT_NAME)
-
-
 def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     """List outputs of a complete run that are missing, changed or not recorded."""
     try:
-        recorded: dict[str, str] = load_result(folder)["outputs"]
+        recorded: dict[str, str] = load_json(folder / RESULT_NAME)["outputs"]
     except (ValueError, KeyError):
         return [RESULT_NAME]
     return find_changed(recorded, compute_listing(folder / "out", cache))

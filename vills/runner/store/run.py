@@ -13,7 +13,9 @@ say that the new code made the old output: so drift is refused before DVC sees a
 """
 
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,13 +33,18 @@ from vills.runner.store.digest import (
 from vills.runner.store.errors import DamagedError, DriftError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
-from vills.runner.store.machine import DIFF_NAME, describe_git, describe_machine, load_git_diff
-from vills.runner.store.receipt import build_receipt, find_differences, save_receipt
+from vills.runner.store.machine import (
+    DIFF_NAME,
+    describe_git,
+    describe_machine,
+    list_packages,
+    load_git_diff,
+)
+from vills.runner.store.receipt import build_receipt, find_differences
 from vills.runner.store.result import (
     CHECKPOINTS_NAME,
     RESULT_NAME,
     find_damage,
-    load_result,
     publish,
     set_incomplete,
     set_read_only,
@@ -192,8 +199,8 @@ class Run:
         save_json(self.result_path, result)
         self._refuse_drift(self._read_params())
 
-    def collect(self) -> dict[str, Any]:
-        """Check that the outputs are the recorded ones and that nothing drifted; the result.
+    def publish(self, to: Path, *, part: str = "") -> bool:
+        """Put the outputs (or the file or folder `part` of them) at `to`; True when written.
 
         Raises:
             DamagedError: naming the outputs that are not as recorded.
@@ -206,15 +213,6 @@ class Run:
                 f"({len(damaged)} in all). What to do: run the stage again; it rebuilds them."
             )
         self._refuse_drift(self._read_params())
-        return load_result(self.folder)
-
-    def publish(self, to: Path, *, part: str = "") -> bool:
-        """Put the outputs (or the file or folder `part` of them) at `to`; True when written.
-
-        Raises:
-            RunError: see `collect`.
-        """
-        self.collect()
         return publish(self.out / part if part else self.out, to, cache=self._cache)
 
     def _say(self, text: str) -> None:
@@ -231,7 +229,14 @@ class Run:
             diff = load_git_diff(self._checkout)
             if diff:
                 save_bytes(self.folder / DIFF_NAME, diff.encode())
-            save_receipt(self.receipt_path, self.receipt, checkout=self._checkout)
+            here = {
+                "git": describe_git(self._checkout),
+                "packages": list_packages(),
+                "machine": describe_machine(),
+                "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "execution": uuid.uuid4().hex,
+            }
+            save_json(self.receipt_path, {**self.receipt, **here})
         self.receipt = load_json(self.receipt_path)
         self.out.mkdir(exist_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ the same for a sweep's run, one of `dvc repro`, and one whose outputs were pulle
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,51 +20,13 @@ from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.machine import DIFF_NAME
 from vills.runner.store.receipt import find_differences
-from vills.runner.store.result import RESULT_NAME, load_result
+from vills.runner.store.result import RESULT_NAME
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.work.stage import load_stage
 
 MAX_CHANGES = 12
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One process (or group of ranks) that worked on a run."""
-
-    number: int
-    job: str
-    """Id of its job; empty outside a cluster."""
-    where: str
-    """Nodes or host."""
-    hours: float
-    ranks: int
-    gpus: int
-    end: str
-    """finished, interrupted, failed, killed, or how else it is known to have ended."""
-
-    @property
-    def gpu_hours(self) -> float:
-        """Hours times GPUs."""
-        return self.hours * self.gpus
-
-
-@dataclass(frozen=True)
-class Ancestor:
-    """A run among those that made a number."""
-
-    folder: Path
-    receipt: Mapping[str, Any]
-    attempts: Sequence[Attempt]
-    makers: Mapping[str, Path]
-    """Input -> folder of the run that made it, as far as it lies here."""
-
-    @property
-    def name(self) -> str:
-        """`stage@item`."""
-        item = self.receipt["item"]
-        return f"{self.receipt['stage']}@{item}" if item else str(self.receipt["stage"])
 
 
 Found = tuple[str, str, Path]
@@ -94,15 +55,17 @@ def explain_cell(project: Path, cell: str) -> str:
             "as in market1501/market1501/finetuned/mAP. What to do: copy one from a table."
         )
     params = load_params(project) if (project / PARAMS_FILE).is_file() else None
+    index = build_index(context.runs)
     lines: list[str] = []
     for title, value, run in found:
         lines += [f"{cell} = {value}  ({title})", ""]
-        ancestors = trace(context.runs, run)
-        for ancestor in ancestors:
-            lines += [*_describe(params, ancestor), ""]
-        attempts = [attempt for ancestor in ancestors for attempt in ancestor.attempts]
-        jobs = ", ".join(sorted({attempt.job for attempt in attempts if attempt.job})) or "none"
-        hours = sum(attempt.gpu_hours for attempt in attempts)
+        attempts = []
+        for folder, receipt in trace(index, run).items():
+            own = list(load_attempts(folder))
+            lines += [*_describe(folder, receipt, own, params=params, index=index), ""]
+            attempts += own
+        jobs = ", ".join(sorted({attempt["job"] for attempt in attempts} - {""})) or "none"
+        hours = sum(attempt["gpu_hours"] for attempt in attempts)
         lines.append(f"GPU-hours in all: {hours:.2f}; jobs: {jobs}")
     return "\n".join(lines)
 
@@ -161,33 +124,38 @@ def _find_in_scores(
     return [(str(row.get("title") or protocol), text, folders[0])]
 
 
-def _describe(params: Params | None, run: Ancestor) -> Iterator[str]:
-    receipt = run.receipt
-    yield f"{run.name}  run {receipt['fingerprint'][:12]}  {run.folder}"
-    git = receipt["git"]
-    dirty = ""
-    if git["dirty"]:
-        diff = run.folder / DIFF_NAME
-        named = diff if diff.exists() else "files that git does not track"
-        dirty = f", with uncommitted changes: {named}"
+def _describe(
+    folder: Path,
+    receipt: Mapping[str, Any],
+    attempts: Sequence[Mapping[str, Any]],
+    *,
+    params: Params | None,
+    index: Mapping[str, Path],
+) -> Iterator[str]:
+    name = f"{receipt['stage']}@{receipt['item']}".rstrip("@")
+    yield f"{name}  run {receipt['fingerprint'][:12]}  {folder}"
+    git, diff = receipt["git"], folder / DIFF_NAME
+    changed = diff if diff.exists() else "files that git does not track"
+    dirty = f", with uncommitted changes: {changed}" if git["dirty"] else ""
     yield f"  commit  {git['commit'] or 'not in git'}{dirty}"
     yield f"  code    {receipt['code']['digest'][:12]} ({len(receipt['code']['files'])} files)"
-    for name, entry in receipt["inputs"].items():
-        folder = run.makers.get(name)
-        maker = f"  <- {folder.parent.name} {folder.name[:12]}" if folder else ""
-        yield f"  input   {name} sha256 {entry['digest'][:12]}{maker}"
+    for key, entry in receipt["inputs"].items():
+        maker = index.get(entry["digest"])
+        made = f"  <- {maker.parent.name} {maker.name[:12]}" if maker else ""
+        yield f"  input   {key} sha256 {entry['digest'][:12]}{made}"
     changes = _compare(params, receipt)
     shown = f"unlike params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
     yield f"  params  {shown if changes else 'those of params.yaml'}"
     if changes[MAX_CHANGES:]:
         yield f"          and {len(changes) - MAX_CHANGES} more; all of them in receipt.json"
-    for attempt in run.attempts:
-        job = f"job {attempt.job} on " if attempt.job else ""
+    for attempt in attempts:
+        job = f"job {attempt['job']} on " if attempt["job"] else ""
         yield (
-            f"  attempt {attempt.number}: {job}{attempt.where}, {attempt.ranks} process(es), "
-            f"{attempt.gpus} GPU(s), {60 * attempt.hours:.1f} min, {attempt.end}"
+            f"  attempt {attempt['number']}: {job}{attempt['where']}, {attempt['ranks']} "
+            f"process(es), {attempt['gpus']} GPU(s), {60 * attempt['hours']:.1f} min, "
+            f"{attempt['end']}"
         )
-    yield f"  GPU-hours {sum(attempt.gpu_hours for attempt in run.attempts):.2f}"
+    yield f"  GPU-hours {sum(attempt['gpu_hours'] for attempt in attempts):.2f}"
 
 
 def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]:
@@ -206,20 +174,16 @@ def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]
     ]
 
 
-def trace(runs: Path, folder: Path) -> list[Ancestor]:
-    """Return a run and all that it comes from, itself first, each once."""
-    index = build_index(runs)
-    found: dict[Path, Ancestor] = {}
-    todo = [folder.resolve()]
-    while todo:
-        current = todo.pop(0)
-        if current not in found:
-            receipt = load_json(current / "receipt.json")
-            digests = {name: entry["digest"] for name, entry in receipt["inputs"].items()}
-            makers = {name: index[digest] for name, digest in digests.items() if digest in index}
-            found[current] = Ancestor(current, receipt, list(load_attempts(current)), makers)
-            todo += makers.values()
-    return sorted(found.values(), key=lambda run: -STAGES.index(run.receipt["stage"]))
+def trace(index: Mapping[str, Path], run: Path) -> dict[Path, dict[str, Any]]:
+    """Return the receipts of a run and of all that it comes from, itself first, by folder."""
+    found: dict[Path, dict[str, Any]] = {}
+    todo = [run.resolve()]
+    for folder in todo:  # grows meanwhile
+        if folder not in found:
+            found[folder] = load_json(folder / "receipt.json")
+            digests = [entry["digest"] for entry in found[folder]["inputs"].values()]
+            todo += [index[digest] for digest in digests if digest in index]
+    return dict(sorted(found.items(), key=lambda entry: -STAGES.index(entry[1]["stage"])))
 
 
 def build_index(runs: Path) -> dict[str, Path]:
@@ -227,14 +191,14 @@ def build_index(runs: Path) -> dict[str, Path]:
     index: dict[str, Path] = {}
     for stage in STAGES:
         for path in sorted((runs / stage).glob(f"*/{RESULT_NAME}")):
-            outputs = load_result(path.parent)["outputs"]
+            outputs = load_json(path)["outputs"]
             for part in sorted({name.partition("/")[0] for name in outputs}):
                 index.setdefault(compute_part_digest(outputs, part), path.parent.resolve())
     return index
 
 
-def load_attempts(folder: Path) -> Iterator[Attempt]:
-    """Who worked on a run, in order."""
+def load_attempts(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what worked on a run, in order; its `job` is empty outside a cluster."""
     attempts = folder / "attempts"
     for number in range(1, get_last_attempt(attempts) + 1):
         path, end = get_attempt_path(attempts, number), get_end_path(attempts, number)
@@ -243,12 +207,14 @@ def load_attempts(folder: Path) -> Iterator[Attempt]:
         note = load_json(path)
         ended = load_json(end) if end.exists() and end.stat().st_size else {}
         last = float(ended.get("time") or path.stat().st_mtime)  # else its last sign of life
-        yield Attempt(
-            number=number,
-            job=str(note.get("job") or note.get("slurm_job") or ""),
-            where=str(note.get("nodes") or note.get("host", "")),
-            hours=max(0.0, last - float(note["time"])) / 3600.0,
-            ranks=int(note.get("ranks", 1)),
-            gpus=int(note.get("gpus", 0)),
-            end=str(ended.get("status", "ended without a word, or goes on")),
-        )
+        hours, gpus = max(0.0, last - float(note["time"])) / 3600.0, int(note.get("gpus", 0))
+        yield {
+            "number": number,
+            "job": str(note.get("job") or note.get("slurm_job") or ""),
+            "where": str(note.get("nodes") or note.get("host", "")),
+            "ranks": int(note.get("ranks", 1)),
+            "gpus": gpus,
+            "hours": hours,
+            "gpu_hours": hours * gpus,
+            "end": str(ended.get("status", "ended without a word, or goes on")),
+        }

@@ -36,15 +36,14 @@ def collect_cells(state: SweepState) -> dict[tuple[str, str], Cell]:
     for name in state.sweep.config.points:
         found = {p.seed: find_scores(state, p) for p in state.sweep.points if p.name == name}
         for column, wanted in state.sweep.config.list_columns(name).items():
-            scores: list[Score] = []
-            missing: list[str] = []
-            for seed, columns in found.items():
-                entry = columns[column]
-                if isinstance(entry, str):
-                    missing.append(entry)
-                else:
-                    scores.append(Score(entry[0], entry[1].name, seed, wanted.is_difference))
-            cells[name, column] = Cell(tuple(scores), "; ".join(dict.fromkeys(missing)))
+            entries = {seed: columns[column] for seed, columns in found.items()}
+            scores = tuple(
+                Score(entry[0], entry[1].name, seed, wanted.is_difference)
+                for seed, entry in entries.items()
+                if not isinstance(entry, str)
+            )
+            missing = dict.fromkeys(text for text in entries.values() if isinstance(text, str))
+            cells[name, column] = Cell(scores, "; ".join(missing))
     return cells
 
 
@@ -83,13 +82,11 @@ def collect_facts(state: SweepState) -> "SweepFacts":
     """Return the commits, dates and scale of what the tables hold."""
     from vills.report.sweep_tables import SweepFacts
 
-    nodes = [
-        node for node in state.sweep.nodes.values() if node.step.stage in ("pretrain", "evaluate")
-    ]
-    found = [state.states[node.key] for node in nodes]
+    nodes = state.sweep.nodes.items()
+    keys = [key for key, node in nodes if node.step.stage in ("pretrain", "evaluate")]
+    done = {state.states[key].run for key in keys if state.states[key].state == "done"}
     # without a result DVC brought what it would have made
-    done = {entry.run for entry in found if entry.state == "done" and entry.run is not None}
-    runs = sorted(run for run in done if (run / RESULT_NAME).exists())
+    runs = sorted(run for run in done if run is not None and (run / RESULT_NAME).exists())
     receipts = [load_json(run / "receipt.json") for run in runs]
     commits = sorted(
         str(git["commit"] or "no git")[:12] + (" with uncommitted changes" if git["dirty"] else "")

@@ -19,11 +19,12 @@ from omegaconf import OmegaConf
 from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
 from vills.config.sweep import SweepConfig, load_sweep, parse_overrides
-from vills.io import load_json, save_json
+from vills.io import compute_sha256, load_json, save_json
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.states import NodeState
 from vills.runner.store.code_digest import DEFAULT_ROOT
+from vills.runner.store.digest import compute_joint_digest
 
 FOLDER = "_sweeps"
 PROFILE = "profile="
@@ -261,16 +262,12 @@ def list_records(runs: Path) -> list[str]:
 
 def _describe_source(project: Path) -> list[str]:
     """Return everything beside the overrides that steps are made from."""
-    digest = hashlib.sha256()
-    for floor in ("config", "pipeline"):
-        for path in sorted((DEFAULT_ROOT / floor).rglob("*")):
-            if path.suffix in (".py", ".yaml"):
-                digest.update(f"{path}\0".encode())
-                digest.update(path.read_bytes())
+    paths = [p for floor in ("config", "pipeline") for p in (DEFAULT_ROOT / floor).rglob("*")]
+    digests = {str(p): compute_sha256(p) for p in paths if p.suffix in (".py", ".yaml")}
     own = project / PARAMS_FILE
     text = own.read_text() if own.is_file() else ""
     folders = [os.environ.get(name, "") for name in ("VILLS_DATA", "VILLS_WEIGHTS")]
-    return [digest.hexdigest(), compute_text_digest(text), *folders]
+    return [compute_joint_digest(digests), compute_text_digest(text), *folders]
 
 
 def compute_text_digest(text: str) -> str:

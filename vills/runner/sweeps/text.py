@@ -22,10 +22,8 @@ def format_plan(state: SweepState, *, get_resources: Callable[[str], Resources])
         f"{point.label:{width}}  {point.fingerprint[:12]}  {_describe_point(point.plan, state)}"
         for point in sweep.points
     ]
-    sources = {
-        name: get_resources(name).estimate.source
-        for name in dict.fromkeys(node.step.stage for node in sweep.nodes.values())
-    }
+    stages = dict.fromkeys(node.step.stage for node in sweep.nodes.values())
+    sources = {name: get_resources(name).estimate.source for name in stages}
     return "\n".join(
         [
             f"{sweep.name}: {sweep.config.title}",
@@ -49,11 +47,8 @@ def format_state(state: SweepState) -> str:
         {name for plan in plans for name in plan},
         key=lambda name: (STAGES.index(name.partition("@")[0]), name),
     )
-    shared = [
-        column
-        for column in columns
-        if len(plans) > 1 and len({plan[column].key for plan in plans if column in plan}) == 1
-    ]
+    keys = {column: {plan[column].key for plan in plans if column in plan} for column in columns}
+    shared = [column for column in columns if len(plans) > 1 and len(keys[column]) == 1]
     own = [column for column in columns if column not in shared]
     num_done = sum(map(state.is_done, state.plans))
     counts = Counter(found.state for found in state.states.values())

@@ -18,7 +18,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vills.errors import UserError
 from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.mlflow.entry import EXECUTION, FINGERPRINT, STAGE, SWEEP, load_status, save_status
@@ -26,6 +25,7 @@ from vills.runner.mlflow.replay import (
     OPEN,
     PARENT,
     SyncResult,
+    catch_errors,
     describe_error,
     list_open_runs,
     sync_run,
@@ -38,8 +38,9 @@ from vills.runner.mlflow.settings import (
 )
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import RunLock
+from vills.runner.sweeps.entries import IDLE
 from vills.runner.sweeps.explain import load_attempts
-from vills.runner.sweeps.sweep import list_records, load_record
+from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import look_at_sweep
 from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
 from vills.runner.work.stage import get_runs_root
@@ -47,9 +48,8 @@ from vills.runner.work.stage import get_runs_root
 if TYPE_CHECKING:
     from vills.runner.mlflow.replay import MlflowClient, Run
 
-FOREIGN, REFUSED = "another machine's", "refused by the tracker"
-Verdict = tuple[str, str, str, str]
-"""Name of a run, its status in the tracker, what that became (or one of these), and why."""
+Verdict = tuple[str, str]
+"""`changed`, `alive`, `foreign` (no folder here) or `refused` (by the tracker); and what to say."""
 
 
 def sync_all(project: Path) -> int:
@@ -72,15 +72,17 @@ def _sync_sweeps(project: Path, *, show: bool = False) -> int:
     context = LaunchContext(project)
     failures = 0
     for name in list_records(context.runs):
-        try:
-            state = look_at_sweep(context, name)
-            result = sync_sweep(context, state, every=0.0, say=lambda text: None)
-        except (UserError, OSError, ValueError) as error:  # one bad record stops no other, no UI
-            result = SyncResult(ok=False, reason=str(error))
+        result = _sync_record(context, name)
         if not result.ok or show:
             print(f"sweep {name}: {'up to date' if result.ok else result.reason}")
         failures += not result.ok
     return failures
+
+
+@catch_errors  # one bad record stops no other, no UI
+def _sync_record(context: LaunchContext, name: str, *, idle: str = IDLE) -> SyncResult:
+    state = look_at_sweep(context, name)
+    return sync_sweep(context, state, every=0.0, idle=idle, say=lambda text: None)
 
 
 def serve_ui(project: Path, *, port: int) -> int:
@@ -124,25 +126,28 @@ def reconcile_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
         found = list_open_runs(client, experiment_id)
         stages = [run for run in found if STAGE in run.data.tags]
         sweeps = [run for run in found if STAGE not in run.data.tags]
-        for name, before, now, reason in chain(
+        for kind, line in chain(
             # Stages first: what sweeps say follows from them.
             _reconcile_stages(context, settings, stages),
             _reconcile_sweeps(context, client, experiment_id, sweeps),
         ):
-            kind = now if now in (FOREIGN, REFUSED) else "alive" if now == before else "changed"
             counts[kind] += 1
-            if kind == REFUSED:
-                say(f"{name}: {reason}")
-            elif kind == "changed":
-                say(f"{name}: {before} -> {now}, {reason}")
+            if line:
+                say(line)
     except Exception as error:  # noqa: BLE001 - whatever a tracker does, it is told and no more
         say(f"the tracker refused: {describe_error(error)}")
         return 1
     say(
         f"{counts['changed']} run(s) changed; left alone: {counts['alive']} that go on, "
-        f"{counts[FOREIGN]} of which there is no folder here"
+        f"{counts['foreign']} of which there is no folder here"
     )
-    return int(counts[REFUSED] > 0)
+    return int(counts["refused"] > 0)
+
+
+def _compare(run: "Run", now: str, reason: str) -> Verdict:
+    if now == run.info.status:
+        return "alive", ""
+    return "changed", f"{run.info.run_name}: {run.info.status} -> {now}, {reason}"
 
 
 def _reconcile_stages(
@@ -152,13 +157,16 @@ def _reconcile_stages(
     states = [found for look in looks for found in look.states.values()]
     active = {found.run.resolve() for found in states if found.is_active and found.run}
     folders = [_find_folder(context, run.data.tags) for run in runs]
-    jobs = {folder: _find_job(folder) for folder in folders if folder is not None}
+    jobs = {
+        folder: next((attempt["job"] for attempt in reversed([*load_attempts(folder)])), "")
+        for folder in folders
+        if folder is not None
+    }
     asked = {job for job in jobs.values() if job}
     known = context.clusters["slurm"].load_states(asked) if asked else {}
     for run, folder in zip(runs, folders, strict=True):
-        name, before = str(run.info.run_name), run.info.status
         if folder is None:
-            yield name, before, FOREIGN, ""
+            yield "foreign", ""
             continue
         reason = "as its folder says"
         is_held = RunLock(folder / "attempts").find_holder() or folder.resolve() in active
@@ -168,9 +176,9 @@ def _reconcile_stages(
                 save_status(folder, verdict, reason=reason)
         result = sync_run(folder, settings)
         if result.ok:
-            yield name, before, load_status(folder), reason
+            yield _compare(run, load_status(folder), reason)
         else:
-            yield name, before, REFUSED, result.reason
+            yield "refused", f"{run.info.run_name}: {result.reason}"
 
 
 def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None:
@@ -179,11 +187,6 @@ def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None
     receipt = folder / "receipt.json"
     same = receipt.exists() and load_json(receipt)["execution"] == tags.get(EXECUTION)
     return folder if same else None
-
-
-def _find_job(folder: Path) -> str:
-    """Return the SLURM job that last worked on a run; empty outside SLURM."""
-    return next((attempt.job for attempt in reversed([*load_attempts(folder)])), "")
 
 
 def judge_job(job: str, state: JobState) -> tuple[str, str]:
@@ -204,26 +207,22 @@ def _reconcile_sweeps(
 ) -> Iterator[Verdict]:
     execution = load_execution(context.runs)
     own = [run for run in runs if run.data.tags.get(EXECUTION) == execution]
-    yield from (("", "", FOREIGN, "") for _ in range(len(runs) - len(own)))
+    yield from [("foreign", "")] * (len(runs) - len(own))
     parents: dict[str, str | None] = {}
-    """Id of the present parent by sweep; empty without one, None if nobody knows."""
-    for name in sorted({run.data.tags[SWEEP] for run in own}):
-        parents[name] = ""
-        if load_record(context.runs, name) is not None:
-            state = look_at_sweep(context, name)
-            result = sync_sweep(context, state, every=0.0, idle="KILLED", say=lambda text: None)
-            parents[name] = result.run_id if result.ok else None
-            if not result.ok:
-                yield f"sweep {name}", "", REFUSED, result.reason
+    """Id of the present parent by sweep; none without a record of it, None if nobody knows."""
+    launched = list_records(context.runs)
+    for name in sorted({run.data.tags[SWEEP] for run in own}.intersection(launched)):
+        result = _sync_record(context, name, idle="KILLED")
+        parents[name] = result.run_id if result.ok else None
+        if not result.ok:
+            yield "refused", f"sweep {name}: {result.reason}"
     still = list_open_runs(client, experiment_id)
     open_now = {run.info.run_id: run.info.status for run in still}
     for run in own:
-        name, before, tags = str(run.info.run_name), run.info.status, run.data.tags
-        now, parent = open_now.get(run.info.run_id, ""), parents[tags[SWEEP]]
-        if not now:
-            yield name, before, "ended", "as its runs say"
-        elif parent is None or parent in (run.info.run_id, tags.get(PARENT)):
-            yield name, before, now, "as its runs say"
+        run_id, tags = run.info.run_id, run.data.tags
+        now, parent = open_now.get(run_id, "ended"), parents.get(tags[SWEEP], "")
+        if now == "ended" or parent is None or parent in (run_id, tags.get(PARENT)):
+            yield _compare(run, now, "as its runs say")
         else:
-            client.set_terminated(run.info.run_id, "KILLED")
-            yield name, before, "KILLED", "its sweep was launched anew with something changed"
+            client.set_terminated(run_id, "KILLED")
+            yield _compare(run, "KILLED", "its sweep was launched anew with something changed")

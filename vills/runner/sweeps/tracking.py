@@ -20,6 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from vills.io import load_json, save_json
 from vills.runner.mlflow.entry import Artifacts, Entry
 from vills.runner.mlflow.replay import SyncResult, catch_errors
@@ -33,7 +35,6 @@ from vills.runner.mlflow.settings import (
 )
 from vills.runner.mlflow.worker import print_line, sync_in_process
 from vills.runner.plan.context import LaunchContext
-from vills.runner.store.lock import open_file_lock
 from vills.runner.store.machine import describe_git
 from vills.runner.sweeps.entries import IDLE, TABLE_NAME, build_entries
 from vills.runner.sweeps.sweep import FOLDER, Sweep, SweepState, compute_text_digest
@@ -95,7 +96,7 @@ def sync_sweep(
     def send() -> SyncResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         # kept from others who tell the tracker about the same sweep
-        with open_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
+        with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
             notes = _load_notes(path, context, state.sweep, settings)
             origin = {**notes["origin"], "execution": load_execution(context.runs)}
             entries = build_entries(context.runs, state, origin=origin)
@@ -184,7 +185,7 @@ def load_execution(runs: Path) -> str:
     """Identity of a runs' folder, kept in its folder of sweeps; made once."""
     path = runs / FOLDER / ".execution.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_file_lock(path.with_suffix(".lock"), patience=LOCK_SECONDS):
+    with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
         if not path.exists():
             save_json(path, {"execution": uuid.uuid4().hex})
     return str(load_json(path)["execution"])

@@ -23,6 +23,7 @@ from vills.config.params import OperationConfig, Params
 from vills.interrupt import InterruptedRunError, open_interruption
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
+from vills.runner.mlflow.entry import list_leaves
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.worker import open_syncer
 from vills.runner.store.journal import Journal
@@ -31,8 +32,6 @@ from vills.runner.store.machine import THREAD_VARIABLES
 from vills.runner.store.run import Run
 from vills.runner.work.ranks import Ranks, load_ranks, open_handoff, wait_for_handoff
 from vills.runner.work.slurm_job import build_notes, get_patience, wait_for_slurm
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,10 @@ class ProgressLine:
 
     def _show(self) -> None:
         line, self._held = self._held, ""
-        if self._silent:
-            return
-        if self._terminal:
-            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            print(line, file=sys.stderr, flush=True)
+        if not self._silent:
+            start, end = ("\r\x1b[2K", "") if self._terminal else ("", "\n")
+            print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+            self._open = self._terminal
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
@@ -198,8 +194,9 @@ def _commit(stage: Stage, run: Run, context: StageContext) -> None:
     stage.check(context.outs, context.operation)
     path = context.outs.get("metrics")
     pages = [p.relative_to(run.out).as_posix() for p in sorted(run.out.rglob("*.html"))]
+    values = list_leaves(load_json(path), separator="/") if path else {}
     run.complete(
-        metrics=_flatten_metrics(load_json(path)) if path else {},
+        metrics={name: float(v) for name, v in values.items() if type(v) in (int, float)},
         artifacts=[*(["metrics"] if path else []), *pages],
     )
 
@@ -250,19 +247,7 @@ def check_ranks(stage: Stage, ranks: Ranks) -> None:
 
 def get_runs_root(project: Path) -> Path:
     """Return the folder of all runs: VILLS_RUNS, or runs/ of the project."""
-    return Path(os.environ.get("VILLS_RUNS") or project / RUNS)
-
-
-def _flatten_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers of a nested mapping by path, `a/b`; what is no number is left out."""
-    flat: dict[str, float] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= _flatten_metrics(value, f"{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[name] = float(value)
-    return flat
+    return Path(os.environ.get("VILLS_RUNS") or project / "runs")
 
 
 def set_threads(sections: Mapping[str, Any]) -> None:
