@@ -110,8 +110,8 @@ class Bench:
     ) -> dict[str, str]:
         context = LaunchContext(self.project)
         context.__dict__["clusters"] = self.clusters
-        registry, asked = Registry(self.runs), cluster or self.slurm
-        submitter = Submitter(context, registry, asked, max_parallel, self.said.append)
+        asked = (cluster or self.slurm).name
+        submitter = Submitter(context, asked, max_parallel, self.said.append)
         wanted = [PlanRequest(plan, lambda: build_params("tiny"), "a test") for plan in plans]
         return submitter.submit(wanted, self.look(*plans), retry=retry)
 

@@ -22,7 +22,6 @@ import pytest
 import vills
 from vills.cli import main
 from vills.config.load import load_profile
-from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import (
@@ -44,6 +43,7 @@ from vills.runner.doctor.facts import (
     parse_tres,
 )
 from vills.runner.mlflow.settings import find_mount
+from vills.runner.store.machine import Answer, run_command
 
 # Recorded from the two-node SLURM 22.05 of slurm_bed.py, the second with everything switched off.
 HEALTHY = """\

@@ -15,11 +15,11 @@ from vills.config.params import Params
 from vills.config.sweep import list_sweeps, load_sweep
 from vills.errors import UserError
 from vills.pipeline import STAGES
-from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources, load_resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
 from vills.runner.mlflow.settings import MOUNTS, find_mount
+from vills.runner.store.machine import Answer, run_command
 from vills.runner.work.stage import get_runs_root
 
 SECONDS = 3.0

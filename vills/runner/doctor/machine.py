@@ -18,11 +18,11 @@ from operator import itemgetter
 from pathlib import Path
 
 import vills
-from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts, find_existing
 from vills.runner.mlflow.settings import MOUNTS, find_mount
+from vills.runner.store.machine import Answer, run_command
 
 LOCK = "lock"
 TORCH_SECONDS, SCONTROL_SECONDS, QUEUE_SECONDS, JOB_MINUTES = 100.0, 20.0, 120, 3

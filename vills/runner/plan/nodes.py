@@ -18,12 +18,8 @@ from vills.config.params import Params
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage
 from vills.runner.store.code_digest import compute_code_state
-from vills.runner.store.digest import DigestCache, compute_digest
-from vills.runner.store.receipt import (
-    compute_canonical,
-    compute_fingerprint,
-    find_differences,
-)
+from vills.runner.store.digest import DigestCache, compute_digest, find_changed
+from vills.runner.store.receipt import compute_canonical, compute_fingerprint, find_differences
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 
@@ -190,17 +186,14 @@ def find_stale_reasons(
         reasons += ["code changed"]
         if receipt.exists():
             now = compute_code_state(f"vills.pipeline.{node.step.stage}").files
-            reasons[-1:] = _list_changed(load_json(receipt)["code"]["files"], now)
-    reasons += [f"data {line}" for line in _list_changed(old["outside"], node.outside)]
+            then = load_json(receipt)["code"]["files"]
+            reasons[-1:] = [f"{file} changed" for file in find_changed(then, now)]
+    reasons += [f"data {key} changed" for key in find_changed(old["outside"], node.outside)]
     return reasons + [
         f"{node.step.inputs[key].maker} is another"
         for key, maker in node.makers.items()
         if old["makers"].get(key) != maker
     ]
-
-
-def _list_changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    return [f"{key} changed" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
 def shorten(reasons: list[str]) -> str:

@@ -34,11 +34,10 @@ from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params, render_params
 from vills.config.params import Params
 from vills.io import load_json, save_bytes, save_json
-from vills.runner.clusters import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
-from vills.runner.store.machine import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
+from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest, compute_joint_digest
+from vills.runner.store.machine import DIFF_NAME, GIT_NAME, describe_git, load_git_diff, run_command
 from vills.runner.store.receipt import compute_fingerprint
 from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.work.job import NODES
@@ -190,8 +189,7 @@ def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
         for name, digest in outputs.items()
         if name.startswith(f"{part}/")
     }
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(inside.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return compute_joint_digest(inside)
 
 
 def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:

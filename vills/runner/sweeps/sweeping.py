@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from vills.config.checks import ConfigError, check_choice
-from vills.runner.plan.context import LaunchContext, PlanRequest
+from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter
 from vills.runner.plan.estimate import Estimate, estimate_node
 from vills.runner.plan.nodes import find_stale_reasons, shorten
 from vills.runner.plan.states import OVER, NodeState
@@ -70,8 +70,6 @@ def launch_sweep(
         sweep = replace(state.sweep, cluster=cluster)
         open_tracking(context, replace(state, sweep=sweep), say=say)
         save_record(context.runs, sweep)
-        registry = context.open_registry()
-        submitter = context.open_submitter(registry, cluster, max_parallel=max_parallel, say=say)
         wanted = [
             PlanRequest(
                 point.plan,
@@ -80,6 +78,7 @@ def launch_sweep(
             )
             for point in sweep.points
         ]
+        submitter = Submitter(context, cluster, max_parallel, say)
         asked = submitter.submit(wanted, state.states, retry=retry)
     return plan_sweep(context, file, overrides) if asked else state
 
