@@ -159,13 +159,8 @@ def check_nodes(facts: ClusterFacts) -> Iterator[Finding]:
 def build_command(folder: Path, resources: Resources, *, num_nodes: int) -> list[str]:
     """Build the srun: where a stage's jobs would go, a process a node, a GPU if they have any."""
     gpus = min(1, resources.gpus_per_node)
-    named = {
-        "partition": resources.partition.split(",")[0],
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "gpus-per-node": gpus,
-    }
+    named = {name: getattr(resources, name) for name in ("account", "qos", "constraint")}
+    named |= {"partition": resources.partition.split(",")[0], "gpus-per-node": gpus}
     values = {
         "folder": folder,
         "lock": LOCK,

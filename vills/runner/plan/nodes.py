@@ -120,26 +120,19 @@ class Planner:
         """Name the steps, whose makers stand before them."""
         plan: Plan = {}
         for step in steps:
-            makers: dict[str, str] = {}
-            outside: dict[str, str] = {}
-            planned: dict[str, dict[str, str]] = {}
-            for name, entry in step.inputs.items():
-                if entry.maker:
-                    maker = plan[entry.maker]
-                    makers[name] = maker.key
-                    made = {"stage": maker.step.stage, "item": maker.step.item}
-                    planned[name] = {**made, "fingerprint": maker.key}
-                else:
-                    outside[name] = self._describe(entry.path)
-            code = self.compute_code(step.stage)
+            entries = step.inputs.items()
+            makers = {name: plan[entry.maker] for name, entry in entries if entry.maker}
+            outside = {n: self._describe(entry.path) for n, entry in entries if not entry.maker}
+            planned = {
+                name: {"stage": m.step.stage, "item": m.step.item, "fingerprint": m.key}
+                for name, m in makers.items()
+            }
+            code, inputs = self.compute_code(step.stage), {**planned, **outside}
             key = compute_fingerprint(
-                step.stage,
-                item=step.item,
-                params=step.sections,
-                inputs={**planned, **outside},
-                code=code,
+                step.stage, item=step.item, params=step.sections, inputs=inputs, code=code
             )
-            plan[step.name] = Node(step, key, makers, outside, code)
+            keys = {name: maker.key for name, maker in makers.items()}
+            plan[step.name] = Node(step, key, keys, outside, code)
         return plan
 
     def compute_code(self, stage: str) -> str:
