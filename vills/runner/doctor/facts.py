@@ -18,7 +18,6 @@ from vills.pipeline import STAGES
 from vills.runner.clusters.jobs import Resources, load_resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
-from vills.runner.mlflow.settings import MOUNTS, find_mount
 from vills.runner.store.machine import Answer, run_command
 from vills.runner.work.stage import get_runs_root
 
@@ -82,8 +81,6 @@ class ClusterFacts:
 
     folder: Path
     runs: Path
-    mounts: str = ""
-    """Text of /proc/mounts."""
     answers: dict[str, Answer] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
     partitions: dict[str, list[Node]] = field(default_factory=dict)
@@ -102,10 +99,6 @@ class ClusterFacts:
         """Nodes of the cluster; one without a cluster, two where they cannot be counted."""
         nodes = {node.name for nodes in self.partitions.values() for node in nodes}
         return (len(nodes) or 2) if self.on_cluster else 1
-
-    def find_mount(self, path: Path) -> tuple[str, str]:
-        """Point and type of the file system that a path, or what there is of it, lies on."""
-        return find_mount(find_existing(path), self.mounts)
 
     def choose_partitions(self, resources: Resources) -> dict[str, list[Node]]:
         """Those that a stage names, or the cluster's default, with their nodes."""
@@ -128,8 +121,7 @@ def load_facts(folder: Path) -> tuple[ClusterFacts, list[Finding]]:
     Returns:
         What is known, and findings about what could not be read.
     """
-    text = MOUNTS.read_text(errors="replace") if MOUNTS.exists() else ""
-    facts = ClusterFacts(folder=folder, runs=get_runs_root(folder), mounts=text)
+    facts = ClusterFacts(folder=folder, runs=get_runs_root(folder))
     user = getpass.getuser()
     commands = {name: text.format(user=user).split() for name, text in QUESTIONS.items()}
     commands["torch"] = TORCH_COMMAND

@@ -20,8 +20,8 @@ from pathlib import Path
 import vills
 from vills.runner.clusters.jobs import Resources
 from vills.runner.doctor import Finding, Level, compute_level
-from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts, find_existing
-from vills.runner.mlflow.settings import MOUNTS, find_mount
+from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts
+from vills.runner.mlflow.settings import find_mount
 from vills.runner.store.machine import Answer, run_command
 
 LOCK = "lock"
@@ -62,9 +62,8 @@ def check_devices(facts: ClusterFacts) -> Iterator[Finding]:
     """Torch, CUDA, NCCL and the driver fit each other."""
     torch = facts.answers["torch"]
     if torch.ok:
-        yield describe_devices(
-            torch, wanted=0, here="login node" if facts.on_cluster else "machine"
-        )
+        here = "login node" if facts.on_cluster else "machine"
+        yield describe_devices(torch, wanted=0, here=here)
     else:
         remedy = "import it by hand; on a slow file system `vills doctor --probe` waits longer"
         yield Finding("GPU", "unknown", f"importing torch: {torch.reason}", remedy)
@@ -202,8 +201,7 @@ def read_probe(answer: Answer, *, num_nodes: int, runs: Path) -> Iterator[Findin
 def check_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterator[Finding]:
     """Look from this node; the asker holds the lock in `folder`, and is of a `version`."""
     host = socket.gethostname()
-    kind = find_mount(find_existing(folder), MOUNTS.read_text())[1]
-    yield Finding(f"{host}: runs", "ok", f"the same folder, {kind}")
+    yield Finding(f"{host}: runs", "ok", f"the same folder, {find_mount(folder)[1]}")
     code = Path(vills.__file__).parent
     found = f"Python {sys.version.split()[0]}, vills {vills.__version__} from {code}"
     remedy = f"another vills than here ({version}): unset PYTHONPATH"

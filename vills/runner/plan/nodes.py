@@ -127,9 +127,13 @@ class Planner:
                 name: {"stage": m.step.stage, "item": m.step.item, "fingerprint": m.key}
                 for name, m in makers.items()
             }
-            code, inputs = self.compute_code(step.stage), {**planned, **outside}
+            code = self.compute_code(step.stage)
             key = compute_fingerprint(
-                step.stage, item=step.item, params=step.sections, inputs=inputs, code=code
+                step.stage,
+                item=step.item,
+                params=step.sections,
+                inputs={**planned, **outside},
+                code=code,
             )
             keys = {name: maker.key for name, maker in makers.items()}
             plan[step.name] = Node(step, key, keys, outside, code)
