@@ -28,8 +28,6 @@ DEFAULT_ARRAY = 1001
 """SLURM's own MaxArraySize."""
 QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
-WITHOUT_REASON = ("None", "0:0")
-"""In place of why a job is pending, or of an exit code that says something."""
 SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
 PYTHON = f"""bash -c 'trap "" USR2 TERM; exec "$@"' python {shlex.quote(sys.executable)}"""
 """How a job starts Python, as shell text: deaf to SLURM's signals until it has a handler. A process
@@ -238,6 +236,6 @@ def _load_told(command: Sequence[str], *, prefix: str = "") -> dict[str, JobStat
         job, words, reason = line.strip().split("|", maxsplit=2)
         state = words.split()[0]  # CANCELLED by 1000
         phase: Phase = "pending" if state in QUEUED else "running" if state in ACTIVE else "ended"
-        told = JobState(phase, state, "" if reason in WITHOUT_REASON else f"{prefix}{reason}")
+        told = JobState(phase, state, "" if reason in ("None", "0:0") else f"{prefix}{reason}")
         found |= dict.fromkeys(parse_array(job), told)
     return found if answer.ok else None
