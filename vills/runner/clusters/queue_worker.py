@@ -68,6 +68,11 @@ class Worker:
                 slots, free = slots - 1, free[num_gpus:]
         return bool(holding or waiting)
 
+    def has_work(self) -> bool:
+        """Whether a job waits or runs; nothing is started."""
+        jobs = [job["job"] for job in list_jobs(self._folder)]
+        return any(load_entry(self._folder, job)["state"] in PHASES for job in jobs)
+
     def _is_held(self, name: str, state: Mapping[str, Any]) -> bool:
         """Whether a job keeps its slot and GPUs: also one that is cancelled and still saves."""
         if state["state"] == "CANCELLED" and is_running(state["processes"]):
@@ -231,10 +236,10 @@ def build_local_environment(environment: dict[str, str], *, slots: int) -> dict[
 def main(arguments: Sequence[str]) -> int:
     """Work on the queue of a runs' folder until it is idle, unless another process does."""
     runs = Path(arguments[0])
-    folder, worker = runs / FOLDER, Worker(runs)
+    worker = Worker(runs)
     while True:
         try:
-            with open_file_lock(folder / LOCK_NAME, patience=LOCK_SECONDS):
+            with open_file_lock(runs / FOLDER / LOCK_NAME, patience=LOCK_SECONDS):
                 idle = time.monotonic()
                 while time.monotonic() - idle < IDLE_SECONDS:
                     idle = time.monotonic() if worker.look() else idle
@@ -243,8 +248,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         # What was put in while this one was about to leave found the lock still held. Whoever
         # holds the lock now may be starting it already.
-        jobs = [job["job"] for job in list_jobs(folder)]
-        if not any(load_entry(folder, job)["state"] in PHASES for job in jobs):
+        if not worker.has_work():
             return 0
 
 

@@ -110,9 +110,7 @@ class ClusterFacts:
 def find_existing(path: Path) -> Path:
     """Return the path, or the nearest folder above it that is there."""
     path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path.resolve()
+    return next(p for p in (path, *path.parents) if p.exists()).resolve()
 
 
 def load_facts(folder: Path) -> tuple[ClusterFacts, list[Finding]]:

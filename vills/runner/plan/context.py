@@ -32,7 +32,6 @@ from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, select_steps
 from vills.runner.plan.registry import (
-    Adopted,
     Registry,
     Submission,
     load_adopted,
@@ -67,10 +66,6 @@ class LaunchContext:
         return Planner(self.project, DigestCache(self.runs / CACHE_NAME))
 
     @cached_property
-    def _adopted(self) -> Adopted:
-        return load_adopted(self.project, self.planner)
-
-    @cached_property
     def clusters(self) -> dict[str, Cluster]:
         """Clusters by name: one of them knows any job that was asked for."""
         queues = {"local": LocalQueue(self.runs), "debug": ForegroundQueue(self.runs)}
@@ -90,7 +85,7 @@ class LaunchContext:
 
     def open_registry(self) -> Registry:
         """Open the registry anew: it sees every file once."""
-        return Registry(self.runs, adopted=lambda: self._adopted)
+        return Registry(self.runs, adopted=lambda: load_adopted(self.project, self.planner))
 
     def compute_states(self, plans: Sequence[Plan]) -> dict[str, NodeState]:
         """Return the state of every node of these plans, by key, as it is now."""

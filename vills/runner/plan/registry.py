@@ -25,6 +25,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,9 @@ Adopted = Mapping[str, Mapping[str, Path]]
 """Key of a node -> its outputs by part, as they lie in the project."""
 
 
+@cache
 def load_adopted(project: Path, planner: Planner) -> Adopted:
-    """Read which nodes of params.yaml have all outputs in the project as dvc.lock says."""
+    """Read which nodes of params.yaml have all outputs in the project as dvc.lock says; once."""
     lock = project / LOCK
     if not lock.is_file():
         return {}

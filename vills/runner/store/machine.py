@@ -131,9 +131,9 @@ def describe_git(folder: Path) -> dict[str, Any]:
     if (folder / GIT_NAME).is_file():
         return load_json(folder / GIT_NAME)
     commit = _run_git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    if not commit:
         return {"commit": None, "dirty": None, "diff_digest": None}
-    status = _run_git(folder, "status", "--porcelain", *GIT_PATHS) or ""
+    status = _run_git(folder, "status", "--porcelain", *GIT_PATHS)
     digest = hashlib.sha256(load_git_diff(folder).encode()).hexdigest() if status else None
     return {"commit": commit.strip(), "dirty": bool(status), "diff_digest": digest}
 
@@ -143,13 +143,13 @@ def load_git_diff(folder: Path) -> str:
     if (folder / GIT_NAME).is_file():
         diff = folder / DIFF_NAME
         return diff.read_text() if diff.is_file() else ""
-    return _run_git(folder, "diff", "--no-ext-diff", "--binary", "HEAD", *GIT_PATHS) or ""
+    return _run_git(folder, "diff", "--no-ext-diff", "--binary", "HEAD", *GIT_PATHS)
 
 
-def _run_git(folder: Path, *arguments: str) -> str | None:
+def _run_git(folder: Path, *arguments: str) -> str:
+    """Return what git says; empty without git, or outside a checkout."""
     # optional locks off: a status that refreshes the index would collide with the user's own git
-    answer = run_command(["git", "--no-optional-locks", *arguments], cwd=folder)
-    return answer.text if answer.ok else None
+    return run_command(["git", "--no-optional-locks", *arguments], cwd=folder).text
 
 
 def read_start(pid: int) -> int | None:
