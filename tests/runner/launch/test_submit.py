@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import DAG, Bench, build_context, build_params, get_names
+from vills.config.params import Params
 from vills.runner.clusters.jobs import ClusterError, JobState
 from vills.runner.plan.context import PlanRequest, Submitter
 from vills.runner.plan.nodes import Plan
@@ -225,11 +226,11 @@ def test_parameters_are_composed_only_for_jobs(bench: Bench) -> None:
     loaded: list[str] = []
 
     def want(plan: Plan, name: str) -> PlanRequest:
-        def load() -> object:
+        def load() -> Params:
             loaded.append(name)
             return build_params("tiny")
 
-        return PlanRequest(plan, load, name)  # type: ignore[arg-type]
+        return plan, load, name
 
     plans = [bench.plan(point) for point in POINTS[:2]]
     bench.finish(plans[0])

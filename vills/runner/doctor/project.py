@@ -132,22 +132,20 @@ def check_folders(facts: ClusterFacts) -> Iterator[Finding]:
     needs = {"VILLS_DATA": root, "VILLS_WEIGHTS": list_weights(facts.params)}
     for variable, why in needs.items():
         value = os.environ.get(variable, "")
+        weights = why if variable == "VILLS_WEIGHTS" else []
+        level: Level = "fault" if why else "note"
         remedy = f"export {variable}=/path/that/every/node/sees"
         if not why and not value:
-            yield Finding(variable, "ok", "not needed by params.yaml")
+            level, found = "ok", "not needed by params.yaml"
         elif not value:
             found = f"not set, and params.yaml needs it ({', '.join(why)})"
-            yield Finding(variable, "fault", found, remedy)
         elif not os.access(value, os.R_OK | os.X_OK) or not Path(value).is_dir():
-            level: Level = "fault" if why else "note"
-            yield Finding(variable, level, f"{value} is no readable folder", remedy)
-        elif variable == "VILLS_WEIGHTS" and (
-            lost := [n for n in why if not find_weights(n, Path(value))]
-        ):
-            found = f"{value} lacks {', '.join(lost)}"
-            yield Finding(variable, "fault", found, "put them there: docs/weights.md")
+            found = f"{value} is no readable folder"
+        elif lost := [name for name in weights if not find_weights(name, Path(value))]:
+            found, remedy = f"{value} lacks {', '.join(lost)}", "put them there: docs/weights.md"
         else:
-            yield Finding(variable, "ok", value)
+            level, found = "ok", value
+        yield Finding(variable, level, found, remedy)
 
 
 def list_weights(params: Params) -> list[str]:

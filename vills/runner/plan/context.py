@@ -96,15 +96,9 @@ class LaunchContext:
         return load_resources(self.project, stage, self._slurm)
 
 
-@dataclass(frozen=True)
-class PlanRequest:
-    """A plan that somebody wants computed."""
-
-    plan: Plan
-    load_params: Callable[[], Params]
-    """Its parameters; asked for only if a job needs them."""
-    origin: str
-    """Where its parameters come from, for people who look into the params.yaml of its jobs."""
+PlanRequest = tuple[Plan, Callable[[], Params], str]
+"""A plan that somebody wants computed; its parameters, asked for only if a job needs them; where
+they come from, for people who look into the params.yaml of its jobs."""
 
 
 @dataclass
@@ -137,12 +131,12 @@ class Submitter:
         # What somebody computes outside of this cluster is nothing that a job here can wait for.
         blocked = {key for key, state in states.items() if state.is_active and key not in jobs}
         todo: dict[str, tuple[Node, Plan, str]] = {}
-        for entry in wanted:
-            chosen = self._choose(entry.plan, states, blocked=blocked, retry=retry)
+        for plan, load_params, origin in wanted:
+            chosen = self._choose(plan, states, blocked=blocked, retry=retry)
             if chosen := [node for node in chosen if node.key not in todo]:
                 # once for all of them: composing and writing parameters takes a third of a second
-                params = save_point(self.registry.runs, entry.load_params(), origin=entry.origin)
-                todo |= {node.key: (node, entry.plan, params) for node in chosen}
+                params = save_point(self.registry.runs, load_params(), origin=origin)
+                todo |= {node.key: (node, plan, params) for node in chosen}
         asked: dict[str, str] = {}
         for stage in STAGES:
             group = [found for found in todo.values() if found[0].step.stage == stage]

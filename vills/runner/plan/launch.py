@@ -22,7 +22,7 @@ from vills.errors import UserError
 from vills.pipeline import Stage
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter
+from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
 from vills.runner.work.ranks import load_ranks
@@ -208,9 +208,8 @@ def _submit(
 ) -> None:
     """Ask for every stage of a plan that is not done; what is going on is left alone."""
     with context.hold_lock():
-        wanted = [PlanRequest(plan, lambda: params, "params.yaml")]
-        states = context.compute_states([plan])
-        Submitter(context, cluster, say=say).submit(wanted, states, retry=retry)
+        states, wanted = context.compute_states([plan]), (plan, lambda: params, "params.yaml")
+        Submitter(context, cluster, say=say).submit([wanted], states, retry=retry)
 
 
 def describe_status(project: Path) -> str:
