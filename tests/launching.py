@@ -14,7 +14,7 @@ from vills.config.load import load_params, load_profile, render_params
 from vills.config.params import Params
 from vills.io import save_json
 from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
-from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter
+from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Node, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.registry import Registry, Submission
 from vills.runner.plan.states import NodeState, compute_states
@@ -110,9 +110,9 @@ class Bench:
     ) -> dict[str, str]:
         context = LaunchContext(self.project)
         context.__dict__["clusters"] = self.clusters
-        registry, asked = Registry(self.runs), cluster or self.slurm
-        submitter = Submitter(context, registry, asked, max_parallel, self.said.append)
-        wanted = [PlanRequest(plan, lambda: build_params("tiny"), "a test") for plan in plans]
+        asked = (cluster or self.slurm).name
+        submitter = Submitter(context, asked, max_parallel, self.said.append)
+        wanted = [(plan, lambda: build_params("tiny"), "a test") for plan in plans]
         return submitter.submit(wanted, self.look(*plans), retry=retry)
 
     def note_job(self, node: Node, job: str, *, cluster: str = "slurm", age: float = 0.0) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vills.errors import UserError
-from vills.runner.clusters import select_cluster
-from vills.runner.clusters.jobs import PREFIX
+from vills.runner.clusters.jobs import PREFIX, select_cluster
 from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweep import FOLDER, list_records

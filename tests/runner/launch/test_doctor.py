@@ -22,7 +22,6 @@ import pytest
 import vills
 from vills.cli import main
 from vills.config.load import load_profile
-from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import (
@@ -43,7 +42,9 @@ from vills.runner.doctor.facts import (
     parse_partitions,
     parse_tres,
 )
+from vills.runner.mlflow import settings
 from vills.runner.mlflow.settings import find_mount
+from vills.runner.store.machine import Answer, run_command
 
 # Recorded from the two-node SLURM 22.05 of slurm_bed.py, the second with everything switched off.
 HEALTHY = """\
@@ -329,14 +330,21 @@ short
 """
 
 
-def test_file_systems() -> None:
-    assert find_mount(Path("/home/me/runs"), MOUNTS)[1] == "nfs4"
-    assert find_mount(Path("/scratch one/x"), MOUNTS)[1] == "lustre"
-    assert find_mount(Path("/homeless"), MOUNTS)[1] == "ext4"
-    assert find_mount(Path("/x"), "")[1] == ""
+def set_mounts(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    fake = SimpleNamespace(exists=lambda: True, read_text=lambda **_: text)
+    monkeypatch.setattr(settings, "MOUNTS", fake)
+
+
+def test_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_mounts(monkeypatch, "")
+    assert find_mount(Path("/x"))[1] == ""
+    set_mounts(monkeypatch, MOUNTS)
+    assert find_mount(Path("/home/me/runs"))[1] == "nfs4"
+    assert find_mount(Path("/scratch one/x"))[1] == "lustre"
+    assert find_mount(Path("/homeless"))[1] == "ext4"
 
     def look(path: str, facts: ClusterFacts) -> Level:
-        facts.runs, facts.mounts = Path(path), MOUNTS
+        facts.runs = Path(path)
         return levels(project.check_shared("runs", facts))["runs"]
 
     assert look("/opt", make_facts()) == "unknown"
@@ -346,7 +354,7 @@ def test_file_systems() -> None:
 
 def test_sqlite_belongs_to_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(kind: str, facts: ClusterFacts) -> dict[str, Level]:
-        facts.mounts = f"x / {kind} rw 0 0\n"
+        set_mounts(monkeypatch, f"x / {kind} rw 0 0\n")
         found = list(project.check_tracker(facts))
         assert [finding.group for finding in found] == ["", "files"]
         return levels(found)
@@ -360,19 +368,21 @@ def test_sqlite_belongs_to_one_machine(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_links_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = make_local(runs=tmp_path / "not" / "yet", mounts=MOUNTS)
+    set_mounts(monkeypatch, MOUNTS)
+    facts = make_local(runs=tmp_path / "not" / "yet")
     assert levels(project.check_links(facts)) == {"hard links": "ok"}
     assert list(tmp_path.iterdir()) == []
     assert "fault" not in levels(project.check_room(facts)).values()
     monkeypatch.setattr(project, "MIN_GB", 1e9)
     assert levels(project.check_room(facts))["room of runs"] == "fault"
-    facts.mounts = "x / fuse.s3fs rw 0 0\n"
+    set_mounts(monkeypatch, "x / fuse.s3fs rw 0 0\n")
     assert levels(project.check_links(facts)) == {"hard links": "fault"}
 
 
-def test_dvc_on_a_network_file_system(tmp_path: Path) -> None:
+def test_dvc_on_a_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look = project.check_dvc
-    facts = make_local(folder=tmp_path, runs=tmp_path, mounts="x / nfs4 rw 0 0\n")
+    set_mounts(monkeypatch, "x / nfs4 rw 0 0\n")
+    facts = make_local(folder=tmp_path, runs=tmp_path)
     assert levels(look(facts)) == {"DVC": "note"}
     (tmp_path / ".dvc").mkdir()
     config = tmp_path / ".dvc" / "config"

@@ -9,10 +9,9 @@ import pytest
 
 from tests.launching import Bench, build_context, build_params
 from vills.config.load import load_params
-from vills.runner.clusters import Answer
-from vills.runner.plan.context import PlanRequest
+from vills.runner.plan.context import Submitter
 from vills.runner.plan.registry import save_code, save_point
-from vills.runner.store.machine import describe_git, load_git_diff
+from vills.runner.store.machine import Answer, describe_git, load_git_diff
 from vills.runner.work.stage import load_stage
 
 
@@ -137,8 +136,8 @@ def test_what_dvc_brought_is_taken_unless_it_was_changed(
         found = [states[plan[name].key].state for name in ("miniature", "curate", "lse")]
         assert found == ["done", "to do", "waits"]
     assert asked == [["status", "--json", "curate", "miniature"]]
-    request = PlanRequest(plan, lambda: build_params("tiny"), "a test")
-    submitter = context.open_submitter(context.open_registry(), "slurm", say=bench.said.append)
+    request = (plan, lambda: build_params("tiny"), "a test")
+    submitter = Submitter(context, "slurm", say=bench.said.append)
     submitter.submit([request], states, retry=False)
     spec = json.loads((bench.runs / "_nodes" / plan["curate"].key / "spec.json").read_text())
     outs = load_stage("miniature").outs("")

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import submitit
 
-from vills.runner.clusters import run_command
 from vills.runner.clusters import slurm as cluster_module
 from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState, Resources
 from vills.runner.clusters.slurm import (
@@ -24,6 +23,7 @@ from vills.runner.clusters.slurm import (
     load_config,
     parse_array,
 )
+from vills.runner.store.machine import run_command
 
 BAD_VALUES = ["two words", "it's", 'a "b"', "$(touch planted)", "`id`", "a\\nb", "x;y&|*?", "~", ""]
 
@@ -407,9 +407,12 @@ def test_an_array_is_one_question(plant: Plant, tmp_path: Path) -> None:
 def test_what_a_command_says_is_passed_on(plant: Plant) -> None:
     plant("scancel", "echo 'Invalid job id' >&2; exit 1")
     with pytest.raises(ClusterError, match=r"`scancel 12` failed: Invalid job id.*What to do"):
-        run_command(["scancel", "12"], check=True)
-    with pytest.raises(ClusterError, match="nothing-here"):
-        run_command(["nothing-here"], check=True)
+        SlurmCluster().cancel(["12"])
+
+
+def test_without_scancel_it_is_named(plant: Plant) -> None:
+    with pytest.raises(ClusterError, match="no scancel on the PATH"):
+        SlurmCluster().cancel_batch("vills-lse")
 
 
 def test_the_configuration_is_read(plant: Plant) -> None:

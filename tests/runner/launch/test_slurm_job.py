@@ -105,7 +105,7 @@ def test_a_requeue_that_is_refused_is_told_and_the_process_ends(
     assert not scontrol.slept
     (said,) = scontrol.said
     assert "job 17 could not be requeued (" in said
-    assert ("Requested operation disabled" if script else "No such file") in said
+    assert ("Requested operation disabled" if script else "no scontrol on the PATH") in said
     assert "What to do: give the same command again" in said
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import DAG, Bench, build_params, get_names
+from tests.launching import DAG, Bench, build_context, build_params, get_names
+from vills.config.params import Params
 from vills.runner.clusters.jobs import ClusterError, JobState
-from vills.runner.plan.context import LaunchContext, PlanRequest, Submitter
+from vills.runner.plan.context import PlanRequest, Submitter
 from vills.runner.plan.nodes import Plan
 from vills.runner.plan.registry import Registry
 
@@ -225,17 +226,15 @@ def test_parameters_are_composed_only_for_jobs(bench: Bench) -> None:
     loaded: list[str] = []
 
     def want(plan: Plan, name: str) -> PlanRequest:
-        def load() -> object:
+        def load() -> Params:
             loaded.append(name)
             return build_params("tiny")
 
-        return PlanRequest(plan, load, name)  # type: ignore[arg-type]
+        return plan, load, name
 
     plans = [bench.plan(point) for point in POINTS[:2]]
     bench.finish(plans[0])
-    registry = Registry(bench.runs)
-    context = LaunchContext(bench.project)
-    submitter = Submitter(context, registry, bench.slurm, say=bench.said.append)
+    submitter = Submitter(build_context(bench), "slurm", say=bench.said.append)
     wanted = [want(plans[0], "done"), want(plans[1], "open")]
     assert len(submitter.submit(wanted, bench.look(*plans), retry=False)) == 3
     assert loaded == ["open"]

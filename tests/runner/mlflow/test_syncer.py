@@ -153,7 +153,7 @@ def test_local_disks_are_told_from_network_file_systems(
 ) -> None:
     assert find_network_file_system(tmp_path) is None
     mounts = "/dev/vda / ext4 rw 0 0\nserver:/x /home/a\\040b nfs4 rw 0 0\n"
-    monkeypatch.setattr(Path, "read_text", lambda self: mounts)
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: mounts)
     assert find_network_file_system(Path("/home/a b/c")) == "nfs4"
     assert find_network_file_system(Path("/home/c")) is None
 

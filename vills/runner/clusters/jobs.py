@@ -15,11 +15,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from vills.config.checks import ConfigError, check_range
+from vills.config.checks import ConfigError, check_choice, check_range
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.runner.mlflow.settings import load_tracking_settings
+from vills.runner.store.machine import run_command
 
+CLUSTERS = ("slurm", "local", "debug")
+VARIABLE = "VILLS_CLUSTER"
 FOLDER = "slurm"
 PREFIX = "slurm."
 """Overrides of these files on the command line: slurm.pretrain.nodes=2."""
@@ -251,3 +254,16 @@ class Cluster(Protocol):
 
     def cancel_batch(self, name: str) -> None:
         """End every job of a batch, whatever its id."""
+
+
+def select_cluster(name: str = "") -> str:
+    """`name`, else VILLS_CLUSTER, else slurm where sbatch is, else the local queue.
+
+    Raises:
+        ConfigError: if there is no such cluster.
+    """
+    chosen = name or os.environ.get(VARIABLE, "")
+    if not chosen:
+        return "slurm" if run_command(["sbatch", "--version"]).ok else "local"
+    check_choice("cluster", chosen, CLUSTERS, f"mend --cluster or {VARIABLE}")
+    return chosen

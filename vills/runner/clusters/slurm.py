@@ -19,8 +19,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vills.runner.clusters import run_command
-from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState
+from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState, Phase
+from vills.runner.store.machine import run_command
 from vills.runner.work.job import NodeJob
 from vills.runner.work.slurm_job import REQUEUE
 
@@ -29,6 +29,10 @@ DEFAULT_ARRAY = 1001
 QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
+PYTHON = f"""bash -c 'trap "" USR2 TERM; exec "$@"' python {shlex.quote(sys.executable)}"""
+"""How a job starts Python, as shell text: deaf to SLURM's signals until it has a handler. A process
+that a signal ended while it was still importing would count as failed; one that stays until SLURM
+ends it is requeued."""
 MAX_IDS = 200
 """Jobs per question: a command line has its limits."""
 
@@ -69,8 +73,14 @@ class SlurmCluster:
         arrays = sorted({job.partition("_")[0] for job in jobs})
         found: dict[str, JobState] = {}
         for start in range(0, len(arrays), MAX_IDS):
-            found |= _read_accounts(arrays[start : start + MAX_IDS])
-        listed = _read_queue()
+            asked = ",".join(arrays[start : start + MAX_IDS])
+            options = ("--allocations", "--noheader", "--parsable2", "--jobs", asked)
+            command = ["sacct", *options, "--format=JobID,State,ExitCode"]
+            found |= _load_told(command, prefix="exit ") or {}
+        # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked
+        # for. One row per element: a long list of elements is cut short without a word.
+        options = ("--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r")
+        listed = _load_told(["squeue", *options])
         found |= listed or {}
         otherwise = SILENT if listed is None and shutil.which("squeue") else UNKNOWN
         states: dict[str, JobState] = {}
@@ -83,11 +93,11 @@ class SlurmCluster:
     def cancel(self, jobs: Collection[str]) -> None:
         """`scancel` of these ids."""
         if jobs:
-            run_command(["scancel", *sorted(jobs)], check=True)
+            _cancel(*sorted(jobs))
 
     def cancel_batch(self, name: str) -> None:
         """`scancel` of all jobs of this name."""
-        run_command(["scancel", "--me", f"--name={name}"], check=True)
+        _cancel("--me", f"--name={name}")
 
     def _submit_chunk(
         self, batch: Batch, keys: Sequence[str], *, dependency: str, throttle: int
@@ -99,7 +109,7 @@ class SlurmCluster:
         parameters = build_parameters(batch, dependency=dependency, throttle=throttle)
         with _outside_of_job():
             try:
-                executor = submitit.SlurmExecutor(folder=runs / batch.log, python=build_python())
+                executor = submitit.SlurmExecutor(folder=runs / batch.log, python=PYTHON)
                 executor.update_parameters(**parameters)
                 jobs = executor.map_array(NodeJob(str(runs)), list(keys))
             # RuntimeError: there is no srun
@@ -111,15 +121,6 @@ class SlurmCluster:
                     "); `vills doctor` knows the usual causes."
                 ) from error
         return [str(job.job_id) for job in jobs]
-
-
-def build_python() -> str:
-    """How a job starts Python, as shell text: deaf to SLURM's signals until it has a handler.
-
-    A process that a signal ended while it was still importing would count as failed; one that stays
-    until SLURM ends it is requeued.
-    """
-    return f"""bash -c 'trap "" USR2 TERM; exec "$@"' python {shlex.quote(sys.executable)}"""
 
 
 @contextmanager
@@ -217,33 +218,24 @@ def parse_array(job: str) -> list[str]:
     return [f"{found[1]}_{index}" for index in indices]
 
 
-def _read_queue() -> dict[str, JobState] | None:
-    # A list of jobs of which one is forgotten makes squeue refuse the rest, so all are asked for.
-    # One row per element: a long list of elements is cut short without a word.
-    options = ("--noheader", "--me", "--array", "--states=all", "--format=%i|%T|%r")
-    answer = run_command(["squeue", *options])
+def _cancel(*options: str) -> None:
+    """`scancel`; what it says against it is a ClusterError."""
+    answer = run_command(["scancel", *options])
+    if not answer.ok:
+        words = answer.words or answer.reason
+        raise ClusterError(
+            f"`scancel {' '.join(options)}` failed: {words}. What to do: `vills doctor`."
+        )
+
+
+def _load_told(command: Sequence[str], *, prefix: str = "") -> dict[str, JobState] | None:
+    """Load states from a command's lines of `job|state|reason`; None if it does not answer."""
+    answer = run_command(command)
     found: dict[str, JobState] = {}
     for line in answer.text.splitlines():
-        job, state, reason = line.strip().split("|", maxsplit=2)
-        told = _build_state(state, "" if reason == "None" else reason)
+        job, words, reason = line.strip().split("|", maxsplit=2)
+        state = words.split()[0]  # CANCELLED by 1000
+        phase: Phase = "pending" if state in QUEUED else "running" if state in ACTIVE else "ended"
+        told = JobState(phase, state, "" if reason in ("None", "0:0") else f"{prefix}{reason}")
         found |= dict.fromkeys(parse_array(job), told)
     return found if answer.ok else None
-
-
-def _read_accounts(arrays: Sequence[str]) -> dict[str, JobState]:
-    command = ["sacct", "--allocations", "--noheader", "--parsable2"]
-    command += ["--jobs", ",".join(arrays), "--format=JobID,State,ExitCode"]
-    found: dict[str, JobState] = {}
-    for line in run_command(command).text.splitlines():
-        job, state, code = line.split("|")
-        told = _build_state(state.split()[0], "" if code == "0:0" else f"exit {code}")
-        found |= dict.fromkeys(parse_array(job), told)
-    return found
-
-
-def _build_state(state: str, reason: str) -> JobState:
-    if state in QUEUED:
-        return JobState("pending", state, reason)
-    if state in ACTIVE:
-        return JobState("running", state, reason)
-    return JobState("ended", state, reason)

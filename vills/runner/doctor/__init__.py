@@ -74,8 +74,16 @@ def render_findings(findings: Sequence[Finding]) -> str:
         lines += [title] if own else []
         for finding in own:
             head = f"  {MARKS[finding.level]:<6}{finding.name:<{width}}  "
-            lines += _wrap(finding.found, head)
-            lines += _wrap(finding.remedy, f"{' ' * len(head)}-> ")
+            remedy = " " * len(head) + "-> "
+            for text, first in ((finding.found, head), (finding.remedy, remedy)):
+                lines += textwrap.wrap(
+                    " ".join(text.split()),
+                    width=WIDTH,
+                    initial_indent=first,
+                    subsequent_indent=" " * len(first),
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
         lines += [""] if own else []
     count = Counter(finding.level for finding in findings)
     lines.append(
@@ -83,14 +91,3 @@ def render_findings(findings: Sequence[Finding]) -> str:
         f"{count['unknown']} that could not be seen."
     )
     return "\n".join(lines)
-
-
-def _wrap(text: str, head: str) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()),
-        width=WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -15,11 +15,10 @@ from vills.config.params import Params
 from vills.config.sweep import list_sweeps, load_sweep
 from vills.errors import UserError
 from vills.pipeline import STAGES
-from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources, load_resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
-from vills.runner.mlflow.settings import MOUNTS, find_mount
+from vills.runner.store.machine import Answer, run_command
 from vills.runner.work.stage import get_runs_root
 
 SECONDS = 3.0
@@ -82,8 +81,6 @@ class ClusterFacts:
 
     folder: Path
     runs: Path
-    mounts: str = ""
-    """Text of /proc/mounts."""
     answers: dict[str, Answer] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
     partitions: dict[str, list[Node]] = field(default_factory=dict)
@@ -103,10 +100,6 @@ class ClusterFacts:
         nodes = {node.name for nodes in self.partitions.values() for node in nodes}
         return (len(nodes) or 2) if self.on_cluster else 1
 
-    def find_mount(self, path: Path) -> tuple[str, str]:
-        """Point and type of the file system that a path, or what there is of it, lies on."""
-        return find_mount(find_existing(path), self.mounts)
-
     def choose_partitions(self, resources: Resources) -> dict[str, list[Node]]:
         """Those that a stage names, or the cluster's default, with their nodes."""
         names = resources.partition.split(",") if resources.partition else []
@@ -117,9 +110,7 @@ class ClusterFacts:
 def find_existing(path: Path) -> Path:
     """Return the path, or the nearest folder above it that is there."""
     path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path.resolve()
+    return next(p for p in (path, *path.parents) if p.exists()).resolve()
 
 
 def load_facts(folder: Path) -> tuple[ClusterFacts, list[Finding]]:
@@ -128,8 +119,7 @@ def load_facts(folder: Path) -> tuple[ClusterFacts, list[Finding]]:
     Returns:
         What is known, and findings about what could not be read.
     """
-    text = MOUNTS.read_text(errors="replace") if MOUNTS.exists() else ""
-    facts = ClusterFacts(folder=folder, runs=get_runs_root(folder), mounts=text)
+    facts = ClusterFacts(folder=folder, runs=get_runs_root(folder))
     user = getpass.getuser()
     commands = {name: text.format(user=user).split() for name, text in QUESTIONS.items()}
     commands["torch"] = TORCH_COMMAND

@@ -18,11 +18,11 @@ from operator import itemgetter
 from pathlib import Path
 
 import vills
-from vills.runner.clusters import Answer, run_command
 from vills.runner.clusters.jobs import Resources
 from vills.runner.doctor import Finding, Level, compute_level
-from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts, find_existing
-from vills.runner.mlflow.settings import MOUNTS, find_mount
+from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts
+from vills.runner.mlflow.settings import find_mount
+from vills.runner.store.machine import Answer, run_command
 
 LOCK = "lock"
 TORCH_SECONDS, SCONTROL_SECONDS, QUEUE_SECONDS, JOB_MINUTES = 100.0, 20.0, 120, 3
@@ -62,9 +62,8 @@ def check_devices(facts: ClusterFacts) -> Iterator[Finding]:
     """Torch, CUDA, NCCL and the driver fit each other."""
     torch = facts.answers["torch"]
     if torch.ok:
-        yield describe_devices(
-            torch, wanted=0, here="login node" if facts.on_cluster else "machine"
-        )
+        here = "login node" if facts.on_cluster else "machine"
+        yield describe_devices(torch, wanted=0, here=here)
     else:
         remedy = "import it by hand; on a slow file system `vills doctor --probe` waits longer"
         yield Finding("GPU", "unknown", f"importing torch: {torch.reason}", remedy)
@@ -159,13 +158,8 @@ def check_nodes(facts: ClusterFacts) -> Iterator[Finding]:
 def build_command(folder: Path, resources: Resources, *, num_nodes: int) -> list[str]:
     """Build the srun: where a stage's jobs would go, a process a node, a GPU if they have any."""
     gpus = min(1, resources.gpus_per_node)
-    named = {
-        "partition": resources.partition.split(",")[0],
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "gpus-per-node": gpus,
-    }
+    named = {name: getattr(resources, name) for name in ("account", "qos", "constraint")}
+    named |= {"partition": resources.partition.split(",")[0], "gpus-per-node": gpus}
     values = {
         "folder": folder,
         "lock": LOCK,
@@ -207,8 +201,7 @@ def read_probe(answer: Answer, *, num_nodes: int, runs: Path) -> Iterator[Findin
 def check_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterator[Finding]:
     """Look from this node; the asker holds the lock in `folder`, and is of a `version`."""
     host = socket.gethostname()
-    kind = find_mount(find_existing(folder), MOUNTS.read_text())[1]
-    yield Finding(f"{host}: runs", "ok", f"the same folder, {kind}")
+    yield Finding(f"{host}: runs", "ok", f"the same folder, {find_mount(folder)[1]}")
     code = Path(vills.__file__).parent
     found = f"Python {sys.version.split()[0]}, vills {vills.__version__} from {code}"
     remedy = f"another vills than here ({version}): unset PYTHONPATH"

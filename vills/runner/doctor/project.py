@@ -18,6 +18,7 @@ from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import ClusterFacts, find_existing
 from vills.runner.mlflow.settings import (
     NETWORK_FILE_SYSTEMS,
+    find_mount,
     get_database_path,
     load_tracking_settings,
 )
@@ -37,7 +38,7 @@ FOLDERS = {"runs": None, "code": Path(vills.__file__).parent, "python": Path(sys
 def check_shared(name: str, facts: ClusterFacts) -> Iterator[Finding]:
     """Every node sees the same of FOLDERS, judged by its file system; --probe looks."""
     path = FOLDERS[name] or facts.runs
-    point, kind = facts.find_mount(path)
+    point, kind = find_mount(path)
     where = f"{path}: {kind or 'unknown file system'} on {point or '?'}"
     hint = " (VILLS_RUNS=/shared/path)" if name == "runs" else ""
     if facts.num_nodes < 2 or kind in SHARED:
@@ -54,7 +55,7 @@ def check_shared(name: str, facts: ClusterFacts) -> Iterator[Finding]:
 def check_links(facts: ClusterFacts) -> Iterator[Finding]:
     """Hard links: the lock of a run is one, and so is what it publishes."""
     name, folder = "hard links", find_existing(facts.runs)
-    _, kind = facts.find_mount(folder)
+    _, kind = find_mount(folder)
     if kind in OBJECT_STORES:
         remedy = "keep runs on a file system (VILLS_RUNS), and the object store as DVC's remote"
         yield Finding(name, "fault", f"{kind} is an object store", remedy)
@@ -103,7 +104,7 @@ def check_dvc(facts: ClusterFacts) -> Iterator[Finding]:
         yield Finding("DVC", "note", f"no .dvc/config in {project}", remedy)
         return
     cache = find_existing(project / ".dvc" / config.get("cache", "dir", fallback="cache"))
-    _, kind = facts.find_mount(cache)
+    _, kind = find_mount(cache)
     if cache.stat().st_dev == find_existing(facts.runs).stat().st_dev:
         yield Finding("DVC cache", "ok", f"{cache}, on the file system of runs")
     else:
@@ -131,22 +132,20 @@ def check_folders(facts: ClusterFacts) -> Iterator[Finding]:
     needs = {"VILLS_DATA": root, "VILLS_WEIGHTS": list_weights(facts.params)}
     for variable, why in needs.items():
         value = os.environ.get(variable, "")
+        weights = why if variable == "VILLS_WEIGHTS" else []
+        level: Level = "fault" if why else "note"
         remedy = f"export {variable}=/path/that/every/node/sees"
         if not why and not value:
-            yield Finding(variable, "ok", "not needed by params.yaml")
+            level, found = "ok", "not needed by params.yaml"
         elif not value:
             found = f"not set, and params.yaml needs it ({', '.join(why)})"
-            yield Finding(variable, "fault", found, remedy)
         elif not os.access(value, os.R_OK | os.X_OK) or not Path(value).is_dir():
-            level: Level = "fault" if why else "note"
-            yield Finding(variable, level, f"{value} is no readable folder", remedy)
-        elif variable == "VILLS_WEIGHTS" and (
-            lost := [n for n in why if not find_weights(n, Path(value))]
-        ):
-            found = f"{value} lacks {', '.join(lost)}"
-            yield Finding(variable, "fault", found, "put them there: docs/weights.md")
+            found = f"{value} is no readable folder"
+        elif lost := [name for name in weights if not find_weights(name, Path(value))]:
+            found, remedy = f"{value} lacks {', '.join(lost)}", "put them there: docs/weights.md"
         else:
-            yield Finding(variable, "ok", value)
+            level, found = "ok", value
+        yield Finding(variable, level, found, remedy)
 
 
 def list_weights(params: Params) -> list[str]:
@@ -202,7 +201,7 @@ def _ask_server(uri: str) -> Finding:
 
 def _judge_database(path: Path, facts: ClusterFacts) -> Finding:
     level: Level = "ok"
-    _, kind = facts.find_mount(path)
+    _, kind = find_mount(path)
     server = "run MLflow's server (docs/cluster.md) and export MLFLOW_TRACKING_URI=http://HOST:5000"
     found, remedy = f"{path} on {kind}", ""
     if kind in SHARED or kind in OBJECT_STORES:

@@ -84,23 +84,18 @@ def get_database_path(uri: str) -> Path | None:
 
 
 def find_network_file_system(path: Path) -> str | None:
-    """Type of the network file system that `path` lies on; None on a local disk.
-
-    SQLite's locks do not hold there. Where it says nothing of mounts, none is seen.
-    """
-    if not MOUNTS.exists():
-        return None
-    # a link in /home often leads to the file server
-    _, kind = find_mount(path.resolve(), MOUNTS.read_text())
+    """Type of the network file system that `path` lies on, where SQLite's locks do not hold."""
+    _, kind = find_mount(path)
     return kind if kind in NETWORK_FILE_SYSTEMS else None
 
 
-def find_mount(path: Path, mounts: str) -> tuple[str, str]:
-    """Point and type of what a path lies on, by the text of /proc/mounts; empty if it is not there.
+def find_mount(path: Path) -> tuple[str, str]:
+    """Find point and type of what a path lies on; empty on a machine that says nothing of mounts.
 
     Of several at one point the last covers the others.
     """
-    best = ("", "")
+    path, best = path.resolve(), ("", "")  # a link in /home often leads to the file server
+    mounts = MOUNTS.read_text(errors="replace") if MOUNTS.exists() else ""
     for line in mounts.splitlines():
         fields = line.split(" ")
         if len(fields) > 2:

@@ -34,7 +34,6 @@ from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, select_steps
 from vills.runner.plan.registry import (
-    Adopted,
     Registry,
     Submission,
     load_adopted,
@@ -68,13 +67,10 @@ class LaunchContext:
         return Planner(self.project, DigestCache(self.runs / CACHE_NAME))
 
     @cached_property
-    def _adopted(self) -> Adopted:
-        return load_adopted(self.project, self.planner)
-
-    @cached_property
     def clusters(self) -> dict[str, Cluster]:
         """Clusters by name: one of them knows any job that was asked for."""
-        return {"slurm": SlurmCluster(), "local": LocalQueue(self.runs)}
+        queues = {"local": LocalQueue(self.runs), "debug": ForegroundQueue(self.runs)}
+        return {"slurm": SlurmCluster(), **queues}
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
@@ -90,40 +86,20 @@ class LaunchContext:
 
     def open_registry(self) -> Registry:
         """Open the registry anew: it sees every file once."""
-        return Registry(self.runs, adopted=lambda: self._adopted)
+        return Registry(self.runs, adopted=lambda: load_adopted(self.project, self.planner))
 
-    def compute_states(
-        self, plans: Sequence[Plan], *, registry: Registry | None = None
-    ) -> dict[str, NodeState]:
+    def compute_states(self, plans: Sequence[Plan]) -> dict[str, NodeState]:
         """Return the state of every node of these plans, by key, as it is now."""
-        return compute_states(registry or self.open_registry(), self.clusters, plans)
+        return compute_states(self.open_registry(), self.clusters, plans)
 
     def get_resources(self, stage: str) -> Resources:
         """Return what a stage's jobs ask for."""
         return load_resources(self.project, stage, self._slurm)
 
-    def open_submitter(
-        self,
-        registry: Registry,
-        cluster: str,
-        *,
-        max_parallel: int = 0,
-        say: Callable[[str], None] = print,
-    ) -> "Submitter":
-        """Somebody who asks `cluster` for nodes."""
-        chosen = ForegroundQueue(self.runs) if cluster == "debug" else self.clusters[cluster]
-        return Submitter(self, registry, chosen, max_parallel, say)
 
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """A plan that somebody wants computed."""
-
-    plan: Plan
-    load_params: Callable[[], Params]
-    """Its parameters; asked for only if a job needs them."""
-    origin: str
-    """Where its parameters come from, for people who look into the params.yaml of its jobs."""
+PlanRequest = tuple[Plan, Callable[[], Params], str]
+"""A plan that somebody wants computed; its parameters, asked for only if a job needs them; where
+they come from, for people who look into the params.yaml of its jobs."""
 
 
 @dataclass
@@ -131,10 +107,12 @@ class Submitter:
     """Asks a cluster for what is missing."""
 
     context: LaunchContext
-    registry: Registry
-    cluster: Cluster
+    cluster: str
     max_parallel: int = 0
     say: Callable[[str], None] = print
+
+    def __post_init__(self) -> None:
+        self.registry = self.context.open_registry()
 
     def submit(
         self, wanted: Sequence[PlanRequest], states: Mapping[str, NodeState], *, retry: bool
@@ -149,17 +127,17 @@ class Submitter:
         jobs = {
             key: state.job
             for key, state in states.items()
-            if state.is_active and state.job and state.cluster == self.cluster.name
+            if state.is_active and state.job and state.cluster == self.cluster
         }
         # What somebody computes outside of this cluster is nothing that a job here can wait for.
         blocked = {key for key, state in states.items() if state.is_active and key not in jobs}
         todo: dict[str, tuple[Node, Plan, str]] = {}
-        for entry in wanted:
-            chosen = self._choose(entry.plan, states, blocked=blocked, retry=retry)
+        for plan, load_params, origin in wanted:
+            chosen = self._choose(plan, states, blocked=blocked, retry=retry)
             if chosen := [node for node in chosen if node.key not in todo]:
                 # once for all of them: composing and writing parameters takes a third of a second
-                params = save_point(self.registry.runs, entry.load_params(), origin=entry.origin)
-                todo |= {node.key: (node, entry.plan, params) for node in chosen}
+                params = save_point(self.registry.runs, load_params(), origin=origin)
+                todo |= {node.key: (node, plan, params) for node in chosen}
         asked: dict[str, str] = {}
         for stage in STAGES:
             group = [found for found in todo.values() if found[0].step.stage == stage]
@@ -194,7 +172,7 @@ class Submitter:
                     found.setdefault((entry.cluster, entry.batch), []).append(key)
         for (cluster, batch), members in sorted(found.items()):
             self.say(f"batch {batch} was being asked for when the launcher ended: asked for anew")
-            self._withdraw(self.context.clusters.get(cluster, self.cluster), batch, members)
+            self._withdraw(cluster, batch, members)
 
     def _submit_group(
         self, stage: str, group: Sequence[tuple[Node, Plan, str]], jobs: Mapping[str, str]
@@ -214,11 +192,11 @@ class Submitter:
             environment=self._environment,
             max_parallel=self.max_parallel,
         )
-        note = Submission(self.cluster.name, "", batch.name, time.time(), batch.log)
+        note = Submission(self.cluster, "", batch.name, time.time(), batch.log)
         for key in keys:
             self._note(key, batch.name, note)
         try:
-            ids = self.cluster.submit(batch)
+            ids = self.context.clusters[self.cluster].submit(batch)
         except ClusterError:
             self._withdraw(self.cluster, batch.name, keys)
             raise
@@ -233,9 +211,9 @@ class Submitter:
         kept = [entry for entry in self.registry.load_submissions(key) if entry.batch != batch]
         self.registry.save_submissions(key, [*kept, *notes])
 
-    def _withdraw(self, cluster: Cluster, batch: str, keys: Sequence[str]) -> None:
+    def _withdraw(self, cluster: str, batch: str, keys: Sequence[str]) -> None:
         """Leave nothing of a batch that was refused, or of which only a part was taken."""
-        cluster.cancel_batch(batch)
+        self.context.clusters[cluster].cancel_batch(batch)
         for key in keys:
             self._note(key, batch)
 

@@ -20,10 +20,9 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import Stage
-from vills.runner.clusters import VARIABLE, select_cluster
-from vills.runner.clusters.jobs import ClusterError
+from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.plan.context import LaunchContext, PlanRequest
+from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
 from vills.runner.work.ranks import load_ranks
@@ -209,10 +208,8 @@ def _submit(
 ) -> None:
     """Ask for every stage of a plan that is not done; what is going on is left alone."""
     with context.hold_lock():
-        registry = context.open_registry()
-        states = context.compute_states([plan], registry=registry)
-        submitter = context.open_submitter(registry, cluster, say=say)
-        submitter.submit([PlanRequest(plan, lambda: params, "params.yaml")], states, retry=retry)
+        states, wanted = context.compute_states([plan]), (plan, lambda: params, "params.yaml")
+        Submitter(context, cluster, say=say).submit([wanted], states, retry=retry)
 
 
 def describe_status(project: Path) -> str:
@@ -223,13 +220,12 @@ def describe_status(project: Path) -> str:
     """
     context = LaunchContext(project)
     plan = context.planner.build_plan(build_steps(load_params(project)))
-    registry = context.open_registry()
-    states = context.compute_states([plan], registry=registry)
+    states = context.compute_states([plan])
     width = max(map(len, plan))
     lines = []
     for name, node in plan.items():
         state = states[node.key]
-        fingerprint = registry.find_fingerprint(node, plan) or node.key
+        fingerprint = state.run.name if state.run else node.key
         words = f"{state.state} {state.detail}".strip()
         lines.append(f"{name:{width}}  {fingerprint[:12]}  {words}")
     return "\n".join(lines)

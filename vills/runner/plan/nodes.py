@@ -18,12 +18,8 @@ from vills.config.params import Params
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage
 from vills.runner.store.code_digest import compute_code_state
-from vills.runner.store.digest import DigestCache, compute_digest
-from vills.runner.store.receipt import (
-    compute_canonical,
-    compute_fingerprint,
-    find_differences,
-)
+from vills.runner.store.digest import DigestCache, compute_digest, find_changed
+from vills.runner.store.receipt import compute_canonical, compute_fingerprint, find_differences
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 
@@ -124,17 +120,13 @@ class Planner:
         """Name the steps, whose makers stand before them."""
         plan: Plan = {}
         for step in steps:
-            makers: dict[str, str] = {}
-            outside: dict[str, str] = {}
-            planned: dict[str, dict[str, str]] = {}
-            for name, entry in step.inputs.items():
-                if entry.maker:
-                    maker = plan[entry.maker]
-                    makers[name] = maker.key
-                    made = {"stage": maker.step.stage, "item": maker.step.item}
-                    planned[name] = {**made, "fingerprint": maker.key}
-                else:
-                    outside[name] = self._describe(entry.path)
+            entries = step.inputs.items()
+            makers = {name: plan[entry.maker] for name, entry in entries if entry.maker}
+            outside = {n: self._describe(entry.path) for n, entry in entries if not entry.maker}
+            planned = {
+                name: {"stage": m.step.stage, "item": m.step.item, "fingerprint": m.key}
+                for name, m in makers.items()
+            }
             code = self.compute_code(step.stage)
             key = compute_fingerprint(
                 step.stage,
@@ -143,7 +135,8 @@ class Planner:
                 inputs={**planned, **outside},
                 code=code,
             )
-            plan[step.name] = Node(step, key, makers, outside, code)
+            keys = {name: maker.key for name, maker in makers.items()}
+            plan[step.name] = Node(step, key, keys, outside, code)
         return plan
 
     def compute_code(self, stage: str) -> str:
@@ -190,17 +183,14 @@ def find_stale_reasons(
         reasons += ["code changed"]
         if receipt.exists():
             now = compute_code_state(f"vills.pipeline.{node.step.stage}").files
-            reasons[-1:] = _list_changed(load_json(receipt)["code"]["files"], now)
-    reasons += [f"data {line}" for line in _list_changed(old["outside"], node.outside)]
+            then = load_json(receipt)["code"]["files"]
+            reasons[-1:] = [f"{file} changed" for file in find_changed(then, now)]
+    reasons += [f"data {key} changed" for key in find_changed(old["outside"], node.outside)]
     return reasons + [
         f"{node.step.inputs[key].maker} is another"
         for key, maker in node.makers.items()
         if old["makers"].get(key) != maker
     ]
-
-
-def _list_changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    return [f"{key} changed" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
 def shorten(reasons: list[str]) -> str:

@@ -25,6 +25,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,10 @@ from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params, render_params
 from vills.config.params import Params
 from vills.io import load_json, save_bytes, save_json
-from vills.runner.clusters import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
-from vills.runner.store.machine import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
+from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest, compute_joint_digest
+from vills.runner.store.machine import DIFF_NAME, GIT_NAME, describe_git, load_git_diff, run_command
 from vills.runner.store.receipt import compute_fingerprint
 from vills.runner.store.result import RESULT_NAME
 from vills.runner.work.job import NODES
@@ -71,8 +71,9 @@ Adopted = Mapping[str, Mapping[str, Path]]
 """Key of a node -> its outputs by part, as they lie in the project."""
 
 
+@cache
 def load_adopted(project: Path, planner: Planner) -> Adopted:
-    """Read which nodes of params.yaml have all outputs in the project as dvc.lock says."""
+    """Read which nodes of params.yaml have all outputs in the project as dvc.lock says; once."""
     lock = project / LOCK
     if not lock.is_file():
         return {}
@@ -191,8 +192,7 @@ def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
         for name, digest in outputs.items()
         if name.startswith(f"{part}/")
     }
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(inside.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return compute_joint_digest(inside)
 
 
 def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:

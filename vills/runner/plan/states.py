@@ -5,7 +5,7 @@ result yet. A job that nobody knows is looked for in the run's lock, and is neve
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -56,7 +56,11 @@ def compute_states(
     nodes = {node.key: (node, plan) for plan in plans for node in plan.values()}
     todo = {key for key, entry in nodes.items() if not registry.is_done(*entry)}
     last = {key: entries[-1] for key in todo if (entries := registry.load_submissions(key))}
-    jobs = _load_job_states(clusters, last.values())
+    jobs: dict[tuple[str, str], JobState] = {}
+    for name, cluster in clusters.items():
+        asked = {entry.job for entry in last.values() if entry.cluster == name and entry.job}
+        told = cluster.load_states(asked) if asked else {}
+        jobs |= {(name, job): state for job, state in told.items()}
     states: dict[str, NodeState] = {}
     for key, (node, plan) in nodes.items():
         entry = last.get(key)
@@ -70,20 +74,6 @@ def compute_states(
         if not is_done:
             states[key] = _judge(registry, node, plan, last=entry, job=job, known=states)
     return states
-
-
-def _load_job_states(
-    clusters: Mapping[str, Cluster], submissions: Iterable[Submission]
-) -> dict[tuple[str, str], JobState]:
-    wanted: dict[str, set[str]] = {}
-    for entry in submissions:
-        if entry.job and entry.cluster in clusters:
-            wanted.setdefault(entry.cluster, set()).add(entry.job)
-    return {
-        (name, job): state
-        for name, jobs in wanted.items()
-        for job, state in clusters[name].load_states(jobs).items()
-    }
 
 
 def _judge(

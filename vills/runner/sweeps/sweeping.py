@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from vills.config.checks import ConfigError, check_choice
-from vills.runner.plan.context import LaunchContext, PlanRequest
+from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.estimate import Estimate, estimate_node
 from vills.runner.plan.nodes import find_stale_reasons, shorten
 from vills.runner.plan.states import OVER, NodeState
@@ -70,16 +70,12 @@ def launch_sweep(
         sweep = replace(state.sweep, cluster=cluster)
         open_tracking(context, replace(state, sweep=sweep), say=say)
         save_record(context.runs, sweep)
-        registry = context.open_registry()
-        submitter = context.open_submitter(registry, cluster, max_parallel=max_parallel, say=say)
+        load = partial(load_point_params, context.project)
         wanted = [
-            PlanRequest(
-                point.plan,
-                partial(load_point_params, context.project, point.overrides, seed=point.seed),
-                f"sweep point {point.label}",
-            )
-            for point in sweep.points
+            (p.plan, partial(load, p.overrides, seed=p.seed), f"sweep point {p.label}")
+            for p in sweep.points
         ]
+        submitter = Submitter(context, cluster, max_parallel, say)
         asked = submitter.submit(wanted, state.states, retry=retry)
     return plan_sweep(context, file, overrides) if asked else state
 

@@ -9,7 +9,6 @@ The signal was answered by a checkpoint on all ranks (`vills.interrupt`). Then
 """
 
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from vills.interrupt import InterruptedRunError
 from vills.runner.store.lock import STALE_SECONDS
+from vills.runner.store.machine import run_command
 from vills.runner.work.ranks import Ranks
 
 REQUEUE = "VILLS_REQUEUE"
@@ -87,18 +87,13 @@ def wait_for_slurm(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[s
 
 
 def _requeue(job: str, say: Callable[[str], None]) -> bool:
-    command = ["scontrol", "requeue", job]
-    try:
-        subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.strip()
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = str(error)
-    else:
+    answer = run_command(["scontrol", "requeue", job])
+    if answer.ok:
         say(f"job {job} goes back into the queue and continues from its checkpoint")
-        return True
-    say(
-        f"job {job} could not be requeued ({reason}). What to do: give the same command again, it "
-        "goes on from the checkpoint; `vills doctor` says what the cluster lacks."
-    )
-    return False
+    else:
+        say(
+            f"job {job} could not be requeued ({answer.words or answer.reason}). What to do: give "
+            "the same command again, it goes on from the checkpoint; `vills doctor` says what the "
+            "cluster lacks."
+        )
+    return answer.ok
