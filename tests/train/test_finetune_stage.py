@@ -46,7 +46,7 @@ def build_context(root: Path, config: FinetuneConfig) -> StageContext:
 @pytest.fixture
 def root(curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose walks have two splits, and a file of published weights."""
-    monkeypatch.setattr(Params, "_check_item", lambda self, stage, name: None)
+    monkeypatch.setattr("vills.config.params._check_entry", lambda *_: None)
     folder = tmp_path / "artifacts" / "curated" / "walks"
     shutil.copytree(curated / "curated" / "walks", folder)
     splits = [{"train": [3, 7, 8, 20], "test": [30, 31]}, {"train": [30, 31, 3], "test": [7, 8]}]
