@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vills.evaluation.distance import Distance, FeatureDistance
 from vills.evaluation.metrics import compute_scores
-from vills.evaluation.ranking import Labels, rank_gallery
+from vills.evaluation.ranking import Labels, compute_ranking
 
 NUM_QUERIES, NUM_GALLERY, NUM_DISTRACTORS, NUM_EXTRA = 3368, 15913, 2798, 500_000
 NUM_PEOPLE, NUM_CAMERAS, NUM_DIMENSIONS = 750, 6, 768
@@ -83,7 +83,7 @@ def make_labels(num_extra: int = 0) -> tuple[Labels, Labels]:
 
 def rank_ours(distance: Distance, query: Labels, gallery: Labels) -> float:
     """Return this repository."""
-    ranking = rank_gallery(distance, query=query, gallery=gallery, block_size=BLOCK_SIZE)
+    ranking = compute_ranking(distance, query=query, gallery=gallery, block_size=BLOCK_SIZE)
     scores = compute_scores(
         ranking.hit_ranks,
         pids=query.pids,

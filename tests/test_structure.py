@@ -67,14 +67,6 @@ def test_public_functions_begin_with_a_verb_of_the_list() -> None:
         assert not strange, f"{path}: {strange}; CONTRIBUTING.md lists the verbs"
 
 
-def test_the_runner_stays_small_beside_the_method() -> None:
-    def count(*rooms: str) -> int:
-        files = (path for room in rooms for path in (ROOT / "vills" / room).rglob("*.py"))
-        return sum(len(path.read_text().splitlines()) for path in files)
-
-    assert count("runner") <= 1.4 * count("models", "losses", "train")
-
-
 def test_no_circle_of_imports() -> None:
     """Imports inside functions count, and so does a module that is named for `python -m`."""
     modules = {_name_module(path): path for path in SOURCES}

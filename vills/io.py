@@ -21,7 +21,7 @@ class DiskFullError(UserError, OSError):
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def open_atomic(path: Path) -> Iterator[Path]:
     """Yield a neighbour of `path` to write; it takes the name, durably, if the block succeeds.
 
     For files that one process writes: the neighbour has one name, so that the next try overwrites
@@ -56,7 +56,7 @@ def _replace(path: Path, temporary: Path) -> Iterator[Path]:
         sync(path.parent)
     except OSError as error:
         if error.errno in NO_SPACE and not isinstance(error, DiskFullError):
-            raise explain_full_disk(path) from error
+            raise describe_full_disk(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def explain_full_disk(path: Path) -> DiskFullError:
+def describe_full_disk(path: Path) -> DiskFullError:
     """Say which disk is full, how full, and that a rerun goes on from here."""
     parent = next(folder for folder in (path, *path.parents) if folder.is_dir())
     free = shutil.disk_usage(parent).free / 1e6

@@ -13,7 +13,7 @@ from tests.evaluation.networks import make_backbone
 from vills.cli import main
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.world import render_world
-from vills.models.weights import export_backbone
+from vills.models.weights import save_backbone
 
 TEXT = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image_height=64,
     )
     render_world(config, out=folder / "artifacts" / "miniature")
-    export_backbone(make_backbone(), folder / "artifacts" / "pretrain" / "teacher")
+    save_backbone(make_backbone(), folder / "artifacts" / "pretrain" / "teacher")
     [program] = PYTHON
     subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
     return folder

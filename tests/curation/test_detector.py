@@ -11,7 +11,7 @@ from torchvision.models import detection
 from tests.curation.scenes import build_config, write_predictions
 from vills.config.checks import ConfigError
 from vills.curation.detector import build_detector, compute_weights_digest
-from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, suppress
+from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, select_boxes
 from vills.curation.video import Frame, build_detections
 
 
@@ -93,7 +93,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_suppression_of_nothing() -> None:
-    assert suppress(np.empty((0, 4)), scores=np.empty(0), iou=0.5).tolist() == []
+    assert select_boxes(np.empty((0, 4)), scores=np.empty(0), iou=0.5).tolist() == []
 
 
 def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

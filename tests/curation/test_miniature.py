@@ -6,8 +6,8 @@ import pytest
 
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.config.miniature import MiniatureConfig
-from vills.curation.scoring import TrackingScore, load_tracks, load_truth, score_tracks
-from vills.curation.source import curate_source
+from vills.curation.scoring import TrackingScore, compute_track_scores, load_tracks, load_truth
+from vills.curation.source import run_source
 from vills.miniature.world import render_world
 
 
@@ -20,9 +20,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _score(world: Path, out: Path, config: CurateConfig) -> TrackingScore:
     source = SourceConfig("kinetics", "kinetics", "pretrain_videos")
-    curate_source("kinetics", source, config, root=world, out=out, work=out / "work")
+    run_source("kinetics", source, config, root=world, out=out, work=out / "work")
     truth = load_truth(world / "truth" / "kinetics.parquet")
-    return score_tracks(truth, tracks=load_tracks(out / "tracks.parquet"))
+    return compute_track_scores(truth, tracks=load_tracks(out / "tracks.parquet"))
 
 
 @pytest.mark.parametrize("tracker", ["bytetrack", "ocsort"])

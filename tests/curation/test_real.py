@@ -8,8 +8,8 @@ import pytest
 
 from tests.real.score_tracklets import load_mot_truth
 from vills.config.curate import CurateConfig, SourceConfig
-from vills.curation.scoring import TrackingScore, load_tracks, score_tracks
-from vills.curation.source import curate_source
+from vills.curation.scoring import TrackingScore, compute_track_scores, load_tracks
+from vills.curation.source import run_source
 from vills.data.records import Manifest, load_manifest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -19,7 +19,7 @@ def _curate(
     real_data: Path, path: str, out: Path, **changes: Any
 ) -> tuple[dict[str, Any], Manifest]:
     settings = {"detector": "yolox", "detector_weights": "yolox_nano_416x416.onnx"}
-    report = curate_source(
+    report = run_source(
         "video",
         SourceConfig("kinetics", path, "pretrain_videos"),
         CurateConfig(**(settings | changes)),
@@ -51,7 +51,7 @@ def _score_street(
     name = "TUD-Stadtmitte.mp4"
     truth = {name: load_mot_truth(real_data / "mot/TUD-Stadtmitte/gt/gt.txt")}
     scores = [
-        score_tracks(
+        compute_track_scores(
             truth,
             tracks=load_tracks(out / "tracks.parquet", kept_only=kept_only),
         )

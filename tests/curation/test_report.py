@@ -4,7 +4,7 @@ from pathlib import Path
 from tests.curation.scenes import build_config, write_image
 from vills.config.curate import SourceConfig
 from vills.curation.report import save_splits
-from vills.curation.source import curate_source
+from vills.curation.source import run_source
 from vills.data.layouts import PersonSplit
 
 
@@ -23,7 +23,7 @@ def test_the_splits_of_prid2011_reach_the_curated_folder(tmp_path: Path) -> None
                 write_image(base / "multi_shot" / camera / person / f"{i:04d}.png", seed=i)
     splits = [{"train": people[:2], "test": people[2:]}, {"train": people[2:], "test": people[:2]}]
     (base / "splits_prid2011.json").write_text(json.dumps(splits))
-    curate_source(
+    run_source(
         "prid",
         SourceConfig("prid2011", "prid2011", "reid"),
         build_config(),

@@ -10,9 +10,9 @@ from tests.real.score_tracklets import load_mot_truth
 from vills.curation.scoring import (
     PersonBoxes,
     TrackingScore,
+    compute_track_scores,
     load_tracks,
     load_truth,
-    score_tracks,
 )
 from vills.curation.units import TRACKS_SCHEMA
 
@@ -28,7 +28,7 @@ def _boxes(rows: Rows) -> PersonBoxes:
 
 def _score(truth: Rows, tracks: Rows) -> TrackingScore:
     tracked = {"v": _boxes(tracks)} if tracks else {}
-    return score_tracks({"v": _boxes(truth)}, tracks=tracked)
+    return compute_track_scores({"v": _boxes(truth)}, tracks=tracked)
 
 
 TRUTH: Rows = [(f, 1, 0.0) for f in range(10)] + [(f, 2, 50.0) for f in range(10)]
@@ -87,12 +87,12 @@ def test_no_tracks_and_unknown_videos() -> None:
     score = _score(TRUTH, [])
     assert (score.mota, score.idf1, score.purity, score.recall) == (0, 0, 0, 0)
     with pytest.raises(ValueError, match="No truth for w"):
-        score_tracks({"v": _boxes(TRUTH)}, tracks={"w": _boxes(TRUTH)})
+        compute_track_scores({"v": _boxes(TRUTH)}, tracks={"w": _boxes(TRUTH)})
 
 
 def test_several_videos_are_scored_together() -> None:
     truth = {"v": _boxes(TRUTH), "w": _boxes(TRUTH)}
-    score = score_tracks(truth, tracks={"v": truth["v"]})
+    score = compute_track_scores(truth, tracks={"v": truth["v"]})
     assert score.mota == score.recall == 0.5
     assert score.purity == 1
 

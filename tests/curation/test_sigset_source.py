@@ -22,7 +22,7 @@ from tests.curation.scenes import (
 from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.packer import TooManyDamagedError
-from vills.curation.source import curate_source
+from vills.curation.source import run_source
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
 
@@ -111,7 +111,7 @@ def _curate(
     progress: Callable[[str, int, int], None] | None = None,
     max_corrupt_share: float = 0.05,
 ) -> tuple[dict[str, Any], Manifest]:
-    report = curate_source(
+    report = run_source(
         "sigset",
         SIGSET,
         config or build_config(),

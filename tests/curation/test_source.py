@@ -20,7 +20,7 @@ from tests.curation.scenes import (
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.images import get_frame_numbers
 from vills.curation.packer import TooManyDamagedError
-from vills.curation.source import EmptySourceError, curate_source
+from vills.curation.source import EmptySourceError, run_source
 from vills.data.images import decode_image
 from vills.data.layouts import LayoutError
 from vills.data.records import Manifest, load_manifest
@@ -64,7 +64,7 @@ def _curate(
     progress: Callable[[str, int, int], None] | None = None,
     max_corrupt_share: float = 0.05,
 ) -> tuple[dict[str, Any], Manifest]:
-    report = curate_source(
+    report = run_source(
         "source",
         source,
         config or build_config(),

@@ -8,7 +8,7 @@ import numpy as np
 
 from vills.areas import AREAS
 from vills.data.images import encode_jpeg
-from vills.data.mask_store import build_mask_row, build_mask_table, mask_path, save_mask_table
+from vills.data.mask_store import build_mask_row, build_mask_table, get_mask_path, save_mask_table
 from vills.data.records import Record, save_manifest
 from vills.data.shards import ShardWriter
 
@@ -82,7 +82,7 @@ def build_source_writer(root: Path) -> WriteSource:
                     ]
         save_manifest(folder / "manifest.parquet", records)
         for area in AREAS:
-            save_mask_table(mask_path(root / "lse" / name, area), build_mask_table(rows[area]))
+            save_mask_table(get_mask_path(root / "lse" / name, area), build_mask_table(rows[area]))
         return folder
 
     return write

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vills.data.clips import plan_clips, sample_clip, sample_clips, sample_frame, sample_train_clip
+from vills.data.clips import build_clips, sample_clip, sample_clips, sample_frame, sample_train_clip
 from vills.data.samplers import sample_rng
 
 
@@ -66,7 +66,7 @@ def test_every_training_sampling_gives_sorted_frames_of_the_tracklet(
     if sampling != "evenly":  # the first and the last frame are reached, and all between
         assert set(clips.ravel()) == set(range(num_frames))
     else:
-        assert (clips == plan_clips(num_frames, 8, sampling="evenly")).all()
+        assert (clips == build_clips(num_frames, 8, sampling="evenly")).all()
 
 
 def test_samplings_keep_what_their_names_promise() -> None:

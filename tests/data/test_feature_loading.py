@@ -9,7 +9,7 @@ import torch
 
 from tests.data.sources import WriteSource, make_crop
 from vills.config.checks import ConfigError
-from vills.data.clips import plan_clips
+from vills.data.clips import build_clips
 from vills.data.feature_loading import DamagedRecordError, build_feature_loader
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
@@ -63,7 +63,7 @@ def test_inputs_are_the_frames(source: Source) -> None:
     assert torch.equal(both, find(mode="clip", num_frames=4, workers=1))
     for sampling in ("all", "dense", "evenly", "begin"):
         clips = find(mode="clip", num_frames=4, sampling=sampling)
-        assert torch.equal(clips, every[plan_clips(6, 4, sampling=sampling)])
+        assert torch.equal(clips, every[build_clips(6, 4, sampling=sampling)])
     assert torch.equal(find(num_frames=3, sampling="evenly"), every[[1, 3, 5]])
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.curation.scenes import build_config, write_image
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
-from vills.curation.source import curate_source
+from vills.curation.source import run_source
 from vills.data.layouts import LayoutError, RawImage, read_layout
 from vills.data.layouts.containers import LmdbStore, PlainPickleError, load_image_list
 from vills.data.records import load_manifest
@@ -101,7 +101,7 @@ def test_curation_of_a_database_equals_that_of_files(
         (tmp_path / "files").mkdir(exist_ok=True)
         (tmp_path / "files" / f"{key}.jpg").write_bytes(content)
     for name in ("lup", "files"):
-        curate_source(
+        run_source(
             "luperson",
             SourceConfig("luperson", name, "pretrain_images"),
             build_config(),
@@ -123,7 +123,7 @@ def test_keys_without_a_value_are_counted_and_named(
     crops: dict[str, bytes], tmp_path: Path
 ) -> None:
     write_database(tmp_path / "lup" / "db", crops, keys=[*KEYS, "09_00_0000_00000000"])
-    report = curate_source(
+    report = run_source(
         "luperson",
         SourceConfig("luperson", "lup", "pretrain_images"),
         build_config(),

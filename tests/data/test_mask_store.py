@@ -9,7 +9,7 @@ from vills.data.mask_store import (
     MaskStore,
     build_mask_row,
     build_mask_table,
-    mask_path,
+    get_mask_path,
     save_mask_table,
 )
 
@@ -33,7 +33,7 @@ def write_store(folder: Path) -> dict[tuple[str, int, str], np.ndarray]:
             for (name, frame, other), mask in masks.items()
             if other == area
         ]
-        save_mask_table(mask_path(folder, area), build_mask_table(rows))
+        save_mask_table(get_mask_path(folder, area), build_mask_table(rows))
     return masks
 
 
@@ -43,7 +43,7 @@ def test_masks_come_back(tmp_path: Path) -> None:
     boxes = {
         (row["record_id"], row["frame"], area): row
         for area in AREAS
-        for row in pq.read_table(mask_path(tmp_path, area)).to_pylist()
+        for row in pq.read_table(get_mask_path(tmp_path, area)).to_pylist()
     }
     for (name, frame, area), mask in masks.items():
         loaded = store.load(name, frame, area)
@@ -91,7 +91,7 @@ def test_errors(tmp_path: Path) -> None:
 
 
 def test_an_area_nobody_has(tmp_path: Path) -> None:
-    save_mask_table(mask_path(tmp_path, "head"), build_mask_table([]))
+    save_mask_table(get_mask_path(tmp_path, "head"), build_mask_table([]))
     store = MaskStore(tmp_path, areas=["head"])
     assert store.load("a", 0, "head") is None
     assert store.cached_frames("a").tolist() == []

@@ -1,14 +1,14 @@
 import pytest
 
-from vills.data.layouts.counts import OFFICIAL_COUNTS, compare_counts, diagnose
+from vills.data.layouts.counts import OFFICIAL_COUNTS, describe_causes, describe_count_differences
 
 
 def test_counts_beside_the_official_ones() -> None:
-    lines = compare_counts("mars", {"train": 8298, "train ids": 625, "query": 4})
+    lines = describe_count_differences("mars", {"train": 8298, "train ids": 625, "query": 4})
     expected = "mars: 4 query, the official release has 1,980 (1,976 fewer)"
     assert lines[0] == expected
     assert len(lines) == 4, "rows and people of every split, but nothing that was not counted"
-    assert not compare_counts("folder", {"train": 1})
+    assert not describe_count_differences("folder", {"train": 1})
 
 
 def test_the_official_counts_agree_with_each_other() -> None:
@@ -24,12 +24,12 @@ def test_the_official_counts_agree_with_each_other() -> None:
 
 @pytest.mark.parametrize("name", sorted(OFFICIAL_COUNTS))
 def test_the_official_counts_need_no_diagnosis(name: str) -> None:
-    assert not compare_counts(name, OFFICIAL_COUNTS[name])
-    assert not diagnose(name, OFFICIAL_COUNTS[name])
+    assert not describe_count_differences(name, OFFICIAL_COUNTS[name])
+    assert not describe_causes(name, OFFICIAL_COUNTS[name])
 
 
 def test_market1501_with_500k_distractors_is_official() -> None:
-    assert not diagnose("market1501", OFFICIAL_COUNTS["market1501"] | {"gallery": 515_913})
+    assert not describe_causes("market1501", OFFICIAL_COUNTS["market1501"] | {"gallery": 515_913})
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,6 @@ def test_what_it_means_when_counts_differ(
 ) -> None:
     import re
 
-    lines = diagnose(name, OFFICIAL_COUNTS[name] | changed)
+    lines = describe_causes(name, OFFICIAL_COUNTS[name] | changed)
     assert len(lines) == 1
     assert re.search(expected, lines[0])

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.data.samplers import PKSampler, group_samples
+from vills.data.samplers import PKSampler, build_groups
 
 
 def build(pids: Sequence[int], num_ids: int, num_instances: int, seed: int) -> PKSampler:
-    return PKSampler([group_samples(pids)], num_ids, num_instances, seed)
+    return PKSampler([build_groups(pids)], num_ids, num_instances, seed)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -84,6 +84,6 @@ def test_two_pools_share_the_people_of_a_batch(seed: int) -> None:
 
 
 def test_two_equal_pools_are_drawn_apart() -> None:
-    pool = group_samples([0] * 8 + [1] * 8)
+    pool = build_groups([0] * 8 + [1] * 8)
     batches = PKSampler([pool, pool], 2, 4, 0).epoch(0)
     assert any(sorted(first) != sorted(second) for first, second in batches)

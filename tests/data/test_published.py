@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.data.published import PUBLISHED, PublishedWeights, fetch_weights
+from vills.data.published import PUBLISHED, PublishedWeights, load_published_weights
 
 
 def publish(folder: Path, monkeypatch: pytest.MonkeyPatch, *, sha256: str | None = None) -> None:
@@ -17,16 +17,16 @@ def publish(folder: Path, monkeypatch: pytest.MonkeyPatch, *, sha256: str | None
 
 def test_fetched_once_and_then_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path / "publisher", monkeypatch)
-    path = fetch_weights("net", folder=tmp_path)
+    path = load_published_weights("net", folder=tmp_path)
     assert path.read_bytes() == b"weights"
     (tmp_path / "publisher" / "net.pth").unlink()
-    assert fetch_weights("net", folder=tmp_path) == path
+    assert load_published_weights("net", folder=tmp_path) == path
 
 
 def test_wrong_checksum_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path / "publisher", monkeypatch, sha256="0" * 64)
     with pytest.raises(ConfigError, match="has sha256"):
-        fetch_weights("net", folder=tmp_path)
+        load_published_weights("net", folder=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["publisher"]
 
 
@@ -36,9 +36,9 @@ def test_unreachable_publisher_says_what_to_do(
     known = PublishedWeights((tmp_path / "none.pth").as_uri(), "00", "tests")
     monkeypatch.setitem(PUBLISHED, "net", known)
     with pytest.raises(ConfigError, match=r"copy none\.pth into VILLS_WEIGHTS"):
-        fetch_weights("net", folder=tmp_path)
+        load_published_weights("net", folder=tmp_path)
     with pytest.raises(ConfigError, match="sam_vit_h"):
-        fetch_weights("sam", folder=tmp_path)
+        load_published_weights("sam", folder=tmp_path)
 
 
 def test_names_carry_the_checksum_that_their_publishers_put_into_them() -> None:

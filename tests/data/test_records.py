@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vills.data.records import Manifest, Record, load_manifest, make_record_id, save_manifest
+from vills.data.records import Manifest, Record, build_record_id, load_manifest, save_manifest
 
 MakeRecord = Callable[..., Record]
 
@@ -142,7 +142,7 @@ def test_record_ids_are_unique() -> None:
         "1_c1.jpg",
         "ä.jpg",
     ]
-    ids = [make_record_id(path) for path in paths]
+    ids = [build_record_id(path) for path in paths]
     assert len(set(ids)) == len(paths)
     assert ids[0] == "a-b"
     assert [make_record(i).record_id for i in ids] == ids

@@ -11,7 +11,7 @@ from tests.curation.scenes import build_config, write_image
 from tests.data.sources import WriteSource
 from vills.config.checks import ConfigError
 from vills.config.curate import SourceConfig
-from vills.curation.source import curate_source
+from vills.curation.source import run_source
 from vills.data.reid import ReidData, load_reid_data
 
 Item = tuple[str, int, str, int, int, str]
@@ -178,7 +178,7 @@ def test_queries_that_curation_could_not_read_are_named(tmp_path: Path) -> None:
     for name in names[2:]:
         if name.startswith("query") and "0008" not in name:
             (tmp_path / "market" / name).write_bytes(b"")
-    curate_source(
+    run_source(
         "market",
         SourceConfig("market1501", "market"),
         build_config(),

@@ -5,7 +5,7 @@ import pytest
 
 from tests.data.sources import make_crop
 from vills.config.finetune import FinetuneConfig
-from vills.data.finetune_loading import augment_inputs
+from vills.data.finetune_loading import sample_inputs
 from vills.data.samplers import sample_rng
 from vills.data.transforms import load_inputs
 
@@ -14,7 +14,7 @@ OFF = {"flip": 0.0, "pad": 0, "erase": 0.0, "jitter": 0.0}
 
 def augment(seed: int, frames: int = 1, **changes: Any) -> np.ndarray:
     config = FinetuneConfig(input_size=[64, 32], **{**OFF, **changes})
-    return augment_inputs([make_crop(7)] * frames, sample_rng(seed), config=config)
+    return sample_inputs([make_crop(7)] * frames, sample_rng(seed), config=config)
 
 
 def plain() -> np.ndarray:
@@ -25,7 +25,7 @@ def test_everything_off_is_the_resized_picture() -> None:
     assert (augment(0) == plain()).all()
     assert (plain()[0] == make_crop(7).transpose(2, 0, 1)).all()
     config = FinetuneConfig(input_size=[128, 48], **OFF)  # type: ignore[arg-type]
-    assert augment_inputs([make_crop(7)], sample_rng(0), config=config).shape == (1, 3, 128, 48)
+    assert sample_inputs([make_crop(7)], sample_rng(0), config=config).shape == (1, 3, 128, 48)
 
 
 def test_flip() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vills.data.shards import ShardReader, ShardWriter
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 
 def list_numbers(i: int, frames: list[bytes]) -> list[int] | None:
@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_nothing_that_looks_finished(tmp_path: Path, size: in
             ShardWriter(tmp_path, 99_999) as writer,
         ):
             writer.add("a", [b"x" * size])
-        with pytest.raises(OSError, match="File too large"), atomic_path(tmp_path / "b") as path:
+        with pytest.raises(OSError, match="File too large"), open_atomic(tmp_path / "b") as path:
             path.write_bytes(b"x" * size)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,9 +10,9 @@ from tests.data.raw_copies import PixelWriter, encode_pixel, write_sigset
 from vills.data.discovery import find_datasets
 from vills.data.layouts import LayoutError, RawImage, RawTracklet, RawVideo, read_layout
 from vills.data.layouts.base import Layout
-from vills.data.layouts.counts import count_splits, flatten_counts
+from vills.data.layouts.counts import convert_counts, count_splits
 from vills.data.readable import find_unreadable
-from vills.data.survey import Survey, format_surveys, survey_datasets
+from vills.data.survey import Survey, compute_surveys, render_surveys
 
 Touch = Callable[..., Path]
 
@@ -22,7 +22,7 @@ def find_layouts(root: Path) -> dict[str, str]:
 
 
 def survey_all(root: Path, **settings: Any) -> list[Survey]:
-    return list(survey_datasets(root, check_video=check_size, **settings))
+    return list(compute_surveys(root, check_video=check_size, **settings))
 
 
 def check_size(layout: Layout, video: RawVideo, full: bool) -> str:
@@ -109,7 +109,7 @@ def test_counts_of_a_layout() -> None:
     gallery = counts["gallery"]
     assert (gallery.rows, gallery.junk, gallery.distractors, gallery.files) == (2, 1, 1, 5)
     assert gallery.lengths == {3: 1}
-    flat = flatten_counts(counts, num_splits=10)
+    flat = convert_counts(counts, num_splits=10)
     assert (flat["train"], flat["train ids"], flat["train camera 11"]) == (2, 1, 1)
     assert (flat["gallery"], flat["gallery ids"], flat["gallery junk"]) == (2, 1, 1)
     assert (flat["ids"], flat["cameras"], flat["test images"], flat["images"]) == (2, 3, 6, 8)
@@ -217,7 +217,7 @@ def test_no_folder_and_nothing_in_it(tmp_path: Path) -> None:
 
 def test_names_of_folders_that_are_not_utf8_can_be_printed(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/Se\xe9an")).mkdir()
-    assert r"Se\udce9an  -" in format_surveys(survey_all(tmp_path))
+    assert r"Se\udce9an  -" in render_surveys(survey_all(tmp_path))
 
 
 def test_links_in_circles_end(touch: Touch) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vills.data.clips import cut_tracks
+from vills.data.clips import build_track_samples
 
 
 def loop(counts: list[int], max_track: int) -> list[tuple[int, int, int]]:
@@ -20,7 +20,7 @@ def loop(counts: list[int], max_track: int) -> list[tuple[int, int, int]]:
 def test_pieces_are_the_plain_loop_and_lose_no_frame(max_track: int) -> None:
     rng = np.random.default_rng(0)
     counts = [1, 2, 3, 5, 6, 63, 64, 65, 127, 128, 129, *rng.integers(1, 300, 20).tolist()]
-    tracks = cut_tracks(np.array(counts), max_track=max_track)
+    tracks = build_track_samples(np.array(counts), max_track=max_track)
     found = list(
         zip(tracks.rows.tolist(), tracks.starts.tolist(), tracks.lengths.tolist(), strict=True)
     )
@@ -33,4 +33,4 @@ def test_pieces_are_the_plain_loop_and_lose_no_frame(max_track: int) -> None:
 
 
 def test_nothing_to_cut() -> None:
-    assert len(cut_tracks(np.zeros(0, dtype=np.int64), max_track=4)) == 0
+    assert len(build_track_samples(np.zeros(0, dtype=np.int64), max_track=4)) == 0

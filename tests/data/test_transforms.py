@@ -17,15 +17,15 @@ from vills.data.transforms import (
     ColorDraw,
     Crop,
     ViewDraw,
-    apply_view,
     compute_color_matrix,
-    padded_size,
+    compute_padded_size,
+    render_view,
     resize,
     sample_color,
     sample_crop,
     sample_gains,
     sample_view,
-    to_channels,
+    set_channels,
 )
 
 NO_COLOR = ColorDraw(None, (), gray=False)
@@ -50,7 +50,7 @@ def draw_with(color: ColorDraw = NO_COLOR, **changes: Any) -> ViewDraw:
 
 
 def apply(pixels: np.ndarray, draw: ViewDraw, size: tuple[int, int] = (128, 64)) -> np.ndarray:
-    return apply_view([pixels], draw, size=size)[0]
+    return render_view([pixels], draw, size=size)[0]
 
 
 def test_crops_have_the_distribution_of_random_resized_crop() -> None:
@@ -192,7 +192,7 @@ def test_a_clip_has_one_draw() -> None:
     frames = [gentle(5)] * 3
     for seed in range(20):
         draw = sample_view(sample_rng(seed), config, scale=(0.4, 1), blur=0.5, solarize=0.2)
-        views = apply_view(frames, draw, size=(64, 44))
+        views = render_view(frames, draw, size=(64, 44))
         assert (views == views[:1]).all()
         assert (apply(frames[0], draw, (64, 44)) == views[0]).all()
 
@@ -224,7 +224,7 @@ def test_masked_pixels_are_filled_after_colours() -> None:
         flip=True,
         blur=2.0,
     )
-    (view,) = apply_view([gentle()], draw, size=(64, 32), masks=[mask])
+    (view,) = render_view([gentle()], draw, size=(64, 32), masks=[mask])
     x1, y1, x2, y2 = draw.crop.pixels(128, 64)
     expected = cv2.resize(
         mask[y1:y2, x1:x2].astype(np.uint8), (32, 64), interpolation=cv2.INTER_NEAREST_EXACT
@@ -234,12 +234,12 @@ def test_masked_pixels_are_filled_after_colours() -> None:
 
 
 def test_frames_are_padded_symmetrically_to_whole_patches() -> None:
-    assert padded_size((64, 44), 16) == (64, 48)
-    assert padded_size((64, 44), 4) == (64, 44)
-    assert padded_size((250, 125), 16) == (256, 128)
+    assert compute_padded_size((64, 44), 16) == (64, 48)
+    assert compute_padded_size((64, 44), 4) == (64, 44)
+    assert compute_padded_size((250, 125), 16) == (256, 128)
     out = np.full((2, 3, 64, 48), FILL, dtype=np.uint8)
     views = np.random.default_rng(0).integers(0, 120, (2, 64, 44, 3), dtype=np.uint8)
-    to_channels(views, out=out)
+    set_channels(views, out=out)
     assert (out[..., :2] == FILL).all()
     assert (out[..., -2:] == FILL).all()
     assert (out[..., 2:-2].transpose(0, 2, 3, 1) == views).all()
@@ -269,7 +269,7 @@ def test_erasing_fills_one_rectangle_of_every_frame_with_the_same_noise() -> Non
     frames = [np.full((64, 32, 3), value, dtype=np.uint8) for value in (90, 160)]
     plain, erased = draw(5, 0.0), draw(5, 1.0)
     assert plain == replace(erased, erase=None)
-    before, after = (apply_view(frames, d, size=(64, 32)) for d in (plain, erased))
+    before, after = (render_view(frames, d, size=(64, 32)) for d in (plain, erased))
     changed = (before != after).any(axis=-1)
     rows, columns = (np.flatnonzero(changed.any(axis=(0, axis))) for axis in (2, 1))
     height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1

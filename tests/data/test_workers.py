@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from tests.processes import list_group, wait_until
 from vills.config.checks import ConfigError
-from vills.data.loading import METHODS, get_start_method, iterate_shielded
+from vills.data.loading import METHODS, get_start_method, load_batches
 from vills.interrupt import SIGNALS, InterruptFlag
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
@@ -52,7 +52,7 @@ def test_the_method_is_read_from_the_environment(method: str, monkeypatch) -> No
 
 def test_workers_block_the_signals_and_their_parent_does_not() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    found = list(iterate_shielded(Masks(), numbers=range(6), workers=2))
+    found = list(load_batches(Masks(), numbers=range(6), workers=2))
     assert [number for number, _ in found] == list(range(6))
     assert all(set(SIGNALS) <= mask for _, mask in found)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
@@ -62,7 +62,7 @@ def test_workers_block_the_signals_and_their_parent_does_not() -> None:
 def test_signals_to_workers_and_parent_cost_no_batch() -> None:
     with InterruptFlag() as flag:
         numbers = []
-        for number, _ in iterate_shielded(Masks(), numbers=range(40), workers=2):
+        for number, _ in load_batches(Masks(), numbers=range(40), workers=2):
             numbers.append(number)
             for process in (*active_children(), None):
                 for signal_number in SIGNALS:
@@ -74,7 +74,7 @@ def test_signals_to_workers_and_parent_cost_no_batch() -> None:
 
 
 def test_closed_early_it_leaves_no_process_behind() -> None:
-    with closing(iterate_shielded(Masks(), numbers=range(1000), workers=2)) as batches:
+    with closing(load_batches(Masks(), numbers=range(1000), workers=2)) as batches:
         next(batches)
         begin = time.monotonic()
     assert active_children() == []
@@ -84,7 +84,7 @@ def test_closed_early_it_leaves_no_process_behind() -> None:
 def test_a_stuck_worker_is_not_waited_for() -> None:
     """Torch's last resort is SIGTERM, which workers block."""
     numbers = range(1000)
-    with closing(iterate_shielded(Masks(slow=3), numbers=numbers, workers=2)) as batches:
+    with closing(load_batches(Masks(slow=3), numbers=numbers, workers=2)) as batches:
         next(batches)
         begin = time.monotonic()
     assert active_children() == []
@@ -93,14 +93,14 @@ def test_a_stuck_worker_is_not_waited_for() -> None:
 
 def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
     with pytest.raises(ValueError, match="this one is bad") as caught:
-        list(iterate_shielded(Masks(bad=5), numbers=range(1000), workers=2))
+        list(load_batches(Masks(bad=5), numbers=range(1000), workers=2))
     assert active_children() == []  # while the traceback is alive
     del caught
 
 
 def test_a_lock_that_nobody_gives_back_does_not_hold_up_the_end() -> None:
     """A worker that dies while it asks whether it is to go on takes torch's lock with it."""
-    batches: Any = iterate_shielded(Masks(), numbers=range(1000), workers=2)
+    batches: Any = load_batches(Masks(), numbers=range(1000), workers=2)
     next(batches)
     assert batches.gi_frame is not None
     batches.gi_frame.f_locals["iterator"]._workers_done_event._cond.acquire()
@@ -112,7 +112,7 @@ def test_a_lock_that_nobody_gives_back_does_not_hold_up_the_end() -> None:
 
 
 def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
-    batches = iterate_shielded(Masks(slow=6), numbers=range(1000), workers=2)
+    batches = load_batches(Masks(slow=6), numbers=range(1000), workers=2)
     next(batches)
     os.kill(active_children()[0].pid or 0, signal.SIGKILL)
     with pytest.raises(RuntimeError, match="DataLoader worker"):

@@ -20,7 +20,7 @@ from vills.evaluation.baselines import (
     StripeHistogram,
 )
 from vills.evaluation.entries import build_test_data
-from vills.evaluation.evaluate import evaluate_dataset
+from vills.evaluation.evaluate import run_evaluation
 
 PER_STRIPE = HUE_BINS * SATURATION_BINS + VALUE_BINS
 
@@ -117,7 +117,7 @@ def test_real_crops_give_the_known_scores(real_data: Path, tmp_path: Path) -> No
         ModelRow("histogram", StripeHistogram),
         ModelRow("random", lambda: lambda crop: generator.normal(size=64).astype(np.float32)),
     ]
-    results = evaluate_dataset(
+    results = run_evaluation(
         EvaluateConfig(ranks=[1]),
         splits={0: build_test_data(data)},
         models=models,

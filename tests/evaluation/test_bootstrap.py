@@ -13,7 +13,7 @@ from vills.evaluation.bootstrap import (
     compute_difference,
     compute_ends,
     compute_intervals,
-    draw_counts,
+    sample_counts,
 )
 from vills.evaluation.metrics import compute_scores
 
@@ -114,7 +114,7 @@ def test_one_person_says_nothing_of_others() -> None:
 
 def test_counts_are_multinomial_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw() -> np.ndarray:
-        return np.concatenate(list(draw_counts(sample_rng(3), num_units=7, num_resamples=3000)))
+        return np.concatenate(list(sample_counts(sample_rng(3), num_units=7, num_resamples=3000)))
 
     counts = draw()
     assert counts.shape == (3000, 7)
@@ -123,7 +123,7 @@ def test_counts_are_multinomial_whatever_the_block(monkeypatch: pytest.MonkeyPat
     assert counts.var(axis=0) == pytest.approx(np.full(7, 6 / 7 * 6 / 7), abs=0.08)
     monkeypatch.setattr("vills.evaluation.bootstrap._BLOCK", 50)
     assert np.array_equal(draw(), counts)
-    (one,) = draw_counts(sample_rng(3), num_units=1, num_resamples=4)
+    (one,) = sample_counts(sample_rng(3), num_units=1, num_resamples=4)
     assert one.tolist() == [[1]] * 4
 
 

@@ -28,7 +28,7 @@ from vills.evaluation.baselines import (
     check_names,
 )
 from vills.evaluation.entries import build_test_data
-from vills.evaluation.evaluate import evaluate_dataset
+from vills.evaluation.evaluate import run_evaluation
 from vills.evaluation.protocols import ProtocolError, Row
 
 VIDEO_CONFIG: dict[str, Any] = {
@@ -55,7 +55,7 @@ def evaluate(
         )
         for name, model in models.items()
     ]
-    return evaluate_dataset(
+    return run_evaluation(
         config,
         splits={0: build_test_data(data)},
         models=rows,
@@ -234,7 +234,7 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="image")
     row = ModelRow("histogram", StripeHistogram)
     with pytest.raises(ConfigError, match="two models have the rows 'histogram' and 'histogram'"):
-        evaluate_dataset(
+        run_evaluation(
             EvaluateConfig(),
             splits={0: build_test_data(data)},
             models=[row, row],

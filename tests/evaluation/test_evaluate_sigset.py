@@ -18,7 +18,7 @@ from vills.data.reid import load_reid_data
 from vills.evaluation.accuracy import compute_accuracy
 from vills.evaluation.baselines import ModelRow, StripeHistogram
 from vills.evaluation.entries import load_test_sets
-from vills.evaluation.evaluate import evaluate_dataset
+from vills.evaluation.evaluate import run_evaluation
 
 CONFIG = EvaluateConfig(
     protocols=["sigset"], num_frames=2, fars=[0.2, 0.0001], ranks=[1], bootstrap=5, rerank=True
@@ -56,7 +56,7 @@ def write_sigset(folder: Path) -> None:
 
 
 def evaluate_on_rank(folder: str, out: str) -> list[dict[str, Any]]:
-    results = evaluate_dataset(
+    results = run_evaluation(
         CONFIG,
         splits=load_test_sets(Path(folder), split_ids=[0]),
         models=MODELS,

@@ -18,13 +18,13 @@ from vills.config.finetune import FinetuneConfig, list_variants
 from vills.config.params import OperationConfig, Params
 from vills.data.images import encode_jpeg
 from vills.evaluation.per_query import (
+    compute_pooled_difference,
     load_pair,
     load_per_query,
-    pool_differences,
     select_queries,
 )
-from vills.evaluation.rows import arrange_rows
-from vills.models.weights import export_backbone, export_reid
+from vills.evaluation.rows import build_rows
+from vills.models.weights import save_backbone, save_reid
 from vills.pipeline import StageContext
 from vills.pipeline.evaluate import STAGE, run, select_headlines, select_variants
 
@@ -56,8 +56,8 @@ def build_context(
 ) -> StageContext:
     """A stage whose earlier stages have published small models."""
     for seed, variant in enumerate(list_variants(trained)):
-        export_reid(make_reid("video", seed=seed), tmp_path / "finetune" / variant.name)
-    export_backbone(make_backbone(), tmp_path / "pretrain" / "teacher")
+        save_reid(make_reid("video", seed=seed), tmp_path / "finetune" / variant.name)
+    save_backbone(make_backbone(), tmp_path / "pretrain" / "teacher")
     return describe_context(tmp_path, item, config, trained)
 
 
@@ -178,7 +178,7 @@ def check_differences(rows: list[dict[str, Any]], out: Path) -> None:
             low, high = (row[f"minus_scratch_{metric}_{end}"] for end in ("low", "high"))
             assert low <= high
     pair = load_pair(out, protocol="prid2011")
-    assert pool_differences([pair]).value == row["minus_scratch_mAP"]
+    assert compute_pooled_difference([pair]).value == row["minus_scratch_mAP"]
 
 
 SHARED = EvaluateConfig(
@@ -270,7 +270,7 @@ def test_headlines_are_means_where_there_are_any() -> None:
 
     rows = [build(group, None, flag) for flag in ("off", "on") for group in ("g1", "g2", "mean")]
     assert select_headlines(rows) == [rows[2], rows[5]]
-    rows = arrange_rows([build("g", k, "off") for k in (0, 1)], names=["m"])
+    rows = build_rows([build("g", k, "off") for k in (0, 1)], names=["m"])
     assert [row["split"] for row in rows] == [0, 1, "mean of 2"]
     assert select_headlines(rows) == [rows[2]]
 

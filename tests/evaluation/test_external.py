@@ -17,8 +17,8 @@ from vills.data.layouts import read_layout
 from vills.evaluation.external import (
     ExternalReport,
     MissingFeatureError,
+    compute_external_scores,
     save_report,
-    score_external,
 )
 from vills.evaluation.feature_table import FeatureFileError, load_feature_table, save_tokens
 from vills.evaluation.protocols.base import ProtocolSettings
@@ -74,7 +74,7 @@ def save_parquet(path: Path, features: dict[str, np.ndarray], **more: Any) -> Pa
 def score(
     file: Path, root: Path, *protocols: str, layout: str = "market1501", **more: Any
 ) -> ExternalReport:
-    return score_external(
+    return compute_external_scores(
         load_feature_table(file, column=more.pop("column", "feature")),
         layout=read_layout(layout, root),
         protocols=protocols,

@@ -11,17 +11,17 @@ from PIL import Image
 
 from tests.evaluation.networks import SIZE, make_backbone
 from vills.config.checks import ConfigError
-from vills.data.clips import spread_clips
+from vills.data.clips import build_spread_clips
 from vills.evaluation import extract as module
 from vills.evaluation.extract import ROLES, extract_path
 from vills.models.backbone import Backbone
-from vills.models.weights import export_backbone
+from vills.models.weights import save_backbone
 
 
 @pytest.fixture
 def backbone(tmp_path: Path) -> Backbone:
     backbone = make_backbone()
-    export_backbone(backbone, tmp_path / "weights")
+    save_backbone(backbone, tmp_path / "weights")
     return backbone
 
 
@@ -90,7 +90,7 @@ def test_tokens_equal_the_backbone(tmp_path: Path, backbone: Backbone) -> None:
     rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
     with torch.inference_mode():
         images = backbone.encode_image(pixels).roles
-        clips = spread_clips(5, 3)
+        clips = build_spread_clips(5, 3)
         video = backbone.encode_video(pixels[torch.from_numpy(clips)]).roles.mean(0)
     for index, row in enumerate(rows):
         np.testing.assert_allclose(row["coarse"], images[index, 0], atol=1e-5)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from tests.evaluation.curated import write_curated
 from vills.data.reid import ReidData
 from vills.evaluation.entries import Entries, build_test_data
-from vills.evaluation.feature_cache import FeatureCache, build_pools, name_choice
+from vills.evaluation.feature_cache import FeatureCache, build_pools, get_choice_name
 from vills.evaluation.features import PixelFeatures
 from vills.evaluation.protocols import FeatureChoice, TestData
 
@@ -100,7 +100,7 @@ def test_a_file_of_other_entries_is_not_used(tmp_path: Path) -> None:
 
 def test_names_tell_choices_apart() -> None:
     names = [
-        name_choice(choice)
+        get_choice_name(choice)
         for choice in (
             PLAIN,
             FeatureChoice(neck="before"),

@@ -11,7 +11,7 @@ from tests.ddp import run_ranks
 from tests.evaluation.curated import write_curated
 from tests.evaluation.networks import SIZE, WIDTH, make_backbone, make_reid
 from vills.config.checks import ConfigError
-from vills.data.clips import plan_clips, plan_frames
+from vills.data.clips import build_clips, list_clip_frames
 from vills.data.feature_loading import DamagedRecordError
 from vills.data.frames import FrameReader
 from vills.data.reid import load_reid_data
@@ -68,7 +68,7 @@ def test_a_tracklet_is_pooled_over_its_clips(
     for row in range(3):
         pixels = load_pixels(entries, row)
         each = []
-        for clip in plan_clips(len(pixels), 2, sampling=sampling):
+        for clip in build_clips(len(pixels), 2, sampling=sampling):
             with torch.inference_mode():
                 if isinstance(network, Backbone):
                     roles = network.encode_video(pixels[clip][None]).roles
@@ -91,7 +91,7 @@ def test_a_model_of_images_describes_each_frame_once(
     features = build(network, sampling).compute(entries, FeatureChoice(pooling=pooling))
     for row in range(4):
         pixels = load_pixels(entries, row)
-        pixels = pixels[plan_frames(len(pixels), 2, sampling=sampling)]
+        pixels = pixels[list_clip_frames(len(pixels), 2, sampling=sampling)]
         with torch.inference_mode():
             if isinstance(network, Backbone):
                 roles = network.encode_image(pixels).roles
@@ -171,7 +171,7 @@ def test_pixel_features_pool_frames_and_flip(tmp_path: Path, pooling: str) -> No
     expected = each.amax(0) if pooling == "max" else each.mean(0)
     np.testing.assert_allclose(features[0], expected, rtol=1e-4)
     sampled = PixelFeatures(left, sampling=Sampling("begin", 2)).compute(entries, choice)
-    each = each[plan_frames(len(pixels), 2, sampling="begin")]
+    each = each[list_clip_frames(len(pixels), 2, sampling="begin")]
     expected = each.amax(0) if pooling == "max" else each.mean(0)
     np.testing.assert_allclose(sampled[0], expected, rtol=1e-4)
 

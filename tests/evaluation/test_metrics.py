@@ -11,7 +11,7 @@ from vills.evaluation.metrics import (
     compute_tar_at_far,
     find_threshold,
 )
-from vills.evaluation.ranking import Labels, rank_gallery
+from vills.evaluation.ranking import Labels, compute_ranking
 
 RANKS = [1, 5, 10, 20]
 
@@ -98,7 +98,7 @@ def test_one_true_match_per_query_gives_a_map_of_at_least_rank_one() -> None:
         distances = np.abs(features[:, None] - features[None] - 0.8).sum(2).astype(np.float32)
         query = Labels(np.arange(1, 90), np.zeros(89, np.int64))
         gallery = Labels(np.arange(1, 90), np.ones(89, np.int64))
-        ranking = rank_gallery(
+        ranking = compute_ranking(
             MatrixDistance(distances), query=query, gallery=gallery, block_size=32
         )
         scores = compute_scores(ranking.hit_ranks, pids=query.pids, ranks=[1], num_gallery=89)

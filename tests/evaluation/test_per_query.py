@@ -15,10 +15,10 @@ from vills.evaluation.per_query import (
     PairingError,
     RunPair,
     build_per_query,
+    compute_pooled_difference,
+    compute_query_differences,
     load_pair,
     load_per_query,
-    pair_queries,
-    pool_differences,
     select_queries,
 )
 from vills.evaluation.protocols import ProtocolSettings
@@ -76,10 +76,10 @@ def test_draws_of_a_gallery_are_averaged_query_by_query() -> None:
 
 def test_a_pair_is_the_difference_per_query_whatever_the_order() -> None:
     ours, other = make_lines("a", [0.1, 0.9, 0.5, 0.7]), make_lines("b", [0.2, 0.3, 0.5, 0.6])
-    run = pair_queries(RunPair(make_table(ours), make_table(other[::-1]), "w"))
+    run = compute_query_differences(RunPair(make_table(ours), make_table(other[::-1]), "w"))
     assert run.differences == pytest.approx([-0.1, 0.6, 0, 0.1])
     assert (run.pids.tolist(), run.parts.tolist(), run.world) == (PIDS, [0] * 4, "w")
-    run = pair_queries(RunPair(make_table(ours), make_table(other)), metric="R-1")
+    run = compute_query_differences(RunPair(make_table(ours), make_table(other)), metric="R-1")
     assert run.differences.tolist() == [0, 1, 0, 0]
 
 
@@ -91,9 +91,9 @@ def test_splits_and_galleries_are_parts_with_equal_weight() -> None:
         make_lines("b", [0.0] * 4, split=1)[:1],
     )
     pair = RunPair(*(select_queries(table, protocol="image", row=name) for name in "ab"))
-    assert pool_differences([pair]).value == pytest.approx(0.75)
+    assert compute_pooled_difference([pair]).value == pytest.approx(0.75)
     pair = RunPair(*(select_queries(table, protocol="image", row=name, split=1) for name in "ab"))
-    assert pool_differences([pair]).value == pytest.approx(0.5)
+    assert compute_pooled_difference([pair]).value == pytest.approx(0.5)
     groups = ("gallery_1", "gallery_2", "blended_1")
     table = make_table(*(make_lines("a", [1.0] * 4, gallery_group=name) for name in groups))
     for name, num in (("mean of gallery_1, gallery_2", 8), ("gallery_1", 4), (None, 12)):
@@ -111,15 +111,15 @@ def test_runs_are_pooled_over_seeds_and_worlds(tmp_path: Path) -> None:
         load_pair(out, protocol="image", world=name)
         for out, name in zip(outs, ("s", "s", "t"), strict=True)
     ]
-    found = pool_differences(pairs, num_resamples=500)
+    found = compute_pooled_difference(pairs, num_resamples=500)
     seeds = [(0.2 + 0.2 + 0.3 + 0) / 4, (0.3 + 0.1 + 0.2 + 0.1) / 4]
     assert found.value == pytest.approx((sum(seeds) / 2 - 0.1) / 2)
     assert found.low < found.value < found.high
     assert (found.num_people, found.num_runs, found.num_worlds) == (6, 3, 2)
-    assert found == pool_differences(pairs, num_resamples=500)
+    assert found == compute_pooled_difference(pairs, num_resamples=500)
     # one model in an out of its own
     pair = load_pair(outs[0], protocol="image", other="finetuned", other_folder=outs[2])
-    assert pool_differences([pair]).value == pytest.approx((0 + 0 + 0.4 - 0.1) / 4)
+    assert compute_pooled_difference([pair]).value == pytest.approx((0 + 0 + 0.4 - 0.1) / 4)
 
 
 def test_what_cannot_be_paired_says_why(tmp_path: Path) -> None:
@@ -130,11 +130,11 @@ def test_what_cannot_be_paired_says_why(tmp_path: Path) -> None:
         load_pair(out, protocol="image", other="untrained")
     pair = load_pair(out, protocol="image")
     with pytest.raises(PairingError, match=r"metric = 'R-5' is not kept.*Allowed: mAP, R-1"):
-        pool_differences([pair], metric="R-5")
+        compute_pooled_difference([pair], metric="R-5")
     with pytest.raises(PairingError, match="4 and 3, or of other people"):
-        pool_differences([RunPair(pair.ours, pair.other.slice(1))])
+        compute_pooled_difference([RunPair(pair.ours, pair.other.slice(1))])
     short = RunPair(pair.ours.slice(1), pair.other.slice(1))
     with pytest.raises(PairingError, match=r"not scored on the same queries.*a world of their own"):
-        pool_differences([pair, short])
+        compute_pooled_difference([pair, short])
     with pytest.raises(PairingError, match="0 runs"):
-        pool_differences([])
+        compute_pooled_difference([])

@@ -15,9 +15,9 @@ from vills.evaluation.probes import (
     Question,
     compute_camera_hits,
     compute_effective_rank,
+    compute_lda,
     compute_probes,
     compute_retrieval,
-    fit_lda,
 )
 
 
@@ -125,7 +125,7 @@ def test_lda_equals_scikit_learn() -> None:
     features += 2 * draw(101, 8, seed=1)[question.pids]
     lda = LinearDiscriminantAnalysis(solver="eigen").fit(standardise(features), question.pids)
     expected = lda.transform(standardise(features))
-    found = fit_lda(features, question.pids, shrinkage=0.0).apply(features)
+    found = compute_lda(features, question.pids, shrinkage=0.0).apply(features)
     assert found.shape == expected.shape == (54, 5)
     torch.testing.assert_close(found.abs(), torch.from_numpy(expected).abs(), rtol=1e-6, atol=1e-6)
 
@@ -143,7 +143,7 @@ def test_shrunk_lda_equals_the_generalised_eigenproblem(width: int) -> None:
     w, b = within.T @ within / len(x), means.T @ means / len(means)
     shrunk = 0.9 * w + 0.1 * np.trace(w) / width * np.eye(len(live))
     directions = scipy.linalg.eigh(b, shrunk)[1][:, ::-1][:, :4]
-    found = fit_lda(features, question.pids).apply(features)
+    found = compute_lda(features, question.pids).apply(features)
     expected = torch.from_numpy(x @ directions)
     torch.testing.assert_close(found.abs(), expected.abs(), rtol=1e-6, atol=1e-6)
 

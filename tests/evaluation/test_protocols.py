@@ -17,7 +17,7 @@ from vills.evaluation.protocols import (
     TestData,
     get_native_protocol,
 )
-from vills.evaluation.protocols.retrieval import draw_gallery
+from vills.evaluation.protocols.retrieval import sample_gallery
 
 
 def pick(row: Row, *columns: str) -> tuple[Any, ...]:
@@ -136,7 +136,7 @@ def test_single_shot_is_the_mean_of_ten_drawn_galleries(seed: int) -> None:
     entries = build(gallery)
     scores = []
     for draw in range(10):
-        chosen = {entries.ids[i] for i in draw_gallery(entries, seed=seed, draw=draw)}
+        chosen = {entries.ids[i] for i in sample_gallery(entries, seed=seed, draw=draw)}
         assert len(chosen) == 6
         part = [item for item in gallery if item[0] in chosen]
         (one,) = search("prcc_cloth_changing", query, part).build_rows("x")
@@ -154,7 +154,7 @@ def test_draws_depend_on_neither_order_nor_other_people() -> None:
     entries = build(gallery)
     rows = np.arange(len(entries))
     names_of = [
-        {part.ids[i] for i in draw_gallery(part, seed=1, draw=4)}
+        {part.ids[i] for i in sample_gallery(part, seed=1, draw=4)}
         for part in (
             entries,
             entries.take(rows[::-1]),
@@ -163,7 +163,7 @@ def test_draws_depend_on_neither_order_nor_other_people() -> None:
     ]
     assert names_of[0] == names_of[1]
     assert names_of[2] == {name for name in names_of[0] if not name.startswith("a3_")}
-    draws = {tuple(draw_gallery(entries, seed=1, draw=draw)) for draw in range(10)}
+    draws = {tuple(sample_gallery(entries, seed=1, draw=draw)) for draw in range(10)}
     assert len(draws) > 5
     # by its definition: a generator per person over its sorted ids
     own = sorted(name for name in entries.ids if name.startswith("a2_"))
@@ -310,7 +310,7 @@ def test_intervals_hold_their_score() -> None:
 def test_lists_point_into_the_chosen_gallery() -> None:
     result = search("prcc_cloth_changing_single_shot", *make_prcc(5), top_k=3)
     assert len(result.lists) == len(result.query) == 18
-    drawn = set(draw_gallery(result.gallery, seed=0, draw=0).tolist())
+    drawn = set(sample_gallery(result.gallery, seed=0, draw=0).tolist())
     for query, top in enumerate(result.lists):
         assert set(top.gallery.tolist()) <= drawn
         right = result.gallery.labels.pids[top.gallery] == result.query.labels.pids[query]

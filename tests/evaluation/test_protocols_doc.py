@@ -7,7 +7,7 @@ from tests.evaluation.searches import Item, search
 from tests.evaluation.test_protocol_sigset import FEATURES, GALLERY, PROBES, run
 from tests.evaluation.test_rows import LINES, add, make_rows
 from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings
-from vills.evaluation.rows import arrange_rows
+from vills.evaluation.rows import build_rows
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text()
 
@@ -51,7 +51,7 @@ def test_every_column_is_explained() -> None:
     gallery: list[Item] = [("g", 1, 0, -1, 1.0), ("h", 1, 0, -1, 2.0)]
     rows = search("prcc_cloth_changing", query, gallery, settings=settings).build_rows("x")
     rows += search("prcc_cloth_changing_single_shot", query, gallery).build_rows("x")
-    rows += arrange_rows([{**rows[0], "split": 0}, {**rows[0], "split": 1}], names=["x"])
+    rows += build_rows([{**rows[0], "split": 0}, {**rows[0], "split": 1}], names=["x"])
     rows += run({"probe": PROBES, "gallery_1": {**GALLERY, "s0": (4, [])}}, FEATURES).build_rows(
         "x"
     )

@@ -23,18 +23,18 @@ from vills.evaluation.ranking import (
     WRONG,
     Labels,
     Ranking,
+    compute_ranking,
+    find_ltcc_cloth_changing,
+    find_ltcc_same_clothes,
+    find_no_junk,
     find_same_camera,
-    ltcc_cloth_changing,
-    ltcc_same_clothes,
-    no_junk,
-    rank_gallery,
 )
 
 RULES = {
     "same_camera": find_same_camera,
-    "cloth_changing": ltcc_cloth_changing,
-    "same_clothes": ltcc_same_clothes,
-    "none": no_junk,
+    "cloth_changing": find_ltcc_cloth_changing,
+    "same_clothes": find_ltcc_same_clothes,
+    "none": find_no_junk,
 }
 
 
@@ -113,7 +113,7 @@ def test_ranks_and_lists_equal_a_plain_loop(
     for seed in range(150):
         distances, query, gallery = make_world(seed)
         top_k = seed % 7
-        ranking = rank_gallery(
+        ranking = compute_ranking(
             MatrixDistance(distances),
             query=query,
             gallery=gallery,
@@ -144,7 +144,7 @@ def test_without_ties_ranks_are_those_of_a_plain_argsort() -> None:
         distances = rng.permutation(12 * 90).reshape(12, 90).astype(np.float32)
         query = Labels(rng.integers(1, 9, 12), rng.integers(0, 3, 12))
         gallery = Labels(rng.integers(0, 9, 90), rng.integers(0, 3, 90))
-        ranking = rank_gallery(
+        ranking = compute_ranking(
             MatrixDistance(distances), query=query, gallery=gallery, block_size=5
         )
         order = np.argsort(distances, axis=1)
@@ -185,7 +185,7 @@ def rank_features(
 ) -> Ranking:
     query, gallery, query_labels, gallery_labels = case
     distance = FeatureDistance(query, gallery, metric="cosine")
-    return rank_gallery(
+    return compute_ranking(
         distance, query=query_labels, gallery=gallery_labels, block_size=block_size, top_k=top_k
     )
 
@@ -208,7 +208,7 @@ def test_no_thread_count_nor_memory_layout_changes_a_rank() -> None:
     labels: Any = {"query": case[2], "gallery": case[3]}
     matrix = compute_distances(case[0], case[1], metric="cosine")
     for same in (matrix, np.asfortranarray(matrix)):
-        ranking = rank_gallery(MatrixDistance(same), **labels, block_size=6, top_k=9)
+        ranking = compute_ranking(MatrixDistance(same), **labels, block_size=6, top_k=9)
         assert_equal(full, ranking)
 
 
@@ -219,7 +219,7 @@ def rank_on_this_process(
     distances = np.zeros((23, 150), np.float32)
     distances[20, 7] = np.nan  # met by one of the processes alone
     try:
-        rank_gallery(
+        compute_ranking(
             MatrixDistance(distances), query=case[2], gallery=case[3], block_size=block_size
         )
     except ValueError as error:
@@ -244,7 +244,9 @@ def test_ranking_needs_the_memory_of_a_few_rows() -> None:
     query = Labels(np.arange(100) + 1, np.zeros(100, np.int64))
     gallery = Labels(rng.integers(0, 1000, 20_000), rng.integers(0, 2, 20_000))
     tracemalloc.start()
-    rank_gallery(MatrixDistance(distances), query=query, gallery=gallery, block_size=50, top_k=10)
+    compute_ranking(
+        MatrixDistance(distances), query=query, gallery=gallery, block_size=50, top_k=10
+    )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 * 20_000 * 8 / 10  # an argsort is ten times that
@@ -286,12 +288,12 @@ def test_ltcc_rules_on_eight_images() -> None:
     distances = MatrixDistance(np.arange(8, dtype=np.float32)[None])
     expected = {
         find_same_camera: [1, 3, 5],  # images 1, 4 and 6; 0 and 3 are of the same camera
-        ltcc_cloth_changing: [2],  # 4 alone; 1 and 6 wear the same
-        ltcc_same_clothes: [1, 4],  # 1 and 6; 4 wears another
-        no_junk: [1, 2, 4, 5, 7],
+        find_ltcc_cloth_changing: [2],  # 4 alone; 1 and 6 wear the same
+        find_ltcc_same_clothes: [1, 4],  # 1 and 6; 4 wears another
+        find_no_junk: [1, 2, 4, 5, 7],
     }
     for rule, ranks in expected.items():
-        ranking = rank_gallery(
+        ranking = compute_ranking(
             distances, query=query, gallery=gallery, block_size=1, junk_rule=rule
         )
         assert ranking.hit_ranks[0].tolist() == ranks, rule
@@ -303,16 +305,16 @@ def test_bad_input_is_refused() -> None:
     three = Labels(np.array([1, 2, 3]), np.array([1, 1, 1]))
     assert two.clothes_ids.tolist() == [-1, -1]
     with pytest.raises(ValueError, match="2 query and 2 gallery labels must match"):
-        rank_gallery(MatrixDistance(distances), query=two, gallery=two, block_size=1)
+        compute_ranking(MatrixDistance(distances), query=two, gallery=two, block_size=1)
     empty = three.take(slice(0))
     with pytest.raises(ValueError, match="the gallery is empty"):
-        rank_gallery(MatrixDistance(distances[:, :0]), query=two, gallery=empty, block_size=1)
+        compute_ranking(MatrixDistance(distances[:, :0]), query=two, gallery=empty, block_size=1)
     nan = MatrixDistance(np.full((2, 3), np.nan))
     with pytest.raises(ValueError, match="not numbers"):
-        rank_gallery(nan, query=two, gallery=three, block_size=1)
+        compute_ranking(nan, query=two, gallery=three, block_size=1)
     with pytest.raises(ValueError, match="2 pids, 3 camids"):
         Labels(np.zeros(2, np.int64), np.zeros(3, np.int64))
-    ranking = rank_gallery(
+    ranking = compute_ranking(
         MatrixDistance(distances[:0]), query=two.take(slice(0)), gallery=three, block_size=1
     )
     assert ranking == Ranking([], [])
@@ -334,7 +336,7 @@ def test_mars_counts(real_data: Path, with_queries: bool, num_gallery: int, num_
     features = np.random.default_rng(0).normal(size=(len(tracks), 8)).astype(np.float32)
     distance = FeatureDistance(features[query_rows], features[keep], metric="cosine")
     query = labels.take(query_rows)
-    ranking = rank_gallery(distance, query=query, gallery=gallery, block_size=512)
+    ranking = compute_ranking(distance, query=query, gallery=gallery, block_size=512)
     row = compute_scores(
         ranking.hit_ranks, pids=query.pids, ranks=[1], num_gallery=len(gallery)
     ).row

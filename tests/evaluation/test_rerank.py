@@ -10,7 +10,7 @@ import pytest
 from tests.ddp import run_ranks
 from tests.evaluation.searches import MatrixDistance, compute_distances
 from vills.evaluation import rerank as module
-from vills.evaluation.ranking import Labels, rank_gallery
+from vills.evaluation.ranking import Labels, compute_ranking
 from vills.evaluation.rerank import RerankedDistance
 
 
@@ -86,9 +86,9 @@ def test_equals_plain_loops(metric: str, k1: int, k2: int, weight: float) -> Non
                 "gallery": Labels(np.arange(50) % 6, np.ones(50, np.int64)),
                 "block_size": block_size,
             }
-            ours = rank_gallery(distance, **labels).hit_ranks
+            ours = compute_ranking(distance, **labels).hit_ranks
             # Entries with the same neighbours tie in theory; in floating point once rounded.
-            theirs = rank_gallery(MatrixDistance(expected.round(12)), **labels).hit_ranks
+            theirs = compute_ranking(MatrixDistance(expected.round(12)), **labels).hit_ranks
             for a, b in zip(ours, theirs, strict=True):
                 assert np.array_equal(a, b)
 
@@ -148,7 +148,7 @@ def test_it_finds_more_of_each_person() -> None:
     plain = MatrixDistance(compute_distances(query, gallery, metric="cosine"))
     reranked = RerankedDistance(query, gallery, block_size=64)
     means = [
-        np.mean(np.concatenate(rank_gallery(distance, **labels).hit_ranks))
+        np.mean(np.concatenate(compute_ranking(distance, **labels).hit_ranks))
         for distance in (plain, reranked)
     ]
     assert means[1] < 0.9 * means[0]

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 
 from tests.evaluation.test_per_query import make_lines, make_table
-from vills.evaluation.per_query import SCHEMA, add_differences
+from vills.evaluation.per_query import SCHEMA, compute_differences
 from vills.evaluation.rows import (
-    arrange_rows,
-    average_rows,
+    build_rows,
+    compute_mean_row,
     describe_differences,
-    format_difference,
+    render_difference,
 )
 from vills.evaluation.tables import build_markdown, build_score_tables, build_text
 
@@ -22,7 +22,7 @@ def test_shares_are_averaged_and_counts_stay_where_they_agree() -> None:
         {"mAP": 0.2, "mAP_low": 0.1, "ap": "step", "queries": 5, "valid_queries": 4},
         {"mAP": 0.6, "mAP_low": 0.5, "ap": "step", "queries": 5, "valid_queries": 3},
     ]
-    mean = average_rows(rows, deviations=("mAP",))
+    mean = compute_mean_row(rows, deviations=("mAP",))
     assert mean == pytest.approx({"mAP": 0.4, "mAP_std": 0.2, "ap": "step", "queries": 5})
 
 
@@ -32,11 +32,11 @@ def test_a_count_that_one_row_lacks_is_left_out_and_a_score_is_none() -> None:
         {"R-1": 0.7, "TAR@0.01": None, "TAR@0.0001": None},
     ]
     for order in (rows, rows[::-1]):
-        mean = average_rows(order)
+        mean = compute_mean_row(order)
         assert mean == {"R-1": pytest.approx(0.6), "TAR@0.01": None, "TAR@0.0001": None}
     head = {"row": "m", "protocol": "p", "title": "P", "rerank": "off"}
     splits = [{**head, "split": number, **row} for number, row in enumerate(rows)]
-    json.dumps(arrange_rows(splits, names=["m"]), allow_nan=False)
+    json.dumps(build_rows(splits, names=["m"]), allow_nan=False)
 
 
 HEAD = {"protocol": "image", "title": "Images", "rerank": "off"}
@@ -53,7 +53,7 @@ def make_rows() -> list[dict[str, Any]]:
 
 
 def add(rows: list[dict[str, Any]], table: pa.Table, number: int = 200) -> list[dict[str, Any]]:
-    return add_differences(rows, table, num_resamples=number, seed=0)
+    return compute_differences(rows, table, num_resamples=number, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def add(rows: list[dict[str, Any]], table: pa.Table, number: int = 200) -> list[
     ],
 )
 def test_a_gain_says_whether_it_is_one(low: float, high: float, text: str) -> None:
-    assert format_difference(0.051, low, high) == text
+    assert render_difference(0.051, low, high) == text
 
 
 def test_a_loss_and_nothing() -> None:
-    assert format_difference(-0.02, -0.03, -0.01) == "-2.0 [-3.0, -1.0] (worse)"
-    assert format_difference(-0.0001, -0.0002, 0.0) == "+0.0 [0.0, 0.0] (holds 0)"
+    assert render_difference(-0.02, -0.03, -0.01) == "-2.0 [-3.0, -1.0] (worse)"
+    assert render_difference(-0.0001, -0.0002, 0.0) == "+0.0 [0.0, 0.0] (holds 0)"
 
 
 def test_fine_tuned_rows_alone_have_a_difference_and_tables_tell_it_below() -> None:

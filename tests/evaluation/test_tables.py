@@ -9,8 +9,8 @@ from vills.evaluation.tables import (
     build_markdown,
     build_score_tables,
     build_text,
-    format_cell,
-    format_score,
+    render_cell,
+    render_score,
 )
 
 BASE = {
@@ -154,13 +154,13 @@ def test_markdown_escapes_bars_and_marks_ours() -> None:
 
 
 def test_cells() -> None:
-    assert format_cell("mAP", 1.0) == "100.0"
-    assert format_cell("queries", 11310) == "11,310"
-    assert format_cell("split", 2) == "2"
-    assert format_cell("mAP", None) == "-"
-    assert format_cell("mAP", float("nan")) == "-"
-    assert format_score("R-5", {"R-5": 0.5, "R-5_low": 0.4, "R-5_high": 0.6}) == "50.0"
-    assert format_score("mAP", {"mAP": 0.5, "mAP_std": 0.01}) == "50.0 ± 1.0"
+    assert render_cell("mAP", 1.0) == "100.0"
+    assert render_cell("queries", 11310) == "11,310"
+    assert render_cell("split", 2) == "2"
+    assert render_cell("mAP", None) == "-"
+    assert render_cell("mAP", float("nan")) == "-"
+    assert render_score("R-5", {"R-5": 0.5, "R-5_low": 0.4, "R-5_high": 0.6}) == "50.0"
+    assert render_score("mAP", {"mAP": 0.5, "mAP_std": 0.01}) == "50.0 ± 1.0"
     head, body = build_cells([{"count": "a", "value": "1"}, {"count": "b"}])
     assert head == ["count", "value"]
     assert body == [["a", "1"], ["b", "-"]]

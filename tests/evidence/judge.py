@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vills.evaluation.per_query import load_pair, pool_differences
+from vills.evaluation.per_query import compute_pooled_difference, load_pair
 
 
 def judge(outs: Sequence[str], *, protocol: str = "market1501", least: float = 0.0) -> int:
     """0 if the interval of the paired difference in mAP lies above `least` points, else 1."""
     named = [out.rpartition("=") for out in outs]
     pairs = [load_pair(Path(path), protocol=protocol, world=world) for world, _, path in named]
-    found = pool_differences(pairs, metric="mAP")
+    found = compute_pooled_difference(pairs, metric="mAP")
     value, low, high = (100 * x for x in (found.value, found.low, found.high))
     ahead = low > least
     print(

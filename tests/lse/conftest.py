@@ -7,7 +7,7 @@ import pytest
 
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.config.miniature import MiniatureConfig
-from vills.curation.source import curate_source
+from vills.curation.source import run_source
 from vills.miniature.world import render_world
 
 
@@ -36,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
     for name, role in (("luperson", "pretrain_images"), ("kinetics", "pretrain_videos")):
         source = SourceConfig(layout=name, path=name, role=role)
         out = folder / "curated" / name
-        curate_source(
+        run_source(
             name,
             source,
             CurateConfig(sources={name: source}),

@@ -1,6 +1,6 @@
 import numpy as np
 
-from vills.lse.crop import Crop, compute_iou, compute_mask_iou, cut_mask
+from vills.lse.crop import Crop, compute_iou, compute_mask_iou, extract_mask
 
 
 def make_crop(width: int, height: int, box: tuple[float, float, float, float]) -> Crop:
@@ -26,7 +26,7 @@ def test_iou_against_a_plain_loop() -> None:
 def test_mask_is_cut_exactly_at_full_size_and_empty_outside() -> None:
     whole = np.zeros((40, 60), bool)
     whole[10:20, 30:45] = True
-    cut = cut_mask(whole, box=(25.0, 5.0, 65.0, 25.0), size=(20, 40))
+    cut = extract_mask(whole, box=(25.0, 5.0, 65.0, 25.0), size=(20, 40))
     expected = np.zeros((20, 40), bool)
     expected[5:15, 5:20] = True
     np.testing.assert_array_equal(cut, expected)
@@ -35,7 +35,7 @@ def test_mask_is_cut_exactly_at_full_size_and_empty_outside() -> None:
 def test_mask_is_rescaled_with_the_crop() -> None:
     whole = np.zeros((40, 60), bool)
     whole[10:20, 30:50] = True
-    cut = cut_mask(whole, box=(20.0, 0.0, 60.0, 40.0), size=(20, 20))
+    cut = extract_mask(whole, box=(20.0, 0.0, 60.0, 40.0), size=(20, 20))
     expected = np.zeros((20, 20), bool)
     expected[5:10, 5:15] = True
     np.testing.assert_array_equal(cut, expected)

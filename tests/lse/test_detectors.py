@@ -11,8 +11,8 @@ from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
 from vills.data.predictions import DETECTIONS_SCHEMA
 from vills.lse.crop import Crop
-from vills.lse.detector_heatmap import decode_heatmaps, place_image
-from vills.lse.detector_torchvision import TorchvisionDetector, squash_logits
+from vills.lse.detector_heatmap import convert_image, decode_heatmaps
+from vills.lse.detector_torchvision import TorchvisionDetector, convert_logits
 from vills.lse.keypoints import PredictionDetector
 from vills.lse.parts import build_keypoint_detector
 
@@ -75,7 +75,7 @@ def test_missing_predictions_name_field_and_remedy(tmp_path: Path) -> None:
 
 def test_decoding_finds_peaks_through_the_placement() -> None:
     image = np.zeros((90, 40, 3), np.uint8)
-    placed, affine = place_image(image, size=(256, 192))
+    placed, affine = convert_image(image, size=(256, 192))
     assert placed.shape == (3, 256, 192)
     rng = np.random.default_rng(0)
     points = rng.uniform((3, 3), (36, 86), (17, 2))
@@ -96,7 +96,7 @@ def test_placement_keeps_the_picture_where_the_affine_says(shape: tuple[int, int
     y, x = shape[0] // 3, shape[1] // 4
     size = max(2, shape[0] // 20)
     image[y - size : y + size, x - size : x + size] = 250
-    placed, affine = place_image(image, size=(256, 192))
+    placed, affine = convert_image(image, size=(256, 192))
     weight = np.clip(placed[0] - placed[0, 128, 96], 0, None)
     rows, columns = np.mgrid[:256, :192]
     centre = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
@@ -110,7 +110,7 @@ def test_placement_keeps_the_picture_where_the_affine_says(shape: tuple[int, int
 
 def test_logits_become_scores_in_the_same_order() -> None:
     logits = np.array([-5.0, 0.0, 2.0, 7.0, 30.0])
-    scores = squash_logits(logits)
+    scores = convert_logits(logits)
     assert (np.diff(scores) >= 0).all()
     assert scores[2] == 0.5
     assert scores.min() > 0

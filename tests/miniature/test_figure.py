@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from vills.miniature.canvas import PARTS_PER_INSTANCE, Canvas, Part
-from vills.miniature.figure import draw_figure
-from vills.miniature.people import AROUND, WIDTH, build_actor, turn
+from vills.miniature.figure import render_figure
+from vills.miniature.people import AROUND, WIDTH, build_actor, render_turned
 from vills.miniature.person import Group, build_identity, build_outfit
-from vills.miniature.walk import Placement, compute_pose, project
+from vills.miniature.walk import Placement, compute_joints, compute_pose
 
 LENGTHS = (
     ("left_hip", "left_knee"),
@@ -34,11 +34,11 @@ def test_bones_keep_their_length_and_a_foot_the_ground(index: int) -> None:
 
 def test_left_is_at_the_right_of_a_picture_taken_from_the_front() -> None:
     pose = compute_pose(build_identity(0, Group.TEST, 0), 0.0)
-    front = project(pose, Placement(0, 0, 100, 0.0))
-    back = project(pose, Placement(0, 0, 100, np.pi))
+    front = compute_joints(pose, Placement(0, 0, 100, 0.0))
+    back = compute_joints(pose, Placement(0, 0, 100, np.pi))
     assert front["left_shoulder"][0] > front["right_shoulder"][0]
     assert back["left_shoulder"][0] < back["right_shoulder"][0]
-    side = project(pose, Placement(0, 0, 100, np.pi / 2))
+    side = compute_joints(pose, Placement(0, 0, 100, np.pi / 2))
     assert side["nose"][0] > side["head"][0]  # walks to the right ...
     assert side["right_shoulder"][2] > side["left_shoulder"][2]  # ... and shows the right side
 
@@ -47,7 +47,7 @@ def test_a_turned_map_shows_front_and_back() -> None:
     texture = np.zeros((2, AROUND, 3), dtype=np.uint8)
     texture[:, AROUND // 4 : 3 * AROUND // 4] = (200, 0, 0)  # the front half
     texture[:, 5 * AROUND // 8] = (0, 200, 0)  # half-way from the front to the left
-    front, back = turn(texture, 0.0), turn(texture, np.pi)
+    front, back = render_turned(texture, 0.0), render_turned(texture, np.pi)
     assert (front[:, 2:-2, 0] > 90).any(axis=0).sum() > WIDTH - 8
     assert not back[:, 2:-2].any()
     assert np.flatnonzero(front[0, :, 1]).min() > WIDTH // 2  # the left is at the right
@@ -60,7 +60,7 @@ def test_every_part_is_painted() -> None:
         canvas = Canvas(np.zeros((256, 160, 3), dtype=np.uint8))
         canvas.begin(3)
         pose = compute_pose(actor.identity, 1.0)
-        draw_figure(canvas, actor, pose, Placement(80, 246, 230, yaw, 0.1))
+        render_figure(canvas, actor, pose, Placement(80, 246, 230, yaw, 0.1))
         owners = set(np.unique(canvas.parts // PARTS_PER_INSTANCE).tolist())
         assert owners == {0, 3}
         shown |= set(np.unique(canvas.parts % PARTS_PER_INSTANCE).tolist())

@@ -15,7 +15,7 @@ from vills.miniature.camera import build_camera
 from vills.miniature.people import PRETRAIN_OFFSET, build_actor
 from vills.miniature.person import Group
 from vills.miniature.sink import Sink
-from vills.miniature.unlabelled import deal_people
+from vills.miniature.unlabelled import sample_scenes
 from vills.miniature.world import LAYOUTS, Unit, render_unit
 
 UNLABELLED = ("luperson", "kinetics")
@@ -48,7 +48,7 @@ def shown(small: MiniatureConfig) -> dict[str, Shown]:
         with pytest.MonkeyPatch.context() as patch:
             for module in (scene, crop):
                 patch.setattr(module, "develop", take)
-            patch.setattr(crop, "draw_figure", paint)
+            patch.setattr(crop, "render_figure", paint)
             for item in layout.list_items(small):
                 layout.render_item(small, item, Sink())
     return found
@@ -104,7 +104,7 @@ def test_nobody_of_pre_training_is_in_a_labelled_picture(
 @pytest.mark.parametrize(("people", "most"), [(24, 3), (2, 2), (7, 7), (240, 6)])
 def test_scenes_go_through_all_people_before_anyone_comes_back(people: int, most: int) -> None:
     times = np.zeros(people, dtype=int)
-    for cast in deal_people(0, 200, people, most):
+    for cast in sample_scenes(0, 200, people, most):
         assert 2 <= len(cast) == len(set(cast)) <= most
         times[list(cast)] += 1
         assert np.ptp(times) <= 1
@@ -114,7 +114,7 @@ def test_scenes_go_through_all_people_before_anyone_comes_back(people: int, most
 def test_nobody_keeps_to_a_camera_or_to_company() -> None:
     cameras: dict[int, set[int]] = {}
     company: dict[int, set[int]] = {}
-    for unit, cast in enumerate(deal_people(0, 200, 24, 3)):
+    for unit, cast in enumerate(sample_scenes(0, 200, 24, 3)):
         for person in cast:
             cameras.setdefault(person, set()).add(unit % 8)
             company.setdefault(person, set()).update(cast)
@@ -123,7 +123,7 @@ def test_nobody_keeps_to_a_camera_or_to_company() -> None:
 
 
 def test_more_scenes_leave_the_others_alone() -> None:
-    assert deal_people(0, 30, 24, 5)[:7] == deal_people(0, 7, 24, 5)
+    assert sample_scenes(0, 30, 24, 5)[:7] == sample_scenes(0, 7, 24, 5)
 
 
 def test_six_walkers_do_not_all_hide_each_other() -> None:

@@ -15,7 +15,7 @@ from vills.miniature.camera import build_camera
 from vills.miniature.canvas import Instance
 from vills.miniature.people import build_actor
 from vills.miniature.person import Group
-from vills.miniature.predictions import parse, predict, sample_clutter
+from vills.miniature.predictions import parse, sample_clutter, sample_predictions
 from vills.miniature.scene import HEIGHT, WIDTH, render_frame, sample_walkers
 
 DATASETS = MiniatureConfig().datasets
@@ -112,7 +112,7 @@ def score_detections(frames: Frames, threshold: float) -> tuple[float, float]:
     clutter = sample_clutter(sample_rng(3), height=HEIGHT, width=WIDTH, count=2)
     for number, found in enumerate(frames * 4):
         rng = sample_rng(4, number)
-        said = predict(found, rng, height=HEIGHT, width=WIDTH, clutter=clutter)
+        said = sample_predictions(found, rng, height=HEIGHT, width=WIDTH, clutter=clutter)
         boxes = np.array([d.box for d in said if d.score >= threshold]).reshape(-1, 4)
         true = np.array([i.box for i in found]).reshape(-1, 4)
         wide, to_wide = boxes.copy(), true.copy()
@@ -144,7 +144,9 @@ def test_scores_and_keypoints_tell_hidden_from_seen(frames: Frames) -> None:
     scores: dict[bool, list[float]] = {True: [], False: []}
     for number, found in enumerate(frames):
         for k, instance in enumerate(found):
-            said = predict([instance], sample_rng(5, number, k), height=HEIGHT, width=WIDTH)
+            said = sample_predictions(
+                [instance], sample_rng(5, number, k), height=HEIGHT, width=WIDTH
+            )
             if not said:
                 continue
             tall = instance.box[3] - instance.box[1]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tests.ddp import run_ranks
 from vills import distributed
-from vills.models.layers import DropPathNoise, GlobalBatchNorm1d, mix_keys
+from vills.models.layers import DropPathNoise, GlobalBatchNorm1d, compute_keys
 
 _GENERATOR = torch.Generator().manual_seed(0)
 ROWS = torch.randn(8, 3, generator=_GENERATOR) * 2 + 30.0
@@ -122,7 +122,7 @@ def test_rate_zero_drops_nothing_and_rate_one_everything() -> None:
 
 
 def test_mixed_keys_do_not_collide() -> None:
-    views = mix_keys(KEYS[:, None], 3, torch.arange(5))
+    views = compute_keys(KEYS[:, None], 3, torch.arange(5))
     assert views.unique().numel() == views.numel()
-    assert not torch.equal(mix_keys(KEYS, 1), mix_keys(KEYS, 2))
-    assert torch.equal(mix_keys(KEYS, 1), mix_keys(KEYS, 1))
+    assert not torch.equal(compute_keys(KEYS, 1), compute_keys(KEYS, 2))
+    assert torch.equal(compute_keys(KEYS, 1), compute_keys(KEYS, 1))

@@ -22,7 +22,7 @@ from vills import distributed
 from vills.areas import AREAS
 from vills.config.pretrain import PretrainConfig
 from vills.models.encoder import AREA_ROLES
-from vills.models.heads import stretch_mask
+from vills.models.heads import convert_mask
 from vills.models.network import TERMS, VillsNetwork, build_network
 
 ROLES = ["coarse", *AREAS]
@@ -254,7 +254,7 @@ def test_the_literal_reading_masks_after_the_resampler_and_matches_all_tokens() 
     assert set(student.masked) == {"image", "frame", "video"}
     assert batch.frame_masks is not None
     views = batch.frame_masks.any(dim=-1)
-    latents = stretch_mask(batch.frame_masks, 8)[views]
+    latents = convert_mask(batch.frame_masks, 8)[views]
     assert len(student.masked["video"].logits) == 8 * int(views.sum())
     # Nothing after R mixes tokens: all hidden ones are the mask token, and look alike.
     rows = student.masked["video"].logits[latents.flatten()]

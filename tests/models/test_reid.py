@@ -10,7 +10,7 @@ from tests.models.batches import TINY
 from vills.config.checks import ConfigError
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
-from vills.models.weights import export_reid, load_reid
+from vills.models.weights import load_reid, save_reid
 
 IMAGES = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 CLIPS = torch.randn(4, 3, 3, 64, 32, generator=torch.Generator().manual_seed(1))
@@ -130,7 +130,7 @@ def test_without_a_neck_both_sides_are_the_feature() -> None:
 def test_a_folder_keeps_modality_and_neck(tmp_path: Path) -> None:
     for modality, neck in (("mixed", "bnneck"), ("video", "none")):
         model = ReidModel(Backbone(TINY), num_ids=5, modality=modality, neck=neck).eval()
-        export_reid(model, tmp_path / neck)
+        save_reid(model, tmp_path / neck)
         again = load_reid(tmp_path / neck).eval()
         assert (again.modality, again.neck is None) == (modality, neck == "none")
         torch.testing.assert_close(again.compute_features(CLIPS), model.compute_features(CLIPS))

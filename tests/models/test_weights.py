@@ -17,11 +17,11 @@ from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 from vills.models.weights import (
     WeightsError,
-    export_backbone,
-    export_reid,
-    export_timm,
+    build_timm_state,
     load_backbone,
     load_reid,
+    save_backbone,
+    save_reid,
     save_timm,
 )
 
@@ -59,7 +59,7 @@ def encode(backbone: Backbone) -> Tensor:
 @pytest.mark.parametrize("changes", [{}, {"masking": True}, {"areas": ["head"], "video": False}])
 def test_a_backbone_survives_the_way_out_and_in(tmp_path: Path, changes: dict[str, Any]) -> None:
     backbone = build(**changes)
-    export_backbone(backbone, tmp_path)
+    save_backbone(backbone, tmp_path)
     loaded = load_backbone(tmp_path).eval()
     assert (loaded.areas, loaded.video) == (backbone.areas, backbone.video)
     assert loaded.config == backbone.config
@@ -68,7 +68,7 @@ def test_a_backbone_survives_the_way_out_and_in(tmp_path: Path, changes: dict[st
 
 
 def test_the_description_says_what_a_user_needs(tmp_path: Path) -> None:
-    export_backbone(build(), tmp_path)
+    save_backbone(build(), tmp_path)
     description = json.loads((tmp_path / "model.json").read_text())
     assert description["roles"]["video"]["temporal"] == 4
     assert description["normalisation"] == {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -78,7 +78,7 @@ def test_the_description_says_what_a_user_needs(tmp_path: Path) -> None:
 
 def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        export_backbone(build(), tmp_path / name)
+        save_backbone(build(), tmp_path / name)
     for file in ("model.safetensors", "model.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["model.json", "model.safetensors"]
@@ -88,7 +88,7 @@ def test_a_reid_model_survives_and_its_backbone_can_be_taken(tmp_path: Path) -> 
     torch.manual_seed(1)
     model = ReidModel(build(), num_ids=7, modality="image")
     model(IMAGES)  # moves the neck's statistics
-    export_reid(model, tmp_path)
+    save_reid(model, tmp_path)
     loaded = load_reid(tmp_path).eval()
     with torch.no_grad():
         expected = model.eval().compute_features(IMAGES)
@@ -99,7 +99,7 @@ def test_a_reid_model_survives_and_its_backbone_can_be_taken(tmp_path: Path) -> 
 
 def test_timm_and_safetensors_alone_are_enough(tmp_path: Path) -> None:
     backbone = build()
-    export_backbone(backbone, tmp_path)
+    save_backbone(backbone, tmp_path)
     save_file({"images": IMAGES}, tmp_path / "images.safetensors")
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", OUTSIDER, str(tmp_path)], check=True, cwd=tmp_path
@@ -111,12 +111,12 @@ def test_timm_and_safetensors_alone_are_enough(tmp_path: Path) -> None:
 
 def test_export_to_timm_gives_the_same_features(tmp_path: Path) -> None:
     backbone = build()
-    arguments, state = export_timm(backbone)
+    arguments, state = build_timm_state(backbone)
     model = VisionTransformer(**arguments).eval()
     model.load_state_dict(state)
     with torch.no_grad():
         torch.testing.assert_close(model.forward_features(IMAGES), backbone.encoder(IMAGES))
-    export_backbone(backbone, tmp_path / "weights")
+    save_backbone(backbone, tmp_path / "weights")
     out = save_timm(tmp_path / "weights", tmp_path / "out" / "vit.safetensors")
     saved = load_file(out)
     assert saved.keys() == state.keys()
@@ -153,7 +153,7 @@ def damage(folder: Path, kind: str) -> None:
             state["resampler.queries"] = torch.zeros(2, 2)
         other = Backbone(TINY)
         other.state_dict = lambda: state  # type: ignore[method-assign, assignment]
-        export_backbone(other, folder)
+        save_backbone(other, folder)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +170,13 @@ def damage(folder: Path, kind: str) -> None:
     ],
 )
 def test_a_folder_that_is_not_right_is_refused(tmp_path: Path, kind: str, message: str) -> None:
-    export_backbone(build(), tmp_path / "weights")
+    save_backbone(build(), tmp_path / "weights")
     damage(tmp_path / "weights", kind)
     with pytest.raises(WeightsError, match=message):
         load_backbone(tmp_path / "weights")
 
 
 def test_a_backbone_is_no_reid_model(tmp_path: Path) -> None:
-    export_backbone(build(), tmp_path)
+    save_backbone(build(), tmp_path)
     with pytest.raises(WeightsError, match="not a fine-tuned model"):
         load_reid(tmp_path)

@@ -10,8 +10,8 @@ import numpy as np
 from trackers import load_mot_file
 
 from vills.config.load import load_params
-from vills.curation.scoring import PersonBoxes, load_tracks, score_tracks
-from vills.curation.source import curate_source
+from vills.curation.scoring import PersonBoxes, compute_track_scores, load_tracks
+from vills.curation.source import run_source
 
 PAPER_CONFIDENCE = 0.8
 
@@ -32,7 +32,7 @@ def score_street(curated: Path, data: Path) -> str:
     """MOTA, IDF1 and switches of all tracked boxes of TUD-Stadtmitte."""
     tracks = load_tracks(curated / "tracks.parquet", kept_only=False)
     truth = load_mot_truth(data / "mot" / "TUD-Stadtmitte" / "gt" / "gt.txt")
-    score = score_tracks({name: truth for name in tracks}, tracks=tracks)
+    score = compute_track_scores({name: truth for name in tracks}, tracks=tracks)
     return f"MOTA {score.mota:.3f}, IDF1 {score.idf1:.3f}, {score.switches} switches"
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     strict = dataclasses.replace(config, confidence=PAPER_CONFIDENCE)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        curate_source(
+        run_source(
             "street",
             strict.sources["street"],
             strict,

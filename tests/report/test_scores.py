@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vills.config.checks import ConfigError
-from vills.report.scores import build_overview, build_scores_page, format_scores
+from vills.report.scores import build_overview, build_scores_page, render_scores
 
 
 def make_row(name: str, value: float, **more: Any) -> dict[str, Any]:
@@ -55,11 +55,11 @@ def test_what_pre_training_is_worth_stands_below_the_table() -> None:
         "finetuned minus scratch, paired over 60 people: mAP -2.0 [-5.0, 1.0] (holds 0), "
         "R-1 -2.0 [-5.0, 1.0] (holds 0)."
     )
-    assert line in format_scores(rows)
+    assert line in render_scores(rows)
     assert line in build_scores_page(rows)
 
 
 def test_asking_for_splits_where_there_are_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="--splits: nothing here is averaged"):
-        format_scores([make_row("finetuned", 0.1)], splits=True)
-    assert format_scores([]) == "(no rows)"
+        render_scores([make_row("finetuned", 0.1)], splits=True)
+    assert render_scores([]) == "(no rows)"

@@ -22,7 +22,14 @@ from vills.config.sweep import (
     load_sweep,
 )
 from vills.report import sweep_trend
-from vills.report.sweep_grid import Cell, Score, TableCell, build_grids, explain_absence, pick_score
+from vills.report.sweep_grid import (
+    Cell,
+    Score,
+    TableCell,
+    build_grids,
+    describe_absence,
+    select_score,
+)
 from vills.report.sweep_labels import (
     render_html,
     render_latex,
@@ -184,13 +191,13 @@ def test_the_score_is_the_mean_over_splits_without_reranking() -> None:
         make_row(split="mean of 2", rerank="on", **{"R-1": 0.8}),
         make_row(protocol="image_to_video", split="mean of 2", **{"R-1": 0.6}),
     ]
-    assert pick_score(rows, column) == 0.2
-    assert pick_score(rows[:2], column) == 0.1
-    assert pick_score(rows, replace(column, row="histogram")) == 0.9
-    assert pick_score(rows[3:4], column) is None
-    assert "no row 'scratch'" in explain_absence(rows, replace(column, row="scratch"))
-    assert "has no mAP" in explain_absence(rows, replace(column, metric="mAP"))
-    lacking = explain_absence(rows, replace(column, protocol="mars"))
+    assert select_score(rows, column) == 0.2
+    assert select_score(rows[:2], column) == 0.1
+    assert select_score(rows, replace(column, row="histogram")) == 0.9
+    assert select_score(rows[3:4], column) is None
+    assert "no row 'scratch'" in describe_absence(rows, replace(column, row="scratch"))
+    assert "has no mAP" in describe_absence(rows, replace(column, metric="mAP"))
+    lacking = describe_absence(rows, replace(column, protocol="mars"))
     assert lacking == ("evaluate.prid2011.protocols lacks mars (it has image_to_video, prid2011)")
 
 
@@ -203,12 +210,12 @@ def test_the_score_of_a_sigset_is_the_mean_of_its_galleries() -> None:
         make_row(gallery_group="gallery_2", **sig, **{"TAR@0.001": 0.4}),
         make_row(gallery_group="mean of gallery_1, gallery_2", **sig, **{"TAR@0.001": 0.3}),
     ]
-    assert pick_score(rows, column) == 0.3
+    assert select_score(rows, column) == 0.3
     rows[-1]["TAR@0.001"] = None
-    assert pick_score(rows, column) is None
-    assert "impostor pairs" in explain_absence(rows, column)
+    assert select_score(rows, column) is None
+    assert "impostor pairs" in describe_absence(rows, column)
     rows[-1]["TAR@0.001"] = float("nan")
-    assert pick_score(rows, column) is None
+    assert select_score(rows, column) is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig, list_variants
 from vills.evaluation.baselines import ModelRow, StripeHistogram
 from vills.evaluation.entries import load_test_sets
-from vills.evaluation.evaluate import evaluate_dataset
-from vills.models.weights import export_backbone, export_reid
+from vills.evaluation.evaluate import run_evaluation
+from vills.models.weights import save_backbone, save_reid
 from vills.report.inputs import ReportInputs
 
 MODELS = {
@@ -62,7 +62,7 @@ def make_artifacts(root: Path) -> ReportInputs:
                 for seed, name in ((1, "scratch"), (0, "finetuned"))
             ),
         ]
-        evaluate_dataset(
+        run_evaluation(
             EvaluateConfig(protocols=PROTOCOLS[item], bootstrap=20, num_frames=2, ranks=[1, 5]),
             splits=load_test_sets(curated, split_ids=[0]),
             models=rows,
@@ -76,7 +76,7 @@ def make_artifacts(root: Path) -> ReportInputs:
     for name, config in MODELS.items():
         lines = ["initialisation,epoch,map,rank1"]
         for seed, variant in enumerate(list_variants(config)):
-            export_reid(
+            save_reid(
                 make_reid(config.modality, seed=seed),
                 artifacts / "finetune" / name / variant.name,
             )
@@ -93,7 +93,7 @@ def make_artifacts(root: Path) -> ReportInputs:
         artifacts / "metrics" / "lse.json",
         {"fingerprint": "d" * 40, "iou": {"people": {"head": 0.5}}},
     )
-    export_backbone(make_backbone(), artifacts / "pretrain" / "teacher")
+    save_backbone(make_backbone(), artifacts / "pretrain" / "teacher")
     return ReportInputs(artifacts, ITEMS, SOURCES, MODELS, root / "runs")
 
 

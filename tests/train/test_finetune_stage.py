@@ -161,7 +161,7 @@ def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPa
         used.append(kwargs["workers"])
         return iterate(*args, **kwargs)
 
-    monkeypatch.setattr(finetune_loading, "iterate_shielded", count)
+    monkeypatch.setattr(finetune_loading, "load_batches", count)
     # on two cores, the training's own process loads, unless it is told otherwise
     for cores, asked in (("2", ""), ("3", ""), ("2", "1"), ("3", "0")):
         monkeypatch.setenv("VILLS_WORKERS", cores)

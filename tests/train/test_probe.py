@@ -20,7 +20,7 @@ from vills.config.load import load_profile
 from vills.config.params import OperationConfig
 from vills.config.pretrain import PretrainConfig, ProbeConfig
 from vills.data.pretrain_sources import PretrainData
-from vills.data.probe_crops import build_probe_crops, draw_people
+from vills.data.probe_crops import build_probe_crops, sample_people
 from vills.data.reid import ReidData, load_reid_data
 from vills.models.backbone import Backbone
 from vills.pipeline import StageContext
@@ -302,8 +302,8 @@ def test_whole_people_in_two_cameras_are_drawn_alike_every_time() -> None:
     pids = rng.integers(40, size=900)
     camids = rng.integers(-1, 6, size=900)
     camids[pids == 5] = 2  # in one camera
-    rows = draw_people(pids, camids, num_samples=100)
-    assert np.array_equal(rows, draw_people(pids, camids, num_samples=100))
+    rows = sample_people(pids, camids, num_samples=100)
+    assert np.array_equal(rows, sample_people(pids, camids, num_samples=100))
     assert np.array_equal(rows, np.unique(rows))
     assert 92 < len(rows) <= 100
     assert (camids[rows] >= 0).all()
@@ -314,7 +314,7 @@ def test_whole_people_in_two_cameras_are_drawn_alike_every_time() -> None:
         assert len(own) == min(8, known.sum())
         counts = np.unique(camids[own], return_counts=True)[1]
         assert len(counts) == len(np.unique(camids[known]))  # spread over all its cameras
-    assert len(draw_people(pids, camids, num_samples=10_000)) == sum(
+    assert len(sample_people(pids, camids, num_samples=10_000)) == sum(
         min(8, ((pids == pid) & (camids >= 0)).sum()) for pid in np.unique(pids) if pid != 5
     )
 

@@ -14,7 +14,7 @@ from vills.config.finetune import FinetuneConfig
 from vills.data.reid import ReidData, load_reid_data
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
-from vills.models.weights import export_backbone
+from vills.models.weights import save_backbone
 from vills.runner.store.journal import Journal
 from vills.train.finetune import run_finetune
 
@@ -39,7 +39,7 @@ def save_pretrained(folder: Path, *, depth: int = 2) -> Path:
     """Random weights where pre-training leaves its own."""
     torch.manual_seed(7)
     for name in ("teacher", "student"):
-        export_backbone(Backbone(replace(build_config().model, depth=depth)), folder / name)
+        save_backbone(Backbone(replace(build_config().model, depth=depth)), folder / name)
     return folder
 
 

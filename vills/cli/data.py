@@ -38,13 +38,13 @@ def set_up_data(parser: ArgumentParser) -> None:
 
 
 def _check(arguments: Namespace) -> int:
-    from vills.data.survey import BROKEN, format_surveys, survey_datasets
+    from vills.data.survey import BROKEN, compute_surveys, render_surveys
     from vills.pipeline import get_folder
     from vills.runner.work.stage import ProgressLine
 
     progress = ProgressLine("check")
     surveys = list(
-        survey_datasets(
+        compute_surveys(
             arguments.root or get_folder("VILLS_DATA"),
             full=arguments.full,
             check_video=_find_video_damage,
@@ -52,7 +52,7 @@ def _check(arguments: Namespace) -> int:
         )
     )
     progress.close()
-    print(format_surveys(surveys))
+    print(render_surveys(surveys))
     return 1 if any(survey.verdict == BROKEN for survey in surveys) else 0
 
 

@@ -59,7 +59,7 @@ def set_up_evaluate(parser: ArgumentParser) -> None:
 def _evaluate(arguments: Namespace) -> int:
     from vills.config.evaluate import EvaluateConfig
     from vills.data.layouts import read_layout
-    from vills.evaluation.external import save_report, score_external
+    from vills.evaluation.external import compute_external_scores, save_report
     from vills.evaluation.feature_table import load_feature_table
     from vills.evaluation.protocols.base import ProtocolSettings
     from vills.evaluation.tables import build_score_tables, build_text
@@ -72,7 +72,7 @@ def _evaluate(arguments: Namespace) -> int:
         **{name: options[name] for name in ("protocols", "fars", "bootstrap", "seed")},
     )
     given = {name: options[name] for name in ProtocolSettings.__slots__ if name in options}
-    report = score_external(
+    report = compute_external_scores(
         load_feature_table(arguments.features, column=arguments.column),
         layout=read_layout(arguments.layout, arguments.root),
         protocols=arguments.protocols,
@@ -114,13 +114,13 @@ def set_up_scores(parser: ArgumentParser) -> None:
 def _scores(arguments: Namespace) -> int:
     from vills.config.load import PARAMS_FILE, load_params
     from vills.report.inputs import load_scores
-    from vills.report.scores import format_scores
+    from vills.report.scores import render_scores
 
     project = Path.cwd()
     # scores may have been pulled into a folder without parameters
     order = tuple(load_params(project).evaluate) if (project / PARAMS_FILE).is_file() else ()
     rows = load_scores(project, items=arguments.items, order=order)
-    print(format_scores(rows, splits=arguments.splits))
+    print(render_scores(rows, splits=arguments.splits))
     return 0
 
 

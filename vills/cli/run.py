@@ -90,9 +90,9 @@ def set_up_explain(parser: ArgumentParser) -> None:
 
 
 def _explain(arguments: Namespace) -> int:
-    from vills.runner.sweeps.explain import explain_cell
+    from vills.runner.sweeps.explain import describe_cell
 
-    print(explain_cell(Path.cwd(), arguments.cell))
+    print(describe_cell(Path.cwd(), arguments.cell))
     return 0
 
 
@@ -153,9 +153,9 @@ def set_up_ui(parser: ArgumentParser) -> None:
 
 
 def _ui(arguments: Namespace) -> int:
-    from vills.runner.sweeps.track import serve_ui
+    from vills.runner.sweeps.track import run_ui
 
-    return serve_ui(Path.cwd(), port=arguments.port)
+    return run_ui(Path.cwd(), port=arguments.port)
 
 
 def set_up_doctor(parser: ArgumentParser) -> None:

@@ -13,16 +13,16 @@ from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweep import FOLDER, list_records
 from vills.runner.sweeps.sweeping import (
+    build_sweep_plan,
     cancel_sweep,
     find_logs,
     launch_sweep,
     list_over,
-    look_at_sweep,
-    plan_sweep,
+    load_sweep_state,
 )
-from vills.runner.sweeps.text import format_plan, format_state
-from vills.runner.sweeps.track import reconcile_runs
-from vills.runner.sweeps.tracking import log_report, sync_sweep
+from vills.runner.sweeps.text import render_plan, render_state
+from vills.runner.sweeps.track import sync_open_runs
+from vills.runner.sweeps.tracking import sync_report, sync_sweep
 
 POLL_SECONDS = 5.0
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
@@ -111,8 +111,8 @@ def _launch(arguments: argparse.Namespace) -> int:
     context = LaunchContext(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
     overrides = [word for word in words if not word.startswith(PREFIX)]
     if arguments.plan:
-        state = plan_sweep(context, arguments.name, overrides)
-        print(format_plan(state, get_resources=context.get_resources))
+        state = build_sweep_plan(context, arguments.name, overrides)
+        print(render_plan(state, get_resources=context.get_resources))
         return 0
     state = launch_sweep(
         context,
@@ -124,7 +124,7 @@ def _launch(arguments: argparse.Namespace) -> int:
     )
     if arguments.wait:
         return _watch(context, state.sweep.name)
-    print(format_state(state))
+    print(render_state(state))
     if arguments.detach:
         print(f"a process follows it until its end; see {_detach(context, state.sweep.name)}")
         return 0
@@ -154,7 +154,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if not names:
         raise UserError(f"no sweep was launched here ({context.runs})")
     for name in names:
-        print(format_state(look_at_sweep(context, name)), end="\n\n" if len(names) > 1 else "\n")
+        print(render_state(load_sweep_state(context, name)), end="\n\n" if len(names) > 1 else "\n")
     return 0
 
 
@@ -162,8 +162,8 @@ def _watch(context: LaunchContext, name: str) -> int:
     """Show the table again and again; the status is 1 if anything is over without a result."""
     shown = ""
     while True:
-        state = look_at_sweep(context, name)
-        text = format_state(state)
+        state = load_sweep_state(context, name)
+        text = render_state(state)
         if text != shown:
             shown = text
             if sys.stdout.isatty():
@@ -179,7 +179,7 @@ def _watch(context: LaunchContext, name: str) -> int:
 
 def _finish(context: LaunchContext, name: str) -> int:
     """Tell the tracker, and write the tables as soon as anything is in them."""
-    state = look_at_sweep(context, name)
+    state = load_sweep_state(context, name)
     sync_sweep(context, state, every=0.0)
     if any(state.is_done(label) for label in state.plans):
         print(f"tables: python sweeps/launch.py report {name}")
@@ -207,10 +207,10 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     context = LaunchContext(Path.cwd())
-    state = look_at_sweep(context, arguments.name)
+    state = load_sweep_state(context, arguments.name)
     out = arguments.out or context.runs / FOLDER / arguments.name
     paths = build_report(state, out=out)
-    log_report(context, state, paths)
+    sync_report(context, state, paths)
     markdown = next(path for path in paths if path.suffix == ".md")
     print(markdown.read_text())
     print("\n".join(str(path) for path in paths))
@@ -218,7 +218,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _reconcile(_: argparse.Namespace) -> int:
-    return reconcile_runs(LaunchContext(Path.cwd()), say=print)
+    return sync_open_runs(LaunchContext(Path.cwd()), say=print)
 
 
 def _parse_count(text: str) -> int:

@@ -24,12 +24,12 @@ def set_up_weights(parser: ArgumentParser) -> None:
 
 
 def _weights(arguments: Namespace) -> int:
-    from vills.data.published import fetch_weights, format_published
+    from vills.data.published import load_published_weights, render_published
     from vills.pipeline import get_folder, get_weights_path
 
     _check(arguments)
     if arguments.action == "list":
-        print(format_published())
+        print(render_published())
     elif arguments.action == "inspect":
         from vills.models.published.describe import describe_file  # loads torch
 
@@ -37,7 +37,7 @@ def _weights(arguments: Namespace) -> int:
         path = path if path.is_file() else get_weights_path(arguments.name)
         print(describe_file(path, layout=arguments.layout))
     else:
-        path = fetch_weights(arguments.name, folder=get_folder("VILLS_WEIGHTS"))
+        path = load_published_weights(arguments.name, folder=get_folder("VILLS_WEIGHTS"))
         print(f"{path}: checksum as published")
     return 0
 

@@ -63,7 +63,7 @@ class YoloxDetector:
         centre = (output[kept, :2] + grid[kept]) * stride[kept]
         size = np.exp(output[kept, 2:4]) * stride[kept]
         boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1) / scale
-        best = suppress(boxes, scores=scores[kept], iou=NMS_IOU)
+        best = select_boxes(boxes, scores=scores[kept], iou=NMS_IOU)
         return build_detections(boxes[best], scores=scores[kept][best], frame=frame)
 
     def _letterbox(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
@@ -101,7 +101,7 @@ def build_anchors(
     return grid, stride
 
 
-def suppress(
+def select_boxes(
     boxes: NDArray[np.floating], *, scores: NDArray[np.floating], iou: float
 ) -> NDArray[np.int64]:
     """Non-maximum suppression: indices of the boxes to keep, best first."""

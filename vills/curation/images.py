@@ -10,7 +10,7 @@ from vills.curation.packer import Candidate
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.layouts import RawImage, RawTracklet
 from vills.data.layouts.listing import find_number
-from vills.data.records import Record, make_record_id
+from vills.data.records import Record, build_record_id
 
 # Reading and decoding wait for a disk or run outside Python's lock; the order stays that of the
 # source. A chunk is in memory at a time.
@@ -51,7 +51,7 @@ def read_images(
         numbers = get_frame_numbers(paths) if is_tracklet else (0,)
         kept = [images[i] for i in good]
         record = Record(
-            record_id=make_record_id(paths[0]),
+            record_id=build_record_id(paths[0]),
             kind="tracklet" if is_tracklet else "image",
             source=source,
             split=raw.split,

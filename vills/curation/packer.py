@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vills.data.records import SCHEMA, Record, save_manifest, save_manifest_table
-from vills.data.shards import ShardWriter, shard_name
+from vills.data.shards import ShardWriter, get_shard_name
 from vills.errors import UserError
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Packer:
         self.num_items, self.num_shards, self._damaged = self._load_state()
         out.mkdir(parents=True, exist_ok=True)
         for stale in sorted(out.glob("shard-*")):
-            if stale.name >= shard_name(self.num_shards):
+            if stale.name >= get_shard_name(self.num_shards):
                 stale.unlink()
 
     def pack(
@@ -151,7 +151,7 @@ class Packer:
         self.num_shards += 1
         self.num_items = num_items
         state = {"items": num_items, "shards": self.num_shards, "damaged": damage.named}
-        with atomic_path(self._work / "pack.json") as temporary:
+        with open_atomic(self._work / "pack.json") as temporary:
             temporary.write_text(json.dumps(state))
 
     def _load_state(self) -> tuple[int, int, list[tuple[str, str]]]:
@@ -160,7 +160,7 @@ class Packer:
             return 0, 0, []
         state = json.loads(path.read_text())
         # Without its shards the state is worth nothing: someone emptied the output folder.
-        if not all((self._out / shard_name(i)).is_file() for i in range(state["shards"])):
+        if not all((self._out / get_shard_name(i)).is_file() for i in range(state["shards"])):
             return 0, 0, []
         return state["items"], state["shards"], [tuple(named) for named in state["damaged"]]
 

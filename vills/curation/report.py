@@ -18,7 +18,7 @@ from vills.curation.packer import DamageLog
 from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
 from vills.curation.units import VideoSummary
 from vills.data.files import save_table
-from vills.data.layouts import PersonSplit, RawTemplate, RawVideo, compare_counts
+from vills.data.layouts import PersonSplit, RawTemplate, RawVideo, describe_count_differences
 from vills.data.records import (
     DISTRACTOR_PID,
     JUNK_PID,
@@ -26,10 +26,10 @@ from vills.data.records import (
     TEMPLATES_FILE,
     TEMPLATES_SCHEMA,
     Manifest,
+    build_record_id,
     find_people,
-    make_record_id,
 )
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 DETECTION_REASONS = ("low_confidence", "untracked")
 
@@ -61,7 +61,7 @@ def build_report(
             "share": len(damage.named) / damage.total,
             "named": [{"path": path, "reason": reason} for path, reason in damage.named],
         },
-        "notes": [*notes, *compare_counts(source.layout, counts)],
+        "notes": [*notes, *describe_count_differences(source.layout, counts)],
     }
 
 
@@ -141,7 +141,7 @@ def save_templates(
         of_video[video_id].append(record_id)
     alone = set(of_video.pop("", ()))  # images and tracklets of images: a record of its own each
     ids = [
-        [name for key in t.members for name in of_video.get(key) or alone & {make_record_id(key)}]
+        [name for key in t.members for name in of_video.get(key) or alone & {build_record_id(key)}]
         for t in templates
     ]
     table = [
@@ -163,5 +163,5 @@ def save_templates(
 
 def save_splits(folder: Path, splits: Sequence[PersonSplit]) -> None:
     """Write the official splits: the people of training and test of each."""
-    with atomic_path(folder / SPLITS_FILE) as temporary:
+    with open_atomic(folder / SPLITS_FILE) as temporary:
         temporary.write_text(json.dumps([asdict(split) for split in splits]) + "\n")

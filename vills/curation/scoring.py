@@ -81,7 +81,9 @@ def load_tracks(path: Path, *, kept_only: bool = True) -> dict[str, PersonBoxes]
     return _split_by_path(table, id_column="track_id")
 
 
-def score_tracks(truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes]) -> TrackingScore:
+def compute_track_scores(
+    truth: dict[str, PersonBoxes], *, tracks: dict[str, PersonBoxes]
+) -> TrackingScore:
     """Score the tracks of several videos together; a video without any may be left out of them.
 
     Raises:

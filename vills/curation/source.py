@@ -29,14 +29,14 @@ from vills.data.files import save_table
 from vills.data.layouts import Layout, RawImage, RawRow, RawTracklet, RawVideo, read_layout
 from vills.data.records import SPLITS_FILE, TEMPLATES_FILE, Manifest
 from vills.errors import UserError
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 
 class EmptySourceError(UserError, ValueError):
     """Nothing of a source was kept."""
 
 
-def curate_source(
+def run_source(
     name: str,
     source: SourceConfig,
     config: CurateConfig,
@@ -87,7 +87,7 @@ def curate_source(
 class _Job:
     """The curation of one source, step by step; each step goes on where a kill left it.
 
-    They raise what `curate_source` does.
+    They raise what `run_source` does.
     """
 
     name: str
@@ -136,7 +136,7 @@ class _Job:
                 f"{self.work} holds unfinished work on other files or with other parameters. What "
                 "to do: remove that folder, or go back to its parameters."
             )
-        with atomic_path(path) as temporary:
+        with open_atomic(path) as temporary:
             temporary.write_text(key)
 
     def fill_units(self, curator: VideoCurator) -> None:
@@ -183,7 +183,7 @@ class _Job:
                 f"curate.sources.{self.name}: nothing was kept: {json.dumps(report)}. What to do: "
                 "see which reason rejected most, and relax its parameter."
             )
-        with atomic_path(self.out / "report.json") as temporary:
+        with open_atomic(self.out / "report.json") as temporary:
             temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
         (self.work / "done").touch()
         shutil.rmtree(self.work / "units", ignore_errors=True)

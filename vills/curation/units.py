@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from vills.curation.tracklets import CORNERS, EVERYBODY, NOT_THE_SUBJECT, Tracklet
 from vills.data.files import save_table
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 TRACKS_SCHEMA = pa.schema(
     [
@@ -84,7 +84,7 @@ class UnitStore:
         to set, comes last and makes the unit count.
         """
         with (
-            atomic_path(self._path(number, "crops.parquet")) as temporary,
+            open_atomic(self._path(number, "crops.parquet")) as temporary,
             # Crops are compressed already, and statistics of them are of no use.
             pq.ParquetWriter(
                 temporary,
@@ -97,7 +97,7 @@ class UnitStore:
             unit = UnitWriter(crops, path=path, record_id=record_id)
             yield unit
         save_table(self._path(number, "tracks.parquet"), unit.build_tracks())
-        with atomic_path(self._path(number, "json")) as temporary:
+        with open_atomic(self._path(number, "json")) as temporary:
             temporary.write_text(json.dumps(asdict(unit.summary), sort_keys=True))
 
     def load_summary(self, number: int) -> VideoSummary:

@@ -15,15 +15,15 @@ from vills.curation.tracklets import EVERYBODY, KEPT, TrackletBuilder
 from vills.curation.units import UnitStore, VideoSummary
 from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
-from vills.data.records import JUNK_PID, Record, make_record_id
+from vills.data.records import JUNK_PID, Record, build_record_id
 
 # Frames that a detector gets at once; a GPU wants several, and this many are held in memory.
 DETECT_BATCH = 8
 
 
-def make_video_id(video: RawVideo) -> str:
+def build_video_id(video: RawVideo) -> str:
     """Begin of the record ids of a video; segments of one file have different ones."""
-    name = make_record_id(video.path)
+    name = build_record_id(video.path)
     if (video.start, video.stop) == (0, -1):
         return name
     stop = "end" if video.stop < 0 else f"{video.stop:06d}"
@@ -56,7 +56,7 @@ class VideoCurator:
             stop=video.stop,
             unit=video.unit,
         )
-        with units.write(number, path=video.path, record_id=make_video_id(video)) as unit:
+        with units.write(number, path=video.path, record_id=build_video_id(video)) as unit:
             is_labelled = video.pid > JUNK_PID  # with a known person
             config = replace(self.config, min_length=1) if is_labelled else self.config
             builder = TrackletBuilder(config, sink=unit.add)

@@ -13,7 +13,7 @@ from vills.config.checks import check_choice
 SAMPLINGS = ("all", "dense", "evenly", "begin")
 
 
-def plan_clips(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
+def build_clips(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
     """Positions of the clips of a tracklet of n frames, int64 [C, T].
 
     all: every clip spans the whole tracklet and together they hold every frame (SINet's
@@ -31,19 +31,19 @@ def plan_clips(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
         return np.asarray(starts[:, None] + np.arange(length) % sizes[:, None], dtype=np.int64)
     if sampling == "begin":
         return np.asarray(np.arange(length)[None] * num_frames // length, dtype=np.int64)
-    return spread_clips(num_frames, length, num_clips=1 if sampling == "evenly" else None)
+    return build_spread_clips(num_frames, length, num_clips=1 if sampling == "evenly" else None)
 
 
-def plan_frames(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
+def list_clip_frames(num_frames: int, length: int, *, sampling: str) -> np.ndarray:
     """Positions of the frames of those clips, each once and in order, int64 [F].
 
     For models that describe a tracklet frame by frame: a frame that fills up a clip would
     otherwise weigh twice.
     """
-    return np.unique(plan_clips(num_frames, length, sampling=sampling))
+    return np.unique(build_clips(num_frames, length, sampling=sampling))
 
 
-def spread_clips(num_frames: int, length: int, *, num_clips: int | None = None) -> np.ndarray:
+def build_spread_clips(num_frames: int, length: int, *, num_clips: int | None = None) -> np.ndarray:
     """Clips that together hold every frame, int64 [C, T]; by default C = ceil(n / T).
 
     Clip c takes position (c + 1/2) / C of each of T equal parts, so that every clip spans the whole
@@ -72,7 +72,7 @@ def sample_train_clip(
     A tracklet shorter than T has all its frames, some of them repeated, whatever the sampling.
     """
     if sampling == "evenly":
-        return spread_clips(num_frames, length, num_clips=1).reshape(length)
+        return build_spread_clips(num_frames, length, num_clips=1).reshape(length)
     if sampling == "random" or num_frames <= length:
         return sample_clip(num_frames, length, rng)
     if sampling == "restricted":
@@ -160,7 +160,7 @@ class Tracks:
         return len(self.rows)
 
 
-def cut_tracks(num_frames: np.ndarray, *, max_track: int) -> Tracks:
+def build_track_samples(num_frames: np.ndarray, *, max_track: int) -> Tracks:
     """One sample per record, or pieces of `max_track` frames of those that are longer.
 
     The last piece of a tracklet has the rest as well, so that no frame is lost and no piece is

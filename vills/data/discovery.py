@@ -41,12 +41,12 @@ _HEAD_BYTES = 4096
 _PEEK = 50
 
 
-def recognise(folder: Path) -> str:
+def find_layout(folder: Path) -> str:
     """Layout that starts at `folder`, or an empty string; a whole or a part of a copy."""
     return next((name for name, check in _CHECKS.items() if check(folder)), "")
 
 
-def recognise_media(folder: Path) -> str:
+def find_media_kind(folder: Path) -> str:
     """Return what the media files that lie directly in `folder` could be read as; empty if nothing.
 
     `images` says that there are images, but none whose name says a person.
@@ -170,10 +170,10 @@ def _find_around(root: Path) -> tuple[Path, str] | None:
     """Return a data set that `root` is only a part of."""
     # folders above belong to others: what cannot be read there is no error
     with contextlib.suppress(OSError):
-        if recognise(root):
+        if find_layout(root):
             return None
         for folder in list_above(root):
-            if (layout := recognise(folder)) in _TOO_DEEP:
+            if (layout := find_layout(folder)) in _TOO_DEEP:
                 return folder, layout
     return None
 
@@ -190,7 +190,7 @@ def _visit(folder: Path, *, depth: int) -> list[FoundFolder]:
 
 
 def _look_into(folder: Path, *, depth: int) -> list[FoundFolder]:
-    layout = recognise(folder) or recognise_media(folder)
+    layout = find_layout(folder) or find_media_kind(folder)
     if layout:
         return [FoundFolder(folder, layout)]
     if depth == MAX_DEPTH:
@@ -218,7 +218,7 @@ def _is_one(folder: Path, found: list[FoundFolder], *, known: set[str], depth: i
 def _peek_below(folder: Path, *, depth: int) -> str:
     """Layout of the first folder with media, up to `depth` below: links may go in circles."""
     for name in list_subfolders(folder) if depth else ():
-        layout = recognise_media(folder / name) or _peek_below(folder / name, depth=depth - 1)
+        layout = find_media_kind(folder / name) or _peek_below(folder / name, depth=depth - 1)
         if layout:
             return layout
     return ""

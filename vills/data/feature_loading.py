@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vills.config.checks import check_choice
-from vills.data.clips import plan_clips, plan_frames
+from vills.data.clips import build_clips, list_clip_frames
 from vills.data.frames import FrameReader
 from vills.data.images import CorruptImageError
-from vills.data.loading import iterate_shielded, normalise
+from vills.data.loading import load_batches, normalise
 from vills.data.records import Manifest
 from vills.data.shards import ShardReader
 from vills.data.transforms import load_inputs
@@ -87,8 +87,8 @@ def build_feature_loader(
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Return (inputs, rows of the manifest), rows ascending; pool what repeats a row.
 
-    mode frame: every frame of `plan_frames` by itself, [B, 3, H, W]; an image is one frame.
-    mode clip: the clips of `plan_clips`, [B, T, 3, H, W].
+    mode frame: every frame of `list_clip_frames` by itself, [B, 3, H, W]; an image is one frame.
+    mode clip: the clips of `build_clips`, [B, T, 3, H, W].
     Rank r of W takes batches r, r + W, ...: all ranks together cover every record exactly once.
 
     Args:
@@ -98,7 +98,7 @@ def build_feature_loader(
         batch_size: inputs of a batch.
         mode: frame or clip.
         num_frames: T.
-        sampling: which clips of a tracklet, see `plan_clips`.
+        sampling: which clips of a tracklet, see `build_clips`.
         rank: of this process.
         world_size: number of processes.
         workers: processes that decode.
@@ -114,14 +114,14 @@ def build_feature_loader(
         (row, positions)
         for row, n in enumerate(counts)
         for positions in (
-            plan_clips(n, num_frames, sampling=sampling)
+            build_clips(n, num_frames, sampling=sampling)
             if as_clips
-            else plan_frames(n, num_frames, sampling=sampling)[:, None]
+            else list_clip_frames(n, num_frames, sampling=sampling)[:, None]
         )
     ]
     frames = CheckedFrames(manifest, reader)
     inputs = _FeatureInputs(frames, plan, input_size, batch_size, as_clips)
     numbers = range(rank, -(-len(plan) // batch_size), world_size)
-    with closing(iterate_shielded(inputs, numbers=numbers, workers=workers)) as loader:
+    with closing(load_batches(inputs, numbers=numbers, workers=workers)) as loader:
         for pixels, rows in loader:
             yield normalise(pixels), rows

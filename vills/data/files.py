@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vills.errors import UserError
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 
 class UnreadableFolderError(UserError, ValueError):
@@ -17,21 +17,21 @@ class UnreadableFolderError(UserError, ValueError):
 
 def save_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file whose bytes depend on the table alone."""
-    with atomic_path(path) as temporary:
+    with open_atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def walk_files(root: Path) -> Iterator[str]:
+def list_files(root: Path) -> Iterator[str]:
     """Paths of all files below `root`, posix and relative, but for hidden ones, as walk_folders.
 
     Raises:
         UnreadableFolderError: as walk_folders.
     """
-    for prefix, _, names in walk_folders(root):
+    for prefix, _, names in list_folders(root):
         yield from (prefix + name for name in names if not name.startswith("."))
 
 
-def walk_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def list_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Return what lies in `root` and in each folder below, one at a time, sorted.
 
     Links are followed, since data sets are often linked into place, but no folder is read twice,

@@ -16,12 +16,12 @@ from torch.utils.data import Dataset
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.data.clips import cut_tracks, sample_train_clip
+from vills.data.clips import build_track_samples, sample_train_clip
 from vills.data.frames import FrameReader
-from vills.data.loading import ReidBatch, iterate_shielded, normalise
+from vills.data.loading import ReidBatch, load_batches, normalise
 from vills.data.reid import KINDS_OF, ReidData
-from vills.data.samplers import REID_STREAM, Batch, PKSampler, group_samples, sample_key, sample_rng
-from vills.data.transforms import ColorDraw, apply_color, erase_rectangle, resize, sample_gains
+from vills.data.samplers import REID_STREAM, Batch, PKSampler, build_groups, sample_key, sample_rng
+from vills.data.transforms import ColorDraw, convert_color, resize, sample_gains, set_noise
 
 
 class FinetuneLoader(Dataset[ReidBatch]):
@@ -49,7 +49,9 @@ class FinetuneLoader(Dataset[ReidBatch]):
         self._config = config
         self._rank, self._world_size, self._workers = rank, world_size, workers
         self._slots = KINDS_OF[config.modality]
-        self._tracks = cut_tracks(data.train.column("num_frames"), max_track=config.max_track)
+        self._tracks = build_track_samples(
+            data.train.column("num_frames"), max_track=config.max_track
+        )
         self._labels = data.labels[self._tracks.rows]
         self._cameras = data.train.column("camid").astype(np.int64)[self._tracks.rows]
         self._size = config.num_ids * config.num_instances
@@ -79,7 +81,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
         """Return this rank's rows of the batches of an epoch, from batch `start`."""
         self._epoch, self._batches = epoch, self._sampler.epoch(epoch)
         numbers = range(start, self.num_batches)
-        with closing(iterate_shielded(self, numbers=numbers, workers=self._workers)) as loader:
+        with closing(load_batches(self, numbers=numbers, workers=self._workers)) as loader:
             for batch in loader:
                 yield replace(batch, inputs=tuple(normalise(part) for part in batch.inputs))
 
@@ -118,20 +120,20 @@ class FinetuneLoader(Dataset[ReidBatch]):
         if kind == "image":
             # of a tracklet, where the person has no image
             position = int(rng.integers(length)) if length > 1 else 0
-            view = augment_inputs([self._frames.read(row, start + position)], rng, config=config)
+            view = sample_inputs([self._frames.read(row, start + position)], rng, config=config)
             return view.reshape(view.shape[1:])
         positions = start + sample_train_clip(
             length, config.num_frames, rng, sampling=config.sampling, stride=config.stride
         )
         frames = [self._frames.read(row, int(position)) for position in positions]
-        return augment_inputs(frames, rng, config=config)
+        return sample_inputs(frames, rng, config=config)
 
 
 def _build_pool(labels: np.ndarray, *, preferred: np.ndarray) -> list[np.ndarray]:
     """List the samples of each person: the preferred ones, or all where there are none."""
     return [
         chosen if len(chosen := samples[preferred[samples]]) else samples
-        for samples in group_samples(labels)
+        for samples in build_groups(labels)
     ]
 
 
@@ -140,7 +142,7 @@ _ZOOM = 1.125
 _JITTER = 0.3
 
 
-def augment_inputs(
+def sample_inputs(
     frames: Sequence[np.ndarray], rng: np.random.Generator, *, config: FinetuneConfig
 ) -> np.ndarray:
     """uint8 [T, 3, H, W]: resized, then changed by one draw for all frames.
@@ -157,7 +159,7 @@ def augment_inputs(
     if config.white_balance:
         _balance(views, rng, deviation=config.white_balance)
     if erase < config.erase:
-        erase_rectangle(views, rng)
+        set_noise(views, rng)
     return np.ascontiguousarray(views.transpose(0, 3, 1, 2))
 
 
@@ -188,7 +190,7 @@ def _jitter(views: np.ndarray, rng: np.random.Generator) -> None:
     brightness, contrast, saturation = rng.uniform(1 - _JITTER, 1 + _JITTER, 3).tolist()
     order = tuple(rng.permutation(3).tolist())
     draw = ColorDraw((brightness, contrast, saturation, 0.0), order, gray=False)
-    apply_color(views, draw)
+    convert_color(views, draw)
 
 
 def _balance(views: np.ndarray, rng: np.random.Generator, *, deviation: float) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import walk_files
+from vills.data.files import list_files
 from vills.errors import UserError
 from vills.io import compute_sha256
 
@@ -26,7 +26,7 @@ def build_inventory(root: Path) -> pa.Table:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}. What to do: check VILLS_DATA and the path.")
-    paths = sorted(walk_files(root))
+    paths = sorted(list_files(root))
     if not paths:
         raise FileNotFoundError(f"{root} holds no file. What to do: put the data set there.")
     try:
@@ -58,7 +58,7 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
     """
     listed = dict(zip(table["path"].to_pylist(), table["size"].to_pylist(), strict=True))
     try:
-        found = {path: (root / path).stat().st_size for path in walk_files(root)}
+        found = {path: (root / path).stat().st_size for path in list_files(root)}
     except OSError as error:
         raise InventoryError(_explain_unreadable(error)) from error
     wrong = [f"{path} (missing)" for path in sorted(listed.keys() - found.keys())]

@@ -121,7 +121,7 @@ def get_start_method() -> str:
     return method
 
 
-def iterate_shielded(
+def load_batches(
     batches: Dataset[Batch], *, numbers: range, workers: int
 ) -> Generator[Batch, None, None]:
     """Items `numbers` of `batches`, in order, made by `workers` processes (0: by this one).

@@ -52,7 +52,7 @@ def build_mask_row(mask: np.ndarray, *, record_id: str, frame: int, score: float
     return dict(zip(SCHEMA.names, values, strict=True))
 
 
-def mask_path(folder: Path, area: str) -> Path:
+def get_mask_path(folder: Path, area: str) -> Path:
     """File of an area's masks."""
     return folder / f"masks_{area}.parquet"
 
@@ -104,7 +104,7 @@ class MaskStore:
     def __init__(self, folder: Path, *, areas: Sequence[str] = AREAS) -> None:
         self._areas: dict[str, _AreaMasks] = {}
         for area in areas:
-            path = mask_path(folder, area)
+            path = get_mask_path(folder, area)
             if not path.is_file():
                 raise FileNotFoundError(f"no masks at {path}. What to do: run the lse stage.")
             self._areas[area] = _AreaMasks(pq.read_table(path, schema=SCHEMA).combine_chunks())

@@ -11,7 +11,7 @@ import numpy as np
 
 from vills.config.pretrain import MaskConfig, ViewConfig
 from vills.data.images import find_box
-from vills.data.transforms import ViewDraw, apply_view, sample_view
+from vills.data.transforms import ViewDraw, render_view, sample_view
 
 Box = tuple[int, int, int, int]
 
@@ -61,7 +61,7 @@ def build_lse_views(
         parts.append(frame[y1:y2, x1:x2])
         part_masks.append(np.ascontiguousarray(mask[y1:y2, x1:x2]))
     hidden = part_masks if config.lse_background == "mean" else None
-    return apply_view(parts, draw, size=config.lse_size, masks=hidden)
+    return render_view(parts, draw, size=config.lse_size, masks=hidden)
 
 
 _ASPECT = 0.3

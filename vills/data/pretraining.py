@@ -17,11 +17,18 @@ from torch.utils.data import Dataset
 from vills.areas import AREAS
 from vills.config.pretrain import PretrainConfig
 from vills.data.clips import sample_clips, sample_frame
-from vills.data.loading import PretrainBatch, iterate_shielded, normalise
+from vills.data.loading import PretrainBatch, load_batches, normalise
 from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
 from vills.data.pretrain_views import build_lse_views, sample_block_mask, sample_lse_view
 from vills.data.samplers import IMAGE_STREAM, VIDEO_STREAM, sample_key, sample_rng
-from vills.data.transforms import FILL, ViewDraw, apply_view, padded_size, sample_view, to_channels
+from vills.data.transforms import (
+    FILL,
+    ViewDraw,
+    compute_padded_size,
+    render_view,
+    sample_view,
+    set_channels,
+)
 
 Rows = Sequence[tuple[int, int]]
 Arrays = dict[str, np.ndarray]
@@ -73,12 +80,12 @@ class PretrainSteps(Dataset[PretrainBatch]):
         return np.array(keys, dtype=np.int64)
 
     def _grid(self, size: Sequence[int]) -> tuple[int, int]:
-        height, width = padded_size(size, self._config.model.patch_size)
+        height, width = compute_padded_size(size, self._config.model.patch_size)
         return height // self._config.model.patch_size, width // self._config.model.patch_size
 
     def _empty_views(self, shape: tuple[int, ...], size: Sequence[int]) -> np.ndarray:
         """uint8 [*shape, 3, H, W] of `size` padded to whole patches."""
-        padded = padded_size(size, self._config.model.patch_size)
+        padded = compute_padded_size(size, self._config.model.patch_size)
         return np.full((*shape, 3, *padded), FILL, dtype=np.uint8)
 
     def _sample_globals(self, rng: np.random.Generator) -> list[ViewDraw]:
@@ -102,8 +109,8 @@ class PretrainSteps(Dataset[PretrainBatch]):
             rng = sample_rng(*key)
             pixels = self._data.images.read(index)
             for v, draw in enumerate(self._sample_globals(rng)):
-                view = apply_view([pixels], draw, size=views.global_size)
-                to_channels(view, out=images[v, b : b + 1])
+                view = render_view([pixels], draw, size=views.global_size)
+                set_channels(view, out=images[v, b : b + 1])
                 if config.masking_weight:
                     masks[v, b] = sample_block_mask(rng, grid=grid, config=config.masking)
             for a, area in enumerate(areas):
@@ -130,7 +137,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
         """Keyed by the area's own number, so that the areas in use do not change each other."""
         views = self._config.views
         draw = sample_lse_view(sample_rng(*key), views)
-        to_channels(build_lse_views(frames, masks, draw, config=views), out=out)
+        set_channels(build_lse_views(frames, masks, draw, config=views), out=out)
 
     def _build_videos(self, rows: Rows) -> Arrays:
         config, views = self._config, self._config.views
@@ -160,7 +167,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
                 if not views.frame_in_clip:
                     shown.append(sample_frame(size, clips[v], rng))
                 pixels = [self._data.clips.read(clip, p) for p in shown]
-                to_channels(apply_view(pixels, draw, size=views.frame_size), out=frames[v, b])
+                set_channels(render_view(pixels, draw, size=views.frame_size), out=frames[v, b])
                 if config.masking_weight:
                     masks[v, b] = sample_block_mask(rng, grid=grid, config=config.masking)
             if has_lse:
@@ -224,7 +231,7 @@ def build_pretrain_loader(
     """
     steps = PretrainSteps(data, config=config, rank=rank, world_size=world_size)
     numbers = range(start_step, start_step + num_steps)
-    with closing(iterate_shielded(steps, numbers=numbers, workers=workers)) as loader:
+    with closing(load_batches(steps, numbers=numbers, workers=workers)) as loader:
         for batch in loader:
             names = ("images", "frames", "image_lse", "clip_lse")
             pixels = {n: values for n in names if (values := getattr(batch, n)) is not None}

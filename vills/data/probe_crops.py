@@ -73,7 +73,7 @@ def build_probe_crops(
     return _build_tracklets(data, num_samples=probe.num_samples)
 
 
-def draw_people(pids: np.ndarray, camids: np.ndarray, *, num_samples: int) -> np.ndarray:
+def sample_people(pids: np.ndarray, camids: np.ndarray, *, num_samples: int) -> np.ndarray:
     """Rows, ascending, of people who are seen in two cameras: all of a person's crops, or none.
 
     People come in random order while they fit, each with at most MAX_PER_GROUP crops, spread over
@@ -100,7 +100,7 @@ def draw_people(pids: np.ndarray, camids: np.ndarray, *, num_samples: int) -> np
 
 def _build_people(people: ReidData, *, num_samples: int) -> ProbeCrops:
     pids, camids = (people.train.column(name).astype(np.int64) for name in ("pid", "camid"))
-    rows = draw_people(pids, camids, num_samples=num_samples)
+    rows = sample_people(pids, camids, num_samples=num_samples)
     num_people = len(np.unique(pids[rows]))
     if num_people < MIN_PEOPLE:
         raise ConfigError(

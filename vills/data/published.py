@@ -59,7 +59,7 @@ PUBLISHED: dict[str, PublishedWeights] = {
 }
 
 
-def fetch_weights(name: str, *, folder: Path) -> Path:
+def load_published_weights(name: str, *, folder: Path) -> Path:
     """Download weights into `folder`, atomically, and check them; a checked file is kept.
 
     Raises:
@@ -95,7 +95,7 @@ def fetch_weights(name: str, *, folder: Path) -> Path:
     return path
 
 
-def format_published() -> str:
+def render_published() -> str:
     """Return a table of the known weights."""
     width = max(map(len, PUBLISHED))
     return "\n".join(f"{name:{width}}  {w.file_name}  {w.purpose}" for name, w in PUBLISHED.items())

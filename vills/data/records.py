@@ -105,7 +105,7 @@ class Record:
         if not _RECORD_ID.fullmatch(self.record_id):
             raise ValueError(
                 f"record_id = {self.record_id!r} is not allowed. Allowed: letters, digits, _ and "
-                "-. What to do: make it with vills.data.records.make_record_id."
+                "-. What to do: make it with vills.data.records.build_record_id."
             )
         if self.kind not in KINDS or self.split not in SPLITS:
             raise ValueError(
@@ -143,7 +143,7 @@ def find_counted(pids: np.ndarray) -> np.ndarray:
     return np.asarray(pids > JUNK_PID)
 
 
-def make_record_id(path: str) -> str:
+def build_record_id(path: str) -> str:
     """Return a record id for a raw path: readable, unique, without dots.
 
     `a/b_1.jpg` becomes `a-b_1`. Where that could be the id of another path as well (other

@@ -206,7 +206,7 @@ def check_num_ids(num_ids: int, *, people: int) -> None:
         )
 
 
-def group_samples(labels: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+def build_groups(labels: Sequence[int] | np.ndarray) -> list[np.ndarray]:
     """Return the samples of each person, in the order of labels: a pool of `PKSampler`."""
     labels = np.asarray(labels)
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]

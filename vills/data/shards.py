@@ -13,7 +13,7 @@ _BLOCK = 512
 _MAX_OPEN = 128
 
 
-def shard_name(number: int) -> str:
+def get_shard_name(number: int) -> str:
     """Name of shard `number`."""
     return f"shard-{number:06d}.tar"
 
@@ -64,7 +64,7 @@ class ShardWriter:
             self._file.write(header + body)
             offsets.append(self._position + len(header))
             self._position += len(header) + len(body)
-        return shard_name(self._number), tuple(offsets), tuple(len(data) for data in frames)
+        return get_shard_name(self._number), tuple(offsets), tuple(len(data) for data in frames)
 
     def finish_shard(self) -> None:
         """Give the shard in progress its name; the next record starts another."""
@@ -74,8 +74,8 @@ class ShardWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._temporary.replace(self._folder / shard_name(self._number))
-        self.finished.append(shard_name(self._number))
+        self._temporary.replace(self._folder / get_shard_name(self._number))
+        self.finished.append(get_shard_name(self._number))
         self._file, self._position = None, 0
         self._number += 1
 
@@ -102,7 +102,7 @@ class ShardWriter:
 
     @property
     def _temporary(self) -> Path:
-        return self._folder / (shard_name(self._number) + ".tmp")
+        return self._folder / (get_shard_name(self._number) + ".tmp")
 
 
 def _header(name: str, size: int) -> bytes:

@@ -14,13 +14,13 @@ from vills.data.layouts.counts import (
     ALSO_OFFICIAL,
     OFFICIAL_COUNTS,
     SplitCount,
+    convert_counts,
     count_splits,
-    diagnose,
-    flatten_counts,
+    describe_causes,
     list_differences,
 )
 from vills.data.layouts.labelled_images import count_val
-from vills.data.layouts.listing import shorten
+from vills.data.layouts.listing import render_first
 from vills.data.readable import Damage, VideoCheck, find_unreadable
 from vills.errors import UserError
 
@@ -49,7 +49,7 @@ class Survey:
     """What was passed over or is worth knowing."""
 
 
-def survey_datasets(
+def compute_surveys(
     root: Path,
     *,
     full: bool = False,
@@ -89,7 +89,7 @@ def _survey(
     try:
         layout = read_layout(found.layout, found.path)
         splits = count_splits(layout)
-        counts = flatten_counts(splits, num_splits=len(layout.splits))
+        counts = convert_counts(splits, num_splits=len(layout.splits))
         if layout.name == "prcc":
             counts["val"] = count_val(layout.root)
         notes = (*layout.notes, *_note_templates(layout), *_note_unnamed(layout, counts))
@@ -104,7 +104,7 @@ def _survey(
         return Survey(path, found.layout, BROKEN, problems=(str(error),))
     differences = [difference.format() for difference in list_differences(found.layout, counts)]
     problems = [*_describe_unreadable(unreadable, total), *_describe_empty(layout), *differences]
-    problems += [f"-> {line}" for line in diagnose(found.layout, counts)]
+    problems += [f"-> {line}" for line in describe_causes(found.layout, counts)]
     verdict = BROKEN if unreadable else DIFFERS if problems else OK
     return Survey(path, found.layout, verdict, splits, tuple(unreadable), tuple(problems), notes)
 
@@ -135,14 +135,14 @@ def _describe_empty(layout: Layout) -> Iterator[str]:
     ]
     if empty:
         yield (
-            f"{len(empty):,} of {len(layout.templates):,} entries have no media: {shorten(empty)}. "
-            "What to do: restore their files; an empty probe counts as a miss."
+            f"{len(empty):,} of {len(layout.templates):,} entries have no media: "
+            f"{render_first(empty)}. What to do: restore their files; an empty probe counts as a miss."
         )
 
 
 def _describe_unreadable(unreadable: list[Damage], total: int) -> Iterator[str]:
     if unreadable:
-        named = shorten([f"{path} ({reason})" for path, reason in unreadable])
+        named = render_first([f"{path} ({reason})" for path, reason in unreadable])
         yield (
             f"{len(unreadable):,} of {total:,} files cannot be read: {named}. What to do: unpack "
             "or copy them again; curate skips them up to operation.max_corrupt_share."
@@ -168,7 +168,7 @@ _RIGHT = range(3, 12)
 _NONE = "-"
 
 
-def format_surveys(surveys: Sequence[Survey]) -> str:
+def render_surveys(surveys: Sequence[Survey]) -> str:
     """Table and explanations; the same text for the same surveys."""
     rows = [HEADER, *(row for survey in surveys for row in _format_rows(survey))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]

@@ -2,7 +2,7 @@
 
 Legend: T frames that share one draw (1 for an image), H x W pixels of a source, h x w of a view.
 
-A view is drawn first (`sample_view`) and applied then (`apply_view`), so that all frames of a clip
+A view is drawn first (`sample_view`) and applied then (`render_view`), so that all frames of a clip
 get the same one. Differences to torchvision, both for speed on a CPU:
 - brightness, contrast, saturation and hue are composed, in their random order, to one affine map
   of RGB that is applied and clipped once; hue turns the chroma plane of YIQ (as NVIDIA DALI's
@@ -199,7 +199,7 @@ def compute_color_matrix(draw: ColorDraw, mean: np.ndarray) -> np.ndarray | None
     return matrix
 
 
-def apply_color(views: np.ndarray, draw: ColorDraw) -> None:
+def convert_color(views: np.ndarray, draw: ColorDraw) -> None:
     """Change the colours of contiguous uint8 [T, h, w, 3] in place."""
     tall = views.reshape(-1, views.shape[2], 3)
     matrix = compute_color_matrix(draw, np.array(cv2.mean(tall)[:3]))
@@ -223,7 +223,7 @@ def resize(pixels: np.ndarray, *, height: int, width: int) -> np.ndarray:
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=method))
 
 
-def apply_view(
+def render_view(
     frames: Sequence[np.ndarray],
     draw: ViewDraw,
     *,
@@ -241,7 +241,7 @@ def apply_view(
         x1, y1, x2, y2 = draw.crop.pixels(*frame.shape[:2])
         resized = resize(frame[y1:y2, x1:x2], height=height, width=width)
         view[:] = resized[:, ::-1] if draw.flip else resized
-    apply_color(views, draw.color)
+    convert_color(views, draw.color)
     sigma = draw.blur * height / BLUR_HEIGHT
     if sigma > 0:
         for view in views:
@@ -249,13 +249,13 @@ def apply_view(
     if draw.solarize:
         np.subtract(255, views, out=views, where=views >= 128)
     if draw.erase is not None:
-        erase_rectangle(views, np.random.default_rng(draw.erase))
+        set_noise(views, np.random.default_rng(draw.erase))
     for view, mask in zip(views, masks or (), strict=masks is not None):
         view[~_apply_mask(mask, draw, height=height, width=width)] = FILL
     return views
 
 
-def erase_rectangle(views: np.ndarray, rng: np.random.Generator) -> None:
+def set_noise(views: np.ndarray, rng: np.random.Generator) -> None:
     """Fill a rectangle of uint8 [T, h, w, 3] with noise per pixel, the same in every frame.
 
     Random erasing (Zhong et al. 2020), with noise as timm's mode `pixel` has it.
@@ -280,12 +280,12 @@ def _apply_mask(mask: np.ndarray, draw: ViewDraw, *, height: int, width: int) ->
     return np.asarray(resized[:, ::-1] if draw.flip else resized)
 
 
-def padded_size(size: Sequence[int], patch: int) -> tuple[int, int]:
+def compute_padded_size(size: Sequence[int], patch: int) -> tuple[int, int]:
     """`size` rounded up to whole patches: 64 x 44 becomes 64 x 48 for patch 16."""
     return -(-size[0] // patch) * patch, -(-size[1] // patch) * patch
 
 
-def to_channels(views: np.ndarray, *, out: np.ndarray) -> None:
+def set_channels(views: np.ndarray, *, out: np.ndarray) -> None:
     """Write uint8 [T, h, w, 3] into the middle of out [T, 3, h', w'], whose border stays as is."""
     height, width = views.shape[1:3]
     top, left = (out.shape[2] - height) // 2, (out.shape[3] - width) // 2

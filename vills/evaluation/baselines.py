@@ -15,7 +15,7 @@ from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.features import PixelModel
-from vills.evaluation.result_files import make_slug
+from vills.evaluation.result_files import build_slug
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 from vills.onnx import load_session
@@ -98,7 +98,7 @@ def check_names(rows: Sequence[ModelRow]) -> None:
     """
     for row, other in combinations(rows, 2):
         shared = not row.splits or not other.splits or set(row.splits) & set(other.splits)
-        if shared and make_slug(row.name) == make_slug(other.name):
+        if shared and build_slug(row.name) == build_slug(other.name):
             raise ConfigError(
                 f"two models have the rows {row.name!r} and {other.name!r}, which are one file "
                 "name. Allowed: names of finetune.*.published that are no baseline, not finetuned "

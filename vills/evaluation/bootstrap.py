@@ -80,7 +80,7 @@ def compute_intervals(
     return dict(zip(per_query, ends, strict=True))
 
 
-def draw_counts(
+def sample_counts(
     rng: np.random.Generator, *, num_units: int, num_resamples: int
 ) -> Iterator[IntArray]:
     """Draw how often each unit counts, [b, P], in blocks of resamples: multinomial.
@@ -202,7 +202,7 @@ def _resample_world(
     scores = _resample_people(
         sums, sizes, rng=sample_rng(seed, _PEOPLE, number), num_resamples=num_resamples
     )  # [n, R]
-    counts = draw_counts(
+    counts = sample_counts(
         sample_rng(seed, _RUNS, number), num_units=len(runs), num_resamples=num_resamples
     )
     drawn = np.concatenate(list(counts))
@@ -213,7 +213,7 @@ def _resample_people(
     sums: FloatArray, sizes: IntArray, *, rng: np.random.Generator, num_resamples: int
 ) -> FloatArray:
     """Compute the means of n resamples of people, [n, R]; see `_compute_means`."""
-    counts = draw_counts(rng, num_units=sizes.shape[1], num_resamples=num_resamples)
+    counts = sample_counts(rng, num_units=sizes.shape[1], num_resamples=num_resamples)
     return np.concatenate([_compute_means(drawn, sums, sizes) for drawn in counts])
 
 

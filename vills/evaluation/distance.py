@@ -110,7 +110,7 @@ class FeatureDistance:
         return np.asarray(squares - 2.0 * products)
 
 
-def limit_block(block_size: int, *, num_gallery: int) -> int:
+def compute_block_size(block_size: int, *, num_gallery: int) -> int:
     """Return the queries of a block: `block_size`, or as many as MAX_BLOCK_BYTES hold."""
     return max(1, min(block_size, MAX_BLOCK_BYTES // (8 * max(num_gallery, 1))))
 

@@ -21,11 +21,11 @@ from vills.evaluation.features import (
     PixelFeatures,
     Sampling,
 )
-from vills.evaluation.per_query import add_differences
+from vills.evaluation.per_query import compute_differences
 from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings
 from vills.evaluation.protocols.base import NO_CHOICE
-from vills.evaluation.result_files import assemble, load_queries, load_rows, make_slug, save_part
-from vills.evaluation.rows import Row, arrange_rows
+from vills.evaluation.result_files import build_slug, load_queries, load_rows, save_part, save_parts
+from vills.evaluation.rows import Row, build_rows
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 
@@ -41,7 +41,7 @@ class Results(TypedDict):
     """Entries that are in no query and no gallery: how many, and why."""
 
 
-def evaluate_dataset(
+def run_evaluation(
     config: EvaluateConfig,
     *,
     splits: Mapping[int, TestData],
@@ -86,7 +86,7 @@ def evaluate_dataset(
     scorer = _Scorer(config, settings, splits, building, input_size, progress)
     rows = [row for model in models for row in scorer.score(model)]
     results = Results(
-        rows=arrange_rows(rows, names=[model.name for model in models]),
+        rows=build_rows(rows, names=[model.name for model in models]),
         left_out=[
             note if test.split is None else f"split {test.split}: {note}"
             for test in splits.values()
@@ -95,10 +95,10 @@ def evaluate_dataset(
     )
     if is_main():
         queries = load_queries(building)
-        results["rows"] = add_differences(
+        results["rows"] = compute_differences(
             results["rows"], queries, num_resamples=config.bootstrap, seed=config.seed
         )
-        assemble(out, results, queries, building=building, remove=work is None)
+        save_parts(out, results, queries, building=building, remove=work is None)
     found: Results = broadcast_object(results)
     return found
 
@@ -154,7 +154,7 @@ class _Scorer:
         rows: list[Row] = []
         for protocol, split in product(self.config.protocols, split_ids):
             label = f"{row.name}, {protocol}"
-            part = self.building / f"{make_slug(row.name)}_{protocol}_split{split}"
+            part = self.building / f"{build_slug(row.name)}_{protocol}_split{split}"
             rows += load_rows(part) or self._score_part(part, row, protocol, split, *load())
         return rows
 
@@ -211,5 +211,5 @@ class _Scorer:
             features,
             pools=build_pools(tests, query_frame=self.config.query_frame, seed=self.config.seed),
             folder=self.building / "all" / "features" if row.keep_features else None,
-            prefix=make_slug(row.name) + "".join(f"-split{split}" for split in row.splits),
+            prefix=build_slug(row.name) + "".join(f"-split{split}" for split in row.splits),
         )

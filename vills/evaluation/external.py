@@ -18,7 +18,7 @@ from vills.evaluation.layout_files import Found, LayoutFiles
 from vills.evaluation.protocols import PROTOCOLS, FeatureChoice, Protocol, ProtocolSettings
 from vills.evaluation.protocols.base import ProtocolResult
 from vills.evaluation.result_files import save_json
-from vills.evaluation.rows import Row, arrange_rows
+from vills.evaluation.rows import Row, build_rows
 
 SIGSET = "sigset"
 SCALED = ("mAP", "mINP", "R-")
@@ -160,7 +160,7 @@ class MatchedFeatures:
         return np.asarray(pooled, np.float32)
 
 
-def score_external(
+def compute_external_scores(
     table: FeatureTable,
     *,
     layout: Layout,
@@ -208,7 +208,7 @@ def score_external(
         report.notes += [note for note in files.data.notes if note not in report.notes]
         used |= model.used
         known |= model.known
-    report.rows = arrange_rows(report.rows, names=[name])
+    report.rows = build_rows(report.rows, names=[name])
     report.unknown = [table.name(int(row)) for row in np.flatnonzero(~known)]
     report.num_unused = int((known & ~used).sum())
     return report

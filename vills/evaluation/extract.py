@@ -16,15 +16,15 @@ from torch import Tensor
 
 from vills.config.checks import ConfigError
 from vills.curation.video import VideoStream
-from vills.data.clips import spread_clips
+from vills.data.clips import build_spread_clips
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.transforms import MEAN, STD, resize
 from vills.evaluation.feature_table import SUFFIXES, save_tokens
-from vills.io import atomic_path
+from vills.io import open_atomic
 from vills.models.backbone import Backbone
 from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
-from vills.models.layers import fold_rows
+from vills.models.layers import convert_rows
 from vills.models.weights import load_backbone
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
@@ -170,7 +170,7 @@ def extract_path(
     media = find_media(path, tracklets=tracklets)
     backbone = load_backbone(weights).eval()
     report = ExtractReport()
-    with atomic_path(out) as temporary:
+    with open_atomic(out) as temporary:
         rows = _Describer(backbone, num_frames, batch_size, report).describe(media)
         save_tokens(temporary, rows, roles=tuple(ROLES), parquet=out.suffix == ".parquet")
         if report.num_images + report.num_videos == 0:
@@ -222,13 +222,13 @@ class _Describer:
     @torch.inference_mode()
     def _describe_video(self, frames: list[np.ndarray]) -> Tensor:
         """Return the mean [L, D] over the clips."""
-        clips = spread_clips(len(frames), self.num_frames)  # [C, T]
+        clips = build_spread_clips(len(frames), self.num_frames)  # [C, T]
         step = max(1, self.batch_size // self.num_frames)
         total = torch.zeros(())
         for first in range(0, len(clips), step):
             rows = clips[first : first + step]
             pixels = self._to_tensor([frames[index] for index in rows.ravel()])
-            roles = self.backbone.encode_video(fold_rows(pixels, rows.shape)).roles
+            roles = self.backbone.encode_video(convert_rows(pixels, rows.shape)).roles
             total = total + roles.float().cpu().sum(dim=0)
         return total / len(clips)
 

@@ -85,7 +85,7 @@ class FeatureCache:
         pool = self._pools[number]
         if self._folder is None or number >= self._num_kept:
             return self._model.compute(pool, choice)
-        path = self._folder / f"{self._prefix}_{_name_pool(pool)}_{name_choice(choice)}.parquet"
+        path = self._folder / f"{self._prefix}_{_name_pool(pool)}_{get_choice_name(choice)}.parquet"
         if broadcast_object(path.is_file() if is_main() else None):
             table = pq.read_table(path)
             same = table.column("record_id").to_pylist() == pool.ids
@@ -125,7 +125,7 @@ def _join(parts: Sequence[Entries]) -> Entries:
     return joined
 
 
-def name_choice(choice: FeatureChoice) -> str:
+def get_choice_name(choice: FeatureChoice) -> str:
     """Name a choice as part of a file name: after-neck_flip_mean."""
     parts = [f"{choice.neck}-neck", *(["flip"] if choice.flip else []), choice.pooling]
     return "_".join([*parts, *(["-".join(choice.roles)] if choice.roles else [])])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
-from vills.data.clips import plan_frames
+from vills.data.clips import list_clip_frames
 from vills.data.feature_loading import CheckedFrames, build_feature_loader
 from vills.distributed import gather_objects, get_rank, get_world_size
 from vills.evaluation.distance import FloatArray
@@ -35,7 +35,7 @@ class Sampling:
     """What is read of a tracklet."""
 
     name: str = "all"
-    """all, dense, evenly or begin; see `plan_clips`."""
+    """all, dense, evenly or begin; see `build_clips`."""
     num_frames: int = 8
     """T."""
 
@@ -163,7 +163,7 @@ class PixelFeatures:
         nums = entries.manifest.column("num_frames")
         pool = _Pool(len(entries), choice.pooling, repeats="video" in entries.modalities)
         for row in range(get_rank(), len(entries), get_world_size()):
-            positions = plan_frames(
+            positions = list_clip_frames(
                 int(nums[row]), self.sampling.num_frames, sampling=self.sampling.name
             )
             crops = (frames.read(row, int(position)) for position in positions)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from vills.config.checks import ConfigError
 from vills.data.layouts import Layout, LayoutError, RawImage, RawTracklet, RawVideo
-from vills.data.records import TEMPLATES_SCHEMA, make_record_id
+from vills.data.records import TEMPLATES_SCHEMA, build_record_id
 from vills.evaluation.entries import TestData, build_entries
 
 TEST_SPLITS = ("query", "gallery")
@@ -48,7 +48,7 @@ class Medium(NamedTuple):
     @property
     def record_id(self) -> str:
         """As in a curated folder (but for videos, whose tracklets only curation knows)."""
-        return make_record_id(self.name)
+        return build_record_id(self.name)
 
 
 class Found(NamedTuple):

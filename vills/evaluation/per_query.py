@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from vills.errors import UserError
 from vills.evaluation.bootstrap import Difference, PairedRun, compute_difference
 from vills.evaluation.protocols.base import ProtocolResult
-from vills.evaluation.rows import METRICS, PREFIX, REFERENCE, Row, name_families
+from vills.evaluation.rows import METRICS, PREFIX, REFERENCE, Row, list_families
 
 FILE = "per_query.parquet"
 WHOLE = -1
@@ -121,7 +121,7 @@ def select_queries(
         wanted["split"] = [split]
     if gallery_group is not None:
         groups = pc.unique(table["gallery_group"]).to_pylist()
-        wanted["gallery_group"] = name_families(groups).get(gallery_group, [gallery_group])
+        wanted["gallery_group"] = list_families(groups).get(gallery_group, [gallery_group])
     chosen = table
     for column, values in wanted.items():
         chosen = chosen.filter(
@@ -168,7 +168,7 @@ def load_pair(
     )
 
 
-def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
+def compute_query_differences(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
     """Subtract query by query; splits and galleries are parts of the run.
 
     Raises:
@@ -198,7 +198,7 @@ def pair_queries(pair: RunPair, *, metric: str = "mAP") -> PairedRun:
     )
 
 
-def pool_differences(
+def compute_pooled_difference(
     pairs: Sequence[RunPair], *, metric: str = "mAP", num_resamples: int = 2000, seed: int = 0
 ) -> Difference:
     """Compute the difference over several runs, with its 95 % interval over people and runs.
@@ -212,7 +212,7 @@ def pool_differences(
     Raises:
         PairingError: models on other queries, or runs of one world on other queries.
     """
-    runs = [pair_queries(pair, metric=metric) for pair in pairs]
+    runs = [compute_query_differences(pair, metric=metric) for pair in pairs]
     try:
         return compute_difference(runs, num_resamples=num_resamples, seed=seed)
     except ValueError as error:
@@ -221,7 +221,7 @@ def pool_differences(
         ) from error
 
 
-def add_differences(
+def compute_differences(
     rows: Sequence[Row],
     table: pa.Table,
     *,
@@ -259,7 +259,7 @@ def add_differences(
                 for name in (str(row["row"]), REFERENCE)
             )
             for metric in METRICS:
-                found = pool_differences(
+                found = compute_pooled_difference(
                     [RunPair(ours, other)], metric=metric, num_resamples=num_resamples, seed=seed
                 )
                 columns[f"{PREFIX}{metric}"] = found.value

@@ -52,7 +52,7 @@ def compute_probes(features: Tensor, question: Question) -> dict[str, float]:
     nearest, precision = compute_retrieval(features, question)
     parts = []
     for fitted in (question.halves, ~question.halves):
-        lda = fit_lda(features[fitted], question.pids[fitted])
+        lda = compute_lda(features[fitted], question.pids[fitted])
         parts.append(compute_retrieval(lda.apply(features[~fitted]), question.take(~fitted)))
     lda_nearest, lda_precision = (torch.cat(values) for values in zip(*parts, strict=True))
     told = compute_camera_hits(features, question)
@@ -126,7 +126,7 @@ class Projection:
         return (features - self.mean) @ self.directions
 
 
-def fit_lda(features: Tensor, pids: Tensor, *, shrinkage: float = SHRINKAGE) -> Projection:
+def compute_lda(features: Tensor, pids: Tensor, *, shrinkage: float = SHRINKAGE) -> Projection:
     """Linear discriminant analysis (Fisher 1936) of standardised features [h, D] by person.
 
     Directions v that maximise v' B v / v' W v, scaled to v' W v = 1, with B the covariance of

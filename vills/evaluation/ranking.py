@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vills.data.records import JUNK_PID, find_people
 from vills.distributed import gather_objects, get_rank, get_world_size
-from vills.evaluation.distance import Distance, DistanceBlock, find_nearest, limit_block
+from vills.evaluation.distance import Distance, DistanceBlock, compute_block_size, find_nearest
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -77,17 +77,17 @@ def find_same_camera(query: Labels, gallery: Labels) -> BoolArray:
     return junk
 
 
-def ltcc_cloth_changing(query: Labels, gallery: Labels) -> BoolArray:
+def find_ltcc_cloth_changing(query: Labels, gallery: Labels) -> BoolArray:
     """Find junk: same camera, or same clothes (CAL: `evaluate_with_clothes`, mode CC)."""
     return find_same_camera(query, gallery) | _find_same_clothes(query, gallery)
 
 
-def ltcc_same_clothes(query: Labels, gallery: Labels) -> BoolArray:
+def find_ltcc_same_clothes(query: Labels, gallery: Labels) -> BoolArray:
     """Find junk: same camera, or other clothes (CAL: `evaluate_with_clothes`, mode SC)."""
     return find_same_camera(query, gallery) | ~_find_same_clothes(query, gallery)
 
 
-def no_junk(query: Labels, gallery: Labels) -> BoolArray:
+def find_no_junk(query: Labels, gallery: Labels) -> BoolArray:
     """Find no junk: all images of the person are true matches."""
     return np.zeros(len(gallery), dtype=np.bool_)
 
@@ -118,7 +118,7 @@ class Ranking:
     """Per query the top of its list (empty when top_k is 0)."""
 
 
-def rank_gallery(
+def compute_ranking(
     distance: Distance,
     *,
     query: Labels,
@@ -153,7 +153,7 @@ def rank_gallery(
         raise ValueError("the gallery is empty: nothing to rank")
     ranker = _Ranker(query, gallery, junk_rule, top_k, _group_by_pid(gallery.pids))
     share = -(-len(query) // get_world_size())  # no process idles while another has a large block
-    rows = limit_block(min(block_size, max(share, 1)), num_gallery=len(gallery))
+    rows = compute_block_size(min(block_size, max(share, 1)), num_gallery=len(gallery))
     starts = range(0, len(query), rows)[get_rank() :: get_world_size()]
     own = [
         ranked

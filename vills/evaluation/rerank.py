@@ -18,8 +18,8 @@ from vills.evaluation.distance import (
     FloatArray,
     Matrix,
     check_features,
+    compute_block_size,
     find_nearest,
-    limit_block,
 )
 from vills.evaluation.ranking import IntArray
 
@@ -117,7 +117,7 @@ def _find_neighbours(
 ) -> tuple[IntArray, Matrix]:
     """Find each row's `num` nearest rows, itself first, [N, num]; its largest distance, [N]."""
     num_rows = original.num_queries
-    rows = limit_block(block_size, num_gallery=num_rows)
+    rows = compute_block_size(block_size, num_gallery=num_rows)
     own = []
     for start in range(0, num_rows, rows)[get_rank() :: get_world_size()]:
         block = original.compute_block(start, min(start + rows, num_rows))

@@ -15,17 +15,17 @@ from vills.distributed import broadcast_object, is_main
 from vills.evaluation.per_query import FILE, SCHEMA, build_per_query
 from vills.evaluation.protocols import ProtocolResult, Row
 from vills.evaluation.ranking import VERDICTS
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 
-def make_slug(name: str) -> str:
+def build_slug(name: str) -> str:
     """Keep lower case letters and digits with - between them: TransReID_SSL -> transreid-ssl."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
 
 
-def name_ranking(row: str, protocol: str) -> str:
+def get_ranking_name(row: str, protocol: str) -> str:
     """Name the file of the ranked lists of a model under a protocol."""
-    return f"{make_slug(row)}_{protocol}.parquet"
+    return f"{build_slug(row)}_{protocol}.parquet"
 
 
 def save_part(
@@ -39,7 +39,7 @@ def save_part(
 ) -> None:
     """Save what model `name` found under one protocol on one split."""
     if with_ranking:
-        _save_ranking(part / "ranking" / name_ranking(name, result.protocol), result)
+        _save_ranking(part / "ranking" / get_ranking_name(name, result.protocol), result)
     if with_queries:
         save_table(part / FILE, build_per_query(result, name=name))
     # scores last: what has scores is complete
@@ -61,12 +61,12 @@ def load_queries(building: Path) -> pa.Table:
     return pa.concat_tables([SCHEMA.empty_table(), *tables])
 
 
-def assemble(
+def save_parts(
     out: Path, results: object, queries: pa.Table, *, building: Path, remove: bool
 ) -> None:
     """Put the finished parts' files under their names in `out`."""
     for source in sorted(building.glob("*/*/*.parquet")):
-        with atomic_path(out / source.parent.name / source.name) as temporary:
+        with open_atomic(out / source.parent.name / source.name) as temporary:
             shutil.copyfile(source, temporary)
     if queries.num_rows:
         save_table(out / FILE, queries.combine_chunks())
@@ -77,7 +77,7 @@ def assemble(
 
 def save_json(path: Path, content: object) -> None:
     """Write JSON atomically; NaN is refused."""
-    with atomic_path(path) as temporary:
+    with open_atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 

@@ -23,7 +23,7 @@ METRICS = {"mAP": "ap", "R-1": "r1"}
 column of per_query.parquet."""
 
 
-def average_rows(rows: Sequence[Mapping[str, Any]], *, deviations: Sequence[str] = ()) -> Row:
+def compute_mean_row(rows: Sequence[Mapping[str, Any]], *, deviations: Sequence[str] = ()) -> Row:
     """Average several rows of the same columns to one.
 
     A share becomes the mean of the rows' (NaN if one is, None if one has none); what is no share
@@ -49,7 +49,7 @@ def average_rows(rows: Sequence[Mapping[str, Any]], *, deviations: Sequence[str]
     return mean
 
 
-def arrange_rows(rows: Sequence[Row], *, names: Sequence[str]) -> list[Row]:
+def build_rows(rows: Sequence[Row], *, names: Sequence[str]) -> list[Row]:
     """Order by model, then protocol; after the splits follow their mean and deviation."""
     order = {name: number for number, name in reversed(list(enumerate(names)))}
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -71,13 +71,13 @@ def _average_splits(rows: Sequence[Row]) -> list[Row]:
     means = []
     for group in kinds.values():
         if len({row.get("split") for row in group}) > 1:
-            mean = average_rows(group, deviations=tuple(METRICS))
+            mean = compute_mean_row(group, deviations=tuple(METRICS))
             head = {key: mean.pop(key) for key in ("row", "protocol", "title")}
             means.append({**head, "split": f"mean of {len(group)}", **mean})
     return means
 
 
-def name_families(groups: Sequence[str]) -> dict[str, list[str]]:
+def list_families(groups: Sequence[str]) -> dict[str, list[str]]:
     """Group galleries that are averaged, by the name of their mean.
 
     gallery_1 and gallery_2 are one family, blended_gallery_1 and ... another; one alone has none.
@@ -116,7 +116,7 @@ def describe_differences(rows: Sequence[Mapping[str, object]]) -> list[str]:
     return lines
 
 
-def format_difference(value: float, low: float | None, high: float | None) -> str:
+def render_difference(value: float, low: float | None, high: float | None) -> str:
     """Format percentage points: +5.1 [3.2, 7.0]; say so if scratch is better, or may be."""
     text = f"{_round(value):+.1f}"
     if low is None or high is None:
@@ -131,7 +131,7 @@ def _describe(row: Mapping[str, object], metric: str) -> str:
     value, low, high = (row.get(f"{PREFIX}{metric}{end}") for end in ("", "_low", "_high"))
     assert isinstance(value, float)
     ends = (end if isinstance(end, float) else None for end in (low, high))
-    return f"{metric} {format_difference(value, *ends)}"
+    return f"{metric} {render_difference(value, *ends)}"
 
 
 def _round(share: float) -> float:

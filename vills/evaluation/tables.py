@@ -84,7 +84,7 @@ class ScoreTable:
         return f"{self.data_set}: {self.title}" if self.data_set else self.title
 
 
-def format_cell(column: str, value: object) -> str:
+def render_cell(column: str, value: object) -> str:
     """Format shares in percent with one decimal, counts and text as they are, NaN as '-'."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
@@ -93,20 +93,20 @@ def format_cell(column: str, value: object) -> str:
     return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
 
 
-def format_score(column: str, row: Row) -> str:
+def render_score(column: str, row: Row) -> str:
     """Format a score with what is known of its spread: 43.1 [40.2, 46.0], 43.1 ± 2.9."""
-    text = format_cell(column, row.get(column))
+    text = render_cell(column, row.get(column))
     low, high, std = (row.get(f"{column}{end}") for end in SPREADS)
     if text == "-":
         return text
     if isinstance(std, float):
-        text += f" ± {format_cell(column, std)}"
+        text += f" ± {render_cell(column, std)}"
     if isinstance(low, float) and column in METRICS:
-        text += f" [{format_cell(column, low)}, {format_cell(column, high)}]"
+        text += f" [{render_cell(column, low)}, {render_cell(column, high)}]"
     return text
 
 
-def name_column(column: str) -> str:
+def get_column_name(column: str) -> str:
     """Name the head of a column: R-1, valid, TAR@0.1%."""
     name, _, far = column.partition("@")
     if name == "TAR" and far:
@@ -117,8 +117,8 @@ def name_column(column: str) -> str:
 def build_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Build head and body of any table as strings; its columns are the union over the rows."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    head = [name_column(column) for column in columns]
-    return head, [[format_cell(column, row.get(column)) for column in columns] for row in rows]
+    head = [get_column_name(column) for column in columns]
+    return head, [[render_cell(column, row.get(column)) for column in columns] for row in rows]
 
 
 def build_score_tables(rows: Sequence[Row], *, splits: bool = False) -> list[ScoreTable]:
@@ -161,7 +161,7 @@ def build_text(tables: Sequence[ScoreTable], *, width: int = WIDTH) -> str:
         for text in table.differences:
             lines += wrap(text, width - 2, initial_indent="  ", subsequent_indent="    ")
         lines.append("")
-    notes = explain(tables)
+    notes = describe_marks(tables)
     if any(table.marked for table in tables):
         notes = ["*: ours.", *notes]
     return "\n".join([*lines, *(line for note in notes for line in wrap(note, width))])
@@ -182,10 +182,10 @@ def build_markdown(tables: Sequence[ScoreTable], *, level: int = 2) -> str:
         parts.append("")
         for text in table.differences:
             parts += [_escape(text), ""]
-    return "\n".join([*parts, *explain(tables)]) if parts else "(no rows)"
+    return "\n".join([*parts, *describe_marks(tables)]) if parts else "(no rows)"
 
 
-def explain(tables: Sequence[ScoreTable]) -> list[str]:
+def describe_marks(tables: Sequence[ScoreTable]) -> list[str]:
     """Say what the marks in the cells mean; only of those that occur."""
     cells = [
         (name, cell)
@@ -216,14 +216,14 @@ def _build_table(data_set: str, title: str, rows: Sequence[Row]) -> ScoreTable:
     # the run stands last
     leading = [key for key in choices if key != "run"]
     columns = ["row", *leading, *scores, *counts, *choices[len(leading) :]]
-    head = [name_column(key) for key in columns]
+    head = [get_column_name(key) for key in columns]
     facts = ", ".join(_tell(key, shared[key]) for key in told)
     return ScoreTable(
         data_set=data_set,
         title=title,
         facts=f"{facts[:1].upper()}{facts[1:]}." if facts else "",
         head=head,
-        body=[[format_score(key, row) for key in columns] for row in rows],
+        body=[[render_score(key, row) for key in columns] for row in rows],
         text_columns=frozenset(i for i, key in enumerate(columns) if key in ("row", *choices)),
         marked=frozenset(i for i, row in enumerate(rows) if str(row["row"]).startswith(OURS)),
         differences=tuple(describe_differences(rows)),
@@ -234,8 +234,8 @@ def _tell(key: str, value: object) -> str:
     if key == "split" and isinstance(value, str):
         return f"{value} splits"
     if key not in _CHOICES:
-        return f"{name_column(key)} {format_cell(key, value)}"
-    return _CHOICES[key].format(format_cell(key, value))
+        return f"{get_column_name(key)} {render_cell(key, value)}"
+    return _CHOICES[key].format(render_cell(key, value))
 
 
 def _get_values(key: str, rows: Sequence[Row]) -> list[object]:

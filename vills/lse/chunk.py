@@ -18,11 +18,11 @@ import pyarrow as pa
 from vills.areas import AREAS
 from vills.config.lse import LseConfig
 from vills.data.files import save_table
-from vills.data.mask_store import MaskRow, build_mask_row, build_mask_table, mask_path
+from vills.data.mask_store import MaskRow, build_mask_row, build_mask_table, get_mask_path
 from vills.data.records import Manifest
 from vills.data.shards import ShardReader
-from vills.io import atomic_path
-from vills.lse.crop import Crop, iterate_crops
+from vills.io import open_atomic
+from vills.lse.crop import Crop, load_crops
 from vills.lse.keypoints import KeypointDetector, build_prompt
 from vills.lse.segmenter import Segmenter
 
@@ -94,7 +94,7 @@ class ChunkWorker:
         """Compute the keypoints and the masks of all areas of some rows of the manifest."""
         summary, keypoints = Summary(records=len(rows)), list[dict[str, Any]]()
         masks: dict[str, list[MaskRow]] = {area: [] for area in AREAS}
-        crops = iterate_crops(
+        crops = load_crops(
             self.manifest,
             reader=self.reader,
             rows=rows,
@@ -105,8 +105,8 @@ class ChunkWorker:
             self._process(batch, keypoints=keypoints, masks=masks, summary=summary)
         save_table(folder / KEYPOINTS, pa.Table.from_pylist(keypoints, schema=KEYPOINTS_SCHEMA))
         for area, found in masks.items():
-            save_table(mask_path(folder, area), build_mask_table(found))
-        with atomic_path(folder / SUMMARY) as temporary:
+            save_table(get_mask_path(folder, area), build_mask_table(found))
+        with open_atomic(folder / SUMMARY) as temporary:
             temporary.write_text(json.dumps(vars(summary), sort_keys=True))
 
     def _process(
@@ -170,7 +170,7 @@ def load_summary(folder: Path) -> Summary | None:
     return Summary(**values, areas=areas)
 
 
-def join_summaries(chunks: Chunks) -> Summary:
+def build_summary(chunks: Chunks) -> Summary:
     """Add up the counts of finished chunks."""
     total = Summary()
     for folder, _ in chunks:

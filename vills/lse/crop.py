@@ -88,7 +88,7 @@ def compute_iou(boxes: Floats, box: Box) -> Floats:
     return result
 
 
-def cut_mask(mask: Mask, *, box: Box, size: tuple[int, int]) -> Mask:
+def extract_mask(mask: Mask, *, box: Box, size: tuple[int, int]) -> Mask:
     """Cut a whole-frame mask to a box and rescale it to the crop.
 
     Args:
@@ -123,7 +123,7 @@ def compute_mask_iou(mask: Mask, other: Mask) -> float:
     return float(np.count_nonzero(mask & other) / union) if union else 0.0
 
 
-def iterate_crops(
+def load_crops(
     manifest: Manifest,
     *,
     reader: ShardReader,

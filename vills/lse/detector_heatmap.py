@@ -48,7 +48,7 @@ class HeatmapDetector:
 
     def detect(self, crops: Sequence[Crop]) -> list[Keypoints]:
         """Run the network on all crops, in calls of the batch size that the file fixes."""
-        placed = [place_image(crop.image, size=self._size) for crop in crops]
+        placed = [convert_image(crop.image, size=self._size) for crop in crops]
         images = [image for image, _ in placed]
         step = self._batch or len(images)
         # only a file with a fixed batch size can lack rows
@@ -63,7 +63,7 @@ class HeatmapDetector:
         ]
 
 
-def place_image(image: Image, *, size: tuple[int, int]) -> tuple[Floats, Floats]:
+def convert_image(image: Image, *, size: tuple[int, int]) -> tuple[Floats, Floats]:
     """Centre a crop in the network's input with its aspect kept and `MARGIN` around it.
 
     Args:

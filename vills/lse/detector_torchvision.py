@@ -40,10 +40,10 @@ class TorchvisionDetector:
         best = int(found["scores"].argmax())
         points = found["keypoints"][best, :, :2].float().cpu().numpy()  # [n, 2]
         logits = found["keypoints_scores"][best].double().cpu().numpy()  # [n]
-        return Keypoints(points=points, scores=squash_logits(logits))
+        return Keypoints(points=points, scores=convert_logits(logits))
 
 
-def squash_logits(logits: np.ndarray) -> Floats:
+def convert_logits(logits: np.ndarray) -> Floats:
     """Map peak logits to (0, 1) by a logistic with its middle at `LOGIT_MIDPOINT`."""
     return (0.5 * (1.0 + np.tanh(0.5 * (logits - LOGIT_MIDPOINT)))).astype(np.float32)
 

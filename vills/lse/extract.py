@@ -17,12 +17,12 @@ from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
 from vills.data.files import save_table
-from vills.data.mask_store import build_mask_table, mask_path, save_mask_table
+from vills.data.mask_store import build_mask_table, get_mask_path, save_mask_table
 from vills.data.predictions import FOLDER
 from vills.data.records import load_manifest
 from vills.data.shards import ShardReader
 from vills.interrupt import open_pool
-from vills.io import atomic_path, compute_sha256
+from vills.io import compute_sha256, open_atomic
 from vills.lse.chunk import (
     KEYPOINTS,
     KEYPOINTS_SCHEMA,
@@ -30,7 +30,7 @@ from vills.lse.chunk import (
     Chunks,
     ChunkWorker,
     Summary,
-    join_summaries,
+    build_summary,
     list_chunks,
     load_summary,
 )
@@ -103,7 +103,7 @@ def extract_source(
     count = ChunkCount(folder, chunks, name=name, progress=progress or (lambda *_: None))
     _run_jobs(own, (config, curated, root, weights), workers=workers, report=count.report)
     if rank:
-        return join_summaries(own)
+        return build_summary(own)
     count.wait()
     return _publish(out, chunks, guard=guard, max_share=max_corrupt_share)
 
@@ -202,7 +202,7 @@ def check_corrupt(report: Mapping[str, Any], *, max_share: float) -> None:
 
 def _publish(out: Path, chunks: Chunks, *, guard: Callable[[], None], max_share: float) -> Summary:
     """Join the finished chunks; the report comes last."""
-    summary = join_summaries(chunks)
+    summary = build_summary(chunks)
     report = summary.to_report()
     check_corrupt(report, max_share=max_share)
     guard()
@@ -213,9 +213,9 @@ def _publish(out: Path, chunks: Chunks, *, guard: Callable[[], None], max_share:
     order = [("record_id", "ascending"), ("frame", "ascending")]
     save_table(out / KEYPOINTS, keypoints.sort_by(order).combine_chunks())
     for area in AREAS:
-        tables = [pq.read_table(mask_path(folder, area)) for folder in folders]
-        save_mask_table(mask_path(out, area), pa.concat_tables([build_mask_table([]), *tables]))
-    with atomic_path(out / "report.json") as temporary:
+        tables = [pq.read_table(get_mask_path(folder, area)) for folder in folders]
+        save_mask_table(get_mask_path(out, area), pa.concat_tables([build_mask_table([]), *tables]))
+    with open_atomic(out / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
     return summary
 

@@ -15,7 +15,7 @@ from vills.data.images import decode_rle
 from vills.data.mask_store import MaskStore
 from vills.data.predictions import FrameRows
 from vills.data.records import Record, load_manifest
-from vills.lse.crop import compute_iou, compute_mask_iou, cut_mask
+from vills.lse.crop import compute_iou, compute_mask_iou, extract_mask
 
 # Below this overlap the record shows nobody of the truth: a false positive of the detector.
 MIN_IOU = 0.3
@@ -89,7 +89,7 @@ def _compare(
     loaded = store.load(record.record_id, position, area)
     height, width = (record.height, record.width) if loaded is None else loaded[0].shape
     whole = decode_rle(person[f"mask_{area}"], person["height"], person["width"])
-    real = cut_mask(whole, box=record.boxes[position], size=(height, width))
+    real = extract_mask(whole, box=record.boxes[position], size=(height, width))
     if np.count_nonzero(real) < MIN_PIXELS:
         return None
     return -1.0 if loaded is None else compute_mask_iou(loaded[0], real)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from vills.config.checks import ConfigError
 from vills.data.predictions import load_parsing
-from vills.lse.crop import Crop, Floats, Labels, Mask, cut_mask
+from vills.lse.crop import Crop, Floats, Labels, Mask, extract_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class ParsingSegmenter:
         for crop, prompts in zip(crops, labels, strict=True):
             maps = self._parsing.lookup(crop.path, crop.frame)
             cuts = {
-                area: cut_mask(maps[area], box=crop.box, size=(crop.height, crop.width))
+                area: extract_mask(maps[area], box=crop.box, size=(crop.height, crop.width))
                 for area in prompts
                 if area in maps
             }

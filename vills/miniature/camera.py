@@ -113,7 +113,7 @@ def build_place(camera: Camera, height: int, width: int, horizon: float) -> Back
     )
 
 
-def develop(camera: Camera, image: Image, rng: np.random.Generator) -> Image:
+def render_photo(camera: Camera, image: Image, rng: np.random.Generator) -> Image:
     """Return `image` uint8 [H, W, 3] as the camera records it, before compression."""
     exposure = float(np.exp(rng.normal(0.0, 0.06)))
     matrix = np.array(camera.matrix) * exposure

@@ -42,14 +42,14 @@ Part = IntEnum(
 """What a pixel of a person shows, from 1."""
 
 
-def enlarge(image: Image) -> Image:
+def convert_to_painting(image: Image) -> Image:
     """Return a picture [H, W, 3] at the painter's size."""
     height, width = image.shape[:2]
     size = (width * SUPERSAMPLE, height * SUPERSAMPLE)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def shrink(image: Image) -> Image:
+def convert_to_picture(image: Image) -> Image:
     """Return a painting at the picture's size [H, W, 3]."""
     height, width = image.shape[:2]
     size = (width // SUPERSAMPLE, height // SUPERSAMPLE)
@@ -180,7 +180,9 @@ class Painted:
     """Share of the figure's extent that lies on the canvas."""
 
 
-def measure(canvas: Canvas, slot: int, actor: Actor, joints: dict[str, Point]) -> Painted | None:
+def compute_truth(
+    canvas: Canvas, slot: int, actor: Actor, joints: dict[str, Point]
+) -> Painted | None:
     """Measure figure `slot` right after it was painted; None where nothing of it shows."""
     points = np.stack([joint[:2] for joint in joints.values()])
     height, width = canvas.parts.shape

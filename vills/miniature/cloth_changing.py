@@ -15,7 +15,7 @@ from pathlib import Path
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_still, sample_size
+from vills.miniature.crop import sample_size, save_still
 from vills.miniature.people import LTCC_OFFSET, PRCC_OFFSET, build_actor, sample_pids
 from vills.miniature.person import Group
 from vills.miniature.sink import Sink
@@ -61,7 +61,7 @@ def render_prcc(config: MiniatureConfig, item: tuple[int, int], sink: Sink) -> N
                 split = "train" if picture < config.images_per_camera else "val"
                 path = f"rgb/{split}/{pid:03d}/{letter}_cropped_rgb{number:03d}.jpg"
             size = sample_size(config, rng)
-            add_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
+            save_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
 
 
 def list_ltcc(config: MiniatureConfig) -> list[tuple[int, int]]:
@@ -91,7 +91,7 @@ def render_ltcc(config: MiniatureConfig, item: tuple[int, int], sink: Sink) -> N
                 shown += 1
                 label = f"{pid:03d}_{outfit + 1}_c{_LTCC_LABELS[camera]}_{frame:06d}"
                 path, size = f"{folder}/{label}.png", sample_size(config, rng)
-                add_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
+                save_still(sink, path, actor, camera=seen_by, size=size, rng=rng, jitter=_JITTER)
 
 
 def describe_ltcc(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vills.config.miniature import MiniatureConfig
-from vills.miniature.camera import Camera, build_place, develop
+from vills.miniature.camera import Camera, build_place, render_photo
 from vills.miniature.canvas import (
     SUPERSAMPLE,
     Canvas,
@@ -13,11 +13,11 @@ from vills.miniature.canvas import (
     Instance,
     Painted,
     build_instance,
-    enlarge,
-    measure,
-    shrink,
+    compute_truth,
+    convert_to_painting,
+    convert_to_picture,
 )
-from vills.miniature.figure import draw_figure, draw_shadow
+from vills.miniature.figure import render_figure, render_shadow
 from vills.miniature.people import Actor, sample_passer
 from vills.miniature.sink import Sink
 from vills.miniature.walk import Placement, compute_pose
@@ -78,7 +78,7 @@ def sample_shot(
     )
 
 
-def add_still(
+def save_still(
     sink: Sink,
     path: str,
     actor: Actor,
@@ -91,10 +91,10 @@ def add_still(
     """Render a single picture of `actor` as `path`: a shot of its own, one moment of the walk."""
     shot = sample_shot(camera, size, rng)
     time = float(rng.uniform(0, 4))
-    add_crop(sink, path, actor, shot=shot, rng=rng, time=time, jitter=jitter)
+    save_crop(sink, path, actor, shot=shot, rng=rng, time=time, jitter=jitter)
 
 
-def add_crop(
+def save_crop(
     sink: Sink,
     path: str,
     actor: Actor,
@@ -126,23 +126,23 @@ def render_crop(
     place = Placement(x, y, scale, shot.yaw, shot.camera.pitch)
     behind = shot.passer_offset > 0
     passer = _paint_passer(canvas, shot, place, time) if behind else None
-    draw_shadow(canvas, place)
-    main = paint_actor(canvas, 1, actor, place, phase=shot.phase, time=time)
+    render_shadow(canvas, place)
+    main = render_actor(canvas, 1, actor, place, phase=shot.phase, time=time)
     passer = passer if behind else _paint_passer(canvas, shot, place, time)
     _draw_blocker(canvas, shot)
-    small = shrink(canvas.colour)
+    small = convert_to_picture(canvas.colour)
     instances = [build_instance(canvas, figure) for figure in (main, passer) if figure is not None]
-    return develop(shot.camera, small, rng), instances
+    return render_photo(shot.camera, small, rng), instances
 
 
-def paint_actor(
+def render_actor(
     canvas: Canvas, slot: int, actor: Actor, place: Placement, *, phase: float, time: float
 ) -> Painted | None:
     """Paint a person as number `slot`, `time` seconds after the walk was at `phase`."""
     canvas.begin(slot)
     identity = actor.identity
     pose = compute_pose(identity, phase + 2 * np.pi * identity.gait.frequency * time)
-    return measure(canvas, slot, actor, draw_figure(canvas, actor, pose, place))
+    return compute_truth(canvas, slot, actor, render_figure(canvas, actor, pose, place))
 
 
 def _cut_background(shot: Shot, time: float) -> Image:
@@ -153,7 +153,7 @@ def _cut_background(shot: Shot, time: float) -> Image:
     drift = 0.10 * time * float(np.sin(shot.yaw))
     left = int((columns - width) * float(np.clip(shot.left + drift, 0.0, 1.0)))
     top = int((rows - height) * shot.top)
-    return enlarge(place.cut(top, left, height, width))
+    return convert_to_painting(place.cut(top, left, height, width))
 
 
 def _paint_passer(canvas: Canvas, shot: Shot, place: Placement, time: float) -> Painted | None:
@@ -164,7 +164,7 @@ def _paint_passer(canvas: Canvas, shot: Shot, place: Placement, time: float) -> 
     x = place.x + (shot.passer_offset + shot.passer_drift * time * 8) * place.scale * 0.75
     y = place.y - 0.03 * side * place.scale
     there = Placement(x, y, place.scale * size, shot.yaw + 0.2, place.pitch)
-    return paint_actor(canvas, 2, shot.passer, there, phase=shot.phase + 2.0, time=time)
+    return render_actor(canvas, 2, shot.passer, there, phase=shot.phase + 2.0, time=time)
 
 
 def _draw_blocker(canvas: Canvas, shot: Shot) -> None:

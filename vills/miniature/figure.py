@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from vills.miniature.canvas import Canvas, Part, Vector
-from vills.miniature.people import ROWS, Actor, Map, build_head, fill, turn
-from vills.miniature.walk import Placement, Point, Pose, project
+from vills.miniature.people import ROWS, Actor, Map, build_head, render_flat, render_turned
+from vills.miniature.walk import Placement, Point, Pose, compute_joints
 
 _HALF = ROWS // 2  # rows of a sleeve or a leg above the elbow or the knee
 _SEAT_ROWS = 10  # rows of the trousers' map that the seat shows
@@ -55,10 +55,10 @@ class Sitter:
         return depth, partial(self.canvas.paint_tube, start, end, radii, skin, part=part)
 
 
-def draw_figure(canvas: Canvas, actor: Actor, pose: Pose, place: Placement) -> dict[str, Point]:
+def render_figure(canvas: Canvas, actor: Actor, pose: Pose, place: Placement) -> dict[str, Point]:
     """Paint a person; return its joints as (x, y, depth) on the canvas."""
-    maps = {name: turn(texture, place.yaw) for name, texture in actor.maps.items()}
-    sitter = Sitter(canvas, actor, maps, project(pose, place), place)
+    maps = {name: render_turned(texture, place.yaw) for name, texture in actor.maps.items()}
+    sitter = Sitter(canvas, actor, maps, compute_joints(pose, place), place)
     radius, centre = actor.identity.body.head * place.scale, sitter.joints["head"][:2]
     face, axes = build_head(actor.identity, place.yaw), np.array([radius * 0.86, radius * 1.12])
     strokes: list[Stroke] = [
@@ -76,7 +76,7 @@ def draw_figure(canvas: Canvas, actor: Actor, pose: Pose, place: Placement) -> d
     return sitter.joints
 
 
-def draw_shadow(canvas: Canvas, place: Placement) -> None:
+def render_shadow(canvas: Canvas, place: Placement) -> None:
     """Darken the ground below a person."""
     axes = (int(place.scale * 0.14), int(place.scale * 0.025))
     left, right = int(place.x) - axes[0] - 1, int(place.x) + axes[0] + 2
@@ -210,7 +210,9 @@ def _stroke_hair(sitter: Sitter) -> list[Stroke]:
         centre + radius * (behind * back + np.array([0.0, down])) for back, down in points
     )
     radii = (radius * wide[0], radius * wide[1])
-    texture = turn(fill(2, identity.hat_colour if style == "cap" else identity.hair_colour), yaw)
+    texture = render_turned(
+        render_flat(2, identity.hat_colour if style == "cap" else identity.hair_colour), yaw
+    )
     # Towards the viewer when the back is turned; a peak points the other way.
     near = float(np.cos(yaw)) * (1.0 if style == "cap" else -1.0)
     over = near > (0.0 if style == "long" else -0.2)
@@ -235,7 +237,7 @@ def _stroke_bag(sitter: Sitter) -> list[Stroke]:
     else:
         centre = sitter.joints[f"{side}_hand"] + np.array([0.0, 0.085 * scale, 0.02])
     width = float(np.hypot(across * np.cos(yaw), along * np.sin(yaw))) * scale
-    texture = turn(fill(ROWS, identity.bag_colour), yaw)
+    texture = render_turned(render_flat(ROWS, identity.bag_colour), yaw)
     texture[:_FLAP] = (texture[:_FLAP] * 0.7).astype(np.uint8)
     reach = np.array([0.0, high * scale])
     start, end = centre[:2] - reach, centre[:2] + reach

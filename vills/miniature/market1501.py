@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_crop, add_still, get_size, sample_shot
+from vills.miniature.crop import get_size, sample_shot, save_crop, save_still
 from vills.miniature.people import Actor, build_actor, build_distractor, sample_pids
 from vills.miniature.person import Group
 from vills.miniature.scene import FRAMES_PER_SECOND
@@ -83,7 +83,7 @@ def render_person(config: MiniatureConfig, item: Subject | int, sink: Sink) -> N
         frame = item * 500 + 250 * int(pid == "-1") + int(rng.integers(250))
         path = f"bounding_box_test/{pid}_c{number + 1}s1_{frame:06d}_02.jpg"
         camera = build_camera(config.seed, number)
-        add_still(sink, path, actor, camera=camera, size=size, rng=rng, jitter=jitter)
+        save_still(sink, path, actor, camera=camera, size=size, rng=rng, jitter=jitter)
 
 
 def _render_subject(config: MiniatureConfig, subject: Subject, sink: Sink) -> None:
@@ -99,7 +99,7 @@ def _render_subject(config: MiniatureConfig, subject: Subject, sink: Sink) -> No
             frame = index * 500 + picture * 25 + int(rng.integers(25))
             name = f"{subject.pid:04d}_c{number + 1}s1_{frame:06d}_{int(not asks):02d}.jpg"
             path, jitter = f"{folder}/{name}", _BY_HAND if asks else _BY_DETECTOR
-            add_still(sink, path, subject.actor, camera=camera, size=size, rng=rng, jitter=jitter)
+            save_still(sink, path, subject.actor, camera=camera, size=size, rng=rng, jitter=jitter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def render_track(config: MiniatureConfig, track: Track, sink: Sink) -> None:
     for frame in range(_SHORTEST if track.short else length):
         name = f"{track.pid}C{track.camera + 1}T{track.number:04d}F{frame + 1:03d}.jpg"
         path, time = f"{folder}/{track.pid}/{name}", frame / FRAMES_PER_SECOND
-        add_crop(sink, path, track.actor, shot=shot, rng=rng, time=time, jitter=track.jitter)
+        save_crop(sink, path, track.actor, shot=shot, rng=rng, time=time, jitter=track.jitter)
 
 
 def describe_mars(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:

@@ -92,7 +92,7 @@ def sample_pids(rng: np.random.Generator, pool: range, *counts: int) -> list[lis
     return [sorted(pids[end - count : end]) for end, count in zip(ends, counts, strict=True)]
 
 
-def turn(texture: Map, yaw: float) -> Map:
+def render_turned(texture: Map, yaw: float) -> Map:
     """Return what a viewer sees of a cylinder turned by `yaw`, shaded: uint8 [H, WIDTH, 3].
 
     The texture is a map [H, AROUND, 3]; `yaw` is 0 when its front faces the viewer, pi/2 when it
@@ -124,7 +124,7 @@ def build_head(identity: Identity, yaw: float) -> Map:
     return np.clip(image * light[..., None], 0, 255).astype(np.uint8)
 
 
-def fill(rows: int, colour: Colour) -> Map:
+def render_flat(rows: int, colour: Colour) -> Map:
     """Return a map of one colour."""
     return np.full((rows, AROUND, 3), colour, dtype=np.uint8)
 
@@ -135,8 +135,8 @@ def _build_maps(identity: Identity, outfit: Outfit) -> dict[str, Map]:
         "torso": _add_straps(_build_torso(outfit), identity),
         "sleeve": _build_sleeve(outfit),
         "leg": _build_leg(outfit),
-        "skin": fill(2, identity.skin),
-        "shoe": fill(2, outfit.shoe_colour),
+        "skin": render_flat(2, identity.skin),
+        "shoe": render_flat(2, outfit.shoe_colour),
     }
 
 
@@ -174,7 +174,7 @@ def _build_torso(outfit: Outfit) -> Map:
     if outfit.top != "open_jacket":
         return _build_pattern(outfit, outfit.top_colour, outfit.top_second)
     # A jacket shows its own colour around and the pattern of what is under it in front.
-    jacket = fill(ROWS, outfit.top_colour)
+    jacket = render_flat(ROWS, outfit.top_colour)
     inner = _build_pattern(outfit, outfit.top_second, outfit.bottom_second)
     opening = np.abs(_TURN) < 0.09 + 0.012 * outfit.num_bands
     jacket[:, opening] = inner[:, opening]
@@ -185,7 +185,7 @@ def _build_sleeve(outfit: Outfit) -> Map:
     """Return a sleeve; hoops and checks go on along the arm, other patterns do not."""
     colours = (outfit.top_colour, outfit.top_second)
     colour, other = reversed(colours) if outfit.sleeve_second else colours
-    sleeve = fill(ROWS, colour)
+    sleeve = render_flat(ROWS, colour)
     if outfit.top != "open_jacket" and outfit.top_pattern in ("hoops", "checks"):
         sleeve[_find_bands(2 * outfit.num_bands, ROWS)] = other
     return sleeve
@@ -193,7 +193,7 @@ def _build_sleeve(outfit: Outfit) -> Map:
 
 def _build_leg(outfit: Outfit) -> Map:
     """Return one leg of the trousers from hip (row 0) to ankle."""
-    leg, second = fill(ROWS, outfit.bottom_colour), outfit.bottom_second
+    leg, second = render_flat(ROWS, outfit.bottom_colour), outfit.bottom_second
     if outfit.bottom_pattern == "side_stripe":
         leg[:, np.abs(np.abs(_TURN) - 0.25) < 0.07] = second
     elif outfit.bottom_pattern == "checks":
@@ -206,7 +206,7 @@ def _build_leg(outfit: Outfit) -> Map:
 
 
 def _build_pattern(outfit: Outfit, colour: Colour, second: Colour) -> Map:
-    garment, pattern, count = fill(ROWS, colour), outfit.top_pattern, outfit.num_bands
+    garment, pattern, count = render_flat(ROWS, colour), outfit.top_pattern, outfit.num_bands
     rows, columns = _DOWN, _TURN
     if pattern == "hoops":
         garment[_find_bands(2 * count, ROWS)] = second

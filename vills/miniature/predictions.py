@@ -52,7 +52,7 @@ def sample_clutter(rng: np.random.Generator, *, height: int, width: int, count: 
     return np.stack((left, top, left + wide, top + tall, scores), axis=1)
 
 
-def predict(
+def sample_predictions(
     instances: list[Instance],
     rng: np.random.Generator,
     *,

@@ -14,7 +14,7 @@ from pathlib import Path
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_crop, get_size, sample_shot
+from vills.miniature.crop import get_size, sample_shot, save_crop
 from vills.miniature.people import PRID_OFFSET, Actor, build_actor, sample_passer
 from vills.miniature.person import Group
 from vills.miniature.scene import FRAMES_PER_SECOND
@@ -75,7 +75,7 @@ def render_track(config: MiniatureConfig, track: Track, sink: Sink) -> None:
     for frame in range(drawn if track.length is None else track.length):
         path, time = f"{folder}/{frame + 1:04d}.png", frame / FRAMES_PER_SECOND
         jitter = _SLIP if rng.random() < _SLIPS else _JITTER
-        add_crop(sink, path, track.actor, shot=shot, rng=rng, time=time, jitter=jitter)
+        save_crop(sink, path, track.actor, shot=shot, rng=rng, time=time, jitter=jitter)
 
 
 def describe(config: MiniatureConfig, root: Path) -> Mapping[str, bytes]:

@@ -9,18 +9,18 @@ import av
 import numpy as np
 
 from vills.miniature import sample_rng
-from vills.miniature.camera import Camera, build_place, develop
+from vills.miniature.camera import Camera, build_place, render_photo
 from vills.miniature.canvas import (
     SUPERSAMPLE,
     Canvas,
     Image,
     Instance,
     build_instance,
-    enlarge,
-    shrink,
+    convert_to_painting,
+    convert_to_picture,
 )
-from vills.miniature.crop import paint_actor
-from vills.miniature.figure import draw_shadow
+from vills.miniature.crop import render_actor
+from vills.miniature.figure import render_shadow
 from vills.miniature.people import Actor
 from vills.miniature.predictions import Clutter
 from vills.miniature.sink import Sink
@@ -94,20 +94,20 @@ def render_frame(
     for slot, (_, where, walker) in enumerate(far_first, start=1):
         if not -0.5 < where.x / (WIDTH * SUPERSAMPLE) < 1.5:
             continue
-        draw_shadow(canvas, where)
+        render_shadow(canvas, where)
         painted.append(
-            paint_actor(canvas, slot, walker.actor, where, phase=walker.phase, time=time)
+            render_actor(canvas, slot, walker.actor, where, phase=walker.phase, time=time)
         )
-    small = shrink(canvas.colour)
+    small = convert_to_picture(canvas.colour)
     instances = [build_instance(canvas, figure) for figure in painted if figure is not None]
-    return develop(camera, small, rng), instances
+    return render_photo(camera, small, rng), instances
 
 
 @functools.lru_cache(maxsize=16)
 def _build_stage(camera: Camera) -> Image:
     """Return what `camera` sees without people, at the painter's size."""
     place = build_place(camera, HEIGHT, WIDTH, _HORIZON)
-    return enlarge(place.cut(0, 0, HEIGHT, WIDTH))
+    return convert_to_painting(place.cut(0, 0, HEIGHT, WIDTH))
 
 
 def _place(walker: Walker, time: float) -> tuple[float, Placement]:
@@ -124,7 +124,7 @@ def _place(walker: Walker, time: float) -> tuple[float, Placement]:
     )
 
 
-def add_video(
+def save_video(
     sink: Sink,
     path: str,
     *,

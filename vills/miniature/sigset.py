@@ -18,11 +18,11 @@ from jinja2 import Environment
 from vills.config.miniature import MiniatureConfig
 from vills.miniature import Stream, sample_rng
 from vills.miniature.camera import build_camera
-from vills.miniature.crop import add_still, sample_size
+from vills.miniature.crop import sample_size, save_still
 from vills.miniature.people import SIGSET_OFFSET, build_actor, sample_pids
 from vills.miniature.person import Group
 from vills.miniature.predictions import sample_clutter
-from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, Walker, add_video
+from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, Walker, save_video
 from vills.miniature.sink import Sink, decode_image, encode_image
 
 _PIDS = range(1, 1_000)
@@ -174,7 +174,7 @@ def render_medium(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
     camera = build_camera(config.seed, number)
     if not video:
         size = sample_size(config, rng)
-        add_still(sink, medium.path, actor, camera=camera, size=size, rng=rng, jitter=_JITTER)
+        save_still(sink, medium.path, actor, camera=camera, size=size, rng=rng, jitter=_JITTER)
         if medium.face is not None:
             image = decode_image(sink.files[medium.path])
             sink.add_file(medium.face, encode_image(image[: len(image) // 4], quality=90))
@@ -186,7 +186,7 @@ def render_medium(config: MiniatureConfig, medium: Medium, sink: Sink) -> None:
         heading=camera.yaw + float(np.deg2rad(rng.normal(0.0, 9.0))),
         phase=float(rng.uniform(0, 2 * np.pi)),
     )
-    add_video(
+    save_video(
         sink,
         medium.path,
         camera=camera,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vills.areas import AREAS
 from vills.miniature.canvas import Image, Instance
-from vills.miniature.predictions import Clutter, parse, predict
+from vills.miniature.predictions import Clutter, parse, sample_predictions
 
 Row = dict[str, Any]
 
@@ -97,7 +97,9 @@ class Sink:
                 **{f"mask_{area}": _encode_mask(instance.areas[area]) for area in AREAS},
             }
             self.rows["truth"].append(where | shape | _name_box(instance.box) | row)
-        for found in predict(instances, rng, height=height, width=width, clutter=clutter):
+        for found in sample_predictions(
+            instances, rng, height=height, width=width, clutter=clutter
+        ):
             row = {"score": found.score, "keypoints": found.keypoints.ravel().tolist()}
             self.rows["detections"].append(where | _name_box(found.box) | row)
         for area, mask in parse(instances, rng, height=height, width=width).items():

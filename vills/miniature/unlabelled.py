@@ -16,7 +16,7 @@ from vills.miniature.crop import render_crop, sample_shot
 from vills.miniature.people import PRETRAIN_OFFSET, Actor, build_actor
 from vills.miniature.person import Group
 from vills.miniature.predictions import sample_clutter
-from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, add_video, sample_walkers
+from vills.miniature.scene import FRAMES_PER_SECOND, HEIGHT, WIDTH, sample_walkers, save_video
 from vills.miniature.sink import Sink
 
 _FIRST_CROP_CAMERA, _NUM_CROP_CAMERAS, _FIRST_SCENE_CAMERA = 100, 12, 300
@@ -47,9 +47,9 @@ def render_scene(config: MiniatureConfig, number: int, sink: Sink) -> None:
     start = int(rng.integers(0, 300))
     stop = start + -(-config.scene_frames // FRAMES_PER_SECOND)
     most = min(config.people_per_scene, config.num_pretrain_ids)
-    casts = deal_people(config.seed, config.num_scenes, config.num_pretrain_ids, most)
+    casts = sample_scenes(config.seed, config.num_scenes, config.num_pretrain_ids, most)
     actors = [_dress(config, person, rng) for person in casts[number]]
-    add_video(
+    save_video(
         sink,
         f"train/{name}_{start:06d}_{stop:06d}.mp4",
         camera=build_camera(config.seed, _FIRST_SCENE_CAMERA + number % config.num_scene_cameras),
@@ -61,7 +61,7 @@ def render_scene(config: MiniatureConfig, number: int, sink: Sink) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def deal_people(
+def sample_scenes(
     seed: int, num_scenes: int, num_people: int, most: int
 ) -> tuple[tuple[int, ...], ...]:
     """Deal two to `most` people to each scene; all have their turn before anyone comes back.

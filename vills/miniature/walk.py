@@ -57,7 +57,7 @@ def compute_pose(identity: Identity, phase: float) -> Pose:
     return {name: point - ground for name, point in pose.items()}
 
 
-def project(pose: Pose, placement: Placement) -> dict[str, Point]:
+def compute_joints(pose: Pose, placement: Placement) -> dict[str, Point]:
     """Return each joint as (x, y, depth): canvas px, depth towards the viewer in body heights."""
     names = list(pose)
     points = np.stack([pose[name] for name in names])

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from vills import Progress
 from vills.config.miniature import MiniatureConfig
 from vills.interrupt import open_pool
-from vills.io import atomic_path
+from vills.io import open_atomic
 from vills.miniature import cloth_changing, market1501, prid2011, sigset, unlabelled
 from vills.miniature.sink import SCHEMAS, Sink, encode_table
 
@@ -184,7 +184,7 @@ def _write_unit(
     marker.parent.mkdir(parents=True, exist_ok=True)
     for kind, table in tables.items():
         pq.write_table(table, marker.with_suffix(f".{kind}.parquet"))
-    with atomic_path(marker) as temporary:
+    with open_atomic(marker) as temporary:
         temporary.write_text(json.dumps(list(files)))
 
 

@@ -17,7 +17,7 @@ from vills.data.loading import PretrainBatch
 from vills.data.samplers import sample_rng
 from vills.distributed import all_gather
 from vills.models.heads import MIN_NORM, Trunk
-from vills.models.layers import GlobalBatchNorm1d, fold_rows
+from vills.models.layers import GlobalBatchNorm1d, convert_rows
 
 _MAX_LOG_SCALE = math.log(100.0)
 _STREAM = 40
@@ -126,7 +126,7 @@ class IndexHeads(nn.Module):
         for side, tokens in (("video", video), ("image", frame)):
             x = _apply(self.layers[side], tokens) if side in self.layers else tokens
             rows = self.norms[side](x.flatten(0, 1))
-            logits.append(fold_rows(functional.linear(rows, classes), x.shape[:2]))
+            logits.append(convert_rows(functional.linear(rows, classes), x.shape[:2]))
         return IndexLogits(logits[0], logits[1], labels)
 
     def _choose(self, batch: PretrainBatch) -> tuple[Tensor | None, Tensor]:
@@ -198,4 +198,4 @@ def _apply(head: nn.Module, tokens: Tensor) -> Tensor:
     """[2, V, n * D] -> [2, V, E] unit vectors."""
     rows = tokens.flatten(0, 1)
     out: Tensor = head(rows, role="coarse") if isinstance(head, Trunk) else head(rows)
-    return fold_rows(out, tokens.shape[:2])
+    return convert_rows(out, tokens.shape[:2])

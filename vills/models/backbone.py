@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vills.areas import AREAS
 from vills.config.model import ModelConfig
 from vills.models.encoder import NUM_SPATIAL, Encoder, build_roles
-from vills.models.layers import DropPathNoise, fold_rows
+from vills.models.layers import DropPathNoise, convert_rows
 from vills.models.resampler import FrameEmbedding, Resampler
 
 
@@ -114,7 +114,7 @@ class Backbone(nn.Module):
             hidden = mask.new_zeros(rows, num_frames, mask.shape[1])
             hidden[torch.arange(rows, device=mask.device), frame_index] = mask
             hidden = hidden.flatten(0, 1)
-        tokens = fold_rows(self.encoder(frames.flatten(0, 1), hidden, drop), (rows, num_frames))
+        tokens = convert_rows(self.encoder(frames.flatten(0, 1), hidden, drop), (rows, num_frames))
         roles = self.resample_video(tokens if frame_in_clip else tokens[:, :-1])
         if frame_index is None:
             return VideoTokens(roles, None)
@@ -145,7 +145,7 @@ class Backbone(nn.Module):
             frame_mask: bool [B, T], False for frames that do not exist.
         """
         if self.resampler is None or self.frame_embedding is None:
-            roles = fold_rows(self.resample_image(tokens.flatten(0, 1)), tokens.shape[:2])
+            roles = convert_rows(self.resample_image(tokens.flatten(0, 1)), tokens.shape[:2])
             return _mean_over_frames(roles, frame_mask)
         tokens = self.frame_embedding(tokens, positions, num_frames or tokens.shape[1])
         key_mask = None

@@ -108,7 +108,7 @@ class MaskedLatents(nn.Module):
         return torch.where(mask[..., None], self.token.to(tokens.dtype), tokens)
 
 
-def stretch_mask(mask: Tensor, length: int) -> Tensor:
+def convert_mask(mask: Tensor, length: int) -> Tensor:
     """Bool [..., N] over patches -> [..., length] over latents, read at evenly spaced patches.
 
     The literal reading masks tokens after R, which have no place in the picture; this keeps the

@@ -19,7 +19,7 @@ _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
 
-def fold_rows(rows: Tensor, shape: Sequence[int]) -> Tensor:
+def convert_rows(rows: Tensor, shape: Sequence[int]) -> Tensor:
     """[R, ...] -> [*shape, ...], where the product of `shape` is R; torch's `unflatten`, typed."""
     return rows.reshape(*shape, *rows.shape[1:])
 
@@ -75,7 +75,7 @@ class GlobalBatchNorm1d(nn.Module):
         return mean, var
 
 
-def mix_keys(keys: Tensor, *salts: int | Tensor) -> Tensor:
+def compute_keys(keys: Tensor, *salts: int | Tensor) -> Tensor:
     """Hash long keys with salts (integers or broadcastable long tensors) into new long keys."""
     mixed = _scramble(keys.long())
     for salt in salts:
@@ -103,7 +103,7 @@ class DropPathNoise:
             return None
         if rate >= 1.0:
             return torch.zeros_like(self._keys, dtype=torch.float32)[:, None, None]
-        uniform = _shift(mix_keys(self._keys, layer, branch), 11).double() * 2.0**-53
+        uniform = _shift(compute_keys(self._keys, layer, branch), 11).double() * 2.0**-53
         return ((uniform >= rate).float() / (1.0 - rate))[:, None, None]
 
 

@@ -20,8 +20,8 @@ from vills.data.loading import PretrainBatch
 from vills.models.alignment import AlignmentHeads, AlignmentPairs, IndexLogits
 from vills.models.backbone import Backbone
 from vills.models.encoder import COARSE, build_all_roles, build_roles
-from vills.models.heads import MaskedLatents, ProjectionHead, stretch_mask
-from vills.models.layers import fold_rows
+from vills.models.heads import MaskedLatents, ProjectionHead, convert_mask
+from vills.models.layers import convert_rows
 from vills.models.views import SourceTokens, ViewEncoder
 
 TERMS = ("feature", "masking", "koleo", "alignment")
@@ -192,7 +192,7 @@ class VillsNetwork(nn.Module):
                 )
                 parts = torch.split(logits, [weight.numel() for _, weight in views])
                 for name, part, (_, weight) in zip(names, parts, views, strict=True):
-                    features[name][role] = RoleViews(fold_rows(part, weight.shape), weight)
+                    features[name][role] = RoleViews(convert_rows(part, weight.shape), weight)
         return features if self.feature_heads else {}
 
     def _collect_views(self, source: SourceTokens, role: str, index: int) -> tuple[Tensor, Tensor]:
@@ -244,7 +244,7 @@ class VillsNetwork(nn.Module):
             return source.patches[mask], weight.expand(mask.shape)[mask]
         tokens = source.roles
         if student:
-            tokens = self.masked_latents(tokens, stretch_mask(mask, tokens.shape[2]))
+            tokens = self.masked_latents(tokens, convert_mask(mask, tokens.shape[2]))
         rows = tokens[mask.any(dim=-1)].flatten(0, 1)
         return rows, rows.new_full((len(rows),), 1.0 / tokens.shape[2])
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.models.backbone import Backbone
-from vills.models.layers import DropPathNoise, GlobalBatchNorm1d, fold_rows, mix_keys
+from vills.models.layers import DropPathNoise, GlobalBatchNorm1d, compute_keys, convert_rows
 
 
 class ReidModel(nn.Module):
@@ -102,7 +102,7 @@ class ReidModel(nn.Module):
         assert neck in ("before", "after")
         if self.modality == "image" and inputs.dim() == 5:
             features = self._encode(inputs.flatten(0, 1), None)
-            feature = fold_rows(features, inputs.shape[:2]).mean(dim=1)
+            feature = convert_rows(features, inputs.shape[:2]).mean(dim=1)
         else:
             feature = self._encode(inputs, None)
         if neck == "after":
@@ -147,6 +147,6 @@ class ReidModel(nn.Module):
         assert keys is not None, "drop path needs the sample keys of the batch"
         if inputs.dim() == 5:
             frames = torch.arange(inputs.shape[1], device=keys.device)
-            keys = mix_keys(keys[:, None], frames).flatten()
+            keys = compute_keys(keys[:, None], frames).flatten()
         depth = self.backbone.encoder.depth
         return DropPathNoise(keys, rate=self.drop_path, depth=depth)

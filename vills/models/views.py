@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vills.data.loading import PretrainBatch
 from vills.models.backbone import Backbone
-from vills.models.layers import DropPathNoise, fold_rows, mix_keys
+from vills.models.layers import DropPathNoise, compute_keys, convert_rows
 
 # What a row is, as a salt of its noise: views of one sample are dropped independently.
 _IMAGE, _CLIP, _IMAGE_LSE, _CLIP_LSE = range(4)
@@ -80,8 +80,8 @@ class ViewEncoder:
         )
         weight = batch.image_lse_weight if lse_roles is not None else None
         return SourceTokens(
-            roles=fold_rows(tokens.roles, (views, rows)),
-            patches=fold_rows(tokens.patches, (views, rows)),
+            roles=convert_rows(tokens.roles, (views, rows)),
+            patches=convert_rows(tokens.patches, (views, rows)),
             mask=mask,
             lse_roles=lse_roles,
             lse_weight=weight,
@@ -107,15 +107,15 @@ class ViewEncoder:
         )
         assert tokens.frame is not None
         frame = SourceTokens(
-            roles=fold_rows(tokens.frame.roles, (views, rows)),
-            patches=fold_rows(tokens.frame.patches, (views, rows)),
+            roles=convert_rows(tokens.frame.roles, (views, rows)),
+            patches=convert_rows(tokens.frame.patches, (views, rows)),
             mask=mask,
         )
         weight = None
         if lse_roles is not None and batch.clip_lse_weight is not None:
             weight = batch.clip_lse_weight.amax(dim=2)[:, None]  # a clip needs one frame: [A, 1, V]
         video = SourceTokens(
-            roles=fold_rows(tokens.roles, (views, rows)),
+            roles=convert_rows(tokens.roles, (views, rows)),
             mask=mask,
             lse_roles=lse_roles,
             lse_weight=weight,
@@ -164,20 +164,20 @@ class ViewEncoder:
         image_roles = clip_roles = None
         pieces = list(torch.split(tokens, [shape.numel() for shape in shapes]))
         if self._lse and batch.images is not None and batch.image_lse is not None:
-            image_roles = fold_rows(self._backbone.resample_image(pieces.pop(0)), shapes[0])
+            image_roles = convert_rows(self._backbone.resample_image(pieces.pop(0)), shapes[0])
         if pieces:
             assert batch.frames is not None
             assert batch.clip_lse_weight is not None
             assert batch.clip_lse_index is not None
             areas, frames, rows = shapes[-1]
-            clips = fold_rows(pieces[0], (areas, frames, rows)).transpose(1, 2)
+            clips = convert_rows(pieces[0], (areas, frames, rows)).transpose(1, 2)
             roles = self._backbone.resample_video(
                 clips.flatten(0, 1),  # [A * V, Tl, S, D]
                 positions=batch.clip_lse_index.flatten(0, 1),
                 num_frames=batch.frames.shape[2] - int(not self._frame_in_clip),
                 frame_mask=batch.clip_lse_weight.flatten(0, 1) > 0,
             )
-            clip_roles = fold_rows(roles, (areas, 1, rows))
+            clip_roles = convert_rows(roles, (areas, 1, rows))
         return image_roles, clip_roles
 
     def _build_noise(self, keys: Tensor | None) -> DropPathNoise | None:
@@ -200,4 +200,4 @@ def _key_rows(keys: Tensor | None, kind: int, shape: tuple[int, ...] | torch.Siz
     assert keys is not None, "drop path needs the sample keys of the batch"
     count = torch.Size(shape).numel()
     view = torch.arange(count, device=keys.device).reshape(*shape, 1)
-    return mix_keys(keys, kind, view)
+    return compute_keys(keys, kind, view)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vills.config.model import ModelConfig
 from vills.data.transforms import MEAN, STD
 from vills.errors import UserError
-from vills.io import atomic_path, compute_sha256, save_json
+from vills.io import compute_sha256, open_atomic, save_json
 from vills.models.backbone import Backbone
 from vills.models.encoder import build_timm_arguments
 from vills.models.reid import ReidModel
@@ -36,13 +36,13 @@ class WeightsError(UserError, ValueError):
     """A weights file is refused; the message says which, why, and what to do."""
 
 
-def export_backbone(backbone: Backbone, folder: Path) -> None:
+def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Write the encoder and resampler, without the mask token: only pre-training masks."""
     state = {name: value for name, value in backbone.state_dict().items() if name != _MASK_TOKEN}
     _save(folder, state, {"kind": "backbone", **_describe(backbone, prefix="")})
 
 
-def export_reid(model: ReidModel, folder: Path) -> None:
+def save_reid(model: ReidModel, folder: Path) -> None:
     """Write a fine-tuned model: backbone, neck and classifier."""
     state = model.state_dict()
     state.pop(f"backbone.{_MASK_TOKEN}", None)
@@ -52,7 +52,7 @@ def export_reid(model: ReidModel, folder: Path) -> None:
 
 
 def load_backbone(folder: Path) -> Backbone:
-    """Return the backbone of a folder that `export_backbone` or `export_reid` wrote.
+    """Return the backbone of a folder that `save_backbone` or `save_reid` wrote.
 
     Raises:
         WeightsError: if something is missing, damaged or does not fit.
@@ -70,7 +70,7 @@ def load_backbone(folder: Path) -> Backbone:
 
 
 def load_reid(folder: Path) -> ReidModel:
-    """Return the fine-tuned model of a folder that `export_reid` wrote.
+    """Return the fine-tuned model of a folder that `save_reid` wrote.
 
     Raises:
         WeightsError: if something is missing, damaged or does not fit.
@@ -126,7 +126,7 @@ def build_backbone(description: Mapping[str, Any]) -> Backbone:
     )
 
 
-def export_timm(backbone: Backbone) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def build_timm_state(backbone: Backbone) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Arguments of timm's VisionTransformer, and its state: the same tokens as the encoder's."""
     return build_timm_arguments(backbone.config), dict(backbone.encoder.vit.state_dict())
 
@@ -146,7 +146,7 @@ def save_timm(folder: Path, out: Path) -> Path:
     """
     if out.suffix != ".safetensors":
         raise WeightsError(f"{out} is not allowed. Allowed: a name that ends in .safetensors.")
-    arguments, state = export_timm(load_backbone(folder))
+    arguments, state = build_timm_state(load_backbone(folder))
     _save_tensors(out, state)
     content = {"class": "VisionTransformer", "arguments": arguments}
     save_json(out.with_suffix(".json"), content, sort=False)
@@ -182,7 +182,7 @@ def _save(folder: Path, state: Mapping[str, Tensor], description: dict[str, Any]
 
 def _save_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
-    with atomic_path(path) as temporary:
+    with open_atomic(path) as temporary:
         save_file(tensors, temporary)
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> None:
     """Curate one source after the other; a finished one is kept."""
-    from vills.curation.scoring import load_tracks, load_truth, score_tracks
-    from vills.curation.source import curate_source
+    from vills.curation.scoring import compute_track_scores, load_tracks, load_truth
+    from vills.curation.source import run_source
 
     config = context.config("curate", CurateConfig)
     root = context.inputs["world"] if config.root == "miniature" else get_folder("VILLS_DATA")
@@ -25,7 +25,7 @@ def run(context: StageContext) -> None:
         if config.root == "data":
             inventory = load_inventory(context.inputs[f"inventory_{name}"])
             check_inventory(root / source.path, inventory)
-        report = curate_source(
+        report = run_source(
             name,
             source,
             config,
@@ -44,7 +44,7 @@ def run(context: StageContext) -> None:
         if source.role == "pretrain_videos" and truth.exists():
             # nothing before this line read the truth
             tracks = load_tracks(context.outs["curated"] / name / "tracks.parquet")
-            scores = score_tracks(load_truth(truth), tracks=tracks)
+            scores = compute_track_scores(load_truth(truth), tracks=tracks)
             metrics[name] |= {key: getattr(scores, key) for key in ("mota", "idf1", "purity")}
     context.save_metrics({"curated": metrics})
 

@@ -27,14 +27,14 @@ def run(context: StageContext) -> None:
     """Score every model under every protocol, on every split."""
     from vills.distributed import barrier, init_process_group, is_main
     from vills.evaluation.entries import load_test_sets
-    from vills.evaluation.evaluate import evaluate_dataset
+    from vills.evaluation.evaluate import run_evaluation
 
     if get_share()[1] > 1:
         init_process_group()
     config = context.config("evaluate", EvaluateConfig)
     trained = context.config("finetune", FinetuneConfig)
     splits = load_test_sets(context.inputs["curated"] / config.source, split_ids=config.split_ids)
-    results = evaluate_dataset(
+    results = run_evaluation(
         config,
         splits=splits,
         models=build_models(context, config, trained),

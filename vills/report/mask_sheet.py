@@ -13,7 +13,7 @@ from vills.areas import AREAS
 from vills.data.images import CorruptImageError
 from vills.data.mask_store import MaskStore
 from vills.lse.chunk import KEYPOINTS
-from vills.report.pictures import CropReader, Picture, save_sheet, stack
+from vills.report.pictures import CropReader, Picture, render_stack, save_sheet
 
 AREA_COLOURS = {"head": (255, 190, 0), "upper_body": (235, 30, 90), "lower_body": (20, 110, 255)}
 TILE_HEIGHT = 224
@@ -53,8 +53,8 @@ def build_mask_sheet(
         np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255)
         for tile in tiles
     ]
-    lines = [stack(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
-    save_sheet(out_png, stack(lines))
+    lines = [render_stack(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
+    save_sheet(out_png, render_stack(lines))
 
 
 def render_tile(

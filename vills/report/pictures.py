@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vills.data.images import decode_image, encode_jpeg
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 Picture = NDArray[np.uint8]
 T = TypeVar("T")
@@ -51,12 +51,12 @@ def select_evenly(items: Sequence[T], count: int) -> list[T]:
     return [items[i] for i in sorted({round(place) for place in places})]
 
 
-def join(pictures: Sequence[Picture]) -> Picture:
+def render_row(pictures: Sequence[Picture]) -> Picture:
     """Set pictures side by side, a gap between them."""
-    return stack(pictures, axis=1)[:, :-GAP]
+    return render_stack(pictures, axis=1)[:, :-GAP]
 
 
-def stack(pictures: Sequence[Picture], *, axis: int = 0, gap: int = GAP) -> Picture:
+def render_stack(pictures: Sequence[Picture], *, axis: int = 0, gap: int = GAP) -> Picture:
     """Set pictures beside (axis 1) or below (axis 0) each other, on white, a gap after each."""
     other = 1 - axis
     length = max(picture.shape[other] for picture in pictures)
@@ -78,5 +78,5 @@ def save_sheet(path: Path, sheet: Picture) -> None:
     """Write a contact sheet as PNG."""
     done, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert done
-    with atomic_path(path) as temporary:
+    with open_atomic(path) as temporary:
         temporary.write_bytes(data.tobytes())

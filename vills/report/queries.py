@@ -14,7 +14,7 @@ from vills.config.finetune import list_variants
 from vills.data.loading import normalise
 from vills.evaluation.attention import compute_clip_attention, compute_image_attention
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.result_files import name_ranking
+from vills.evaluation.result_files import get_ranking_name
 from vills.evaluation.tables import OURS
 from vills.models.backbone import Backbone
 from vills.models.weights import load_backbone
@@ -25,9 +25,9 @@ from vills.report.pictures import (
     CropReader,
     Picture,
     encode_picture,
-    join,
+    render_row,
+    render_stack,
     select_evenly,
-    stack,
 )
 
 HEIGHT, WIDTH, EDGE = 112, 56, 3
@@ -52,7 +52,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
         folder = inputs.artifacts / "evaluate" / item / "ranking"
         for row in select_rows(load_rows(inputs.artifacts, item)):
             name = f"{item}: {row.get('title', row['protocol'])}"
-            path = folder / name_ranking(str(row["row"]), str(row["protocol"]))
+            path = folder / get_ranking_name(str(row["row"]), str(row["protocol"]))
             strips = load_strips(path, count=config.num_strips, length=config.strip_length)
             if not strips:
                 skipped.append(name)
@@ -101,8 +101,8 @@ def render_strips(strips: Strips, reader: CropReader) -> bytes:
             for found, right in gallery
         ]
         space = np.full((query.shape[0], 3 * GAP, 3), 255, np.uint8)
-        lines.append(join([query, space, *crops]))
-    return encode_picture(stack(lines))
+        lines.append(render_row([query, space, *crops]))
+    return encode_picture(render_stack(lines))
 
 
 def _frame_crop(picture: Picture, colour: tuple[int, int, int]) -> Picture:
@@ -123,8 +123,8 @@ def render_image_attention(
         attention = compute_image_attention(backbone, _to_tensor([picture])[0])
         roles = attention.roles
         maps = [_show(render_overlay(picture, heat)) for heat in attention.maps]
-        lines.append(join([_show(picture), *maps]))
-    return encode_picture(stack(lines)), roles
+        lines.append(render_row([_show(picture), *maps]))
+    return encode_picture(render_stack(lines)), roles
 
 
 def render_clip_attention(
@@ -135,12 +135,12 @@ def render_clip_attention(
     chosen = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)
     pictures = [_resize(frames[i], size) for i in chosen]
     attention = compute_clip_attention(backbone, _to_tensor(pictures))
-    lines = [join([_show(picture) for picture in pictures])]
+    lines = [render_row([_show(picture) for picture in pictures])]
     for heat in attention.maps:
         peak = float(heat.max())
         pairs = zip(pictures, heat, strict=True)
-        lines.append(join([_show(render_overlay(p, h, peak=peak)) for p, h in pairs]))
-    return encode_picture(stack(lines)), attention.roles
+        lines.append(render_row([_show(render_overlay(p, h, peak=peak)) for p, h in pairs]))
+    return encode_picture(render_stack(lines)), attention.roles
 
 
 def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:

@@ -8,9 +8,9 @@ from vills.evaluation.tables import (
     build_markdown,
     build_score_tables,
     build_text,
-    explain,
-    format_cell,
+    describe_marks,
     is_mean,
+    render_cell,
 )
 from vills.report.inputs import ReportInputs, Row, load_left_out, load_rows
 from vills.report.page import Block, Section, build_table
@@ -23,7 +23,7 @@ SCORES_NOTE = (
 )
 
 
-def format_scores(rows: Sequence[Row], *, splits: bool = False) -> str:
+def render_scores(rows: Sequence[Row], *, splits: bool = False) -> str:
     """Format the rows as tables of text; shares in percent."""
     tables = build_score_tables(rows, splits=splits)
     if splits and not tables:
@@ -42,7 +42,7 @@ def build_scores(inputs: ReportInputs) -> Section:
     if not rows:
         return Section("Scores")
     overview = build_table(build_overview(rows), text=("data set", "protocol"))
-    marks = " ".join(explain(build_score_tables(rows)))
+    marks = " ".join(describe_marks(build_score_tables(rows)))
     blocks = [Block(text=SCORES_NOTE), Block(text=marks)]
     blocks.append(Block(heading="mAP / R-1 at a glance", table=overview))
     for item, found in by_item.items():
@@ -109,4 +109,4 @@ def _format_pair(row: Row | None) -> str:
     if row is None:
         return "-"
     names = ("mAP", "R-1") if "mAP" in row else ("R-1",)
-    return " / ".join(format_cell(name, row.get(name)) for name in names)
+    return " / ".join(render_cell(name, row.get(name)) for name in names)

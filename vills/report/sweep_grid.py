@@ -62,7 +62,7 @@ NOT_RUN = Cell(missing="no run")
 """A cell that nobody has filled."""
 
 
-def pick_score(rows: Sequence[Row], column: ColumnConfig) -> float | None:
+def select_score(rows: Sequence[Row], column: ColumnConfig) -> float | None:
     """Return a column's share among the rows of results.json; none if it has none.
 
     Without re-ranking; where splits or galleries are averaged, their mean.
@@ -72,8 +72,8 @@ def pick_score(rows: Sequence[Row], column: ColumnConfig) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def explain_absence(rows: Sequence[Row], column: ColumnConfig) -> str:
-    """Say why `pick_score` finds none."""
+def describe_absence(rows: Sequence[Row], column: ColumnConfig) -> str:
+    """Say why `select_score` finds none."""
     row = _pick_row(rows, column)
     if row is None:
         protocols = sorted({str(found["protocol"]) for found in rows})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.sweep import SweepConfig
-from vills.io import atomic_path
+from vills.io import open_atomic
 from vills.report.page import build_data_uri, load_template
 from vills.report.sweep_grid import Cells, Grids, build_grids
 from vills.report.sweep_labels import render_html, render_latex, render_markdown, render_plain
@@ -67,7 +67,7 @@ def save_sweep_report(
     else:
         (folder / TREND).unlink(missing_ok=True)
     for file, content in contents.items():
-        with atomic_path(folder / file) as path:
+        with open_atomic(folder / file) as path:
             path.write_bytes(content)
     return [folder / file for file in contents]
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from vills.areas import AREAS
 from vills.curation.video import VideoStream
 from vills.data.images import decode_curated, decode_rle
-from vills.report.pictures import Picture, save_sheet, stack
+from vills.report.pictures import Picture, render_stack, save_sheet
 
 Colour = tuple[int, int, int]
 Row = dict[str, Any]
@@ -57,7 +57,7 @@ def build_world_sheet(folder: Path, out_png: Path, num_people: int = 12) -> None
             f"{folder} holds none of {', '.join(SETS)}, mars, kinetics. What to do: "
             "render the world first, with at least one of them in miniature.datasets."
         )
-    save_sheet(out_png, stack(blocks))
+    save_sheet(out_png, render_stack(blocks))
 
 
 class Shown(NamedTuple):
@@ -118,11 +118,11 @@ def _draw_people(people: People, shown: Shown, *, num_people: int) -> Picture:
     names = {name for groups in people.values() for name in groups}
     heads = sorted(names, key=lambda name: ("video" in name, name))
     labels = [_write_label(head, 14, width=count * CELL[1]) for head in heads]
-    lines = [stack([_write_label("", 14, width=width), *labels], axis=1)]
+    lines = [render_stack([_write_label("", 14, width=width), *labels], axis=1)]
     for label in sorted(people)[:num_people]:
         groups = [_draw_cells(people[label].get(head, []), count) for head in heads]
-        lines.append(stack([_write_label(label, CELL[0], width=width), *groups], axis=1))
-    return stack(lines, gap=2)
+        lines.append(render_stack([_write_label(label, CELL[0], width=width), *groups], axis=1))
+    return render_stack(lines, gap=2)
 
 
 def _draw_cells(found: list[Path | Picture], count: int) -> Picture:
@@ -163,7 +163,7 @@ def _draw_walks(folder: Path) -> Picture:
         keys = [(file.relative_to(folder / "mars").as_posix(), 0) for file in files]
         marked = [_draw_truth(i, truth.get(key, [])) for i, key in zip(images, keys, strict=True)]
         rows += [np.concatenate(list(map(_fit_cell, line)), axis=1) for line in (images, marked)]
-    return stack(rows, gap=2)
+    return render_stack(rows, gap=2)
 
 
 def _draw_scenes(folder: Path) -> Picture:
@@ -178,8 +178,8 @@ def _draw_scenes(folder: Path) -> Picture:
         keys = [(path.relative_to(root).as_posix(), frame) for frame in chosen]
         true = [_draw_truth(frames[k[1]], truth.get(k, []), thick=2) for k in keys]
         said = [_draw_predictions(frames[k[1]], found.get(k, []), parsed.get(k, [])) for k in keys]
-        rows += [stack(true, axis=1), stack(said, axis=1)]
-    return stack(rows)
+        rows += [render_stack(true, axis=1), render_stack(said, axis=1)]
+    return render_stack(rows)
 
 
 def _group(path: Path) -> dict[tuple[str, int], list[Row]]:

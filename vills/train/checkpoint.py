@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from vills.distributed import barrier, broadcast_object, is_main
-from vills.io import atomic_path, compute_sha256
+from vills.io import compute_sha256, open_atomic
 
 FOLDER = "checkpoints"
 """Name of the folder in a run's work folder."""
@@ -41,11 +41,11 @@ def save_checkpoint(
     """
     if is_main():
         path = folder / f"step-{step:08d}.pt"
-        with atomic_path(path) as temporary:
+        with open_atomic(path) as temporary:
             torch.save(state, temporary)
             digest = compute_sha256(temporary)
             guard()
-            with atomic_path(_sidecar(path)) as sidecar:
+            with open_atomic(_sidecar(path)) as sidecar:
                 sidecar.write_text(digest + "\n")
         _prune(folder)
     barrier()

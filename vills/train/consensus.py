@@ -67,10 +67,10 @@ def check_finite(
         if not math.isfinite(value)
     ]
     if bad:
-        raise NonFiniteError(explain_non_finite(bad, batch=batch, remedy=remedy))
+        raise NonFiniteError(describe_non_finite(bad, batch=batch, remedy=remedy))
 
 
-def explain_non_finite(
+def describe_non_finite(
     bad: Sequence[str], *, batch: str, remedy: str = "pretrain.optim.base_lr"
 ) -> str:
     """Message of NonFiniteError: what, where, and what to do."""
@@ -81,18 +81,18 @@ def explain_non_finite(
     )
 
 
-def agree_any(flags: Sequence[bool], *, device: torch.device) -> list[bool]:
+def compute_any(flags: Sequence[bool], *, device: torch.device) -> list[bool]:
     """For each flag: whether any rank raised it. One collective for all of them."""
     local = torch.tensor([[float(flag) for flag in flags]], device=device)
     agreed: list[bool] = (all_gather(local).amax(dim=0) > 0).tolist()
     return agreed
 
 
-def agree_requeue(flag: InterruptFlag, *, device: torch.device) -> bool:
+def compute_requeue(flag: InterruptFlag, *, device: torch.device) -> bool:
     """Whether any rank's signals say that the run may be queued again.
 
     Asked once the ranks have agreed to stop and the checkpoint is written: SLURM may send SIGTERM
     before SIGUSR2, and to one node before another.
     """
-    (wanted,) = agree_any([flag.wants_requeue], device=device)
+    (wanted,) = compute_any([flag.wants_requeue], device=device)
     return wanted

@@ -23,7 +23,7 @@ from vills.io import save_json
 from vills.models.backbone import Backbone
 from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
-from vills.models.weights import build_backbone, export_reid, load_backbone, load_description
+from vills.models.weights import build_backbone, load_backbone, load_description, save_reid
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism
@@ -88,7 +88,7 @@ def run_finetune(
             run = Finetuning(config, number, model=model, data=split, files=files, loading=loading)
             run.train(flag, evaluate=evaluate, progress=progress)
             if is_main():
-                export_reid(run.model, out / variant.name)
+                save_reid(run.model, out / variant.name)
             accuracy[variant.name] = run.accuracy
     if is_main():
         _save_results(out, accuracy, reports, guard=guard)

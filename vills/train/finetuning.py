@@ -28,7 +28,7 @@ from vills.losses.reid import IdentityLoss, TripletLoss
 from vills.models.reid import ReidModel
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
-from vills.train.consensus import agree_any, agree_requeue, check_finite
+from vills.train.consensus import check_finite, compute_any, compute_requeue
 from vills.train.param_groups import build_finetune_groups
 from vills.train.schedules import compute_warmup_cosine
 
@@ -184,7 +184,7 @@ class Finetuning:
 
     def _commit_if_due(self, flag: InterruptFlag) -> None:
         waited = time.monotonic() - self._last_commit >= 60 * self._files.checkpoint_minutes
-        due, stop = agree_any([waited, flag.is_set], device=get_device())
+        due, stop = compute_any([waited, flag.is_set], device=get_device())
         if due or stop:
             self._commit()
         if stop:
@@ -192,7 +192,7 @@ class Finetuning:
                 f"stopped in epoch {self.epoch + 1} of {self.config.epochs} "
                 f"({self.variant.name}) on request, checkpoint written. What to do: give the same "
                 "command again to continue.",
-                wants_requeue=agree_requeue(flag, device=get_device()),
+                wants_requeue=compute_requeue(flag, device=get_device()),
             )
 
     def _commit(self) -> None:

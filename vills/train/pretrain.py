@@ -28,15 +28,15 @@ from vills.distributed import (
 )
 from vills.interrupt import InterruptedRunError, InterruptFlag
 from vills.io import save_json
-from vills.models.weights import export_backbone
+from vills.models.weights import save_backbone
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import (
     NonFiniteError,
-    agree_any,
-    agree_requeue,
     check_finite,
-    explain_non_finite,
+    compute_any,
+    compute_requeue,
+    describe_non_finite,
     set_determinism,
 )
 from vills.train.health import build_health_report
@@ -217,7 +217,7 @@ class Pretraining:
             output.gradient_norm = student.step()
         except NonFiniteError as error:
             bad = f"rank {get_rank()} and all others: {error}"
-            raise NonFiniteError(explain_non_finite([bad], batch=self._describe(batch))) from error
+            raise NonFiniteError(describe_non_finite([bad], batch=self._describe(batch))) from error
         self.arch.update_teacher(output, momentum=self.schedules.compute_momentum(step))
         self.step += 1
 
@@ -230,7 +230,7 @@ class Pretraining:
         every = self._checkpoint_steps
         waited = time.monotonic() - self._last_commit >= self._checkpoint_seconds
         due = waited or self.step == self.num_steps or bool(every and self.step % every == 0)
-        due, stop = agree_any([due, flag.is_set], device=self.arch.device)
+        due, stop = compute_any([due, flag.is_set], device=self.arch.device)
         if due or stop:
             self._commit()
         if stop:
@@ -242,12 +242,12 @@ class Pretraining:
         Raises:
             InterruptedRunError: on every rank alike, if one was asked to stop before the last step.
         """
-        (stop,) = agree_any([flag.is_set], device=self.arch.device)
+        (stop,) = compute_any([flag.is_set], device=self.arch.device)
         if stop and self.step < self.num_steps:
             raise InterruptedRunError(
                 f"stopped at step {self.step} of {self.num_steps} on request, checkpoint written. "
                 "What to do: give the same command again to continue.",
-                wants_requeue=agree_requeue(flag, device=self.arch.device),
+                wants_requeue=compute_requeue(flag, device=self.arch.device),
             )
 
     def export(self, out: Path) -> None:
@@ -266,7 +266,7 @@ class Pretraining:
         self._guard()
         out.mkdir(parents=True, exist_ok=True)
         for name, backbone in networks.items():
-            export_backbone(backbone, out / name)
+            save_backbone(backbone, out / name)
         save_json(out / "health.json", report)
         (out / VIEWS).write_bytes((self._work / VIEWS).read_bytes())
 

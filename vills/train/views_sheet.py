@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vills.data.loading import PretrainBatch
 from vills.data.transforms import MEAN, STD
-from vills.io import atomic_path
+from vills.io import open_atomic
 
 TILE = 128
 """Height of every tile, px."""
@@ -33,7 +33,7 @@ def save_views(path: Path, batch: PretrainBatch, *, num_rows: int = 8) -> None:
     width = max(row.shape[2] for row in rows)
     padded = [F.pad(row, (0, width - row.shape[2], 0, GAP), value=1.0) for row in rows]
     pixels = (torch.cat(padded, dim=1) * 255).round().byte().permute(1, 2, 0).numpy()
-    with atomic_path(path) as temporary:
+    with open_atomic(path) as temporary:
         Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, format="PNG")
 
 

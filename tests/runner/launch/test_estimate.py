@@ -8,7 +8,7 @@ import pytest
 from tests.launching import Bench, build_planner, load_steps
 from vills.config.sweep import load_sweep
 from vills.runner.clusters.jobs import EstimateConfig, Resources, load_resources
-from vills.runner.plan.estimate import count_images, estimate_node
+from vills.runner.plan.estimate import compute_estimate, count_images
 from vills.runner.plan.nodes import Plan, select_steps
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +25,7 @@ def test_table_3_at_the_papers_scale(bench: Bench) -> None:
     resources = load_resources(ROOT, "pretrain")
     point = next(iter(sweep.points.values()))
     first = plan_paper(bench, *sweep.overrides, *point.overrides)
-    estimate = estimate_node(first["pretrain"], first, resources)
+    estimate = compute_estimate(first["pretrain"], first, resources)
     assert count_images(first) == 4_180_243
     assert (estimate.jobs, estimate.gpus) == (3, 8)
     assert estimate.wall_hours == pytest.approx(100, rel=1e-3)
@@ -35,9 +35,9 @@ def test_table_3_at_the_papers_scale(bench: Bench) -> None:
 
 def test_more_nodes_take_less_time_and_the_same_gpu_hours(bench: Bench) -> None:
     plan = plan_paper(bench)
-    one = estimate_node(plan["pretrain"], plan, load_resources(ROOT, "pretrain"))
+    one = compute_estimate(plan["pretrain"], plan, load_resources(ROOT, "pretrain"))
     override = ["slurm.pretrain.nodes=4"]
-    four = estimate_node(plan["pretrain"], plan, load_resources(ROOT, "pretrain", override))
+    four = compute_estimate(plan["pretrain"], plan, load_resources(ROOT, "pretrain", override))
     assert four.wall_hours == pytest.approx(one.wall_hours / 4)
     assert four.gpu_hours == pytest.approx(one.gpu_hours)
     assert (four.jobs, four.gpus) == (1, 32)
@@ -45,10 +45,10 @@ def test_more_nodes_take_less_time_and_the_same_gpu_hours(bench: Bench) -> None:
 
 def test_an_unknown_throughput_is_said(bench: Bench) -> None:
     plan = plan_paper(bench)
-    estimate = estimate_node(plan["pretrain"], plan, Resources())
+    estimate = compute_estimate(plan["pretrain"], plan, Resources())
     assert (estimate.minutes, estimate.jobs) == (None, 1)
     assert estimate.why == "no images_per_gpu_second is stated for width 384"
-    other = estimate_node(plan["evaluate@market1501"], plan, Resources())
+    other = compute_estimate(plan["evaluate@market1501"], plan, Resources())
     assert (other.minutes, other.why) == (None, "no minutes are stated")
     assert other.gpu_hours == 0
 
@@ -57,23 +57,23 @@ def test_stated_minutes(bench: Bench) -> None:
     plan = bench.plan()
     stated = EstimateConfig(minutes={"default": 240, "market1501": 100})
     resources = Resources(gpus_per_node=2, timeout_min=60, estimate=stated)
-    estimate = estimate_node(plan["finetune@market1501"], plan, resources)
+    estimate = compute_estimate(plan["finetune@market1501"], plan, resources)
     assert (estimate.minutes, estimate.jobs) == (100, 2)
     assert estimate.gpu_hours == pytest.approx(100 / 60 * 2)
-    assert estimate_node(plan["lse"], plan, resources).minutes == 240
+    assert compute_estimate(plan["lse"], plan, resources).minutes == 240
 
 
 def test_images_of_the_embedded_world_and_steps(bench: Bench) -> None:
     plan = bench.plan()
     assert count_images(plan) == 24
     rates = EstimateConfig(images_per_gpu_second={"32": 6.0})
-    estimate = estimate_node(plan["pretrain"], plan, Resources(estimate=rates))
+    estimate = compute_estimate(plan["pretrain"], plan, Resources(estimate=rates))
     assert estimate.minutes == pytest.approx(12 * 6 / 6.0 / 60)
     assert count_images({}) is None
     endless = bench.plan("pretrain.max_steps=0")
-    longer = estimate_node(endless["pretrain"], endless, Resources(estimate=rates))
+    longer = compute_estimate(endless["pretrain"], endless, Resources(estimate=rates))
     assert longer.minutes == pytest.approx(100 * 24 / 6.0 / 60)
     node = replace(endless["pretrain"])
-    assert estimate_node(node, {}, Resources(estimate=rates)).why == (
+    assert compute_estimate(node, {}, Resources(estimate=rates)).why == (
         "the number of images is not known"
     )

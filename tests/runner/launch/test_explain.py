@@ -11,8 +11,8 @@ from tests.launching import DAG, GIT, SCORES, Bench, build_context, write_attemp
 from vills.config.checks import ConfigError
 from vills.io import load_json, save_json
 from vills.runner.sweeps import explain as explain_module
-from vills.runner.sweeps.explain import build_index, explain_cell, load_attempts, trace
-from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep
+from vills.runner.sweeps.explain import build_index, describe_cell, list_ancestors, load_attempts
+from vills.runner.sweeps.sweeping import launch_sweep, load_sweep_state
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def finished(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A sweep of which point zeta is done."""
     monkeypatch.setattr(explain_module, "LaunchContext", lambda project: build_context(bench))
     launch_sweep(build_context(bench), "small", [], cluster="slurm", say=bench.said.append)
-    state = look_at_sweep(build_context(bench), "small")
+    state = load_sweep_state(build_context(bench), "small")
     bench.finish(state.plans["zeta"], *DAG)
     return bench
 
@@ -37,7 +37,7 @@ def find_makers(index: Mapping[str, Path], receipt: Mapping[str, Any]) -> dict[s
 
 def test_a_run_is_traced_to_everything_before_it(finished: Bench) -> None:
     index = build_index(finished.runs)
-    found = trace(index, find_run(finished, "evaluate"))
+    found = list_ancestors(index, find_run(finished, "evaluate"))
     by_name = {f"{r['stage']}@{r['item']}".rstrip("@"): r for r in found.values()}
     assert list(by_name) == list(reversed(DAG))
     inputs = {name: find_makers(index, receipt) for name, receipt in by_name.items()}
@@ -56,10 +56,10 @@ def test_a_maker_is_found_by_its_content_alone(finished: Bench) -> None:
     for entry in receipt["inputs"].values():
         entry["path"] = "/elsewhere"
     save_json(run / "receipt.json", receipt)
-    assert len(trace(build_index(finished.runs), run)) == len(DAG)
+    assert len(list_ancestors(build_index(finished.runs), run)) == len(DAG)
     (find_run(finished, "lse") / "result.json").unlink()
     index = build_index(finished.runs)
-    assert "lse" not in [receipt["stage"] for receipt in trace(index, run).values()]
+    assert "lse" not in [receipt["stage"] for receipt in list_ancestors(index, run).values()]
     assert len(set(index.values())) == len(DAG) - 1
 
 
@@ -78,7 +78,7 @@ def test_attempts_have_jobs_hours_and_gpus(finished: Bench) -> None:
 
 def test_a_cell_of_a_sweep(finished: Bench) -> None:
     write_attempt(find_run(finished, "pretrain"), status="finished", job="12_3", gpus=8)
-    text = explain_cell(finished.project, "small/zeta/market_map")
+    text = describe_cell(finished.project, "small/zeta/market_map")
     assert text.startswith(
         "small/zeta/market_map = 50.00 %  (zeta: Market, mAP, protocol market1501; published: 92)"
     )
@@ -93,12 +93,12 @@ def test_a_cell_of_a_sweep(finished: Bench) -> None:
 
 
 def test_an_input_that_no_run_here_made_is_shown_without_a_maker(finished: Bench) -> None:
-    state = look_at_sweep(build_context(finished), "small")
+    state = load_sweep_state(build_context(finished), "small")
     for key, node in state.states.items():
         if node.state == "done" and node.run is not None:  # as its job notes it
             save_json(finished.runs / "_nodes" / key / "run.json", {"fingerprint": node.run.name})
     (find_run(finished, "lse") / "result.json").unlink()
-    text = explain_cell(finished.project, "small/zeta/market_map")
+    text = describe_cell(finished.project, "small/zeta/market_map")
     (line,) = [line for line in text.splitlines() if "input   lse " in line]
     assert "<-" not in line
 
@@ -107,10 +107,10 @@ def test_uncommitted_changes_are_named(finished: Bench) -> None:
     run = find_run(finished, "pretrain")
     receipt = load_json(run / "receipt.json")
     save_json(run / "receipt.json", {**receipt, "git": {**GIT, "dirty": True}})
-    text = explain_cell(finished.project, "small/zeta/market_map")
+    text = describe_cell(finished.project, "small/zeta/market_map")
     assert "with uncommitted changes: files that git does not track" in text
     (run / "code.diff").write_text("+x")
-    text = explain_cell(finished.project, "small/zeta/market_map")
+    text = describe_cell(finished.project, "small/zeta/market_map")
     assert f"with uncommitted changes: {run.resolve() / 'code.diff'}" in text
 
 
@@ -118,9 +118,9 @@ def test_one_seed_of_two_is_explained(bench: Bench, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(explain_module, "LaunchContext", lambda project: build_context(bench))
     context = build_context(bench)
     launch_sweep(context, "small", ["seeds=[0,1]"], cluster="slurm", say=bench.said.append)
-    state = look_at_sweep(build_context(bench), "small")
+    state = load_sweep_state(build_context(bench), "small")
     bench.finish(state.plans["zeta, seed 1"], *DAG)
-    text = explain_cell(bench.project, "small/zeta/market_map")
+    text = describe_cell(bench.project, "small/zeta/market_map")
     assert "(zeta, seed 1: Market" in text
     assert "seed 0" not in text
 
@@ -138,7 +138,7 @@ def test_one_seed_of_two_is_explained(bench: Bench, monkeypatch: pytest.MonkeyPa
 )
 def test_what_is_no_cell_or_empty_is_refused(finished: Bench, cell: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
-        explain_cell(finished.project, cell)
+        describe_cell(finished.project, cell)
     assert "What to do" in str(caught.value)
 
 
@@ -151,8 +151,8 @@ def test_a_number_of_the_projects_own_scores(finished: Bench) -> None:
     (artifacts / "metrics" / "evaluate_market1501.json").write_text(json.dumps(metrics))
     results = artifacts / "evaluate" / "market1501" / "results.json"
     results.write_text(json.dumps({"rows": SCORES["market1501"], "left_out": []}))
-    text = explain_cell(finished.project, "market1501/market1501/finetuned/mAP")
+    text = describe_cell(finished.project, "market1501/market1501/finetuned/mAP")
     assert text.startswith("market1501/market1501/finetuned/mAP = 50.00 %")
     assert run.name[:12] in text
     with pytest.raises(ConfigError, match="Allowed: market1501/finetuned"):
-        explain_cell(finished.project, "market1501/mars/finetuned/mAP")
+        describe_cell(finished.project, "market1501/mars/finetuned/mAP")

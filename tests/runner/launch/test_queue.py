@@ -23,8 +23,8 @@ from vills.runner.clusters.queue_worker import (
     LOCK_NAME,
     Worker,
     build_local_environment,
+    cancel_processes,
     count_slots,
-    end_processes,
     is_running,
     list_jobs,
     load_entry,
@@ -277,7 +277,7 @@ def test_a_machine_that_was_started_anew_runs_nothing_of_before(yard: Yard) -> N
     rebooted = [{**entry["processes"][0], "boot_id": "another"}]
     assert not is_running(rebooted)
     assert is_running([{**rebooted[0], "host": "another"}])
-    end_processes(rebooted)
+    cancel_processes(rebooted)
     save_json(yard.folder / "q1.state.json", {**entry, "processes": rebooted})
     yard.worker = None
     yard.until("FAILED", "COMPLETED")

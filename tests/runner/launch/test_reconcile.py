@@ -14,8 +14,8 @@ from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import get_attempt_path
 from vills.runner.store.machine import load_process_identity
 from vills.runner.sweeps import tracking as sweep_tracking
-from vills.runner.sweeps.sweeping import look_at_sweep
-from vills.runner.sweeps.track import judge_job, reconcile_runs, sync_all
+from vills.runner.sweeps.sweeping import load_sweep_state
+from vills.runner.sweeps.track import find_job_end, sync_all, sync_open_runs
 from vills.runner.sweeps.tracking import sync_sweep
 
 
@@ -66,7 +66,7 @@ def test_zombies_are_ended_and_others_left_alone(
     alive = fake.open_run(fake.get_node("masking_1", "pretrain"))
     with alive:
         sync_run(alive.folder, settings)
-        state = look_at_sweep(context, "grid")
+        state = load_sweep_state(context, "grid")
         sync_sweep(context, state)
         client = MlflowClient(settings.uri)
         foreign = client.create_run("1", tags={"vills.fingerprint": "x", "vills.stage": "pretrain"})
@@ -75,7 +75,7 @@ def test_zombies_are_ended_and_others_left_alone(
         run_id = sync_run(finished, settings).run_id
         client.update_run(run_id, status="RUNNING")
         said: list[str] = []
-        assert reconcile_runs(context, say=said.append) == 0
+        assert sync_open_runs(context, say=said.append) == 0
         assert f"pretrain {killed.name[:8]}: RUNNING -> KILLED, nobody holds its lock" in said
         assert (
             f"evaluate@market1501 {finished.name[:8]}: RUNNING -> FINISHED, as its folder says"
@@ -89,7 +89,7 @@ def test_zombies_are_ended_and_others_left_alone(
         assert statuses["masking_1"] == "RUNNING"
         assert statuses["sweep"] == "RUNNING"
         said.clear()
-        assert reconcile_runs(context, say=said.append) == 0
+        assert sync_open_runs(context, say=said.append) == 0
         assert len(said) == 1, said
         # what was found out outlives the next sync
         sync_all(tmp_path)
@@ -106,10 +106,10 @@ def test_an_edition_that_was_replaced_is_ended(tmp_path: Path, settings: Trackin
     context = LaunchContext(tmp_path)
     for num_points in (1, 2):
         build_fake_sweep(tmp_path / "runs", num_points=num_points)
-        state = look_at_sweep(context, "grid")
+        state = load_sweep_state(context, "grid")
         sync_sweep(context, state, every=0.0)
     said: list[str] = []
-    assert reconcile_runs(context, say=said.append) == 0
+    assert sync_open_runs(context, say=said.append) == 0
     assert any("launched anew" in line for line in said)
     assert set(load_statuses(settings.uri).values()) == {"KILLED"}
 
@@ -119,7 +119,7 @@ def test_a_tracker_that_is_away_is_told_and_nothing_is_ended(
 ) -> None:
     monkeypatch.setitem(os.environ, "MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     said: list[str] = []
-    assert reconcile_runs(LaunchContext(tmp_path), say=said.append) == 1
+    assert sync_open_runs(LaunchContext(tmp_path), say=said.append) == 1
     assert "no server at 127.0.0.1:1" in said[0]
 
 
@@ -138,4 +138,4 @@ def test_a_tracker_that_is_away_is_told_and_nothing_is_ended(
     ],
 )
 def test_what_the_cluster_says_of_a_job_decides(job: str, state: JobState, word: str) -> None:
-    assert judge_job(job, state)[0] == word
+    assert find_job_end(job, state)[0] == word

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.launching import Bench, build_planner, load_steps
 from vills.io import load_json, save_json
-from vills.runner.plan.nodes import Plan, find_stale_reasons, select_steps, shorten
+from vills.runner.plan.nodes import Plan, find_stale_reasons, render_first, select_steps
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.work.job import NODES
 
@@ -76,5 +76,5 @@ def test_what_is_new_is_not_stale(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_many_reasons_are_shortened() -> None:
-    assert shorten(["a", "b"]) == "a; b"
-    assert shorten([str(number) for number in range(6)]) == "0; 1; 2; 3, and 2 more"
+    assert render_first(["a", "b"]) == "a; b"
+    assert render_first([str(number) for number in range(6)]) == "0; 1; 2; 3, and 2 more"

@@ -12,12 +12,12 @@ from vills.runner.plan.registry import Registry
 from vills.runner.sweeps import sweep as sweep_module
 from vills.runner.sweeps.sweep import Sweep, build_sweep, load_earlier, load_record, save_record
 from vills.runner.sweeps.sweeping import (
+    build_sweep_plan,
     cancel_sweep,
     find_logs,
     launch_sweep,
     list_over,
-    look_at_sweep,
-    plan_sweep,
+    load_sweep_state,
 )
 
 
@@ -141,14 +141,14 @@ def test_what_is_unknown_is_refused(
 ) -> None:
     context = build_context(bench)
     with pytest.raises(ConfigError, match=said) as caught:
-        plan_sweep(context, file, overrides)
+        build_sweep_plan(context, file, overrides)
     assert "What to do" in str(caught.value)
 
 
 def test_a_sweep_of_which_no_cell_can_be_filled_is_refused(bench: Bench) -> None:
     context = build_context(bench, sweep=SWEEP.replace("evaluate: market1501", "evaluate: ltcc"))
     with pytest.raises(ConfigError, match=r"none of evaluate@ltcc, evaluate@prid2011.*What to do"):
-        plan_sweep(context, "small", [])
+        build_sweep_plan(context, "small", [])
     assert bench.slurm.batches == []
 
 
@@ -169,7 +169,7 @@ def test_launched_twice_every_node_is_asked_for_once(bench: Bench) -> None:
 
 
 def test_planning_asks_for_nothing(bench: Bench) -> None:
-    state = plan_sweep(build_context(bench), "small", [])
+    state = build_sweep_plan(build_context(bench), "small", [])
     assert bench.slurm.batches == []
     assert {s.state for s in state.states.values()} == {"to do", "waits"}
     assert set(state.estimates) == set(state.sweep.nodes)
@@ -181,18 +181,18 @@ def test_planning_asks_for_nothing(bench: Bench) -> None:
 def test_a_look_needs_no_project(bench: Bench) -> None:
     launch(bench)
     (bench.project / "params.yaml").write_text("nonsense")
-    state = look_at_sweep(build_context(bench), "small")
+    state = load_sweep_state(build_context(bench), "small")
     assert {s.state for s in state.states.values()} == {"queued"}
     assert state.sweep.lacking == ["evaluate@prid2011"]
     with pytest.raises(ConfigError, match=r"'other' was not launched here.*launch.py other"):
-        look_at_sweep(build_context(bench), "other")
+        load_sweep_state(build_context(bench), "other")
 
 
 def test_what_is_over_is_listed_once(bench: Bench) -> None:
     sweep = launch(bench)
     job = next(iter(bench.slurm.states))
     bench.slurm.states[job] = JobState("ended", "FAILED")
-    state = look_at_sweep(build_context(bench), "small")
+    state = load_sweep_state(build_context(bench), "small")
     assert [title for title, _ in list_over(state).values()] == ["zeta: miniature"]
     assert not state.is_over()
     assert set(state.states) == set(sweep.nodes)

@@ -9,12 +9,12 @@ from vills.report.sweep_grid import Cell
 from vills.runner.clusters.jobs import JobState
 from vills.runner.sweeps.report import (
     build_report,
-    collect_cells,
-    collect_facts,
     find_evaluation,
+    load_cells,
+    load_report_facts,
 )
 from vills.runner.sweeps.sweep import SweepState
-from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep
+from vills.runner.sweeps.sweeping import launch_sweep, load_sweep_state
 
 
 def launch(bench: Bench, *overrides: str) -> None:
@@ -23,11 +23,11 @@ def launch(bench: Bench, *overrides: str) -> None:
 
 
 def look(bench: Bench) -> SweepState:
-    return look_at_sweep(build_context(bench), "small")
+    return load_sweep_state(build_context(bench), "small")
 
 
 def collect(bench: Bench) -> dict[tuple[str, str], Cell]:
-    return collect_cells(look(bench))
+    return load_cells(look(bench))
 
 
 def test_cells_hold_the_scores_of_finished_points(bench: Bench) -> None:
@@ -101,7 +101,7 @@ def test_the_report_is_written_with_its_facts(bench: Bench, tmp_path: Path) -> N
     state = look(bench)
     bench.finish(state.plans["zeta"], *DAG)
     state = look(bench)
-    facts = collect_facts(state)
+    facts = load_report_facts(state)
     assert facts.commit == "c" * 12
     assert facts.date == "2023-11-14"
     assert facts.command == "python sweeps/launch.py small pretrain.max_steps=3"
@@ -116,5 +116,5 @@ def test_the_report_is_written_with_its_facts(bench: Bench, tmp_path: Path) -> N
 
 def test_nothing_is_finished_yet(bench: Bench) -> None:
     launch(bench)
-    facts = collect_facts(look(bench))
+    facts = load_report_facts(look(bench))
     assert (facts.commit, facts.date) == ("none", "none")

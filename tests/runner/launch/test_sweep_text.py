@@ -2,8 +2,8 @@
 
 from tests.launching import DAG, Bench, build_context, save_error
 from vills.runner.clusters.jobs import EstimateConfig, JobState, Resources
-from vills.runner.sweeps.sweeping import launch_sweep, look_at_sweep, plan_sweep
-from vills.runner.sweeps.text import format_plan, format_state
+from vills.runner.sweeps.sweeping import build_sweep_plan, launch_sweep, load_sweep_state
+from vills.runner.sweeps.text import render_plan, render_state
 
 RATES = EstimateConfig({"32": 6.0}, {"default": 30}, source="a guess")
 
@@ -13,15 +13,15 @@ def launch(bench: Bench, *overrides: str) -> None:
 
 
 def tell_plan(bench: Bench, *overrides: str) -> str:
-    state = plan_sweep(build_context(bench), "small", overrides)
-    return format_plan(
+    state = build_sweep_plan(build_context(bench), "small", overrides)
+    return render_plan(
         state, get_resources=lambda stage: Resources(gpus_per_node=2, estimate=RATES)
     )
 
 
 def tell_state(bench: Bench) -> str:
-    state = look_at_sweep(build_context(bench), "small")
-    return format_state(state)
+    state = load_sweep_state(build_context(bench), "small")
+    return render_state(state)
 
 
 def find_line(text: str, start: str) -> str:
@@ -31,7 +31,7 @@ def find_line(text: str, start: str) -> str:
 
 def test_a_plan_on_an_empty_clone(bench: Bench) -> None:
     text = tell_plan(bench)
-    sweep = plan_sweep(build_context(bench), "small", []).sweep
+    sweep = build_sweep_plan(build_context(bench), "small", []).sweep
     assert text.startswith("small: Weight of KoLeo\n")
     line = find_line(text, "alpha")
     assert sweep.points[1].fingerprint[:12] in line
@@ -68,7 +68,7 @@ def test_an_unknown_cost_is_a_question_mark(bench: Bench) -> None:
 
 def test_a_plan_says_what_is_stale_and_why(bench: Bench) -> None:
     launch(bench)
-    state = look_at_sweep(build_context(bench), "small")
+    state = load_sweep_state(build_context(bench), "small")
     for label, plan in state.plans.items():
         for name in DAG[3:] if label == "alpha" else DAG:
             folder = bench.finish(plan, name)
@@ -83,7 +83,7 @@ def test_a_plan_says_what_is_stale_and_why(bench: Bench) -> None:
 
 def test_the_table_of_a_launched_sweep(bench: Bench) -> None:
     launch(bench)
-    state = look_at_sweep(build_context(bench), "small")
+    state = load_sweep_state(build_context(bench), "small")
     plan = state.plans["zeta"]
     job = state.states[plan["pretrain"].key].job
     bench.finish(plan, *DAG[:3])
@@ -104,7 +104,7 @@ def test_the_table_of_a_launched_sweep(bench: Bench) -> None:
 
 def test_attempts_show_while_it_goes_on(bench: Bench) -> None:
     launch(bench)
-    state = look_at_sweep(build_context(bench), "small")
+    state = load_sweep_state(build_context(bench), "small")
     plan = state.plans["zeta"]
     job = state.states[plan["miniature"].key].job
     bench.begin(plan, "miniature")

@@ -23,9 +23,9 @@ from vills.runner.store.journal import load_journal
 from vills.runner.sweeps import tracking as sweep_tracking
 from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweep import load_record, save_record
-from vills.runner.sweeps.sweeping import look_at_sweep
+from vills.runner.sweeps.sweeping import load_sweep_state
 from vills.runner.sweeps.track import sync_all
-from vills.runner.sweeps.tracking import log_report, open_tracking, sync_sweep
+from vills.runner.sweeps.tracking import open_tracking, sync_report, sync_sweep
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,7 +59,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sync(context: LaunchContext, name: str = "grid", *, ok: bool = True) -> SyncResult:
-    state = look_at_sweep(context, name)
+    state = load_sweep_state(context, name)
     result = sync_sweep(context, state, every=0.0, say=lambda text: None)
     assert result.ok is ok, result.reason
     return result
@@ -67,7 +67,7 @@ def sync(context: LaunchContext, name: str = "grid", *, ok: bool = True) -> Sync
 
 def open_here(context: LaunchContext, say: Callable[[str], None] = print) -> str:
     """What a launch does before it asks for jobs; the parent's id."""
-    return open_tracking(context, look_at_sweep(context, "grid"), say=say).run_id
+    return open_tracking(context, load_sweep_state(context, "grid"), say=say).run_id
 
 
 def load_family(uri: str, name: str = "grid") -> tuple[Run, dict[str, Run]]:
@@ -242,7 +242,7 @@ def test_files_of_an_earlier_version_are_understood(tmp_path: Path, uri: str) ->
     save_json(folder / ".grid-tracked.json", tracked)
     record = {**load_json(folder / "grid.json"), "parent": "gone"}
     save_json(folder / "grid.json", record, sort=False)
-    sync_sweep(LaunchContext(tmp_path), look_at_sweep(LaunchContext(tmp_path), "grid"))
+    sync_sweep(LaunchContext(tmp_path), load_sweep_state(LaunchContext(tmp_path), "grid"))
     parent, children = load_family(uri)
     assert parent.data.tags["vills.git_commit"] == "c" * 40
     assert parent.data.tags["vills.git_dirty"] == "true"
@@ -272,9 +272,9 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs")
     fake.finish()
     context = LaunchContext(tmp_path)
-    state = look_at_sweep(context, "grid")
+    state = load_sweep_state(context, "grid")
     paths = build_report(state, out=tmp_path / "tables")
-    assert log_report(context, state, paths).ok
+    assert sync_report(context, state, paths).ok
     client = MlflowClient(uri)
     parent, _ = load_family(uri)
     files = {item.path for item in client.list_artifacts(parent.info.run_id, "tables")}
@@ -282,7 +282,7 @@ def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     tag = [{"path": "tables.json", "type": "table"}]
     assert json.loads(parent.data.tags["mlflow.loggedArtifacts"]) == tag
     (tmp_path / "tables" / "tables.csv").write_text("sweep,point,mAP\ng,b,99.5\ng,a,\n")
-    assert log_report(context, state, paths).ok
+    assert sync_report(context, state, paths).ok
     table = Path(client.download_artifacts(parent.info.run_id, "tables.json", str(tmp_path)))
     assert json.loads(table.read_text()) == {
         "columns": ["point", "mAP", "sweep"],
@@ -298,7 +298,7 @@ def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert open_here(LaunchContext(tmp_path), said.append) == ""
     assert "no server at 127.0.0.1" in said[0]
     assert "jobs and results are not touched" in said.pop()
-    state = look_at_sweep(LaunchContext(tmp_path), "grid")
+    state = load_sweep_state(LaunchContext(tmp_path), "grid")
     for _ in range(2):
         assert not sync_sweep(LaunchContext(tmp_path), state, say=said.append).ok
     assert said == []  # and is not said again and again
@@ -387,7 +387,7 @@ def check_everything_once(uri: str, fake: FakeSweep, folder: Path) -> None:
 def test_a_record_that_another_launch_replaces_is_left_to_it(tmp_path: Path, uri: str) -> None:
     context = LaunchContext(tmp_path)
     fake = build_fake_sweep(tmp_path / "runs")
-    state = look_at_sweep(context, "grid")
+    state = load_sweep_state(context, "grid")
     newer = build_fake_sweep(tmp_path / "runs", num_points=3)
     save_record(tmp_path / "runs", newer.sweep)
     sync_sweep(context, state, every=0.0)

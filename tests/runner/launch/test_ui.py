@@ -17,8 +17,8 @@ from tests.fake_sweep import build_fake_sweep, write_quickly
 from tests.project import BIN, build_project
 from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.report import build_report
-from vills.runner.sweeps.sweeping import look_at_sweep
-from vills.runner.sweeps.tracking import log_report, sync_sweep
+from vills.runner.sweeps.sweeping import load_sweep_state
+from vills.runner.sweeps.tracking import sync_report, sync_sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = [
@@ -130,9 +130,9 @@ def test_the_ui_shows_a_sweep_its_points_their_weights_and_its_table(
     with write_quickly():
         build_fake_sweep(tmp_path / "runs", num_points=4).finish()
     context = LaunchContext(tmp_path)
-    state = look_at_sweep(context, "grid")
+    state = load_sweep_state(context, "grid")
     parent = sync_sweep(context, state).run_id
-    log_report(context, state, build_report(state, out=tmp_path / "tables"))
+    sync_report(context, state, build_report(state, out=tmp_path / "tables"))
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     found = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
     children = json.dumps([run.info.run_id for run in found])

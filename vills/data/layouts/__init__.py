@@ -14,7 +14,7 @@ from vills.data.layouts.base import (
     RawTracklet,
     RawVideo,
 )
-from vills.data.layouts.counts import compare_counts
+from vills.data.layouts.counts import describe_count_differences
 from vills.data.layouts.folder import read_folder
 from vills.data.layouts.labelled_images import read_ltcc, read_market1501, read_prcc
 from vills.data.layouts.mars import read_mars
@@ -32,7 +32,7 @@ __all__ = [
     "RawRow",
     "RawTracklet",
     "RawVideo",
-    "compare_counts",
+    "describe_count_differences",
     "read_layout",
 ]
 

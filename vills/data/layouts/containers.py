@@ -74,7 +74,7 @@ def load_image_list(path: Path) -> list[str]:
     if not path.is_file():
         raise LayoutError(f"no list of images at {path}. What to do: put it there.")
     try:
-        names = to_names(_load(path))
+        names = convert_to_names(_load(path))
     except (LayoutError, PlainPickleError):
         raise
     except (ValueError, RecursionError) as error:
@@ -90,7 +90,7 @@ def load_image_list(path: Path) -> list[str]:
     return names
 
 
-def to_names(content: Any) -> list[str] | None:
+def convert_to_names(content: Any) -> list[str] | None:
     """Return a list or tuple of strings, or of bytes in UTF-8, as strings; None if it is none."""
     if not isinstance(content, list | tuple):
         return None

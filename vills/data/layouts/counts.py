@@ -118,12 +118,12 @@ def list_differences(name: str, counts: Mapping[str, int]) -> list[Difference]:
     ]
 
 
-def compare_counts(name: str, counts: Mapping[str, int]) -> list[str]:
+def describe_count_differences(name: str, counts: Mapping[str, int]) -> list[str]:
     """Lines for a report where `counts` differ from the official ones; a subset is no failure."""
     return [f"{name}: {difference.format()}" for difference in list_differences(name, counts)]
 
 
-def diagnose(name: str, counts: Mapping[str, int]) -> list[str]:
+def describe_causes(name: str, counts: Mapping[str, int]) -> list[str]:
     """Why counts differ, most specific first, and what to do; empty where they do not."""
     differences = list_differences(name, counts)
     if not differences:
@@ -211,7 +211,7 @@ def count_splits(layout: Layout) -> dict[str, SplitCount]:
     return {split: counts[split] for split in SPLITS if split in counts}
 
 
-def flatten_counts(counts: dict[str, SplitCount], *, num_splits: int = 0) -> dict[str, int]:
+def convert_counts(counts: dict[str, SplitCount], *, num_splits: int = 0) -> dict[str, int]:
     """Return the counts under the names of the official ones (vills.data.layouts.counts)."""
     flat: dict[str, int] = {}
     for split, count in counts.items():

@@ -21,7 +21,13 @@ from pathlib import Path
 
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import Layout, LayoutError, RawImage, RawTracklet, check_folder
-from vills.data.layouts.listing import MAX_NUMBER, list_folder, note_people, note_stray, shorten
+from vills.data.layouts.listing import (
+    MAX_NUMBER,
+    describe_people,
+    describe_stray,
+    list_folder,
+    render_first,
+)
 from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
 IMAGE_NAME = re.compile(r"(-?\d+)_c(\d+)")
@@ -70,13 +76,13 @@ def read_folder(root: Path) -> Layout:
         )
     _check_unique(named)
     splits = find_splits(root, named)
-    stray = note_stray(".", [path for path in found.stray if path != SPLIT_FILE])
+    stray = describe_stray(".", [path for path in found.stray if path != SPLIT_FILE])
     if named[0].track is None:
         images = [RawImage(e.path, splits[e.path], e.pid, e.camid) for e in named]
-        notes = note_people(images)
+        notes = describe_people(images)
         return Layout("folder", root, images=images, notes=(*stray, *notes))
     tracklets = _group(named, splits)
-    notes = note_people(tracklets)
+    notes = describe_people(tracklets)
     return Layout("folder", root, tracklets=tracklets, notes=(*stray, *notes))
 
 
@@ -196,8 +202,8 @@ def _splits_of_file(path: Path, named: Sequence[Named]) -> dict[str, str]:
     absent = sorted(listed.keys() - set(names.values()))
     if absent:
         raise LayoutError(
-            f"folder: {path} lists {len(absent)} that no image shows: {key} {shorten(absent)}. "
-            "What to do: restore the images, or take the rows away."
+            f"folder: {path} lists {len(absent)} that no image shows: {key} "
+            f"{render_first(absent)}. What to do: restore the images, or take the rows away."
         )
     return _resolve_test(named, {name: listed[names[name]] for name in names})
 

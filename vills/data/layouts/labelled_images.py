@@ -24,17 +24,17 @@ from pathlib import Path
 from vills.data.layouts.base import Layout, LayoutError, RawImage
 from vills.data.layouts.listing import (
     MAX_NUMBER,
+    describe_nested,
+    describe_people,
+    describe_stray,
     find_base,
-    hint_nested,
     is_image,
     list_folder,
     list_images,
     list_people,
     list_subfolders,
-    note_people,
-    note_stray,
     parse_person,
-    shorten,
+    render_first,
 )
 from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
@@ -62,7 +62,7 @@ def read_market1501(root: Path) -> Layout:
         name="market1501",
         parse=_parse_market1501,
     )
-    notes += note_people(images)
+    notes += describe_people(images)
     notes += _note_names(images)
     if (base / DISTRACTORS).is_dir():
         extra = list_folder(base / DISTRACTORS)
@@ -73,7 +73,7 @@ def read_market1501(root: Path) -> Layout:
         notes.append(
             f"{DISTRACTORS}: {len(extra.images):,} images read as distractors of the gallery"
         )
-        notes += note_stray(DISTRACTORS, extra.stray)
+        notes += describe_stray(DISTRACTORS, extra.stray)
     return Layout("market1501", root, images=images, notes=tuple(notes))
 
 
@@ -92,7 +92,7 @@ def _read_splits(
     for split, folder in folders.items():
         found = list_images(base / folder, name=name)
         images += [parse(f"{prefix}{folder}/{path}", split) for path in found.images]
-        notes += note_stray(folder, found.stray)
+        notes += describe_stray(folder, found.stray)
     return base, prefix, images, notes
 
 
@@ -141,7 +141,7 @@ def read_ltcc(root: Path) -> Layout:
     outfits = sorted({(image.pid, image.clothes_id) for image in images})
     numbers = {outfit: number for number, outfit in enumerate(outfits)}
     images = [replace(row, clothes_id=numbers[row.pid, row.clothes_id]) for row in images]
-    notes += note_people(images)
+    notes += describe_people(images)
     return Layout("ltcc", root, images=images, notes=tuple(notes))
 
 
@@ -176,7 +176,7 @@ def read_prcc(root: Path) -> Layout:
         if not (base / "test" / letter).is_dir():
             raise LayoutError(
                 f"prcc: no folder {base / 'test' / letter}, the test images of camera {letter}. "
-                f"What to do: {hint_nested(base / 'test')}."
+                f"What to do: {describe_nested(base / 'test')}."
             )
     for folder, (split, camera) in folders.items():
         people, stray = _list_prcc_people(base / folder)
@@ -186,8 +186,8 @@ def read_prcc(root: Path) -> Layout:
             for path in (f"{prefix}{folder}/{person}/{path}" for path in found.images):
                 camid = CAMERAS.index(camera or _parse_prcc_camera(path))
                 images.append(RawImage(path, split, pid, camid))
-        notes += note_stray(f"{prefix}{folder}", sorted(stray))
-    notes += note_people(images)
+        notes += describe_stray(f"{prefix}{folder}", sorted(stray))
+    notes += describe_people(images)
     if num_val := count_val(root):
         notes.append(f"val: {num_val:,} images not read; its people are in train")
     return Layout("prcc", root, images=_number_clothes(images), notes=tuple(notes))
@@ -209,13 +209,13 @@ def _list_prcc_people(folder: Path) -> tuple[dict[int, str], list[str]]:
     names = list_subfolders(folder)
     if not names or folder.name in names:
         raise LayoutError(
-            f"prcc: {folder} holds no folders of people. What to do: {hint_nested(folder)}."
+            f"prcc: {folder} holds no folders of people. What to do: {describe_nested(folder)}."
         )
     stray = sorted(entry.name for entry in folder.iterdir() if not entry.is_dir())
     if lost := [name for name in stray if is_image(name)]:
         raise LayoutError(
             f"prcc: {len(lost):,} images lie in {folder}, outside the folders of people: "
-            f"{shorten(lost)}. What to do: move them to their people, or take them away."
+            f"{render_first(lost)}. What to do: move them to their people, or take them away."
         )
     people = list_people(
         folder, name="prcc", parse=lambda text, path: parse_person(text, path=path, name="prcc")

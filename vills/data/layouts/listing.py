@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vills.data.files import walk_folders
+from vills.data.files import list_folders
 from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, check_folder
 from vills.data.records import DISTRACTOR_PID
 
@@ -39,7 +39,7 @@ def list_folder(folder: Path, *, suffixes: Sequence[str] = IMAGES) -> Listing:
     """
     images: list[str] = []
     stray: list[str] = []
-    for prefix, hidden, names in walk_folders(folder):
+    for prefix, hidden, names in list_folders(folder):
         stray += [f"{prefix}{name}/" for name in hidden]
         for name in names:
             (images if is_image(name, suffixes) else stray).append(prefix + name)
@@ -115,18 +115,18 @@ def list_people(folder: Path, *, name: str, parse: Callable[[str, str], int]) ->
     return people
 
 
-def shorten(names: Sequence[object]) -> str:
+def render_first(names: Sequence[object]) -> str:
     """Return the first few names, and how many more there are."""
     shown = ", ".join(str(name) for name in names[:_SHOWN])
     return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
 
-def note_stray(folder: str, stray: Sequence[str]) -> tuple[str, ...]:
+def describe_stray(folder: str, stray: Sequence[str]) -> tuple[str, ...]:
     """Say which files of a folder were passed over."""
     if not stray:
         return ()
     word = "file" if len(stray) == 1 else "files"
-    return (f"{folder}: {len(stray):,} other {word} passed over: {shorten(stray)}",)
+    return (f"{folder}: {len(stray):,} other {word} passed over: {render_first(stray)}",)
 
 
 _UP, _DOWN = 2, 3
@@ -169,7 +169,7 @@ def find_base(
     )
 
 
-def hint_nested(folder: Path) -> str:
+def describe_nested(folder: Path) -> str:
     """Say that a folder lies inside its namesake, as some unpackers leave it."""
     if (folder / folder.name).is_dir():
         return f"{folder / folder.name} lies one level too deep: move what it holds up by one"
@@ -181,7 +181,7 @@ def _count_present(folder: Path, needed: tuple[str, ...]) -> int:
 
 
 def _list_names(folder: Path) -> str:
-    return shorten(sorted(path.name for path in folder.iterdir()))
+    return render_first(sorted(path.name for path in folder.iterdir()))
 
 
 def _locate(root: Path, needed: tuple[str, ...]) -> Path | None:
@@ -205,7 +205,7 @@ def _walk_down(folder: Path, depth: int) -> Iterator[Path]:
             yield from _walk_down(folder / name, depth - 1)
 
 
-def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
+def describe_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
     """Note queries without a match in another camera, and people trained and tested."""
     people: dict[str, set[int]] = defaultdict(set)
     cameras: dict[int, set[int]] = defaultdict(set)
@@ -224,14 +224,14 @@ def note_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
     total = f"of {len(queries):,} queries"
     notes = []
     if who := sorted(set(absent)):
-        shown = f"{_count(who)} not in the gallery: {shorten(who)}"
+        shown = f"{_count(who)} not in the gallery: {render_first(who)}"
         notes.append(f"{len(absent):,} {total} are of {shown}")
     if alone and len(alone) != len(absent):
         notes.append(f"{len(alone):,} {total} have no match in another camera of the gallery")
     if nobody:
         notes.append(f"{len(nobody):,} {total} are junk or distractors")
     if both := sorted(people["train"] & (people["query"] | people["gallery"])):
-        notes.append(f"{_count(both)} both in train and in query or gallery: {shorten(both)}")
+        notes.append(f"{_count(both)} both in train and in query or gallery: {render_first(both)}")
     return tuple(notes)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from vills.data.layouts.base import Layout, LayoutError, RawTracklet, Stream
 from vills.data.layouts.listing import (
     MAX_NUMBER,
+    describe_nested,
+    describe_people,
     find_base,
-    hint_nested,
     list_folder,
     list_subfolders,
-    note_people,
-    shorten,
+    render_first,
 )
 from vills.data.records import JUNK_PID
 
@@ -68,7 +68,7 @@ def read_mars(root: Path) -> Layout:
         for part in FOLDERS
         for (_, _, pid, camera), split in list_tracks(part)
     )
-    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=note_people(people))
+    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=describe_people(people))
 
 
 def count_files(root: Path) -> dict[str, tuple[int, int]]:
@@ -97,13 +97,13 @@ def _check_people(folder: Path, rows: np.ndarray) -> None:
     if missing:
         raise LayoutError(
             f"mars: {folder} lacks {len(missing):,} of the {len(needed):,} folders of people that "
-            f"the index names: {shorten(missing)}. What to do: {hint_nested(folder)}."
+            f"the index names: {render_first(missing)}. What to do: {describe_nested(folder)}."
         )
     empty = [name for name in needed if next((folder / name).iterdir(), None) is None]
     if empty:
         raise LayoutError(
-            f"mars: {len(empty):,} folders of people in {folder} are empty: {shorten(empty)}. What "
-            "to do: the archive is half-unpacked: unpack the official archive again."
+            f"mars: {len(empty):,} folders of people in {folder} are empty: "
+            f"{render_first(empty)}. What to do: the archive is half-unpacked: unpack the official archive again."
         )
 
 

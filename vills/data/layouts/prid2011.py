@@ -11,15 +11,15 @@ from typing import Any
 
 from vills.data.layouts.base import Layout, LayoutError, PersonSplit, RawTracklet
 from vills.data.layouts.listing import (
+    describe_nested,
+    describe_people,
+    describe_stray,
     find_base,
     find_number,
-    hint_nested,
     list_images,
     list_people,
-    note_people,
-    note_stray,
     parse_person,
-    shorten,
+    render_first,
 )
 
 CAMERAS = ("cam_a", "cam_b")
@@ -47,12 +47,12 @@ def read_prid2011(root: Path) -> Layout:
         for pid in people:
             path = f"{prefix}multi_shot/{camera}/{folders.pop(pid)}"
             frames, stray = _list_frames(root, path)
-            notes += note_stray(path, stray)
+            notes += describe_stray(path, stray)
             split = "train" if pid in splits[0].train else ("query", "gallery")[camid]
             tracklets.append(RawTracklet(frames, split, pid, camid))
         if folders:
             notes.append(f"{camera}: {len(folders)} people of no split are not read")
-    notes += note_people(tracklets)
+    notes += describe_people(tracklets)
     return Layout("prid2011", root, tracklets=tracklets, splits=splits, notes=tuple(notes))
 
 
@@ -132,8 +132,8 @@ def _list_people(folder: Path, people: list[int]) -> dict[int, str]:
     if missing:
         raise LayoutError(
             f"prid2011: {folder} lacks {len(missing)} of the {len(people)} people of the splits: "
-            f"{shorten(missing)}. What to do: {hint_nested(folder)}; or, for a set of your own, "
-            f"put its {SPLIT_FILE} beside multi_shot."
+            f"{render_first(missing)}. What to do: {describe_nested(folder)}; or, for a set of "
+            f"your own, put its {SPLIT_FILE} beside multi_shot."
         )
     return names
 

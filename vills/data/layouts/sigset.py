@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vills.data.files import walk_files
+from vills.data.files import list_files
 from vills.data.layouts.base import Layout, LayoutError, RawTemplate, check_folder
-from vills.data.layouts.listing import shorten
+from vills.data.layouts.listing import render_first
 from vills.data.layouts.sigset_media import MediaTable
 from vills.data.layouts.sigset_members import load_signatures
 
@@ -84,7 +84,7 @@ def _find_files(root: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
     found = sorted(
         (folder / name).relative_to(root).as_posix()
         for folder in folders or [root]
-        for name in walk_files(folder)
+        for name in list_files(folder)
         if name.lower().endswith(".xml")
     )
     files = {
@@ -94,7 +94,7 @@ def _find_files(root: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
     }
     splits = {split for split, _ in files.values()}
     if not splits or ("query" in splits) != ("gallery" in splits):
-        seen = shorten(found or sorted(path.name for path in root.iterdir()))
+        seen = render_first(found or sorted(path.name for path in root.iterdir()))
         raise LayoutError(
             f"sigset: {root} has no complete sigset. Looked for Probe*.xml and Gallery_*.xml "
             f"(Blended_Gallery_*.xml), and Train*.xml, in sigsets_* or anywhere; found {seen}. "
@@ -151,7 +151,7 @@ def _check_missing(table: MediaTable, *, root: Path) -> None:
 def _note_names(findings: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
     """Say of what there is how many, and the first names."""
     return tuple(
-        f"{len(names):,} {what}: {shorten(names)}" for what, names in findings.items() if names
+        f"{len(names):,} {what}: {render_first(names)}" for what, names in findings.items() if names
     )
 
 

@@ -5,10 +5,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vills.data.files import walk_files
+from vills.data.files import list_files
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import LayoutError, RawImage, RawRow, RawTracklet, RawVideo
-from vills.data.layouts.listing import MAX_NUMBER, find_number, parse_person, shorten
+from vills.data.layouts.listing import MAX_NUMBER, find_number, parse_person, render_first
 from vills.data.layouts.sigset_members import (
     STILL,
     Member,
@@ -109,13 +109,13 @@ class MediaTable:
         if self.missing:
             notes.append(
                 f"{len(self.missing):,} of {self.num_members:,} members have no file: "
-                f"{shorten(sorted(set(self.missing)))}"
+                f"{render_first(sorted(set(self.missing)))}"
             )
         both = sorted(key for key, splits in self._splits.items() if len(splits) > 1)
         if both:
             notes.append(
                 f"{len(both):,} media are in a probe and in a gallery, where the probe meets "
-                f"itself: {shorten(both)}"
+                f"itself: {render_first(both)}"
             )
         return tuple(notes)
 
@@ -167,7 +167,7 @@ def _list_frames(folder: Path, path: str, segment: Segment) -> tuple[str, ...]:
     """Images of a folder, by their number; a folder has no rate, so that ms select nothing."""
     if segment.unit != "frame":
         return ()
-    names = [name for name in walk_files(folder) if name.lower().endswith(SUFFIXES)]
+    names = [name for name in list_files(folder) if name.lower().endswith(SUFFIXES)]
     numbers = {name: find_number(name) for name in names}
     names.sort(key=lambda name: (-1 if numbers[name] is None else numbers[name], name))
     chosen = names[segment.start : None if segment.stop < 0 else segment.stop]

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from vills.data.files import walk_files
+from vills.data.files import list_files
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import (
     Layout,
@@ -29,10 +29,10 @@ from vills.data.layouts.base import (
 )
 from vills.data.layouts.containers import (
     LmdbStore,
+    convert_to_names,
     find_database,
     load_image_list,
     load_plain_pickle,
-    to_names,
 )
 
 KEYS_FILE = "keys.pkl"
@@ -81,7 +81,7 @@ def _list_files(root: Path, suffixes: tuple[str, ...], *, expected: str) -> Stre
     Raises:
         LayoutError: if there is none.
     """
-    paths = Stream(lambda: (path for path in walk_files(root) if path.lower().endswith(suffixes)))
+    paths = Stream(lambda: (path for path in list_files(root) if path.lower().endswith(suffixes)))
     if next(iter(paths), None) is None:
         raise LayoutError(
             f"{expected} ({', '.join(suffixes)}) below {root}. What to do: check that the data set "
@@ -107,7 +107,7 @@ def _load_keys(
         )
     content = load_plain_pickle(path)
     fields = content if isinstance(content, dict) else {"keys": content}
-    keys = to_names(fields.get("keys"))
+    keys = convert_to_names(fields.get("keys"))
     if not keys:
         raise LayoutError(
             f'luperson: {path} holds no keys. Expected: a list of strings, or {{"keys": a list of '

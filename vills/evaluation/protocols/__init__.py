@@ -13,7 +13,7 @@ from vills.evaluation.protocols.base import (
 )
 from vills.evaluation.protocols.retrieval import RetrievalProtocol, SingleShotProtocol
 from vills.evaluation.protocols.sigset import SigsetProtocol
-from vills.evaluation.ranking import ltcc_cloth_changing, ltcc_same_clothes
+from vills.evaluation.ranking import find_ltcc_cloth_changing, find_ltcc_same_clothes
 from vills.evaluation.rows import Row
 
 __all__ = [
@@ -126,7 +126,7 @@ _LTCC = (
         name="ltcc_cloth_changing",
         title="LTCC, cloth-changing (CAL)",
         junk="same person in the same camera or the same clothes; pid -1",
-        junk_rule=ltcc_cloth_changing,
+        junk_rule=find_ltcc_cloth_changing,
         needs_clothes=True,
     ),
     replace(
@@ -134,7 +134,7 @@ _LTCC = (
         name="ltcc_same_clothes",
         title="LTCC, same clothes (CAL)",
         junk="same person in the same camera or other clothes; pid -1",
-        junk_rule=ltcc_same_clothes,
+        junk_rule=find_ltcc_same_clothes,
         needs_clothes=True,
     ),
 )

@@ -274,7 +274,7 @@ def compute_checked(
     return features
 
 
-def score_ranks(
+def compute_rank_scores(
     hit_ranks: Sequence[IntArray], *, pids: IntArray, num_gallery: int, choices: Choices, where: str
 ) -> RetrievalScores:
     """Score the ranks of the true matches, see `compute_scores`; `where` names the gallery.

@@ -20,11 +20,11 @@ from vills.evaluation.protocols.base import (
     ProtocolSettings,
     Selection,
     compute_checked,
-    score_ranks,
+    compute_rank_scores,
 )
-from vills.evaluation.ranking import JunkRule, RankedList, find_same_camera, rank_gallery
+from vills.evaluation.ranking import JunkRule, RankedList, compute_ranking, find_same_camera
 from vills.evaluation.rerank import build_distance
-from vills.evaluation.rows import average_rows
+from vills.evaluation.rows import compute_mean_row
 
 SAME_CAMERA = "same person in the same camera; pid -1"
 _STREAM = 73
@@ -125,7 +125,7 @@ class RetrievalProtocol(Protocol):
         """Rank by features [Q, D] and [G, D], and score."""
         query, gallery = selection.query.labels, selection.gallery.labels
         size = choices.settings.block_size
-        ranking = rank_gallery(
+        ranking = compute_ranking(
             build_distance(
                 query_features,
                 gallery_features,
@@ -139,7 +139,7 @@ class RetrievalProtocol(Protocol):
             junk_rule=self.junk_rule,
             top_k=top_k,
         )
-        scores = score_ranks(
+        scores = compute_rank_scores(
             ranking.hit_ranks,
             pids=query.pids,
             num_gallery=len(gallery),
@@ -221,7 +221,7 @@ class SingleShotProtocol(RetrievalProtocol):
         found: list[RetrievalScores] = []
         lists: list[RankedList] = []
         for draw in range(self.num_draws):
-            chosen = draw_gallery(selection.gallery, seed=seed, draw=draw)
+            chosen = sample_gallery(selection.gallery, seed=seed, draw=draw)
             scored = super().score(
                 replace(selection, gallery=selection.gallery.take(chosen)),
                 query_features,
@@ -232,7 +232,7 @@ class SingleShotProtocol(RetrievalProtocol):
             )
             found.append(scored)
             lists += [replace(top, gallery=chosen[top.gallery]) for top in scored.lists]
-        mean = average_rows([scored.row for scored in found], deviations=("mAP", "R-1"))
+        mean = compute_mean_row([scored.row for scored in found], deviations=("mAP", "R-1"))
         draws = [scored.queries for scored in found]
         # every draw has every person, so all have the same queries
         assert all(np.array_equal(queries.rows, draws[0].rows) for queries in draws)
@@ -241,7 +241,7 @@ class SingleShotProtocol(RetrievalProtocol):
         return RetrievalScores({"draws": self.num_draws, **mean}, queries, lists)
 
 
-def draw_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
+def sample_gallery(gallery: Entries, *, seed: int, draw: int) -> np.ndarray:
     """Draw rows of a gallery, ascending: one image of each person; distractors all stay.
 
     Every person has a generator of its own and draws from the sorted record ids: neither the order

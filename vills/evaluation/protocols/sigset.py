@@ -26,11 +26,11 @@ from vills.evaluation.protocols.base import (
     ProtocolSettings,
     Selection,
     compute_checked,
-    score_ranks,
+    compute_rank_scores,
 )
-from vills.evaluation.ranking import IntArray, Labels, RankedList, no_junk, rank_gallery
+from vills.evaluation.ranking import IntArray, Labels, RankedList, compute_ranking, find_no_junk
 from vills.evaluation.rerank import build_distance
-from vills.evaluation.rows import Row, average_rows, name_families
+from vills.evaluation.rows import Row, compute_mean_row, list_families
 
 PROBE = "probe"
 """Group of the query."""
@@ -138,12 +138,12 @@ def _search(
         rerank=rerank,
         block_size=size,
     )
-    ranking = rank_gallery(
+    ranking = compute_ranking(
         distance,
         query=Labels(probes.pids[query.rows]),
         gallery=Labels(templates.pids[gallery.rows]),
         block_size=size,
-        junk_rule=no_junk,
+        junk_rule=find_no_junk,
         top_k=top_k,
     )
     # a failed probe, or one whose template failed, is a miss
@@ -151,7 +151,7 @@ def _search(
     hits = [np.array([MISSED] if known else [], dtype=np.int64) for known in enrolled]
     for place, ranks in zip(query.rows.tolist(), ranking.hit_ranks, strict=True):
         hits[place] = ranks if len(ranks) else hits[place]
-    scores = score_ranks(
+    scores = compute_rank_scores(
         hits,
         pids=probes.pids,
         num_gallery=len(templates.pids),
@@ -197,9 +197,9 @@ def _pool(templates: Templates, features: FloatArray, name: str) -> Pooled:
 def _average_groups(rows: Sequence[Row]) -> list[Row]:
     """Build a mean row for each family of galleries: gallery_1 and gallery_2, ..."""
     means = []
-    for name, members in name_families([str(row["gallery_group"]) for row in rows]).items():
+    for name, members in list_families([str(row["gallery_group"]) for row in rows]).items():
         own = [{**row, "gallery_group": ""} for row in rows if row["gallery_group"] in members]
-        means.append({**average_rows(own), "gallery_group": name})
+        means.append({**compute_mean_row(own), "gallery_group": name})
     return means
 
 

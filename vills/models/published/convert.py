@@ -85,7 +85,7 @@ def _find_grid(rows: int, kind: str, *, own: Grid | None) -> Grid | None:
     return (2 * width, width) if 2 * width * width == rows else None
 
 
-def fold_imagenet(state: State) -> State:
+def convert_normalisation(state: State) -> State:
     """Patch embedding for pixels normalised as here, by MEAN and STD, not by ImageNet's.
 
     A patch embedding is linear and has no padding, so that features of a picture stay exactly

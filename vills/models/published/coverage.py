@@ -80,11 +80,11 @@ def find_mismatch(state: State, own: State, absent: set[str], *, problems: list[
     if infinite:
         problems = [*problems, f"NaN or infinite values in {_list_names(infinite)}"]
     return Mismatch(
-        missing=sort_names((own.keys() - state.keys()) | absent),
-        left_over=sort_names(state.keys() - own.keys()),
+        missing=list_sorted((own.keys() - state.keys()) | absent),
+        left_over=list_sorted(state.keys() - own.keys()),
         wrong_shape=[
             f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-            for name in sort_names(own.keys() & state.keys())
+            for name in list_sorted(own.keys() & state.keys())
             if state[name].shape != own[name].shape
         ],
         problems=problems,
@@ -107,7 +107,7 @@ def find_giveaways(state: State) -> list[str]:
     return found
 
 
-def sort_names(names: set[str]) -> list[str]:
+def list_sorted(names: set[str]) -> list[str]:
     """By name, numbers as numbers: block 2 comes before block 10."""
     return sorted(names, key=_split_numbers)
 

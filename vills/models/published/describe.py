@@ -8,7 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from vills.config.model import ModelConfig
 from vills.models.encoder import build_timm_arguments
 from vills.models.published.convert import Grid, find_table_grid, has_positions
-from vills.models.published.coverage import find_giveaways, sort_names
+from vills.models.published.coverage import find_giveaways, list_sorted
 from vills.models.published.layouts import HEADS, LAYOUTS, State
 from vills.models.published.load import Fit, compute_fit
 from vills.models.published.tensor_file import Sizes, TensorFile, find_sizes, read_tensors
@@ -41,7 +41,7 @@ def describe_file(path: Path, *, layout: str = "") -> str:
         )
     fit, slots = fits[good[0]]
     assert fit.grid is not None, "a table without a grid is a mismatch"
-    used = sort_names({name for name in file.state if name not in fit.dropped})
+    used = list_sorted({name for name in file.state if name not in fit.dropped})
     heads = HEADS.get(sizes.width, 0)
     lines = {
         "file": str(path),
@@ -70,7 +70,7 @@ def _find_sizes(file: TensorFile) -> Sizes:
         if all(vars(sizes).values()) and sizes.width >= 8:
             return sizes
     hints = "; ".join(find_giveaways(file.state)) or "see docs/weights.md"
-    names = ", ".join(sort_names(set(file.state)))
+    names = ", ".join(list_sorted(set(file.state)))
     raise WeightsError(
         f"{file.path} is no ViT of a known layout. It holds {len(file.state)} tensors: {names}. "
         f"What to do: {hints}."

@@ -59,7 +59,7 @@ def find_missing_scale(state: State) -> set[str]:
     return {f"{block}{branch}.gamma" for block in blocks for branch in _BRANCHES} - state.keys()
 
 
-def fold_layer_scale(state: State) -> State:
+def convert_layer_scale(state: State) -> State:
     """Take layer scale away: gamma times a branch is the branch with its last layer scaled."""
     folded = dict(state)
     for name in [name for name in state if _SCALE.fullmatch(name)]:
@@ -89,7 +89,7 @@ def _convert_dinov2(state: State) -> State:
     state = _unchunk(state)
     if "register_tokens" in state:
         state["reg_token"] = state.pop("register_tokens")
-    return fold_layer_scale(state)
+    return convert_layer_scale(state)
 
 
 def _convert_pass(state: State) -> State:
@@ -121,7 +121,7 @@ def has_qkv_bias(state: State) -> bool:
 
 
 def _convert_timm(state: State) -> State:
-    converted = fold_layer_scale(state)
+    converted = convert_layer_scale(state)
     if has_qkv_bias(state):
         return converted
     for name, tensor in state.items():  # qkv_bias=False is a bias of zeros

@@ -4,8 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.models.encoder import Encoder
-from vills.models.published.convert import Grid, convert_positions, fold_imagenet, has_positions
-from vills.models.published.coverage import Mismatch, find_giveaways, find_mismatch, sort_names
+from vills.models.published.convert import (
+    Grid,
+    convert_normalisation,
+    convert_positions,
+    has_positions,
+)
+from vills.models.published.coverage import Mismatch, find_giveaways, find_mismatch, list_sorted
 from vills.models.published.layouts import HEADS, LAYOUTS, Layout, State, has_qkv_bias
 from vills.models.published.tensor_file import TensorFile, find_sizes, read_tensors
 from vills.models.weights import WeightsError
@@ -78,7 +83,7 @@ def load_published(
     _check_heads(encoder, file, LAYOUTS[layout])
     if normalisation == "publisher":
         normalisation = LAYOUTS[layout].normalisation
-    state = fold_imagenet(fit.state) if normalisation == "imagenet" else fit.state
+    state = convert_normalisation(fit.state) if normalisation == "imagenet" else fit.state
     encoder.vit.load_state_dict({**{name: own[name] for name in fit.random}, **state})
     assert fit.grid is not None, "a table without a grid is a mismatch"
     return LoadReport(
@@ -97,7 +102,7 @@ def load_published(
 
 def compute_fit(state: State, layout: Layout, *, own: State, grid: Grid) -> Fit:
     """Convert a file's tensors as `layout` and compare them with the encoder's `own`."""
-    dropped = sort_names({name for name in state if layout.is_dropped(name)})
+    dropped = list_sorted({name for name in state if layout.is_dropped(name)})
     kept = {name: tensor for name, tensor in state.items() if not layout.is_dropped(name)}
     absent, used = layout.find_missing(kept), layout.convert(kept)
     problems, old = [], None
@@ -114,7 +119,7 @@ def compute_fit(state: State, layout: Layout, *, own: State, grid: Grid) -> Fit:
     expected = {name: own[name] for name in own.keys() - set(random)}
     mismatch = find_mismatch(used, expected, absent, problems=problems)
     zero = [name for name in used if name.endswith(".qkv.bias") and not has_qkv_bias(kept)]
-    return Fit(used, dropped, random, sort_names(set(zero)), old, mismatch)
+    return Fit(used, dropped, random, list_sorted(set(zero)), old, mismatch)
 
 
 def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid) -> str:

@@ -114,9 +114,9 @@ class Worker:
         """Ask processes to end, once; those that still live much later are killed."""
         if name not in self._asked:
             self._asked[name] = time.monotonic()
-            end_processes(processes)
+            cancel_processes(processes)
         elif time.monotonic() - self._asked[name] > FINAL_SECONDS:
-            end_processes(processes, signal.SIGKILL)
+            cancel_processes(processes, signal.SIGKILL)
 
 
 def open_ranks(
@@ -169,7 +169,7 @@ def is_running(processes: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def end_processes(processes: Sequence[Mapping[str, Any]], number: int = signal.SIGTERM) -> None:
+def cancel_processes(processes: Sequence[Mapping[str, Any]], number: int = signal.SIGTERM) -> None:
     """Signal the groups of these processes, as far as they live."""
     for entry in processes:
         if is_alive(entry):

@@ -102,13 +102,13 @@ def load_run_entry(folder: Path) -> Entry | None:
         name=name,
         identity=(FINGERPRINT, EXECUTION),
         tags=build_tags(tags, name=name, source=f"vills run {call}"),
-        params=clean_params(list_leaves(receipt["params"] | begun_with)),
+        params=convert_params(list_leaves(receipt["params"] | begun_with)),
         created_ms=round(datetime.fromisoformat(receipt["created"]).timestamp() * 1000),
         status=status,
         edition=str(journal.generation),
         records=journal.committed,
         datasets=receipt["inputs"],
-        scores={clean_name(k): float(v) for k, v in result.get("metrics", {}).items()},
+        scores={convert_name(k): float(v) for k, v in result.get("metrics", {}).items()},
         artifacts=_list_artifacts(folder, result),
         completed=str(result.get("finished_ms", "")),
         finished_ms=int(result.get("finished_ms", 0)),
@@ -148,13 +148,13 @@ def build_tags(tags: Mapping[str, Any], *, name: str, source: str) -> dict[str, 
     """Return tags as MLflow takes them, without the empty ones, and its own of name and source."""
     own = {"mlflow.source.type": "LOCAL", "mlflow.source.name": source, "mlflow.runName": name}
     return {
-        clean_name(key): (str(value).lower() if isinstance(value, bool) else str(value))[:MAX_TAG]
+        convert_name(key): (str(value).lower() if isinstance(value, bool) else str(value))[:MAX_TAG]
         for key, value in {**tags, **own}.items()
         if value not in (None, "")
     }
 
 
-def clean_params(params: Mapping[str, Any]) -> dict[str, str]:
+def convert_params(params: Mapping[str, Any]) -> dict[str, str]:
     """Return parameters as MLflow takes them; what is cut off a long value stays in a digest."""
     cleaned = {}
     for name, value in params.items():
@@ -162,11 +162,11 @@ def clean_params(params: Mapping[str, Any]) -> dict[str, str]:
         if len(text) > MAX_PARAM:
             mark = f"... sha256:{hashlib.sha256(text.encode()).hexdigest()}"
             text = text[: MAX_PARAM - len(mark)] + mark
-        cleaned[clean_name(name)] = text
+        cleaned[convert_name(name)] = text
     return cleaned
 
 
-def clean_name(name: str) -> str:
+def convert_name(name: str) -> str:
     """Spell a name with the characters that MLflow accepts: `image->video` has none."""
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
 

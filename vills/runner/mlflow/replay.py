@@ -70,7 +70,7 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"[:500]
 
 
-def catch_errors(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
+def run_safely(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
     """Make whatever is raised a reason: neither a run nor a launcher must feel what trackers do."""
 
     @wraps(work)
@@ -83,7 +83,7 @@ def catch_errors(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
     return wrapped
 
 
-@catch_errors
+@run_safely
 def sync_run(folder: Path, settings: TrackingSettings) -> SyncResult:
     """Bring MLflow up to date with `runs/<stage>/<fingerprint>`. Never raises."""
     with FileLock(folder / ".tracking.lock", timeout=LOCK_PATIENCE):
@@ -93,7 +93,7 @@ def sync_run(folder: Path, settings: TrackingSettings) -> SyncResult:
         return sync_entries([entry], settings)
 
 
-@catch_errors
+@run_safely
 def sync_entries(entries: Sequence[Entry], settings: TrackingSettings) -> SyncResult:
     """Bring a run, and all others as its children, up to date. Never raises.
 
@@ -102,10 +102,10 @@ def sync_entries(entries: Sequence[Entry], settings: TrackingSettings) -> SyncRe
     parent, *points = entries
     client, experiment_id = open_store(settings)
     identity = " and ".join(f"tags.`{name}` = '{parent.tags[name]}'" for name in parent.identity)
-    found = search_runs(client, experiment_id, identity)
+    found = find_runs(client, experiment_id, identity)
     parent_id, num_points = _replay(client, experiment_id, parent, found)
     below = f"tags.`{PARENT}` = '{parent_id}'"
-    children = search_runs(client, experiment_id, below) if points else []
+    children = find_runs(client, experiment_id, below) if points else []
     for point in points:
         child = _complete_point(point, parent_id=parent_id)
         own = {name: child.tags[name] for name in child.identity}
@@ -126,7 +126,7 @@ def _complete_point(entry: Entry, *, parent_id: str) -> Entry:
     return replace(entry, tags=tags, edition=edition, records=source.records)
 
 
-def search_runs(client: "MlflowClient", experiment_id: str, wanted: str) -> list["Run"]:
+def find_runs(client: "MlflowClient", experiment_id: str, wanted: str) -> list["Run"]:
     """All runs that MLflow finds, in an order that every caller sees alike."""
     found = client.search_runs([experiment_id], wanted, max_results=MAX_FOUND)
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
@@ -243,6 +243,6 @@ def list_open_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
     return [
         run
         for status in OPEN
-        for run in search_runs(client, experiment_id, f"attributes.status = '{status}'")
+        for run in find_runs(client, experiment_id, f"attributes.status = '{status}'")
         if FINGERPRINT in run.data.tags
     ]

@@ -105,7 +105,7 @@ def find_mount(path: Path) -> tuple[str, str]:
     return best
 
 
-def holds_run(uri: str, run_id: str) -> bool:
+def has_run(uri: str, run_id: str) -> bool:
     """Whether a database holds a run; it may have been removed and made anew.
 
     A server is believed.
@@ -121,7 +121,7 @@ def holds_run(uri: str, run_id: str) -> bool:
         return False
 
 
-def refuse_network_database(uri: str) -> None:
+def check_network_database(uri: str) -> None:
     """Refuse a SQLite store on a network file system: jobs on several nodes would corrupt it.
 
     Raises:
@@ -138,7 +138,7 @@ def refuse_network_database(uri: str) -> None:
         )
 
 
-def refuse_silent_server(uri: str) -> None:
+def check_server(uri: str) -> None:
     """Refuse a server at whose port nobody listens, which MLflow would find out by and by.
 
     Raises:
@@ -169,9 +169,9 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
     database, location = get_database_path(settings.uri), None
     lock: AbstractContextManager[object] = nullcontext()
     if database is None:
-        refuse_silent_server(settings.uri)
+        check_server(settings.uri)
     else:
-        refuse_network_database(settings.uri)
+        check_network_database(settings.uri)
         database.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(database.with_name(f"{database.name}.lock"), timeout=LOCK_PATIENCE)
         location = (database.parent / "mlartifacts").as_uri()

@@ -25,8 +25,8 @@ from typing import Any
 
 from vills.io import DiskFullError, load_json, save_json
 from vills.runner.mlflow.entry import Entry
-from vills.runner.mlflow.replay import SyncResult, catch_errors, sync_entries, sync_run
-from vills.runner.mlflow.settings import LIMITS, TrackingSettings, holds_run
+from vills.runner.mlflow.replay import SyncResult, run_safely, sync_entries, sync_run
+from vills.runner.mlflow.settings import LIMITS, TrackingSettings, has_run
 
 print_line = partial(print, file=sys.stderr, flush=True)
 EVERY_SECONDS = 30.0
@@ -56,7 +56,7 @@ def open_syncer(
     noted = load_json(path) if path.exists() else {}
     state = _describe_finished(folder, settings) if settings is not None else {}
     is_tracked = bool(state) and state.items() <= noted.items()
-    if settings is None or (is_tracked and holds_run(settings.uri, noted.get("run_id", ""))):
+    if settings is None or (is_tracked and has_run(settings.uri, noted.get("run_id", ""))):
         yield
         return
     child, result = None, SyncResult(ok=False, reason="no process for it")
@@ -89,7 +89,7 @@ def _describe_finished(folder: Path, settings: TrackingSettings) -> dict[str, An
     return {**asdict(settings), "finished_ms": load_json(result)["finished_ms"]}
 
 
-@catch_errors
+@run_safely
 def sync_in_process(
     entries: Sequence[Entry], settings: TrackingSettings, *, patience: float
 ) -> SyncResult:

@@ -35,7 +35,7 @@ class Estimate:
         return self.wall_hours * self.gpus
 
 
-def estimate_node(node: Node, plan: Plan, resources: Resources) -> Estimate:
+def compute_estimate(node: Node, plan: Plan, resources: Resources) -> Estimate:
     """Return what a node's run takes."""
     if node.step.stage == "pretrain":
         minutes, why = _estimate_pretrain(node, plan, resources)

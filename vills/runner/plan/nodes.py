@@ -193,7 +193,7 @@ def find_stale_reasons(
     ]
 
 
-def shorten(reasons: list[str]) -> str:
+def render_first(reasons: list[str]) -> str:
     """Return the first reasons, and how many more there are."""
     more = f", and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return "; ".join(reasons[:MAX_REASONS]) + more

@@ -26,7 +26,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from vills.io import NO_SPACE, explain_full_disk, save_bytes
+from vills.io import NO_SPACE, describe_full_disk, save_bytes
 
 NAME = re.compile(r"[\w\-. :/]+", re.ASCII)
 """What MLflow accepts as the name of a metric."""
@@ -152,10 +152,10 @@ class Journal:
             written = self._open().write(data)
         except OSError as error:
             if error.errno in NO_SPACE:
-                raise explain_full_disk(self.path) from error
+                raise describe_full_disk(self.path) from error
             raise
         if written != len(data):
-            raise explain_full_disk(self.path)
+            raise describe_full_disk(self.path)
 
 
 def load_journal(path: Path) -> JournalContent:

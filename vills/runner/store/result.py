@@ -13,7 +13,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from vills.io import NO_SPACE, explain_full_disk, load_json, sync
+from vills.io import NO_SPACE, describe_full_disk, load_json, sync
 from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
 
 RESULT_NAME = "result.json"
@@ -67,7 +67,7 @@ def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool
     except OSError as error:
         _remove(beside)
         if error.errno in NO_SPACE:
-            raise explain_full_disk(to) from error
+            raise describe_full_disk(to) from error
         raise
     if to.is_symlink() or to.is_dir() or (to.exists() and beside.is_dir()):
         # rename(2) replaces a file by a file, but no folder that holds anything

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vills.interrupt import InterruptedRunError
-from vills.io import NO_SPACE, DiskFullError, explain_full_disk, load_json, save_bytes, save_json
+from vills.io import NO_SPACE, DiskFullError, describe_full_disk, load_json, save_bytes, save_json
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import (
     CACHE_NAME,
@@ -158,7 +158,7 @@ class Run:
             self._say("the disk is too full to note how the attempt ended")
         full = isinstance(error, OSError) and error.errno in NO_SPACE
         if full and not isinstance(error, DiskFullError):
-            raise explain_full_disk(self.folder) from error
+            raise describe_full_disk(self.folder) from error
 
     def is_complete(self) -> bool:
         """Say whether the run is complete and its outputs are the recorded bytes."""

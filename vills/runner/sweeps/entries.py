@@ -16,8 +16,8 @@ from vills.runner.mlflow.entry import (
     Artifacts,
     Entry,
     build_tags,
-    clean_name,
-    clean_params,
+    convert_name,
+    convert_params,
 )
 from vills.runner.mlflow.replay import PARENT
 from vills.runner.plan.registry import Registry
@@ -86,7 +86,7 @@ def _build_point(
     }
     names = _name_cells(state.sweep.config.list_columns(point.name))
     cells = [
-        (clean_name(names[key]), *cell)
+        (convert_name(names[key]), *cell)
         for key, cell in find_scores(state, point).items()
         if not isinstance(cell, str)
     ]
@@ -145,7 +145,7 @@ def _build_parent(
         name=name,
         identity=(SWEEP, FINGERPRINT, EXECUTION),
         tags=build_tags(tags, name=name, source=f"sweeps/launch.py {sweep.name}"),
-        params=clean_params(params),
+        params=convert_params(params),
         created_ms=origin["created_ms"],
         status=_judge(statuses),
         artifacts=artifacts,
@@ -180,7 +180,7 @@ def _build_point_params(point: Point) -> dict[str, str]:
             value = value.get(part) if isinstance(value, Mapping) else None
         if value is not None:
             params[f"pretrain.{name}"] = value  # as resolved: 1 and 1.0 are one value
-    return clean_params(params)
+    return convert_params(params)
 
 
 def _name_cells(columns: Mapping[str, ColumnConfig]) -> dict[str, str]:

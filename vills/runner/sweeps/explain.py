@@ -23,7 +23,7 @@ from vills.runner.store.receipt import find_differences
 from vills.runner.store.result import RESULT_NAME
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
-from vills.runner.sweeps.sweeping import look_at_sweep
+from vills.runner.sweeps.sweeping import load_sweep_state
 from vills.runner.work.stage import load_stage
 
 MAX_CHANGES = 12
@@ -33,7 +33,7 @@ Found = tuple[str, str, Path]
 """A number's title and text, and the run that it stands in."""
 
 
-def explain_cell(project: Path, cell: str) -> str:
+def describe_cell(project: Path, cell: str) -> str:
     """Everything behind one number of a project.
 
     A cell is SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC of `vills
@@ -60,7 +60,7 @@ def explain_cell(project: Path, cell: str) -> str:
     for title, value, run in found:
         lines += [f"{cell} = {value}  ({title})", ""]
         attempts = []
-        for folder, receipt in trace(index, run).items():
+        for folder, receipt in list_ancestors(index, run).items():
             own = list(load_attempts(folder))
             lines += [*_describe(folder, receipt, own, params=params, index=index), ""]
             attempts += own
@@ -72,7 +72,7 @@ def explain_cell(project: Path, cell: str) -> str:
 
 def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -> list[Found]:
     """Return the cell's score of every seed that has one."""
-    state = look_at_sweep(context, name)
+    state = load_sweep_state(context, name)
     config = state.sweep.config
     if point not in config.points or column not in config.list_columns(point):
         columns = ", ".join(config.list_columns(point)) if point in config.points else "its own"
@@ -174,7 +174,7 @@ def _compare(params: Params | None, receipt: Mapping[str, Any]) -> Sequence[str]
     ]
 
 
-def trace(index: Mapping[str, Path], run: Path) -> dict[Path, dict[str, Any]]:
+def list_ancestors(index: Mapping[str, Path], run: Path) -> dict[Path, dict[str, Any]]:
     """Return the receipts of a run and of all that it comes from, itself first, by folder."""
     found: dict[Path, dict[str, Any]] = {}
     todo = [run.resolve()]

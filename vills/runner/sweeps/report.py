@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.io import load_json
-from vills.report.sweep_grid import Cell, Score, explain_absence, pick_score
+from vills.report.sweep_grid import Cell, Score, describe_absence, select_score
 from vills.runner.plan.nodes import Plan, select_steps
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.store.result import RESULT_NAME
@@ -25,12 +25,12 @@ def build_report(state: SweepState, *, out: Path) -> list[Path]:
         out,
         name=state.sweep.name,
         sweep=state.sweep.config,
-        cells=collect_cells(state),
-        facts=collect_facts(state),
+        cells=load_cells(state),
+        facts=load_report_facts(state),
     )
 
 
-def collect_cells(state: SweepState) -> dict[tuple[str, str], Cell]:
+def load_cells(state: SweepState) -> dict[tuple[str, str], Cell]:
     """Every cell of a sweep, over the seeds that have finished."""
     cells: dict[tuple[str, str], Cell] = {}
     for name in state.sweep.config.points:
@@ -57,8 +57,8 @@ def find_scores(state: SweepState, point: Point) -> dict[str, tuple[float, Path]
             found[key] = run
             continue
         rows = load(run / "out" / "evaluate" / "results.json")["rows"]
-        value = pick_score(rows, column)
-        found[key] = explain_absence(rows, column) if value is None else (value, run)
+        value = select_score(rows, column)
+        found[key] = describe_absence(rows, column) if value is None else (value, run)
     return found
 
 
@@ -78,7 +78,7 @@ def find_evaluation(plan: Plan, states: Mapping[str, NodeState], item: str) -> P
     return "not computed yet" if state.state in ("waits", "to do") else state.state
 
 
-def collect_facts(state: SweepState) -> "SweepFacts":
+def load_report_facts(state: SweepState) -> "SweepFacts":
     """Return the commits, dates and scale of what the tables hold."""
     from vills.report.sweep_tables import SweepFacts
 

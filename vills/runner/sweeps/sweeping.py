@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vills.config.checks import ConfigError, check_choice
 from vills.runner.plan.context import LaunchContext, Submitter
-from vills.runner.plan.estimate import Estimate, estimate_node
-from vills.runner.plan.nodes import find_stale_reasons, shorten
+from vills.runner.plan.estimate import Estimate, compute_estimate
+from vills.runner.plan.nodes import find_stale_reasons, render_first
 from vills.runner.plan.states import OVER, NodeState
 from vills.runner.sweeps.sweep import (
     SweepState,
@@ -21,7 +21,7 @@ from vills.runner.sweeps.sweep import (
 from vills.runner.sweeps.tracking import open_tracking
 
 
-def plan_sweep(context: LaunchContext, file: str, overrides: Sequence[str]) -> SweepState:
+def build_sweep_plan(context: LaunchContext, file: str, overrides: Sequence[str]) -> SweepState:
     """Look at a sweep as the project is now; nothing is asked for.
 
     Raises:
@@ -45,12 +45,12 @@ def plan_sweep(context: LaunchContext, file: str, overrides: Sequence[str]) -> S
             if states[node.key].state == "done":
                 continue
             resources = context.get_resources(node.step.stage)
-            estimates[node.key] = estimate_node(node, point.plan, resources)
+            estimates[node.key] = compute_estimate(node, point.plan, resources)
             reasons = find_stale_reasons(
                 node, name, runs=context.runs, earlier=earlier, point=point.label
             )
             if reasons:
-                stale.setdefault(node.key, shorten(reasons))
+                stale.setdefault(node.key, render_first(reasons))
     return SweepState(sweep, states, stale, estimates)
 
 
@@ -66,7 +66,7 @@ def launch_sweep(
 ) -> SweepState:
     """Ask for all that is missing, and come back; called again, it attaches to what is going on."""
     with context.hold_lock():
-        state = plan_sweep(context, file, overrides)
+        state = build_sweep_plan(context, file, overrides)
         sweep = replace(state.sweep, cluster=cluster)
         open_tracking(context, replace(state, sweep=sweep), say=say)
         save_record(context.runs, sweep)
@@ -77,10 +77,10 @@ def launch_sweep(
         ]
         submitter = Submitter(context, cluster, max_parallel, say)
         asked = submitter.submit(wanted, state.states, retry=retry)
-    return plan_sweep(context, file, overrides) if asked else state
+    return build_sweep_plan(context, file, overrides) if asked else state
 
 
-def look_at_sweep(context: LaunchContext, name: str) -> SweepState:
+def load_sweep_state(context: LaunchContext, name: str) -> SweepState:
     """How far a sweep is as it was launched, whatever the project has become since.
 
     Raises:
@@ -101,7 +101,7 @@ def cancel_sweep(context: LaunchContext, name: str, *, points: Sequence[str] = (
     Raises:
         ConfigError: if there is no such point.
     """
-    state = look_at_sweep(context, name)
+    state = load_sweep_state(context, name)
     for label in points:
         check_choice(f"point of {name}", label, state.plans, "name one of them")
     chosen = [plan for label, plan in state.plans.items() if not points or label in points]
@@ -118,7 +118,7 @@ def find_logs(context: LaunchContext, name: str, *, point: str, stage: str = "")
     Raises:
         ConfigError: if there is no such point, or no such stage of it.
     """
-    state = look_at_sweep(context, name)
+    state = load_sweep_state(context, name)
     check_choice(f"point of {name}", point, state.plans, "name one of them")
     plan = state.plans[point]
     known = dict.fromkeys(word for node in plan.values() for word in (node.step.stage, node.name))

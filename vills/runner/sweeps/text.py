@@ -14,7 +14,7 @@ WORDS = {"running": "runs", **{state: state.upper() for state in OVER}}
 """What a table says for a state; the others stand as they are."""
 
 
-def format_plan(state: SweepState, *, get_resources: Callable[[str], Resources]) -> str:
+def render_plan(state: SweepState, *, get_resources: Callable[[str], Resources]) -> str:
     """Every point, why it is not done, and what is left to do: jobs, wall time, GPU-hours."""
     sweep = state.sweep
     width = max(len(point.label) for point in sweep.points)
@@ -40,7 +40,7 @@ def format_plan(state: SweepState, *, get_resources: Callable[[str], Resources])
     )
 
 
-def format_state(state: SweepState) -> str:
+def render_state(state: SweepState) -> str:
     """Return a row per point, a column per stage; below, what is over without a result."""
     plans = list(state.plans.values())
     columns = sorted(

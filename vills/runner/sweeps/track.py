@@ -25,9 +25,9 @@ from vills.runner.mlflow.replay import (
     OPEN,
     PARENT,
     SyncResult,
-    catch_errors,
     describe_error,
     list_open_runs,
+    run_safely,
     sync_run,
 )
 from vills.runner.mlflow.settings import (
@@ -41,7 +41,7 @@ from vills.runner.store.lock import RunLock
 from vills.runner.sweeps.entries import IDLE
 from vills.runner.sweeps.explain import load_attempts
 from vills.runner.sweeps.sweep import list_records
-from vills.runner.sweeps.sweeping import look_at_sweep
+from vills.runner.sweeps.sweeping import load_sweep_state
 from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
 from vills.runner.work.stage import get_runs_root
 
@@ -79,13 +79,13 @@ def _sync_sweeps(project: Path, *, show: bool = False) -> int:
     return failures
 
 
-@catch_errors  # one bad record stops no other, no UI
+@run_safely  # one bad record stops no other, no UI
 def _sync_record(context: LaunchContext, name: str, *, idle: str = IDLE) -> SyncResult:
-    state = look_at_sweep(context, name)
+    state = load_sweep_state(context, name)
     return sync_sweep(context, state, every=0.0, idle=idle, say=lambda text: None)
 
 
-def serve_ui(project: Path, *, port: int) -> int:
+def run_ui(project: Path, *, port: int) -> int:
     """Run MLflow's server on 127.0.0.1 until this process is stopped, and end it with this one.
 
     Meanwhile the points of all sweeps are brought up to date again and again.
@@ -110,7 +110,7 @@ def serve_ui(project: Path, *, port: int) -> int:
             os.killpg(server.pid, signal.SIGTERM)
 
 
-def reconcile_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int:
+def sync_open_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int:
     """Bring every open run of the tracker up to date, and end those that are over.
 
     Returns:
@@ -153,7 +153,7 @@ def _compare(run: "Run", now: str, reason: str) -> Verdict:
 def _reconcile_stages(
     context: LaunchContext, settings: TrackingSettings, runs: Sequence["Run"]
 ) -> Iterator[Verdict]:
-    looks = [look_at_sweep(context, name) for name in list_records(context.runs)]
+    looks = [load_sweep_state(context, name) for name in list_records(context.runs)]
     states = [found for look in looks for found in look.states.values()]
     active = {found.run.resolve() for found in states if found.is_active and found.run}
     folders = [_find_folder(context, run.data.tags) for run in runs]
@@ -171,7 +171,7 @@ def _reconcile_stages(
         reason = "as its folder says"
         is_held = RunLock(folder / "attempts").find_holder() or folder.resolve() in active
         if load_status(folder) in OPEN and not is_held:
-            verdict, reason = judge_job(jobs[folder], known.get(jobs[folder], UNKNOWN))
+            verdict, reason = find_job_end(jobs[folder], known.get(jobs[folder], UNKNOWN))
             if verdict:
                 save_status(folder, verdict, reason=reason)
         result = sync_run(folder, settings)
@@ -189,7 +189,7 @@ def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None
     return folder if same else None
 
 
-def judge_job(job: str, state: JobState) -> tuple[str, str]:
+def find_job_end(job: str, state: JobState) -> tuple[str, str]:
     """MLflow's word for a run that nobody writes, and why; empty if its job goes on with it."""
     if not job:
         return "KILLED", "nobody holds its lock"

@@ -24,14 +24,14 @@ from filelock import FileLock
 
 from vills.io import load_json, save_json
 from vills.runner.mlflow.entry import Artifacts, Entry
-from vills.runner.mlflow.replay import SyncResult, catch_errors
+from vills.runner.mlflow.replay import SyncResult, run_safely
 from vills.runner.mlflow.settings import (
     TrackingSettings,
+    check_network_database,
     find_network_file_system,
     get_database_path,
-    holds_run,
+    has_run,
     load_tracking_settings,
-    refuse_network_database,
 )
 from vills.runner.mlflow.worker import print_line, sync_in_process
 from vills.runner.plan.context import LaunchContext
@@ -58,7 +58,7 @@ def open_tracking(
     if settings is None:
         say("tracking: off (VILLS_TRACKING); the journals keep every point")
         return SyncResult(ok=True)
-    refuse_network_database(settings.uri)
+    check_network_database(settings.uri)
     kind = find_network_file_system(context.runs)
     if kind is not None and get_database_path(settings.uri) is not None:
         say(
@@ -92,7 +92,7 @@ def sync_sweep(
     path = context.runs / FOLDER / f".{state.sweep.name}-tracked.json"
     before = _load_notes(path, context, state.sweep, settings)["reason"]
 
-    @catch_errors
+    @run_safely
     def send() -> SyncResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         # kept from others who tell the tracker about the same sweep
@@ -101,7 +101,7 @@ def sync_sweep(
             origin = {**notes["origin"], "execution": load_execution(context.runs)}
             entries = build_entries(context.runs, state, origin=origin)
             marks = {entry.name: _compute_mark(entry) for entry in entries}
-            is_known = idle == IDLE and holds_run(settings.uri, notes["parent"])
+            is_known = idle == IDLE and has_run(settings.uri, notes["parent"])
             known = notes["marks"] if is_known else {}
             wanted = [entries[0].name] if only_parent else marks
             due = {name: marks[name] for name in wanted if known.get(name) != marks[name]}
@@ -131,7 +131,7 @@ def sync_sweep(
     return result
 
 
-def log_report(
+def sync_report(
     context: LaunchContext,
     state: SweepState,
     paths: Sequence[Path],
