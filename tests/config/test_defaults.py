@@ -122,8 +122,8 @@ def test_the_command_line_reaches_defaults_entries_and_tables_in_them() -> None:
 def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> None:
     alone = load_profile("miniature", ["finetune.mars.initialisations=[pretrained]"])
     assert alone.finetune["mars"].lr_of == {"scratch": 0.001}
-    with pytest.raises(ConfigError, match="lr_of key = 'scrach' is not allowed"):
-        load_profile("miniature", ["+finetune.mars.lr_of.scrach=0.1"])
+    with pytest.raises(ConfigError, match="lr_of key = 'scratched' is not allowed"):
+        load_profile("miniature", ["+finetune.mars.lr_of.scratched=0.1"])
 
 
 @pytest.mark.parametrize(

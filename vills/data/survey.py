@@ -136,7 +136,8 @@ def _describe_empty(layout: Layout) -> Iterator[str]:
     if empty:
         yield (
             f"{len(empty):,} of {len(layout.templates):,} entries have no media: "
-            f"{render_first(empty)}. What to do: restore their files; an empty probe counts as a miss."
+            f"{render_first(empty)}. What to do: restore their files; an empty "
+            "probe counts as a miss."
         )
 
 

@@ -103,7 +103,8 @@ def _check_people(folder: Path, rows: np.ndarray) -> None:
     if empty:
         raise LayoutError(
             f"mars: {len(empty):,} folders of people in {folder} are empty: "
-            f"{render_first(empty)}. What to do: the archive is half-unpacked: unpack the official archive again."
+            f"{render_first(empty)}. What to do: the archive is half-unpacked: "
+            "unpack the official archive again."
         )
 
 
