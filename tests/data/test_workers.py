@@ -123,9 +123,9 @@ def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
 ENDLESS = """
 import sys
 from tests.data.test_workers import Masks
-from vills.data.loading import iterate_shielded
+from vills.data.loading import load_batches
 if __name__ == "__main__":
-    for number, _ in iterate_shielded(Masks(), numbers=range(10**9), workers=2):
+    for number, _ in load_batches(Masks(), numbers=range(10**9), workers=2):
         if number == 10:
             print("works", flush=True)
 """

@@ -33,7 +33,7 @@ class Shown:
 def shown(small: MiniatureConfig) -> dict[str, Shown]:
     found = {name: Shown() for name in LAYOUTS}
     module: Any = crop
-    develop, draw = module.develop, module.draw_figure
+    develop, draw = module.render_photo, module.render_figure
 
     for name, layout in LAYOUTS.items():
 
@@ -47,7 +47,7 @@ def shown(small: MiniatureConfig) -> dict[str, Shown]:
 
         with pytest.MonkeyPatch.context() as patch:
             for module in (scene, crop):
-                patch.setattr(module, "develop", take)
+                patch.setattr(module, "render_photo", take)
             patch.setattr(crop, "render_figure", paint)
             for item in layout.list_items(small):
                 layout.render_item(small, item, Sink())

@@ -155,7 +155,7 @@ def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPa
     config = replace(CONFIG, modality="video", initialisations=["pretrained"], epochs=1)
     used, models = [], []
     loading: Any = finetune_loading
-    iterate = loading.iterate_shielded
+    iterate = loading.load_batches
 
     def count(*args: Any, **kwargs: Any) -> Any:
         used.append(kwargs["workers"])

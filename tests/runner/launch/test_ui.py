@@ -63,7 +63,7 @@ import sys
 from pathlib import Path
 from vills.runner.sweeps import track
 track.EVERY_SECONDS = 1.0
-track.serve_ui(Path(sys.argv[1]), port=int(sys.argv[2]))
+track.run_ui(Path(sys.argv[1]), port=int(sys.argv[2]))
 """
 
 
