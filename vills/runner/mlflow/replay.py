@@ -86,6 +86,8 @@ def run_safely(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
 @run_safely
 def sync_run(folder: Path, settings: TrackingSettings) -> SyncResult:
     """Bring MLflow up to date with `runs/<stage>/<fingerprint>`. Never raises."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not there")  # the lock would make it
     with FileLock(folder / ".tracking.lock", timeout=LOCK_PATIENCE):
         entry = load_run_entry(folder)
         if entry is None:
