@@ -9,8 +9,8 @@ import pytest
 from vills.cli import COMMANDS, build_parser
 from vills.cli.sweep import parse_words
 from vills.config.load import list_profiles, load_profile
+from vills.config.resources import PREFIX
 from vills.config.sweep import load_sweep, parse_overrides
-from vills.runner.clusters.jobs import PREFIX
 
 ROOT = Path(__file__).parent.parent
 DOCS = ["README.md", "CONTRIBUTING.md", "sweeps/README.md"]

@@ -27,6 +27,14 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert length <= 60, f"{node.name} has {length} lines, over 60"
 
 
+def test_the_runner_stays_small_beside_the_method() -> None:
+    def count(*rooms: str) -> int:
+        files = [p for room in rooms for p in (ROOT / "vills" / room).rglob("*.py")]
+        return sum(len(path.read_text().splitlines()) for path in files)
+
+    assert count("runner") <= 1.4 * count("models", "losses", "train")
+
+
 def test_floors_and_heavy_packages() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

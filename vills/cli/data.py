@@ -40,7 +40,7 @@ def set_up_data(parser: ArgumentParser) -> None:
 def _check(arguments: Namespace) -> int:
     from vills.data.survey import BROKEN, compute_surveys, render_surveys
     from vills.pipeline import get_folder
-    from vills.runner.work.stage import ProgressLine
+    from vills.progress import ProgressLine
 
     progress = ProgressLine("check")
     surveys = list(

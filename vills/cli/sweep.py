@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vills.config.resources import PREFIX
 from vills.errors import UserError
-from vills.runner.clusters.jobs import PREFIX, select_cluster
+from vills.runner.clusters.jobs import select_cluster
 from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweep import FOLDER, list_records

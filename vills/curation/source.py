@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from vills import Progress
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.detector import build_detector, compute_weights_digest
 from vills.curation.images import read_images
@@ -30,6 +29,7 @@ from vills.data.layouts import Layout, RawImage, RawRow, RawTracklet, RawVideo, 
 from vills.data.records import SPLITS_FILE, TEMPLATES_FILE, Manifest
 from vills.errors import UserError
 from vills.io import open_atomic
+from vills.progress import Progress
 
 
 class EmptySourceError(UserError, ValueError):

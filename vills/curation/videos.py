@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from vills import Progress
 from vills.config.curate import CurateConfig
 from vills.curation.detector import Detector
 from vills.curation.packer import Candidate
@@ -16,6 +15,7 @@ from vills.curation.units import UnitStore, VideoSummary
 from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
 from vills.data.records import JUNK_PID, Record, build_record_id
+from vills.progress import Progress
 
 # Frames that a detector gets at once; a GPU wants several, and this many are held in memory.
 DETECT_BATCH = 8

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vills import Progress
 from vills.data.discovery import FoundFolder, find_datasets
 from vills.data.layouts import Layout, LayoutError, mars, read_layout
 from vills.data.layouts.counts import (
@@ -23,6 +22,7 @@ from vills.data.layouts.labelled_images import count_val
 from vills.data.layouts.listing import render_first
 from vills.data.readable import Damage, VideoCheck, find_unreadable
 from vills.errors import UserError
+from vills.progress import Progress
 
 OK, DIFFERS, BROKEN, UNKNOWN = "ok", "differs", "broken", "unknown"
 

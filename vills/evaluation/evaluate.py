@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import TypedDict
 
-from vills import Progress
 from vills.config.evaluate import AS_PROTOCOL, EvaluateConfig
 from vills.distributed import broadcast_object, is_main
 from vills.evaluation.baselines import Model, ModelRow, check_names
@@ -28,6 +27,7 @@ from vills.evaluation.result_files import build_slug, load_queries, load_rows, s
 from vills.evaluation.rows import Row, build_rows
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
+from vills.progress import Progress
 
 TOP_K = 10
 """Entries kept per query for the strips, junk not counted."""

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills import Progress
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
@@ -39,6 +38,7 @@ from vills.lse.parts import (
     build_segmenter,
     compute_cache_key,
 )
+from vills.progress import Progress
 
 CHUNK_RECORDS = 64
 POLL_SECONDS = 0.5

@@ -17,12 +17,12 @@ import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills import Progress
 from vills.config.miniature import MiniatureConfig
 from vills.interrupt import open_pool
 from vills.io import open_atomic
 from vills.miniature import cloth_changing, market1501, prid2011, sigset, unlabelled
 from vills.miniature.sink import SCHEMAS, Sink, encode_table
+from vills.progress import Progress
 
 _AHEAD = 2  # units per process that are handed out; what is done waits for the writer in memory
 

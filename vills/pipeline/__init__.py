@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from vills import Progress
 from vills.config.checks import ConfigError
 from vills.io import find_weights
+from vills.progress import Progress
 
 # For annotations only: a stage's code digest must not change with another stage's parameters.
 if TYPE_CHECKING:

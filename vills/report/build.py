@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vills import Progress
 from vills.config.evaluate import ReportConfig
+from vills.progress import Progress
 from vills.report.accuracy import build_accuracy
 from vills.report.inputs import ReportInputs, load_metrics, load_rows
 from vills.report.page import Block, Section, build_table, render_page

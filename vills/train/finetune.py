@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from vills import Progress
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.reid import ReidData
@@ -24,6 +23,7 @@ from vills.models.backbone import Backbone
 from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
 from vills.models.weights import build_backbone, load_backbone, load_description, save_reid
+from vills.progress import Progress
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vills import Progress
 from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
 from vills.data.finetune_loading import FinetuneLoader
 from vills.data.loading import ReidBatch
@@ -26,6 +25,7 @@ from vills.distributed import (
 from vills.interrupt import InterruptedRunError, InterruptFlag
 from vills.losses.reid import IdentityLoss, TripletLoss
 from vills.models.reid import ReidModel
+from vills.progress import Progress
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import check_finite, compute_any, compute_requeue

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vills import Progress
 from vills.config.pretrain import PretrainConfig
 from vills.data.loading import PretrainBatch
 from vills.distributed import is_main
+from vills.progress import Progress
 from vills.runner.store.journal import Journal
 from vills.train.health import MIN_OUTPUTS, HealthMonitor, compute_view_shares
 from vills.train.meta_arch import SSLMetaArch, StepOutput

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from vills import Progress
 from vills.config.pretrain import PretrainConfig
 from vills.data.loading import PretrainBatch
 from vills.data.pretrain_sources import PretrainData, build_pretrain_sampler
@@ -29,6 +28,7 @@ from vills.distributed import (
 from vills.interrupt import InterruptedRunError, InterruptFlag
 from vills.io import save_json
 from vills.models.weights import save_backbone
+from vills.progress import Progress
 from vills.runner.store.journal import Journal
 from vills.train.checkpoint import FOLDER, load_checkpoint, save_checkpoint
 from vills.train.consensus import (

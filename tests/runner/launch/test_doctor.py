@@ -22,7 +22,7 @@ import pytest
 import vills
 from vills.cli import main
 from vills.config.load import load_profile
-from vills.runner.clusters.jobs import Resources
+from vills.config.resources import Resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import (
     Finding,

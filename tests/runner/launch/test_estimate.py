@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.launching import Bench, build_planner, load_steps
+from vills.config.resources import EstimateConfig, Resources, load_resources
 from vills.config.sweep import load_sweep
-from vills.runner.clusters.jobs import EstimateConfig, Resources, load_resources
 from vills.runner.plan.estimate import compute_estimate, count_images
 from vills.runner.plan.nodes import Plan, select_steps
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from vills.config.checks import ConfigError
+from vills.config.resources import Resources, load_resources
 from vills.pipeline import STAGES
-from vills.runner.clusters.jobs import Resources, check_overrides, load_resources
+from vills.runner.clusters.jobs import check_overrides
 
 ROOT = Path(__file__).parents[3]
 

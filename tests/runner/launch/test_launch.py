@@ -9,6 +9,7 @@ import pytest
 
 from tests.launching import Bench, build_context, build_params
 from vills.config.checks import ConfigError
+from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import ClusterError, JobState
 from vills.runner.plan import launch
 from vills.runner.plan.launch import (
@@ -17,7 +18,6 @@ from vills.runner.plan.launch import (
     get_cluster_name,
     run_repro,
 )
-from vills.runner.work.stage import ProgressLine
 
 Dvc = Callable[[], int]
 

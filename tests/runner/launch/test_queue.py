@@ -14,9 +14,10 @@ import pytest
 from filelock import FileLock
 
 from tests.processes import list_group, wait_until
+from vills.config.resources import Resources
 from vills.io import save_json
 from vills.runner.clusters import queue_worker
-from vills.runner.clusters.jobs import UNKNOWN, Batch, Resources
+from vills.runner.clusters.jobs import UNKNOWN, Batch
 from vills.runner.clusters.queue import LocalQueue
 from vills.runner.clusters.queue_worker import (
     FOLDER,

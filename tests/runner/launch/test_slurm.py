@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import submitit
 
+from vills.config.resources import Resources
 from vills.runner.clusters import slurm as cluster_module
-from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState, Resources
+from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState
 from vills.runner.clusters.slurm import (
     MAX_IDS,
     SlurmCluster,

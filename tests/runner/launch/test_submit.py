@@ -215,7 +215,7 @@ def test_a_spec_is_all_that_a_job_needs(bench: Bench, monkeypatch: pytest.Monkey
     assert spec["code"] == "_code/frozen"
     assert (bench.runs / spec["params"] / "params.yaml").is_file()
     assert spec["inputs"]["lse"] == {"node": plan["lse"].key, "part": "lse"}
-    assert spec["environment"] == {
+    assert bench.slurm.batches[-1].environment == {
         "VILLS_DATA": str(Path("data").resolve()),
         "VILLS_RUNS": str(bench.runs.resolve()),
         "VILLS_TRACKING": "off",

@@ -1,7 +1,8 @@
 """A sweep on a terminal."""
 
 from tests.launching import DAG, Bench, build_context, save_error
-from vills.runner.clusters.jobs import EstimateConfig, JobState, Resources
+from vills.config.resources import EstimateConfig, Resources
+from vills.runner.clusters.jobs import JobState
 from vills.runner.sweeps.sweeping import build_sweep_plan, launch_sweep, load_sweep_state
 from vills.runner.sweeps.text import render_plan, render_state
 

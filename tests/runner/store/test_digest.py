@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from vills.runner.store import digest as digest_module
-from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
-from vills.runner.store.errors import RunError
+from vills.runner.store.digest import DigestCache, RunError, compute_digest, compute_listing
 
 
 @pytest.fixture

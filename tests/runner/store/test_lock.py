@@ -19,9 +19,11 @@ import pytest
 from vills.interrupt import InterruptedRunError
 from vills.io import save_json
 from vills.runner.store import lock as lock_module
-from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
 from vills.runner.store.lock import (
+    HeldRunError,
+    LostRunError,
     RunLock,
+    StalledRunError,
     check_current,
     compute_progress_mark,
     get_last_attempt,

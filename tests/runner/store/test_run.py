@@ -12,10 +12,10 @@ import pytest
 from vills.io import DiskFullError, load_json
 from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
-from vills.runner.store.errors import DamagedError, DriftError, LostRunError, RunError
+from vills.runner.store.digest import RunError
 from vills.runner.store.journal import load_journal
-from vills.runner.store.lock import get_last_attempt
-from vills.runner.store.run import Run
+from vills.runner.store.lock import LostRunError, get_last_attempt
+from vills.runner.store.run import DamagedError, DriftError, Run
 
 MODULE = "vills.config.checks"
 

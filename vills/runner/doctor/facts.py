@@ -12,10 +12,10 @@ from pathlib import Path
 
 from vills.config.load import load_params
 from vills.config.params import Params
+from vills.config.resources import Resources, load_resources
 from vills.config.sweep import list_sweeps, load_sweep
 from vills.errors import UserError
 from vills.pipeline import STAGES
-from vills.runner.clusters.jobs import Resources, load_resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
 from vills.runner.store.machine import Answer, run_command

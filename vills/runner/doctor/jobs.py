@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vills.runner.clusters.jobs import Resources
+from vills.config.resources import Resources
 from vills.runner.doctor import Finding
 from vills.runner.doctor.facts import ClusterFacts, Node, parse_minutes, parse_table, parse_tres
 

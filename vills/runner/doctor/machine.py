@@ -18,7 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 
 import vills
-from vills.runner.clusters.jobs import Resources
+from vills.config.resources import Resources
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts
 from vills.runner.mlflow.settings import find_mount

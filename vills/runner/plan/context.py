@@ -19,15 +19,14 @@ from pathlib import Path
 from filelock import FileLock
 
 from vills.config.params import Params
+from vills.config.resources import Resources, load_resources
 from vills.io import save_json
 from vills.pipeline import STAGES
 from vills.runner.clusters.jobs import (
     Batch,
     Cluster,
     ClusterError,
-    Resources,
     check_overrides,
-    load_resources,
     read_environment,
 )
 from vills.runner.clusters.queue import ForegroundQueue, LocalQueue
@@ -189,7 +188,7 @@ class Submitter:
             resources=self.context.get_resources(stage),
             runs=self.registry.runs,
             code=self.registry.runs / self._code,
-            environment=self._environment,
+            environment=read_environment(self.context.project, runs=self.registry.runs),
             max_parallel=self.max_parallel,
         )
         note = Submission(self.cluster, "", batch.name, time.time(), batch.log)
@@ -236,7 +235,6 @@ class Submitter:
             "inputs": inputs,
             "params": params,
             "code": self._code,
-            "environment": self._environment,
         }
         save_json(folder / "spec.json", spec)
 
@@ -252,10 +250,6 @@ class Submitter:
     @cached_property
     def _code(self) -> str:
         return save_code(self.registry.runs, self.context.project)
-
-    @cached_property
-    def _environment(self) -> dict[str, str]:
-        return read_environment(self.context.project, runs=self.registry.runs)
 
 
 def _find_after(node: Node, plan: Plan, jobs: Mapping[str, str]) -> list[str]:

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from vills.config.resources import Resources
 from vills.data.layouts.counts import OFFICIAL_COUNTS
-from vills.runner.clusters.jobs import Resources
 from vills.runner.plan.nodes import Node, Plan
 
 START_MINUTES = 5.0

@@ -20,6 +20,7 @@ from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
 from vills.pipeline import Stage
+from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import LaunchContext, Submitter
@@ -27,7 +28,6 @@ from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
-    ProgressLine,
     StageCall,
     check_item,
     get_runs_root,

@@ -14,13 +14,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from vills.errors import UserError
 from vills.io import DiskFullError, compute_sha256, save_bytes
-from vills.runner.store.errors import RunError
 
 CACHE_NAME = ".digests.json"
 MAX_ENTRIES = 200_000
 RACY_NS = 2_000_000_000
 """A file this young may change again within one tick of its clock, so it is not remembered."""
+
+
+class RunError(UserError, RuntimeError):
+    """A run cannot go on; the message says what to do."""
 
 
 class DigestCache:

@@ -27,7 +27,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from vills.io import DiskFullError, load_json, save_json
-from vills.runner.store.errors import HeldRunError, LostRunError, StalledRunError
+from vills.runner.store.digest import RunError
 from vills.runner.store.machine import is_alive, load_process_identity
 
 HEARTBEAT_SECONDS = 10.0
@@ -39,6 +39,20 @@ MARK = "progress"
 """Key of the mark among an attempt's notes."""
 MAX_IDLE = 2
 """Attempts of one job in a row that may leave nothing new."""
+
+
+class LostRunError(RunError):
+    """Another attempt has taken the run over; this one must not write any more."""
+
+
+class HeldRunError(RunError):
+    """Another process writes the run, and this one was not to wait for it any longer."""
+
+    exit_status = 75
+
+
+class StalledRunError(RunError):
+    """The scheduler starts a job again and again, and it gets nowhere."""
 
 
 class RunLock:

@@ -26,11 +26,11 @@ from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import (
     CACHE_NAME,
     DigestCache,
+    RunError,
     compute_digest,
     compute_listing,
     find_changed,
 )
-from vills.runner.store.errors import DamagedError, DriftError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
 from vills.runner.store.machine import (
@@ -49,6 +49,14 @@ from vills.runner.store.result import (
     set_incomplete,
     set_read_only,
 )
+
+
+class DriftError(RunError):
+    """Parameters, inputs or code changed between the start of a run and its end."""
+
+
+class DamagedError(RunError):
+    """A finished run's outputs are not the bytes that were recorded."""
 
 
 class Run:

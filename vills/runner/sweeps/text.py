@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from vills.config.resources import Resources
 from vills.pipeline import STAGES
-from vills.runner.clusters.jobs import Resources
 from vills.runner.plan.nodes import Node, Plan
 from vills.runner.plan.states import OVER
 from vills.runner.sweeps.sweep import Sweep, SweepState

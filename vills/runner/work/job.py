@@ -6,7 +6,6 @@ The job knows nothing but these two; a job that SLURM starts again after a dead 
 the same words as the first time, and finds its newest checkpoint in the run's folder.
 """
 
-import os
 import signal
 import sys
 import traceback
@@ -18,11 +17,12 @@ from pathlib import Path
 from vills.errors import UserError
 from vills.interrupt import REQUEUE_SIGNAL, InterruptedRunError
 from vills.io import load_json, save_json
+from vills.progress import ProgressLine
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.store.errors import RunError
+from vills.runner.store.digest import RunError
 from vills.runner.store.machine import describe_machine
 from vills.runner.work.ranks import load_ranks
-from vills.runner.work.stage import ProgressLine, StageCall, load_stage, run_call
+from vills.runner.work.stage import StageCall, load_stage, run_call
 
 NODES = "_nodes"
 """Folder of what was asked for, below the runs' folder."""
@@ -51,7 +51,6 @@ def run_node(runs: Path, key: str) -> int:
     leads = load_ranks().is_leader
     try:
         spec = load_json(folder / "spec.json")
-        os.environ.update(spec["environment"])
         name = f"{spec['stage']}@{spec['item']}".rstrip("@")
         with closing(ProgressLine(name, silent=not leads)) as progress:
             call = StageCall(

@@ -1,0 +1,123 @@
+"""What a stage's jobs ask of a cluster: slurm/STAGE.yaml, with overrides of the command line.
+
+None of it stands in params.yaml: moving to another machine, or giving a job more time, changes no
+result and so no fingerprint.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from vills.config.checks import ConfigError, check_range
+
+FOLDER = "slurm"
+PREFIX = "slurm."
+"""Overrides of these files on the command line: slurm.pretrain.nodes=2."""
+
+
+@dataclass
+class EstimateConfig:
+    """What --plan reckons with; it changes nothing else."""
+
+    images_per_gpu_second: dict[str, float] = field(default_factory=dict)
+    """pretrain: images a second on one GPU (or CPU process) by the encoder's width."""
+    minutes: dict[str, float] = field(default_factory=dict)
+    """Other stages: minutes of a run by data set; `default` for the others."""
+    source: str = ""
+    """Where these figures come from; stands below the plan."""
+
+
+@dataclass
+class Resources:
+    """One stage's jobs."""
+
+    nodes: int = 1
+    """Nodes of a job."""
+    gpus_per_node: int = 0
+    """GPUs of each node; 0: none is asked for."""
+    tasks_per_node: int = 0
+    """Processes of each node; 0: one per GPU, or one."""
+    cpus_per_task: int = 1
+    """CPUs of a process."""
+    mem_gb: int = 0
+    """Memory of each node, GB; 0: the partition's own rule."""
+    timeout_min: int = 60
+    """Time limit of a job, minutes. A run may take many of them."""
+    signal_seconds: int = 120
+    """So long before the limit a job is told to stop; it then checkpoints and goes back into the
+    queue. Longer than a step and a checkpoint take."""
+    partition: str = ""
+    """Partition(s); empty: the cluster's default."""
+    account: str = ""
+    """Account, where the cluster wants one."""
+    qos: str = ""
+    """Quality of service, where the cluster wants one."""
+    constraint: str = ""
+    """Features of the nodes, e.g. a40."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other option of sbatch by its long name, e.g. exclude: node7."""
+    setup: list[str] = field(default_factory=list)
+    """Lines of shell before the job's own command, e.g. module load cuda."""
+    loaders: int = 0
+    """Processes that load batches beside each training process."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables of the job, e.g. NCCL_SOCKET_IFNAME: ib0."""
+    estimate: EstimateConfig = field(default_factory=EstimateConfig)
+    """For --plan."""
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "cpus_per_task", "timeout_min", "signal_seconds"):
+            check_range(f"slurm: {name}", getattr(self, name), low=1, remedy=_REMEDY)
+        for name in ("gpus_per_node", "tasks_per_node", "mem_gb", "loaders"):
+            check_range(f"slurm: {name}", getattr(self, name), low=0, remedy=_REMEDY)
+        limit = 60 * self.timeout_min - 1
+        check_range("slurm: signal_seconds", self.signal_seconds, high=limit, remedy=_REMEDY)
+
+    @property
+    def num_tasks(self) -> int:
+        """Processes of a job on one node."""
+        return self.tasks_per_node or max(1, self.gpus_per_node)
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of a job."""
+        return self.nodes * self.gpus_per_node
+
+
+_REMEDY = "mend slurm/STAGE.yaml, or slurm.STAGE.FIELD=VALUE on the command line"
+
+
+def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> Resources:
+    """Read slurm/STAGE.yaml (below VILLS_SLURM, if that is set), with `overrides` on top.
+
+    Args:
+        project: The project's folder.
+        stage: Stage of the DAG; one without a file gets the defaults.
+        overrides: `slurm.STAGE.FIELD=VALUE`; those of other stages are left alone.
+
+    Raises:
+        ConfigError: if a key, a type or a value is refused.
+    """
+    path = Path(os.environ.get("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
+    own = f"{PREFIX}{stage}."
+    changes = [text.removeprefix(own) for text in overrides if text.startswith(own)]
+    try:
+        loaded = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+        merged = OmegaConf.merge(Resources, loaded, OmegaConf.from_dotlist(changes))
+        resources = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, YAMLError) as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from error
+        reason = str(error).splitlines()[0]
+        known = ", ".join(Resources.__dataclass_fields__)
+        raise ConfigError(
+            f"{path.name}: {reason}. Allowed: {known}. What to do: mend {path}."
+        ) from error
+    assert isinstance(resources, Resources)
+    return resources

@@ -1,0 +1,51 @@
+"""How far work is: whoever works calls `Progress`, and a line on the terminal shows it."""
+
+import sys
+import time
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]
+"""Told what is done, how much of it so far, and how much in all."""
+
+
+class ProgressLine:
+    """Callable (label, done, total) that tells the user how far a stage is."""
+
+    def __init__(self, name: str, *, silent: bool = False) -> None:
+        self._name = name
+        self._silent = silent
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.2 if self._terminal else 5.0
+        self._start = time.monotonic()
+        self._last = float("-inf")
+        self._open = False
+        self._held = ""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show it, unless the last line is too young; the very last is shown by `close`."""
+        now = time.monotonic()
+        share = f"{done}/{total}" if total else f"{done}"
+        self._held = f"[{self._name}] {label} {share} ({now - self._start:.0f} s)"
+        if now - self._last >= self._every:
+            self._last = now
+            self._show()
+
+    def _show(self) -> None:
+        line, self._held = self._held, ""
+        if not self._silent:
+            start, end = ("\r\x1b[2K", "") if self._terminal else ("", "\n")
+            print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+            self._open = self._terminal
+
+    def say(self, text: str) -> None:
+        """Print a line of its own."""
+        self.close()
+        print(f"[{self._name}] {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Show what was held back and end the rewritten line."""
+        if self._held:
+            self._show()
+        if self._open:
+            print(file=sys.stderr, flush=True)
+            self._open = False
