@@ -32,7 +32,8 @@ def test_the_runner_stays_small_beside_the_method() -> None:
         files = [p for room in rooms for p in (ROOT / "vills" / room).rglob("*.py")]
         return sum(len(path.read_text().splitlines()) for path in files)
 
-    assert count("runner") <= 1.4 * count("models", "losses", "train")
+    limit = 1.4 * count("models", "losses", "train")
+    assert count("runner") <= limit, "the runner outgrows the method: make it smaller first"
 
 
 def test_floors_and_heavy_packages() -> None:

@@ -1,9 +1,11 @@
 """What the doctor says to recorded answers of a real SLURM, and to odd or missing ones."""
 
+import errno
 import fcntl
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import socket
@@ -25,6 +27,7 @@ from vills.config.load import load_profile
 from vills.config.resources import Resources
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import (
+    TITLES,
     Finding,
     Level,
     jobs,
@@ -34,7 +37,7 @@ from vills.runner.doctor import (
     run_check,
     scheduler,
 )
-from vills.runner.doctor.examine import run_checks, select_unanswered
+from vills.runner.doctor.examine import CHECKS, run_checks, select_unanswered
 from vills.runner.doctor.facts import (
     QUESTIONS,
     ClusterFacts,
@@ -367,6 +370,16 @@ def test_sqlite_belongs_to_one_machine(tmp_path: Path, monkeypatch: pytest.Monke
     assert "MLflow database" not in levels(project.check_tracker(make_facts()))
 
 
+def test_every_check_is_made_and_shown() -> None:
+    assert {group for group, _, _ in CHECKS} <= set(TITLES)
+    text = Path(project.__file__).with_name("examine.py").read_text()
+    for module in (jobs, machine, project, scheduler):
+        source = Path(module.__file__).read_text()
+        for name in re.findall(r"^def (check_\w+)\(", source, re.MULTILINE):
+            uses = re.findall(rf"\b{name}\b", text + source)
+            assert len(uses) > 1, f"{module.__name__}.{name} is called by nobody: add it to CHECKS"
+
+
 def test_links_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_mounts(monkeypatch, MOUNTS)
     facts = make_local(runs=tmp_path / "not" / "yet")
@@ -502,8 +515,6 @@ class Node:
         seen = machine.check_node(self.folder, loaders=6, gpus=1, version=version)
         lines = [json.dumps(["n1", asdict(finding)]) for finding in seen]
         assert max(map(len, lines)) < 1000  # srun would cut it
-        for path in self.folder.glob("link-*"):
-            path.unlink()
         return probe_levels(*lines)
 
 
@@ -527,11 +538,13 @@ def test_what_nodes_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("VILLS_DATA", "/no/such/folder")
     assert node.look()["n1: VILLS_DATA"] == "fault"
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "not permitted")
+    for number, level in ((errno.EPERM, "note"), (errno.ENOTSUP, "note"), (errno.EROFS, "fault")):
 
-    monkeypatch.setattr(os, "link", refuse)
-    assert node.look()["n1: hard links"] == "fault"
+        def refuse(*_: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", refuse)
+        assert node.look()["n1: hard links"] == level
 
 
 def test_nodes_that_cannot_look() -> None:

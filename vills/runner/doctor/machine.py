@@ -22,6 +22,7 @@ from vills.config.resources import Resources
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts
 from vills.runner.mlflow.settings import find_mount
+from vills.runner.store.lock import NO_LINKS
 from vills.runner.store.machine import Answer, run_command
 
 LOCK = "lock"
@@ -118,6 +119,23 @@ def describe_shared_memory(name: str, *, loaders: int) -> Finding:
     return Finding(name, level, f"{size_gb:.2f} GB for {loaders} loaders a process", remedy)
 
 
+def describe_links(name: str, folder: Path) -> Finding:
+    """Describe whether hard links can be made in a folder; without them VILLS makes copies."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".link-", dir=folder) as trial:
+            first = Path(trial) / "first"
+            first.touch()
+            os.link(first, first.with_suffix(".link"))
+    except OSError as error:
+        found = f"{error.strerror}: {folder}"
+        if error.errno in NO_LINKS:
+            remedy = "results are copied instead, at twice the room; another file system has links"
+            return Finding(name, "note", found, remedy)
+        remedy = f"get the right to write {folder}, or set VILLS_RUNS to a folder of yours"
+        return Finding(name, "fault", found, remedy)
+    return Finding(name, "ok", f"work on {folder} ({find_mount(folder)[1]})")
+
+
 def check_open_files(_: ClusterFacts) -> Iterator[Finding]:
     """Loaders, shards and sockets are open files; jobs inherit the limit of who submits."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,17 +225,11 @@ def check_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterat
     remedy = f"another vills than here ({version}): unset PYTHONPATH"
     level: Level = "ok" if vills.__version__ == version else "fault"
     yield Finding(f"{host}: python", level, found, remedy)
-    try:
-        os.link(folder / LOCK, folder / f"link-{host}-{os.getpid()}")
-        level, found = "ok", "work on runs"
-    except OSError as error:
-        level, found = "fault", str(error.strerror)
-    remedy = "a run's lock is a hard link: put runs on another file system (VILLS_RUNS)"
-    yield Finding(f"{host}: hard links", level, found, remedy)
+    yield describe_links(f"{host}: hard links", folder)
     lock = _try_lock(folder)
     remedy = (
         "give launchers and `vills track` on one machine only; ask for NFSv4, or Lustre mounted "
-        "with flock. Runs themselves are safe: their lock is a hard link"
+        "with flock. Runs themselves are safe: their lock is a file that only one can make"
     )
     level = "ok" if lock == "held" else "note"
     yield Finding(f"{host}: flock", level, f"a lock held here is {lock} there", remedy)

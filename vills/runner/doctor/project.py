@@ -16,6 +16,7 @@ from vills.config.params import Params
 from vills.io import find_weights
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import ClusterFacts, find_existing
+from vills.runner.doctor.machine import describe_links
 from vills.runner.mlflow.settings import (
     NETWORK_FILE_SYSTEMS,
     find_mount,
@@ -53,27 +54,14 @@ def check_shared(name: str, facts: ClusterFacts) -> Iterator[Finding]:
 
 
 def check_links(facts: ClusterFacts) -> Iterator[Finding]:
-    """Hard links: the lock of a run is one, and so is what it publishes."""
+    """Results are published by hard links, where the file system has them."""
     name, folder = "hard links", find_existing(facts.runs)
     _, kind = find_mount(folder)
     if kind in OBJECT_STORES:
         remedy = "keep runs on a file system (VILLS_RUNS), and the object store as DVC's remote"
         yield Finding(name, "fault", f"{kind} is an object store", remedy)
         return
-    try:
-        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as trial:
-            first = Path(trial) / "first"
-            first.write_text("")
-            os.link(first, first.with_suffix(".link"))
-    except PermissionError as error:
-        remedy = f"get the right to write {folder}, or set VILLS_RUNS to a folder of yours"
-        level: Level = "note" if os.access(folder, os.W_OK) else "fault"
-        yield Finding(name, level, str(error), remedy)
-    except OSError as error:
-        remedy = "results are copied instead, at twice the room; another file system has links"
-        yield Finding(name, "note", f"{kind}: {error.strerror}", remedy)
-    else:
-        yield Finding(name, "ok", f"work on {folder} ({kind})")
+    yield describe_links(name, folder)
 
 
 def check_room(facts: ClusterFacts) -> Iterator[Finding]:
