@@ -10,9 +10,9 @@ from unittest.mock import patch
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
 from vills.io import save_json
-from vills.runner.mlflow.entry import Entry
-from vills.runner.mlflow.replay import SyncResult, sync_entries
+from vills.runner.mlflow.replay import SyncResult, sync_tracked_runs
 from vills.runner.mlflow.settings import TrackingSettings
+from vills.runner.mlflow.tracked_run import TrackedRun
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Step
 from vills.runner.plan.registry import Registry, Submission
 from vills.runner.store.run import Run
@@ -143,8 +143,8 @@ def write_quickly() -> ExitStack:
 
 
 def sync_here(
-    entries: Sequence[Entry], settings: TrackingSettings, *, patience: float
+    tracked_runs: Sequence[TrackedRun], settings: TrackingSettings, *, patience: float
 ) -> SyncResult:
     """`sync_in_process` without the process, which takes seconds to import MLflow."""
-    told = json.loads(json.dumps([asdict(entry) for entry in entries]))
-    return sync_entries([Entry(**entry) for entry in told], settings)
+    told = json.loads(json.dumps([asdict(run) for run in tracked_runs]))
+    return sync_tracked_runs([TrackedRun(**entry) for entry in told], settings)

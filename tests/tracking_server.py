@@ -13,6 +13,7 @@ from urllib.request import urlopen
 from vills.runner.mlflow.settings import LIMITS
 
 PATIENCE = 90.0
+QUERY = "api/2.0/mlflow/experiments/search?max_results=1"
 
 
 def get_closed_port() -> int:
@@ -50,7 +51,8 @@ class TrackingServer:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and self._process.poll() is None:
             try:
-                urlopen(f"{self.uri}/health", timeout=2).close()
+                # Its first answer from the database takes seconds on a busy machine.
+                urlopen(f"{self.uri}/{QUERY}", timeout=PATIENCE).close()
             except OSError:
                 time.sleep(0.2)
             else:

@@ -282,7 +282,7 @@ def test_missing_media_are_named_and_their_entries_stay(root: Path) -> None:
         "p4": (),
     }
     assert "3 of 7 members have no file: BTS1/gone/0.mp4, BTS1/gone/1.mp4" in layout.notes
-    assert any(note.startswith("2 entries have no media left") for note in layout.notes)
+    assert any(note.startswith("2 templates have no media left") for note in layout.notes)
     assert any("probe/p2, probe/p4" in note for note in layout.notes)
 
 

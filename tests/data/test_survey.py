@@ -172,7 +172,7 @@ def test_entries_without_media_are_named(tmp_path: Path) -> None:
     (tmp_path / "sigset/BTS1/full/G00002/controlled/G00002_set2_struct_1.jpg").unlink()
     survey = survey_one(tmp_path)
     assert survey.verdict == "differs"
-    assert "1 of 9 entries have no media: probe/probeG00002." in survey.problems[0]
+    assert "1 of 9 templates have no media: probe/probeG00002." in survey.problems[0]
 
 
 def test_mars_files_that_no_track_names(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _note_templates(layout: Layout) -> Iterator[str]:
     for group in groups:
         templates = [template for template in layout.templates if template.group == group]
         people = len({template.pid for template in templates})
-        yield f"{group}: {len(templates):,} entries of {people:,} people"
+        yield f"{group}: {len(templates):,} templates of {people:,} people"
 
 
 def _describe_empty(layout: Layout) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _describe_empty(layout: Layout) -> Iterator[str]:
     ]
     if empty:
         yield (
-            f"{len(empty):,} of {len(layout.templates):,} entries have no media: "
+            f"{len(empty):,} of {len(layout.templates):,} templates have no media: "
             f"{render_first(empty)}. What to do: restore their files; an empty "
             "probe counts as a miss."
         )

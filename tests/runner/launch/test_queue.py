@@ -28,7 +28,7 @@ from vills.runner.clusters.queue_worker import (
     count_slots,
     is_running,
     list_jobs,
-    load_entry,
+    load_note,
     load_state,
     open_ranks,
 )
@@ -88,7 +88,7 @@ class Yard:
         return path.read_text().splitlines() if path.exists() else []
 
     def list_groups(self) -> list[int]:
-        entries = [load_entry(self.folder, job["job"]) for job in list_jobs(self.folder)]
+        entries = [load_note(self.folder, job["job"]) for job in list_jobs(self.folder)]
         return [p["pid"] for entry in entries for p in entry.get("processes", [])]
 
 
@@ -274,7 +274,7 @@ def test_an_adopted_job_that_is_cancelled_is_killed_in_the_end(
 def test_a_machine_that_was_started_anew_runs_nothing_of_before(yard: Yard) -> None:
     yard.put({"a": "exit 0", "b": "exit 0"})
     yard.look()
-    entry = load_entry(yard.folder, "q1")
+    entry = load_note(yard.folder, "q1")
     rebooted = [{**entry["processes"][0], "boot_id": "another"}]
     assert not is_running(rebooted)
     assert is_running([{**rebooted[0], "host": "another"}])

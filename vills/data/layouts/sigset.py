@@ -165,7 +165,7 @@ def _note_templates(templates: Iterable[RawTemplate], *, train_people: set[int])
     learned = sorted(train_people & (asked | known))
     return _note_names(
         {
-            "entries have no media left and stay empty (a probe of none is a miss)": empty,
+            "templates have no media left and stay empty (a probe of none is a miss)": empty,
             "probes show people whom no gallery has: they are queries without a match": strangers,
             "people of galleries are distractors, whom no probe shows": sorted(known - asked),
             "people are trained and tested": learned,

@@ -24,7 +24,7 @@ from vills.runner.clusters.queue_worker import (
     list_jobs,
     load_state,
     open_process,
-    save_entry,
+    save_note,
 )
 from vills.runner.work.slurm_job import list_gpus
 
@@ -70,7 +70,7 @@ class LocalQueue:
         """Mark these jobs: nobody starts them any more, and the worker ends what runs, politely."""
         known = [job for job in jobs if (self._folder / f"{job}.json").exists()]
         for job in known:
-            save_entry(self._folder, job, {"state": "CANCELLED"})
+            save_note(self._folder, job, {"state": "CANCELLED"})
         if known:
             self.ensure_worker()
 

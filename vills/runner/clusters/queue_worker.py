@@ -72,7 +72,7 @@ class Worker:
     def has_work(self) -> bool:
         """Whether a job waits or runs; nothing is started."""
         jobs = [job["job"] for job in list_jobs(self._folder)]
-        return any(load_entry(self._folder, job)["state"] in PHASES for job in jobs)
+        return any(load_note(self._folder, job)["state"] in PHASES for job in jobs)
 
     def _is_held(self, name: str, state: Mapping[str, Any]) -> bool:
         """Whether a job keeps its slot and GPUs: also one that is cancelled and still saves."""
@@ -85,12 +85,12 @@ class Worker:
         here = load_process_identity()
         processes = [{**here, "pid": c.pid, "started": read_start(c.pid) or 0} for c in children]
         noted = {"state": "RUNNING", "processes": processes, "gpus": gpus, "started": time.time()}
-        save_entry(self._folder, job["job"], noted)
+        save_note(self._folder, job["job"], noted)
 
     def _update(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is noted of a job, once its end was looked for, or seen to."""
         name = job["job"]
-        state = load_entry(self._folder, name)
+        state = load_note(self._folder, name)
         codes = [child.poll() for child in self._children.get(name, [])]
         if codes and None not in codes:
             del self._children[name]
@@ -108,7 +108,7 @@ class Worker:
 
     def _end(self, name: str, word: str, reason: str = "") -> dict[str, Any]:
         end = {"state": word, "reason": reason, "ended": time.time()}
-        return save_entry(self._folder, name, end)
+        return save_note(self._folder, name, end)
 
     def _insist(self, name: str, processes: Sequence[Mapping[str, Any]]) -> None:
         """Ask processes to end, once; those that still live much later are killed."""
@@ -183,21 +183,21 @@ def list_jobs(folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda job: int(job["job"][1:]))
 
 
-def load_entry(folder: Path, job: str) -> dict[str, Any]:
+def load_note(folder: Path, job: str) -> dict[str, Any]:
     """Load what is noted of a job."""
     path = folder / f"{job}.state.json"
     noted = load_json(path) if path.exists() else {}
     return {"state": "PENDING", "processes": [], "gpus": [], **noted}
 
 
-def save_entry(folder: Path, job: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+def save_note(folder: Path, job: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Note changes of a job, and return all that is noted of it now.
 
     How it ended stands: somebody may cancel a job in the very moment of its start, and then what
     it was started as is what has to end.
     """
     with FileLock(folder / STATES_LOCK_NAME, timeout=STATES_PATIENCE):
-        before = load_entry(folder, job)
+        before = load_note(folder, job)
         kept = {} if before["state"] in PHASES else {"state": before["state"]}
         noted = {**before, **changes, **kept}
         save_json(folder / f"{job}.state.json", noted)
@@ -208,7 +208,7 @@ def load_state(folder: Path, job: str) -> JobState:
     """Load how a job of the queue is."""
     if not (folder / f"{job}.json").exists():
         return UNKNOWN
-    noted = load_entry(folder, job)
+    noted = load_note(folder, job)
     word, reason = noted["state"], noted.get("reason", "")
     if word == "PENDING":
         reason = "no free slot, or a job before it"

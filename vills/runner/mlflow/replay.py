@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from filelock import FileLock
 
-from vills.runner.mlflow.entry import (
+from vills.runner.mlflow.settings import LOCK_PATIENCE, TrackingSettings, open_store
+from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
     GENERATION,
     STAGE,
-    Entry,
-    load_run_entry,
+    TrackedRun,
+    load_tracked_run,
 )
-from vills.runner.mlflow.settings import LOCK_PATIENCE, TrackingSettings, open_store
 from vills.runner.store.journal import JournalRecord
 
 if TYPE_CHECKING:
@@ -89,19 +89,19 @@ def sync_run(folder: Path, settings: TrackingSettings) -> SyncResult:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not there")  # the lock would make it
     with FileLock(folder / ".tracking.lock", timeout=LOCK_PATIENCE):
-        entry = load_run_entry(folder)
-        if entry is None:
+        tracked = load_tracked_run(folder)
+        if tracked is None:
             return SyncResult(ok=False, reason=f"{folder} has no receipt yet")
-        return sync_entries([entry], settings)
+        return sync_tracked_runs([tracked], settings)
 
 
 @run_safely
-def sync_entries(entries: Sequence[Entry], settings: TrackingSettings) -> SyncResult:
+def sync_tracked_runs(tracked_runs: Sequence[TrackedRun], settings: TrackingSettings) -> SyncResult:
     """Bring a run, and all others as its children, up to date. Never raises.
 
     The caller keeps others from doing so for the same runs at the same time.
     """
-    parent, *points = entries
+    parent, *points = tracked_runs
     client, experiment_id = open_store(settings)
     identity = " and ".join(f"tags.`{name}` = '{parent.tags[name]}'" for name in parent.identity)
     found = find_runs(client, experiment_id, identity)
@@ -116,16 +116,16 @@ def sync_entries(entries: Sequence[Entry], settings: TrackingSettings) -> SyncRe
     return SyncResult(ok=True, run_id=parent_id, num_points=num_points)
 
 
-def _complete_point(entry: Entry, *, parent_id: str) -> Entry:
-    """Add to a point's entry its parent, and the curves of the run that it shows."""
-    tags = {PARENT: parent_id, **entry.tags}
-    source = load_run_entry(Path(entry.folder)) if entry.folder else None
+def _complete_point(tracked: TrackedRun, *, parent_id: str) -> TrackedRun:
+    """Give a point its parent, and the curves of the run that it shows."""
+    tags = {PARENT: parent_id, **tracked.tags}
+    source = load_tracked_run(Path(tracked.folder)) if tracked.folder else None
     if source is None:
-        return replace(entry, tags=tags)
+        return replace(tracked, tags=tags)
     # Another execution of the pre-training has other times; its curves begin anew.
     edition = f"{source.tags[EXECUTION]}.{source.edition}"
     tags[GENERATION] = edition
-    return replace(entry, tags=tags, edition=edition, records=source.records)
+    return replace(tracked, tags=tags, edition=edition, records=source.records)
 
 
 def find_runs(client: "MlflowClient", experiment_id: str, wanted: str) -> list["Run"]:
@@ -135,11 +135,11 @@ def find_runs(client: "MlflowClient", experiment_id: str, wanted: str) -> list["
 
 
 def _get_run(
-    client: "MlflowClient", experiment_id: str, entry: Entry, found: Sequence["Run"]
+    client: "MlflowClient", experiment_id: str, tracked: TrackedRun, found: Sequence["Run"]
 ) -> "Run":
-    """Return the run that shows an entry, made if need be.
+    """Return the run that shows it; it is made if there is none.
 
-    `found` are runs with the entry's identity. Those of other editions are deleted, and so is all
+    `found` are runs with its identity. Those of other editions are deleted, and so is all
     but the first of two that hosts without a common lock made at once.
     """
     current = None
@@ -147,15 +147,15 @@ def _get_run(
         edition = run.data.tags.get(GENERATION, "")
         if SUPERSEDED in run.data.tags:
             continue
-        if current is None and (edition in ("", entry.edition) or not entry.edition):
+        if current is None and (edition in ("", tracked.edition) or not tracked.edition):
             current = run
         else:
             _remove(client, run)
     return current or client.create_run(
         experiment_id,
-        start_time=entry.created_ms,
-        tags=dict(entry.tags),
-        run_name=entry.name,
+        start_time=tracked.created_ms,
+        tags=dict(tracked.tags),
+        run_name=tracked.name,
     )
 
 
@@ -174,40 +174,40 @@ def _remove(client: "MlflowClient", run: "Run") -> None:
 
 
 def _replay(
-    client: "MlflowClient", experiment_id: str, entry: Entry, found: Sequence["Run"]
+    client: "MlflowClient", experiment_id: str, tracked: TrackedRun, found: Sequence["Run"]
 ) -> tuple[str, int]:
     """Send what the tracker lacks of a run; its id, and the number of points that went out."""
     from mlflow.entities import Param, RunTag
 
-    run = _get_run(client, experiment_id, entry, found)
+    run = _get_run(client, experiment_id, tracked, found)
     run_id, held = run.info.run_id, run.data
     client.log_batch(
         run_id,
-        params=[Param(k, v) for k, v in entry.params.items() if k not in held.params],
-        tags=[RunTag(k, v) for k, v in entry.tags.items() if held.tags.get(k) != v],
+        params=[Param(k, v) for k, v in tracked.params.items() if k not in held.params],
+        tags=[RunTag(k, v) for k, v in tracked.tags.items() if held.tags.get(k) != v],
     )
-    _send_datasets(client, run, entry)
+    _send_datasets(client, run, tracked)
     sent = int(held.tags.get(NUM_RECORDS, "0"))
-    num_points = _send_records(client, run_id, entry.records[sent:])
-    if len(entry.records) > sent:
-        client.set_tag(run_id, NUM_RECORDS, str(len(entry.records)))
-    if entry.completed and held.tags.get(COMPLETED) != entry.completed:
+    num_points = _send_records(client, run_id, tracked.records[sent:])
+    if len(tracked.records) > sent:
+        client.set_tag(run_id, NUM_RECORDS, str(len(tracked.records)))
+    if tracked.completed and held.tags.get(COMPLETED) != tracked.completed:
         # A rebuilt run has the same scores at a later time: the tracker keeps the first.
-        new = {name: v for name, v in entry.scores.items() if held.metrics.get(name) != v}
-        num_points += _send_records(client, run_id, [JournalRecord(entry.finished_ms, 0, new)])
-        for path, folder in entry.artifacts:
+        new = {name: v for name, v in tracked.scores.items() if held.metrics.get(name) != v}
+        num_points += _send_records(client, run_id, [JournalRecord(tracked.finished_ms, 0, new)])
+        for path, folder in tracked.artifacts:
             client.log_artifact(run_id, path, folder or None)
-        client.set_tag(run_id, COMPLETED, entry.completed)
-    if entry.status not in ("", run.info.status):
-        if entry.status == "RUNNING":
+        client.set_tag(run_id, COMPLETED, tracked.completed)
+    if tracked.status not in ("", run.info.status):
+        if tracked.status == "RUNNING":
             client.update_run(run_id, status="RUNNING")
         else:
-            ended = entry.finished_ms if entry.status == "FINISHED" else None
-            client.set_terminated(run_id, entry.status, ended)
+            ended = tracked.finished_ms if tracked.status == "FINISHED" else None
+            client.set_terminated(run_id, tracked.status, ended)
     return run_id, num_points
 
 
-def _send_datasets(client: "MlflowClient", run: "Run", entry: Entry) -> None:
+def _send_datasets(client: "MlflowClient", run: "Run", tracked: TrackedRun) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     known = {found.dataset.name for found in run.inputs.dataset_inputs} if run.inputs else set()
@@ -219,9 +219,9 @@ def _send_datasets(client: "MlflowClient", run: "Run", entry: Entry) -> None:
                 source_type="local",
                 source=json.dumps({"uri": read["path"], "sha256": read["digest"]}),
             ),
-            [InputTag("mlflow.data.context", entry.tags[STAGE])],
+            [InputTag("mlflow.data.context", tracked.tags[STAGE])],
         )
-        for name, read in entry.datasets.items()
+        for name, read in tracked.datasets.items()
         if name not in known
     ]
     if new:

@@ -1,7 +1,7 @@
 """MLflow in a process of its own, which can neither stop nor distort what it is told about.
 
     python -m vills.runner.mlflow.worker URI EXPERIMENT FOLDER EVERY
-    python -m vills.runner.mlflow.worker URI EXPERIMENT < ENTRIES.json
+    python -m vills.runner.mlflow.worker URI EXPERIMENT < RUNS.json
 
 Importing MLflow costs two seconds and 150 MB that neither a training process nor a launcher should
 pay, and a server that hangs is waited for by the child alone. The first replays a run's folder
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from vills.io import DiskFullError, load_json, save_json
-from vills.runner.mlflow.entry import Entry
-from vills.runner.mlflow.replay import SyncResult, run_safely, sync_entries, sync_run
+from vills.runner.mlflow.replay import SyncResult, run_safely, sync_run, sync_tracked_runs
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings, has_run
+from vills.runner.mlflow.tracked_run import TrackedRun
 
 print_line = partial(print, file=sys.stderr, flush=True)
 EVERY_SECONDS = 30.0
@@ -91,11 +91,11 @@ def _describe_finished(folder: Path, settings: TrackingSettings) -> dict[str, An
 
 @run_safely
 def sync_in_process(
-    entries: Sequence[Entry], settings: TrackingSettings, *, patience: float
+    tracked_runs: Sequence[TrackedRun], settings: TrackingSettings, *, patience: float
 ) -> SyncResult:
-    """Run `sync_entries` beside this process, for no longer than `patience` seconds."""
+    """Run `sync_tracked_runs` beside this process, for no longer than `patience` seconds."""
     late = f"not done within {patience:.0f} s; the next sync goes on from there"
-    text = json.dumps([asdict(entry) for entry in entries])
+    text = json.dumps([asdict(run) for run in tracked_runs])
     with _start(settings) as child:
         try:
             return _ask(child, text.encode(), patience=patience, late=late)
@@ -136,7 +136,9 @@ def main(arguments: Sequence[str]) -> int:
         if run:
             result = _follow_run(Path(run[0]), settings, every=float(run[1]))
         else:
-            result = sync_entries([Entry(**entry) for entry in json.load(sys.stdin)], settings)
+            result = sync_tracked_runs(
+                [TrackedRun(**entry) for entry in json.load(sys.stdin)], settings
+            )
     with suppress(BrokenPipeError):  # the parent did not wait
         print(json.dumps(asdict(result)), file=answers, flush=True)
     return 0

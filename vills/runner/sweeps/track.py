@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from vills.io import load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
-from vills.runner.mlflow.entry import EXECUTION, FINGERPRINT, STAGE, SWEEP, load_status, save_status
 from vills.runner.mlflow.replay import (
     OPEN,
     PARENT,
@@ -36,12 +35,20 @@ from vills.runner.mlflow.settings import (
     load_tracking_settings,
     open_store,
 )
+from vills.runner.mlflow.tracked_run import (
+    EXECUTION,
+    FINGERPRINT,
+    STAGE,
+    SWEEP,
+    load_status,
+    save_status,
+)
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import RunLock
-from vills.runner.sweeps.entries import IDLE
 from vills.runner.sweeps.explain import load_attempts
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state
+from vills.runner.sweeps.tracked_runs import IDLE
 from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
 from vills.runner.work.stage import get_runs_root
 

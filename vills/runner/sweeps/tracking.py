@@ -23,7 +23,6 @@ from typing import Any
 from filelock import FileLock
 
 from vills.io import load_json, save_json
-from vills.runner.mlflow.entry import Artifacts, Entry
 from vills.runner.mlflow.replay import SyncResult, run_safely
 from vills.runner.mlflow.settings import (
     TrackingSettings,
@@ -33,11 +32,12 @@ from vills.runner.mlflow.settings import (
     has_run,
     load_tracking_settings,
 )
+from vills.runner.mlflow.tracked_run import Artifacts, TrackedRun
 from vills.runner.mlflow.worker import print_line, sync_in_process
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.machine import describe_git
-from vills.runner.sweeps.entries import IDLE, TABLE_NAME, build_entries
 from vills.runner.sweeps.sweep import FOLDER, Sweep, SweepState, compute_text_digest
+from vills.runner.sweeps.tracked_runs import IDLE, TABLE_NAME, build_tracked_runs
 
 OPEN_SECONDS, SYNC_SECONDS, LOCK_SECONDS = 60.0, 300.0, 60.0
 EVERY_SECONDS = 30.0
@@ -99,18 +99,18 @@ def sync_sweep(
         with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
             notes = _load_notes(path, context, state.sweep, settings)
             origin = {**notes["origin"], "execution": load_execution(context.runs)}
-            entries = build_entries(context.runs, state, origin=origin)
-            marks = {entry.name: _compute_mark(entry) for entry in entries}
+            tracked_runs = build_tracked_runs(context.runs, state, origin=origin)
+            marks = {run.name: _compute_mark(run) for run in tracked_runs}
             is_known = idle == IDLE and has_run(settings.uri, notes["parent"])
             known = notes["marks"] if is_known else {}
-            wanted = [entries[0].name] if only_parent else marks
+            wanted = [tracked_runs[0].name] if only_parent else marks
             due = {name: marks[name] for name in wanted if known.get(name) != marks[name]}
             if not due and not artifacts:
                 return SyncResult(ok=True, run_id=notes["parent"])
             if time.time() - notes["tried"] < every and not state.is_over():
                 return SyncResult(ok=not notes["reason"], reason=notes["reason"])
             # What it is told of idle points and files stays until there is something new.
-            parent, *points = build_entries(
+            parent, *points = build_tracked_runs(
                 context.runs, state, origin=origin, idle=idle, artifacts=artifacts
             )
             chosen = [parent, *(point for point in points if point.name in due)]
@@ -149,12 +149,12 @@ def sync_report(
         return sync_sweep(context, state, every=0.0, artifacts=artifacts, say=say)
 
 
-def _compute_mark(entry: Entry) -> str:
+def _compute_mark(run: TrackedRun) -> str:
     """Another one as soon as anything that the tracker shows may be another."""
-    journal = Path(entry.folder, "journal.jsonl")
-    found = journal.stat() if entry.folder and journal.exists() else None
+    journal = Path(run.folder, "journal.jsonl")
+    found = journal.stat() if run.folder and journal.exists() else None
     date = [found.st_mtime_ns, found.st_size] if found else []
-    return compute_text_digest(json.dumps([asdict(entry), date], sort_keys=True))
+    return compute_text_digest(json.dumps([asdict(run), date], sort_keys=True))
 
 
 def _load_notes(

@@ -21,8 +21,8 @@ from vills.interrupt import InterruptedRunError, open_interruption
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.progress import Progress, ProgressLine
-from vills.runner.mlflow.entry import list_leaves
 from vills.runner.mlflow.settings import TrackingSettings
+from vills.runner.mlflow.tracked_run import list_leaves
 from vills.runner.mlflow.worker import open_syncer
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current

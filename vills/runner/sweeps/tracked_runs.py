@@ -8,18 +8,18 @@ from typing import Any
 
 from vills.config.sweep import ColumnConfig
 from vills.io import load_json
-from vills.runner.mlflow.entry import (
+from vills.runner.mlflow.replay import PARENT
+from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
     POINT,
     SWEEP,
     Artifacts,
-    Entry,
+    TrackedRun,
     build_tags,
     convert_name,
     convert_params,
 )
-from vills.runner.mlflow.replay import PARENT
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import NodeState
 from vills.runner.store.digest import compute_digest
@@ -47,14 +47,14 @@ STATUS = {
 """MLflow's word for a node's state; at the others nobody is, so that what else there is decides."""
 
 
-def build_entries(
+def build_tracked_runs(
     runs: Path,
     state: SweepState,
     *,
     origin: Mapping[str, Any],
     idle: str = IDLE,
     artifacts: Artifacts = (),
-) -> list[Entry]:
+) -> list[TrackedRun]:
     """Return a sweep's parent, to which `artifacts` go, then its points in the order of the tables.
 
     `origin` has the `execution` of the runs' folder, and `commit`, `dirty`, `created_ms` of the
@@ -68,7 +68,7 @@ def build_entries(
 
 def _build_point(
     registry: Registry, state: SweepState, point: Point, origin: Mapping[str, Any], idle: str
-) -> Entry:
+) -> TrackedRun:
     nodes = {name: state.states[node.key] for name, node in point.plan.items()}
     asked = {name: registry.load_submissions(node.key) for name, node in point.plan.items()}
     jobs = {name: [entry.job for entry in entries if entry.job] for name, entries in asked.items()}
@@ -93,7 +93,7 @@ def _build_point(
     scores = {name: value for name, value, _ in cells}
     ended = [int(load_json(run / RESULT_NAME)["finished_ms"]) for run in {c[2] for c in cells}]
     run = nodes["pretrain"].run if "pretrain" in nodes else None
-    return Entry(
+    return TrackedRun(
         name=point.label,
         identity=(PARENT, POINT, FINGERPRINT),
         tags=build_tags(tags, name=point.label, source=f"sweeps/launch.py {state.sweep.name}"),
@@ -110,7 +110,7 @@ def _build_point(
 
 def _build_parent(
     sweep: Sweep, origin: Mapping[str, Any], statuses: Sequence[str], artifacts: Artifacts
-) -> Entry:
+) -> TrackedRun:
     config = sweep.config
     titles = [table.title for table in config.tables.values()]
     name = f"sweep {sweep.name} {sweep.fingerprint[:8]}"
@@ -141,7 +141,7 @@ def _build_parent(
         "num_points": len(sweep.points),
     }
     contents = "".join(f"{path.name} {compute_digest(path)}\n" for path in files)
-    return Entry(
+    return TrackedRun(
         name=name,
         identity=(SWEEP, FINGERPRINT, EXECUTION),
         tags=build_tags(tags, name=name, source=f"sweeps/launch.py {sweep.name}"),

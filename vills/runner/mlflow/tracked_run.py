@@ -35,7 +35,7 @@ Artifacts = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class TrackedRun:
     """A run of the tracker; plain values, so that another process can be told."""
 
     name: str
@@ -66,7 +66,7 @@ class Entry:
     """When its scores were measured, which is when a finished run ended; 0: not known."""
 
 
-def load_run_entry(folder: Path) -> Entry | None:
+def load_tracked_run(folder: Path) -> TrackedRun | None:
     """Read a stage's run from its folder; None before it has a receipt.
 
     Two clones that compute the same fingerprint are two executions, each with its own times.
@@ -98,7 +98,7 @@ def load_run_entry(folder: Path) -> Entry | None:
         **{f"vills.input.{key}": entry["digest"] for key, entry in receipt["inputs"].items()},
     }
     begun_with = {key: receipt[key] for key in ("operation",) if receipt.get(key)}
-    return Entry(
+    return TrackedRun(
         name=name,
         identity=(FINGERPRINT, EXECUTION),
         tags=build_tags(tags, name=name, source=f"vills run {call}"),
