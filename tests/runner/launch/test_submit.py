@@ -7,6 +7,7 @@ import pytest
 
 from tests.launching import DAG, Bench, build_context, build_params, get_names
 from vills.config.params import Params
+from vills.errors import UserError
 from vills.runner.clusters.jobs import ClusterError, JobState
 from vills.runner.plan.context import PlanRequest, Submitter
 from vills.runner.plan.nodes import Plan
@@ -220,6 +221,20 @@ def test_a_spec_is_all_that_a_job_needs(bench: Bench, monkeypatch: pytest.Monkey
         "VILLS_RUNS": str(bench.runs.resolve()),
         "VILLS_TRACKING": "off",
     }
+
+
+def test_nothing_is_built_on_what_the_gates_of_now_refuse(bench: Bench) -> None:
+    plan = bench.plan()
+    run = bench.finish(plan, "miniature", "curate")
+    damaged = {"files": 9, "named": [{"path": "a.jpg", "reason": "torn"}]}
+    (run / "out" / "curated" / "mars").mkdir()
+    report = run / "out" / "curated" / "mars" / "report.json"
+    report.write_text(json.dumps({"source": "mars", "damaged": damaged}))
+    with pytest.raises(UserError, match=r"1 of 9 files .*a\.jpg.*max_corrupt_share = 0\.05"):
+        bench.submit(plan)
+    assert bench.slurm.batches == []
+    report.write_text(json.dumps({"source": "mars", "damaged": {**damaged, "files": 90}}))
+    assert get_names(plan, bench.submit(plan)) == DAG[2:]
 
 
 def test_parameters_are_composed_only_for_jobs(bench: Bench) -> None:

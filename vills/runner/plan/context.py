@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vills.config.params import Params
+from vills.config.params import OperationConfig, Params
 from vills.config.resources import Resources, load_resources
 from vills.io import save_json
 from vills.pipeline import STAGES
@@ -41,7 +41,7 @@ from vills.runner.plan.registry import (
 )
 from vills.runner.plan.states import OVER, NodeState, compute_states
 from vills.runner.store.digest import CACHE_NAME, DigestCache
-from vills.runner.work.stage import get_runs_root
+from vills.runner.work.stage import get_runs_root, load_stage
 
 LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0
 
@@ -122,6 +122,10 @@ class Submitter:
             wanted: Plans; a node that several share is asked for once.
             states: Of all their nodes.
             retry: Whether nodes whose job is over without a result are asked for again.
+
+        Raises:
+            UserError: if a finished run is refused by today's parameters of operation.
+            ClusterError: if the cluster refuses a batch.
         """
         jobs = {
             key: state.job
@@ -135,8 +139,10 @@ class Submitter:
             chosen = self._choose(plan, states, blocked=blocked, retry=retry)
             if chosen := [node for node in chosen if node.key not in todo]:
                 # once for all of them: composing and writing parameters takes a third of a second
-                params = save_point(self.registry.runs, load_params(), origin=origin)
-                todo |= {node.key: (node, plan, params) for node in chosen}
+                params = load_params()
+                self._check_done(plan, params.operation)
+                folder = save_point(self.registry.runs, params, origin=origin)
+                todo |= {node.key: (node, plan, folder) for node in chosen}
         asked: dict[str, str] = {}
         for stage in STAGES:
             group = [found for found in todo.values() if found[0].step.stage == stage]
@@ -144,6 +150,14 @@ class Submitter:
                 self._forget_unfinished([node.key for node, _, _ in group])
                 asked |= self._submit_group(stage, group, jobs | asked)
         return asked
+
+    def _check_done(self, plan: Plan, operation: OperationConfig) -> None:
+        """Refuse to build on finished runs that the parameters of operation do not allow."""
+        for node in plan.values():
+            if run := self.registry.find_complete(node, plan):
+                stage = load_stage(node.step.stage)
+                outs = {name: run / "out" / name for name in stage.outs(node.step.item)}
+                stage.check(outs, operation)
 
     def _choose(
         self, plan: Plan, states: Mapping[str, NodeState], *, blocked: set[str], retry: bool
