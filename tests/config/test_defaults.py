@@ -1,5 +1,6 @@
 """Entries of finetune and evaluate: their own values, and the defaults that they share."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,17 @@ def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> N
         ("finetune.mars.lr=null", ["finetune.mars.lr", "not Optional", "What to do"]),
     ],
 )
-def test_what_is_wrong_in_defaults_or_entries_is_refused(override: str, parts: list[str]) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load_profile("miniature", [override])
+@pytest.mark.parametrize("tracer", [None, lambda *_: None], ids=["plain", "debugger"])
+def test_what_is_wrong_in_defaults_or_entries_is_refused(
+    override: str, parts: list[str], tracer: Any
+) -> None:
+    before = sys.gettrace()
+    sys.settrace(tracer or before)  # OmegaConf chains its errors in another way under a debugger
+    try:
+        with pytest.raises(ConfigError) as caught:
+            load_profile("miniature", [override])
+    finally:
+        sys.settrace(before)
     for part in parts:
         assert part in str(caught.value)
 

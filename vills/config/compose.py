@@ -164,11 +164,14 @@ class Schema(Generic[Kind]):
 
     def _explain(self, error: BaseException, origin: str) -> str:
         """Field, value, allowed, remedy from the chain of Hydra's and OmegaConf's errors."""
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            if isinstance(cause, ConfigError):
-                return str(cause)
-            cause = cause.__cause__
+        chain = [error]
+        while (cause := chain[-1].__cause__) is not None and cause not in chain:
+            if isinstance(chain[-1], ConfigError):
+                return str(chain[-1])
+            chain.append(cause)
+        # Under a debugger OmegaConf keeps the bare error behind the one that names the key, or
+        # makes an error its own cause.
+        cause = next((e for e in reversed(chain) if "full_key:" in str(e)), chain[-1])
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         full_key = next((line[10:].strip() for line in lines if line.startswith("full_key:")), "")
         if moved := self._explain_moved(full_key, origin):
