@@ -8,6 +8,7 @@ import yaml
 
 from vills.config.load import load_profile, render_params
 from vills.pipeline import STAGES
+from vills.report.pretraining import LOSSES
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.work.stage import load_stage
 
@@ -42,6 +43,13 @@ def test_dvc_knows_everything_that_a_stage_reads_and_writes(name: str, item: str
     code = [Path(file) for file in compute_code_state(f"vills.pipeline.{name}").files]
     for path in [*inputs, *code]:
         assert any(path.is_relative_to(dep) for dep in deps), f"{name} reads {path}, unknown to DVC"
+
+
+def test_dvc_plots_every_loss_alone() -> None:
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    columns = [column for (plot,) in map(dict.values, plots) for column in plot["y"].values()]
+    gradients = {key.replace("loss", "gradient").replace("total", "all") for key in LOSSES}
+    assert sorted(columns) == sorted({*LOSSES, *gradients})
 
 
 def test_no_dependency_holds_the_book_keeping() -> None:

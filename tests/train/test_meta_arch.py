@@ -1,7 +1,7 @@
 """Models meet losses: every weight acts on what it should, every reading and switch runs."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from tests.train.synthetic import build_batch, build_config
 from vills.config.pretrain import PretrainConfig
 from vills.data.loading import PretrainBatch
 from vills.losses.koleo import KoLeoLoss
+from vills.models.network import TERMS
+from vills.report.pretraining import LOSSES
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.param_groups import set_schedule
 
@@ -73,6 +75,14 @@ def test_each_weight_alone_reaches_its_own_parameters_and_no_other(
 ) -> None:
     off = {f"{name}_weight": 0.0 for name in ALL - {term}}
     assert reach(compute_gradients(build_config(**off))) == expected
+
+
+def test_every_weight_is_a_term_with_a_curve() -> None:
+    """A weight without a term would be accepted and do nothing."""
+    names = [field.name for field in fields(PretrainConfig)]
+    weights = {name.removesuffix("_weight") for name in names if name.endswith("_weight")}
+    assert weights == set(TERMS) == ALL
+    assert weights | {"index", "total"} == {key.removeprefix("loss/") for key in LOSSES}
 
 
 @pytest.mark.parametrize("pairs", ["all", "hardest"])

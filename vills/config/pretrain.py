@@ -3,7 +3,7 @@
 Parameters of the pretrain stage: UFLA (paper section 3.2, supplement 2).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated
 
 from vills.areas import AREAS
@@ -253,6 +253,10 @@ class PretrainConfig:
             )
             remedy = "name a source of role reid in pretrain.probe.source"
             raise build_error("pretrain.probe.every_steps", self.probe.every_steps, allowed, remedy)
+        weights = [field.name for field in fields(self) if field.name.endswith("_weight")]
+        if not any(getattr(self, name) for name in weights):
+            remedy = f"set one of {', '.join(weights)} above 0"
+            raise build_error("the sum of pretrain.*_weight", 0.0, "above 0", remedy)
         if self.modalities == "image" and self.alignment_weight:
             allowed = "0 with pretrain.modalities = image, since L^a pairs videos with their frames"
             remedy = "set pretrain.alignment_weight=0 or pretrain.modalities=image+video"

@@ -3,9 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from vills.config.pretrain import PretrainConfig
 from vills.config.sweep import ColumnConfig
 from vills.io import load_json
 from vills.runner.mlflow.replay import PARENT
@@ -32,7 +34,7 @@ LOGGED_TABLES = "mlflow.loggedArtifacts"
 """Tag by which MLflow's UI knows that a file is a table."""
 TABLE_NAME = "tables.json"
 SHOWN = (
-    *("feature_weight", "masking_weight", "koleo_weight", "alignment_weight"),
+    *(field.name for field in fields(PretrainConfig) if field.name.endswith("_weight")),
     *("areas", "modalities", "model.resampler", "model.width", "epochs", "seed"),
 )
 """Parameters of the pre-training that every child has, so that children can be compared."""
