@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from vills.config.checks import ConfigError
+from vills.config.curate import LAYOUTS as CONFIG_LAYOUTS
+from vills.config.load import load_profile
+from vills.data import discovery
 from vills.data.files import UnreadableFolderError
 from vills.data.layouts import (
     LAYOUTS,
@@ -13,7 +16,8 @@ from vills.data.layouts import (
     RawVideo,
     read_layout,
 )
-from vills.data.layouts.counts import count_splits
+from vills.data.layouts.counts import OFFICIAL_COUNTS, count_splits
+from vills.miniature import world
 
 Touch = Callable[..., Path]
 
@@ -28,6 +32,19 @@ def test_no_folder_empty_folder_and_wrong_layout_are_told_apart(name: str, touch
         read_layout(name, root / "empty")
     with pytest.raises(LayoutError, match=r"readme\.txt|no (image|video)"):
         read_layout(name, root)
+
+
+def test_a_data_set_stands_in_every_list() -> None:
+    assert set(CONFIG_LAYOUTS) == set(LAYOUTS)
+    written = set(LAYOUTS) - {"folder"}
+    assert set(world.LAYOUTS) == written, "rendered, so that CI reads it"
+    for profile in ("miniature", "datasets"):
+        sources = load_profile(profile).curate.sources.values()
+        assert {source.layout for source in sources} == written, profile
+    told_by_kind_of_files = {"kinetics"}
+    assert set(discovery._CHECKS) == set(LAYOUTS) - told_by_kind_of_files
+    without_official_counts = {"sigset", "kinetics"}
+    assert set(OFFICIAL_COUNTS) == written - without_official_counts
 
 
 def test_unknown_layout(tmp_path: Path) -> None:

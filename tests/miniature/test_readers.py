@@ -8,8 +8,9 @@ import pytest
 from vills.config.miniature import MiniatureConfig
 from vills.data.layouts import Layout, RawImage, RawTracklet, RawVideo, read_layout
 from vills.data.layouts.listing import ZERO_PERSON
+from vills.miniature.world import LAYOUTS
 
-LABELLED = ("market1501", "prcc", "ltcc", "mars", "prid2011", "sigset")
+LABELLED = tuple(name for name in LAYOUTS if name not in ("luperson", "kinetics"))
 
 
 def list_rows(layout: Layout) -> list[RawImage | RawTracklet | RawVideo]:

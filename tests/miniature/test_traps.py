@@ -8,7 +8,7 @@ import scipy.io
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.people import DISTRACTOR_OFFSET, PRETRAIN_OFFSET, PRID_OFFSET
-from vills.miniature.world import save_strays
+from vills.miniature.world import LAYOUTS, save_strays
 
 TRAINING = {
     "luperson": "",
@@ -69,6 +69,10 @@ def list_people(world: Path, name: str) -> tuple[set[int], set[int]]:
         if not passer:
             seen[not row["path"].startswith(TRAINING[name])].add(row["person"])
     return seen
+
+
+def test_every_data_set_is_looked_at() -> None:
+    assert set(TRAINING) == set(LAYOUTS)
 
 
 def test_nobody_is_trained_on_in_one_data_set_and_asked_for_in_another(world: Path) -> None:
