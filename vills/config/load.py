@@ -78,8 +78,8 @@ def render_params(params: Params, *, profile: str, overrides: Sequence[str] = ()
     head = f"""\
 # Written by `{command}`.
 {_DIGEST}{_digest(body)}
-# Every number that changes a result, for DVC to track; and `operation`, which changes none. Where a
-# run goes is never here.
+# Every value that changes a result, for DVC to track; and `operation`, which changes none. Where a
+# run is computed is not set here.
 defaults: [schema, _self_]
 """
     return f"{head}{body}\n"
