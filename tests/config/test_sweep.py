@@ -318,5 +318,5 @@ def test_a_file_without_the_schema_is_not_taken(tmp_path: Path) -> None:
     del content["defaults"]
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(ConfigError, match="defaults lack the schema.*sweep_schema"):
+    with pytest.raises(ConfigError, match="`defaults` lack the schema.*sweep_schema"):
         load_sweep(str(path), folder=SWEEPS)

@@ -17,7 +17,8 @@ def set_up_run(parser: ArgumentParser) -> None:
         "stages",
         nargs="+",
         metavar="STAGE",
-        help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several: one by one",
+        help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several are run one after "
+        "the other",
     )
     parser.set_defaults(handler=_run)
 
@@ -32,7 +33,7 @@ def _run(arguments: Namespace) -> int:
 
 
 def set_up_status(parser: ArgumentParser) -> None:
-    """Say of every stage which run it names and whether it is done, begun or waits.
+    """Show the run of every stage, and whether it is done, begun or waits.
 
     reads:  params.yaml, artifacts/, runs/
     writes: nothing
@@ -49,18 +50,20 @@ def _status(arguments: Namespace) -> int:
 
 
 def set_up_repro(parser: ArgumentParser) -> None:
-    """Run `dvc repro` with its heavy stages as jobs of a cluster, waiting or --detach.
+    """Run `dvc repro` with its long stages as cluster jobs; wait for them, or --detach.
 
     reads:  dvc.yaml, params.yaml, slurm/*.yaml
     writes: runs/, and what `dvc repro` writes
     needs:  sbatch, or this machine's own queue (--cluster local)
     """
-    parser.add_argument("targets", nargs="*", metavar="STAGE", help="as of `dvc repro`")
-    parser.add_argument("--cluster", default="", help="slurm, local or debug (default: what is)")
+    parser.add_argument("targets", nargs="*", metavar="STAGE", help="targets of `dvc repro`")
     parser.add_argument(
-        "--detach", action="store_true", help="leave with status 75 while jobs are left"
+        "--cluster", default="", help="slurm, local or debug (default: slurm if found)"
     )
-    parser.add_argument("--retry", choices=("failed",), help="ask again for what is over and bad")
+    parser.add_argument(
+        "--detach", action="store_true", help="return at once, with status 75 while jobs are left"
+    )
+    parser.add_argument("--retry", choices=("failed",), help="submit failed jobs again")
     parser.set_defaults(handler=_repro)
 
 
@@ -84,7 +87,9 @@ def set_up_explain(parser: ArgumentParser) -> None:
     needs:  the runs behind the number
     """
     parser.add_argument(
-        "cell", help="SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC"
+        "cell",
+        help="SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC of `vills "
+        "scores`",
     )
     parser.set_defaults(handler=_explain)
 
@@ -99,12 +104,14 @@ def _explain(arguments: Namespace) -> int:
 def set_up_configure(parser: ArgumentParser) -> None:
     """Write params.yaml from a profile, with single values changed.
 
-    reads:  the profile, and params.yaml to see hand edits
+    reads:  the profile, and params.yaml to find changes made by hand
     writes: params.yaml
-    needs:  nothing; profiles: tiny, miniature, real, paper_vits, paper_vitb
+    needs:  nothing; profiles: tiny, miniature, evidence, datasets, real, paper_vits, paper_vitb
     """
-    parser.add_argument("settings", nargs="+", metavar="key=value", help="profile=NAME, then any")
-    parser.add_argument("--force", action="store_true", help="replace hand edits")
+    parser.add_argument(
+        "settings", nargs="+", metavar="key=value", help="profile=NAME, then values to change"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite changes made by hand")
     parser.set_defaults(handler=_configure)
 
 
@@ -121,12 +128,12 @@ def _configure(arguments: Namespace) -> int:
         )
     overrides = [s for s in settings if not s.startswith("profile=")]
     path = save_params(Path.cwd(), profile=profiles[0], overrides=overrides, force=arguments.force)
-    print(f"wrote {path.name}; `vills status` says what is to be done")
+    print(f"wrote {path.name}; `vills status` shows what is to be done")
     return 0
 
 
 def set_up_track(parser: ArgumentParser) -> None:
-    """Replay the journals of all runs into MLflow; every point arrives once.
+    """Send the journals of all runs to MLflow; every point is sent once.
 
     reads:  runs/
     writes: the MLflow store (MLFLOW_TRACKING_URI, default mlflow.db here)
@@ -159,16 +166,16 @@ def _ui(arguments: Namespace) -> int:
 
 
 def set_up_doctor(parser: ArgumentParser) -> None:
-    """Say what will bite on this cluster and machine, each with its remedy.
+    """Show what will fail on this cluster and machine, each with its remedy.
 
     reads:  SLURM's configuration, slurm/*.yaml, params.yaml, mounts, environment variables
-    writes: nothing that stays; a file in runs/ for a moment
-    needs:  nothing; without SLURM it looks at the rest. The status is 1 if there is a fault
+    writes: a file in runs/, which it removes
+    needs:  nothing; without SLURM it checks the rest. The status is 1 if there is a fault
     """
     parser.add_argument(
-        "--probe", action="store_true", help="also look from two nodes, by a job of a minute"
+        "--probe", action="store_true", help="also test two nodes, with a job of one minute"
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="output for programs")
     parser.set_defaults(handler=_doctor)
 
 

@@ -45,12 +45,12 @@ class SourceConfig:
     def __post_init__(self) -> None:
         check_fields("curate.sources.*", self)
         high = 0 if not self.filter else None
-        remedy = "name the list in curate.sources.*.filter, or leave keep at 0"
+        remedy = "name the list in curate.sources.*.filter, or set keep to 0"
         check_range("curate.sources.*.keep", self.keep, low=0, high=high, remedy=remedy)
         if self.filter and self.layout != "luperson":
             when = f"with layout {self.layout!r}"
             raise build_error(
-                "curate.sources.*.filter", self.filter, "layout luperson", "leave it out", when=when
+                "curate.sources.*.filter", self.filter, "layout luperson", "remove it", when=when
             )
         _check_below("path", self.path, what="the root")
         _check_below("filter", self.filter, what="the source's path")

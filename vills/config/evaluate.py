@@ -87,8 +87,8 @@ class EvaluateConfig:
             allowed = "each split at most once"
             raise build_error("evaluate.*.split_ids", self.split_ids, allowed, "remove repeats")
         if self.onnx_weights and "onnx" not in self.baselines:
-            when = "without the baseline onnx: nothing would read it"
-            remedy = "add onnx to evaluate.*.baselines, or leave the weights out"
+            when = "without the baseline onnx: it would be unused"
+            remedy = "add onnx to evaluate.*.baselines, or remove the weights"
             raise build_error(
                 "evaluate.*.onnx_weights", self.onnx_weights, "empty", remedy, when=when
             )

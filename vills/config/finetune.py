@@ -126,12 +126,12 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         check_fields("finetune.*", self)
         if not self.identity_weight and not self.triplet_weight:
-            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
+            when, remedy = "with triplet_weight 0", "set one of the two: no loss, no training"
             raise build_error(
                 "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
             )
         if self.triplet_scale and not self.triplet_weight:
-            when = "with triplet_weight 0: nothing would read it"
+            when = "with triplet_weight 0: it would be unused"
             remedy = "set it to 0, or set triplet_weight"
             raise build_error(
                 "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
@@ -139,14 +139,14 @@ class FinetuneConfig:
         self._check_variants()
         self._check_schedule()
         for name, least, remedy in (
-            ("num_val_ids", 2, "hold out 2 people or more: one alone is always found"),
-            ("num_train_ids", self.num_ids, "keep more people, or set num_ids to fewer in a batch"),
+            ("num_val_ids", 2, "hold out 2 people or more: a single person is always found"),
+            ("num_train_ids", self.num_ids, "keep more people, or lower num_ids"),
         ):
             value = getattr(self, name)
             if value < 0 or 0 < value < least:
                 raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
         if self.num_val_ids and self.protocol == "sigset":
-            when = "with protocol sigset: people of training have no templates"
+            when = "with protocol sigset: training people have no templates"
             remedy = (
                 "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
             )
@@ -173,19 +173,17 @@ class FinetuneConfig:
     def _check_schedule(self) -> None:
         field, value = "finetune.*.milestones", list(self.milestones)
         if self.schedule == "steps" and not value:
-            remedy = "set them, or schedule=cosine"
+            remedy = "set milestones, or schedule=cosine"
             raise build_error(
                 field, value, "epochs, such as [20, 40]", remedy, when="with schedule steps"
             )
         if self.schedule == "cosine" and value:
-            when = "with schedule cosine, which has none"
+            when = "with schedule cosine, which has no milestones"
             raise build_error(field, value, "[]", "set schedule=steps, or milestones=[]", when=when)
         met = {milestone for milestone in value if 1 <= milestone < self.epochs}
         if len(met) < len(value):
             allowed = f"distinct epochs from 1 to {self.epochs - 1}"
-            remedy = (
-                "name once every epoch after which the rate goes down, and none that is never met"
-            )
+            remedy = "name each epoch once, and only epochs before the last one"
             raise build_error(field, value, allowed, remedy, when=f"with epochs = {self.epochs}")
 
     def _check_variants(self) -> None:
@@ -194,7 +192,7 @@ class FinetuneConfig:
                 raise ConfigError(
                     f"finetune.*.published name {name!r} is not allowed. Allowed: letters, digits, "
                     f"_ and -, and not {', '.join(INITIALISATIONS)}: it names a folder and a row. "
-                    "What to do: call it dino_vits16, for example."
+                    "What to do: rename it, for example to dino_vits16."
                 )
             if not entry.file:
                 allowed = "a file below VILLS_WEIGHTS"
@@ -220,7 +218,7 @@ class FinetuneConfig:
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
         check_range("finetune.*.number of split_ids", len(self.split_ids), low=1)
         if len(set(self.split_ids)) != len(self.split_ids) or min(self.split_ids) < 0:
-            remedy = "PRID2011 has splits 0 to 9, the other sets 0 alone"
+            remedy = "PRID2011 has splits 0 to 9, the other data sets only 0"
             raise build_error(
                 "finetune.*.split_ids", self.split_ids, "distinct numbers from 0", remedy
             )

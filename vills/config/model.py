@@ -40,8 +40,8 @@ class PublishedConfig:
         if not self.file and (self.layout, self.normalisation) != ("timm", "publisher"):
             raise ConfigError(
                 f"*.file = '' of published weights is not allowed with layout {self.layout!r} and "
-                f"normalisation {self.normalisation!r}. Allowed: a file below VILLS_WEIGHTS. What "
-                "to do: name it, or leave out the others to start from random weights."
+                f"normalisation {self.normalisation!r}. Allowed: a file below VILLS_WEIGHTS. "
+                "What to do: name a file, or remove the other two to start from random weights."
             )
         check_choice("*.normalisation of published weights", self.normalisation, NORMALISATIONS)
         check_choice("*.layout of published weights", self.layout, WEIGHT_LAYOUTS)

@@ -241,7 +241,7 @@ class PretrainConfig:
         check_fields("pretrain", self)
         pairs = ("all",) if self.alignment == "index" else ("all", "hardest")
         check_choice("pretrain.alignment_pairs", self.alignment_pairs, pairs)
-        samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or leave it at 0"
+        samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or set it to 0"
         high = None if self.aligns_index else 0
         check_range("pretrain.alignment_samples", samples, low=0, high=high, remedy=remedy)
         # a group of one has no neighbours: the term would be 0 without a word
@@ -249,7 +249,7 @@ class PretrainConfig:
         if self.modalities == "image" and self.probe.every_steps and not self.probe.source:
             allowed = (
                 "0 with pretrain.modalities = image and no pretrain.probe.source, since there are "
-                "no tracklets to ask"
+                "no tracklets to probe"
             )
             remedy = "name a source of role reid in pretrain.probe.source"
             raise build_error("pretrain.probe.every_steps", self.probe.every_steps, allowed, remedy)

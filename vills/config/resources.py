@@ -90,7 +90,7 @@ class Resources:
         return self.nodes * self.gpus_per_node
 
 
-_REMEDY = "mend slurm/STAGE.yaml, or slurm.STAGE.FIELD=VALUE on the command line"
+_REMEDY = "change slurm/STAGE.yaml, or give slurm.STAGE.FIELD=VALUE on the command line"
 
 
 def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> Resources:
@@ -117,7 +117,7 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
         reason = str(error).splitlines()[0]
         known = ", ".join(Resources.__dataclass_fields__)
         raise ConfigError(
-            f"{path.name}: {reason}. Allowed: {known}. What to do: mend {path}."
+            f"{path.name}: {reason}. Allowed: {known}. What to do: correct {path}."
         ) from error
     assert isinstance(resources, Resources)
     return resources

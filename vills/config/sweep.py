@@ -16,7 +16,7 @@ from vills.config.protocols import PROTOCOLS
 
 _KEY = r"[a-z0-9_]+"
 _METRIC = r"mAP|mINP|R-[1-9]\d*|TAR@\d[\d.e-]*|minus_scratch_(mAP|R-1)"
-_MEND = "mend it in the sweep's file, or give the override"
+_MEND = "correct it in the sweep's file, or override it"
 
 
 @dataclass
@@ -126,7 +126,7 @@ class SweepConfig:
         for seed in self.seeds:
             check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
         if len(set(self.seeds)) != len(self.seeds):
-            allowed = "each seed at most once, since a repeated one is the same run"
+            allowed = "each seed at most once, since the same seed is the same run"
             raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
         self._check_columns()
         self._check_points()
