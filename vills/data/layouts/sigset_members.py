@@ -70,11 +70,11 @@ def load_signatures(path: Path) -> list[Signature]:
     except (expat.ExpatError, LookupError, ValueError) as error:
         raise LayoutError(
             f"sigset: {path} is no complete XML file in its own encoding ({error}). What to do: "
-            "copy it again, or correct that place."
+            "copy it again, or correct it there."
         ) from error
     if not reader.signatures:
         raise LayoutError(
-            f"sigset: {path} holds no signature. What to do: take it away, or put the sigset of "
+            f"sigset: {path} holds no signature. What to do: remove it, or put the sigset of "
             "that name there."
         )
     names = set()
@@ -107,8 +107,8 @@ class _Reader:
 
     def _refuse(self, *_: object) -> None:
         raise LayoutError(
-            f"sigset: {self._path} has a document type definition, which is not read: it can name "
-            "other files, or blow up. What to do: remove the <!DOCTYPE ...>."
+            f"sigset: {self._path} has a document type definition, which is not read: it could "
+            "name other files, or need unlimited memory. What to do: remove the <!DOCTYPE ...>."
         )
 
     def _start(self, name: str, _: dict[str, str]) -> None:
@@ -151,7 +151,7 @@ class _Reader:
         if known := getattr(owner, name):
             raise LayoutError(
                 f"sigset: line {self.parser.CurrentLineNumber} of {self._path} says {text!r} where "
-                f"{known!r} was said already. What to do: keep one of the two."
+                f"{known!r} was given already. What to do: keep one of the two."
             )
         setattr(owner, name, text)
 
@@ -200,7 +200,7 @@ def is_body(member: Member, *, where: str) -> bool:
     if modality not in (*_BODIES, *_OTHERS):
         raise LayoutError(
             f"sigset: {where} has modality {member.modality!r}. Allowed: wholeBody, gait, none "
-            "(which are read) and face (passed over). What to do: correct it."
+            "(which are read) and face (ignored). What to do: correct it."
         )
     return modality in _BODIES
 
