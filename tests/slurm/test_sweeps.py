@@ -48,7 +48,7 @@ def test_every_point_is_computed_once(grid: Site) -> None:
 
 
 def test_called_again_it_asks_for_nothing(grid: Site) -> None:
-    assert "asked for" not in grid.launch(*GRID).stdout
+    assert "submitted" not in grid.launch(*GRID).stdout
 
 
 def test_its_report_fills_the_cells(grid: Site) -> None:

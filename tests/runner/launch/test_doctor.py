@@ -608,4 +608,4 @@ def test_the_table_names_finding_and_remedy() -> None:
     text = render_findings(findings)
     assert "FAULT lse: nodes" in text
     assert "-> ask for fewer" in text
-    assert text.endswith("2 looked at: 1 fault(s), 0 note(s), 0 that could not be seen.")
+    assert text.endswith("2 findings: 1 fault(s), 0 note(s), 0 that could not be checked.")

@@ -64,7 +64,7 @@ def test_costs_add_up(bench: Bench) -> None:
 def test_an_unknown_cost_is_a_question_mark(bench: Bench) -> None:
     text = tell_plan(bench)
     assert find_line(text, "pretrain  ").split()[3:5] == ["?", "?"]
-    assert "no images_per_gpu_second is stated for width 32" in text
+    assert "no images_per_gpu_second is given for width 32" in text
 
 
 def test_a_plan_says_what_is_stale_and_why(bench: Bench) -> None:

@@ -74,7 +74,7 @@ def load_published(
     if layout not in LAYOUTS:
         raise WeightsError(
             f"layout {layout!r} is not allowed. Allowed: {', '.join(LAYOUTS)}. "
-            "What to do: choose the one whose names the file's tensors have."
+            "What to do: choose the layout whose names the file's tensors have."
         )
     file, own = read_tensors(path), encoder.vit.state_dict()
     fit = compute_fit(file.state, LAYOUTS[layout], own=own, grid=encoder.grid)
@@ -134,12 +134,12 @@ def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid)
         if name != layout and not compute_fit(file.state, other, own=own, grid=grid).mismatch
     ]
     if others:
-        return f"{text} What to do: name its layout, it fits {' and '.join(others)}."
+        return f"{text} What to do: set its layout: it fits {' and '.join(others)}."
     settings = find_sizes(fit.state).build_settings(find_sizes(own))
     if settings:
         return (
-            f"{text} What to do: set the file's sizes, {' '.join(settings)} (a patch size needs "
-            "pictures of its multiples), and pretrain.model.num_heads to the publisher's."
+            f"{text} What to do: set the file's sizes, {' '.join(settings)} (image sides must be "
+            "multiples of the patch size), and pretrain.model.num_heads to the publisher's."
         )
     return f"{text} What to do: check the layout and the file (see docs/weights.md)."
 
