@@ -109,7 +109,7 @@ def test_launched_again_to_checkpoint_more_often_it_goes_on(
     notes = [json.loads((run / "attempts" / f"{n:06}.json").read_text()) for n in (1, 2)]
     assert [note["operation"]["checkpoint_minutes"] for note in notes] == [9.0, 0.0]
     told = site.launch("logs", "one", "a", "pretrain", "--lines", "0").stdout
-    assert "attempt 2 goes on where the last one was" in told
+    assert "attempt 2 continues where the last one ended" in told
 
 
 @pytest.fixture(scope="module")

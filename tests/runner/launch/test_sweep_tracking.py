@@ -297,7 +297,7 @@ def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
     assert open_here(LaunchContext(tmp_path), said.append) == ""
     assert "no server at 127.0.0.1" in said[0]
-    assert "jobs and results are not touched" in said.pop()
+    assert "jobs and results are not affected" in said.pop()
     state = load_sweep_state(LaunchContext(tmp_path), "grid")
     for _ in range(2):
         assert not sync_sweep(LaunchContext(tmp_path), state, say=said.append).ok
