@@ -495,7 +495,7 @@ def damage(content: bytes, how: str) -> bytes:
 def test_damaged_files_are_named_with_the_place(how: str, root: Path) -> None:
     path = root / "sigsets_main" / "Probe_x_ALL.xml"
     path.write_bytes(damage(path.read_bytes(), how))
-    refuse(root, r"Probe_x_ALL\.xml is no complete XML file .*(: line \d+, column \d+|encoding)")
+    refuse(root, r"Probe_x_ALL\.xml is not a complete XML file .*(: line \d+, column \d+|encoding)")
 
 
 LAUGHS = (

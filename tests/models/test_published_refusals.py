@@ -153,7 +153,7 @@ def test_another_number_of_registers_is_refused(tmp_path: Path, registers: int) 
 def test_a_table_that_is_no_grid_is_refused(tmp_path: Path) -> None:
     state = {**build_vit(GRID), "pos_embed": torch.ones(1, 12, WIDTH)}
     message = refuse(state, "dino", tmp_path)
-    assert "pos_embed of 12 rows is no patch grid (allowed: a square, " in message
+    assert "pos_embed of 12 rows is not a patch grid (allowed: a square, " in message
     state["pos_embed"] = torch.ones(1, 8, WIDTH)  # as many rows as the encoder, no class row
     assert "pos_embed of 8 rows" in refuse(state, "dino", tmp_path)
 
@@ -239,8 +239,8 @@ def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
         load_published(encoder, tmp_path / "none.pth", layout="dino")
     with pytest.raises(WeightsError, match=r"layout 'beit' is not allowed. Allowed: dino, ibot"):
         load_published(encoder, tmp_path / "none.pth", layout="beit")
-    assert "holds no named tensors alone: epoch are none" in refuse({"epoch": 3}, "dino", tmp_path)
-    assert "by name, but a list" in refuse([torch.ones(2)], "dino", tmp_path)
+    assert "holds no named tensors (epoch: no tensors)" in refuse({"epoch": 3}, "dino", tmp_path)
+    assert "no named tensors, but a list" in refuse([torch.ones(2)], "dino", tmp_path)
     assert "holds no named tensors" in refuse({}, "dino", tmp_path)
     assert "cannot be read" in refuse(b"<!DOCTYPE html><html></html>", "dino", tmp_path)
     assert "cannot be read" in refuse(b"", "dino", tmp_path)
@@ -291,5 +291,5 @@ def test_inspecting_refuses_with_all_names(tmp_path: Path) -> None:
         describe_file(save(state, tmp_path))
     with pytest.raises(WeightsError, match=r"As mae: .*left over \(7\)"):
         describe_file(save(state, tmp_path), layout="mae")
-    with pytest.raises(WeightsError, match=r"is no ViT .* 122 tensors: .* a ResNet"):
+    with pytest.raises(WeightsError, match=r"is not a ViT .* 122 tensors: .* a ResNet"):
         describe_file(save(resnet18().state_dict(), tmp_path))

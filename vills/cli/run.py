@@ -63,7 +63,9 @@ def set_up_repro(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="return at once, with status 75 while jobs are left"
     )
-    parser.add_argument("--retry", choices=("failed",), help="submit failed jobs again")
+    parser.add_argument(
+        "--retry", choices=("failed",), help="submit failed, cancelled and lost jobs again"
+    )
     parser.set_defaults(handler=_repro)
 
 

@@ -90,7 +90,9 @@ def _build_launch_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="most jobs of a stage at once",
     )
-    parser.add_argument("--retry", choices=("failed",), help="submit failed jobs again")
+    parser.add_argument(
+        "--retry", choices=("failed",), help="submit failed, cancelled and lost jobs again"
+    )
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument("--wait", action="store_true", help="wait until all jobs have ended")
     stay.add_argument(

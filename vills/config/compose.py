@@ -155,9 +155,9 @@ class Schema(Generic[Kind]):
             if is_known and hint is None:
                 raise ConfigError(
                     self._explain_moved(name, origin)
-                    or f"{origin}: {name} is no {self.noun}. Allowed keys beside it: "
+                    or f"{origin}: {name} is not a {self.noun}. Allowed keys beside it: "
                     f"{', '.join(self._list_choices(name))}. What to do: correct the key; + adds "
-                    f"entries to {self.tables} alone."
+                    f"entries only to {self.tables}."
                 )
             built[key] = self._build(hint, value, name, origin)
         return kind(**built) if is_known else built

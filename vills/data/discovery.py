@@ -157,7 +157,7 @@ def find_datasets(root: Path) -> list[FoundFolder]:
     """
     if around := _find_around(root):
         problem = (
-            f"{root} lies inside a data set: the wrong folder level. What to do: give {around[0]}."
+            f"{root} is inside a data set: the wrong folder level. What to do: give {around[0]}."
         )
         return [FoundFolder(root, around[1], problem=problem)]
     found = _visit(root, depth=0)

@@ -68,7 +68,7 @@ def compute_surveys(
         LayoutError: if there is no such folder, or nothing in it.
     """
     if not root.is_dir():
-        what = f"{root} is no folder" if root.exists() else f"no folder {root}"
+        what = f"{root} is not a folder" if root.exists() else f"no folder {root}"
         raise LayoutError(f"{what}. {_WHERE}")
     datasets = find_datasets(root)
     if not datasets:

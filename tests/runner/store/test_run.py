@@ -191,7 +191,9 @@ def test_inputs_that_change_meanwhile_spoil_the_run(project: Project, change: st
             (project.root / "data").rmdir()
         else:
             (project.root / "data" / "a.txt").write_text("other")
-        with pytest.raises(DriftError, match=r"input data (changed|disappeared) while the stage ran"):
+        with pytest.raises(
+            DriftError, match=r"input data (changed|disappeared) while the stage ran"
+        ):
             run.complete()
     assert not run.is_complete()
     assert run.work.is_dir()

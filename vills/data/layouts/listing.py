@@ -152,7 +152,7 @@ def find_base(
     found = _list_names(root)
     if elsewhere := _locate(root, needed):
         raise LayoutError(
-            f"{name}: {root} is the wrong folder level: {', '.join(needed)} lie in {elsewhere}; "
+            f"{name}: {root} is the wrong folder level: {', '.join(needed)} are in {elsewhere}; "
             f"found {found}. What to do: give {elsewhere}."
         )
     best = max(candidates, key=lambda candidate: _count_present(candidate, needed))

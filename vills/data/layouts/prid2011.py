@@ -91,7 +91,7 @@ def _find_base(root: Path) -> tuple[Path, str]:
     for folder in (root, *(root / path for path in nested)):
         if (folder / "single_shot").is_dir() and not (folder / "multi_shot").is_dir():
             raise LayoutError(
-                f"prid2011: {folder} has single_shot alone, an image data set with other people. "
+                f"prid2011: {folder} has only single_shot, an image data set with other people. "
                 "What to do: unpack multi_shot of the official archive beside it."
             )
     return find_base(root, nested=nested, needed=needed, name="prid2011")

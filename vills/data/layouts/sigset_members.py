@@ -69,7 +69,8 @@ def load_signatures(path: Path) -> list[Signature]:
     # an encoding that nobody knows is a LookupError, one of several bytes a ValueError
     except (expat.ExpatError, LookupError, ValueError) as error:
         raise LayoutError(
-            f"sigset: {path} is no complete XML file in its own encoding ({error}). What to do: "
+            f"sigset: {path} is not a complete XML file in its declared encoding ({error}). What "
+            "to do: "
             "copy it again, or correct it there."
         ) from error
     if not reader.signatures:
@@ -83,7 +84,7 @@ def load_signatures(path: Path) -> list[Signature]:
         if signature.name in names:
             raise LayoutError(
                 f"sigset: {path} has two signatures of the name {signature.name}. What to do: give "
-                "each a name of its own."
+                "each its own name."
             )
         names.add(signature.name)
     return reader.signatures

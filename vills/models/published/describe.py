@@ -72,7 +72,7 @@ def _find_sizes(file: TensorFile) -> Sizes:
     hints = "; ".join(find_giveaways(file.state)) or "see docs/weights.md"
     names = ", ".join(list_sorted(set(file.state)))
     raise WeightsError(
-        f"{file.path} is no ViT of a known layout. It holds {len(file.state)} tensors: {names}. "
+        f"{file.path} is not a ViT of a known layout. It holds {len(file.state)} tensors: {names}. "
         f"What to do: {hints}."
     )
 

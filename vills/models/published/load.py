@@ -111,7 +111,8 @@ def compute_fit(state: State, layout: Layout, *, own: State, grid: Grid) -> Fit:
         used, old = convert_positions(used, layout, grid=grid)
         if old is None:
             problems = [
-                f"pos_embed of {rows} rows is no patch grid (allowed: a square, one twice as high "
+                f"pos_embed of {rows} rows is not a patch grid (allowed: a square, one twice as "
+                "high "
                 f"as wide, or {grid[0]}x{grid[1]}, with the layout's rows for prefix tokens)"
             ]
     # area tokens, which a layout may lack

@@ -113,7 +113,7 @@ def _describe(content: Any) -> str:
     if not isinstance(content, Mapping):
         return f", but a {type(content).__name__}"
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    return f" alone: {', '.join(others)} are none" if others else ""
+    return f" ({', '.join(others)}: no tensors)" if others else ""
 
 
 def _build_state(content: Mapping[str, Tensor], path: Path) -> State:

@@ -91,7 +91,7 @@ def check_room(facts: ClusterFacts) -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free / 1e9
         level = compute_level(free, fault=fault, note=note)
         remedy = f"free space, or set {variable} to another disk"
-        yield Finding(f"room of {name}", level, f"{free:.1f} GB free on {folder}", remedy)
+        yield Finding(f"free space of {name}", level, f"{free:.1f} GB free on {folder}", remedy)
     stats = os.statvfs(find_existing(facts.runs))
     if stats.f_files:  # file systems that make inodes as they need them say 0
         left = stats.f_favail
