@@ -283,7 +283,7 @@ def make_sweep() -> dict[str, Any]:
         ("tables.one.columns.map.metric=map", ["columns.*.metric = 'map'", "TAR@0.001"]),
         ("tables.one.columns.map.heat=x", ["heat", "What to do"]),
         ("points.c.label=x", ["'c' is not in struct", "+points.c"]),
-        ("+point.c.label=x", ["point is no field of a sweep", "points"]),
+        ("+point.c.label=x", ["point is not a field of a sweep", "points"]),
         ("~points.a.label", ["points", "label"]),
     ],
 )

@@ -207,7 +207,7 @@ def test_no_folder_and_nothing_in_it(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no folder .*VILLS_DATA"):
         survey_all(tmp_path / "absent")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(LayoutError, match=r"notes\.txt is no folder.*VILLS_DATA"):
+    with pytest.raises(LayoutError, match=r"notes\.txt is not a folder.*VILLS_DATA"):
         survey_all(tmp_path / "notes.txt")
     with pytest.raises(LayoutError, match=r"no data set in .*VILLS_DATA"):
         survey_all(tmp_path)

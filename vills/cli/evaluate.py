@@ -118,7 +118,7 @@ def set_up_scores(parser: ArgumentParser) -> None:
     """
     parser.add_argument("items", nargs="*", metavar="DATASET", help="default: all that have scores")
     parser.add_argument(
-        "--splits", action="store_true", help="rows of each split, not only their means"
+        "--splits", action="store_true", help="rows of each split, in place of their means"
     )
     parser.set_defaults(handler=_scores)
 
@@ -141,11 +141,11 @@ def set_up_sheet(parser: ArgumentParser) -> None:
 
     reads:  artifacts/miniature, or artifacts/curated and artifacts/lse
     writes: a PNG
-    needs:  a finished miniature, or lse, stage
+    needs:  a finished stage miniature (world) or lse (masks)
     """
     parser.add_argument("what", choices=("world", "masks"))
-    parser.add_argument("--source", default="luperson", help="masks: which curated source")
-    parser.add_argument("--out", type=Path, default=Path("sheet.png"))
+    parser.add_argument("--source", default="luperson", help="masks: a curated source")
+    parser.add_argument("--out", type=Path, default=Path("sheet.png"), help="the PNG to write")
     parser.set_defaults(handler=_sheet)
 
 

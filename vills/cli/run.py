@@ -153,8 +153,8 @@ def _sync(arguments: Namespace) -> int:
 def set_up_ui(parser: ArgumentParser) -> None:
     """Serve the MLflow UI on 127.0.0.1.
 
-    reads:  the MLflow store (mlflow.db, mlartifacts/)
-    writes: nothing
+    reads:  the MLflow store (mlflow.db, mlartifacts/), runs/
+    writes: the MLflow store: the points of sweeps, every half minute
     needs:  a free port
     """
     parser.add_argument("--port", type=int, default=5000)

@@ -122,9 +122,7 @@ class MatchedFeatures:
         frames = self._table.frames
         frame = WHOLE if frames is None else int(frames[row])
         if frame != WHOLE and found.position > 0:
-            raise self._refuse(
-                row, "names a frame both by its path and by its number. Allowed: one of them"
-            )
+            raise self._refuse(row, "names a frame twice, by path and by number. Allowed: once")
         if frame == WHOLE and (found.position > 0 or (found.position == 0 and frames is None)):
             frame = found.position
         num = len(medium.names)
