@@ -77,7 +77,7 @@ def test_a_cancelled_job_is_shown(bed: slurm_bed.SlurmBed, tuned: Project, tmp_p
     blocker = bed.sbatch("sleep 600", "-p", "prio", "-N2", "--exclusive")
     bed.wait(blocker, "RUNNING")
     told = site.launch(site.save_sweep("two", points), "--detach").stdout
-    assert "a background process follows the sweep until its end" in told
+    assert "a background process follows it" in told
     assert "1 job(s) cancelled" in site.launch("cancel", "two", "a").stdout
     bed.run("scancel", find_job(site, "two", "b"))
     text = site.wait_for_sweep("two")

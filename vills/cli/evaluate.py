@@ -16,21 +16,15 @@ def set_up_evaluate(parser: ArgumentParser) -> None:
     writes: nothing but the file that --json names
     needs:  neither a model, nor params.yaml, nor the pixels
     """
-    parser.add_argument(
-        "features", type=Path, help=".npz or .parquet, with a path and a feature per row"
-    )
+    parser.add_argument("features", type=Path, help=".npz or .parquet: a path, a feature per row")
     parser.add_argument("--layout", required=True, choices=LAYOUTS, help="layout of the data set")
-    parser.add_argument(
-        "--root", type=Path, required=True, help="folder of the data set; paths are relative to it"
-    )
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument(
         "--protocol", dest="protocols", action="append", required=True, choices=PROTOCOLS,
         metavar="PROTOCOL", help=f"one of {', '.join(PROTOCOLS)}; may be repeated",
     )  # fmt: skip
     parser.add_argument("--name", default="", help="name of the row (default: the file's name)")
-    parser.add_argument(
-        "--column", default="feature", help="array or column of the features in the file"
-    )
+    parser.add_argument("--column", default="feature", help="array or column of the features")
     parser.add_argument(
         "--split-id", dest="split_ids", type=int, action="append", metavar="K",
         help="official split, if there are several (default: 0); repeat it to get their mean",
@@ -39,9 +33,7 @@ def set_up_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--average-precision", choices=AVERAGE_PRECISIONS, help="default: the protocol's"
     )
-    parser.add_argument(
-        "--pooling", choices=POOLINGS, help="pooling of frames; default: the protocol's"
-    )
+    parser.add_argument("--pooling", choices=POOLINGS, help="for frames; default: the protocol's")
     parser.add_argument(
         "--normalise-frames", action="store_true", help="scale frames to norm 1 before pooling"
     )
@@ -54,12 +46,8 @@ def set_up_evaluate(parser: ArgumentParser) -> None:
         "--fars", type=float, nargs="+", metavar="FAR", default=[0.01, 0.001, 0.0001],
         help="sigset: false accept rates at which TAR is read",
     )  # fmt: skip
-    parser.add_argument(
-        "--bootstrap", type=int, default=1000, help="number of resamples (0: no intervals)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of draws, random frames, resamples"
-    )
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples (0: no intervals)")
+    parser.add_argument("--seed", type=int, default=0, help="for draws, random frames, resamples")
     parser.add_argument(
         "--allow-missing", action="store_true",
         help="count queries without a feature as misses, leave out such gallery entries",

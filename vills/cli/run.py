@@ -17,8 +17,7 @@ def set_up_run(parser: ArgumentParser) -> None:
         "stages",
         nargs="+",
         metavar="STAGE",
-        help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several are run one after "
-        "the other",
+        help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several run in order",
     )
     parser.set_defaults(handler=_run)
 
@@ -57,15 +56,11 @@ def set_up_repro(parser: ArgumentParser) -> None:
     needs:  sbatch, or this machine's own queue (--cluster local)
     """
     parser.add_argument("targets", nargs="*", metavar="STAGE", help="targets of `dvc repro`")
-    parser.add_argument(
-        "--cluster", default="", help="slurm, local or debug (default: slurm if found)"
-    )
+    parser.add_argument("--cluster", default="", help="slurm (if found: default), local or debug")
     parser.add_argument(
         "--detach", action="store_true", help="return at once, with status 75 while jobs are left"
     )
-    parser.add_argument(
-        "--retry", choices=("failed",), help="submit failed, cancelled and lost jobs again"
-    )
+    parser.add_argument("--retry", choices=("failed",), help="resubmit failed, cancelled and lost jobs")
     parser.set_defaults(handler=_repro)
 
 
@@ -89,9 +84,7 @@ def set_up_explain(parser: ArgumentParser) -> None:
     needs:  the runs behind the number
     """
     parser.add_argument(
-        "cell",
-        help="SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC of `vills "
-        "scores`",
+        "cell", help="SWEEP/POINT/COLUMN of a sweep's table, or DATASET/PROTOCOL/MODEL/METRIC"
     )
     parser.set_defaults(handler=_explain)
 
@@ -111,7 +104,7 @@ def set_up_configure(parser: ArgumentParser) -> None:
     needs:  nothing; profiles: tiny, miniature, evidence, datasets, real, paper_vits, paper_vitb
     """
     parser.add_argument(
-        "settings", nargs="+", metavar="key=value", help="profile=NAME, then values to change"
+        "settings", nargs="+", metavar="key=value", help="profile=NAME, other values"
     )
     parser.add_argument("--force", action="store_true", help="overwrite changes made by hand")
     parser.set_defaults(handler=_configure)

@@ -54,10 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # whoever read the output has seen enough
         return 0
     except KeyboardInterrupt:
-        print(
-            "launch.py: interrupted; jobs go on; give the same command again to follow them",
-            file=sys.stderr,
-        )
+        print("launch.py: interrupted; jobs go on; repeat the command to attach", file=sys.stderr)
         return 130
 
 
@@ -77,22 +74,12 @@ def _build_launch_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", help=f"a sweep, or one of {', '.join(ACTIONS)}")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--plan", action="store_true", help="show what is to be done, and stop")
+    parser.add_argument("--cluster", default="", help="slurm (if found: default), local or debug")
     parser.add_argument(
-        "--plan", action="store_true", help="show what there is to do; submit nothing"
+        "--max-parallel", type=_parse_count, default=0, metavar="N", help="jobs per stage at once"
     )
-    parser.add_argument(
-        "--cluster", default="", help="slurm, local or debug (default: slurm if found)"
-    )
-    parser.add_argument(
-        "--max-parallel",
-        type=_parse_count,
-        default=0,
-        metavar="N",
-        help="most jobs of a stage at once",
-    )
-    parser.add_argument(
-        "--retry", choices=("failed",), help="submit failed, cancelled and lost jobs again"
-    )
+    parser.add_argument("--retry", choices=("failed",), help="resubmit failed, cancelled and lost jobs")
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument("--wait", action="store_true", help="wait until all jobs have ended")
     stay.add_argument(
@@ -140,10 +127,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         return _watch(context, state.sweep.name)
     print(render_state(state))
     if arguments.detach:
-        print(
-            "a background process follows the sweep until its end; see "
-            f"{_detach(context, state.sweep.name)}"
-        )
+        print(f"a background process follows it; see {_detach(context, state.sweep.name)}")
         return 0
     return _finish(context, state.sweep.name)
 

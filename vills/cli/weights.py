@@ -19,9 +19,7 @@ def set_up_weights(parser: ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", help="fetch: a name from `vills weights list`; inspect: a weights file"
     )
-    parser.add_argument(
-        "--layout", default="", choices=("", *WEIGHT_LAYOUTS), help="inspect: layout to test"
-    )
+    parser.add_argument("--layout", default="", choices=("", *WEIGHT_LAYOUTS), help="for inspect")
     parser.set_defaults(handler=_weights)
 
 

@@ -81,9 +81,7 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
     if not paths:
         raise FeatureFileError(f"{path.name} has no rows. What to do: extract the features again.")
     if features.shape[1] == 0:
-        raise FeatureFileError(
-            f"{path.name}: features of length 0. What to do: extract them again."
-        )
+        raise FeatureFileError(f"{path.name}: features of length 0. What to do: extract again.")
     table = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
     _check_rows(table, path.name, column)
     return table

@@ -15,18 +15,8 @@ from vills.report.queries import build_attention, build_retrieval
 from vills.report.scores import build_scores, build_scores_page
 
 STAGES = (
-    (
-        "curate",
-        "curated",
-        "Curation",
-        "MOTA, IDF1 and purity: compared with the world's ground truth.",
-    ),
-    (
-        "lse",
-        "lse",
-        "Local Semantic Extraction",
-        "IoU of the masks: compared with the world's ground truth.",
-    ),
+    ("curate", "curated", "Curation", "MOTA, IDF1, purity: from the world's ground truth."),
+    ("lse", "lse", "Local Semantic Extraction", "IoU of masks: from the world's ground truth."),
 )
 """Stage, folder of its outs, title, what its figures are."""
 

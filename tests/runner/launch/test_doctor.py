@@ -374,7 +374,7 @@ def test_links_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert list(tmp_path.iterdir()) == []
     assert "fault" not in levels(project.check_room(facts)).values()
     monkeypatch.setattr(project, "MIN_GB", 1e9)
-    assert levels(project.check_room(facts))["room of runs"] == "fault"
+    assert levels(project.check_room(facts))["free space of runs"] == "fault"
     set_mounts(monkeypatch, "x / fuse.s3fs rw 0 0\n")
     assert levels(project.check_links(facts)) == {"hard links": "fault"}
 

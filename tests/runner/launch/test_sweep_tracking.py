@@ -315,7 +315,7 @@ def test_a_database_on_a_network_file_system_is_refused(
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} lustre rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
-    with pytest.raises(ConfigError, match=r"lies on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
+    with pytest.raises(ConfigError, match=r"is on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
         open_here(LaunchContext(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
     assert open_here(LaunchContext(tmp_path)) == ""

@@ -48,9 +48,7 @@ def check_shared(name: str, facts: ClusterFacts) -> Iterator[Finding]:
         yield Finding(name, "fault", found, f"move it to a shared file system{hint}")
     else:
         found = f"{where}: a local disk by its type, and the cluster has {facts.num_nodes} nodes"
-        remedy = (
-            f"`vills doctor --probe` checks it from the nodes; if they do not see it, move it{hint}"
-        )
+        remedy = f"`vills doctor --probe` checks the nodes; if it fails there, move it{hint}"
         yield Finding(name, "unknown", found, remedy)
 
 
@@ -72,9 +70,7 @@ def check_links(facts: ClusterFacts) -> Iterator[Finding]:
         level: Level = "note" if os.access(folder, os.W_OK) else "fault"
         yield Finding(name, level, str(error), remedy)
     except OSError as error:
-        remedy = (
-            "results are copied instead and take twice the space; use a file system with hard links"
-        )
+        remedy = "results are copied and take twice the space; use a file system with hard links"
         yield Finding(name, "note", f"{kind}: {error.strerror}", remedy)
     else:
         yield Finding(name, "ok", f"work on {folder} ({kind})")
@@ -146,10 +142,7 @@ def check_folders(facts: ClusterFacts) -> Iterator[Finding]:
         elif not os.access(value, os.R_OK | os.X_OK) or not Path(value).is_dir():
             found = f"{value} is not a readable folder"
         elif lost := [name for name in weights if not find_weights(name, Path(value))]:
-            found, remedy = (
-                f"{value} lacks {', '.join(lost)}",
-                "put them there; see docs/weights.md",
-            )
+            found, remedy = f"{value} lacks {', '.join(lost)}", "add them: docs/weights.md"
         else:
             level, found = "ok", value
         yield Finding(variable, level, found, remedy)
@@ -183,9 +176,7 @@ def check_tracker(facts: ClusterFacts) -> Iterator[Finding]:
         yield Finding("tracker", "ok", uri)
     elif facts.num_nodes > 1 and urlparse(uri).hostname in LOOPBACK:
         found = f"{uri}: on nodes this address is the node itself; curves stay in journals"
-        remedy = (
-            "set MLFLOW_TRACKING_URI to a host name that nodes can reach, or `vills track` here"
-        )
+        remedy = "set MLFLOW_TRACKING_URI to a host that nodes reach, or `vills track` here"
         yield Finding("tracker", "note", found, remedy)
     else:
         yield _ask_server(uri)
