@@ -1,4 +1,4 @@
-# make demo, make test: from a fresh clone, each does all the set-up that it needs.
+# make demo, make test: both work in a fresh clone and do all the set-up that they need.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
@@ -20,8 +20,8 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# What comes after pre-training does not wait for each other: two models at a time, the longest first,
-# each with all that it is scored on. `dvc commit` notes them in dvc.lock at once.
+# The stages after pre-training are independent: two models at a time, the longest first, each with all
+# its evaluations. `dvc commit` records them together in dvc.lock.
 define AFTER_PRETRAINING
 finetune@mars evaluate@mars evaluate@prid2011 evaluate@sigset
 finetune@market1501 evaluate@market1501 evaluate@ltcc
@@ -38,17 +38,17 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 	@vills scores
 	@echo "report: $(CURDIR)/report/index.html"
 
-test: setup ## all tests (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
+test: setup ## all tests but those on SLURM (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
 	python -m pytest -n 2 --dist loadfile -m "not slurm"
 
 FAST := -m "not slow and not slurm and not browser and not real"
-test-fast: setup ## the loop of a working day: what is neither slow nor needs a browser, SLURM or real inputs
+test-fast: setup ## the fast tests: without slow ones and those that need a browser, SLURM or real inputs
 	python -m pytest -n 2 --dist loadfile -q $(FAST)
 
 test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)
 	python -m pytest -m "slurm and not torture" tests/slurm tests/runner/launch
 
-test-lowest: ## the fast tests with the oldest direct dependencies that pyproject.toml allows, by hand
+test-lowest: ## the fast tests with the oldest direct dependencies that pyproject.toml allows; not in CI
 	python3 -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet uv
 	.venv-lowest/bin/uv pip compile --quiet --python .venv-lowest/bin/python --resolution lowest-direct --extra dev \
@@ -57,10 +57,10 @@ test-lowest: ## the fast tests with the oldest direct dependencies that pyprojec
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
 	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest -n 2 --dist loadfile -q $(FAST)
 
-torture-slurm: setup ## the same cluster at its worst, by hand (40 minutes, 2 cores)
+torture-slurm: setup ## hard failures on the same SLURM, not in CI (40 minutes, 2 cores)
 	python -m pytest -m torture -s tests/slurm
 
-fix: setup ## mend what a tool can: style and order of imports
+fix: setup ## correct what a tool can: style and order of imports
 	ruff check --fix .
 	ruff format .
 
@@ -76,8 +76,8 @@ check: setup ## style, types, layers, spelling
 ui: setup ## the MLflow UI on 127.0.0.1:5000
 	vills ui
 
-real: setup ## the same DAG on real inputs, in a work copy: make real VILLS_REAL_DATA=/path
+real: setup ## the DAG on real inputs, in a copy of the project: make real VILLS_REAL_DATA=/path
 	bash tests/real/run.sh
 
-evidence-check: setup ## does pre-training help? one seed from nothing (10 minutes, 2 cores); CONTROL=shuffled: it must not
+evidence-check: setup ## does pre-training help? one seed, all stages (10 minutes, 2 cores); CONTROL=shuffled: must not help
 	@bash tests/evidence/run.sh

@@ -2,8 +2,8 @@
 # What pretrain.sh, finetune.sh and lse.sh share: `run_stage STAGE` submits the script when it is
 # called by hand (bash slurm/pretrain.sh), and runs the stage when SLURM calls it (sbatch).
 #
-# Every knob is an environment variable. Those down to VILLS_SBATCH are the job's shape, which sbatch must know
-# before anything here is read: they are for `bash slurm/pretrain.sh`; with sbatch, give its options.
+# Every setting is an environment variable. Those down to VILLS_SBATCH are the job's shape, which sbatch must know
+# before it runs this file: use them with `bash slurm/pretrain.sh`; with sbatch, use its own options.
 set -euo pipefail
 SHAPE=()
 for name in VILLS_NODES VILLS_GPUS_PER_NODE VILLS_TASKS_PER_NODE VILLS_CPUS_PER_TASK VILLS_TIME \
@@ -11,17 +11,17 @@ for name in VILLS_NODES VILLS_GPUS_PER_NODE VILLS_TASKS_PER_NODE VILLS_CPUS_PER_
   [ -z "${!name:-}" ] || SHAPE+=("$name")
 done
 : "${VILLS_NODES:=1}"              # nodes
-: "${VILLS_GPUS_PER_NODE:=0}"      # GPUs of each node; 0: none is asked for
+: "${VILLS_GPUS_PER_NODE:=0}"      # GPUs of each node; 0: none is requested
 : "${VILLS_TASKS_PER_NODE:=$((VILLS_GPUS_PER_NODE > 0 ? VILLS_GPUS_PER_NODE : 1))}" # processes
 : "${VILLS_CPUS_PER_TASK:=1}"      # CPUs of a process
-: "${VILLS_TIME:=}"                # time limit of a job; empty: the partition's. A run may take many jobs
-: "${VILLS_SIGNAL_SECONDS:=120}"   # so long before the limit: checkpoint, back into the queue
+: "${VILLS_TIME:=}"                # time limit of a job; empty: the partition's. A run may take several jobs
+: "${VILLS_SIGNAL_SECONDS:=120}"   # seconds before the limit: checkpoint and requeue
 : "${VILLS_PARTITION:=}"           # partition; empty: the cluster's default
 : "${VILLS_SBATCH:=}"              # further options of sbatch, e.g. "--account=lab --mem=64G"
 : "${VILLS_LOADERS:=0}"            # processes that load batches beside each process
 : "${VILLS_PYTHON:=}"              # python that has vills; empty: .venv/bin/python, else python3
-: "${VILLS_REQUEUE:=1}"            # 0: a job that is told to stop does not start itself again
-# and, as everywhere: VILLS_DATA, VILLS_WEIGHTS, VILLS_RUNS, MLFLOW_TRACKING_URI, NCCL_*, GLOO_*.
+: "${VILLS_REQUEUE:=1}"            # 0: a job that is told to stop does not requeue itself
+# and the variables of all commands: VILLS_DATA, VILLS_WEIGHTS, VILLS_RUNS, MLFLOW_TRACKING_URI, NCCL_*, GLOO_*.
 
 run_stage() {
   if [ -z "${SLURM_JOB_ID:-}" ]; then
@@ -47,11 +47,11 @@ submit() {
   exec sbatch "${options[@]}" --export=ALL,VILLS_SHAPED=1 "slurm/${0##*/}" "${@:2}"
 }
 
-# A variable that came too late is no wish that may be passed over.
+# A variable that is set too late is an error, since ignoring it would give another job than the user wants.
 check_shape() {
   [ -z "${VILLS_SHAPED:-}" ] && [ "${#SHAPE[@]}" -gt 0 ] || return 0
   echo "${SHAPE[*]}: not allowed with sbatch, which has given this job its shape already." \
-    "Allowed: with \`bash $SCRIPT\`. What to do: that, or sbatch's own options (--nodes=2)." >&2
+    "Allowed: with \`bash $SCRIPT\`. What to do: use bash, or sbatch's own options (--nodes=2)." >&2
   exit 2
 }
 
@@ -63,10 +63,10 @@ start() {
     VILLS_PYTHON=python3
     [ ! -x .venv/bin/python ] || VILLS_PYTHON=$PWD/.venv/bin/python
   fi
-  # One process per task, found over env://. srun does not inherit the CPUs of a task from sbatch,
-  # and one failed process must end them all.
-  # Deaf to SLURM's signals until Python has a handler: a process that one of them ended while it was
-  # still importing would count as failed; one that stays until SLURM ends it is requeued.
+  # One process per task; processes find each other by env://. srun does not inherit the CPUs of a task
+  # from sbatch, and one failed process must end them all.
+  # SLURM's signals are ignored until Python has a handler: a process that a signal ends while it is still
+  # importing would count as failed; one that continues until SLURM ends it is requeued.
   # shellcheck disable=SC2016 # the inner shell expands it
   exec srun --kill-on-bad-exit=1 --cpu-bind=none --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
     bash -c 'trap "" USR2 TERM; exec "$@"' vills "$VILLS_PYTHON" -m vills run "$1"

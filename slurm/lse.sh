@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Local semantic extraction as a plain SLURM job; see slurm/pretrain.sh. Each process takes its
-# share of the chunks; what is finished is kept, whatever ends the job.
+# share of the chunks; finished chunks are kept, however the job ends.
 #
 #   sbatch --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-task=4 slurm/lse.sh
 #   VILLS_GPUS_PER_NODE=8 VILLS_CPUS_PER_TASK=4 bash slurm/lse.sh

@@ -131,7 +131,7 @@ def open_interruption(*, ends_process: bool = False) -> Iterator[None]:
         yield
     except _StopNow:
         error = InterruptedRunError(
-            "stopped on request; what was finished is kept. What to do: give the same command "
+            "stopped on request; finished work is kept. What to do: give the same command "
             "again to continue.",
             # SLURM may send the two in either order, so all that came meanwhile count.
             wants_requeue=flag.wants_requeue,

@@ -77,9 +77,9 @@ def load_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). What to do: remove it.") from error
+        raise ValueError(f"{path} is not JSON ({error}). What to do: remove the file.") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object. What to do: remove it.")
+        raise ValueError(f"{path} holds no JSON object. What to do: remove the file.")
     return value
 
 
@@ -114,5 +114,5 @@ def describe_full_disk(path: Path) -> DiskFullError:
     return DiskFullError(
         errno.ENOSPC,
         f"No space left for {path}: {free:.1f} MB are free on its disk (or the quota is used up). "
-        "What to do: free space and give the same command again; it goes on where it was.",
+        "What to do: free space and give the same command again; it continues from there.",
     )

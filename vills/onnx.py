@@ -25,8 +25,8 @@ def load_session(
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"No ONNX model at {path}. What to do: put the file below VILLS_WEIGHTS, under the "
-            "name that params.yaml gives."
+            f"No ONNX model at {path}. What to do: put the file below VILLS_WEIGHTS, with the name "
+            "that params.yaml gives."
         )
     content = path.read_bytes()
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
@@ -45,6 +45,6 @@ def load_session(
     # onnxruntime's exception classes are generated and share no other public base.
     except Exception as error:
         raise ValueError(
-            f"{path} is no ONNX model that onnxruntime can open ({error}). What to do: fetch the "
-            "file again."
+            f"{path} is not an ONNX model that onnxruntime can open ({error}). What to do: fetch "
+            "the file again."
         ) from error

@@ -132,7 +132,7 @@ def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> N
     [
         ("finetune_defaults.epoch=3", ["finetune_defaults.epoch", "not in", "epochs, num_ids"]),
         ("finetune.mars.epoch=3", ["finetune.mars.epoch", "not in", "epochs, num_ids"]),
-        ("+evaluate_defaults.rank=3", ["evaluate_defaults.rank is no parameter", "ranks, fars"]),
+        ("+evaluate_defaults.rank=3", ["evaluate_defaults.rank is not a parameter", "ranks, fars"]),
         ("finetune_defaults.epochs=0", ["finetune.*.epochs = 0", "1 to inf", "What to do"]),
         ("finetune_defaults.lr=fast", ["finetune_defaults.lr", "fast", "Float", "What to do"]),
         ("finetune.mars.lr_of=null", ["finetune.mars.lr_of", "not Optional", "What to do"]),

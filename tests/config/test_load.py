@@ -39,7 +39,7 @@ def test_every_profile_survives_being_written_and_read(profile: str, tmp_path: P
         ("protocol: prcc_cloth_changing", "protocol: sigset", ["finetune.prcc.protocol", "layout"]),
         ("onnx_weights: ''", "onnx_weights: a.onnx", ["onnx_weights = 'a.onnx'", "baselines"]),
         ("masking_weight: 0.0", "masking_weight: .nan", ["masking_weight = nan", "What to do"]),
-        ("defaults: [schema, _self_]", "", ["not checked", "defaults"]),
+        ("defaults: [schema, _self_]", "", ["cannot be checked", "defaults"]),
     ],
 )
 def test_bad_params_are_refused(old: str, new: str, parts: list[str], tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_former_name_is_refused_with_the_new_one(key: str, new: str, tmp_path:
     for parent in parents:
         section = section[parent]
     section[name] = 1
-    said = rf"{key} is called {new} now.*Allowed: {new}.*What to do: set {new} and remove {key}"
+    said = rf"{key} is now called {new},.*Allowed: {new}.*What to do: set {new} and remove {key}"
     for override in (f"{key}=1", f"+{key}=1"):
         with pytest.raises(ConfigError, match=said):
             load_profile("tiny", [override])

@@ -47,9 +47,9 @@ def test_a_data_set_is_added_on_the_command_line(tmp_path: Path, source: list[st
         ("+curate.sources.new=mine", ["str is not a subclass of SourceConfig", "What to do"]),
         ("+evaluate.new={model: mars}", ["evaluate.new has no source", "curate.sources.new"]),
         ("+finetune.mars.fliip=0.3", ["finetune.mars.fliip", "What to do"]),
-        ("+pretrain.views.fliip=0.3", ["pretrain.views.fliip is no parameter", "flip, jitter"]),
-        ("+curate.source.new={path: x}", ["curate.source is no parameter", "sources, detector"]),
-        ("+sources=3", ["sources is no parameter", "miniature, curate"]),
+        ("+pretrain.views.fliip=0.3", ["pretrain.views.fliip is not a parameter", "flip, jitter"]),
+        ("+curate.source.new={path: x}", ["curate.source is not a parameter", "sources, detector"]),
+        ("+sources=3", ["sources is not a parameter", "miniature, curate"]),
     ],
 )
 def test_what_nobody_knows_is_not_added(override: str, parts: list[str]) -> None:

@@ -283,7 +283,7 @@ def make_sweep() -> dict[str, Any]:
         ("tables.one.columns.map.metric=map", ["columns.*.metric = 'map'", "TAR@0.001"]),
         ("tables.one.columns.map.heat=x", ["heat", "What to do"]),
         ("points.c.label=x", ["'c' is not in struct", "+points.c"]),
-        ("+point.c.label=x", ["point is no field of a sweep", "points"]),
+        ("+point.c.label=x", ["point is not a field of a sweep", "points"]),
         ("~points.a.label", ["points", "label"]),
     ],
 )
@@ -318,5 +318,5 @@ def test_a_file_without_the_schema_is_not_taken(tmp_path: Path) -> None:
     del content["defaults"]
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(ConfigError, match="defaults lack the schema.*sweep_schema"):
+    with pytest.raises(ConfigError, match="`defaults` lack the schema.*sweep_schema"):
         load_sweep(str(path), folder=SWEEPS)

@@ -311,7 +311,7 @@ def test_other_labels_are_other_work(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         _curate(tmp_path, tmp_path, progress=_kill_at(60))
     _write_sigset(tmp_path, PROBES[:-1])
-    with pytest.raises(ValueError, match="on other files"):
+    with pytest.raises(ValueError, match="with other files"):
         _curate(tmp_path, tmp_path)
 
 

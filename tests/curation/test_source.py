@@ -246,7 +246,7 @@ def test_outputs_that_were_lost_are_made_again(root: Path, tmp_path: Path) -> No
 def test_work_of_other_parameters_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         _curate(tmp_path, VIDEOS, root=root, progress=_kill_at(50))
-    with pytest.raises(ValueError, match="other parameters"):
+    with pytest.raises(ValueError, match="other files or parameters"):
         _curate(tmp_path, VIDEOS, root=root, config=build_config(confidence=0.5))
 
 

@@ -96,7 +96,7 @@ def test_a_video_cut_between_two_frames_is_noticed(scene: Path, tmp_path: Path) 
     (tmp_path / "cut.mp4").write_bytes(scene.read_bytes()[:end])
     stream = VideoStream(tmp_path / "cut.mp4", "cut.mp4")
     assert len(list(stream)) == 12
-    assert stream.damage == "breaks off after frame 12 of 30"
+    assert stream.damage == "ends early, after frame 12 of 30"
 
 
 def test_a_trimmed_copy_is_whole(scene: Path, tmp_path: Path) -> None:

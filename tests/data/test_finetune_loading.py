@@ -84,7 +84,7 @@ def test_rows_do_not_depend_on_workers_world_size_start_or_cache(
     assert len({int(key) for batch in alone for key in batch.keys}) == 4 * len(dims) * len(alone)
     other = next(FinetuneLoader(data, config=config).epoch(2))
     assert not torch.equal(alone[0].inputs[0], other.inputs[0])
-    with pytest.raises(ConfigError, match="= 4 does not divide by the 3 processes"):
+    with pytest.raises(ConfigError, match="= 4 cannot be divided among the 3 processes"):
         FinetuneLoader(data, config=config, world_size=3)
 
 

@@ -81,7 +81,7 @@ def test_mars_stray_files_are_not_read_and_lone_queries_are_named(tmp_path: Path
 def test_mars_index_files_of_another_release(tmp_path: Path) -> None:
     root = write_mars(tmp_path)
     save_queries(root, [0])
-    with pytest.raises(LayoutError, match="points outside the 4 test tracks"):
+    with pytest.raises(LayoutError, match="has an index outside the 4 test tracks"):
         read_layout("mars", root)
     save_queries(root, [4, 4])
     with pytest.raises(LayoutError, match="names 1 queries twice"):
@@ -91,7 +91,7 @@ def test_mars_index_files_of_another_release(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="reach name 5, but .* has 4"):
         list(read_layout("mars", root).tracklets)
     (root / "info/test_name.txt").write_text("\n".join(reversed(TEST)))
-    with pytest.raises(LayoutError, match="lies in a track of person -1, camera 1"):
+    with pytest.raises(LayoutError, match="is in a track of person -1, camera 1"):
         list(read_layout("mars", root).tracklets)
     (root / "info/test_name.txt").write_text("\n".join([*TEST[:4], TEST[3]]))
     with pytest.raises(LayoutError, match=r"has 0002C3T0001F001\.jpg twice"):
@@ -132,17 +132,17 @@ def test_mars_mat_files_that_are_damaged(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in range(0, len(whole), 3):
         path.write_bytes(whole[:size])
-        with pytest.raises(LayoutError, match="is no MATLAB 5 file, or is cut off|no variable"):
+        with pytest.raises(LayoutError, match="is not a MATLAB 5 file, or is cut off|no variable"):
             read_layout("mars", root)
     path.write_text("hello")
-    with pytest.raises(LayoutError, match="is no MATLAB 5 file"):
+    with pytest.raises(LayoutError, match="is not a MATLAB 5 file"):
         read_layout("mars", root)
     savemat(path, {"track_train_info": np.array(TEST_ROWS)})
     with pytest.raises(LayoutError, match="no variable track_test_info"):
         read_layout("mars", root)
     for values in (np.array(TEST_ROWS) + 0.5, np.full((4, 4), np.nan), np.array(["abcd"])):
         savemat(path, {"track_test_info": values})
-        with pytest.raises(LayoutError, match="holds no whole numbers"):
+        with pytest.raises(LayoutError, match="does not hold whole numbers"):
             read_layout("mars", root)
     path.unlink()
     with pytest.raises(LayoutError, match=r"has no info/tracks_test_info\.mat"):
@@ -159,7 +159,7 @@ def test_mars_half_unpacked(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="lacks 1 of the 3 folders of people.*: 0002.*unpacked"):
         read_layout("mars", root)
     (root / "bbox_test/bbox_test").mkdir()
-    with pytest.raises(LayoutError, match="bbox_test/bbox_test lies one level too deep"):
+    with pytest.raises(LayoutError, match="bbox_test/bbox_test is one level too deep"):
         read_layout("mars", root)
 
 
@@ -202,7 +202,7 @@ def test_prid2011_reads_the_people_of_its_splits(prid: Path) -> None:
     assert [(s.train, s.test) for s in layout.splits] == [((1, 3), (2,)), ((1, 2), (3,))]
     assert layout.notes == (
         "splits: 2 of 3 people, of splits_prid2011.json, not the official ones",
-        "prid_2011/multi_shot/cam_a/person_0001: 1 other file passed over: Thumbs.db",
+        "prid_2011/multi_shot/cam_a/person_0001: 1 other file ignored: Thumbs.db",
         "cam_a: 1 people of no split are not read",
         "cam_b: 1 people of no split are not read",
     )
@@ -265,19 +265,19 @@ def test_prid2011_own_splits_are_those_of_the_field(real_data: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[{", "is no list of splits"),
+        (b"[{", "is not a list of splits"),
         (b"{}", "not of the same people"),
         (b"[]", "not of the same people"),
-        (b"[1]", "is no list of splits"),
+        (b"[1]", "is not a list of splits"),
         (b'[{"train": ["person_0001"]}]', "KeyError: 'test'"),
-        (b'[{"train": ["anna"], "test": ["person_0001"]}]', "'anna' is not the number"),
+        (b'[{"train": ["anna"], "test": ["person_0001"]}]', "'anna' is not a person's number"),
         (b'[{"train": ["person_0001"], "test": ["person_1"]}]', "has a person twice"),
         (b'[{"train": [], "test": ["person_1"]}]', "an empty half"),
         (
             json.dumps([SPLITS[0], {"train": ["person_0001"], "test": ["person_0002"]}]).encode(),
             "the 2 splits of .* are not of the same people",
         ),
-        (json.dumps(SPLITS).encode("utf-16"), "is no list of splits"),
+        (json.dumps(SPLITS).encode("utf-16"), "is not a list of splits"),
     ],
 )
 def test_prid2011_with_a_damaged_split_file(content: bytes, message: str, prid: Path) -> None:
@@ -305,13 +305,13 @@ def test_prid2011_half_unpacked_or_ambiguous(prid: Path, touch: Touch) -> None:
     with pytest.raises(LayoutError, match=r"x\.png has no frame number"):
         read_layout("prid2011", prid)
     (camera / "person_0003").rename(camera / "person_2")
-    with pytest.raises(LayoutError, match="person_0002 and person_2, the same person twice"):
+    with pytest.raises(LayoutError, match="person_0002 and person_2, which are the same person"):
         read_layout("prid2011", prid)
     (camera / "person_2").rename(camera / "old")
-    with pytest.raises(LayoutError, match="'old' is not the number of a person"):
+    with pytest.raises(LayoutError, match="'old' is not a person's number"):
         read_layout("prid2011", prid)
     (camera / "old").rename(prid / "old")
-    with pytest.raises(LayoutError, match="cam_b lacks 1 of the 3 people.*half-unpacked"):
+    with pytest.raises(LayoutError, match="cam_b lacks 1 of the 3 people.*incompletely unpacked"):
         read_layout("prid2011", prid)
     camera.rename(prid / "cam_b")
     with pytest.raises(LayoutError, match="has no multi_shot/cam_b"):

@@ -35,13 +35,17 @@ def test_market1501_with_500k_distractors_is_official() -> None:
 @pytest.mark.parametrize(
     ("name", "changed", "expected"),
     [
-        ("market1501", {"train": 12_000, "query": 3_000}, "half-unpacked.*in train, query;"),
+        (
+            "market1501",
+            {"train": 12_000, "query": 3_000},
+            "incompletely unpacked.*in train, query;",
+        ),
         ("market1501", {"train": 16_522, "query": 2_228, "cameras": 8}, "it has 8 cameras, not 6"),
         ("market1501", {"gallery": 19_281}, "holds the query images as well"),
-        ("market1501", {"train": 25_872}, "copies among the files"),
+        ("market1501", {"train": 25_872}, "duplicate files"),
         ("mars", {"train": 9_000, "query": 4}, "some counts are above and some below"),
-        ("prcc", {"train": 22_898}, "train holds the images of val as well"),
-        ("ltcc", {"gallery": 7_543}, "test holds the query images as well"),
+        ("prcc", {"train": 22_898}, "train also holds the images of val"),
+        ("ltcc", {"gallery": 7_543}, "test also holds the query images"),
         ("luperson", {"images": 10_680_000}, "LUPerson-NL"),
         ("luperson", {"images": 12}, "a subset, or another extraction"),
     ],

@@ -202,7 +202,7 @@ def test_modalities(data: PretrainData, write_source: WriteSource, tmp_path: Pat
 def test_batches_that_do_not_fit(data: PretrainData) -> None:
     with pytest.raises(ConfigError, match="the 6 distinct videos"):
         PretrainSteps(data, config=replace(CONFIG, video_batch=8), rank=0, world_size=1)
-    with pytest.raises(ValueError, match="image_batch = 6 does not divide by the 4 processes"):
+    with pytest.raises(ValueError, match="image_batch = 6 cannot be divided among the 4 processes"):
         PretrainSteps(data, config=CONFIG, rank=0, world_size=4)
 
 

@@ -58,7 +58,7 @@ def test_everything_unusual_is_counted(write_source: WriteSource) -> None:
     assert data.describe().split("; ")[1:] == [
         "2 rows of train without a person left out",
         "1 rows of query without a person left out",
-        "1 people of train with a single sample",
+        "1 training people with a single sample",
         "2 queries whose person is not in the gallery",
     ]
     assert len(data.query) == 3  # counted, not dropped
@@ -68,8 +68,8 @@ def test_people_of_one_kind_are_counted_in_a_mixed_set(write_source: WriteSource
     clips: list[Item] = [("tracklet", 3, "train", pid, 0, "") for pid in (3, 20, 21)]
     data = load_reid_data(write_source("b", TRAIN + TEST + clips), modality="mixed")
     assert data.num_lacking == {"image": 1, "tracklet": 2}
-    assert "; 1 people of train without image, the other kind stands in" in data.describe()
-    assert "; 2 people of train without tracklet, the other kind stands in" in data.describe()
+    assert "; 1 training people without image, the other kind is used" in data.describe()
+    assert "; 2 training people without tracklet, the other kind is used" in data.describe()
 
 
 def test_the_wrong_modality_is_said(write_source: WriteSource) -> None:
@@ -138,8 +138,8 @@ def test_people_decide_the_parts_of_a_split(write_source: WriteSource) -> None:
         (SPLITS, 2, "split 2 of p does not exist. Allowed: 0 to 1"),
         (SPLITS, -1, "split -1 of p does not exist. Allowed: 0 to 1"),
         (None, 1, r"split 1 of p does not exist. Allowed: 0 \(it has one split\)"),
-        ("[{", 0, "is no list of splits"),
-        ([{"train": [1]}], 0, "is no list of splits .*KeyError"),
+        ("[{", 0, "is not a list of splits"),
+        ([{"train": [1]}], 0, "is not a list of splits .*KeyError"),
         ([{"train": [1, 2], "test": [2, 3]}], 0, "person 2 in train and in test"),
     ],
 )

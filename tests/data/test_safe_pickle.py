@@ -103,7 +103,7 @@ def test_damaged_files_say_so(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     for content in (b"", b"hello", whole[:-1], whole[: len(whole) // 2], b"\x80\x63.", b"\xff\xd8"):
         path.write_bytes(content)
-        with pytest.raises(PlainPickleError, match=r"is no complete pickle .*fetch it again"):
+        with pytest.raises(PlainPickleError, match=r"is not a complete pickle .*fetch it again"):
             load_plain_pickle(path)
     with pytest.raises(FileNotFoundError):
         load_plain_pickle(tmp_path / "absent.pkl")

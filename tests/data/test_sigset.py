@@ -100,7 +100,7 @@ def test_probe_and_gallery(root: Path) -> None:
         RawTemplate("gallery_1", "G00050", 50, (STRANGER,)),
         RawTemplate("probe", "p1", 38, (VIDEO,)),
     )
-    assert layout.notes == ("1 people of galleries are distractors, whom no probe shows: 50",)
+    assert layout.notes == ("1 people of galleries are distractors: no probe shows them: 50",)
 
 
 def test_two_galleries_blended_ones_and_training(root: Path) -> None:
@@ -288,7 +288,7 @@ def test_missing_media_are_named_and_their_entries_stay(root: Path) -> None:
 
 def test_most_media_missing_is_a_wrong_folder(root: Path) -> None:
     write_probe(root, *(signature(f"p{i}", "G00038", member(f"BTS9/{i}.mp4")) for i in range(3)))
-    refuse(root, r"3 of 5 media are not there, BTS9/0\.mp4 among them.*source's path by a folder")
+    refuse(root, r"3 of 5 media are missing, BTS9/0\.mp4 among them.*source's path by a folder")
 
 
 def test_faces_are_passed_over_and_counted(root: Path) -> None:
@@ -300,8 +300,8 @@ def test_faces_are_passed_over_and_counted(root: Path) -> None:
     layout = read(root)
     assert layout.templates[-1].members == ("BTS1/2.jpg", "BTS1/3.jpg", "BTS1/4.jpg")
     assert layout.notes[:2] == (
-        "1 members of modality Face passed over, as bodies are compared here",
-        "1 members of modality face passed over, as bodies are compared here",
+        "1 members of modality Face ignored, since only bodies are compared",
+        "1 members of modality face ignored, since only bodies are compared",
     )
     write_probe(root, signature("p", "G00038", members[0] | {"modality": "iris"}))
     refuse(root, r"has modality 'iris'\. Allowed: wholeBody")
@@ -312,10 +312,10 @@ def test_faces_alone_are_refused(tmp_path: Path) -> None:
     face = signature("s", "G00038", member(STILL, modality="face"))
     write_probe(tmp_path, face)
     write_gallery(tmp_path, face)
-    refuse(tmp_path, "no medium of a body: all are face")
+    refuse(tmp_path, "no medium that shows a body: all are face")
     write_probe(tmp_path, signature("s", "G00038"))
     write_gallery(tmp_path, signature("s", "G00038"))
-    refuse(tmp_path, "no medium of a body: it names none")
+    refuse(tmp_path, "no medium that shows a body: it names none")
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_unknown_media(fields: dict[str, str], match: str, root: Path) -> None:
 @pytest.mark.parametrize("subject", ["Jane", "G1-38", "G99999999999", "G" + "1" * 5_000])
 def test_subjects_without_a_number(subject: str, root: Path) -> None:
     write_probe(root, signature("p", subject, member(VIDEO)))
-    refuse(root, f"subjectId '{subject}', which does not say who it is")
+    refuse(root, f"subjectId '{subject}', which does not identify a person")
 
 
 def test_two_subjects_of_one_number(root: Path) -> None:
@@ -358,7 +358,7 @@ def test_several_people_in_a_signature_are_passed_over(root: Path) -> None:
     )
     layout = read(root)
     assert [entry.name for entry in layout.templates if entry.group == "probe"] == ["m2", "p1"]
-    assert "1 signatures of several people passed over: m1" in layout.notes
+    assert "1 signatures of several people, which are ignored: m1" in layout.notes
 
 
 def test_a_medium_of_two_people(root: Path) -> None:
@@ -372,7 +372,7 @@ def test_a_medium_for_training_and_testing(root: Path) -> None:
     refuse(root, f"{STILL} is for training and for testing")
     touch(root, "BTS1/other.jpg")
     write_sigset(train, signature("t", "G00038", member("BTS1/other.jpg")))
-    assert "1 people are trained and tested: 38" in read(root).notes
+    assert "1 people are in training and in test: 38" in read(root).notes
 
 
 def test_a_medium_of_probe_and_gallery_is_a_query_and_noted(root: Path) -> None:
@@ -392,7 +392,7 @@ def test_probes_of_nobody_known_stay(root: Path) -> None:
     layout = read(root)
     assert RawTemplate("probe", "q", 40, (OTHER,)) in layout.templates
     assert (
-        "1 probes show people whom no gallery has: they are queries without a match: q"
+        "1 probes show people who are in no gallery: they are queries without a match: q"
         in layout.notes
     )
 
@@ -427,13 +427,13 @@ def test_signatures_that_lack_something(broken: str, what: str, root: Path) -> N
     [
         (
             signature("p", "G00038").replace("<name>", "<name>q</name><name>"),
-            "line 1 of .* says 'p' where 'q' was said already",
+            "line 1 of .* says 'p' where 'q' was given already",
         ),
         (
             signature("p", "G00038", member(VIDEO)).replace(
                 "<modality>", f"<filePath>{STILL}</filePath><modality>"
             ),
-            "G00038_set1_wb_00.jpg' where '.*mp4' was said already",
+            "G00038_set1_wb_00.jpg' where '.*mp4' was given already",
         ),
         (
             signature("p", "G00038", member(VIDEO)).replace(
@@ -495,7 +495,7 @@ def damage(content: bytes, how: str) -> bytes:
 def test_damaged_files_are_named_with_the_place(how: str, root: Path) -> None:
     path = root / "sigsets_main" / "Probe_x_ALL.xml"
     path.write_bytes(damage(path.read_bytes(), how))
-    refuse(root, r"Probe_x_ALL\.xml is no complete XML file .*(: line \d+, column \d+|encoding)")
+    refuse(root, r"Probe_x_ALL\.xml is not a complete XML file .*(: line \d+, column \d+|encoding)")
 
 
 LAUGHS = (

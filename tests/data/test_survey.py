@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_listed_is_broken(
     monkeypatch.setattr(Path, "iterdir", iterdir)
     surveys = {survey.path: survey for survey in survey_all(root)}
     assert surveys["locked"].verdict == "broken"
-    assert f"look into {root / 'locked'} (Permission denied" in surveys["locked"].problems[0]
+    assert f"cannot read {root / 'locked'} (Permission denied" in surveys["locked"].problems[0]
 
 
 def test_counts_of_a_layout() -> None:
@@ -186,9 +186,7 @@ def test_mars_files_that_no_track_names(tmp_path: Path) -> None:
     (tmp_path / "mars/bbox_test/Thumbs.db").touch()
     (tmp_path / "mars" / list_mars(MARS_TRAIN, [])[0]).unlink()
     survey = survey_one(tmp_path)
-    assert survey.notes == (
-        "bbox_test: passed over 1 images that no track names, and 1 other files",
-    )
+    assert survey.notes == ("bbox_test: ignored 1 images that no track names, and 1 other files",)
     assert survey.verdict == "broken"
     assert survey.unreadable == (
         ("bbox_train/0001/0001C1T0001F001.jpg", "No such file or directory"),
@@ -209,7 +207,7 @@ def test_no_folder_and_nothing_in_it(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no folder .*VILLS_DATA"):
         survey_all(tmp_path / "absent")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(LayoutError, match=r"notes\.txt is no folder.*VILLS_DATA"):
+    with pytest.raises(LayoutError, match=r"notes\.txt is not a folder.*VILLS_DATA"):
         survey_all(tmp_path / "notes.txt")
     with pytest.raises(LayoutError, match=r"no data set in .*VILLS_DATA"):
         survey_all(tmp_path)

@@ -129,7 +129,7 @@ def test_held_out_people_are_scored_by_the_definition(name: str) -> None:
 
 def test_every_protocol_is_held_against_its_definition_or_refused() -> None:
     assert {*CASES, "sigset"} == {name for name in NAMES if not name.endswith("single_shot")}
-    with pytest.raises(ConfigError, match="protocol sigset: people of training have no templates"):
+    with pytest.raises(ConfigError, match="protocol sigset: training people have no templates"):
         FinetuneConfig(protocol="sigset", num_val_ids=2)
 
 

@@ -249,7 +249,9 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_two_models_of_one_file_name_are_refused(name: str, splits: tuple[int, ...]) -> None:
     """A published model's rows would else be those of the baseline that was scored before it."""
     other = ModelRow(name, StripeHistogram, splits)
-    with pytest.raises(ConfigError, match=f"the rows 'histogram' and '{name}', which are one"):
+    with pytest.raises(
+        ConfigError, match=f"the rows 'histogram' and '{name}', which would be the same"
+    ):
         check_names([ModelRow("histogram", StripeHistogram), other])
     check_names([ModelRow("histogram", StripeHistogram, (2,)), ModelRow(name, other.load, (3,))])
 

@@ -439,11 +439,11 @@ SPOILERS: dict[str, Callable[[np.ndarray, np.ndarray], Arrays]] = {
         ("bytes", r"path is \|S\d+"),
         ("objects", "objects are never unpickled"),
         ("no path", "has no path; it has feature"),
-        ("twice", "1 rows are there twice: query/0001_c1"),
+        ("twice", "1 rows occur twice: query/0001_c1"),
         ("twice by other names", "is of the same as"),
         ("absolute", "path '/data/market/query.*relative_to"),
         ("outside", "Allowed: paths below the data set's root"),
-        ("elsewhere", "no path of the file is below"),
+        ("elsewhere", "no path in the file is below"),
         ("empty", "has no row"),
         ("frame of an image", "beyond the last of 1 frames"),
         ("frame -2", "frame -2 of"),
@@ -489,12 +489,12 @@ def write_zero_size(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (write_ragged, "features of sizes 1, 2 in 'feature'.*--column coarse"),
+        (write_ragged, "features of lengths 1, 2 in 'feature'.*--column coarse"),
         (write_null, "1 of 2 values of 'feature' are null"),
         (write_strings, "feature is string. Allowed: list<float>"),
         (write_numbers, "path is int64. Allowed: string"),
         (write_empty, "has no row"),
-        (write_zero_size, "features of size 0"),
+        (write_zero_size, "features of length 0"),
         (lambda path: path.write_bytes(b""), "cannot be read as parquet"),
         (lambda path: path.write_bytes(b"PAR1 broken PAR1"), "cannot be read as parquet"),
         (lambda path: None, "no file"),
@@ -521,7 +521,7 @@ def test_broken_npz_is_refused(tmp_path: Path, content: bytes, message: str) -> 
         load_feature_table(tmp_path / "a.csv")
     with (tmp_path / "b.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(FeatureFileError, match="holds one array"):
+    with pytest.raises(FeatureFileError, match="holds a single array"):
         load_feature_table(tmp_path / "b.npz")
 
 
@@ -552,7 +552,7 @@ def test_features_of_zeros_are_noted(tmp_path: Path) -> None:
     name = next(iter(features))
     features[name] = np.zeros(6, np.float32)
     report = score(save_npz(tmp_path / "a.npz", features), tmp_path / "set", "market1501")
-    assert f"note: 1 features are nothing but zeros: {name}" in report.format()
+    assert f"note: 1 features are all zeros: {name}" in report.format()
 
 
 def test_names_may_start_with_dots(tmp_path: Path) -> None:
@@ -634,5 +634,5 @@ def test_a_split_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="split_id = 2 is not allowed.*splits 0 to 1"):
         score(file, tmp_path / "prid", "prid2011", layout="prid2011", split_ids=[2])
     market = save_npz(tmp_path / "b.npz", make_market(tmp_path / "market"))
-    with pytest.raises(ConfigError, match="market1501 has split 0 alone"):
+    with pytest.raises(ConfigError, match="market1501 has only split 0"):
         score(market, tmp_path / "market", "image", split_ids=[1])

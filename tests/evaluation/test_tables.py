@@ -122,8 +122,8 @@ def test_galleries_of_a_sigset_stand_apart_and_nan_is_explained() -> None:
         ["35.0", "-"]
     ] * 2
     assert "890 impostor pairs" in one.facts
-    assert "so few pairs" in build_text([one])
-    assert "so few pairs" in build_markdown([mean])
+    assert "(too few" in build_text([one])
+    assert "(too few" in build_markdown([mean])
 
 
 def test_counts_without_a_phrase_of_their_own_are_told_too() -> None:

@@ -96,7 +96,7 @@ def test_very_many_names_are_counted_by_prefix(tmp_path: Path) -> None:
 )
 def test_the_right_layout_is_said(tmp_path: Path, named: str, true: str) -> None:
     message = refuse(BUILDERS[true](GRID)[1], named, tmp_path)
-    assert re.search(rf"name its layout, it fits (\w+ and )*{true}\b", message)
+    assert re.search(rf"set its layout: it fits (\w+ and )*{true}\b", message)
     assert "missing " in message
     assert "left over " in message
 
@@ -123,7 +123,7 @@ def test_other_sizes_are_said_as_settings(tmp_path: Path) -> None:
         ({"dist_token": (1, 1, 32)}, "distilled DeiT"),
         ({"base.cls_token": (1, 1, 32)}, "fine-tuned with TransReID's or PASS's code"),
         ({"encoder.layer.0.attention.query.weight": (32, 32)}, "Hugging Face"),
-        ({"backbone.encoder.vit.cls_token": (1, 1, 32)}, "a file of this product"),
+        ({"backbone.encoder.vit.cls_token": (1, 1, 32)}, "VILLS wrote it"),
         ({"blocks.0._fsdp_wrapped_module._flat_param": (99,)}, "a shard of FSDP"),
     ],
 )
@@ -153,7 +153,7 @@ def test_another_number_of_registers_is_refused(tmp_path: Path, registers: int) 
 def test_a_table_that_is_no_grid_is_refused(tmp_path: Path) -> None:
     state = {**build_vit(GRID), "pos_embed": torch.ones(1, 12, WIDTH)}
     message = refuse(state, "dino", tmp_path)
-    assert "pos_embed of 12 rows is no patch grid (allowed: a square, " in message
+    assert "pos_embed of 12 rows is not a patch grid (allowed: a square, " in message
     state["pos_embed"] = torch.ones(1, 8, WIDTH)  # as many rows as the encoder, no class row
     assert "pos_embed of 8 rows" in refuse(state, "dino", tmp_path)
 
@@ -222,7 +222,9 @@ def test_no_code_of_a_file_is_run(tmp_path: Path, kind: str) -> None:
         "module": "torch.nn.modules.linear.Linear",
         "plain pickle": "cannot be read as weights",
     }
-    assert named.get(kind, "would run code: posix.system.") in str(caught.value), caught.value
+    assert named.get(kind, "would run code when read: posix.system.") in str(caught.value), (
+        caught.value
+    )
 
 
 def test_the_command_line_in_a_checkpoint_is_data(tmp_path: Path) -> None:
@@ -237,11 +239,9 @@ def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
         load_published(encoder, tmp_path / "none.pth", layout="dino")
     with pytest.raises(WeightsError, match=r"layout 'beit' is not allowed. Allowed: dino, ibot"):
         load_published(encoder, tmp_path / "none.pth", layout="beit")
-    assert "holds no tensors by name alone: epoch are none" in refuse(
-        {"epoch": 3}, "dino", tmp_path
-    )
-    assert "by name, but a list" in refuse([torch.ones(2)], "dino", tmp_path)
-    assert "holds no tensors by name" in refuse({}, "dino", tmp_path)
+    assert "holds no named tensors (epoch: no tensors)" in refuse({"epoch": 3}, "dino", tmp_path)
+    assert "no named tensors, but a list" in refuse([torch.ones(2)], "dino", tmp_path)
+    assert "holds no named tensors" in refuse({}, "dino", tmp_path)
     assert "cannot be read" in refuse(b"<!DOCTYPE html><html></html>", "dino", tmp_path)
     assert "cannot be read" in refuse(b"", "dino", tmp_path)
     broken = tmp_path / "broken.safetensors"
@@ -291,5 +291,5 @@ def test_inspecting_refuses_with_all_names(tmp_path: Path) -> None:
         describe_file(save(state, tmp_path))
     with pytest.raises(WeightsError, match=r"As mae: .*left over \(7\)"):
         describe_file(save(state, tmp_path), layout="mae")
-    with pytest.raises(WeightsError, match=r"is no ViT .* 122 tensors: .* a ResNet"):
+    with pytest.raises(WeightsError, match=r"is not a ViT .* 122 tensors: .* a ResNet"):
         describe_file(save(resnet18().state_dict(), tmp_path))

@@ -162,7 +162,7 @@ def damage(folder: Path, kind: str) -> None:
         ("no folder", r"model\.json does not exist.*What to do"),
         ("no weights", r"model\.safetensors does not exist"),
         ("flipped byte", r"SHA-256.*damaged or another one"),
-        ("no json", r"is no JSON"),
+        ("no json", r"is not JSON"),
         ("format", r"format 99.*Allowed: format 1"),
         ("missing", r"missing resampler\.queries"),
         ("unexpected", r"unexpected stranger"),

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ ! -d "${VILLS_REAL_DATA:-}" ]; then
-  echo "VILLS_REAL_DATA = '${VILLS_REAL_DATA:-}' is no folder. What to do: make real VILLS_REAL_DATA=/path/to/it" >&2
+  echo "VILLS_REAL_DATA = '${VILLS_REAL_DATA:-}' is not a folder. What to do: make real VILLS_REAL_DATA=/path/to/it" >&2
   exit 2
 fi
 origin=$(cd "$VILLS_REAL_DATA" && pwd)

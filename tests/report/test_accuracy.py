@@ -45,8 +45,8 @@ def test_one_split_has_no_band_and_one_point_is_no_curve(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("num", "text"),
     [
-        (0, "x was measured on test people at its last epoch alone: see Scores."),
-        (4, "x was measured on 4 validation people at its last epoch alone: see finetune_x.json"),
+        (0, "x was measured on test people only after its last epoch: see Scores."),
+        (4, "x was measured on 4 validation people only after its last epoch: see finetune_x.json"),
     ],
 )
 def test_one_point_is_said_to_stand_elsewhere(tmp_path: Path, num: int, text: str) -> None:

@@ -42,7 +42,7 @@ def test_the_page_names_protocols_choices_and_intervals(
         "AP by step, cosine distance",
         "95 % bootstrap interval over people",
         "<p>finetuned minus scratch, paired over 5 people: mAP ",
-        "another seed of the training is not in it",
+        "it does not include other training seeds",
         "Scored on strangers. Scored with the models of people.",
         "Scored on walks.",
         "Accuracy of test people of tracks per epoch, protocol: Tracklets.",
@@ -83,7 +83,7 @@ def test_a_protocol_without_lists_is_named(inputs: ReportInputs, tmp_path: Path)
     shutil.copytree(inputs.artifacts, copy)
     (copy / "evaluate" / "tracks" / "ranking" / "finetuned_video.parquet").unlink()
     other = replace(inputs, artifacts=copy)
-    assert "No ranked lists were kept of tracks: Tracklets." in build(other, tmp_path / "out")
+    assert "No ranked lists were kept for tracks: Tracklets." in build(other, tmp_path / "out")
 
 
 @pytest.mark.browser

@@ -62,11 +62,11 @@ def test_every_value_stands_beside_pixels_and_the_untrained_network(tmp_path: Pa
     page = build_page(tmp_path)
     heads = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", page)
     assert heads[:5] == ["asked", "pixels at 16x8", "untrained", "student", "teacher"]
-    rank = "effective rank: how many directions the features use, of all they have"
+    rank = "effective rank: how many directions of the feature space the features use"
     assert read_row(page, rank) == ["0.9 of 384", "1.8 of 64", "3.6 of 64", "2.7 of 64"]
     knn = "nearest neighbour in another camera is the same person, %"
     assert read_row(page, knn) == ["10.0", "20.0", "40.0", "30.0"]
-    camera = "camera told, % (information: it should not be all that features know)"
+    camera = "camera recognised, % (for information: features should contain more than that)"
     assert read_row(page, camera) == ["50.0", "60.0", "80.0", "70.0"]
     assert read_row(page, "teacher, coarse") == [
         "2.7 of 32",
@@ -78,14 +78,14 @@ def test_every_value_stands_beside_pixels_and_the_untrained_network(tmp_path: Pa
     ]
     assert "500 crops of 63 people for training of market1501, in 4 cameras" in page
     assert "Warning" not in page
-    assert page.count("All roles side by side, from step 0 to the end.") == 2  # alt and caption
+    assert page.count("All roles concatenated, from step 0 to the end.") == 2  # alt and caption
 
 
 def test_a_warning_stands_above_the_table(tmp_path: Path) -> None:
     text = "effective rank teacher 2.7, under 4. What to do: train longer."
     page = build_page(tmp_path, warnings=[text])
     assert page.index("Warning: low effective rank") < page.index(text)
-    assert page.index(text) < page.index("What features know")
+    assert page.index(text) < page.index("What the features contain")
 
 
 def test_a_run_from_published_weights_is_compared_with_them(tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_a_run_from_published_weights_is_compared_with_them(tmp_path: Path) -> N
 def test_tracklets_are_named_as_what_they_are(tmp_path: Path) -> None:
     page = build_page(tmp_path, source="")
     assert "500 crops of 63 tracklets of pre-training, in 4 videos" in page
-    assert "The scene alone can solve that" in page
+    assert "A feature of the background can solve that" in page
     knn = "nearest neighbour at the other end of a tracklet is the same tracklet, %"
     assert read_row(page, knn) == ["10.0", "20.0", "40.0", "30.0"]
 
 
-@pytest.mark.parametrize("word", ["What features know", "effective rank", "Asked:"])
+@pytest.mark.parametrize("word", ["What the features contain", "effective rank", "Asked:"])
 def test_a_run_without_probes_says_nothing_of_them(tmp_path: Path, word: str) -> None:
     assert word not in build_page(tmp_path, probed=False)

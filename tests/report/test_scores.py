@@ -60,6 +60,6 @@ def test_what_pre_training_is_worth_stands_below_the_table() -> None:
 
 
 def test_asking_for_splits_where_there_are_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--splits: nothing here is averaged"):
+    with pytest.raises(ConfigError, match="--splits: no row here is a mean"):
         render_scores([make_row("finetuned", 0.1)], splits=True)
     assert render_scores([]) == "(no rows)"

@@ -256,7 +256,7 @@ def test_every_format_says_what_the_others_say(tmp_path: Path) -> None:
         text = path.read_text()
         for part in ("Sweep: small", "12ab", "0123abcd", "2025-01-02", "Seeds: 0, 1, 2", "launch"):
             assert part in text, path
-        assert "Missing: 3 of 8 cells. Scores of some seeds only: 1 cells." in text
+        assert "Missing: 3 of 8 cells. Cells that lack the scores of some seeds: 1." in text
         assert "n - 1" in text
         assert text.count("missing") >= 3
         assert "(2 of 3 seeds)" in text

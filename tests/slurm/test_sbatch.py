@@ -64,7 +64,7 @@ def test_preempted_and_told_to_checkpoint_more_often_it_gives_the_same_weights(
     site.finish(job)
     assert [end["status"] for end in list_attempts(run)] == ["interrupted", "finished"]
     assert load_outputs(run) == undisturbed
-    assert "goes on where the last one was" in site.get_output(job)
+    assert "continues where the last one ended" in site.get_output(job)
     notes = [json.loads((run / "attempts" / f"{n:06}.json").read_text()) for n in (1, 2)]
     assert [note["operation"]["checkpoint_minutes"] for note in notes] == [9.0, 0.0]
 

@@ -48,7 +48,7 @@ def test_every_point_is_computed_once(grid: Site) -> None:
 
 
 def test_called_again_it_asks_for_nothing(grid: Site) -> None:
-    assert "asked for" not in grid.launch(*GRID).stdout
+    assert "submitted" not in grid.launch(*GRID).stdout
 
 
 def test_its_report_fills_the_cells(grid: Site) -> None:
@@ -77,7 +77,7 @@ def test_a_cancelled_job_is_shown(bed: slurm_bed.SlurmBed, tuned: Project, tmp_p
     blocker = bed.sbatch("sleep 600", "-p", "prio", "-N2", "--exclusive")
     bed.wait(blocker, "RUNNING")
     told = site.launch(site.save_sweep("two", points), "--detach").stdout
-    assert "a process follows it until its end" in told
+    assert "a background process follows it" in told
     assert "1 job(s) cancelled" in site.launch("cancel", "two", "a").stdout
     bed.run("scancel", find_job(site, "two", "b"))
     text = site.wait_for_sweep("two")
@@ -109,7 +109,7 @@ def test_launched_again_to_checkpoint_more_often_it_goes_on(
     notes = [json.loads((run / "attempts" / f"{n:06}.json").read_text()) for n in (1, 2)]
     assert [note["operation"]["checkpoint_minutes"] for note in notes] == [9.0, 0.0]
     told = site.launch("logs", "one", "a", "pretrain", "--lines", "0").stdout
-    assert "attempt 2 goes on where the last one was" in told
+    assert "attempt 2 continues where the last one ended" in told
 
 
 @pytest.fixture(scope="module")

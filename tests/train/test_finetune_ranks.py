@@ -161,7 +161,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     curated: Path, pretrained: Path, tmp_path: Path
 ) -> None:
     for message in run_ranks(refuse, 2, str(curated), str(pretrained), str(tmp_path)):
-        assert "num_ids * num_instances = 9 does not divide by the 2 processes" in message
+        assert "num_ids * num_instances = 9 cannot be divided among the 2 processes" in message
 
 
 def average() -> list[np.ndarray]:

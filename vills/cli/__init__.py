@@ -61,6 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vills: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("vills: interrupted; the same command goes on where it was", file=sys.stderr)
+        print("vills: interrupted; give the same command again to continue", file=sys.stderr)
         return 130
     return status

@@ -26,12 +26,12 @@ def set_up_data(parser: ArgumentParser) -> None:
         "the official release, and say what is wrong with it. Exit status: 1 if one is broken.",
     )
     check.add_argument("root", nargs="?", type=Path, help="folder (default: VILLS_DATA)")
-    check.add_argument("--full", action="store_true", help="decode every pixel, not headers alone")
+    check.add_argument("--full", action="store_true", help="decode every pixel, not only headers")
     check.set_defaults(handler=_check)
     register = actions.add_parser("register", help="write the inventory that DVC tracks")
     register.set_defaults(handler=_register)
     verify = actions.add_parser("verify", help="compare a data set with its inventory")
-    verify.add_argument("--full", action="store_true", help="compare contents, not sizes alone")
+    verify.add_argument("--full", action="store_true", help="compare contents, not only sizes")
     verify.set_defaults(handler=_verify)
     for action in (register, verify):
         action.add_argument("source", help="its name in params.yaml (curate.sources)")

@@ -16,43 +16,43 @@ def set_up_evaluate(parser: ArgumentParser) -> None:
     writes: nothing but the file that --json names
     needs:  neither a model, nor params.yaml, nor the pixels
     """
-    parser.add_argument("features", type=Path, help=".npz or .parquet: path and feature per row")
-    parser.add_argument("--layout", required=True, choices=LAYOUTS, help="of the data set")
-    parser.add_argument("--root", type=Path, required=True, help="folder that paths are below")
+    parser.add_argument("features", type=Path, help=".npz or .parquet: a path, a feature per row")
+    parser.add_argument("--layout", required=True, choices=LAYOUTS, help="layout of the data set")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument(
         "--protocol", dest="protocols", action="append", required=True, choices=PROTOCOLS,
-        metavar="PROTOCOL", help=f"repeat for several: {', '.join(PROTOCOLS)}",
+        metavar="PROTOCOL", help=f"one of {', '.join(PROTOCOLS)}; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--name", default="", help="of the row (default: the file's)")
-    parser.add_argument("--column", default="feature", help="name of the features in the file")
+    parser.add_argument("--name", default="", help="name of the row (default: the file's name)")
+    parser.add_argument("--column", default="feature", help="array or column of the features")
     parser.add_argument(
         "--split-id", dest="split_ids", type=int, action="append", metavar="K",
-        help="official split, where there are several; repeat for their mean (default: 0)",
+        help="official split, if there are several (default: 0); repeat it to get their mean",
     )  # fmt: skip
     parser.add_argument("--distance", choices=METRICS, help="default: the protocol's")
     parser.add_argument(
         "--average-precision", choices=AVERAGE_PRECISIONS, help="default: the protocol's"
     )
-    parser.add_argument("--pooling", choices=POOLINGS, help="of frames; default: the protocol's")
+    parser.add_argument("--pooling", choices=POOLINGS, help="for frames; default: the protocol's")
     parser.add_argument(
         "--normalise-frames", action="store_true", help="scale frames to norm 1 before pooling"
     )
     parser.add_argument("--query-frame", choices=QUERY_FRAMES, default="first")
     parser.add_argument(
-        "--rerank", action="store_true", help="a second row, k-reciprocal re-ranked"
+        "--rerank", action="store_true", help="add a row with k-reciprocal re-ranking"
     )
-    parser.add_argument("--ranks", type=int, nargs="+", metavar="K", help="of the CMC")
+    parser.add_argument("--ranks", type=int, nargs="+", metavar="K", help="ranks of the CMC")
     parser.add_argument(
         "--fars", type=float, nargs="+", metavar="FAR", default=[0.01, 0.001, 0.0001],
         help="sigset: false accept rates at which TAR is read",
     )  # fmt: skip
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples (0: no intervals)")
-    parser.add_argument("--seed", type=int, default=0, help="of draws, random frames, resamples")
+    parser.add_argument("--seed", type=int, default=0, help="for draws, random frames, resamples")
     parser.add_argument(
         "--allow-missing", action="store_true",
         help="count queries without a feature as misses, leave out such gallery entries",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the rows too")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the rows to OUT")
     parser.set_defaults(handler=_evaluate)
 
 
@@ -90,7 +90,7 @@ def _evaluate(arguments: Namespace) -> int:
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"--json {arguments.json} cannot be written ({error}). Allowed: the name of a file "
-                "in a folder that may be written to. What to do: name another."
+                "in a folder that may be written to. What to do: give another."
             ) from error
         print(f"wrote {arguments.json}")
     return 0
@@ -104,9 +104,9 @@ def set_up_scores(parser: ArgumentParser) -> None:
     writes: nothing
     needs:  a finished evaluate stage
     """
-    parser.add_argument("items", nargs="*", metavar="DATASET", help="default: all evaluated ones")
+    parser.add_argument("items", nargs="*", metavar="DATASET", help="default: all that have scores")
     parser.add_argument(
-        "--splits", action="store_true", help="the rows of each split, not their means"
+        "--splits", action="store_true", help="rows of each split, in place of their means"
     )
     parser.set_defaults(handler=_scores)
 
@@ -129,11 +129,11 @@ def set_up_sheet(parser: ArgumentParser) -> None:
 
     reads:  artifacts/miniature, or artifacts/curated and artifacts/lse
     writes: a PNG
-    needs:  a finished miniature, or lse, stage
+    needs:  a finished stage miniature (world) or lse (masks)
     """
     parser.add_argument("what", choices=("world", "masks"))
-    parser.add_argument("--source", default="luperson", help="masks: which curated source")
-    parser.add_argument("--out", type=Path, default=Path("sheet.png"))
+    parser.add_argument("--source", default="luperson", help="masks: a curated source")
+    parser.add_argument("--out", type=Path, default=Path("sheet.png"), help="the PNG to write")
     parser.set_defaults(handler=_sheet)
 
 

@@ -17,7 +17,7 @@ def set_up_run(parser: ArgumentParser) -> None:
         "stages",
         nargs="+",
         metavar="STAGE",
-        help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several: one by one",
+        help="miniature, curate, lse, pretrain, finetune@DATASET, ...; several run in order",
     )
     parser.set_defaults(handler=_run)
 
@@ -32,7 +32,7 @@ def _run(arguments: Namespace) -> int:
 
 
 def set_up_status(parser: ArgumentParser) -> None:
-    """Say of every stage which run it names and whether it is done, begun or waits.
+    """Show the run of every stage, and whether it is done, begun or waits.
 
     reads:  params.yaml, artifacts/, runs/
     writes: nothing
@@ -49,18 +49,20 @@ def _status(arguments: Namespace) -> int:
 
 
 def set_up_repro(parser: ArgumentParser) -> None:
-    """Run `dvc repro` with its heavy stages as jobs of a cluster, waiting or --detach.
+    """Run `dvc repro` with its long stages as cluster jobs; wait for them, or --detach.
 
     reads:  dvc.yaml, params.yaml, slurm/*.yaml
     writes: runs/, and what `dvc repro` writes
     needs:  sbatch, or this machine's own queue (--cluster local)
     """
-    parser.add_argument("targets", nargs="*", metavar="STAGE", help="as of `dvc repro`")
-    parser.add_argument("--cluster", default="", help="slurm, local or debug (default: what is)")
+    parser.add_argument("targets", nargs="*", metavar="STAGE", help="targets of `dvc repro`")
+    parser.add_argument("--cluster", default="", help="slurm (if found: default), local or debug")
     parser.add_argument(
-        "--detach", action="store_true", help="leave with status 75 while jobs are left"
+        "--detach", action="store_true", help="return at once, with status 75 while jobs are left"
     )
-    parser.add_argument("--retry", choices=("failed",), help="ask again for what is over and bad")
+    parser.add_argument(
+        "--retry", choices=("failed",), help="resubmit failed, cancelled and lost jobs"
+    )
     parser.set_defaults(handler=_repro)
 
 
@@ -99,12 +101,14 @@ def _explain(arguments: Namespace) -> int:
 def set_up_configure(parser: ArgumentParser) -> None:
     """Write params.yaml from a profile, with single values changed.
 
-    reads:  the profile, and params.yaml to see hand edits
+    reads:  the profile, and params.yaml to find changes made by hand
     writes: params.yaml
-    needs:  nothing; profiles: tiny, miniature, real, paper_vits, paper_vitb
+    needs:  nothing; profiles: tiny, miniature, evidence, datasets, real, paper_vits, paper_vitb
     """
-    parser.add_argument("settings", nargs="+", metavar="key=value", help="profile=NAME, then any")
-    parser.add_argument("--force", action="store_true", help="replace hand edits")
+    parser.add_argument(
+        "settings", nargs="+", metavar="key=value", help="profile=NAME, other values"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite changes made by hand")
     parser.set_defaults(handler=_configure)
 
 
@@ -121,12 +125,12 @@ def _configure(arguments: Namespace) -> int:
         )
     overrides = [s for s in settings if not s.startswith("profile=")]
     path = save_params(Path.cwd(), profile=profiles[0], overrides=overrides, force=arguments.force)
-    print(f"wrote {path.name}; `vills status` says what is to be done")
+    print(f"wrote {path.name}; `vills status` shows what is to be done")
     return 0
 
 
 def set_up_track(parser: ArgumentParser) -> None:
-    """Replay the journals of all runs into MLflow; every point arrives once.
+    """Send the journals of all runs to MLflow; every point is sent once.
 
     reads:  runs/
     writes: the MLflow store (MLFLOW_TRACKING_URI, default mlflow.db here)
@@ -144,8 +148,8 @@ def _sync(arguments: Namespace) -> int:
 def set_up_ui(parser: ArgumentParser) -> None:
     """Serve the MLflow UI on 127.0.0.1.
 
-    reads:  the MLflow store (mlflow.db, mlartifacts/)
-    writes: nothing
+    reads:  the MLflow store (mlflow.db, mlartifacts/), runs/
+    writes: the MLflow store: the points of sweeps, every half minute
     needs:  a free port
     """
     parser.add_argument("--port", type=int, default=5000)
@@ -159,16 +163,16 @@ def _ui(arguments: Namespace) -> int:
 
 
 def set_up_doctor(parser: ArgumentParser) -> None:
-    """Say what will bite on this cluster and machine, each with its remedy.
+    """Show what will fail on this cluster and machine, each with its remedy.
 
     reads:  SLURM's configuration, slurm/*.yaml, params.yaml, mounts, environment variables
-    writes: nothing that stays; a file in runs/ for a moment
-    needs:  nothing; without SLURM it looks at the rest. The status is 1 if there is a fault
+    writes: a file in runs/, which it removes
+    needs:  nothing; without SLURM it checks the rest. The status is 1 if there is a fault
     """
     parser.add_argument(
-        "--probe", action="store_true", help="also look from two nodes, by a job of a minute"
+        "--probe", action="store_true", help="also test two nodes, with a job of one minute"
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="output for programs")
     parser.set_defaults(handler=_doctor)
 
 

@@ -28,13 +28,13 @@ from vills.runner.sweeps.tracking import sync_report, sync_sweep
 POLL_SECONDS = 5.0
 ACTIONS = ("status", "logs", "cancel", "report", "reconcile")
 EPILOG = """\
-  launch.py NAME [key=value ...]     launch a sweep, or attach to it: what is missing is asked for
+  launch.py NAME [key=value ...]     launch a sweep, or attach to it: submit what is missing
   launch.py NAME --plan              what there is to do and what it costs; nothing is submitted
-  launch.py status [NAME] [--watch]  how far every point is
-  launch.py logs NAME POINT [STAGE]  where the jobs of a point have written, and the last lines
-  launch.py cancel NAME [POINT ...]  end its jobs; what is finished is kept
-  launch.py report NAME              its tables, beside the published ones
-  launch.py reconcile                end MLflow runs whose jobs are over
+  launch.py status [NAME] [--watch]  state of every point
+  launch.py logs NAME POINT [STAGE]  log files of a point's jobs, and their last lines
+  launch.py cancel NAME [POINT ...]  cancel its jobs; finished runs are kept
+  launch.py report NAME              its tables, with the published numbers
+  launch.py reconcile                end runs in MLflow whose jobs are over
 
 NAME is a file of sweeps/, or the path of your own .yaml. key=value changes the sweep (seeds=[0,1]),
 the parameters (pretrain.epochs=10, profile=paper_vits) or the jobs (slurm.pretrain.nodes=2).
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # whoever read the output has seen enough
         return 0
     except KeyboardInterrupt:
-        print("launch.py: interrupted; jobs go on, and the same command attaches", file=sys.stderr)
+        print("launch.py: interrupted; jobs go on; repeat the command to attach", file=sys.stderr)
         return 130
 
 
@@ -68,22 +68,24 @@ def parse_words(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
 def _build_launch_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="launch.py",
-        description="Launch the points of a sweep as jobs, each thing computed once.",
+        description="Launch the points of a sweep as jobs; nothing is computed twice.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", help=f"a sweep, or one of {', '.join(ACTIONS)}")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--plan", action="store_true", help="show what there is to do, and stop")
-    parser.add_argument("--cluster", default="", help="slurm, local or debug (default: what is)")
+    parser.add_argument("--plan", action="store_true", help="show what is to be done, and stop")
+    parser.add_argument("--cluster", default="", help="slurm (if found: default), local or debug")
     parser.add_argument(
-        "--max-parallel", type=_parse_count, default=0, metavar="N", help="jobs of a stage at once"
+        "--max-parallel", type=_parse_count, default=0, metavar="N", help="jobs per stage at once"
     )
-    parser.add_argument("--retry", choices=("failed",), help="ask again for what is over and bad")
+    parser.add_argument(
+        "--retry", choices=("failed",), help="resubmit failed, cancelled and lost jobs"
+    )
     stay = parser.add_mutually_exclusive_group()
-    stay.add_argument("--wait", action="store_true", help="stay until nothing is going on")
+    stay.add_argument("--wait", action="store_true", help="wait until all jobs have ended")
     stay.add_argument(
-        "--detach", action="store_true", help="leave a process behind that does so, with MLflow"
+        "--detach", action="store_true", help="follow the jobs in a background process"
     )
     return parser
 
@@ -95,10 +97,10 @@ def _build_action_parser(action: str) -> argparse.ArgumentParser:
     optional = action == "status"
     parser.add_argument("name", nargs="?" if optional else None, help="a sweep that was launched")
     if action == "status":
-        parser.add_argument("--watch", action="store_true", help="again and again, until it ends")
+        parser.add_argument("--watch", action="store_true", help="repeat until all jobs have ended")
     if action == "logs":
         parser.add_argument("point")
-        parser.add_argument("stage", nargs="?", default="", help="stage, or stage@data set")
+        parser.add_argument("stage", nargs="?", default="", help="STAGE or STAGE@DATASET")
         parser.add_argument("--lines", type=_parse_count, default=20, metavar="N")
     if action == "cancel":
         parser.add_argument("points", nargs="*", metavar="POINT")
@@ -127,7 +129,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         return _watch(context, state.sweep.name)
     print(render_state(state))
     if arguments.detach:
-        print(f"a process follows it until its end; see {_detach(context, state.sweep.name)}")
+        print(f"a background process follows it; see {_detach(context, state.sweep.name)}")
         return 0
     return _finish(context, state.sweep.name)
 
@@ -192,7 +194,7 @@ def _logs(arguments: argparse.Namespace) -> int:
         LaunchContext(Path.cwd()), arguments.name, point=arguments.point, stage=arguments.stage
     )
     if not paths:
-        print("no job of it has written anything yet")
+        print("no job of this point has written anything yet")
     for path in paths:
         print(f"== {path}")
         lines = path.read_text(errors="replace").splitlines()
@@ -202,7 +204,7 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 def _cancel(arguments: argparse.Namespace) -> int:
     jobs = cancel_sweep(LaunchContext(Path.cwd()), arguments.name, points=arguments.points)
-    print(f"{len(jobs)} job(s) cancelled: {', '.join(jobs)}" if jobs else "nothing was going on")
+    print(f"{len(jobs)} job(s) cancelled: {', '.join(jobs)}" if jobs else "no job to cancel")
     return 0
 
 
@@ -224,7 +226,7 @@ def _reconcile(_: argparse.Namespace) -> int:
 
 def _parse_count(text: str) -> int:
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 

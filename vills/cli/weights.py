@@ -11,15 +11,15 @@ from vills.errors import UserError
 def set_up_weights(parser: ArgumentParser) -> None:
     """List or fetch published weights, or say what a weights file holds.
 
-    reads:  the publisher's address (nothing is ever fetched but by `fetch`), or one file
+    reads:  the publisher's address (only `fetch` downloads anything), or one file
     writes: with `fetch` a file below VILLS_WEIGHTS, only if its checksum is the published one
     needs:  VILLS_WEIGHTS; for `fetch` a network
     """
     parser.add_argument("action", choices=("list", "fetch", "inspect"))
     parser.add_argument(
-        "name", nargs="?", help="fetch: a name that list prints; inspect: a file to start from"
+        "name", nargs="?", help="fetch: a name from `vills weights list`; inspect: a weights file"
     )
-    parser.add_argument("--layout", default="", choices=("", *WEIGHT_LAYOUTS), help="inspect as it")
+    parser.add_argument("--layout", default="", choices=("", *WEIGHT_LAYOUTS), help="for inspect")
     parser.set_defaults(handler=_weights)
 
 
@@ -48,7 +48,7 @@ def _check(arguments: Namespace) -> None:
     if action != "list" and not arguments.name:
         raise ConfigError(
             f"vills weights {action} needs a name. Allowed: for fetch a name that `vills weights "
-            "list` prints, for inspect a file. What to do: add it."
+            "list` prints, for inspect a file. What to do: add a name."
         )
     if action == "list" and arguments.name:
         raise ConfigError(
@@ -58,7 +58,7 @@ def _check(arguments: Namespace) -> None:
     if action != "inspect" and arguments.layout:
         raise ConfigError(
             f"--layout {arguments.layout} is not allowed with vills weights {action}. Allowed: "
-            "with inspect. What to do: leave it out."
+            "with inspect. What to do: remove --layout."
         )
 
 
@@ -95,7 +95,7 @@ def _extract(arguments: Namespace) -> int:
 
 
 def set_up_export(parser: ArgumentParser) -> None:
-    """Turn weights into a plain timm ViT that needs none of this package.
+    """Convert weights into a plain timm ViT that works without this package.
 
     reads:  the weights folder
     writes: OUT, a .safetensors file, and a .json beside it with timm's arguments

@@ -106,7 +106,7 @@ class Schema(Generic[Kind]):
             config = compose(name, overrides=[_nest(o, self.kind) for o in overrides])
         if is_file and OmegaConf.get_type(config) is not node:
             raise ConfigError(
-                f"{origin} is not checked: its defaults lack the schema. What to do: keep its "
+                f"{origin} cannot be checked: its `defaults` lack the schema. What to do: keep its "
                 f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
             )
         plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -139,8 +139,8 @@ class Schema(Generic[Kind]):
         """Make the dataclasses, whose fields OmegaConf has checked; a leading + adds strangers."""
         if plain == MISSING:
             raise ConfigError(
-                f"{origin}: {at} has no value. Allowed: one of its type. What to "
-                "do: write it; every field is documented in vills/config."
+                f"{origin}: {at} has no value. Allowed: a value of its type. What to "
+                "do: add one; every field is documented in vills/config."
             )
         if isinstance(plain, list):
             element = next(iter(get_args(kind)), None)
@@ -155,9 +155,9 @@ class Schema(Generic[Kind]):
             if is_known and hint is None:
                 raise ConfigError(
                     self._explain_moved(name, origin)
-                    or f"{origin}: {name} is no {self.noun}. Allowed keys beside it: "
-                    f"{', '.join(self._list_choices(name))}. What to do: mend the key; + adds "
-                    f"entries to {self.tables} alone."
+                    or f"{origin}: {name} is not a {self.noun}. Allowed keys beside it: "
+                    f"{', '.join(self._list_choices(name))}. What to do: correct the key; + adds "
+                    f"entries only to {self.tables}."
                 )
             built[key] = self._build(hint, value, name, origin)
         return kind(**built) if is_known else built
@@ -184,17 +184,18 @@ class Schema(Generic[Kind]):
             message += f" Allowed keys beside it: {', '.join(choices)}."
         if find_table(full_key, kind=self.kind) and "not in struct" in reason:
             return (
-                f"{message} What to do: name an entry that is there, or add one with "
+                f"{message} What to do: name an existing entry, or add one with "
                 f"'+{full_key}={{field: value, ...}}'; vills/config documents the fields."
             )
-        remedy = "mend the key or its value; every field is documented in vills/config"
+        remedy = "correct the key or its value; every field is documented in vills/config"
         return f"{message} What to do: {remedy}."
 
     def _explain_moved(self, key: str, origin: str) -> str:
         """Where a key stands now; empty if it was never moved."""
         new = self.find_new_name(key)
         return new and (
-            f"{origin}: {key} is called {new} now, and names no run. Allowed: {new}, one value for "
+            f"{origin}: {key} is now called {new}, and is no longer part of a run's name. Allowed: "
+            f"{new}, one value for "
             f"all. What to do: set {new} and remove {key}{self.rewrite}."
         )
 

@@ -34,23 +34,23 @@ class SourceConfig:
     """how its files are laid out: luperson, kinetics, market1501, prcc, ltcc, mars, prid2011,
     sigset, folder."""
     path: str = ""
-    """its folder below the root."""
+    """its folder below `root`."""
     role: Annotated[str, ("pretrain_images", "pretrain_videos", "reid")] = "reid"
     """pretrain_images, pretrain_videos, or reid (train, query, gallery)."""
     filter: str = ""
     """luperson: list of the images to keep, a file below `path` (TransReID-SSL's CFS list)."""
     keep: int = 0
-    """luperson: images kept from the top of `filter`; 0 = all of the list."""
+    """luperson: number of images kept, from the top of `filter`; 0 = the whole list."""
 
     def __post_init__(self) -> None:
         check_fields("curate.sources.*", self)
         high = 0 if not self.filter else None
-        remedy = "name the list in curate.sources.*.filter, or leave keep at 0"
+        remedy = "name the list in curate.sources.*.filter, or set keep to 0"
         check_range("curate.sources.*.keep", self.keep, low=0, high=high, remedy=remedy)
         if self.filter and self.layout != "luperson":
             when = f"with layout {self.layout!r}"
             raise build_error(
-                "curate.sources.*.filter", self.filter, "layout luperson", "leave it out", when=when
+                "curate.sources.*.filter", self.filter, "layout luperson", "remove it", when=when
             )
         _check_below("path", self.path, what="the root")
         _check_below("filter", self.filter, what="the source's path")
@@ -67,13 +67,13 @@ class CurateConfig:
     """Curation (paper section 4.1): detections -> tracks -> person tracklets, and images."""
 
     root: Annotated[str, ("miniature", "data")] = "miniature"
-    """Where sources lie: miniature (the rendered world), or data (VILLS_DATA)."""
+    """Folder of the sources: miniature (the rendered world), or data (VILLS_DATA)."""
     sources: dict[str, SourceConfig] = field(default_factory=dict)
-    """Raw data sets, by the name that they keep from here on; one line each."""
+    """Raw data sets, one line each; all other sections use these names."""
     detector: Annotated[str, ("predictions", "torchvision", "yolox")] = "predictions"
     """Person detector of videos: predictions (supplied), torchvision, or yolox (ONNX)."""
     detector_weights: str = ""
-    """Weights of the detector, a file below VILLS_WEIGHTS; its hash names the run."""
+    """Weights of the detector, a file below VILLS_WEIGHTS; its hash enters the run's name."""
     confidence: Share = 0.8
     """Detections below it are dropped (paper section 4.1: 0.8)."""
     low_confidence: Share = 0.0
@@ -81,19 +81,19 @@ class CurateConfig:
     tracker: Annotated[str, ("bytetrack", "ocsort")] = "bytetrack"
     """Multi-object tracker: bytetrack or ocsort."""
     lost_track_buffer: NonNegativeInt = 30
-    """A lost track can be found again for so many of the frames read."""
+    """Number of frames read during which a lost track can be found again."""
     track_iou: Share = 0.1
     """Least intersection over union that joins a detection to a track."""
     frame_step: PositiveInt = 1
     """Every n-th frame of a video is read."""
     min_length: PositiveInt = 8
-    """Shorter tracklets are dropped, frames; never the person of a labelled video."""
+    """Shorter tracklets are dropped, frames; but no person of a labelled video is lost."""
     max_length: PositiveInt = 900
     """Longer tracks are cut into tracklets of this length, frames."""
     min_height: PositiveInt = 48
-    """Frames with a lower box are dropped, px."""
+    """Frames with a box of smaller height are dropped, px."""
     min_width: PositiveInt = 16
-    """Frames with a narrower box are dropped, px."""
+    """Frames with a box of smaller width are dropped, px."""
     min_aspect: float = 1.2
     """Least height / width of a box."""
     max_aspect: float = 5.0
@@ -103,11 +103,11 @@ class CurateConfig:
     border_margin: NonNegativeInt = 0
     """Frames with a box nearer to the border are dropped as cut off, px; 0 = kept."""
     crop_height: NonNegativeInt = 128
-    """Higher crops of tracklets are reduced to it, px; 0 = never."""
+    """Crops of tracklets are reduced to this height if they are higher, px; 0 = never."""
     jpeg_quality: Annotated[int, Limits(1, 100)] = 92
     """JPEG quality of crops from videos; image files are copied unchanged."""
     shard_mb: PositiveInt = 64
-    """A tar shard is closed at this size, MB; shards are published, so it names the run."""
+    """Size at which a tar shard is closed, MB; part of the run's name, as shards are outs."""
 
     def __post_init__(self) -> None:
         check_fields("curate", self)

@@ -30,29 +30,29 @@ class EvaluateConfig:
     """Retrieval scores of fine-tuned models, beside baselines."""
 
     source: str = ""
-    """Curated data set to search; empty = the one of the entry's name."""
+    """Curated data set to test on; empty = the one of the entry's name."""
     model: str = ""
     """Entry of finetune whose models are scored; empty = the one of the same name."""
     protocols: Annotated[list[str], PROTOCOLS] = field(default_factory=lambda: ["image"])
-    """Who searches whom, and what counts: see docs/protocols.md."""
+    """Protocols to score under, by name: see docs/protocols.md."""
     split_ids: Annotated[list[int], Limits(0)] = field(default_factory=lambda: [0])
-    """Splits to score (PRID2011: 0 to 9); of several, also mean and deviation."""
+    """Splits to score (PRID2011: 0 to 9); with several, also mean and deviation."""
     baselines: Annotated[list[str], ("histogram", "untrained", "pretrained", "onnx")] = field(
         default_factory=lambda: ["histogram", "untrained", "pretrained"]
     )
-    """Rows beside the models: histogram, untrained, pretrained, onnx."""
+    """Rows for comparison: histogram, untrained, pretrained, onnx."""
     onnx_weights: str = ""
     """baseline onnx: a ReID model below VILLS_WEIGHTS (NHWC, BGR, 0-255)."""
     distance: Annotated[str, (AS_PROTOCOL, *METRICS)] = AS_PROTOCOL
-    """Between features: protocol, cosine, euclidean."""
+    """Distance between features: protocol, cosine, euclidean."""
     average_precision: Annotated[str, (AS_PROTOCOL, *AVERAGE_PRECISIONS)] = AS_PROTOCOL
-    """protocol, step (torchreid, fast-reid), trapezoid (official MATLAB)."""
+    """AP: protocol, step (torchreid, fast-reid), trapezoid (official MATLAB)."""
     flip: Annotated[str, (AS_PROTOCOL, "on", "off")] = AS_PROTOCOL
     """Add the mirrored image's feature: protocol (on for PRCC, LTCC, as CAL), on, off."""
     neck: Annotated[str, (AS_PROTOCOL, "before", "after")] = AS_PROTOCOL
-    """Feature relative to the BNNeck: protocol, before (PASS, TransReID), after (CAL)."""
+    """Feature before or after the BNNeck: protocol, before (PASS, TransReID), after (CAL)."""
     pooling: Annotated[str, (AS_PROTOCOL, *POOLINGS)] = AS_PROTOCOL
-    """Clips of a tracklet into one feature: protocol, mean, max (MARS's MATLAB)."""
+    """How a tracklet's clips become one feature: protocol, mean, max (MARS's MATLAB)."""
     roles: Annotated[list[str], ("coarse", "areas", "temporal")] = field(default_factory=list)
     """Parts of the feature: coarse, areas, temporal; [] = all that the model has."""
     ranks: list[int] = field(default_factory=lambda: [1, 5, 10, 20])
@@ -62,22 +62,22 @@ class EvaluateConfig:
     )
     """sigset: false accept rates at which TAR is read."""
     query_frame: Annotated[str, QUERY_FRAMES] = "first"
-    """image_to_video: frame of a query tracklet to ask with: first, middle, random."""
+    """image_to_video: frame of a query tracklet that is the query: first, middle, random."""
     sampling: Annotated[str, TEST_SAMPLINGS] = "all"
-    """Clips of a tracklet: all (spread) and dense (consecutive) show every frame once; evenly: one
+    """Clips of a tracklet: all (spread) and dense (consecutive) use every frame once; evenly: one
     clip; begin: one clip, the first frame of each part."""
     num_frames: PositiveInt = 8
     """Frames per clip of a tracklet."""
     rerank: bool = False
     """A second row per model after k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)."""
     bootstrap: NonNegativeInt = 1000
-    """Resamples of the people behind each 95 % confidence interval; 0 = none."""
+    """Bootstrap resamples (of people) for each 95 % confidence interval; 0 = no intervals."""
     batch_size: PositiveInt = 64
-    """Images per forward; the last bits of a score depend on it, so it names the run."""
+    """Images per forward pass; it changes a score's last bits, so it is in the run's name."""
     seed: NonNegativeInt = 0
-    """Of untrained weights, random query frames, single-shot draws and resamples."""
+    """Seed of untrained weights, random query frames, single-shot draws and resamples."""
     threads_per_rank: PositiveInt = 2
-    """CPU threads of a process; the last bits of sums depend on it."""
+    """CPU threads of a process; it changes the last bits of sums."""
 
     def __post_init__(self) -> None:
         check_fields("evaluate.*", self)
@@ -87,8 +87,8 @@ class EvaluateConfig:
             allowed = "each split at most once"
             raise build_error("evaluate.*.split_ids", self.split_ids, allowed, "remove repeats")
         if self.onnx_weights and "onnx" not in self.baselines:
-            when = "without the baseline onnx: nothing would read it"
-            remedy = "add onnx to evaluate.*.baselines, or leave the weights out"
+            when = "without the baseline onnx: it would be unused"
+            remedy = "add onnx to evaluate.*.baselines, or remove the weights"
             raise build_error(
                 "evaluate.*.onnx_weights", self.onnx_weights, "empty", remedy, when=when
             )
@@ -103,7 +103,7 @@ class ReportConfig:
     strip_length: PositiveInt = 8
     """Gallery entries of a strip."""
     num_attention: PositiveInt = 4
-    """People whose attention is drawn."""
+    """People whose attention maps are drawn."""
 
     def __post_init__(self) -> None:
         check_fields("report", self)

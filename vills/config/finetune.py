@@ -41,14 +41,14 @@ class FinetuneConfig:
     network: Annotated[str, ("teacher", "student")] = "teacher"
     """Pre-trained network to start from: teacher (the paper's) or student."""
     split_ids: list[int] = field(default_factory=lambda: [0])
-    """Splits to train on, one model each (PRID2011: 0 to 9)."""
+    """Splits to train on, one model per split (PRID2011: 0 to 9)."""
     seed: int = 0
     """Order of samples, augmentation, new layers, choice of `num_train_ids`."""
     num_val_ids: int = 0
-    """Training people held out for the accuracy per epoch, the same ones for any seed and
-    `num_train_ids`; 0 = none: accuracy is that of the test people."""
+    """Number of training people held out for the accuracy per epoch, the same people for any seed
+    and `num_train_ids`; 0 = none: accuracy is then measured on the test people."""
     num_train_ids: int = 0
-    """Training people kept of those that `num_val_ids` leaves, drawn by seed; 0 = all."""
+    """Number of the other training people that are kept, drawn by seed; 0 = all."""
     input_size: list[int] = field(default_factory=lambda: [256, 128])
     """[height, width], px; multiples of the encoder's patch."""
     num_frames: PositiveInt = 8
@@ -59,7 +59,7 @@ class FinetuneConfig:
     stride: PositiveInt = 8
     """sampling stride: distance of the frames."""
     max_track: NonNegativeInt = 0
-    """Longer training tracklets are cut into pieces of so many frames (CAL: 64); 0 = not."""
+    """Training tracklets are cut into pieces of this many frames (CAL: 64); 0 = not cut."""
     epochs: PositiveInt = 120
     """Epochs; the last one is kept, never the best on test."""
     num_ids: Annotated[int, Limits(2)] = 16
@@ -71,13 +71,13 @@ class FinetuneConfig:
     lr: NonNegativeFloat = 4e-4
     """Peak rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
-    """Initialisation -> peak rate of its own: random weights want a larger one than trained
+    """Initialisation -> its own peak rate: random weights need a larger one than pre-trained
     ones."""
     epochs_of: dict[str, int] = field(default_factory=dict)
-    """Initialisation -> epochs of its own: random weights converge later; trained ones would by
-    then only learn by heart."""
+    """Initialisation -> its own number of epochs: random weights converge later; pre-trained ones
+    would then overfit."""
     bias_lr_factor: NonNegativeFloat = 1.0
-    """Rate of biases over that of weights (PASS, TransReID: 2)."""
+    """Rate of biases, divided by that of weights (PASS, TransReID: 2)."""
     schedule: Annotated[str, ("cosine", "steps")] = "cosine"
     """cosine (to zero), or steps (at `milestones`)."""
     milestones: list[int] = field(default_factory=list)
@@ -87,13 +87,13 @@ class FinetuneConfig:
     warmup_epochs: NonNegativeFloat = 20.0
     """Linear warm-up, at most `epochs`."""
     weight_decay: NonNegativeFloat = 1e-4
-    """Of weights (matrices); nothing else decays."""
+    """Weight decay of matrices; nothing else decays."""
     layer_decay: Share = 1.0
     """Rate factor from a block to the one below it (HAP: 0.4)."""
     neck: Annotated[str, ("bnneck", "none")] = "bnneck"
     """bnneck (Luo et al. 2019) or none (HAP: feature straight to the classifier)."""
     label_smoothing: Share = 0.0
-    """Of the cross-entropy (PASS, TransReID, SOLIDER: 0; CAL, PSTA: 0.1)."""
+    """Label smoothing of the cross-entropy (PASS, TransReID, SOLIDER: 0; CAL, PSTA: 0.1)."""
     identity_weight: NonNegativeFloat = 1.0
     """Weight of the cross-entropy."""
     triplet_weight: NonNegativeFloat = 1.0
@@ -101,37 +101,37 @@ class FinetuneConfig:
     triplet_margin: NonNegativeFloat = 0.0
     """Margin of the triplet loss; 0 = soft margin."""
     triplet_scale: NonNegativeFloat = 0.0
-    """Length of features in the triplet loss; 0 = as they are (PASS, TransReID)."""
+    """Features are scaled to this length for the triplet loss; 0 = not (PASS, TransReID)."""
     drop_path: Share = 0.1
-    """Stochastic depth of the last block."""
+    """Stochastic depth of the last block, rising linearly from 0 at the first."""
     flip: Share = 0.5
     """Probability of a horizontal flip."""
     pad: NonNegativeInt = 10
     """Zero padding before a random crop, px."""
     zoom: Share = 0.0
-    """Probability of a random window of the picture enlarged by 1/8 (CAL: 0.5, pad 0)."""
+    """Probability of a random crop of the image enlarged by 1/8 (CAL: 0.5, pad 0)."""
     erase: Share = 0.5
     """Probability of random erasing."""
     jitter: Share = 0.0
     """Probability of brightness, contrast, saturation jitter of +-0.3 (recipes: 0)."""
     white_balance: Share = 0.0
-    """Standard deviation of the log gain of colour channels over their mean; 0 = off."""
+    """Standard deviation of colour channels' log gains, relative to their mean; 0 = off."""
     protocol: Annotated[str, ("", *PROTOCOLS)] = ""
     """Protocol of the accuracy per epoch; empty = image or video, by modality."""
     eval_epochs: NonNegativeInt = 1
-    """Epochs from one accuracy to the next, 0 = only at the end; it selects nothing."""
+    """Epochs between measurements of accuracy, which select no model; 0 = only at the end."""
     threads_per_rank: PositiveInt = 2
-    """CPU threads of a process; the last bits of sums depend on it."""
+    """CPU threads of a process; it changes the last bits of sums."""
 
     def __post_init__(self) -> None:
         check_fields("finetune.*", self)
         if not self.identity_weight and not self.triplet_weight:
-            when, remedy = "with triplet_weight 0", "set one; without a loss nothing is trained"
+            when, remedy = "with triplet_weight 0", "set one of the two: no loss, no training"
             raise build_error(
                 "finetune.*.identity_weight", 0, "one of them above 0", remedy, when=when
             )
         if self.triplet_scale and not self.triplet_weight:
-            when = "with triplet_weight 0: nothing would read it"
+            when = "with triplet_weight 0: it would be unused"
             remedy = "set it to 0, or set triplet_weight"
             raise build_error(
                 "finetune.*.triplet_scale", self.triplet_scale, "0", remedy, when=when
@@ -139,14 +139,14 @@ class FinetuneConfig:
         self._check_variants()
         self._check_schedule()
         for name, least, remedy in (
-            ("num_val_ids", 2, "hold out 2 people or more: one alone is always found"),
-            ("num_train_ids", self.num_ids, "keep more people, or set num_ids to fewer in a batch"),
+            ("num_val_ids", 2, "hold out 2 people or more: a single person is always found"),
+            ("num_train_ids", self.num_ids, "keep more people, or lower num_ids"),
         ):
             value = getattr(self, name)
             if value < 0 or 0 < value < least:
                 raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
         if self.num_val_ids and self.protocol == "sigset":
-            when = "with protocol sigset: people of training have no templates"
+            when = "with protocol sigset: training people have no templates"
             remedy = (
                 "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
             )
@@ -173,19 +173,17 @@ class FinetuneConfig:
     def _check_schedule(self) -> None:
         field, value = "finetune.*.milestones", list(self.milestones)
         if self.schedule == "steps" and not value:
-            remedy = "set them, or schedule=cosine"
+            remedy = "set milestones, or schedule=cosine"
             raise build_error(
                 field, value, "epochs, such as [20, 40]", remedy, when="with schedule steps"
             )
         if self.schedule == "cosine" and value:
-            when = "with schedule cosine, which has none"
+            when = "with schedule cosine, which has no milestones"
             raise build_error(field, value, "[]", "set schedule=steps, or milestones=[]", when=when)
         met = {milestone for milestone in value if 1 <= milestone < self.epochs}
         if len(met) < len(value):
             allowed = f"distinct epochs from 1 to {self.epochs - 1}"
-            remedy = (
-                "name once every epoch after which the rate goes down, and none that is never met"
-            )
+            remedy = "name each epoch once, and only epochs before the last one"
             raise build_error(field, value, allowed, remedy, when=f"with epochs = {self.epochs}")
 
     def _check_variants(self) -> None:
@@ -194,7 +192,7 @@ class FinetuneConfig:
                 raise ConfigError(
                     f"finetune.*.published name {name!r} is not allowed. Allowed: letters, digits, "
                     f"_ and -, and not {', '.join(INITIALISATIONS)}: it names a folder and a row. "
-                    "What to do: call it dino_vits16, for example."
+                    "What to do: rename it, for example to dino_vits16."
                 )
             if not entry.file:
                 allowed = "a file below VILLS_WEIGHTS"
@@ -220,7 +218,7 @@ class FinetuneConfig:
         check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
         check_range("finetune.*.number of split_ids", len(self.split_ids), low=1)
         if len(set(self.split_ids)) != len(self.split_ids) or min(self.split_ids) < 0:
-            remedy = "PRID2011 has splits 0 to 9, the other sets 0 alone"
+            remedy = "PRID2011 has splits 0 to 9, the other data sets only 0"
             raise build_error(
                 "finetune.*.split_ids", self.split_ids, "distinct numbers from 0", remedy
             )

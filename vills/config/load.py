@@ -34,7 +34,7 @@ _SCHEMA = Schema(
     kind=Params,
     noun="parameter",
     tables="curate.sources, finetune and evaluate",
-    rewrite=", or write the file anew with `vills configure`",
+    rewrite=", or write the file again with `vills configure`",
     find_new_name=find_new_name,
 )
 
@@ -78,8 +78,8 @@ def render_params(params: Params, *, profile: str, overrides: Sequence[str] = ()
     head = f"""\
 # Written by `{command}`.
 {_DIGEST}{_digest(body)}
-# Every number that changes a result, for DVC to track; and `operation`, which changes none. Where a
-# run goes is never here.
+# Every value that changes a result, for DVC to track; and `operation`, which changes none. Where a
+# run is computed is not set here.
 defaults: [schema, _self_]
 """
     return f"{head}{body}\n"
@@ -98,7 +98,7 @@ def save_params(
     if path.exists() and not force and has_hand_edits(path.read_text()):
         raise ConfigError(
             f"{PARAMS_FILE} was edited by hand since `vills configure` wrote it. What to do: keep "
-            "it, or add --force to replace it (your edits are then in git's history only)."
+            "the file, or add --force to replace it (only git may then have your edits)."
         )
     path.write_text(render_params(params, profile=profile, overrides=overrides))
     return path
@@ -206,7 +206,7 @@ def main() -> int:
     if Path(PARAMS_FILE).read_text() == render_params(load_profile(profile), profile=profile):
         return 0
     print(
-        f"{PARAMS_FILE} is not profile {profile} as it stands now. What to do: "
+        f"{PARAMS_FILE} differs from profile {profile} of this version. What to do: "
         f"vills configure profile={profile} --force",
         file=sys.stderr,
     )

@@ -36,7 +36,7 @@ class LseConfig:
     min_area: Share = 0.005
     """A mask below this share of the crop counts as missing."""
     batch_size: PositiveInt = 16
-    """Images per call of K and M; the last bits depend on it, so it names the run."""
+    """Images per call of K and M; it changes the last bits, so it is in the run's name."""
 
     def __post_init__(self) -> None:
         check_fields("lse", self)

@@ -41,13 +41,13 @@ class MiniatureConfig:
     num_prid_ids: Annotated[int, Limits(2, 89)] = 30
     """prid2011: people of each half of a split; a few more are in no split, as released."""
     num_sigset_ids: Annotated[int, Limits(2, 200)] = 16
-    """sigset: subjects to train on, and as many that probes ask for."""
+    """sigset: subjects to train on; as many others are subjects of the probes."""
     num_distractors: Annotated[int, Limits(0, 500)] = 20
     """Gallery people without a query: market1501 and mars (pid 0; as many bad boxes, pid -1);
     sigset, half in each gallery."""
     num_outfits: PositiveInt = 3
-    """Outfits of a person for pre-training, and at most in ltcc (there 2 or more); fixed elsewhere:
-    2 in prcc and sigset, else 1."""
+    """Outfits of a person in pre-training data; in ltcc the largest number (least 2). Elsewhere it
+    is fixed: 2 in prcc and sigset, else 1."""
     num_cameras: Annotated[int, Limits(2, 6)] = 4
     """market1501, mars, ltcc: cameras; background, colour, blur and compression differ."""
     images_per_camera: PositiveInt = 3
@@ -59,7 +59,7 @@ class MiniatureConfig:
     """kinetics: mp4 scenes with several people walking."""
     # cameras from 12,000 on belong to labelled data sets
     num_scene_cameras: Annotated[int, Limits(1, 10_000)] = 8
-    """kinetics: cameras that share the scenes; a camera per scene would tell who is in it."""
+    """kinetics: cameras of all scenes; one camera per scene would reveal its people."""
     scene_frames: PositiveInt = 48
     """kinetics: frames of a scene."""
     # a pixel's owner is told apart among seven

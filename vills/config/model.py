@@ -26,13 +26,13 @@ class PublishedConfig:
     """A file of published ViT weights."""
 
     file: str = ""
-    """A file below VILLS_WEIGHTS; its hash names the run."""
+    """A file below VILLS_WEIGHTS; its hash enters the run's name."""
     layout: str = "timm"
-    """Names of its tensors: dino, ibot, dinov2, pass, transreid_ssl, mae, timm."""
+    """How its tensors are named: dino, ibot, dinov2, pass, transreid_ssl, mae, timm."""
 
     normalisation: str = "publisher"
-    """Of the pixels that the weights expect: imagenet (mean .485 .456 .406, deviation .229 .224
-    .225; folded exactly into the patch embedding), half (0.5 and 0.5, as here), or publisher:
+    """Pixel normalisation of the weights: imagenet (mean .485 .456 .406, deviation .229 .224 .225;
+    folded exactly into the patch embedding), half (0.5 and 0.5, as in VILLS), or publisher:
     imagenet for dino, ibot, dinov2 and mae, half for pass, transreid_ssl (their fine-tuning) and
     timm."""
 
@@ -40,8 +40,8 @@ class PublishedConfig:
         if not self.file and (self.layout, self.normalisation) != ("timm", "publisher"):
             raise ConfigError(
                 f"*.file = '' of published weights is not allowed with layout {self.layout!r} and "
-                f"normalisation {self.normalisation!r}. Allowed: a file below VILLS_WEIGHTS. What "
-                "to do: name it, or leave out the others to start from random weights."
+                f"normalisation {self.normalisation!r}. Allowed: a file below VILLS_WEIGHTS. "
+                "What to do: name a file, or remove the other two to start from random weights."
             )
         check_choice("*.normalisation of published weights", self.normalisation, NORMALISATIONS)
         check_choice("*.layout of published weights", self.layout, WEIGHT_LAYOUTS)
@@ -66,15 +66,15 @@ class ModelConfig:
     patch_size: int = 16
     """Patch side, px."""
     image_size: list[int] = field(default_factory=lambda: [256, 128])
-    """[height, width], px, of the position table; other sizes resample it."""
+    """[height, width] of the position table, px; it is resampled for other sizes."""
     resampler: bool = True
     """false: no R; a video's token is the mean of its frames' tokens (Table 2b)."""
     resampler_depth: PositiveInt = 2
     """Cross-attention layers of R."""
     num_queries: Annotated[int, Limits(NUM_ROLES)] = 16
-    """L: coarse, one per area, temporal, and free ones."""
+    """L: coarse, one per area, temporal, and others without a role."""
     max_frames: PositiveInt = 8
-    """Rows of the table of frame embeddings; other lengths of clips stretch it."""
+    """Rows of the table of frame embeddings; it is resampled for clips of other lengths."""
 
     def __post_init__(self) -> None:
         check_fields("model", self)
@@ -101,7 +101,7 @@ class HeadConfig:
     masking_prototypes: Annotated[int, Limits(2)] = 8192
     """K of the masking head."""
     alignment_layers: Annotated[int, (0, 1, 3)] = 3
-    """Linear layers of h^v and h^i: 3 (the paper's MLP), 1, or 0 (batch norm alone)."""
+    """Linear layers of h^v and h^i: 3 (the paper's MLP), 1, or 0 (none; only `norm`)."""
     norm: Annotated[str, ("bn", "none")] = "bn"
     """Norm between the layers: bn (the paper's, over the global batch), none (DINO's)."""
 

@@ -48,15 +48,15 @@ class OperationConfig:
     """
 
     checkpoint_minutes: NonNegativeFloat = 5.0
-    """Most minutes between checkpoints of pretrain and finetune (0 = one after every step); others
-    are made at the end of pretrain and after every epoch of finetune."""
+    """Largest number of minutes between checkpoints of pretrain and finetune (0 = one after every
+    step); there is also one at the end of pretrain and after every epoch of finetune."""
     checkpoint_steps: NonNegativeInt = 0
-    """pretrain: also a checkpoint every so many steps; 0 = by minutes only."""
+    """pretrain: steps between additional checkpoints; 0 = by minutes only."""
     max_corrupt_share: Share = 0.05
-    """curate, lse: up to this share of a source's inputs may be unreadable, and is counted and
-    skipped; above it the stage fails, also when it collects a finished run."""
+    """curate, lse: largest share of a source's inputs that may be unreadable; they are counted and
+    skipped. Above it the stage fails, also when it collects a finished run."""
     block_size: PositiveInt = 1024
-    """evaluate: queries ranked at once; it changes memory, never a score."""
+    """evaluate: queries ranked at once; it changes only the use of memory."""
 
     def __post_init__(self) -> None:
         check_fields("operation", self)
@@ -85,22 +85,22 @@ class Params:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     """Self-supervised pre-training."""
     finetune_defaults: FinetuneConfig = field(default_factory=FinetuneConfig)
-    """What every entry of `finetune` has, unless it says something else. If you change a value
-    here, DVC calls `vills run` for every entry; an entry with a value of its own finds its run
-    finished, in seconds."""
+    """Values of every entry of `finetune` that does not set its own. If you change a value here,
+    DVC calls `vills run` for every entry; for an entry that sets its own value this takes seconds,
+    since its run is finished."""
     finetune: dict[str, FinetuneConfig] = field(default_factory=dict)
-    """Supervised fine-tuning: one stage per entry, which lists only what is unlike
-    `finetune_defaults`. An entry without a source is named after it."""
+    """Supervised fine-tuning: one stage per entry; an entry lists only values that differ from
+    `finetune_defaults`. Without a source, its name is its source."""
     evaluate_defaults: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """What every entry of `evaluate` has, unless it says something else."""
+    """Values of every entry of `evaluate` that does not set its own."""
     evaluate: dict[str, EvaluateConfig] = field(default_factory=dict)
-    """Scores: one stage per entry, which lists only what is unlike `evaluate_defaults`, and always
-    its model, which dvc.yaml reads."""
+    """Scores: one stage per entry; an entry lists only values that differ from `evaluate_defaults`,
+    and always its model, which dvc.yaml reads."""
     report: ReportConfig = field(default_factory=ReportConfig)
-    """Tables and pictures."""
+    """Tables and images."""
     operation: OperationConfig = field(default_factory=OperationConfig)
-    """How runs are worked on: change it at any time; no run is renamed or computed again. A job,
-    queued or running, keeps the values that it was launched with."""
+    """Settings that change no result: change them at any time; no run is renamed or computed again.
+    A job, queued or running, keeps the values that it was launched with."""
 
     def __post_init__(self) -> None:
         labelled = [key for key, source in self.curate.sources.items() if source.role == "reid"]

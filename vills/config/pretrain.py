@@ -23,18 +23,18 @@ from vills.config.model import HeadConfig, ModelConfig, PublishedConfig
 
 @dataclass
 class ProbeConfig:
-    """What a pre-training's features know of persons and cameras; asking trains nothing."""
+    """What pre-training's features contain about people and cameras; nothing is trained."""
 
     every_steps: NonNegativeInt = 0
-    """Steps from probe to probe, also at the first and last step; 0 = off. Under 3 % of the time
-    where every_steps * image_batch is 10 * num_samples or more (docs/probes.md)."""
+    """Steps between probes, which also run before the first and after the last step; 0 = off. They
+    take under 3 % of the time if every_steps * image_batch >= 10 * num_samples (docs/probes.md)."""
     source: str = ""
-    """Source of role reid whose training people (split 0) are asked; empty = tracklets."""
+    """Source of role reid whose training people (split 0) are probed; empty = tracklets."""
     # four people, two for each half of LDA
     num_samples: Annotated[int, Limits(32)] = 512
-    """Crops at most, at most 8 of a person; the same ones in every run."""
+    """Largest number of crops, at most 8 per person; the same crops in every run."""
     min_rank: NonNegativeFloat = 4.0
-    """A run warns if the effective rank of all roles is lower. For scale: pixels 17, a fine-tuned
+    """A run warns if the effective rank of all roles ends lower. Examples: pixels 17, a fine-tuned
     network 17, a demo that had learned nothing 3 of 384."""
 
     def __post_init__(self) -> None:
@@ -57,8 +57,8 @@ class ViewConfig:
     num_frames: PositiveInt = 8
     """Frames of a clip, T."""
     view_times: Annotated[str, ("same", "apart")] = "same"
-    """Frames of the two views of a clip: same, or apart (one from each half of the tracklet; no
-    clip then holds the frame that L^a compares it with)."""
+    """Frames of a clip's two views: same, or apart (each view from another half of the tracklet, so
+    that no clip contains the frame that L^a compares it with)."""
     frame_in_clip: bool = True
     """true: z^vi is a frame of its clip; false: another frame of the tracklet."""
     lse_frames: int = 8
@@ -66,11 +66,11 @@ class ViewConfig:
     lse_views: PositiveInt = 1
     """LSE views per area."""
     global_scale: list[float] = field(default_factory=lambda: [0.4, 1.0])
-    """Share of the area that a random crop for a global view keeps, from and to."""
+    """Share of the area that a random crop for a global view keeps, [least, largest]."""
     lse_scale: list[float] = field(default_factory=lambda: [0.5, 1.0])
-    """Share of the area that a random crop for an LSE view keeps, from and to."""
+    """Share of the area that a random crop for an LSE view keeps, [least, largest]."""
     crop_ratio: list[float] = field(default_factory=lambda: [0.75, 1.333])
-    """Aspect of a random crop relative to its picture's, from and to."""
+    """Aspect of a random crop relative to its image's, [least, largest]."""
     lse_margin: float = 0.1
     """Margin around the tight box of a mask, share of its sides."""
     lse_background: Annotated[str, ("mean", "keep")] = "mean"
@@ -82,13 +82,13 @@ class ViewConfig:
     jitter_strength: list[float] = field(default_factory=lambda: [0.4, 0.4, 0.2, 0.1])
     """Brightness, contrast, saturation, hue."""
     white_balance: Share = 0.0
-    """Standard deviation of each colour channel's log gain: how cameras differ."""
+    """Standard deviation of each colour channel's log gain, as between cameras; 0 = off."""
     gray: Share = 0.2
     """Probability of greyscale."""
     blur: list[float] = field(default_factory=lambda: [1.0, 0.1, 0.5])
     """Probability of blur in global view 1, global view 2, LSE views."""
     blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
-    """Standard deviation of the blur at a view height of 256 px, px; grows with the view."""
+    """Standard deviation of the blur, px, at view height 256; proportional to the height."""
     solarize: Share = 0.2
     """Probability of solarization in global view 2."""
     erase: Share = 0.0
@@ -131,18 +131,18 @@ class OptimConfig:
     warmup_epochs: NonNegativeFloat = 10.0
     """Linear warm-up, epochs."""
     weight_decay: NonNegativeFloat = 0.04
-    """At the start; none on biases, norms, tokens and position tables."""
+    """Weight decay at the start; biases, norms, tokens and position tables have none."""
     weight_decay_end: NonNegativeFloat = 0.4
-    """At the end of the cosine."""
+    """Weight decay at the end of the cosine."""
     clip_grad: NonNegativeFloat = 3.0
     """Largest norm of the whole gradient; 0 = off."""
     freeze_prototypes_epochs: float = 1.0
-    """Prototype layers stay fixed for so many epochs."""
+    """Epochs at the start in which prototype layers stay fixed."""
     momentum: Share = 0.996
     """EMA momentum of the teacher at the start; a cosine brings it to 1."""
     half_life: Share = 0.0
-    """In place of `momentum`: half-life of the teacher's average, share of the steps (good for
-    short runs: their teacher forgets the start); 0 = off."""
+    """In place of `momentum`: half-life of the teacher's average, as a share of all steps (so that
+    the teacher of a short run forgets the random start); 0 = off."""
 
     def __post_init__(self) -> None:
         check_fields("pretrain.optim", self)
@@ -163,19 +163,19 @@ class PretrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer and schedules."""
     initial: PublishedConfig = field(default_factory=PublishedConfig)
-    """Published weights to start from, both networks; without a file, random ones."""
+    """Published weights that teacher and student start from; without a file, random ones."""
     seed: int = 0
     """Initial weights, order of samples, views, masks, drop path."""
     epochs: NonNegativeFloat = 100.0
     """Passes over the images (over the videos, if there are no images)."""
     max_steps: int = 0
-    """Stop after so many steps, schedules included; 0 = no limit."""
+    """Largest number of steps; schedules are shortened to it; 0 = no limit."""
     image_batch: Annotated[int, Limits(2)] = 1024
     """Images of a step, all processes together."""
     video_batch: Annotated[int, Limits(2)] = 256
     """Distinct videos of a step, all processes together."""
     video_unit: Annotated[str, ("video", "tracklet")] = "video"
-    """What counts as a video: video (a file, of whose tracklets one is drawn), or tracklet (as the
+    """What counts as a video: video (a file; one of its tracklets is drawn), or tracklet (as the
     paper's 67,956 videos; people of one scene are then negatives of L^a)."""
     modalities: Annotated[str, ("image", "image+video")] = "image+video"
     """image, or image+video (Table 2b)."""
@@ -196,15 +196,15 @@ class PretrainConfig:
     """Eq. 11: pairs (CLIP's InfoNCE over the videos of a step), index (as printed: h^v and h^i
     classify the index y of the video), or both (their sum)."""
     alignment_pairs: str = "all"
-    """What a pair is told from: all (other videos of a step, by cosines and a learned scale: CLIP's
-    InfoNCE), or hardest (farthest picture of a video against the nearest one of another)."""
+    """Negatives of a pair: all (all other videos of a step, by cosines and a learned scale: CLIP's
+    InfoNCE), or hardest (farthest image of a video against the nearest one of another)."""
     alignment_tokens: Annotated[str, TOKENS] = "coarse"
-    """What L^a aligns: coarse (token), or roles (all spatial role tokens side by side, as
-    fine-tuning uses them)."""
+    """What L^a aligns: coarse (token), or roles (all spatial role tokens, concatenated as in
+    fine-tuning)."""
     shuffle_tracklets: bool = False
-    """A control: every frame goes to a random tracklet, so that none tells a person."""
+    """A control: every frame goes to a random tracklet, so no tracklet is one person."""
     alignment_samples: int = 0
-    """alignment index, both: videos beyond those of the step to classify against, drawn anew in
+    """alignment index, both: number of videos not in the step to classify against, drawn anew in
     each step; 0 = all."""
     student_temperature: Annotated[float, Limits(1e-3)] = 0.1
     """Softmax temperature of the student."""
@@ -219,29 +219,29 @@ class PretrainConfig:
     center_momentum: Share = 0.9
     """EMA of the centers."""
     koleo_tokens: Annotated[str, TOKENS] = "coarse"
-    """What L^r spreads: coarse (token), or roles (all spatial role tokens side by side)."""
+    """What L^r spreads: coarse (token), or roles (all spatial role tokens, concatenated)."""
     koleo_group: int = 0
     """Samples of a KoLeo group (literal reading: with all tokens); 0 = the whole batch."""
     drop_path: Share = 0.1
-    """Stochastic depth of the student's last block; it rises linearly from the first."""
+    """Stochastic depth of the student's last block, rising linearly from 0 at the first."""
     precision: Annotated[str, ("fp32", "bf16")] = "fp32"
     """fp32, or bf16 by torch autocast."""
     zero_stage: Annotated[int, (0, 1, 2, 3)] = 1
-    """DeepSpeed ZeRO, 0 to 3; the form of checkpoints and the order of sums follow it."""
+    """DeepSpeed ZeRO, 0 to 3; it changes the form of checkpoints and the order of sums."""
     threads_per_rank: PositiveInt = 2
-    """CPU threads of a process; the last bits of sums depend on it."""
+    """CPU threads of a process; it changes the last bits of sums."""
     health_steps: PositiveInt = 50
-    """Steps from one measure of gradient norms per loss, entropies and spread to the next."""
+    """Steps between measurements of gradient norms per loss, entropies and spread."""
     log_steps: PositiveInt = 10
-    """Steps from one entry of the losses in the published curves to the next."""
+    """Steps between entries of the losses in the published curves."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)
-    """What the features know while they are trained."""
+    """What the features contain during training."""
 
     def __post_init__(self) -> None:
         check_fields("pretrain", self)
         pairs = ("all",) if self.alignment == "index" else ("all", "hardest")
         check_choice("pretrain.alignment_pairs", self.alignment_pairs, pairs)
-        samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or leave it at 0"
+        samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or set it to 0"
         high = None if self.aligns_index else 0
         check_range("pretrain.alignment_samples", samples, low=0, high=high, remedy=remedy)
         # a group of one has no neighbours: the term would be 0 without a word
@@ -249,7 +249,7 @@ class PretrainConfig:
         if self.modalities == "image" and self.probe.every_steps and not self.probe.source:
             allowed = (
                 "0 with pretrain.modalities = image and no pretrain.probe.source, since there are "
-                "no tracklets to ask"
+                "no tracklets to probe"
             )
             remedy = "name a source of role reid in pretrain.probe.source"
             raise build_error("pretrain.probe.every_steps", self.probe.every_steps, allowed, remedy)

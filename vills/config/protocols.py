@@ -31,7 +31,7 @@ def check_layout(field: str, protocol: str, layout: str) -> None:
     """Refuse one data set's protocol for another: its name would stand above other numbers."""
     allowed = [name for name in PROTOCOLS if get_data_set(name) in ("", layout)]
     if layout != ANY_LAYOUT and protocol not in allowed:
-        remedy = "choose one of them; image and video are the rule of Market-1501 for any data set"
+        remedy = "choose one of them; image and video apply Market-1501's rule to any data set"
         raise build_error(field, protocol, ", ".join(allowed), remedy, when=f"with layout {layout}")
 
 

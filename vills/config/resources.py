@@ -23,14 +23,14 @@ PREFIX = "slurm."
 
 @dataclass
 class EstimateConfig:
-    """What --plan reckons with; it changes nothing else."""
+    """What --plan computes costs from; it changes nothing else."""
 
     images_per_gpu_second: dict[str, float] = field(default_factory=dict)
     """pretrain: images a second on one GPU (or CPU process) by the encoder's width."""
     minutes: dict[str, float] = field(default_factory=dict)
     """Other stages: minutes of a run by data set; `default` for the others."""
     source: str = ""
-    """Where these figures come from; stands below the plan."""
+    """Where these numbers come from; printed below the plan."""
 
 
 @dataclass
@@ -40,32 +40,32 @@ class Resources:
     nodes: int = 1
     """Nodes of a job."""
     gpus_per_node: int = 0
-    """GPUs of each node; 0: none is asked for."""
+    """GPUs of each node; 0: none is requested."""
     tasks_per_node: int = 0
-    """Processes of each node; 0: one per GPU, or one."""
+    """Processes of each node; 0: one per GPU, or one process without GPUs."""
     cpus_per_task: int = 1
     """CPUs of a process."""
     mem_gb: int = 0
     """Memory of each node, GB; 0: the partition's own rule."""
     timeout_min: int = 60
-    """Time limit of a job, minutes. A run may take many of them."""
+    """Time limit of a job, minutes. A run may take several jobs."""
     signal_seconds: int = 120
-    """So long before the limit a job is told to stop; it then checkpoints and goes back into the
-    queue. Longer than a step and a checkpoint take."""
+    """Seconds before the limit at which a job is told to stop; it then checkpoints and is requeued.
+    Choose it longer than one step and one checkpoint take."""
     partition: str = ""
     """Partition(s); empty: the cluster's default."""
     account: str = ""
-    """Account, where the cluster wants one."""
+    """Account, if the cluster needs one."""
     qos: str = ""
-    """Quality of service, where the cluster wants one."""
+    """Quality of service, if the cluster needs one."""
     constraint: str = ""
     """Features of the nodes, e.g. a40."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Any other option of sbatch by its long name, e.g. exclude: node7."""
     setup: list[str] = field(default_factory=list)
-    """Lines of shell before the job's own command, e.g. module load cuda."""
+    """Shell lines that run before the job's command, e.g. module load cuda."""
     loaders: int = 0
-    """Processes that load batches beside each training process."""
+    """Processes that load batches, for each training process."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables of the job, e.g. NCCL_SOCKET_IFNAME: ib0."""
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
@@ -90,7 +90,7 @@ class Resources:
         return self.nodes * self.gpus_per_node
 
 
-_REMEDY = "mend slurm/STAGE.yaml, or slurm.STAGE.FIELD=VALUE on the command line"
+_REMEDY = "change slurm/STAGE.yaml, or give slurm.STAGE.FIELD=VALUE on the command line"
 
 
 def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> Resources:
@@ -117,7 +117,7 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
         reason = str(error).splitlines()[0]
         known = ", ".join(Resources.__dataclass_fields__)
         raise ConfigError(
-            f"{path.name}: {reason}. Allowed: {known}. What to do: mend {path}."
+            f"{path.name}: {reason}. Allowed: {known}. What to do: correct {path}."
         ) from error
     assert isinstance(resources, Resources)
     return resources

@@ -16,7 +16,7 @@ from vills.config.protocols import PROTOCOLS
 
 _KEY = r"[a-z0-9_]+"
 _METRIC = r"mAP|mINP|R-[1-9]\d*|TAR@\d[\d.e-]*|minus_scratch_(mAP|R-1)"
-_MEND = "mend it in the sweep's file, or give the override"
+_MEND = "correct it in the sweep's file, or override it"
 
 
 @dataclass
@@ -26,7 +26,7 @@ class ColumnConfig:
     head: str
     """Data set, as the paper prints it."""
     evaluate: str
-    """Entry of params.evaluate that scores it; one that params.yaml lacks leaves cells missing."""
+    """Entry of `evaluate` in params.yaml that scores it; if it is missing, so are the cells."""
     protocol: str
     """Protocol of its row in results.json; docs/protocols.md describes each."""
     metric: str
@@ -69,11 +69,11 @@ class TableConfig:
     title: str
     """Number and name."""
     columns: dict[str, ColumnConfig]
-    """Scores, from left to right; no two columns of a sweep have one key."""
+    """Scores, from left to right; columns of a sweep have different keys."""
     references: list[ReferenceConfig] = field(default_factory=list)
     """Rows of other methods, above the points."""
     note: str = ""
-    """What a reader must know to compare; it stands below the table."""
+    """What a reader must know to compare; printed below the table."""
 
     def __post_init__(self) -> None:
         _check_some("tables.*.columns", self.columns, what="a column")
@@ -91,13 +91,13 @@ class PointConfig:
     group: str = ""
     """Rows of one group stand together, and are one panel of the trend plot."""
     x: float | None = None
-    """Place in the trend plot; none: not in it."""
+    """Position in the trend plot; none: not in it."""
     overrides: list[str] = field(default_factory=list)
     """Hydra overrides of the parameters, after those of the sweep."""
     published: dict[str, float] = field(default_factory=dict)
     """Column -> the paper's score, percent; what the paper does not give is left out."""
     tables: list[str] = field(default_factory=list)
-    """Tables that it is a row of; []: all."""
+    """Tables in which it is a row; []: all."""
 
 
 @dataclass
@@ -109,7 +109,7 @@ class SweepConfig:
     command: str
     """How it is launched."""
     cost: str
-    """What it takes at the paper's scale."""
+    """Its cost at the paper's scale."""
     tables: dict[str, TableConfig]
     """Tables by key."""
     points: dict[str, PointConfig]
@@ -126,7 +126,7 @@ class SweepConfig:
         for seed in self.seeds:
             check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
         if len(set(self.seeds)) != len(self.seeds):
-            allowed = "each seed at most once, since a repeated one is the same run"
+            allowed = "each seed at most once, since the same seed is the same run"
             raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
         self._check_columns()
         self._check_points()

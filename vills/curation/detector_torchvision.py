@@ -46,7 +46,7 @@ class TorchvisionDetector:
 def _load_network(path: Path) -> torch.nn.Module:
     """Pick the network by the names and shapes in the file; by its name where two share them."""
     refused = ValueError(
-        f"{path} does not hold the weights of a detector that is known here. Allowed: a state dict "
+        f"{path} holds no weights of a known detector. Allowed: a state dict "
         f"of torchvision's {', '.join(NETWORKS)}. What to do: save model.state_dict() of one."
     )
     try:

@@ -133,8 +133,8 @@ class _Job:
         path = self.work / "key"
         if path.is_file() and path.read_text() != key:
             raise ValueError(
-                f"{self.work} holds unfinished work on other files or with other parameters. What "
-                "to do: remove that folder, or go back to its parameters."
+                f"{self.work} holds unfinished work with other files or parameters. What "
+                "to do: remove that folder, or use its parameters again."
             )
         with open_atomic(path) as temporary:
             temporary.write_text(key)
@@ -181,7 +181,7 @@ class _Job:
         if not len(manifest):
             raise EmptySourceError(
                 f"curate.sources.{self.name}: nothing was kept: {json.dumps(report)}. What to do: "
-                "see which reason rejected most, and relax its parameter."
+                "find the reason that rejected most, and relax its parameter."
             )
         with open_atomic(self.out / "report.json") as temporary:
             temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")

@@ -129,12 +129,12 @@ class VideoStream:
         # A file without its index can still be opened, but nothing is known of its stream.
         context = cast("VideoCodecContext | None", stream.codec_context)
         if context is None:
-            self.damage = "nothing says how its stream is coded"
+            self.damage = "its codec is unknown"
             return
         self.expected_frames = stream.frames
         window = self._find_window(stream)
         if window is None:
-            self.damage = "nothing says at which rate its frames follow"
+            self.damage = "its frame rate is unknown"
             return
         start, stop = window
         # One thread: frame threads decode ahead, and hold that many frames.
@@ -158,7 +158,7 @@ class VideoStream:
         # and a later end; either alone is also true of a whole file trimmed without re-encoding.
         promised = (stream.start_time or 0) + (stream.duration or 0)
         if num_packets < stream.frames and end < promised:
-            return f"breaks off after frame {self.num_frames} of {stream.frames}"
+            return f"ends early, after frame {self.num_frames} of {stream.frames}"
         if self.num_frames == 0:
             return "no frame could be decoded"
         if self.num_frames <= start:

@@ -133,7 +133,7 @@ _PART = re.compile(
     r"\d+|00-1|train\d*|val|test|query|gallery|images|cam\w{1,3}|c\d+|clips|videos", re.IGNORECASE
 )
 
-_HINT = "images whose names say nobody: layout = luperson reads them, for pre-training alone"
+_HINT = "images whose names identify no person: layout = luperson reads them, for pre-training only"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def find_datasets(root: Path) -> list[FoundFolder]:
     """
     if around := _find_around(root):
         problem = (
-            f"{root} lies inside a data set: the wrong folder level. What to do: give {around[0]}."
+            f"{root} is inside a data set: the wrong folder level. What to do: give {around[0]}."
         )
         return [FoundFolder(root, around[1], problem=problem)]
     found = _visit(root, depth=0)
@@ -183,8 +183,8 @@ def _visit(folder: Path, *, depth: int) -> list[FoundFolder]:
         return _look_into(folder, depth=depth)
     except OSError as error:
         problem = (
-            f"cannot look into {folder} ({error.strerror}: {error.filename}). What to do: make it, "
-            "and what lies in it, readable."
+            f"cannot read {folder} ({error.strerror}: {error.filename}). What to do: make it and "
+            "its contents readable."
         )
         return [FoundFolder(folder, "", problem=problem)]
 

@@ -57,7 +57,7 @@ class FinetuneLoader(Dataset[ReidBatch]):
         self._size = config.num_ids * config.num_instances
         if self._size % world_size:
             raise ConfigError(
-                f"finetune.*.num_ids * num_instances = {self._size} does not divide by the "
+                f"finetune.*.num_ids * num_instances = {self._size} cannot be divided among the "
                 f"{world_size} processes. Allowed: a multiple of their number. What to do: change "
                 "one of the two, or the number of processes."
             )

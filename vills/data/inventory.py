@@ -76,12 +76,12 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise InventoryError(
             f"{root} differs from its inventory: {', '.join(wrong[:_SHOWN])}{more}. What to do: "
-            "restore the files, or register the data again if the change is meant."
+            "restore the files, or register the data again if the change is intended."
         )
 
 
 def _explain_unreadable(error: OSError) -> str:
     return (
-        f"cannot read {error.filename} ({error.strerror}). What to do: restore the file, or take "
-        "it away if it is only a link that leads nowhere."
+        f"cannot read {error.filename} ({error.strerror}). What to do: restore the file, or remove "
+        "it if it is a broken link."
     )

@@ -54,8 +54,8 @@ def build_lse_views(
     for frame, mask in zip(frames, masks, strict=True):
         if mask.shape != frame.shape[:2]:
             raise ValueError(
-                f"a mask of {mask.shape} lies over a crop of {frame.shape[:2]}. What to do: the "
-                "LSE cache is of another build of its source; run the lse stage again."
+                f"a mask of {mask.shape} does not fit a crop of {frame.shape[:2]}. What to do: the "
+                "LSE cache was made from another curation; run the lse stage again."
             )
         x1, y1, x2, y2 = find_region(mask, margin=config.lse_margin)
         parts.append(frame[y1:y2, x1:x2])

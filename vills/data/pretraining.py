@@ -48,7 +48,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
         for name in ("image_batch", "video_batch"):
             if getattr(config, name) % world_size:
                 raise ValueError(
-                    f"pretrain.{name} = {getattr(config, name)} does not divide by the "
+                    f"pretrain.{name} = {getattr(config, name)} cannot be divided among the "
                     f"{world_size} processes. What to do: change one of the two."
                 )
         self._data = data

@@ -107,7 +107,7 @@ def _build_people(people: ReidData, *, num_samples: int) -> ProbeCrops:
             f"pretrain.probe.source = {people.name!r} is not allowed: it has {num_people} people "
             f"for training in two cameras within {num_samples} crops. Allowed: a source with at "
             f"least {MIN_PEOPLE}. What to do: name another source, raise "
-            "pretrain.probe.num_samples, or set pretrain.probe.source='' to ask tracklets."
+            "pretrain.probe.num_samples, or set pretrain.probe.source='' to probe tracklets."
         )
     frames = FrameReader(people.train, people.reader)
 

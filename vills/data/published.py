@@ -82,7 +82,7 @@ def load_published_weights(name: str, *, folder: Path) -> Path:
         if not digest.startswith(known.sha256):
             raise ConfigError(
                 f"{known.url} has sha256 {digest}. Allowed: {known.sha256}. What to do: the "
-                "download was damaged or the file was replaced; try again, and do not use it."
+                "download was damaged or the file was replaced: do not use it, and try again."
             )
         partial.replace(path)
     except OSError as error:

@@ -67,7 +67,7 @@ class ReidData:
 
     @property
     def num_lacking(self) -> dict[str, int]:
-        """Kind -> people of train without it, where train has both: the other kind stands in."""
+        """Kind -> training people without it, where train has both: the other kind is used."""
         pids, kinds = self.train.column("pid"), self.train.column("kind").astype(str)
         people = {kind: np.unique(pids[kinds == kind]) for kind in np.unique(kinds)}
         return {kind: self.num_ids - len(owners) for kind, owners in people.items()}
@@ -86,9 +86,9 @@ class ReidData:
         unusual = list(self.left_out)
         # a triplet of theirs has the sample itself repeated
         if single := (np.unique(self.train.column("pid"), return_counts=True)[1] == 1).sum():
-            unusual.append(f"{single:,} people of train with a single sample")
+            unusual.append(f"{single:,} training people with a single sample")
         unusual += [
-            f"{count:,} people of train without {kind}, the other kind stands in"
+            f"{count:,} training people without {kind}, the other kind is used"
             for kind, count in self.num_lacking.items()
             if count
         ]
@@ -220,7 +220,7 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path} is no list of splits ({type(error).__name__}: {error}). Allowed: "
+            f"{path} is not a list of splits ({type(error).__name__}: {error}). Allowed: "
             '[{"train": [pids], "test": [pids]}, ...]. What to do: run the curate stage again.'
         ) from error
     if not 0 <= split_id < len(people):
@@ -233,7 +233,7 @@ def _load_people(path: Path, split_id: int, *, source: str) -> dict[str, list[in
     if both:
         raise ConfigError(
             f"{path}: split {split_id} has person {min(both)} in train and in test. What to do: "
-            "mend the raw data set's file of splits and run the curate stage again."
+            "correct the raw data set's file of splits and run the curate stage again."
         )
     return people[split_id]
 
@@ -244,7 +244,8 @@ def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str
     trained = bool(modality) and part == "train"
     wanted = KINDS_OF[modality][-1] if trained else "record"
     todo = (
-        "set modality to what the data set holds in the entries of finetune whose source is "
+        "set modality to a kind that the data set holds, in the entries of finetune whose "
+        "source is "
         f"{folder.name}, and "
         if trained
         else ""

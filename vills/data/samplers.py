@@ -77,7 +77,7 @@ class PretrainSampler:
         if self.num_videos and self.num_videos < self.video_batch:
             raise ConfigError(
                 f"pretrain.video_batch = {self.video_batch} is not allowed. Allowed: up to the "
-                f"{self.num_videos} distinct videos that there are. What to do: set "
+                f"{self.num_videos} distinct videos of the data. What to do: set "
                 f"pretrain.video_batch={self.num_videos} or less, or add videos."
             )
 
@@ -202,7 +202,7 @@ def check_num_ids(num_ids: int, *, people: int) -> None:
     if people < num_ids:
         raise ConfigError(
             f"finetune.*.num_ids = {num_ids} is not allowed. Allowed: up to the "
-            f"{people} people of the training split. What to do: set a smaller one."
+            f"{people} people of the training split. What to do: set a smaller number."
         )
 
 
@@ -257,7 +257,7 @@ class TrainingPeople:
             low=0,
             high=len(order),
             remedy=f"keep at most the {len(order)} people that num_val_ids = {self.num_val_ids} "
-            "leaves, or set 0 for all of them",
+            "does not hold out, or set 0 for all of them",
         )
         return order[: self.num_train_ids]
 

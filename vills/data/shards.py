@@ -132,7 +132,8 @@ class ShardReader:
         if len(data) != length:
             raise ValueError(
                 f"{self.folder / shard} ends before byte {offset + length}. "
-                "What to do: its manifest is of another build, or it was cut; run curate again."
+                "What to do: its manifest belongs to other shards, or the file is incomplete; run "
+                "curate again."
             )
         return data
 

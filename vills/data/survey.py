@@ -26,7 +26,7 @@ from vills.progress import Progress
 
 OK, DIFFERS, BROKEN, UNKNOWN = "ok", "differs", "broken", "unknown"
 
-_WHERE = "What to do: give a folder of data sets, or set VILLS_DATA to the one that holds yours."
+_WHERE = "What to do: give a folder of data sets, or set VILLS_DATA to such a folder."
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def compute_surveys(
         LayoutError: if there is no such folder, or nothing in it.
     """
     if not root.is_dir():
-        what = f"{root} is no folder" if root.exists() else f"no folder {root}"
+        what = f"{root} is not a folder" if root.exists() else f"no folder {root}"
         raise LayoutError(f"{what}. {_WHERE}")
     datasets = find_datasets(root)
     if not datasets:
@@ -116,7 +116,7 @@ def _note_unnamed(layout: Layout, counts: dict[str, int]) -> Iterator[str]:
             if num_images > counts[f"{part} images"] or num_stray:
                 extra = max(0, num_images - counts[f"{part} images"])
                 yield (
-                    f"{mars.FOLDERS[part]}: passed over {extra:,} images that no track names, and "
+                    f"{mars.FOLDERS[part]}: ignored {extra:,} images that no track names, and "
                     f"{num_stray:,} other files"
                 )
 

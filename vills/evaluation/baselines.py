@@ -100,9 +100,10 @@ def check_names(rows: Sequence[ModelRow]) -> None:
         shared = not row.splits or not other.splits or set(row.splits) & set(other.splits)
         if shared and build_slug(row.name) == build_slug(other.name):
             raise ConfigError(
-                f"two models have the rows {row.name!r} and {other.name!r}, which are one file "
-                "name. Allowed: names of finetune.*.published that are no baseline, not finetuned "
-                "or scratch, and differ in letters or digits. What to do: rename one."
+                f"two models have the rows {row.name!r} and {other.name!r}, which would be the "
+                "same file name. Allowed: names of finetune.*.published that are not a baseline's, "
+                "finetuned or scratch, and that differ in letters or digits. What to do: rename "
+                "one."
             )
 
 

@@ -140,8 +140,8 @@ def check_features(query: FloatArray, gallery: FloatArray) -> None:
     """
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(
-            f"query features {query.shape} and gallery features {gallery.shape} must be "
-            "matrices with as many columns. Compare features of one model and one modality"
+            f"query features {query.shape} and gallery features {gallery.shape} must be matrices "
+            "with the same number of columns. Compare features of one model and one modality"
         )
     _check_finite("query", query)
     if gallery is not query:

@@ -155,7 +155,7 @@ def build_entries(table: pa.Table) -> Entries:
         raise EntriesError(
             f"the table of entries has no column {', '.join(missing)}; it has "
             f"{', '.join(table.column_names)}. What to do: name the columns "
-            f"{', '.join(_NEEDED)}, and clothes_id and num_frames where they are known."
+            f"{', '.join(_NEEDED)}, and clothes_id and num_frames if they are known."
         )
     ids = [str(name) for name in table.column("record_id").to_pylist()]
     kinds = [str(kind) for kind in table.column("kind").to_pylist()]
@@ -211,7 +211,7 @@ def _check_rows(ids: Sequence[str], kinds: Sequence[str], nums: IntArray) -> Non
     if len(nums) and nums.min() < 1:
         raise EntriesError(
             f"entry {ids[int(nums.argmin())]!r} has {nums.min()} frames. Allowed: 1 and more. "
-            "What to do: correct the column num_frames, or leave the entry out."
+            "What to do: correct the column num_frames, or remove the entry."
         )
 
 
@@ -222,7 +222,7 @@ def _read_numbers(table: pa.Table, name: str, default: int = -1) -> IntArray:
     if column.null_count or not pa.types.is_integer(column.type):
         raise EntriesError(
             f"column {name} holds {column.type} with {column.null_count} empty cells. Allowed: "
-            "whole numbers. What to do: correct it; -1 stands for unknown."
+            "whole numbers. What to do: correct it; -1 means unknown."
         )
     return np.asarray(column.to_numpy(), dtype=np.int64)
 

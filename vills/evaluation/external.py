@@ -43,11 +43,11 @@ class ExternalReport:
         lines = [f"{self.num_features:,} features in the file"]
         if self.unknown:
             lines.append(
-                f"{len(self.unknown):,} of them are of nothing in the test splits (of train, or of "
-                f"no file of the data set), first {self.unknown[0]}"
+                f"{len(self.unknown):,} of them match nothing in the test splits (they are of "
+                f"train, or of no file of the data set), first {self.unknown[0]}"
             )
         if self.num_unused:
-            lines.append(f"{self.num_unused:,} of them no protocol asked for (such as junk)")
+            lines.append(f"{self.num_unused:,} of them are used by no protocol (such as junk)")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -92,8 +92,9 @@ class MatchedFeatures:
                 self._put(row, found)
         if not self.known.any():
             raise FeatureFileError(
-                f"no path of the file is below {files.layout.root}: it names {table.paths[0]}, the "
-                f"data set has {files.name(0)}. What to do: write paths below the data set's root."
+                f"no path in the file is below {files.layout.root}: it has {table.paths[0]}, the "
+                f"data set has {files.name(0)}. What to do: write paths relative to the data set's "
+                "root."
             )
         self.per_frame = table.frames is not None or any(
             frame > 0 for rows in self._rows for frame in rows
@@ -121,12 +122,12 @@ class MatchedFeatures:
         frames = self._table.frames
         frame = WHOLE if frames is None else int(frames[row])
         if frame != WHOLE and found.position > 0:
-            raise self._refuse(row, "names a frame by its path and by its number. Allowed: one")
+            raise self._refuse(row, "names a frame twice, by path and by number. Allowed: once")
         if frame == WHOLE and (found.position > 0 or (found.position == 0 and frames is None)):
             frame = found.position
         num = len(medium.names)
         if frame >= num and not medium.is_video:
-            raise self._refuse(row, f"is beyond the last of {num} frames (they count from 0)")
+            raise self._refuse(row, f"is beyond the last of {num} frames (the first is 0)")
         own = self._rows[found.row]
         other = own.setdefault(WHOLE if medium.kind == "image" else frame, row)
         if other != row:
@@ -196,7 +197,7 @@ def compute_external_scores(
     zeros = np.flatnonzero(~table.features.any(axis=1))
     if len(zeros):  # without a direction they are equally far (cosine) from everything
         names = list_names([table.name(int(row)) for row in zeros])
-        report.notes.append(f"{len(zeros):,} features are nothing but zeros: {names}")
+        report.notes.append(f"{len(zeros):,} features are all zeros: {names}")
     used, known = np.zeros((2, len(table.paths)), bool)
     for split_id in split_ids:
         files = LayoutFiles(layout, split_id=split_id)
@@ -292,7 +293,7 @@ def _refuse_missing(missing: str, model: MatchedFeatures) -> str:
     )
     has_tracklets = any(medium.kind == "tracklet" for medium in model.files.media)
     return (
-        f"{missing}. {frames if has_tracklets else ''}What to do: extract them too, or say "
-        "--allow-missing: queries without a feature then count as misses and gallery entries "
-        "without one are left out, and the row says how many."
+        f"{missing}. {frames if has_tracklets else ''}What to do: extract them too, or give "
+        "--allow-missing: queries without a feature then count as misses, gallery entries without "
+        "one are left out, and the row says how many."
     )

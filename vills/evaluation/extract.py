@@ -125,7 +125,7 @@ class ExtractReport:
 
     def format(self) -> str:
         """Return lines for the terminal."""
-        lines = [f"{self.num_images} images and {self.num_videos} videos described"]
+        lines = [f"{self.num_images} images and {self.num_videos} videos extracted"]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
         return "\n".join(lines)
 

@@ -73,15 +73,15 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
         raise FeatureFileError(f"no file {path}. What to do: check the path.")
     if path.suffix not in SUFFIXES:
         raise FeatureFileError(
-            f"{path.name} is of no known format. Allowed: names that end in "
+            f"{path.name} has an unknown format. Allowed: names that end in "
             f"{' or '.join(SUFFIXES)}. What to do: save the features as one of them."
         )
     load = _load_parquet if path.suffix == ".parquet" else _load_npz
     paths, features, frames = load(path, column)
     if not paths:
-        raise FeatureFileError(f"{path.name} has no row. What to do: extract the features again.")
+        raise FeatureFileError(f"{path.name} has no rows. What to do: extract the features again.")
     if features.shape[1] == 0:
-        raise FeatureFileError(f"{path.name}: features of size 0. What to do: extract them again.")
+        raise FeatureFileError(f"{path.name}: features of length 0. What to do: extract again.")
     table = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
     _check_rows(table, path.name, column)
     return table
@@ -98,7 +98,7 @@ def _load_npz(path: Path, column: str) -> Columns:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise FeatureFileError(
-                f"{path.name} holds one array. Allowed: an .npz of named arrays. What to do: "
+                f"{path.name} holds a single array. Allowed: an .npz of named arrays. What to do: "
                 f"np.savez(file, path=paths, {column}=features)."
             )
         with archive:
@@ -124,8 +124,8 @@ def _load_npz(path: Path, column: str) -> Columns:
     lengths = {len(array) for array in (names, features, frames) if array is not None}
     if len(lengths) != 1:
         raise FeatureFileError(
-            f"{path.name}: arrays of {sorted(lengths)} rows. Allowed: one length for all. What to "
-            "do: save path and feature of the same rows."
+            f"{path.name}: arrays of {sorted(lengths)} rows. Allowed: the same number of rows in "
+            "all. What to do: save a path and a feature for each row."
         )
     whole = None if frames is None else frames.astype(np.int64)
     return names.tolist(), _to_float32(features), whole
@@ -145,7 +145,7 @@ def _load_parquet(path: Path, column: str) -> Columns:
         if table.column(name).null_count:
             raise FeatureFileError(
                 f"{path.name}: {table.column(name).null_count:,} of {table.num_rows:,} values of "
-                f"{name!r} are null. What to do: leave those rows out, or choose another column "
+                f"{name!r} are null. What to do: remove those rows, or choose another column "
                 "with --column."
             )
     kind = table.schema.field("path").type
@@ -171,9 +171,9 @@ def _to_matrix(file: str, chunked: pa.ChunkedArray, column: str) -> FloatArray:
     sizes = sorted(pc.unique(pc.list_value_length(chunked)).to_pylist()) or [0]
     if len(sizes) != 1:
         raise FeatureFileError(
-            f"{file}: features of sizes {', '.join(map(str, sizes))} in {column!r}. "
-            "Allowed: one size for all. What to do: give images and tracklets the same features; "
-            "of what `vills extract` writes, --column coarse is one that both have."
+            f"{file}: features of lengths {', '.join(map(str, sizes))} in {column!r}. "
+            "Allowed: one length for all. What to do: give images and tracklets the same features; "
+            "in files of `vills extract` both have --column coarse."
         )
     return _to_float32(pc.list_flatten(chunked).to_numpy().reshape(len(chunked), sizes[0]))
 
@@ -186,15 +186,15 @@ def _to_float32(features: np.ndarray) -> FloatArray:
 def _check_columns(file: str, names: Sequence[str], column: str) -> None:
     if column in ("path", "frame"):
         raise FeatureFileError(
-            f"--column {column} is not allowed: {column} says what a row is of. Allowed: the name "
-            "of the features. What to do: name them."
+            f"--column {column} is not allowed: {column} says what a row describes. Allowed: the "
+            "name of the features. What to do: give their name."
         )
     missing = [name for name in ("path", column) if name not in names]
     if missing:
         raise FeatureFileError(
             f"{file} has no {' and no '.join(missing)}; it has {', '.join(names) or 'nothing'}. "
-            f"Allowed: path, {column} and, if need be, frame. What to do: rename what it has, or "
-            "name the features with --column."
+            f"Allowed: path, {column} and, if needed, frame. What to do: rename its parts, or name "
+            "the features with --column."
         )
 
 
@@ -211,7 +211,7 @@ def _clean(name: str, file: str) -> str:
     if absolute or clean in ("", ".", "..") or clean.startswith("../"):
         raise FeatureFileError(
             f"{file}: path {name!r} is not allowed. Allowed: paths below the data set's root, such "
-            "as query/0001_c1s1_001051_00.jpg. What to do: cut the root off "
+            "as query/0001_c1s1_001051_00.jpg. What to do: remove the root "
             "(Path(p).relative_to(root).as_posix())."
         )
     return clean
@@ -222,23 +222,23 @@ def _check_rows(table: FeatureTable, file: str, column: str) -> None:
     if table.frames is not None and table.frames.min() < WHOLE:
         row = int(np.argmin(table.frames))
         raise FeatureFileError(
-            f"{file}: frame {table.frames[row]} of {table.paths[row]}. Allowed: places in "
-            f"the tracklet from 0, or {WHOLE} for all of it. What to do: correct it."
+            f"{file}: frame {table.frames[row]} of {table.paths[row]}. Allowed: the frame's index "
+            f"in the tracklet, from 0, or {WHOLE} for the whole tracklet. What to do: correct it."
         )
     names = [table.name(row) for row in range(len(table.paths))]
     bad = np.flatnonzero(~np.isfinite(table.features).all(axis=1))
     if len(bad):
         raise FeatureFileError(
             f"{file}: {len(bad):,} of {len(names):,} rows of {column!r} hold NaN or inf: "
-            f"{list_names([names[row] for row in bad])}. What to do: extract them again, or leave "
-            "those rows out and say --allow-missing, which counts them. (An npz of `vills extract` "
+            f"{list_names([names[row] for row in bad])}. What to do: extract them again, or remove "
+            "those rows and give --allow-missing, which counts them. (An npz of `vills extract` "
             "that holds images and videos pads with NaN: choose --column coarse.)"
         )
     first = {name: row for row, name in reversed([*enumerate(names)])}
     twice = [name for row, name in enumerate(names) if first[name] != row]
     if twice:
         raise FeatureFileError(
-            f"{file}: {len(twice):,} rows are there twice: {list_names(twice)}. What to do: keep "
+            f"{file}: {len(twice):,} rows occur twice: {list_names(twice)}. What to do: keep "
             "one row per path (for the frames of a tracklet: the path of each frame, or column "
             "frame)."
         )

@@ -137,7 +137,7 @@ class NetworkFeatures:
             raise ConfigError(
                 f"evaluate.*.roles = {list(choice.roles)} is not allowed here. Allowed: for "
                 f"{modality} this network has {', '.join(roles)}. What to do: add one of them, or "
-                "leave out the baseline pretrained."
+                "remove the baseline pretrained."
             )
         return picked
 

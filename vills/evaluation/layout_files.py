@@ -158,8 +158,8 @@ def _find_assignment(layout: Layout, split_id: int) -> Callable[[Raw], str]:
     if not 0 <= split_id < allowed:
         raise ConfigError(
             f"split_id = {split_id} is not allowed. Allowed: {layout.name} has "
-            f"{'splits 0 to ' + str(allowed - 1) if allowed > 1 else 'split 0 alone'}. "
-            "What to do: --split-id with one of them."
+            f"{'splits 0 to ' + str(allowed - 1) if allowed > 1 else 'only split 0'}. "
+            "What to do: give --split-id with one of them."
         )
     if not layout.splits or not layout.splits[split_id].test:
         return lambda raw: raw.split

@@ -88,8 +88,8 @@ def load_per_query(folder: Path) -> pa.Table:
     path = folder / FILE
     if not path.is_file():
         raise PairingError(
-            f"{path} does not exist: nothing says what each query found. What to do: run the "
-            "evaluate stage again; it writes the file where a fine-tuned model is scored."
+            f"{path} does not exist: results per query are unknown. What to do: run the "
+            "evaluate stage again; it writes the file if a fine-tuned model is scored."
         )
     return pq.read_table(path, schema=SCHEMA)
 
@@ -217,7 +217,7 @@ def compute_pooled_difference(
         return compute_difference(runs, num_resamples=num_resamples, seed=seed)
     except ValueError as error:
         raise PairingError(
-            f"{error}. What to do: give runs on other test people a world of their own."
+            f"{error}. What to do: give runs on other test people another world."
         ) from error
 
 

@@ -52,10 +52,10 @@ _CHOICES = {
 NOTES = {
     "[": "[low, high]: 95 % bootstrap interval over people, each drawn with all of its queries.",
     "minus": "minus: mean difference over the same queries, in percentage points, with its 95 % "
-    "bootstrap interval over people; another seed of the training is not in it.",
+    "bootstrap interval over people; it does not include other training seeds.",
     "±": "±: standard deviation over splits or draws; no interval over people.",
-    "TAR": "TAR is - where its false accept rate is below one of the impostor pairs: so few pairs "
-    "cannot show it.",
+    "TAR": "TAR is - if its false accept rate is below the share of one impostor pair (too few "
+    "pairs).",
 }
 
 

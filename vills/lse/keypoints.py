@@ -67,7 +67,7 @@ class PredictionDetector:
         if predictions is None:
             raise ConfigError(
                 f"lse.keypoint_detector = 'predictions' found no predictions/detections.parquet in "
-                f"{root}. Allowed: torchvision or onnx where none are supplied. What to do: supply "
+                f"{root}. Allowed: torchvision or onnx if none are supplied. What to do: supply "
                 "the file, or choose another detector and its weights."
             )
         self._predictions = predictions

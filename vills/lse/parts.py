@@ -114,11 +114,11 @@ def _find_weights(config: LseConfig, part: str, *, folder: Path | None) -> Path:
     if not name:
         raise ConfigError(
             f"{field} = '' is not allowed. Allowed: a file below VILLS_WEIGHTS. What to do: set "
-            f"{field}, or choose a part that needs no weights."
+            f"{field}, or choose one that needs no weights."
         )
     if folder is None:
         raise ConfigError(
-            f"{field} = {name!r} needs the folder of weights. Allowed: VILLS_WEIGHTS naming a "
+            f"{field} = {name!r} needs the folder of weights. Allowed: VILLS_WEIGHTS set to a "
             "folder. What to do: export VILLS_WEIGHTS=/path/to/weights."
         )
     path = find_weights(name, folder)
@@ -131,7 +131,7 @@ def _find_weights(config: LseConfig, part: str, *, folder: Path | None) -> Path:
     if found != sha256:
         raise ConfigError(
             f"{field} = {name!r} has SHA-256 {found}. Allowed: {sha256}. What to do: fetch the "
-            "file again (a broken or another file), or correct the expected hash."
+            "file again (it is damaged or another one), or correct the expected hash."
         )
     return path
 
@@ -150,12 +150,12 @@ def _load_weights(module: "torch.nn.Module", *, field: str, path: Path) -> None:
         raise ConfigError(
             f"{field} = {path.name!r} cannot be read as weights ({type(error).__name__}). Allowed: "
             "a state dict that torch.load(weights_only=True) accepts. What to do: fetch the file "
-            "again; a file that needs unpickling of code is never opened."
+            "again; a file that would run code is never opened."
         ) from error
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise ConfigError(
             f"{field} = {path.name!r} is not a plain state dict. Allowed: a mapping of parameter "
-            "names to tensors. What to do: save the model's state_dict() alone."
+            "names to tensors. What to do: save only the model's state_dict()."
         )
     own = module.state_dict()
     differing = {

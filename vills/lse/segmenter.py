@@ -74,7 +74,7 @@ class ParsingSegmenter:
         if parsing is None:
             raise ConfigError(
                 f"lse.segmenter = 'parsing' found no predictions/parsing.parquet in {root}. "
-                "Allowed: grabcut or sam where no maps are supplied. What to do: supply the file, "
+                "Allowed: grabcut or sam if no maps are supplied. What to do: supply the file, "
                 "or choose another segmenter."
             )
         self._parsing = parsing

@@ -129,8 +129,8 @@ class Encoder(nn.Module):
         """
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(
-                f"picture of {height}x{width} px is not allowed. Allowed: sides that are multiples "
-                f"of the patch size {self.patch_size}. What to do: pad or resize the picture."
+                f"image of {height}x{width} px is not allowed. Allowed: sides that are multiples "
+                f"of the patch size {self.patch_size}. What to do: pad or resize the image."
             )
         return height // self.patch_size, width // self.patch_size
 

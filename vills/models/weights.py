@@ -106,7 +106,7 @@ def load_description(folder: Path) -> dict[str, Any]:
     try:
         description: dict[str, Any] = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise WeightsError(f"{path} is no JSON ({error}). What to do: export it again.") from error
+        raise WeightsError(f"{path} is not JSON ({error}). What to do: export it again.") from error
     if description.get("format") != _FORMAT or description.get("kind") not in ("backbone", "reid"):
         raise WeightsError(
             f"{path} has format {description.get('format')!r} and kind "

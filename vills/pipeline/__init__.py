@@ -171,7 +171,7 @@ def get_folder(variable: str) -> Path:
     value = os.environ.get(variable, "")
     if not value or not Path(value).is_dir():
         raise ConfigError(
-            f"{variable} = {value!r} is no folder. Allowed: {FOLDERS[variable]}. "
+            f"{variable} = {value!r} is not a folder. Allowed: {FOLDERS[variable]}. "
             f"What to do: export {variable}=/path/to/it."
         )
     return Path(value)
@@ -187,7 +187,8 @@ def get_weights_path(name: str) -> Path:
     if path is None:
         raise ConfigError(
             f"weights {name!r} are not below VILLS_WEIGHTS. Allowed: a path below it. What to do: "
-            "put the file there and name it from there, or fetch known ones: `vills weights list`."
+            "put the file there and give its path below that folder, or fetch known ones: `vills "
+            "weights list`."
         )
     return path
 

@@ -120,8 +120,8 @@ def select_variants(
     if missing:
         raise ConfigError(
             f"evaluate.{item}.split_ids has {missing}, on which finetune.{model} was not trained. "
-            f"Allowed: {sorted(by_split)}, since a model of another split has seen the people that "
-            f"this one tests. What to do: add them to finetune.{model}.split_ids, or "
+            f"Allowed: {sorted(by_split)}, since a model of another split was trained on test "
+            f"people of this one. What to do: add them to finetune.{model}.split_ids, or "
             f"set evaluate.{item}.model to another data set's."
         )
     return [(by_split[split], (split,)) for split in split_ids]

@@ -45,7 +45,7 @@ def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInput
         plot = build_plot(load_points(path), config)
         if not plot.has_curves:
             where = f"{path.stem}.json in artifacts/metrics" if config.num_val_ids else "Scores"
-            text = f"{model} was measured on {people} at its last epoch alone: see {where}."
+            text = f"{model} was measured on {people} only after its last epoch: see {where}."
             blocks.append(Block(text=text))
             continue
         protocol = find_title(config, inputs.artifacts / "curated" / config.source)
@@ -60,8 +60,7 @@ def build_accuracy(metrics: Mapping[str, Mapping[str, str]], inputs: ReportInput
         run = metrics.get(f"finetune_{model}", {}).get("fingerprint", "")
         blocks.append(replace(build_picture(picture, caption=caption, plot=True), run=run))
     note = Block(
-        text="Recorded during fine-tuning, and selects nothing: the last epoch is kept, whatever "
-        "stands here."
+        text="Recorded during fine-tuning; it selects nothing: always the last epoch is kept."
     )
     return Section("Accuracy", [note, *blocks] if blocks else [])
 

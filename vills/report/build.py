@@ -15,8 +15,8 @@ from vills.report.queries import build_attention, build_retrieval
 from vills.report.scores import build_scores, build_scores_page
 
 STAGES = (
-    ("curate", "curated", "Curation", "MOTA, IDF1 and purity: against the world's truth."),
-    ("lse", "lse", "Local Semantic Extraction", "IoU of the masks: against the world's truth."),
+    ("curate", "curated", "Curation", "MOTA, IDF1, purity: from the world's ground truth."),
+    ("lse", "lse", "Local Semantic Extraction", "IoU of masks: from the world's ground truth."),
 )
 """Stage, folder of its outs, title, what its figures are."""
 
@@ -126,5 +126,5 @@ def build_runs(metrics: Mapping[str, Mapping[str, Any]], runs: Path) -> Section:
                 "run": run,
             }
         )
-    note = "Seconds of the last attempt on the machine that ran it."
+    note = "Seconds that the last attempt took on its machine."
     return Section("Runs", [Block(text=note, table=build_table(rows, text=("run",)))])

@@ -34,7 +34,7 @@ def build_mask_sheet(
     reader, store = CropReader(curated), MaskStore(lse)
     cached = pq.read_table(lse / KEYPOINTS)
     if not cached.num_rows:
-        raise ValueError(f"{lse / KEYPOINTS} holds no frame. What to do: run the lse stage.")
+        raise ValueError(f"{lse / KEYPOINTS} has no frame. What to do: run the lse stage.")
     chosen = np.unique(np.linspace(0, cached.num_rows - 1, min(num, cached.num_rows)).astype(int))
     tiles = []
     for row in cached.take(chosen).to_pylist():

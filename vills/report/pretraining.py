@@ -20,7 +20,7 @@ LOSSES = {
 }
 HEALTH_CAPTION = (
     "Norm of each weighted term's gradient on shared parameters; entropy of a teacher's target per "
-    "sample (low: it has an opinion) and of the mean target (high: opinions differ, no collapse); "
+    "sample (low: it is confident) and of the mean target (high: targets differ, no collapse); "
     "spread of the teacher's features."
 )
 HEALTH = {
@@ -37,12 +37,12 @@ PROBE_PANELS = {
 }
 ALL = "all"
 VALUES = {
-    "effective_rank": "effective rank: how many directions the features use, of all they have",
+    "effective_rank": "effective rank: how many directions of the feature space the features use",
     "knn": "nearest neighbour in another camera is the same person, %",
     "map": "mean average precision over the other cameras, %",
     "lda_knn": "nearest neighbour is the same person after LDA fitted on other people, %",
     "lda_map": "mean average precision after LDA fitted on other people, %",
-    "camera": "camera told, % (information: it should not be all that features know)",
+    "camera": "camera recognised, % (for information: features should contain more than that)",
 }
 TRACKLET_VALUES = {
     **VALUES,
@@ -50,16 +50,17 @@ TRACKLET_VALUES = {
     "map": "mean average precision over the other ends, %",
     "lda_knn": "nearest neighbour is the same tracklet after LDA fitted on other tracklets, %",
     "lda_map": "mean average precision after LDA fitted on other tracklets, %",
-    "camera": "video told, % (information: it should not be all that features know)",
+    "camera": "video recognised, % (for information: features should contain more than that)",
 }
 NOTE = (
-    "Training features should beat pixels and the untrained network in every line but the last. "
-    "Features are all roles of an image side by side, less their mean, compared by cosine."
+    "Trained features should be better than pixels and the untrained network in every line but the "
+    "last. Features are all roles of an image, concatenated, minus their mean, compared by cosine."
 )
 TRACKLET_NOTE = (
-    "No labelled source was named: a tracklet stands for a person, its first frame looks for its "
-    "last one among the last frames of all. The scene alone can solve that, so a high share proves "
-    "little; name a source of role reid in pretrain.probe.source to ask for persons."
+    "No labelled source was named, so a tracklet counts as a person: its first frame is the "
+    "query, its last frame the match among the last frames of all tracklets. A feature of the "
+    "background can solve that, so a high share proves little; to test people, name a source of "
+    "role reid in pretrain.probe.source."
 )
 
 
@@ -124,7 +125,7 @@ def _build_probe_blocks(health: Mapping[str, Any], curves: Mapping[str, Any]) ->
         for value, text in words.items()
     ]
     blocks.append(
-        Block(heading="What features know", text=_describe(probe), table=build_table(table))
+        Block(heading="What the features contain", text=_describe(probe), table=build_table(table))
     )
     rows: list[dict[str, object]] = [
         {
@@ -134,8 +135,8 @@ def _build_probe_blocks(health: Mapping[str, Any], curves: Mapping[str, Any]) ->
         for name, cells in columns.items()
         for role in sorted({key.split("/")[0] for key in cells})
     ]
-    roles = Block(text="In the order of the lines above.", table=build_table(rows))
-    blocks.append(Block(folded=(roles,), subheading="The same of each role"))
+    roles = Block(text="The rows are in the order of the lines above.", table=build_table(rows))
+    blocks.append(Block(folded=(roles,), subheading="The same for each role"))
     panels = {
         title: {
             network: curves[name]
@@ -145,7 +146,7 @@ def _build_probe_blocks(health: Mapping[str, Any], curves: Mapping[str, Any]) ->
         for title, value in PROBE_PANELS.items()
     }
     if any(panels.values()):
-        caption = "All roles side by side, from step 0 to the end."
+        caption = "All roles concatenated, from step 0 to the end."
         picture = build_curves(panels, x_label="step", columns=3)
         blocks.append(build_picture(picture, plot=True, caption=caption))
     return blocks
@@ -155,7 +156,7 @@ def _describe(probe: Mapping[str, Any]) -> str:
     kinds = ("people", "cameras") if probe["source"] else ("tracklets", "videos")
     origin = f" for training of {probe['source']}" if probe["source"] else " of pre-training"
     asked = (
-        f"Asked: {probe['crops']} crops of {probe['people']} {kinds[0]}{origin}, in "
+        f"Probed: {probe['crops']} crops of {probe['people']} {kinds[0]}{origin}, in "
         f"{probe['cameras']} {kinds[1]}; nothing is trained on them."
     )
     return " ".join([asked, NOTE] if probe["source"] else [asked, TRACKLET_NOTE, NOTE])

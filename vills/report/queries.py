@@ -34,10 +34,10 @@ HEIGHT, WIDTH, EDGE = 112, 56, 3
 SCALE_HEIGHT, SHARE = 128, 0.55
 COLOURS = {"query": (70, 90, 110), "right": (60, 150, 80), "wrong": (200, 70, 60)}
 READING = (
-    "Left the query (grey edge), then the gallery nearest first: green right, red wrong; what a "
-    "protocol leaves out is left out. Queries are taken evenly, not chosen. Of a tracklet its "
-    "middle frame is shown, of a template its first image. Of several draws, galleries or splits "
-    "it is the first."
+    "Left the query (grey edge), then the gallery nearest first: green right, red wrong; entries "
+    "that the protocol ignores are not shown. Queries are taken at equal distances, not selected. "
+    "A tracklet is shown by its middle frame, a template by its first image. With several draws, "
+    "galleries or splits, the first is shown."
 )
 Strips = dict[tuple[str, int], list[tuple[str, bool]]]
 """(query, which of its frames; -1: all) -> (gallery record, whether it is right), nearest first."""
@@ -63,7 +63,7 @@ def build_retrieval(inputs: ReportInputs, *, config: ReportConfig) -> Section:
             blocks.append(build_picture(picture, caption=caption, heading=name))
     notes = [Block(text=READING)] if blocks else []
     if skipped:
-        notes.append(Block(text=f"No ranked lists were kept of {'; '.join(skipped)}."))
+        notes.append(Block(text=f"No ranked lists were kept for {'; '.join(skipped)}."))
     return Section("Retrieval", [*notes, *blocks])
 
 
@@ -169,7 +169,7 @@ def build_attention(inputs: ReportInputs, *, config: ReportConfig) -> Section:
                 picture = render_clip_attention(
                     backbone, reader, person, size=size, num_frames=trained.num_frames
                 )
-                shown.append(("Frames of a clip, below them", *picture))
+                shown.append(("Frames of a clip; below them", *picture))
         if not shown:
             blocks.append(Block(heading=heading, text="No query of the model's modality to draw."))
         for number, (first, png, roles) in enumerate(shown):

@@ -15,11 +15,11 @@ from vills.evaluation.tables import (
 from vills.report.inputs import ReportInputs, Row, load_left_out, load_rows
 from vills.report.page import Block, Section, build_table
 
-SPLIT_NOTE = "Where splits are averaged, `vills scores --splits` has the rows of each."
+SPLIT_NOTE = "If rows are means over splits, `vills scores --splits` shows the rows of each split."
 SCORES_NOTE = (
     "Scores in percent, under the protocol's full name. finetuned starts from the pre-trained "
     "teacher, scratch from random weights of the same architecture, others from the published "
-    "weights of that name; pretrained has seen no label, untrained nothing."
+    "weights of that name; pretrained is not fine-tuned, untrained not trained at all."
 )
 
 
@@ -28,8 +28,8 @@ def render_scores(rows: Sequence[Row], *, splits: bool = False) -> str:
     tables = build_score_tables(rows, splits=splits)
     if splits and not tables:
         raise ConfigError(
-            "--splits: nothing here is averaged over splits. Allowed: data sets with several "
-            "evaluate.*.split_ids. What to do: leave --splits out."
+            "--splits: no row here is a mean over splits. Allowed: data sets with several "
+            "evaluate.*.split_ids. What to do: remove --splits."
         )
     text = build_text(tables)
     return f"{text}\n{SPLIT_NOTE}" if any(map(is_mean, rows)) and not splits else text
@@ -44,7 +44,7 @@ def build_scores(inputs: ReportInputs) -> Section:
     overview = build_table(build_overview(rows), text=("data set", "protocol"))
     marks = " ".join(describe_marks(build_score_tables(rows)))
     blocks = [Block(text=SCORES_NOTE), Block(text=marks)]
-    blocks.append(Block(heading="mAP / R-1 at a glance", table=overview))
+    blocks.append(Block(heading="Overview of mAP / R-1", table=overview))
     for item, found in by_item.items():
         model, source = inputs.items[item], inputs.sources[item]
         texts = [f"Scored on {source}."] if source != item else []

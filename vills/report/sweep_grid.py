@@ -86,7 +86,7 @@ def describe_absence(rows: Sequence[Row], column: ColumnConfig) -> str:
     if column.metric not in row:
         return f"results.json of {column.evaluate} has no {column.metric}"
     if column.metric.startswith("TAR@"):
-        return f"{column.metric}: so few impostor pairs cannot show it"
+        return f"{column.metric}: too few impostor pairs for it"
     return f"{column.metric} of {column.evaluate} is no number"
 
 
@@ -210,11 +210,11 @@ class Grids:
     @property
     def legend(self) -> str:
         """What the marks mean; only of those that occur."""
-        parts = ["Percent; bold: the best of its column, ours and the paper's apart"]
+        parts = ["Percent; bold: the best of its column, separately for ours and the paper's"]
         if any(cell.ours.std is not None for cell in self.cells):
             parts.append("±: sample standard deviation over seeds (n - 1)")
         if self.num_partial:
-            parts.append("n of m seeds: the others have no score")
+            parts.append("n of m seeds: the other seeds have no score")
         if any(cell.published is None for cell in self.cells):
             parts.append(f"{NOT_PUBLISHED}: not given by the paper")
         return "; ".join(parts) + "."
@@ -227,7 +227,7 @@ class Grids:
             return f"All {total} cells have the scores of all seeds."
         text = f"Missing: {self.num_missing} of {total} cells."
         if self.num_partial:
-            text += f" Scores of some seeds only: {self.num_partial} cells."
+            text += f" Cells that lack the scores of some seeds: {self.num_partial}."
         return text
 
 

@@ -16,8 +16,8 @@ from vills.report.sweep_labels import render_mathtext
 
 CAPTION = (
     "Solid, left axis: ours, with one standard deviation where there are several seeds. Dashed, "
-    "right axis: the paper's, where it has scores. The axes differ, so shapes compare here, and "
-    "levels in the tables. Values are set at equal distances."
+    "right axis: the paper's, where it has scores. The axes differ: compare shapes here, and "
+    "levels in the tables. Values are drawn at equal distances."
 )
 
 

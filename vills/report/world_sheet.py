@@ -54,7 +54,7 @@ def build_world_sheet(folder: Path, out_png: Path, num_people: int = 12) -> None
         blocks.append(_draw_scenes(folder))
     if not blocks:
         raise FileNotFoundError(
-            f"{folder} holds none of {', '.join(SETS)}, mars, kinetics. What to do: "
+            f"{folder} has none of {', '.join(SETS)}, mars, kinetics. What to do: "
             "render the world first, with at least one of them in miniature.datasets."
         )
     save_sheet(out_png, render_stack(blocks))

@@ -76,11 +76,11 @@ def _find_intact(folder: Path) -> Path | None:
         sidecar = _sidecar(path)
         if sidecar.is_file() and sidecar.read_text().strip() == compute_sha256(path):
             return path
-        _log.warning("checkpoint %s is torn: using the one before it", path.name)
+        _log.warning("checkpoint %s is damaged: using the previous one", path.name)
     if paths:
         raise RuntimeError(
             f"all {len(paths)} checkpoints in {folder} are damaged. What to do: delete that folder "
-            "to start this run from its beginning."
+            "to start this run from the beginning."
         )
     return None
 

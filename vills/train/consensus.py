@@ -75,9 +75,9 @@ def describe_non_finite(
 ) -> str:
     """Message of NonFiniteError: what, where, and what to do."""
     return (
-        f"loss is not finite at {batch}: {'; '.join(bad)}. Nothing was updated and the newest "
-        f"checkpoint is from before this step. What to do: look at that batch; lower {remedy}, or "
-        "the weight of the term that is named."
+        f"loss is not finite at {batch}: {'; '.join(bad)}. No weight was changed, and the newest "
+        f"checkpoint is from before this step. What to do: check that batch; lower {remedy}, or "
+        "the weight of the named term."
     )
 
 

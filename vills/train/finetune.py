@@ -162,7 +162,8 @@ def build_model(
     if any(side % patch for side in config.input_size):
         raise ConfigError(
             f"finetune.*.input_size = {list(config.input_size)} is not allowed. Allowed: [height, "
-            f"width], multiples of the encoder's patch size {patch}. What to do: round them."
+            f"width], multiples of the encoder's patch size {patch}. What to do: round both "
+            "numbers."
         )
     backbone, _ = _build_backbone(
         config, initialisation, model_folder=model_folder, published=published or {}

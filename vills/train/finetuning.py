@@ -190,7 +190,7 @@ class Finetuning:
         if stop:
             raise InterruptedRunError(
                 f"stopped in epoch {self.epoch + 1} of {self.config.epochs} "
-                f"({self.variant.name}) on request, checkpoint written. What to do: give the same "
+                f"({self.variant.name}) on request; checkpoint written. What to do: give the same "
                 "command again to continue.",
                 wants_requeue=compute_requeue(flag, device=get_device()),
             )

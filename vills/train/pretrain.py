@@ -245,7 +245,7 @@ class Pretraining:
         (stop,) = compute_any([flag.is_set], device=self.arch.device)
         if stop and self.step < self.num_steps:
             raise InterruptedRunError(
-                f"stopped at step {self.step} of {self.num_steps} on request, checkpoint written. "
+                f"stopped at step {self.step} of {self.num_steps} on request; checkpoint written. "
                 "What to do: give the same command again to continue.",
                 wants_requeue=compute_requeue(flag, device=self.arch.device),
             )

@@ -88,11 +88,11 @@ class PretrainProbe:
             return []
         return [
             f"pre-training ends with features of effective rank {', '.join(low)}, under "
-            f"pretrain.probe.min_rank = {floor:g}: they use hardly more than that many of "
+            f"pretrain.probe.min_rank = {floor:g}: they use only about that many of "
             f"{self._get_widths()[ALL]} directions, and fine-tuning may do better from scratch. "
             "What to do: compare with the ranks of pixels and of the untrained network in "
-            "health.json; look at the loss curves (a term that stays at its bound teaches "
-            "nothing); train longer, raise pretrain.koleo_weight, or lower the weight of a term "
+            "health.json; look at the loss curves (a term that stays at its bound has no effect); "
+            "train longer, raise pretrain.koleo_weight, or lower the weight of a term "
             "whose gradient outweighs the others."
         ]
 

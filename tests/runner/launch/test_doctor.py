@@ -387,7 +387,7 @@ def test_links_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert list(tmp_path.iterdir()) == []
     assert "fault" not in levels(project.check_room(facts)).values()
     monkeypatch.setattr(project, "MIN_GB", 1e9)
-    assert levels(project.check_room(facts))["room of runs"] == "fault"
+    assert levels(project.check_room(facts))["free space of runs"] == "fault"
     set_mounts(monkeypatch, "x / fuse.s3fs rw 0 0\n")
     assert levels(project.check_links(facts)) == {"hard links": "fault"}
 
@@ -621,4 +621,4 @@ def test_the_table_names_finding_and_remedy() -> None:
     text = render_findings(findings)
     assert "FAULT lse: nodes" in text
     assert "-> ask for fewer" in text
-    assert text.endswith("2 looked at: 1 fault(s), 0 note(s), 0 that could not be seen.")
+    assert text.endswith("2 findings: 1 fault(s), 0 note(s), 0 that could not be checked.")

@@ -47,9 +47,9 @@ def test_an_unknown_throughput_is_said(bench: Bench) -> None:
     plan = plan_paper(bench)
     estimate = compute_estimate(plan["pretrain"], plan, Resources())
     assert (estimate.minutes, estimate.jobs) == (None, 1)
-    assert estimate.why == "no images_per_gpu_second is stated for width 384"
+    assert estimate.why == "no images_per_gpu_second is given for width 384"
     other = compute_estimate(plan["evaluate@market1501"], plan, Resources())
-    assert (other.minutes, other.why) == (None, "no minutes are stated")
+    assert (other.minutes, other.why) == (None, "no minutes are given")
     assert other.gpu_hours == 0
 
 

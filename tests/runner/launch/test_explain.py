@@ -72,7 +72,7 @@ def test_attempts_have_jobs_hours_and_gpus(finished: Bench) -> None:
     said = {"job": "12_3", "where": "n[1-2]", "ranks": 4, "end": "interrupted"}
     assert second | said == second
     assert second["gpu_hours"] == pytest.approx(0.4)
-    assert third | {"job": "13", "end": "ended without a word, or goes on"} == third
+    assert third | {"job": "13", "end": "ended without a message, or still runs"} == third
     assert third["hours"] > 1000, "until its last sign of life"
 
 
@@ -87,7 +87,7 @@ def test_a_cell_of_a_sweep(finished: Bench) -> None:
     assert f"commit  {GIT['commit']}" in text
     assert "attempt 2: job 12_3 on" in text
     assert "GPU-hours in all: 0.80; jobs: 12_3" in text
-    assert "params  unlike params.yaml: pretrain.koleo_weight: 3 here, 1 there" in text
+    assert "params  different from params.yaml: pretrain.koleo_weight: 3 here, 1 there" in text
     assert "input   lse sha256" in text
     assert "<- lse " in text
 

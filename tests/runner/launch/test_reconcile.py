@@ -76,13 +76,13 @@ def test_zombies_are_ended_and_others_left_alone(
         client.update_run(run_id, status="RUNNING")
         said: list[str] = []
         assert sync_open_runs(context, say=said.append) == 0
-        assert f"pretrain {killed.name[:8]}: RUNNING -> KILLED, nobody holds its lock" in said
+        assert f"pretrain {killed.name[:8]}: RUNNING -> KILLED, no process holds its lock" in said
         assert (
-            f"evaluate@market1501 {finished.name[:8]}: RUNNING -> FINISHED, as its folder says"
+            f"evaluate@market1501 {finished.name[:8]}: RUNNING -> FINISHED, according to its folder"
             in said
         )
-        assert "masking_2: SCHEDULED -> ended, as its runs say" in said
-        assert said[-1].endswith("1 of which there is no folder here")
+        assert "masking_2: SCHEDULED -> ended, according to its runs" in said
+        assert said[-1].endswith("1 whose folder is not on this machine")
         assert client.get_run(foreign.info.run_id).info.status == "RUNNING"
         statuses = load_statuses(settings.uri)
         assert statuses["masking_0"] == "KILLED"
@@ -110,7 +110,7 @@ def test_an_edition_that_was_replaced_is_ended(tmp_path: Path, settings: Trackin
         sync_sweep(context, state, every=0.0)
     said: list[str] = []
     assert sync_open_runs(context, say=said.append) == 0
-    assert any("launched anew" in line for line in said)
+    assert any("changed and launched again" in line for line in said)
     assert set(load_statuses(settings.uri).values()) == {"KILLED"}
 
 

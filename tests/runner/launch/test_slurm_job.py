@@ -68,7 +68,7 @@ def test_usr2_requeues_and_waits_for_the_end(scontrol: Scontrol) -> None:
     scontrol.leave(REQUEUE)
     assert scontrol.calls == ["requeue 17"]
     assert scontrol.slept
-    assert "goes back into the queue" in scontrol.said[0]
+    assert "is requeued" in scontrol.said[0]
 
 
 def test_only_the_leader_requeues_and_all_wait(scontrol: Scontrol) -> None:

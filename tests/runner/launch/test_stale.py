@@ -33,7 +33,7 @@ def test_a_parameter_and_what_follows_from_it(bench: Bench) -> None:
         "pretrain.heads.hidden: 32 became 16",
         "pretrain.koleo_weight: 3 became 2",
     ]
-    assert find(bench, plan, "finetune@market1501", earlier) == ["pretrain is another"]
+    assert find(bench, plan, "finetune@market1501", earlier) == ["pretrain is different"]
     assert find(bench, plan, "lse", earlier) == []
 
 

@@ -58,7 +58,7 @@ def test_what_was_begun_and_left_goes_on(bench: Bench) -> None:
     plan = bench.plan()
     bench.begin(plan, FIRST, status="interrupted", nodes="n1")
     state = bench.look(plan)[plan[FIRST].key]
-    assert (state.state, state.detail) == ("stopped", "attempt 1 on n1, goes on from there")
+    assert (state.state, state.detail) == ("stopped", "attempt 1 on n1, will continue from there")
 
 
 def test_running_by_its_job(bench: Bench) -> None:

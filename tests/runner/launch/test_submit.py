@@ -108,7 +108,7 @@ def test_killed_between_note_and_answer(bench: Bench) -> None:
     bench.submit(plan)
     assert bench.slurm.cancelled == [lost]
     assert load_jobs(bench, plan, "miniature") == ["101_0"]
-    assert "was being asked for when the launcher ended" in bench.said[0]
+    assert "was being submitted when the launcher ended" in bench.said[0]
     assert len(list_asked(bench)) == 1 + len(DAG)
 
 

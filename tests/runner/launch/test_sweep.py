@@ -165,7 +165,7 @@ def test_launched_twice_every_node_is_asked_for_once(bench: Bench) -> None:
     assert sorted(asked) == sorted(sweep.nodes)
     launch(bench)
     assert len(bench.slurm.batches) == 6
-    assert "tracking: off (VILLS_TRACKING); the journals keep every point" in bench.said
+    assert "tracking: off (VILLS_TRACKING); the journals have every point" in bench.said
 
 
 def test_planning_asks_for_nothing(bench: Bench) -> None:

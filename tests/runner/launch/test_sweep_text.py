@@ -39,7 +39,7 @@ def test_a_plan_on_an_empty_clone(bench: Bench) -> None:
     miniature = sweep.points[1].plan["miniature"].key[:12]
     assert "to do: miniature" in line
     assert f"waits for miniature {miniature}: {', '.join(DAG[1:])}" in line
-    assert "cells that stay empty, since params.yaml has no evaluate@prid2011" in text
+    assert "cells that stay empty, since params.yaml lacks evaluate@prid2011" in text
     assert text.endswith("Nothing was submitted.")
     assert "stale" not in text
 
@@ -64,7 +64,7 @@ def test_costs_add_up(bench: Bench) -> None:
 def test_an_unknown_cost_is_a_question_mark(bench: Bench) -> None:
     text = tell_plan(bench)
     assert find_line(text, "pretrain  ").split()[3:5] == ["?", "?"]
-    assert "no images_per_gpu_second is stated for width 32" in text
+    assert "no images_per_gpu_second is given for width 32" in text
 
 
 def test_a_plan_says_what_is_stale_and_why(bench: Bench) -> None:
@@ -100,7 +100,7 @@ def test_the_table_of_a_launched_sweep(bench: Bench) -> None:
         f"  zeta: pretrain: FAILED, job {job}: FAILED exit 1:0: FloatingPointError: NaN in rank 3"
         in text
     )
-    assert "--retry failed asks again" in text
+    assert "--retry failed submits again" in text
 
 
 def test_attempts_show_while_it_goes_on(bench: Bench) -> None:

@@ -297,7 +297,7 @@ def test_off_and_unreachable_stop_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
     assert open_here(LaunchContext(tmp_path), said.append) == ""
     assert "no server at 127.0.0.1" in said[0]
-    assert "jobs and results are not touched" in said.pop()
+    assert "jobs and results are not affected" in said.pop()
     state = load_sweep_state(LaunchContext(tmp_path), "grid")
     for _ in range(2):
         assert not sync_sweep(LaunchContext(tmp_path), state, say=said.append).ok
@@ -315,7 +315,7 @@ def test_a_database_on_a_network_file_system_is_refused(
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} lustre rw 0 0\n")
     monkeypatch.setattr(settings_module, "MOUNTS", mounts)
-    with pytest.raises(ConfigError, match=r"lies on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
+    with pytest.raises(ConfigError, match=r"is on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
         open_here(LaunchContext(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
     assert open_here(LaunchContext(tmp_path)) == ""

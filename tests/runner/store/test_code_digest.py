@@ -152,7 +152,7 @@ def test_a_computed_import_is_refused_a_written_one_is_followed(root: Path) -> N
 
 
 def test_an_unknown_module_is_refused(root: Path) -> None:
-    with pytest.raises(CodeClosureError, match="vills.nothing is no module"):
+    with pytest.raises(CodeClosureError, match="vills.nothing is not a module"):
         compute_import_closure("vills.nothing", root=root)
 
 

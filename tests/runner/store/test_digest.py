@@ -90,7 +90,7 @@ def test_caches_of_two_processes_are_merged(tree: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="run the stage that makes it first"):
+    with pytest.raises(RunError, match="first run the stage that makes it"):
         compute_digest(tmp_path / "nowhere")
 
 

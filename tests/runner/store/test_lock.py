@@ -320,7 +320,9 @@ def test_two_idle_attempts_of_one_job_are_the_last(reopen: Opener) -> None:
     with pytest.raises(StalledRunError) as caught, reopen(restart=2):
         pass
     said = str(caught.value)
-    assert "makes no progress: 2 attempts of job 12 in a row left nothing new" in said
+    assert (
+        "makes no progress: 2 attempts of job 12 in a row made no new checkpoint or output" in said
+    )
     assert "attempt 2 interrupted stopped on request; attempt 1 interrupted" in said
     assert "timeout_min" in said
     assert "checkpoint_minutes" in said
@@ -359,7 +361,7 @@ def test_an_attempt_that_was_killed_counts_too(reopen: Opener) -> None:
         run = reopen(restart=restart)
         run.__enter__()
         run.lock._stop.set()  # the node dies: no word, no heartbeat
-    with pytest.raises(StalledRunError, match="ended without a word"), reopen(restart=2):
+    with pytest.raises(StalledRunError, match="ended without a message"), reopen(restart=2):
         pass
 
 

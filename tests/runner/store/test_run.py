@@ -137,7 +137,7 @@ def test_only_what_counts_names_the_run(project: Project) -> None:
     names.append(project.open().fingerprint)
     assert len(set(names)) == 3
     (project.root / "data").rename(project.root / "moved")
-    with pytest.raises(RunError, match="is not there"):
+    with pytest.raises(RunError, match="data is missing"):
         project.open()
     (project.root / "data").symlink_to(project.root / "moved")
     assert project.open().fingerprint == names[-1]
@@ -191,7 +191,9 @@ def test_inputs_that_change_meanwhile_spoil_the_run(project: Project, change: st
             (project.root / "data").rmdir()
         else:
             (project.root / "data" / "a.txt").write_text("other")
-        with pytest.raises(DriftError, match=r"input data (changed|vanished) while the stage ran"):
+        with pytest.raises(
+            DriftError, match=r"input data (changed|disappeared) while the stage ran"
+        ):
             run.complete()
     assert not run.is_complete()
     assert run.work.is_dir()
@@ -233,7 +235,7 @@ def test_how_an_attempt_ended_is_noted(project: Project, error: BaseException, s
     assert end["status"] == status
     with project.open() as again:
         assert again.lock.attempt == 2
-    assert "attempt 2 goes on where the last one was" in project.said[-1]
+    assert "attempt 2 continues where the last one ended" in project.said[-1]
 
 
 def test_a_bare_no_space_error_is_explained(project: Project) -> None:

@@ -68,7 +68,7 @@ def read_layout(name: str, root: Path, *, filter_list: str = "", keep: int = 0) 
     if (filter_list or keep) and name != "luperson":
         raise ConfigError(
             f"filter = {filter_list!r}, keep = {keep} is not allowed with layout {name}. Allowed: "
-            "layout luperson. What to do: leave both out."
+            "layout luperson. What to do: remove both."
         )
     try:
         if name == "luperson":

@@ -32,7 +32,7 @@ class _PlainUnpickler(pickle.Unpickler):
         raise _RefusedError(f"{module}.{name}")
 
     def persistent_load(self, pid: object, /) -> NoReturn:
-        raise _RefusedError("an object kept outside of it")
+        raise _RefusedError("an object stored outside the file")
 
 
 def load_plain_pickle(path: Path) -> Any:
@@ -50,13 +50,14 @@ def load_plain_pickle(path: Path) -> Any:
         return _PlainUnpickler(stream, encoding="utf-8").load()
     except _RefusedError as error:
         raise PlainPickleError(
-            f"{path} asks for {error}, which is refused: loading it would run code of its choice. "
-            f"Allowed: {_PLAIN}. What to do: have its maker write plain lists and strings, or a "
+            f"{path} asks for {error}, which is refused: loading it could run any code. "
+            f"Allowed: {_PLAIN}. What to do: write plain lists and strings, or a "
             "text file with one entry per line."
         ) from error
     except Exception as error:  # a damaged stream of opcodes raises nearly anything
         raise PlainPickleError(
-            f"{path} is no complete pickle ({error or type(error).__name__}). What to do: fetch it "
+            f"{path} is not a complete pickle ({error or type(error).__name__}). What to do: fetch "
+            "it "
             "again."
         ) from error
 
@@ -84,7 +85,7 @@ def load_image_list(path: Path) -> list[str]:
         ) from error
     if not names:
         raise LayoutError(
-            f"{path} is no list of image paths. What to do: give one path per line (.txt), or a "
+            f"{path} is not a list of image paths. What to do: give one path per line (.txt), or a "
             "list of strings (.json, .pkl)."
         )
     return names
@@ -111,7 +112,7 @@ def _load(path: Path) -> Any:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         return [line.strip() for line in lines if line.strip()]
     raise LayoutError(
-        f"{path} is a list of an unknown kind. Allowed: {', '.join(SUFFIXES)}. What to do: write "
+        f"{path} is a list in an unknown format. Allowed: {', '.join(SUFFIXES)}. What to do: write "
         "one path per line into a .txt."
     )
 
@@ -144,14 +145,15 @@ class LmdbStore:
             info, status = self._database.info(), self._database.stat()
         except (lmdb.Error, OSError) as error:
             raise LayoutError(
-                f"{file} is no LMDB database ({error}). What to do: copy it again, complete."
+                f"{file} is not an LMDB database ({error}). What to do: copy it again completely."
             ) from error
         # The file is mapped into memory: to touch a page behind its end would kill the process.
         needed = (info["last_pgno"] + 1) * status["psize"]
         if file.stat().st_size < needed:
             self._database.close()
             raise LayoutError(
-                f"{file} breaks off: it has {file.stat().st_size:,} bytes of {needed:,}. What to "
+                f"{file} is incomplete: it has {file.stat().st_size:,} bytes of {needed:,}. What "
+                "to "
                 "do: copy it again, complete."
             )
         self.num_entries = int(status["entries"])
@@ -187,6 +189,7 @@ def find_database(root: Path) -> Path | None:
     if len(databases) > 1:
         raise LayoutError(
             f"{root} holds {len(databases)} databases, {databases[0].name} and "
-            f"{databases[1].name} among them. What to do: make a source of each, by its path."
+            f"{databases[1].name} among them. What to do: make one source per database, with its "
+            "path."
         )
     return databases[0] if databases else None

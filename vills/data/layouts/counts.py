@@ -72,11 +72,11 @@ KNOWN_COUNTS: dict[str, dict[tuple[str, int], str]] = {
         "out, or unpack the official archive again",
     },
     "prcc": {
-        ("train", 17_896 + 5_002): "train holds the images of val as well: CAL and the papers "
-        "after it train on train alone; unpack the official archive again",
+        ("train", 17_896 + 5_002): "train also holds the images of val: CAL and later papers train "
+        "on train only; unpack the official archive again",
     },
     "ltcc": {
-        ("gallery", 7_050 + 493): "test holds the query images as well: take them out, or unpack "
+        ("gallery", 7_050 + 493): "test also holds the query images: remove them, or unpack "
         "the official archive again",
     },
 }
@@ -136,8 +136,8 @@ def describe_causes(name: str, counts: Mapping[str, int]) -> list[str]:
         if counts.get("images", 0) > _LUPERSON_NL:
             return ["this is LUPerson-NL (10.68 M images), another data set than LUPerson"]
         return [
-            "a subset, or another extraction: LUPerson is cut out of videos by everyone anew; "
-            "name the number of images beside results"
+            "a subset, or another extraction (everybody extracts LUPerson from videos again): give "
+            "the number of images with your results"
         ]
     fewer = [d for d in differences if d.found < d.official]
     cameras = next((d for d in differences if d.key == "cameras"), None)
@@ -149,13 +149,14 @@ def describe_causes(name: str, counts: Mapping[str, int]) -> list[str]:
     if len(fewer) == len(differences):
         where = ", ".join(dict.fromkeys(d.key.split()[0] for d in fewer))
         return [
-            f"half-unpacked, or a subset: fewer than official in {where}; unpack the official "
-            "archive again and compare its checksum; a subset that is meant needs nothing, but its "
+            f"incompletely unpacked, or a subset: fewer than official in {where}; unpack the "
+            "official archive again and compare its checksum; an intended subset is no error, but "
+            "its "
             "numbers are not those of the literature"
         ]
     if not fewer:
         return [
-            "another version, or copies among the files: more than official; unpack the official "
+            "another version, or duplicate files: more than official; unpack the official "
             "archive into an empty folder"
         ]
     return [

@@ -104,9 +104,10 @@ def _parse(path: str) -> Named:
     named = parse_name(path)
     if named is None:
         raise LayoutError(
-            f"folder: {path} does not say who it shows. Expected names like 0001_c1_anything.jpg "
+            f"folder: {path} does not say which person it shows. Expected names like "
+            "0001_c1_anything.jpg "
             "(person 1, camera 1) or 0001C1T0001F001.jpg (and tracklet 1, frame 1). What to do: "
-            "rename it or take it away."
+            "rename it or remove it."
         )
     return named
 
@@ -119,7 +120,7 @@ def _check_unique(named: Sequence[Named]) -> None:
         other = seen.setdefault(key, entry.path)
         if other != entry.path:
             raise LayoutError(
-                f"folder: {other} and {entry.path} are the same image, or frame, twice. What to "
+                f"folder: {other} and {entry.path} are the same image or frame. What to "
                 "do: keep one of them."
             )
 
@@ -171,7 +172,7 @@ def _check_level(root: Path, named: Sequence[Named]) -> None:
         if found:
             raise LayoutError(
                 f"folder: {root} is the wrong folder level, or holds several data sets: the splits "
-                f"are told by {', '.join(found)} in {root / folder}. What to do: give "
+                f"are defined by {', '.join(found)} in {root / folder}. What to do: give "
                 f"{root / folder}, or write {SPLIT_FILE} into {root}."
             )
 
@@ -181,12 +182,14 @@ def _splits_of_folders(root: Path, named: Sequence[Named]) -> dict[str, str]:
     for path, split in splits.items():
         if split not in SPLIT_FOLDERS:
             raise LayoutError(
-                f"folder: {path} lies in none of {list(SPLIT_FOLDERS)} of {root}. What to do: move "
+                f"folder: {path} is in none of {list(SPLIT_FOLDERS)} of {root}. What to do: move "
                 "it into one of them."
             )
     missing = [name for name in SPLIT_FOLDERS if name not in splits.values()]
     if missing:
-        raise LayoutError(f"folder: {missing} of {root} hold no image. What to do: fill them.")
+        raise LayoutError(
+            f"folder: {missing} of {root} hold no image. What to do: put images there."
+        )
     return splits
 
 
@@ -196,14 +199,14 @@ def _splits_of_file(path: Path, named: Sequence[Named]) -> dict[str, str]:
     unlisted = [name for name in names if names[name] not in listed]
     if unlisted:
         raise LayoutError(
-            f"folder: {path} says nothing of {len(unlisted)} images, e.g. {unlisted[0]}. What to "
-            "do: list them, or take them away."
+            f"folder: {path} does not list {len(unlisted)} images, e.g. {unlisted[0]}. What to do: "
+            "list them, or remove them."
         )
     absent = sorted(listed.keys() - set(names.values()))
     if absent:
         raise LayoutError(
-            f"folder: {path} lists {len(absent)} that no image shows: {key} "
-            f"{render_first(absent)}. What to do: restore the images, or take the rows away."
+            f"folder: {path} lists {len(absent)} without an image: {key} "
+            f"{render_first(absent)}. What to do: restore the images, or remove the rows."
         )
     return _resolve_test(named, {name: listed[names[name]] for name in names})
 

@@ -214,8 +214,9 @@ def _list_prcc_people(folder: Path) -> tuple[dict[int, str], list[str]]:
     stray = sorted(entry.name for entry in folder.iterdir() if not entry.is_dir())
     if lost := [name for name in stray if is_image(name)]:
         raise LayoutError(
-            f"prcc: {len(lost):,} images lie in {folder}, outside the folders of people: "
-            f"{render_first(lost)}. What to do: move them to their people, or take them away."
+            f"prcc: {len(lost):,} images are in {folder}, outside the folders of people: "
+            f"{render_first(lost)}. What to do: move them into their people's folders, or remove "
+            "them."
         )
     people = list_people(
         folder, name="prcc", parse=lambda text, path: parse_person(text, path=path, name="prcc")

@@ -61,8 +61,8 @@ def list_images(folder: Path, *, name: str) -> Listing:
         other = seen.setdefault(PurePosixPath(path).stem, path)
         if other != path:
             raise LayoutError(
-                f"{name}: {folder}: {other} and {path} are the same image twice. What to do: keep "
-                "one of them; a second copy of the data set may lie inside the first."
+                f"{name}: {folder}: {other} and {path} are the same image. What to do: keep "
+                "one of them; a second copy of the data set may be inside the first."
             )
     return found
 
@@ -92,8 +92,8 @@ def parse_person(text: str, *, path: str, name: str) -> int:
     """
     if not text.isascii() or not text.isdigit() or int(text) > MAX_NUMBER:
         raise LayoutError(
-            f"{name}: {path}: {text!r} is not the number of a person. What to do: rename it, or "
-            "take it away."
+            f"{name}: {path}: {text!r} is not a person's number. What to do: rename it, or remove "
+            "it."
         )
     return int(text) or ZERO_PERSON
 
@@ -109,7 +109,8 @@ def list_people(folder: Path, *, name: str, parse: Callable[[str, str], int]) ->
         pid = parse(person, f"{folder}/{person}")
         if people.setdefault(pid, person) != person:
             raise LayoutError(
-                f"{name}: {folder} has {people[pid]} and {person}, the same person twice. What to "
+                f"{name}: {folder} has {people[pid]} and {person}, which are the same person. What "
+                "to "
                 "do: keep one."
             )
     return people
@@ -126,7 +127,7 @@ def describe_stray(folder: str, stray: Sequence[str]) -> tuple[str, ...]:
     if not stray:
         return ()
     word = "file" if len(stray) == 1 else "files"
-    return (f"{folder}: {len(stray):,} other {word} passed over: {render_first(stray)}",)
+    return (f"{folder}: {len(stray):,} other {word} ignored: {render_first(stray)}",)
 
 
 _UP, _DOWN = 2, 3
@@ -151,7 +152,7 @@ def find_base(
     found = _list_names(root)
     if elsewhere := _locate(root, needed):
         raise LayoutError(
-            f"{name}: {root} is the wrong folder level: {', '.join(needed)} lie in {elsewhere}; "
+            f"{name}: {root} is the wrong folder level: {', '.join(needed)} are in {elsewhere}; "
             f"found {found}. What to do: give {elsewhere}."
         )
     best = max(candidates, key=lambda candidate: _count_present(candidate, needed))
@@ -159,7 +160,8 @@ def find_base(
         missing = [entry for entry in needed if not (best / entry).exists()]
         raise LayoutError(
             f"{name}: {best} has no {', '.join(missing)}; found {_list_names(best)}. What "
-            "to do: the archive is half-unpacked, or it is another data set: unpack the official "
+            "to do: the archive is incompletely unpacked, or it is another data set: unpack the "
+            "official "
             "archive again."
         )
     raise LayoutError(
@@ -172,8 +174,8 @@ def find_base(
 def describe_nested(folder: Path) -> str:
     """Say that a folder lies inside its namesake, as some unpackers leave it."""
     if (folder / folder.name).is_dir():
-        return f"{folder / folder.name} lies one level too deep: move what it holds up by one"
-    return "the archive is half-unpacked: unpack the official archive again"
+        return f"{folder / folder.name} is one level too deep: move its contents up by one level"
+    return "the archive is incompletely unpacked: unpack the official archive again"
 
 
 def _count_present(folder: Path, needed: tuple[str, ...]) -> int:

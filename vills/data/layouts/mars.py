@@ -84,8 +84,8 @@ def _find_base(root: Path) -> tuple[Path, str]:
         missing = [name for name in _NEEDED if not (folder / name).exists()]
         if missing and all(name.startswith("info/") for name in missing):
             raise LayoutError(
-                f"mars: {folder} has no {', '.join(missing)}. What to do: put there the folder "
-                "info of liangzheng06/MARS-evaluation, which is a download of its own."
+                f"mars: {folder} has no {', '.join(missing)}. What to do: put the folder info of "
+                "liangzheng06/MARS-evaluation there, which is a separate download."
             )
     return find_base(root, nested=nested, needed=_NEEDED, name="mars")
 
@@ -103,8 +103,8 @@ def _check_people(folder: Path, rows: np.ndarray) -> None:
     if empty:
         raise LayoutError(
             f"mars: {len(empty):,} folders of people in {folder} are empty: "
-            f"{render_first(empty)}. What to do: the archive is half-unpacked: "
-            "unpack the official archive again."
+            f"{render_first(empty)}. What to do: the archive is incompletely unpacked: unpack the "
+            "official archive again."
         )
 
 
@@ -119,7 +119,7 @@ def _build_tracklet(row: list[int], names: list[str], folder: str, split: str) -
     wrong = [name for name in chosen if not name.startswith(f"{person}C{camera}T")]
     if wrong:
         raise LayoutError(
-            f"mars: {wrong[0]} lies in a track of person {pid}, camera {camera}. What to do: take "
+            f"mars: {wrong[0]} is in a track of person {pid}, camera {camera}. What to do: take "
             "the index files and the name files from one release."
         )
     paths = tuple(f"{folder}/{person}/{name}" for name in chosen)
@@ -165,7 +165,7 @@ def load_queries(path: Path, *, num_tracks: int) -> set[int]:
     queries = _load(path, "query_IDX").ravel() - 1
     if queries.size == 0 or queries.min() < 0 or queries.max() >= num_tracks:
         raise LayoutError(
-            f"mars: {path} points outside the {num_tracks} test tracks, or nowhere. {_REMEDY}"
+            f"mars: {path} has an index outside the {num_tracks} test tracks, or none. {_REMEDY}"
         )
     chosen = set(queries.tolist())
     if len(chosen) != queries.size:
@@ -206,12 +206,13 @@ def _load(path: Path, key: str) -> np.ndarray:
         content = loadmat(path, variable_names=[key])
     except Exception as error:  # scipy's error depends on the byte where the file breaks off
         raise LayoutError(
-            f"mars: {path} is no MATLAB 5 file, or is cut off ({type(error).__name__}: {error}). "
+            f"mars: {path} is not a MATLAB 5 file, or is cut off ({type(error).__name__}: "
+            f"{error}). "
             f"{_REMEDY}"
         ) from error
     if key not in content:
         raise LayoutError(f"mars: {path} has no variable {key}. {_REMEDY}")
     values = np.asarray(content[key])
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or (values % 1).any():
-        raise LayoutError(f"mars: {key} of {path} holds no whole numbers. {_REMEDY}")
+        raise LayoutError(f"mars: {key} of {path} does not hold whole numbers. {_REMEDY}")
     return values.astype(np.int64)

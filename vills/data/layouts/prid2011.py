@@ -67,7 +67,7 @@ def load_splits(path: Path) -> tuple[PersonSplit, ...]:
         splits = tuple(_parse_split(entry, path) for entry in content)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError) as error:
         raise LayoutError(
-            f"prid2011: {path} is no list of splits ({type(error).__name__}: {error}). {_REMEDY}"
+            f"prid2011: {path} is not a list of splits ({type(error).__name__}: {error}). {_REMEDY}"
         ) from error
     if len({frozenset((*split.train, *split.test)) for split in splits}) != 1:
         raise LayoutError(
@@ -91,7 +91,7 @@ def _find_base(root: Path) -> tuple[Path, str]:
     for folder in (root, *(root / path for path in nested)):
         if (folder / "single_shot").is_dir() and not (folder / "multi_shot").is_dir():
             raise LayoutError(
-                f"prid2011: {folder} has single_shot alone, an image data set with other people. "
+                f"prid2011: {folder} has only single_shot, an image data set with other people. "
                 "What to do: unpack multi_shot of the official archive beside it."
             )
     return find_base(root, nested=nested, needed=needed, name="prid2011")
@@ -132,8 +132,8 @@ def _list_people(folder: Path, people: list[int]) -> dict[int, str]:
     if missing:
         raise LayoutError(
             f"prid2011: {folder} lacks {len(missing)} of the {len(people)} people of the splits: "
-            f"{render_first(missing)}. What to do: {describe_nested(folder)}; or, for a set of "
-            f"your own, put its {SPLIT_FILE} beside multi_shot."
+            f"{render_first(missing)}. What to do: {describe_nested(folder)}; or, for your own "
+            f"data set, put its {SPLIT_FILE} beside multi_shot."
         )
     return names
 

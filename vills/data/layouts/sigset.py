@@ -68,7 +68,7 @@ def read_sigset(root: Path) -> Layout:
         notes=(
             *_note_names({"XML files of other names are not read": others}),
             *table.describe(),
-            *_note_names({"signatures of several people passed over": sorted(skipped)}),
+            *_note_names({"signatures of several people, which are ignored": sorted(skipped)}),
             *_note_templates(ordered, train_people=train_people),
         ),
     )
@@ -120,7 +120,7 @@ def _add_template(
     if template.group == PROBE:
         raise LayoutError(
             f"sigset: {where} differs from the signature of that name in another file. What to do: "
-            "give each a name of its own."
+            "give each its own name."
         )
     members = tuple(dict.fromkeys((*known.members, *template.members)))
     templates[template.group, template.name] = RawTemplate(
@@ -137,13 +137,13 @@ def _check_missing(table: MediaTable, *, root: Path) -> None:
     if not table.num_members:
         what = f"all are {', '.join(sorted(table.passed))}" if table.passed else "it names none"
         raise LayoutError(
-            f"sigset: {root} has no medium of a body: {what}. What to do: take the sigsets for "
-            "whole bodies."
+            f"sigset: {root} has no medium that shows a body: {what}. What to do: use the sigsets "
+            "of modality wholeBody or gait."
         )
     if 2 * len(table.missing) > table.num_members:
         raise LayoutError(
-            f"sigset: {len(table.missing):,} of {table.num_members:,} media are not there, "
-            f"{table.missing[0]} among them; it was looked for below {root}. What to do: unpack "
+            f"sigset: {len(table.missing):,} of {table.num_members:,} media are missing, "
+            f"{table.missing[0]} among them; looked for below {root}. What to do: unpack "
             "the media there, or correct the source's path by a folder."
         )
 
@@ -165,9 +165,9 @@ def _note_templates(templates: Iterable[RawTemplate], *, train_people: set[int])
     learned = sorted(train_people & (asked | known))
     return _note_names(
         {
-            "templates have no media left and stay empty (a probe of none is a miss)": empty,
-            "probes show people whom no gallery has: they are queries without a match": strangers,
-            "people of galleries are distractors, whom no probe shows": sorted(known - asked),
-            "people are trained and tested": learned,
+            "templates have no media left and stay empty (an empty probe is a miss)": empty,
+            "probes show people who are in no gallery: they are queries without a match": strangers,
+            "people of galleries are distractors: no probe shows them": sorted(known - asked),
+            "people are in training and in test": learned,
         }
     )

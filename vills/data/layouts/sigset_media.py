@@ -56,7 +56,7 @@ class MediaTable:
         is_short = len(digits) == 1 and len(digits[0]) <= _DIGITS
         if not is_short or int(digits[0]) > MAX_NUMBER // OUTFITS - 1:
             raise LayoutError(
-                f"sigset: {where} has subjectId {subject_id!r}, which does not say who it is. "
+                f"sigset: {where} has subjectId {subject_id!r}, which does not identify a person. "
                 "Expected: letters and one number, like G00038. What to do: rename the subject."
             )
         pid = parse_person(digits[0], path=where, name="sigset")
@@ -103,7 +103,7 @@ class MediaTable:
     def describe(self) -> tuple[str, ...]:
         """Return what was passed over, is missing, or is used where it should not be."""
         notes = [
-            f"{count:,} members of modality {modality} passed over, as bodies are compared here"
+            f"{count:,} members of modality {modality} ignored, since only bodies are compared"
             for modality, count in sorted(self.passed.items())
         ]
         if self.missing:
@@ -114,7 +114,7 @@ class MediaTable:
         both = sorted(key for key, splits in self._splits.items() if len(splits) > 1)
         if both:
             notes.append(
-                f"{len(both):,} media are in a probe and in a gallery, where the probe meets "
+                f"{len(both):,} media are in a probe and in a gallery, where the probe finds "
                 f"itself: {render_first(both)}"
             )
         return tuple(notes)

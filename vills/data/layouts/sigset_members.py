@@ -69,12 +69,13 @@ def load_signatures(path: Path) -> list[Signature]:
     # an encoding that nobody knows is a LookupError, one of several bytes a ValueError
     except (expat.ExpatError, LookupError, ValueError) as error:
         raise LayoutError(
-            f"sigset: {path} is no complete XML file in its own encoding ({error}). What to do: "
-            "copy it again, or correct that place."
+            f"sigset: {path} is not a complete XML file in its declared encoding ({error}). What "
+            "to do: "
+            "copy it again, or correct it there."
         ) from error
     if not reader.signatures:
         raise LayoutError(
-            f"sigset: {path} holds no signature. What to do: take it away, or put the sigset of "
+            f"sigset: {path} holds no signature. What to do: remove it, or put the sigset of "
             "that name there."
         )
     names = set()
@@ -83,7 +84,7 @@ def load_signatures(path: Path) -> list[Signature]:
         if signature.name in names:
             raise LayoutError(
                 f"sigset: {path} has two signatures of the name {signature.name}. What to do: give "
-                "each a name of its own."
+                "each its own name."
             )
         names.add(signature.name)
     return reader.signatures
@@ -107,8 +108,8 @@ class _Reader:
 
     def _refuse(self, *_: object) -> None:
         raise LayoutError(
-            f"sigset: {self._path} has a document type definition, which is not read: it can name "
-            "other files, or blow up. What to do: remove the <!DOCTYPE ...>."
+            f"sigset: {self._path} has a document type definition, which is not read: it could "
+            "name other files, or need unlimited memory. What to do: remove the <!DOCTYPE ...>."
         )
 
     def _start(self, name: str, _: dict[str, str]) -> None:
@@ -151,7 +152,7 @@ class _Reader:
         if known := getattr(owner, name):
             raise LayoutError(
                 f"sigset: line {self.parser.CurrentLineNumber} of {self._path} says {text!r} where "
-                f"{known!r} was said already. What to do: keep one of the two."
+                f"{known!r} was given already. What to do: keep one of the two."
             )
         setattr(owner, name, text)
 
@@ -200,7 +201,7 @@ def is_body(member: Member, *, where: str) -> bool:
     if modality not in (*_BODIES, *_OTHERS):
         raise LayoutError(
             f"sigset: {where} has modality {member.modality!r}. Allowed: wholeBody, gait, none "
-            "(which are read) and face (passed over). What to do: correct it."
+            "(which are read) and face (ignored). What to do: correct it."
         )
     return modality in _BODIES
 

@@ -102,8 +102,8 @@ def _load_keys(
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         raise LayoutError(
-            f"luperson: no {KEYS_FILE} in or beside the database {database}. What to do: put there "
-            "the list of keys that was written with it."
+            f"luperson: no {KEYS_FILE} in or beside the database {database}. What to do: put the "
+            "list of keys that was written with it there."
         )
     content = load_plain_pickle(path)
     fields = content if isinstance(content, dict) else {"keys": content}
@@ -111,7 +111,7 @@ def _load_keys(
     if not keys:
         raise LayoutError(
             f'luperson: {path} holds no keys. Expected: a list of strings, or {{"keys": a list of '
-            "strings}. What to do: take the file that was written with the database."
+            "strings}. What to do: use the file that was written with the database."
         )
     keys.sort()
     twice = next((a for a, b in zip(keys, keys[1:], strict=False) if a == b), None)
@@ -151,7 +151,7 @@ def _filter(
         raise LayoutError(
             f"luperson: {len(missing):,} of the {len(wanted):,} paths of {filter_list} are not "
             f"below {root}. It names {missing[0]}; there is {next(iter(everything))}. What to do: "
-            "take the list that belongs to these files, or correct the source's path."
+            "use the list that belongs to these files, or correct the source's path."
         )
     notes = [f"{len(kept):,} images are in the list {filter_list} (keep = {keep})"]
     if missing:
@@ -175,8 +175,8 @@ def _pick(everything: Iterable[str], wanted: Container[str]) -> tuple[list[str],
                 continue
             if name in seen:
                 raise LayoutError(
-                    f"luperson: the list's {name} may be {seen[name]} or {path}. What to do: take "
-                    "one of them away."
+                    f"luperson: the list's {name} may be {seen[name]} or {path}. What to do: "
+                    "remove one of them."
                 )
             kept.append(path)
             seen[name] = path

@@ -268,7 +268,7 @@ def compute_checked(
         more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         raise ProtocolError(
             f"{len(rows)} {part} features are not finite (NaN or infinite): {names}{more}. They "
-            "cannot be ranked. What to do: look at the model's weights and at these records; "
+            "cannot be ranked. What to do: check the model's weights and these records; "
             "compute the features again."
         )
     return features
@@ -285,8 +285,8 @@ def compute_rank_scores(
     if not any(len(ranks) for ranks in hit_ranks):
         raise ProtocolError(
             f"none of the {len(hit_ranks)} queries has a true match in the {where}: their people "
-            "are not there, or only as junk (a match by the same camera does not count). What to "
-            "do: look at person and camera numbers with `vills data check`, and at the query and "
+            "are missing there, or are only junk (a match in the same camera does not count). What "
+            "to do: check person and camera numbers with `vills data check`, and the query and "
             "gallery folders."
         )
     return compute_scores(

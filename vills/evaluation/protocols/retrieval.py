@@ -263,5 +263,5 @@ def _list(values: Sequence[int]) -> str:
 
 _REMEDY = (
     "What to do: choose other protocols (evaluate.*.protocols, finetune.*.protocol; "
-    "docs/protocols.md says what each needs), or look at the data set with `vills data check`."
+    "docs/protocols.md says what each needs), or check the data set with `vills data check`."
 )

@@ -187,8 +187,8 @@ def _pool(templates: Templates, features: FloatArray, name: str) -> Pooled:
     usable = [row for row, own in enumerate(members) if len(own)]
     if not usable:
         raise ProtocolError(
-            f"no {name} has a feature: all enrolments failed. What to do: look at the "
-            "features, and at what curation has kept of the media."
+            f"no {name} has a feature: all enrolments failed. What to do: check the features, and "
+            "the media that curation has kept."
         )
     pooled = np.stack([units[members[row]].mean(axis=0) for row in usable])
     return Pooled(templates, np.array(usable, dtype=np.int64), pooled.astype(np.float32))
@@ -225,7 +225,7 @@ def load_templates(data: TestData) -> tuple[Templates, list[Templates], Entries]
     if probes is None or not by_group:
         raise ProtocolError(
             f"protocol 'sigset' needs a group {PROBE!r} and a gallery; the templates have "
-            f"{', '.join(groups)}. What to do: look at the sigset files' names (probe..., "
+            f"{', '.join(groups)}. What to do: check the names of the sigset files (probe..., "
             "gallery...)."
         )
     return probes, list(by_group.values()), records

@@ -14,7 +14,8 @@ MAX_NAMES = 50
 # What a name gives away about a file that is none of the layouts.
 _GIVEAWAYS = {
     r"patch_embed\.conv\.": "it has the convolution stem of TransReID-SSL's ICS (instance and "
-    "batch norm before the patches), which no patch embedding equals: take the release without ICS",
+    "batch norm before the patches), which no patch embedding can replace: take the release "
+    "without ICS",
     r"blocks\.(\d+\.)*mlp\.(w12|w3)\.": "it has SwiGLU feed-forward layers (DINOv2 ViT-g/14), the "
     "encoder has GELU ones: take ViT-S, B or L",
     r"rope_embed\.|storage_tokens": "it has rotary positions (DINOv3), the encoder a position "
@@ -28,8 +29,8 @@ _GIVEAWAYS = {
     "started from",
     r"(vit\.)?encoder\.layer\.": "it has the names of Hugging Face's transformers: take timm's or "
     "the publisher's own file",
-    r"(backbone\.)?encoder\.vit\.": "it is a file of this product: name its folder as pre-trained "
-    "weights, or write it for timm with `vills export`",
+    r"(backbone\.)?encoder\.vit\.": "VILLS wrote it: use its folder, or convert it with "
+    "`vills export`",
 }
 
 

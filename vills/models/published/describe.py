@@ -46,7 +46,7 @@ def describe_file(path: Path, *, layout: str = "") -> str:
     lines = {
         "file": str(path),
         "fits layout": ", ".join(good),
-        "inside": file.wrapper or "nothing: the tensors lie flat",
+        "inside": file.wrapper or "none: tensors at the top level",
         "sizes": _say_sizes(sizes) + (f", heads {heads} (as published)" if heads else ""),
         "positions": f"{fit.grid[0]}x{fit.grid[1]} patches, {slots} rows for prefix tokens",
         "used": f"{len(used)}: {', '.join(used)}",
@@ -54,7 +54,7 @@ def describe_file(path: Path, *, layout: str = "") -> str:
         "left at random": ", ".join(fit.random) or "nothing",
         "set to zero": ", ".join(fit.zero) or "nothing",
         "to set": " ".join(sizes.build_settings())
-        + (f" {_HEADS_FIELD}={heads}" if heads else f" and {_HEADS_FIELD}, which no file says"),
+        + (f" {_HEADS_FIELD}={heads}" if heads else f" and {_HEADS_FIELD}, which no file contains"),
     }
     return "\n".join(f"{title:15} {text}" for title, text in lines.items())
 
@@ -72,7 +72,7 @@ def _find_sizes(file: TensorFile) -> Sizes:
     hints = "; ".join(find_giveaways(file.state)) or "see docs/weights.md"
     names = ", ".join(list_sorted(set(file.state)))
     raise WeightsError(
-        f"{file.path} is no ViT of a known layout. It holds {len(file.state)} tensors: {names}. "
+        f"{file.path} is not a ViT of a known layout. It holds {len(file.state)} tensors: {names}. "
         f"What to do: {hints}."
     )
 

@@ -74,7 +74,7 @@ def load_published(
     if layout not in LAYOUTS:
         raise WeightsError(
             f"layout {layout!r} is not allowed. Allowed: {', '.join(LAYOUTS)}. "
-            "What to do: choose the one whose names the file's tensors have."
+            "What to do: choose the layout whose names the file's tensors have."
         )
     file, own = read_tensors(path), encoder.vit.state_dict()
     fit = compute_fit(file.state, LAYOUTS[layout], own=own, grid=encoder.grid)
@@ -111,7 +111,8 @@ def compute_fit(state: State, layout: Layout, *, own: State, grid: Grid) -> Fit:
         used, old = convert_positions(used, layout, grid=grid)
         if old is None:
             problems = [
-                f"pos_embed of {rows} rows is no patch grid (allowed: a square, one twice as high "
+                f"pos_embed of {rows} rows is not a patch grid (allowed: a square, one twice as "
+                "high "
                 f"as wide, or {grid[0]}x{grid[1]}, with the layout's rows for prefix tokens)"
             ]
     # area tokens, which a layout may lack
@@ -134,12 +135,12 @@ def _explain(file: TensorFile, layout: str, fit: Fit, *, own: State, grid: Grid)
         if name != layout and not compute_fit(file.state, other, own=own, grid=grid).mismatch
     ]
     if others:
-        return f"{text} What to do: name its layout, it fits {' and '.join(others)}."
+        return f"{text} What to do: set its layout: it fits {' and '.join(others)}."
     settings = find_sizes(fit.state).build_settings(find_sizes(own))
     if settings:
         return (
-            f"{text} What to do: set the file's sizes, {' '.join(settings)} (a patch size needs "
-            "pictures of its multiples), and pretrain.model.num_heads to the publisher's."
+            f"{text} What to do: set the file's sizes, {' '.join(settings)} (image sides must be "
+            "multiples of the patch size), and pretrain.model.num_heads to the publisher's."
         )
     return f"{text} What to do: check the layout and the file (see docs/weights.md)."
 

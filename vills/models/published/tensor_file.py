@@ -57,7 +57,7 @@ def read_tensors(path: Path) -> TensorFile:
         content = content[found[0]]
     if not isinstance(content, Mapping) or not content or not _holds_tensors(content):
         raise WeightsError(
-            f"{path} holds no tensors by name{_describe(content)}. Allowed: a state dict, alone "
+            f"{path} holds no named tensors{_describe(content)}. Allowed: a state dict, directly "
             f"or under {', '.join(WRAPPERS)}. What to do: check that this is a weights file."
         )
     return TensorFile(path, _build_state(content, path), ".".join(wrappers))
@@ -75,14 +75,14 @@ def _load(path: Path) -> Any:
         objects = _find_objects(path, str(error))
         if objects:
             raise WeightsError(
-                f"{path} holds objects whose reading would run code: {', '.join(objects)}. "
+                f"{path} holds objects that would run code when read: {', '.join(objects)}. "
                 "Allowed: tensors, numbers, text, lists and dicts. What to do: only if you trust "
-                "its author, load it where it was made and save its state dict alone."
+                "its author, load it with the code that wrote it and save only its state dict."
             ) from error
         raise WeightsError(
             f"{path} cannot be read as weights ({_find_reason(error)}). Allowed: a .safetensors, "
-            "or a file of torch.save. What to do: fetch it again, the copy may be cut off or a web "
-            "page."
+            "or a file of torch.save. What to do: fetch it again: the copy may be incomplete, or a "
+            "web page."
         ) from error
 
 
@@ -113,7 +113,7 @@ def _describe(content: Any) -> str:
     if not isinstance(content, Mapping):
         return f", but a {type(content).__name__}"
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    return f" alone: {', '.join(others)} are none" if others else ""
+    return f" ({', '.join(others)}: no tensors)" if others else ""
 
 
 def _build_state(content: Mapping[str, Tensor], path: Path) -> State:
@@ -124,7 +124,7 @@ def _build_state(content: Mapping[str, Tensor], path: Path) -> State:
         if first != name:
             raise WeightsError(
                 f"{path} has two tensors {_strip(name)}: {first} and {name}. Allowed: one. "
-                "What to do: save the one network that is meant as a file of its own."
+                "What to do: save the one network that you need in a separate file."
             )
     return {name: _to_float32(content[origin]) for name, origin in origins.items()}
 

@@ -31,7 +31,8 @@ def check_overrides(overrides: Sequence[str]) -> None:
         if stage not in STAGES or "=" not in rest:
             raise ConfigError(
                 f"override {text!r} is not allowed. Allowed: slurm.STAGE.FIELD=VALUE, STAGE being "
-                f"one of {', '.join(STAGES)}. What to do: write slurm.pretrain.nodes=2, say."
+                f"one of {', '.join(STAGES)}. What to do: write slurm.pretrain.nodes=2, for "
+                "example."
             )
 
 
@@ -153,5 +154,5 @@ def select_cluster(name: str = "") -> str:
     chosen = name or os.environ.get(VARIABLE, "")
     if not chosen:
         return "slurm" if run_command(["sbatch", "--version"]).ok else "local"
-    check_choice("cluster", chosen, CLUSTERS, f"mend --cluster or {VARIABLE}")
+    check_choice("cluster", chosen, CLUSTERS, f"correct --cluster or {VARIABLE}")
     return chosen

@@ -214,7 +214,7 @@ def load_state(folder: Path, job: str) -> JobState:
         reason = "no free slot, or a job before it"
     elif word == "RUNNING" and not is_running(noted["processes"]):
         # Its worker was killed: the next one finds out how it ended.
-        reason = "its end is being looked into"
+        reason = "its result is being checked"
     return JobState(PHASES.get(word, "ended"), word, reason)
 
 

@@ -117,8 +117,9 @@ class SlurmCluster:
                 text = str(error).strip().splitlines()
                 raise ClusterError(
                     f"sbatch refused {len(keys)} job(s) of {batch.stage}: {' '.join(text[-3:])} "
-                    f"What to do: mend slurm/{batch.stage}.yaml (or slurm.{batch.stage}.FIELD=VALUE"
-                    "); `vills doctor` knows the usual causes."
+                    f"What to do: correct slurm/{batch.stage}.yaml (or "
+                    f"slurm.{batch.stage}.FIELD=VALUE"
+                    "); `vills doctor` finds the usual causes."
                 ) from error
         return [str(job.job_id) for job in jobs]
 
@@ -224,7 +225,7 @@ def _cancel(*options: str) -> None:
     if not answer.ok:
         words = answer.words or answer.reason
         raise ClusterError(
-            f"`scancel {' '.join(options)}` failed: {words}. What to do: `vills doctor`."
+            f"`scancel {' '.join(options)}` failed: {words}. What to do: run `vills doctor`."
         )
 
 

@@ -52,7 +52,7 @@ def run_check(
     # The doctor looks at machines that are not as they should be: that is what it is for.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}"
-        remedy = "look at it by hand; an answer that the doctor does not understand is its fault"
+        remedy = "check it by hand; vills doctor did not understand the answer"
         found = [Finding(name, "unknown", reason, remedy)]
     return [
         replace(f, group=f.group or group, remedy="" if f.level == "ok" else f.remedy)
@@ -87,7 +87,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
         lines += [""] if own else []
     count = Counter(finding.level for finding in findings)
     lines.append(
-        f"{len(findings)} looked at: {count['fault']} fault(s), {count['note']} note(s), "
-        f"{count['unknown']} that could not be seen."
+        f"{len(findings)} findings: {count['fault']} fault(s), {count['note']} note(s), "
+        f"{count['unknown']} that could not be checked."
     )
     return "\n".join(lines)

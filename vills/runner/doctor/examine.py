@@ -35,7 +35,7 @@ def run_checks(folder: Path, *, probe: bool = False) -> list[Finding]:
     if not facts.on_cluster:
         reason = facts.answers["sbatch"].reason
         found = f"none here ({reason}): jobs go through the local queue of this machine"
-        remedy = "nothing must be done; on a cluster, run this on a login node"
+        remedy = "nothing needs to be done; on a cluster, run this on a login node"
         findings.append(Finding("SLURM", "note", found, remedy, group="scheduler"))
     for group, name, check in CHECKS:
         if facts.on_cluster or group not in ("scheduler", "jobs"):

@@ -152,7 +152,7 @@ def _read_params(facts: ClusterFacts) -> Iterator[Finding]:
     try:
         facts.params = load_params(facts.folder)
     except UserError as error:
-        remedy = "mend params.yaml; what depends on it is not looked at"
+        remedy = "correct params.yaml; what depends on it is not checked"
         yield Finding("params.yaml", "fault", str(error), remedy)
 
 
@@ -160,7 +160,7 @@ def _read_partitions(facts: ClusterFacts) -> Iterator[Finding]:
     facts.partitions = parse_partitions(facts.answers["sinfo"].text)
     if not facts.partitions and facts.answers["sbatch"].ok:
         found = f"sinfo lists none ({facts.answers['sinfo'].reason or 'empty'})"
-        remedy = "compare slurm/*.yaml with the cluster's pages by hand"
+        remedy = "compare slurm/*.yaml with the cluster's documentation by hand"
         yield Finding("partitions", "unknown", found, remedy)
 
 

@@ -42,7 +42,7 @@ def check_partition(stage: str, facts: ClusterFacts) -> Iterator[Finding]:
     lacking = [n for n in resources.partition.split(",") if n and n not in known]
     if lacking:
         found = f"no partition {', '.join(lacking)}; there are {', '.join(sorted(known))}"
-        yield Finding(name, "fault", found, f"mend partition in {mend}")
+        yield Finding(name, "fault", found, f"correct partition in {mend}")
     elif not chosen:
         remedy = f"name one in {mend}: partition: {min(known, default='NAME')}"
         yield Finding(name, "fault", "names no partition, and the cluster has no default", remedy)
@@ -59,11 +59,9 @@ def _check_time(stage: str, resources: Resources, chosen: dict[str, list[Node]])
         return Finding(name, "ok", f"{asked} min, the limit of {shown}")
     found = (
         f"timeout_min {asked} is over the partition's MaxTime ({shown} min): the job is refused, "
-        "or stays pending for ever (PartitionTimeLimit)"
+        "or pending for ever (PartitionTimeLimit)"
     )
-    remedy = (
-        f"timeout_min: {int(max(limits.values()))}; a run goes on over as many jobs as it takes"
-    )
+    remedy = f"timeout_min: {int(max(limits.values()))}; a run may take several jobs"
     return Finding(name, "fault", found, f"slurm/{stage}.yaml: {remedy}")
 
 
@@ -89,7 +87,8 @@ def _check_nodes(stage: str, resources: Resources, chosen: dict[str, list[Node]]
     if not fitting:
         found = "; ".join(parts) or f"no {wanted} nodes of {next(iter(chosen))} have all of it"
         remedy = (
-            f"mend slurm/{stage}.yaml (nodes, gpus_per_node, cpus_per_task, mem_gb, constraint): "
+            f"correct slurm/{stage}.yaml (nodes, gpus_per_node, cpus_per_task, mem_gb, "
+            "constraint): "
             "such a job is refused, or stays pending for ever"
         )
         return Finding(name, "fault", found, remedy)
@@ -98,7 +97,7 @@ def _check_nodes(stage: str, resources: Resources, chosen: dict[str, list[Node]]
         asked = f"{wanted} x {cpus} CPUs, {gpus} GPUs"
         return Finding(name, "ok", f"{asked} a job ({up} such nodes up)")
     found = f"only {up} fitting nodes of {where} are up; {wanted} wanted"
-    remedy = "jobs wait until others are back: `sinfo -R` says why they are not"
+    remedy = "jobs wait until others are back: `sinfo -R` says why they are down"
     return Finding(name, "note", found, remedy)
 
 
@@ -110,7 +109,7 @@ def check_times(stage: str, facts: ClusterFacts) -> Finding:
     if left <= EARLY_SECONDS / 60:
         found = (
             f"timeout_min {limit} and signal_seconds {signal}: SLURM may signal a minute early, so "
-            "that a job is told to stop as soon as it begins"
+            "a job would be told to stop as soon as it begins"
         )
         remedy = f"{mend}: a longer timeout_min, or a shorter signal_seconds"
         return Finding(name, "fault", found, remedy)
@@ -121,14 +120,14 @@ def check_times(stage: str, facts: ClusterFacts) -> Finding:
     if every >= left:
         found = (
             f"a job works {left:g} min before it is told to stop, operation.checkpoint_minutes is "
-            f"{every:g}: whatever ends it without a signal (a node's failure, out of memory) takes "
-            "all of its work"
+            f"{every:g}: if it ends without a signal (node failure, out of memory), all of its "
+            "work is lost"
         )
         remedy = f"{mend}: a longer timeout_min, or a shorter operation.checkpoint_minutes"
         return Finding(name, "fault", found, remedy)
     if signal < 60:
-        found = f"signal_seconds {signal}: a step and a checkpoint must fit into it"
-        remedy = f"{mend}: signal_seconds: 120, unless yours are known to be fast"
+        found = f"signal_seconds {signal}: one step and one checkpoint must fit into it"
+        remedy = f"{mend}: signal_seconds: 120, unless you know that yours are fast"
         return Finding(name, "note", found, remedy)
     return Finding(name, "ok", f"{left:g} min of work, a checkpoint every {every:g}")
 
@@ -153,7 +152,7 @@ def check_grace(stage: str, facts: ClusterFacts) -> Iterator[Finding]:
     if seconds < signal:
         found = (
             f"a preempted job has {seconds} s, less than signal_seconds {signal}: a checkpoint "
-            "that takes longer is lost, and the job goes on from the periodic one before it"
+            "that takes longer is lost, and the job continues from the previous one"
         )
         remedy = "keep operation.checkpoint_minutes short, or ask for a longer GraceTime"
         yield Finding(name, "note", found, remedy)
@@ -178,13 +177,15 @@ def check_account_limits(stage: str, facts: ClusterFacts) -> Iterator[Finding]:
                 if asked.get(name, 0) > most:
                     parts.append(f"{key} {name}={most}, a job asks for {asked[name]}")
         if parts:
-            remedy = f"mend slurm/{stage}.yaml, or name another qos or account there"
+            remedy = f"correct slurm/{stage}.yaml, or name another qos or account there"
             found = f"{label}: {'; '.join(parts)}: such a job is refused or pending for ever"
             yield Finding(f"{stage}: limits", "fault", found, remedy)
         most_jobs = {key: row.get(key, "") for key in _JOB_LIMITS}
         few = [f"{k} {v}" for k, v in most_jobs.items() if v.isdigit() and int(v) < num_jobs]
         if few:
-            remedy = f"launch with --max-parallel, and again when jobs have ended; or mend {label}"
+            remedy = (
+                f"launch with --max-parallel, and again when jobs have ended; or change {label}"
+            )
             found = f"{label}: {', '.join(few)}; a sweep has up to {num_jobs} jobs a stage"
             yield Finding(f"{stage}: number of jobs", "note", found, remedy)
 

@@ -42,7 +42,7 @@ PYTHONPATH={code} {python} -m vills.runner.doctor.machine {folder} {loaders} {gp
 _LOST = {
     "no_folder": (
         "runs",
-        "{runs} is not there, or not the same folder",
+        "{runs} is missing, or is not the same folder",
         "put runs on a file system that all nodes share: VILLS_RUNS=/shared/path",
     ),
     "no_python": (
@@ -66,7 +66,7 @@ def check_devices(facts: ClusterFacts) -> Iterator[Finding]:
         here = "login node" if facts.on_cluster else "machine"
         yield describe_devices(torch, wanted=0, here=here)
     else:
-        remedy = "import it by hand; on a slow file system `vills doctor --probe` waits longer"
+        remedy = "import it by hand; for a slow file system, `vills doctor --probe` waits longer"
         yield Finding("GPU", "unknown", f"importing torch: {torch.reason}", remedy)
 
 
@@ -88,7 +88,7 @@ def describe_devices(answer: Answer, *, wanted: int, here: str) -> Finding:
         )
         return Finding(name, "fault", f"torch sees no device ({why}; {versions})", remedy)
     if here == "login node":
-        remedy = "usual there: `vills doctor --probe` looks on the nodes"
+        remedy = "normal on a login node: `vills doctor --probe` checks the nodes"
     else:
         remedy = "everything runs on CPUs, slowly; the paper's sizes need GPUs"
     return Finding(name, "note", f"none ({versions})", remedy)
@@ -129,9 +129,11 @@ def describe_links(name: str, folder: Path) -> Finding:
     except OSError as error:
         found = f"{error.strerror}: {folder}"
         if error.errno in NO_LINKS:
-            remedy = "results are copied instead, at twice the room; another file system has links"
+            remedy = (
+                "results are copied and take twice the space; use a file system with hard links"
+            )
             return Finding(name, "note", found, remedy)
-        remedy = f"get the right to write {folder}, or set VILLS_RUNS to a folder of yours"
+        remedy = f"get write permission for {folder}, or set VILLS_RUNS to your own folder"
         return Finding(name, "fault", found, remedy)
     return Finding(name, "ok", f"work on {folder} ({find_mount(folder)[1]})")
 
@@ -148,11 +150,11 @@ def check_open_files(_: ClusterFacts) -> Iterator[Finding]:
 def check_nodes(facts: ClusterFacts) -> Iterator[Finding]:
     """Ask two nodes (or the only one) of each partition that stages use what they see."""
     if not facts.on_cluster:
-        remedy = "give --probe where SLURM is"
+        remedy = "give --probe on a machine with SLURM"
         yield Finding("probe", "note", "no SLURM, no nodes to ask", remedy)
         return
     if "SLURM_JOB_ID" in os.environ:
-        found = "inside a job srun would look at its own nodes only"
+        found = "inside a job srun reaches only the job's own nodes"
         yield Finding("probe", "unknown", found, "give it on a login node")
         return
     # One stage's resources for each partition that is used, those with GPUs first.
@@ -200,13 +202,13 @@ def read_probe(answer: Answer, *, num_nodes: int, runs: Path) -> Iterator[Findin
     """Return the findings that the nodes have printed, or why there are none."""
     if not answer.ok:
         remedy = "no node was free, or srun is refused: try again, or `srun --nodes=2 hostname`"
-        yield Finding("probe", "unknown", f"the job gave nothing: {answer.reason}", remedy)
+        yield Finding("probe", "unknown", f"the job printed nothing: {answer.reason}", remedy)
         return
     lines = [line for line in answer.text.splitlines() if line.startswith("VILLS ")]
     said = sorted((json.loads(line.removeprefix("VILLS ")) for line in lines), key=itemgetter(0))
     if (num := len({host for host, _ in said})) < num_nodes:
         found = f"{num} of {num_nodes} nodes answered"
-        yield Finding("probe", "unknown", found, "look at the other with `srun`")
+        yield Finding("probe", "unknown", found, "check the other with `srun`")
     for host, entry in said:
         if isinstance(entry, str):
             what, found, remedy = _LOST[entry]
@@ -222,7 +224,7 @@ def check_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterat
     yield Finding(f"{host}: runs", "ok", f"the same folder, {find_mount(folder)[1]}")
     code = Path(vills.__file__).parent
     found = f"Python {sys.version.split()[0]}, vills {vills.__version__} from {code}"
-    remedy = f"another vills than here ({version}): unset PYTHONPATH"
+    remedy = f"it is another vills than here ({version}): unset PYTHONPATH"
     level: Level = "ok" if vills.__version__ == version else "fault"
     yield Finding(f"{host}: python", level, found, remedy)
     yield describe_links(f"{host}: hard links", folder)
@@ -237,7 +239,7 @@ def check_node(folder: Path, *, loaders: int, gpus: int, version: str) -> Iterat
     scontrol = run_command(["scontrol", "show", "job", job], seconds=SCONTROL_SECONDS)
     remedy = (
         "a job cannot requeue itself: mount scontrol, libslurm, /etc/slurm and munge's socket "
-        "into the container (docs/cluster.md); until then the same command given again goes on"
+        "into the container (docs/cluster.md); until then give the same command again to continue"
     )
     level, found = "ok" if scontrol.ok else "fault", scontrol.reason or "answers inside a job"
     yield Finding(f"{host}: scontrol", level, found, remedy)

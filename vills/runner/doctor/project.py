@@ -45,11 +45,11 @@ def check_shared(name: str, facts: ClusterFacts) -> Iterator[Finding]:
     if facts.num_nodes < 2 or kind in SHARED:
         yield Finding(name, "ok", where)
     elif kind in MEMORY:
-        found = f"{where}: this machine's memory, which no node sees"
+        found = f"{where}: this machine's memory, which no other node sees"
         yield Finding(name, "fault", found, f"move it to a shared file system{hint}")
     else:
         found = f"{where}: a local disk by its type, and the cluster has {facts.num_nodes} nodes"
-        remedy = f"`vills doctor --probe` looks from the nodes; if they miss it, move it{hint}"
+        remedy = f"`vills doctor --probe` checks the nodes; if it fails there, move it{hint}"
         yield Finding(name, "unknown", found, remedy)
 
 
@@ -74,8 +74,8 @@ def check_room(facts: ClusterFacts) -> Iterator[Finding]:
         folder = find_existing(path)
         free = shutil.disk_usage(folder).free / 1e9
         level = compute_level(free, fault=fault, note=note)
-        remedy = f"make room, or set {variable} elsewhere"
-        yield Finding(f"room of {name}", level, f"{free:.1f} GB free on {folder}", remedy)
+        remedy = f"free space, or set {variable} to another disk"
+        yield Finding(f"free space of {name}", level, f"{free:.1f} GB free on {folder}", remedy)
     stats = os.statvfs(find_existing(facts.runs))
     if stats.f_files:  # file systems that make inodes as they need them say 0
         left = stats.f_favail
@@ -128,9 +128,9 @@ def check_folders(facts: ClusterFacts) -> Iterator[Finding]:
         elif not value:
             found = f"not set, and params.yaml needs it ({', '.join(why)})"
         elif not os.access(value, os.R_OK | os.X_OK) or not Path(value).is_dir():
-            found = f"{value} is no readable folder"
+            found = f"{value} is not a readable folder"
         elif lost := [name for name in weights if not find_weights(name, Path(value))]:
-            found, remedy = f"{value} lacks {', '.join(lost)}", "put them there: docs/weights.md"
+            found, remedy = f"{value} lacks {', '.join(lost)}", "add them: docs/weights.md"
         else:
             level, found = "ok", value
         yield Finding(variable, level, found, remedy)
@@ -158,13 +158,13 @@ def check_tracker(facts: ClusterFacts) -> Iterator[Finding]:
         return
     uri = settings.uri if settings else ""
     if not uri:
-        remedy = "unset VILLS_TRACKING; `vills track` brings in what the journals hold"
+        remedy = "unset VILLS_TRACKING; `vills track` sends what is in the journals"
         yield Finding("tracker", "note", "VILLS_TRACKING=off: no curves in MLflow", remedy)
     elif not uri.startswith("http"):
         yield Finding("tracker", "ok", uri)
     elif facts.num_nodes > 1 and urlparse(uri).hostname in LOOPBACK:
-        found = f"{uri}: the nodes' own loopback, not this machine's; curves stay in journals"
-        remedy = "MLFLOW_TRACKING_URI with a name that nodes resolve, or `vills track` here"
+        found = f"{uri}: on nodes this address is the node itself; curves stay in journals"
+        remedy = "set MLFLOW_TRACKING_URI to a host that nodes reach, or `vills track` here"
         yield Finding("tracker", "note", found, remedy)
     else:
         yield _ask_server(uri)
@@ -179,7 +179,7 @@ def _ask_server(uri: str) -> Finding:
     except urllib.error.HTTPError as error:  # it is there; a password is the client's business
         status = error.code
     except (OSError, ValueError) as error:
-        found = f"{uri}: {error}; runs go on, their curves wait in journals"
+        found = f"{uri}: {error}; runs go on, and their curves stay in journals"
         remedy = "start the server (docs/cluster.md), then `vills track`"
         return Finding("tracker", "note", found, remedy)
     level: Level = "note" if status in (401, 403) else "ok"
@@ -196,6 +196,6 @@ def _judge_database(path: Path, facts: ClusterFacts) -> Finding:
         level, found = "fault", f"{path} is SQLite on {kind}, where its locks do not hold: refused"
         remedy = f"{server}, or sqlite:////local/disk/mlflow.db and `vills track`"
     elif facts.num_nodes > 1:
-        found = f"{path} is SQLite: jobs on other nodes keep their curves in journals meanwhile"
-        level, remedy = "note", f"`vills track` on this machine brings them in; for a team {server}"
+        found = f"{path} is SQLite: jobs on other nodes keep their curves in journals"
+        level, remedy = "note", f"`vills track` on this machine sends them; for a team, {server}"
     return Finding("MLflow database", level, found, remedy, group="files")

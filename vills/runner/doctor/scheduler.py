@@ -17,7 +17,7 @@ _MENDS = {
     "sinfo": "partitions cannot be compared with slurm/*.yaml: put SLURM's programs on the PATH",
     "scontrol": "a job here cannot requeue itself (usual in containers): mount scontrol, libslurm, "
     "/etc/slurm and munge's socket into the container; without it a job that is told to stop "
-    "leaves its checkpoint, and the same command given again goes on from there",
+    "writes its checkpoint and ends: give the same command again to continue",
 }
 
 
@@ -37,8 +37,8 @@ def check_accounting(facts: ClusterFacts) -> Iterator[Finding]:
     price = f"how a job ended is unknown {kept} after its end"
     off = "disabled" in sacct.reason or config.get("AccountingStorageType", "").endswith("/none")
     remedy = (
-        "ask for slurmdbd (AccountingStorageType=accounting_storage/slurmdbd); until then look at "
-        f"`launch.py status` within {kept} of a job's end, and believe runs/, not the queue"
+        "ask for slurmdbd (AccountingStorageType=accounting_storage/slurmdbd); until then run "
+        f"`launch.py status` within {kept} of a job's end; runs/ is right, not the queue"
     )
     if sacct.ok:
         yield Finding("accounting", "ok", "sacct answers")
@@ -52,10 +52,10 @@ def check_allocation(_: ClusterFacts) -> Iterator[Finding]:
     """Whether this command runs inside a job."""
     if job := os.environ.get("SLURM_JOB_ID", ""):
         found = (
-            f"this is job {job}: `dvc repro` from two nodes is not seen by DVC's lock, which knows "
-            "process ids only, and a launcher ends with the job"
+            f"this is job {job}: DVC's lock does not see a `dvc repro` on another node (it knows "
+            "only process ids), and a launcher ends with the job"
         )
-        remedy = "give `dvc repro` and `launch.py` on the login node"
+        remedy = "run `dvc repro` and `launch.py` on the login node"
         yield Finding("allocation", "note", found, remedy)
 
 
@@ -79,14 +79,14 @@ def _judge_preemption(kind: str, facts: ClusterFacts) -> Judgement:
         return "ok", f"set; {what}", ""
     if "CANCEL" in what.upper():
         found = (
-            f"not set with {what}: a preempted job gets SIGTERM like a cancelled one, leaves its "
-            "checkpoint and does not come back"
+            f"not set with {what}: a preempted job gets SIGTERM like a cancelled one, writes its "
+            "checkpoint and is not requeued"
         )
-        until = "or for PreemptMode=REQUEUE; until then give the launching command again"
+        until = "or for PreemptMode=REQUEUE; until then give the launch command again"
         return "fault", found, f"{remedy}, {until} (it attaches)"
     found = (
-        f"not set with {what}: a preempted job gets SIGTERM only. VILLS checkpoints at it and "
-        "SLURM requeues the job; programs that wait for USR2 (plain submitit) lose their work"
+        f"not set with {what}: a preempted job gets SIGTERM only. VILLS then writes a checkpoint "
+        "and SLURM requeues the job; programs that wait for USR2 (plain submitit) lose their work"
     )
     return "note", found, remedy
 
@@ -96,8 +96,8 @@ def _judge_requeue(value: str, _: ClusterFacts) -> Judgement:
     if value != "0":
         return "ok", value, ""
     found = (
-        "0: jobs do not come back unless they say so. Those of VILLS do (--requeue overrides "
-        "it); a script of your own is not requeued after preemption or a node's failure"
+        "0: jobs are not requeued unless they ask for it. Those of VILLS do (--requeue overrides "
+        "it); your own scripts are not requeued after preemption or a node's failure"
     )
     return "note", found, "keep `#SBATCH --requeue` in your own scripts, or ask for JobRequeue=1"
 
@@ -106,7 +106,7 @@ def _judge_delay(_: str, facts: ClusterFacts) -> Judgement:
     """How soon requeued jobs run again."""
     match = re.search(r"cred_expire=(\d+)", facts.config.get("AuthInfo", ""))
     seconds = int(match[1]) if match else CRED_SECONDS
-    return "ok", f"a requeued job waits {seconds} s or a bit more", ""
+    return "ok", f"a requeued job waits {seconds} s or slightly longer", ""
 
 
 def _judge_kill_wait(value: str, _: ClusterFacts) -> Judgement:
@@ -115,8 +115,8 @@ def _judge_kill_wait(value: str, _: ClusterFacts) -> Judgement:
     if seconds >= 30:
         return "ok", f"{seconds} s", ""
     found = (
-        f"{seconds} s from SIGTERM to SIGKILL: a cancelled job may not finish its checkpoint, "
-        "and then goes on from the one before it"
+        f"{seconds} s from SIGTERM to SIGKILL: a cancelled job may not finish its checkpoint, and "
+        "then continues from the previous one"
     )
     remedy = "keep operation.checkpoint_minutes short, or ask for KillWait=30 (SLURM's own)"
     return "note", found, remedy
@@ -127,7 +127,7 @@ def _judge_arrays(value: str, facts: ClusterFacts) -> Judgement:
     size = int(value)
     name, num = max(facts.sweeps.items(), key=lambda item: item[1], default=("", 0))
     if size < 2:
-        found = f"{size}: no job arrays, and every job of VILLS is one's element"
+        found = f"{size}: no job arrays, but VILLS submits all jobs as arrays"
         remedy = "ask for MaxArraySize=1001 (SLURM's own); until then `--cluster local`"
         return "fault", found, remedy
     if size < num:
@@ -135,7 +135,7 @@ def _judge_arrays(value: str, facts: ClusterFacts) -> Judgement:
             f"{size}: the {num} points of {name} become {-(-num // size)} arrays a stage, which "
             "share --max-parallel and wait for each other"
         )
-        remedy = f"nothing must be done; one array would need MaxArraySize of at least {num}"
+        remedy = f"nothing needs to be done; one array would need MaxArraySize of at least {num}"
         return "note", found, remedy
     return "ok", f"{size}", ""
 

@@ -87,7 +87,7 @@ def run_safely(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
 def sync_run(folder: Path, settings: TrackingSettings) -> SyncResult:
     """Bring MLflow up to date with `runs/<stage>/<fingerprint>`. Never raises."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not there")  # the lock would make it
+        raise FileNotFoundError(f"{folder} is missing")  # the lock would make it
     with FileLock(folder / ".tracking.lock", timeout=LOCK_PATIENCE):
         tracked = load_tracked_run(folder)
         if tracked is None:

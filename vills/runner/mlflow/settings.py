@@ -131,7 +131,7 @@ def check_network_database(uri: str) -> None:
     kind = find_network_file_system(database) if database is not None else None
     if kind is not None:
         raise ConfigError(
-            f"MLFLOW_TRACKING_URI = {uri} lies on {kind}, where SQLite's locks do not hold. "
+            f"MLFLOW_TRACKING_URI = {uri} is on {kind}, where SQLite's locks do not work. "
             "Allowed: a server (http://HOST:PORT; docs/tracking.md says how to start one), or a "
             "database on a local disk. What to do: set MLFLOW_TRACKING_URI to one of them, or "
             "VILLS_TRACKING=off; the journals keep every point, and `vills track` sends them later."

@@ -59,7 +59,7 @@ def open_syncer(
     if settings is None or (is_tracked and has_run(settings.uri, noted.get("run_id", ""))):
         yield
         return
-    child, result = None, SyncResult(ok=False, reason="no process for it")
+    child, result = None, SyncResult(ok=False, reason="cannot start its process")
     with suppress(OSError):
         child = _start(settings, str(folder.resolve()), str(every))
     try:
@@ -73,7 +73,7 @@ def open_syncer(
         if not result.ok:
             progress(
                 f"tracking: {settings.uri} is not up to date ({result.reason}); the run is not "
-                "touched, its journal holds every point, and `vills track` sends it later"
+                "affected; its journal has every point, and `vills track` sends it later"
             )
         elif state:
             # What cannot be noted on a full disk is only looked up again next time.
@@ -94,7 +94,7 @@ def sync_in_process(
     tracked_runs: Sequence[TrackedRun], settings: TrackingSettings, *, patience: float
 ) -> SyncResult:
     """Run `sync_tracked_runs` beside this process, for no longer than `patience` seconds."""
-    late = f"not done within {patience:.0f} s; the next sync goes on from there"
+    late = f"not done within {patience:.0f} s; the next sync continues from there"
     text = json.dumps([asdict(run) for run in tracked_runs])
     with _start(settings) as child:
         try:

@@ -80,7 +80,7 @@ class LaunchContext:
                 yield
         except TimeoutError as error:
             raise ClusterError(
-                f"another launcher is asking for jobs ({error}). What to do: wait for it."
+                f"another launcher is submitting jobs ({error}). What to do: wait for it."
             ) from error
 
     def open_registry(self) -> Registry:
@@ -184,7 +184,7 @@ class Submitter:
                 if not entry.job:
                     found.setdefault((entry.cluster, entry.batch), []).append(key)
         for (cluster, batch), members in sorted(found.items()):
-            self.say(f"batch {batch} was being asked for when the launcher ended: asked for anew")
+            self.say(f"batch {batch} was being submitted when the launcher ended: submitted again")
             self._withdraw(cluster, batch, members)
 
     def _submit_group(
@@ -216,7 +216,7 @@ class Submitter:
         for key, job in zip(keys, ids, strict=True):
             self._note(key, batch.name, replace(note, job=job))
         span = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
-        self.say(f"{stage}: {len(keys)} job(s) asked for, {span}")
+        self.say(f"{stage}: {len(keys)} job(s) submitted, {span}")
         return dict(zip(keys, ids, strict=True))
 
     def _note(self, key: str, batch: str, *notes: Submission) -> None:

@@ -42,7 +42,7 @@ def compute_estimate(node: Node, plan: Plan, resources: Resources) -> Estimate:
     else:
         stated = resources.estimate.minutes
         minutes = stated.get(node.step.item, stated.get("default"))
-        why = f"{minutes:g} min stated" if minutes is not None else "no minutes are stated"
+        why = f"{minutes:g} min given" if minutes is not None else "no minutes are given"
     room = resources.timeout_min - resources.signal_seconds / 60.0 - START_MINUTES
     jobs = 1 if minutes is None else max(1, math.ceil(minutes / max(room, 1.0)))
     return Estimate(minutes, jobs, resources.num_gpus, why)
@@ -67,7 +67,7 @@ def _estimate_pretrain(node: Node, plan: Plan, resources: Resources) -> tuple[fl
     width = config["model"]["width"]
     rate = resources.estimate.images_per_gpu_second.get(str(width))
     if rate is None:
-        return None, f"no images_per_gpu_second is stated for width {width}"
+        return None, f"no images_per_gpu_second is given for width {width}"
     total = config["max_steps"] * config["image_batch"]
     total = total or config["epochs"] * (count_images(plan) or 0)
     if not total:

@@ -133,7 +133,8 @@ def compute_elsewhere(project: Path, *, params: Params, name: str, progress: Pro
         elif state.state in OVER:
             raise ClusterError(
                 f"{name}: {state.state}, {state.detail} (log: {context.runs / state.log}). What to "
-                "do: mend it and give the same command again; it goes on where the job was."
+                "do: correct the cause and give the same command again; it continues where the job "
+                "ended."
             )
         elif detached:
             raise SubmittedError(
@@ -179,7 +180,7 @@ def run_repro(
     for name, state in over.items():
         print(f"{name}: {state.state}, {state.detail}", file=sys.stderr)
     if over:
-        print("mend it, then: vills repro --detach --retry failed", file=sys.stderr)
+        print("correct the cause, then: vills repro --detach --retry failed", file=sys.stderr)
         return 1
     if left:
         print(f"submitted, not collected yet: {', '.join(left)}", file=sys.stderr)

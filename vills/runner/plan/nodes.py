@@ -187,7 +187,7 @@ def find_stale_reasons(
             reasons[-1:] = [f"{file} changed" for file in find_changed(then, now)]
     reasons += [f"data {key} changed" for key in find_changed(old["outside"], node.outside)]
     return reasons + [
-        f"{node.step.inputs[key].maker} is another"
+        f"{node.step.inputs[key].maker} is different"
         for key, maker in node.makers.items()
         if old["makers"].get(key) != maker
     ]

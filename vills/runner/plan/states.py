@@ -111,7 +111,7 @@ def _judge(
         if node.outside.get(name, "").startswith(MISSING):
             return replace(plain, state="waits", detail=f"for {entry.path}")
     if number:
-        detail = f"{_describe_attempt(run, number)}, goes on from there"
+        detail = f"{_describe_attempt(run, number)}, will continue from there"
         return replace(plain, state="stopped", detail=detail)
     return plain
 
@@ -121,7 +121,7 @@ def _judge_ended(last: Submission, job: JobState, reason: str) -> tuple[State, s
     if job.phase == "unknown":
         if not last.job:
             known = f"; {reason}" if reason else ""
-            return "lost", f"the launcher was killed while it asked for this job{known}"
+            return "lost", f"the launcher was killed while it submitted this job{known}"
         if time.time() - last.submitted < UNSEEN_SECONDS and not reason:
             return "queued", f"job {last.job} is not listed yet"
         known = f"; the run says: {reason}" if reason else ""

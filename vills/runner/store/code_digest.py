@@ -63,7 +63,9 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[st
             closure imports by a computed name.
     """
     if not f"{module}.".startswith(PACKAGE) or _find(module, root) is None:
-        raise CodeClosureError(f"{module} is no module under {root}. What to do: check its name.")
+        raise CodeClosureError(
+            f"{module} is not a module under {root}. What to do: check its name."
+        )
     found: dict[str, Path] = {}
     todo = [module]
     while todo:
@@ -134,7 +136,7 @@ def _read_dynamic_import(node: ast.Call, path: Path) -> str:
             return name
     raise CodeClosureError(
         f"{path}:{node.lineno} imports a module by a computed name, so a change in it would "
-        "not be noticed. What to do: write the import statements out."
+        "not be noticed. What to do: write an import statement."
     )
 
 

@@ -76,7 +76,7 @@ def compute_digest(path: Path, cache: DigestCache | None = None) -> str:
     if path.is_dir():
         return compute_joint_digest(compute_listing(path, cache))
     if not path.exists():
-        raise RunError(f"{path} is not there. What to do: run the stage that makes it first.")
+        raise RunError(f"{path} is missing. What to do: first run the stage that makes it.")
     cache = cache or DigestCache()
     digest = cache.compute_file_digest(path)
     cache.save()

@@ -183,8 +183,8 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
             lines.append(json.loads(row))
         except ValueError as error:
             raise ValueError(
-                f"{path}, line {number} is damaged ({error}). What to do: remove the file; the "
-                "curves of this run are then lost, the run itself is not."
+                f"{path}, line {number} is damaged ({error}). What to do: remove the file; then "
+                "the curves of this run are lost, but not the run itself."
             ) from error
     return lines
 

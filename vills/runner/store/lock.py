@@ -94,7 +94,7 @@ class RunLock:
             if patience is not None and time.monotonic() - begun > patience:
                 raise HeldRunError(
                     f"{self.folder.parent} is being written by {self._describe(newest)}; two "
-                    "writers are never let in. What to do: wait for it, or end it; then give the "
+                    "writers are never allowed. What to do: wait for it, or end it; then give the "
                     "same command again."
                 )
             if time.monotonic() - spoken > SPEAK_SECONDS:
@@ -154,15 +154,16 @@ class RunLock:
                 break
             end = _load_note(get_end_path(self.folder, number))
             reason = [str(end.get("status")), *str(end.get("reason", "")).splitlines()[:1]]
-            words = reason if end else ["ended without a word (killed, or its node failed)"]
+            words = reason if end else ["ended without a message (killed, or its node failed)"]
             ends.append(" ".join([f"attempt {number}", *words]))
         if len(ends) >= MAX_IDLE:
             raise StalledRunError(
                 f"{self.folder.parent} makes no progress: {len(ends)} attempts of job {job} in a "
-                f"row left nothing new ({'; '.join(ends)}). What to do: see the job's log; give "
+                f"row made no new checkpoint or output ({'; '.join(ends)}). What to do: read the "
+                "job's log; give "
                 "the job more time (timeout_min in slurm/*.yaml), or let it checkpoint more often "
-                "(a shorter operation.checkpoint_minutes in params.yaml; the run keeps what it "
-                "has); then submit again."
+                "(a shorter operation.checkpoint_minutes in params.yaml; the run keeps its "
+                "results); then submit again."
             )
 
     def _claim(self, attempt: int, notes: Mapping[str, Any]) -> bool:
@@ -244,8 +245,8 @@ def check_current(folder: Path, attempt: int) -> None:
     newest = get_last_attempt(folder)
     if newest != attempt:
         raise LostRunError(
-            f"attempt {attempt} of {folder.parent} was taken over by attempt {newest}; nothing "
-            "more is written. What to do: end this process."
+            f"attempt {attempt} of {folder.parent} was taken over by attempt {newest}; this one "
+            "writes nothing more. What to do: end this process."
         )
 
 

@@ -91,7 +91,7 @@ def compute_canonical(value: object) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{value} has no place in parameters. What to do: use a number.")
+            raise ValueError(f"{value} is not allowed in parameters. What to do: use a number.")
         return int(value) if value.is_integer() else value
     if is_dataclass(value) and not isinstance(value, type):
         return compute_canonical(asdict(value))

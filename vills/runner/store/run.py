@@ -163,7 +163,7 @@ class Run:
             self.lock.release(*(_describe_end(error) if error else end))
         except DiskFullError:
             # Not worth hiding the first error.
-            self._say("the disk is too full to note how the attempt ended")
+            self._say("the disk is full: the end of this attempt could not be recorded")
         full = isinstance(error, OSError) and error.errno in NO_SPACE
         if full and not isinstance(error, DiskFullError):
             raise describe_full_disk(self.folder) from error
@@ -217,8 +217,8 @@ class Run:
         damaged = find_damage(self.folder, self._cache)
         if damaged:
             raise DamagedError(
-                f"{self._label}: outputs are not as recorded: {', '.join(damaged[:5])} "
-                f"({len(damaged)} in all). What to do: run the stage again; it rebuilds them."
+                f"{self._label}: outputs differ from the record: {', '.join(damaged[:5])} "
+                f"({len(damaged)} in all). What to do: run the stage again; it computes them again."
             )
         self._refuse_drift(self._read_params())
         return publish(self.out / part if part else self.out, to, cache=self._cache)
@@ -231,7 +231,7 @@ class Run:
         self._entered = time.monotonic()
         if self.result_path.exists():
             damaged = ", ".join(find_damage(self.folder, self._cache)[:3])
-            self._say(f"outputs were damaged ({damaged}); they are rebuilt")
+            self._say(f"outputs were damaged ({damaged}); they are computed again")
             set_incomplete(self.folder)
         if not self.receipt_path.exists():
             diff = load_git_diff(self._checkout)
@@ -251,7 +251,7 @@ class Run:
         for path in self.out.rglob(".*.tmp"):
             path.unlink()  # a write of the last attempt that was killed (`vills.io.save_bytes`)
         if attempt > 1:
-            self._say(f"attempt {attempt} goes on where the last one was")
+            self._say(f"attempt {attempt} continues where the last one ended")
 
     def _refuse_drift(self, params: Mapping[str, Any]) -> None:
         """Refuse to go on if parameters, inputs or code (not comments) are not the receipt's."""
@@ -261,7 +261,7 @@ class Run:
         ]
         for name, path in self._inputs.items():
             if not path.exists():
-                changed.append(f"input {name} vanished while the stage ran: {path}")
+                changed.append(f"input {name} disappeared while the stage ran: {path}")
             elif compute_digest(path, self._cache) != self.receipt["inputs"][name]["digest"]:
                 changed.append(f"input {name} changed while the stage ran: {path}")
         before, now = self.receipt["code"], compute_code_state(self.receipt["code"]["module"])
@@ -270,10 +270,10 @@ class Run:
         if changed:
             lines = "\n  ".join(changed)
             raise DriftError(
-                f"{self._label} cannot be handed to DVC, which would record the new state as the "
-                f"one that made the output:\n  {lines}\nWhat to do: give the same command again "
-                "(for the new state), or undo the change first (this run is kept and is then used "
-                "as it is)."
+                f"{self._label} cannot be handed to DVC, which would record that the new state "
+                f"made this output:\n  {lines}\nWhat to do: give the same command again "
+                "(for the new state), or undo the change first (this run is kept, and is then "
+                "used)."
             )
 
 

@@ -77,7 +77,7 @@ def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -
     if point not in config.points or column not in config.list_columns(point):
         columns = ", ".join(config.list_columns(point)) if point in config.points else "its own"
         raise ConfigError(
-            f"cell {name}/{point}/{column} is not of the sweep. Allowed: points "
+            f"cell {name}/{point}/{column} is not in the sweep. Allowed: points "
             f"{', '.join(config.points)}; columns "
             f"{columns}. What to do: copy a cell's address from tables.csv."
         )
@@ -116,8 +116,8 @@ def _find_in_scores(
     folders = sorted((context.runs / "evaluate").glob(f"{row['run']}*"))
     if not folders:
         raise ConfigError(
-            f"run {row['run']} of {item} is not in {context.runs}: its scores were pulled. What to "
-            "do: ask where it ran; its fingerprint is the same there."
+            f"run {row['run']} of {item} is not in {context.runs}: its scores came by `dvc pull`. "
+            "What to do: use the machine where it ran; the run's name is the same there."
         )
     value = row[metric]
     text = f"{100 * value:.2f} %" if isinstance(value, float) else str(value)
@@ -144,7 +144,7 @@ def _describe(
         made = f"  <- {maker.parent.name} {maker.name[:12]}" if maker else ""
         yield f"  input   {key} sha256 {entry['digest'][:12]}{made}"
     changes = _compare(params, receipt)
-    shown = f"unlike params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
+    shown = f"different from params.yaml: {'; '.join(changes[:MAX_CHANGES])}"
     yield f"  params  {shown if changes else 'those of params.yaml'}"
     if changes[MAX_CHANGES:]:
         yield f"          and {len(changes) - MAX_CHANGES} more; all of them in receipt.json"
@@ -216,5 +216,5 @@ def load_attempts(folder: Path) -> Iterator[dict[str, Any]]:
             "gpus": gpus,
             "hours": hours,
             "gpu_hours": hours * gpus,
-            "end": str(ended.get("status", "ended without a word, or goes on")),
+            "end": str(ended.get("status", "ended without a message, or still runs")),
         }

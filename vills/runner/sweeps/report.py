@@ -109,8 +109,8 @@ def _note_scale(state: SweepState) -> Iterator[str]:
     plans = [plan for plan in state.plans.values() if plan]
     if any("miniature" in plan for plan in plans):
         yield (
-            "These are people of the embedded, rendered world, not the paper's data sets: the "
-            "table shows that the sweep works, not that its numbers compare."
+            "These people are of the embedded, rendered world, not of the paper's data sets: the "
+            "table shows that the sweep works; its numbers are not comparable with the paper's."
         )
     sections = [p["pretrain"].step.sections["pretrain"] for p in plans if "pretrain" in p]
     widths = sorted({int(section["model"]["width"]) for section in sections})

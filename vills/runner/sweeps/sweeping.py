@@ -33,7 +33,7 @@ def build_sweep_plan(context: LaunchContext, file: str, overrides: Sequence[str]
     if not sweep.nodes:
         raise ConfigError(
             f"sweep {sweep.name}: params.yaml has none of {', '.join(sweep.lacking)}. Allowed: at "
-            "least one. What to do: add the data sets, or begin with a profile: `vills configure "
+            "least one. What to do: add the data sets, or start from a profile: `vills configure "
             "profile=miniature`."
         )
     states = context.compute_states([point.plan for point in sweep.points])

@@ -64,7 +64,7 @@ def render_state(state: SweepState) -> str:
     lines += _align([["point", *own], *rows])
     over = list_over(state)
     if over:
-        lines += ["", "over without a result (--retry failed asks again):"]
+        lines += ["", "ended without a result (--retry failed submits again):"]
     for title, found in over.values():
         job = f"job {found.job}: " if found.job else ""
         lines.append(f"  {title}: {found.state.upper()}, {job}{found.detail}")
@@ -86,7 +86,7 @@ def _mark(node: Node | None, state: SweepState) -> str:
 
 def _describe_point(plan: Plan, state: SweepState) -> str:
     if not plan:
-        return "nothing of it is in params.yaml"
+        return "params.yaml has none of its data sets"
     words: dict[str, list[str]] = {}
     for name, node in plan.items():
         word: str = state.states[node.key].state
@@ -123,7 +123,7 @@ def _list_reasons(state: SweepState) -> list[str]:
 
 def _list_lacking(sweep: Sweep) -> list[str]:
     lacking = ", ".join(sweep.lacking)
-    return [f"cells that stay empty, since params.yaml has no {lacking}", ""] if lacking else []
+    return [f"cells that stay empty, since params.yaml lacks {lacking}", ""] if lacking else []
 
 
 def _list_costs(state: SweepState) -> Iterator[str]:

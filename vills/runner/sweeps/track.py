@@ -63,7 +63,7 @@ def sync_all(project: Path) -> int:
     """Replay every run's journal, and bring every sweep up to date; 1 if a tracker refused one."""
     settings = load_tracking_settings(project)
     if settings is None:
-        print("VILLS_TRACKING is off; unset it first")
+        print("VILLS_TRACKING is off. What to do: unset it")
         return 1
     failures = 0
     for receipt in sorted(get_runs_root(project).glob("*/*/receipt.json")):
@@ -125,7 +125,7 @@ def sync_open_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
     """
     settings = load_tracking_settings(context.project)
     if settings is None:
-        say("VILLS_TRACKING is off; unset it first")
+        say("VILLS_TRACKING is off. What to do: unset it")
         return 1
     counts: Counter[str] = Counter()
     try:
@@ -145,8 +145,8 @@ def sync_open_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
         say(f"the tracker refused: {describe_error(error)}")
         return 1
     say(
-        f"{counts['changed']} run(s) changed; left alone: {counts['alive']} that go on, "
-        f"{counts['foreign']} of which there is no folder here"
+        f"{counts['changed']} run(s) changed; not changed: {counts['alive']} that still run, "
+        f"{counts['foreign']} whose folder is not on this machine"
     )
     return int(counts["refused"] > 0)
 
@@ -175,7 +175,7 @@ def _reconcile_stages(
         if folder is None:
             yield "foreign", ""
             continue
-        reason = "as its folder says"
+        reason = "according to its folder"
         is_held = RunLock(folder / "attempts").find_holder() or folder.resolve() in active
         if load_status(folder) in OPEN and not is_held:
             verdict, reason = find_job_end(jobs[folder], known.get(jobs[folder], UNKNOWN))
@@ -199,11 +199,11 @@ def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None
 def find_job_end(job: str, state: JobState) -> tuple[str, str]:
     """MLflow's word for a run that nobody writes, and why; empty if its job goes on with it."""
     if not job:
-        return "KILLED", "nobody holds its lock"
+        return "KILLED", "no process holds its lock"
     if state.phase in ("pending", "running"):
         return "", f"job {job} is {state.state}"
     if state.phase == "unknown":
-        return "KILLED", f"nobody holds its lock and nobody knows job {job}"
+        return "KILLED", f"no process holds its lock, and the cluster does not know job {job}"
     ended = " ".join(word for word in (state.state, state.reason) if word)
     word = "KILLED" if state.state.startswith(("CANCELLED", "PREEMPTED", "REVOKED")) else "FAILED"
     return word, f"job {job} is {ended}"
@@ -229,7 +229,7 @@ def _reconcile_sweeps(
         run_id, tags = run.info.run_id, run.data.tags
         now, parent = open_now.get(run_id, "ended"), parents.get(tags[SWEEP], "")
         if now == "ended" or parent is None or parent in (run_id, tags.get(PARENT)):
-            yield _compare(run, now, "as its runs say")
+            yield _compare(run, now, "according to its runs")
         else:
             client.set_terminated(run_id, "KILLED")
-            yield _compare(run, "KILLED", "its sweep was launched anew with something changed")
+            yield _compare(run, "KILLED", "its sweep was changed and launched again")

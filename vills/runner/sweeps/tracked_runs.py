@@ -166,7 +166,7 @@ def _say_state(nodes: Mapping[str, NodeState]) -> str:
     for name, found in nodes.items():
         if found.state != "done":
             return f"{name} {found.state}" + (f": {found.detail}" if found.detail else "")
-    return "done" if nodes else "params.yaml lacks its evaluations"
+    return "done" if nodes else "params.yaml lacks the evaluations that it needs"
 
 
 def _build_point_params(point: Point) -> dict[str, str]:

@@ -56,14 +56,14 @@ def open_tracking(
     """
     settings = load_tracking_settings(context.project)
     if settings is None:
-        say("tracking: off (VILLS_TRACKING); the journals keep every point")
+        say("tracking: off (VILLS_TRACKING); the journals have every point")
         return SyncResult(ok=True)
     check_network_database(settings.uri)
     kind = find_network_file_system(context.runs)
     if kind is not None and get_database_path(settings.uri) is not None:
         say(
             f"tracking: {settings.uri} is on this machine's own disk and the runs are on {kind}: "
-            "jobs on other machines cannot see it. `vills track` here sends what they did; "
+            "jobs on other machines cannot see it. `vills track` here sends their curves; "
             "docs/tracking.md says how to start a server."
         )
     return sync_sweep(context, state, every=0.0, only_parent=True, say=say)
@@ -126,7 +126,7 @@ def sync_sweep(
     if not result.ok and (artifacts or result.reason != before):
         say(
             f"tracking: the sweep is not up to date in the tracker ({result.reason}); jobs and "
-            "results are not touched, and `vills track` sends everything later"
+            "results are not affected, and `vills track` sends everything later"
         )
     return result
 

@@ -85,7 +85,7 @@ def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
     noted = maker / "run.json"
     if not noted.exists():
         raise RunError(
-            f"{maker} was to be computed before this job and is not. What to do: see its own "
+            f"{maker} should have been computed before this job, but was not. What to do: find its "
             "error with `python sweeps/launch.py status`, then --retry failed."
         )
     stage = str(load_json(maker / "spec.json")["stage"])

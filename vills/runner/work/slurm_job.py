@@ -89,11 +89,11 @@ def wait_for_slurm(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[s
 def _requeue(job: str, say: Callable[[str], None]) -> bool:
     answer = run_command(["scontrol", "requeue", job])
     if answer.ok:
-        say(f"job {job} goes back into the queue and continues from its checkpoint")
+        say(f"job {job} is requeued and will continue from its checkpoint")
     else:
         say(
             f"job {job} could not be requeued ({answer.words or answer.reason}). What to do: give "
-            "the same command again, it goes on from the checkpoint; `vills doctor` says what the "
-            "cluster lacks."
+            "the same command again: it continues from the checkpoint; `vills doctor` says what "
+            "the cluster lacks."
         )
     return answer.ok
