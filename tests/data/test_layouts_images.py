@@ -42,7 +42,7 @@ def test_market1501_with_the_500k_distractors(touch: Touch) -> None:
     layout = read_layout("market1501", touch(*MARKET, "images/a.jpg", "images/b.txt"))
     assert list(layout.images)[-1] == RawImage("images/a.jpg", "gallery", pid=0, camid=-1)
     assert layout.notes[-2:] == (
-        "images: 1 images read as distractors of the gallery",
+        "images: 1 images read as gallery distractors",
         "images: 1 other file ignored: b.txt",
     )
 

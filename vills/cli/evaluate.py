@@ -38,9 +38,7 @@ def set_up_evaluate(parser: ArgumentParser) -> None:
         "--normalise-frames", action="store_true", help="scale frames to norm 1 before pooling"
     )
     parser.add_argument("--query-frame", choices=QUERY_FRAMES, default="first")
-    parser.add_argument(
-        "--rerank", action="store_true", help="add a row with k-reciprocal re-ranking"
-    )
+    parser.add_argument("--rerank", action="store_true", help="add rows with k-reciprocal ranks")
     parser.add_argument("--ranks", type=int, nargs="+", metavar="K", help="ranks of the CMC")
     parser.add_argument(
         "--fars", type=float, nargs="+", metavar="FAR", default=[0.01, 0.001, 0.0001],

@@ -60,9 +60,7 @@ def set_up_repro(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="return at once, with status 75 while jobs are left"
     )
-    parser.add_argument(
-        "--retry", choices=("failed",), help="resubmit failed, cancelled and lost jobs"
-    )
+    parser.add_argument("--retry", choices=("failed",), help="resubmit failed and lost jobs")
     parser.set_defaults(handler=_repro)
 
 
@@ -105,9 +103,7 @@ def set_up_configure(parser: ArgumentParser) -> None:
     writes: params.yaml
     needs:  nothing; profiles: tiny, miniature, evidence, datasets, real, paper_vits, paper_vitb
     """
-    parser.add_argument(
-        "settings", nargs="+", metavar="key=value", help="profile=NAME, other values"
-    )
+    parser.add_argument("settings", nargs="+", metavar="key=value", help="profile=NAME, values")
     parser.add_argument("--force", action="store_true", help="overwrite changes made by hand")
     parser.set_defaults(handler=_configure)
 

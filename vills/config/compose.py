@@ -195,8 +195,7 @@ class Schema(Generic[Kind]):
         new = self.find_new_name(key)
         return new and (
             f"{origin}: {key} is now called {new}, and is no longer part of a run's name. Allowed: "
-            f"{new}, one value for "
-            f"all. What to do: set {new} and remove {key}{self.rewrite}."
+            f"{new}, one value for all. What to do: set {new} and remove {key}{self.rewrite}."
         )
 
     def _list_choices(self, full_key: str) -> list[str]:

@@ -147,9 +147,7 @@ class FinetuneConfig:
                 raise build_error(f"finetune.*.{name}", value, f"0, or {least} and more", remedy)
         if self.num_val_ids and self.protocol == "sigset":
             when = "with protocol sigset: training people have no templates"
-            remedy = (
-                "set finetune.*.protocol to image, video or image_to_video, or num_val_ids to 0"
-            )
+            remedy = "set finetune.*.protocol to image, video or image_to_video, or num_val_ids=0"
             raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             remedy = "write two numbers, such as [256, 128]"

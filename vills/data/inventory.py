@@ -44,9 +44,7 @@ def load_inventory(path: Path) -> pa.Table:
         FileNotFoundError: if there is none.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no inventory at {path}. What to do: `vills data register` writes it."
-        )
+        raise FileNotFoundError(f"no inventory at {path}. What to do: `vills data register`.")
     return pq.read_table(path, schema=SCHEMA)
 
 

@@ -244,9 +244,8 @@ def _explain_empty(folder: Path, manifest: Manifest, *, part: str, modality: str
     trained = bool(modality) and part == "train"
     wanted = KINDS_OF[modality][-1] if trained else "record"
     todo = (
-        "set modality to a kind that the data set holds, in the entries of finetune whose "
-        "source is "
-        f"{folder.name}, and "
+        "set modality to a kind that the data set holds, in the entries of finetune whose source "
+        f"is {folder.name}, and "
         if trained
         else ""
     )

@@ -131,9 +131,8 @@ class ShardReader:
             data = os.pread(self._descriptor(shard), length, offset)
         if len(data) != length:
             raise ValueError(
-                f"{self.folder / shard} ends before byte {offset + length}. "
-                "What to do: its manifest belongs to other shards, or the file is incomplete; run "
-                "curate again."
+                f"{self.folder / shard} ends before byte {offset + length}. What to do: its "
+                "manifest belongs to other shards, or the file is incomplete; run curate again."
             )
         return data
 

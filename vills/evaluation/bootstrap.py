@@ -122,9 +122,8 @@ class PairedRun:
             object.__setattr__(self, "parts", np.zeros(len(self.pids), dtype=np.int64))
         if not 0 < len(self.pids) == len(self.differences) == len(self.parts):
             raise ValueError(
-                f"{len(self.pids)} pids, {len(self.differences)} differences and "
-                f"{len(self.parts)} parts do not describe the same queries, of which there must "
-                "be one"
+                f"{len(self.pids)} pids, {len(self.differences)} differences and {len(self.parts)} "
+                "parts do not describe the same queries, of which there must be one"
             )
 
 

@@ -238,9 +238,8 @@ def _check_rows(table: FeatureTable, file: str, column: str) -> None:
     twice = [name for row, name in enumerate(names) if first[name] != row]
     if twice:
         raise FeatureFileError(
-            f"{file}: {len(twice):,} rows occur twice: {list_names(twice)}. What to do: keep "
-            "one row per path (for the frames of a tracklet: the path of each frame, or column "
-            "frame)."
+            f"{file}: {len(twice):,} rows occur twice: {list_names(twice)}. What to do: keep one "
+            "row per path (for the frames of a tracklet: the path of each frame, or column frame)."
         )
 
 

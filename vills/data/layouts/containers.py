@@ -57,8 +57,7 @@ def load_plain_pickle(path: Path) -> Any:
     except Exception as error:  # a damaged stream of opcodes raises nearly anything
         raise PlainPickleError(
             f"{path} is not a complete pickle ({error or type(error).__name__}). What to do: fetch "
-            "it "
-            "again."
+            "it again."
         ) from error
 
 
@@ -153,8 +152,7 @@ class LmdbStore:
             self._database.close()
             raise LayoutError(
                 f"{file} is incomplete: it has {file.stat().st_size:,} bytes of {needed:,}. What "
-                "to "
-                "do: copy it again, complete."
+                "to do: copy it again, complete."
             )
         self.num_entries = int(status["entries"])
         """Keys of the database."""
@@ -188,8 +186,7 @@ def find_database(root: Path) -> Path | None:
     databases = sorted({path.parent for path in found} | {*filter(Path.is_file, root.glob(_FILES))})
     if len(databases) > 1:
         raise LayoutError(
-            f"{root} holds {len(databases)} databases, {databases[0].name} and "
-            f"{databases[1].name} among them. What to do: make one source per database, with its "
-            "path."
+            f"{root} holds {len(databases)} databases, {databases[0].name} and {databases[1].name} "
+            "among them. What to do: make one source per database, with its path."
         )
     return databases[0] if databases else None

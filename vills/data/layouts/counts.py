@@ -151,8 +151,7 @@ def describe_causes(name: str, counts: Mapping[str, int]) -> list[str]:
         return [
             f"incompletely unpacked, or a subset: fewer than official in {where}; unpack the "
             "official archive again and compare its checksum; an intended subset is no error, but "
-            "its "
-            "numbers are not those of the literature"
+            "its numbers are not those of the literature"
         ]
     if not fewer:
         return [

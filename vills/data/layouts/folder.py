@@ -105,9 +105,8 @@ def _parse(path: str) -> Named:
     if named is None:
         raise LayoutError(
             f"folder: {path} does not say which person it shows. Expected names like "
-            "0001_c1_anything.jpg "
-            "(person 1, camera 1) or 0001C1T0001F001.jpg (and tracklet 1, frame 1). What to do: "
-            "rename it or remove it."
+            "0001_c1_anything.jpg (person 1, camera 1) or 0001C1T0001F001.jpg (and tracklet 1, "
+            "frame 1). What to do: rename it or remove it."
         )
     return named
 
@@ -187,9 +186,7 @@ def _splits_of_folders(root: Path, named: Sequence[Named]) -> dict[str, str]:
             )
     missing = [name for name in SPLIT_FOLDERS if name not in splits.values()]
     if missing:
-        raise LayoutError(
-            f"folder: {missing} of {root} hold no image. What to do: put images there."
-        )
+        raise LayoutError(f"folder: {missing} of {root} hold no image. What to do: fill them.")
     return splits
 
 

@@ -70,9 +70,7 @@ def read_market1501(root: Path) -> Layout:
             RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", DISTRACTOR_PID)
             for path in extra.images
         ]
-        notes.append(
-            f"{DISTRACTORS}: {len(extra.images):,} images read as distractors of the gallery"
-        )
+        notes.append(f"{DISTRACTORS}: {len(extra.images):,} images read as gallery distractors")
         notes += describe_stray(DISTRACTORS, extra.stray)
     return Layout("market1501", root, images=images, notes=tuple(notes))
 

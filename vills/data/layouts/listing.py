@@ -110,8 +110,7 @@ def list_people(folder: Path, *, name: str, parse: Callable[[str, str], int]) ->
         if people.setdefault(pid, person) != person:
             raise LayoutError(
                 f"{name}: {folder} has {people[pid]} and {person}, which are the same person. What "
-                "to "
-                "do: keep one."
+                "to do: keep one."
             )
     return people
 
@@ -159,9 +158,8 @@ def find_base(
     if _count_present(best, needed):
         missing = [entry for entry in needed if not (best / entry).exists()]
         raise LayoutError(
-            f"{name}: {best} has no {', '.join(missing)}; found {_list_names(best)}. What "
-            "to do: the archive is incompletely unpacked, or it is another data set: unpack the "
-            "official "
+            f"{name}: {best} has no {', '.join(missing)}; found {_list_names(best)}. What to do: "
+            "the archive is incompletely unpacked, or it is another data set: unpack the official "
             "archive again."
         )
     raise LayoutError(

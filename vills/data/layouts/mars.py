@@ -102,9 +102,8 @@ def _check_people(folder: Path, rows: np.ndarray) -> None:
     empty = [name for name in needed if next((folder / name).iterdir(), None) is None]
     if empty:
         raise LayoutError(
-            f"mars: {len(empty):,} folders of people in {folder} are empty: "
-            f"{render_first(empty)}. What to do: the archive is incompletely unpacked: unpack the "
-            "official archive again."
+            f"mars: {len(empty):,} folders of people in {folder} are empty: {render_first(empty)}. "
+            "What to do: the archive is incompletely unpacked: unpack the official archive again."
         )
 
 
@@ -207,8 +206,7 @@ def _load(path: Path, key: str) -> np.ndarray:
     except Exception as error:  # scipy's error depends on the byte where the file breaks off
         raise LayoutError(
             f"mars: {path} is not a MATLAB 5 file, or is cut off ({type(error).__name__}: "
-            f"{error}). "
-            f"{_REMEDY}"
+            f"{error}). {_REMEDY}"
         ) from error
     if key not in content:
         raise LayoutError(f"mars: {path} has no variable {key}. {_REMEDY}")

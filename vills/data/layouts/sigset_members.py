@@ -70,8 +70,7 @@ def load_signatures(path: Path) -> list[Signature]:
     except (expat.ExpatError, LookupError, ValueError) as error:
         raise LayoutError(
             f"sigset: {path} is not a complete XML file in its declared encoding ({error}). What "
-            "to do: "
-            "copy it again, or correct it there."
+            "to do: copy it again, or correct it there."
         ) from error
     if not reader.signatures:
         raise LayoutError(

@@ -112,8 +112,7 @@ def compute_fit(state: State, layout: Layout, *, own: State, grid: Grid) -> Fit:
         if old is None:
             problems = [
                 f"pos_embed of {rows} rows is not a patch grid (allowed: a square, one twice as "
-                "high "
-                f"as wide, or {grid[0]}x{grid[1]}, with the layout's rows for prefix tokens)"
+                f"high as wide, or {grid[0]}x{grid[1]}, with the layout's rows for prefix tokens)"
             ]
     # area tokens, which a layout may lack
     random = sorted({"reg_token"} - used.keys())

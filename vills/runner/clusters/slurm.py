@@ -118,8 +118,7 @@ class SlurmCluster:
                 raise ClusterError(
                     f"sbatch refused {len(keys)} job(s) of {batch.stage}: {' '.join(text[-3:])} "
                     f"What to do: correct slurm/{batch.stage}.yaml (or "
-                    f"slurm.{batch.stage}.FIELD=VALUE"
-                    "); `vills doctor` finds the usual causes."
+                    f"slurm.{batch.stage}.FIELD=VALUE); `vills doctor` finds the usual causes."
                 ) from error
         return [str(job.job_id) for job in jobs]
 

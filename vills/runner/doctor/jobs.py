@@ -88,8 +88,7 @@ def _check_nodes(stage: str, resources: Resources, chosen: dict[str, list[Node]]
         found = "; ".join(parts) or f"no {wanted} nodes of {next(iter(chosen))} have all of it"
         remedy = (
             f"correct slurm/{stage}.yaml (nodes, gpus_per_node, cpus_per_task, mem_gb, "
-            "constraint): "
-            "such a job is refused, or stays pending for ever"
+            "constraint): such a job is refused, or stays pending for ever"
         )
         return Finding(name, "fault", found, remedy)
     up, where = next((fit for fit in fitting if fit[0] >= wanted), fitting[-1])
@@ -183,9 +182,7 @@ def check_account_limits(stage: str, facts: ClusterFacts) -> Iterator[Finding]:
         most_jobs = {key: row.get(key, "") for key in _JOB_LIMITS}
         few = [f"{k} {v}" for k, v in most_jobs.items() if v.isdigit() and int(v) < num_jobs]
         if few:
-            remedy = (
-                f"launch with --max-parallel, and again when jobs have ended; or change {label}"
-            )
+            remedy = f"launch with --max-parallel, and again when jobs end; or change {label}"
             found = f"{label}: {', '.join(few)}; a sweep has up to {num_jobs} jobs a stage"
             yield Finding(f"{stage}: number of jobs", "note", found, remedy)
 

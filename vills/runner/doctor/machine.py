@@ -113,9 +113,7 @@ def describe_shared_memory(name: str, *, loaders: int) -> Finding:
     """Describe the room of this machine's /dev/shm for the loaders of a process."""
     size_gb = shutil.disk_usage("/dev/shm").total / 1e9
     level = compute_level(size_gb, fault=TINY_SHARED_GB, note=MIN_SHARED_GB) if loaders else "ok"
-    remedy = (
-        "start the container with --shm-size=8g (or --ipc=host), or set loaders: 0 in slurm/*.yaml"
-    )
+    remedy = "start the container with --shm-size=8g or --ipc=host, or set loaders: 0 in slurm/"
     return Finding(name, level, f"{size_gb:.2f} GB for {loaders} loaders a process", remedy)
 
 
@@ -129,9 +127,7 @@ def describe_links(name: str, folder: Path) -> Finding:
     except OSError as error:
         found = f"{error.strerror}: {folder}"
         if error.errno in NO_LINKS:
-            remedy = (
-                "results are copied and take twice the space; use a file system with hard links"
-            )
+            remedy = "results are copied and take twice the space; another file system has links"
             return Finding(name, "note", found, remedy)
         remedy = f"get write permission for {folder}, or set VILLS_RUNS to your own folder"
         return Finding(name, "fault", found, remedy)

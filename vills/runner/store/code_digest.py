@@ -63,9 +63,7 @@ def compute_import_closure(module: str, *, root: Path = DEFAULT_ROOT) -> dict[st
             closure imports by a computed name.
     """
     if not f"{module}.".startswith(PACKAGE) or _find(module, root) is None:
-        raise CodeClosureError(
-            f"{module} is not a module under {root}. What to do: check its name."
-        )
+        raise CodeClosureError(f"{module} is not a module of {root}. What to do: check its name.")
     found: dict[str, Path] = {}
     todo = [module]
     while todo:

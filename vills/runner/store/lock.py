@@ -160,10 +160,9 @@ class RunLock:
             raise StalledRunError(
                 f"{self.folder.parent} makes no progress: {len(ends)} attempts of job {job} in a "
                 f"row made no new checkpoint or output ({'; '.join(ends)}). What to do: read the "
-                "job's log; give "
-                "the job more time (timeout_min in slurm/*.yaml), or let it checkpoint more often "
-                "(a shorter operation.checkpoint_minutes in params.yaml; the run keeps its "
-                "results); then submit again."
+                "job's log; give the job more time (timeout_min in slurm/*.yaml), or let it "
+                "checkpoint more often (a shorter operation.checkpoint_minutes in params.yaml; the "
+                "run keeps its results); then submit again."
             )
 
     def _claim(self, attempt: int, notes: Mapping[str, Any]) -> bool:
