@@ -102,6 +102,6 @@ def test_tracklets_are_named_as_what_they_are(tmp_path: Path) -> None:
     assert read_row(page, knn) == ["10.0", "20.0", "40.0", "30.0"]
 
 
-@pytest.mark.parametrize("word", ["What the features contain", "effective rank", "Asked:"])
+@pytest.mark.parametrize("word", ["What the features contain", "effective rank", "Probed:"])
 def test_a_run_without_probes_says_nothing_of_them(tmp_path: Path, word: str) -> None:
     assert word not in build_page(tmp_path, probed=False)

@@ -52,7 +52,7 @@ def test_torn_checkpoint_falls_back_to_the_older_one(
         state = load_checkpoint(tmp_path)
     assert state is not None
     assert state["step"] == 1
-    assert "step-00000002.pt is torn" in caplog.text
+    assert "step-00000002.pt is damaged" in caplog.text
 
 
 def test_killed_at_any_moment_no_file_lacks_its_digest(

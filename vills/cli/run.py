@@ -60,7 +60,9 @@ def set_up_repro(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="return at once, with status 75 while jobs are left"
     )
-    parser.add_argument("--retry", choices=("failed",), help="resubmit failed and lost jobs")
+    parser.add_argument(
+        "--retry", choices=("failed",), help="failed, lost and cancelled jobs again"
+    )
     parser.set_defaults(handler=_repro)
 
 

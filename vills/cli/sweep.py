@@ -79,7 +79,9 @@ def _build_launch_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-parallel", type=_parse_count, default=0, metavar="N", help="jobs per stage at once"
     )
-    parser.add_argument("--retry", choices=("failed",), help="resubmit failed and lost jobs")
+    parser.add_argument(
+        "--retry", choices=("failed",), help="failed, lost and cancelled jobs again"
+    )
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument("--wait", action="store_true", help="wait until all jobs have ended")
     stay.add_argument("--detach", action="store_true", help="follow jobs in a background process")
