@@ -45,15 +45,15 @@ class Project:
         self, *command: str, env: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[bytes]":
         """Give a command and do not wait."""
-        log = (self.folder / "background.log").open("ab")
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self.build_environment(env or {}),
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
+        with (self.folder / "background.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.build_environment(env or {}),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
 
     def build_environment(self, extra: Mapping[str, str]) -> dict[str, str]:
         """The user's environment in the activated virtual environment; no tracker unless asked."""

@@ -31,6 +31,7 @@ ELSEWHERE = {"tables.md", "res50_cels_cal_tri_16x4.yaml"}
 """What a run writes, and a peer's file."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [x for x in LINES if re.match(r"vills [a-z]", x)])
 def test_vills_commands_parse(line: str) -> None:
     if line.startswith("vills configure"):
@@ -49,6 +50,7 @@ def test_make_targets_exist(line: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [x for x in LINES if x.startswith("python sweeps/launch.py ")])
 def test_sweep_commands_parse(line: str) -> None:
     _, parsed = parse_words(shlex.split(line)[2:])
@@ -73,6 +75,7 @@ def test_files_that_are_named_exist() -> None:
     assert set(missing) <= ELSEWHERE
 
 
+@pytest.mark.slow
 def test_overrides_and_profiles_that_the_readme_names_are_accepted() -> None:
     for profile in re.findall(
         r"`(tiny|tiny_sets|miniature|evidence|datasets|real|paper_vits|paper_vitb)`", TEXT

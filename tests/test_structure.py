@@ -48,6 +48,7 @@ def test_one_file_per_stage() -> None:
     assert files == stages == set(STAGES)
 
 
+@pytest.mark.slow
 def test_torch_distributed_is_met_in_one_file() -> None:
     guilty = [
         str(p.relative_to(ROOT))

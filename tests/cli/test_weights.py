@@ -46,6 +46,7 @@ def test_inspect_says_what_to_do(
     assert "fine-tuned with TransReID's" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_docs_name_every_layout_and_their_commands_parse() -> None:
     text = DOCS.read_text()
     assert [name for name in WEIGHT_LAYOUTS if f"| `{name}` |" not in text] == []

@@ -42,6 +42,7 @@ def edit(path: Path, key: str, value: object) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", list_profiles())
 def test_a_file_says_of_an_entry_what_is_its_own(profile: str) -> None:
     text = render_params(load_profile(profile), profile=profile)
@@ -54,6 +55,7 @@ def test_a_file_says_of_an_entry_what_is_its_own(profile: str) -> None:
             assert all(content[f"{table}_defaults"][key] != own[key] for key in own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", list_profiles())
 def test_full_entries_without_defaults_are_the_same_parameters(
     profile: str, tmp_path: Path
@@ -68,6 +70,7 @@ def test_full_entries_without_defaults_are_the_same_parameters(
     assert build_steps(full) == build_steps(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value", "changed"),
     [
@@ -120,6 +123,7 @@ def test_the_command_line_reaches_defaults_entries_and_tables_in_them() -> None:
     assert finetune["market1501"].lr_of == {"scratch": 0.001}, "two entries share one table"
 
 
+@pytest.mark.slow
 def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> None:
     alone = load_profile("miniature", ["finetune.mars.initialisations=[pretrained]"])
     assert alone.finetune["mars"].lr_of == {"scratch": 0.001}
@@ -127,6 +131,7 @@ def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> N
         load_profile("miniature", ["+finetune.mars.lr_of.scratched=0.1"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "parts"),
     [

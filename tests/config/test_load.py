@@ -19,6 +19,7 @@ from vills.config.load import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", list_profiles())
 def test_every_profile_survives_being_written_and_read(profile: str, tmp_path: Path) -> None:
     path = save_params(tmp_path, profile=profile)
@@ -26,6 +27,7 @@ def test_every_profile_survives_being_written_and_read(profile: str, tmp_path: P
     assert not has_hand_edits(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
@@ -58,6 +60,7 @@ def test_without_params_the_error_says_how_to_write_them(tmp_path: Path) -> None
         load_params(tmp_path)
 
 
+@pytest.mark.slow
 def test_hand_edits_are_kept_without_force(tmp_path: Path) -> None:
     path = save_params(tmp_path, profile="tiny", overrides=["pretrain.seed=7"])
     assert load_params(tmp_path).pretrain.seed == 7
@@ -95,6 +98,7 @@ def test_a_dataset_without_source_is_refused(tmp_path: Path) -> None:
         load_params(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_entries_may_have_one_source() -> None:
     few = "+finetune.few={source: market1501, protocol: market1501}"
     params = load_profile("tiny", [few, "+evaluate.few={source: market1501}"])
@@ -136,6 +140,7 @@ def test_a_changed_file_is_read_again_and_nobody_shares_what_was_loaded(tmp_path
     assert load_params(tmp_path).pretrain.video_batch == 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "new"),
     [

@@ -13,6 +13,7 @@ from vills.config.model import PublishedConfig
 NEW = "{layout: folder, path: mine/v-2}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -38,6 +39,7 @@ def test_a_data_set_is_added_on_the_command_line(tmp_path: Path, source: list[st
     assert shlex.split(command)[3:] == overrides
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "parts"),
     [

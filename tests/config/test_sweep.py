@@ -23,6 +23,8 @@ from vills.config.sweep import (
     parse_overrides,
 )
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SWEEPS = ROOT / "sweeps"
 PAPER = ["areas", "components", "lambda_grid", "main"]

@@ -154,6 +154,7 @@ def test_weights_digest(tmp_path: Path) -> None:
     assert compute_weights_digest(build_config(), weights_root=None) == ""
 
 
+@pytest.mark.slow
 def test_torchvision_network_is_found_by_its_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = detection.fasterrcnn_mobilenet_v3_large_320_fpn(

@@ -10,6 +10,8 @@ from vills.curation.scoring import TrackingScore, compute_track_scores, load_tra
 from vills.curation.source import run_source
 from vills.miniature.world import render_world
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:

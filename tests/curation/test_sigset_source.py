@@ -250,6 +250,7 @@ def test_a_cut_track_stays_one_subject(root: Path, tmp_path: Path) -> None:
     assert {rows[i].pid for i in ids} == {1}
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_it_ends_with_the_same_bytes(root: Path, tmp_path: Path) -> None:
     calls: list[tuple[str, int]] = []
     _curate(tmp_path / "whole", root, progress=lambda *call: calls.append(call[:2]))
@@ -280,6 +281,7 @@ def _kill_at(step: int) -> Callable[[str, int, int], None]:
     return progress
 
 
+@pytest.mark.slow
 def test_killed_between_shards_of_stills_and_videos(tmp_path: Path) -> None:
     """Shards of 1 MB: kills fall into images, tracklets and videos."""
     _write_sigset(tmp_path, PROBES)

@@ -150,6 +150,7 @@ def test_long_tracks_are_cut_and_short_rests_rejected(root: Path, tmp_path: Path
     assert manifest[0].frames[-1] + 1 == manifest[1].frames[0]
 
 
+@pytest.mark.slow
 def test_each_parameter_of_the_filters_is_honoured(root: Path, tmp_path: Path) -> None:
     def count(**changes: Any) -> int:
         name = hashlib.sha256(repr(changes).encode()).hexdigest()[:8]
@@ -178,6 +179,7 @@ def test_each_parameter_of_the_filters_is_honoured(root: Path, tmp_path: Path) -
     assert count(tracker="ocsort") > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [IMAGES, VIDEOS])
 def test_killed_at_every_step_it_ends_with_the_same_bytes(
     source: SourceConfig, root: Path, tmp_path: Path

@@ -16,6 +16,8 @@ from vills.cli import main
 from vills.data import survey
 from vills.data.layouts import LAYOUTS, mars
 
+pytestmark = pytest.mark.slow
+
 DOC = Path(__file__).parents[2] / "docs/datasets.md"
 
 

@@ -25,6 +25,7 @@ def real() -> Path:
     return Path(os.environ["VILLS_REAL_DATA"]).resolve()
 
 
+@pytest.mark.slow
 def test_official_mars_index(real: Path, tmp_path: Path) -> None:
     write_official_mars(tmp_path, real / "splits")
     train = load_rows(tmp_path / "info/tracks_train_info.mat", "track_train_info")

@@ -148,6 +148,7 @@ def test_record_ids_are_unique() -> None:
     assert [make_record(i).record_id for i in ids] == ids
 
 
+@pytest.mark.slow
 def test_a_large_manifest_is_columns(tmp_path: Path) -> None:
     save_manifest(tmp_path / "m", (make_record(f"r{i:06d}") for i in range(70_000)))
     manifest: Manifest = load_manifest(tmp_path / "m")

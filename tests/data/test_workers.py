@@ -50,6 +50,7 @@ def test_the_method_is_read_from_the_environment(method: str, monkeypatch) -> No
         get_start_method()
 
 
+@pytest.mark.slow
 def test_workers_block_the_signals_and_their_parent_does_not() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     found = list(load_batches(Masks(), numbers=range(6), workers=2))
@@ -59,6 +60,7 @@ def test_workers_block_the_signals_and_their_parent_does_not() -> None:
     assert active_children() == []
 
 
+@pytest.mark.slow
 def test_signals_to_workers_and_parent_cost_no_batch() -> None:
     with InterruptFlag() as flag:
         numbers = []
@@ -73,6 +75,7 @@ def test_signals_to_workers_and_parent_cost_no_batch() -> None:
     assert numbers == list(range(40))
 
 
+@pytest.mark.slow
 def test_closed_early_it_leaves_no_process_behind() -> None:
     with closing(load_batches(Masks(), numbers=range(1000), workers=2)) as batches:
         next(batches)
@@ -81,6 +84,7 @@ def test_closed_early_it_leaves_no_process_behind() -> None:
     assert time.monotonic() - begin < 10
 
 
+@pytest.mark.slow
 def test_a_stuck_worker_is_not_waited_for() -> None:
     """Torch's last resort is SIGTERM, which workers block."""
     numbers = range(1000)
@@ -91,6 +95,7 @@ def test_a_stuck_worker_is_not_waited_for() -> None:
     assert time.monotonic() - begin < 15
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
     with pytest.raises(ValueError, match="this one is bad") as caught:
         list(load_batches(Masks(bad=5), numbers=range(1000), workers=2))
@@ -98,6 +103,7 @@ def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
     del caught
 
 
+@pytest.mark.slow
 def test_a_lock_that_nobody_gives_back_does_not_hold_up_the_end() -> None:
     """A worker that dies while it asks whether it is to go on takes torch's lock with it."""
     batches: Any = load_batches(Masks(), numbers=range(1000), workers=2)
@@ -111,6 +117,7 @@ def test_a_lock_that_nobody_gives_back_does_not_hold_up_the_end() -> None:
     assert active_children() == []
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
     batches = load_batches(Masks(slow=6), numbers=range(1000), workers=2)
     next(batches)
@@ -131,6 +138,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(ENDLESS)

@@ -97,6 +97,7 @@ def test_models_of_other_inputs_are_refused(
         OnnxReid(Path("grey.onnx"))
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_crops_give_the_known_scores(real_data: Path, tmp_path: Path) -> None:
     """PKU, camera 1 -> 2: all 8 views of camera 1 are queries, all 304 crops of camera 2 gallery.

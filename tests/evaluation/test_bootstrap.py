@@ -248,6 +248,7 @@ def cover(
     return held / 1000, width
 
 
+@pytest.mark.slow
 def test_the_truth_is_covered_by_people_alone_and_by_people_and_seeds() -> None:
     one, wide = cover(num_worlds=1, num_runs=1, people=0.2, seeds=0.0, both=0.1)
     assert 0.91 < one < 0.97

@@ -114,6 +114,7 @@ def test_image_rows_and_ranked_lists(tmp_path: Path) -> None:
         assert row["verdict"] == expected
 
 
+@pytest.mark.slow
 def test_video_and_image_to_video_files_are_the_same_bytes_twice(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="video")
     config = EvaluateConfig(query_frame="random", **VIDEO_CONFIG)
@@ -156,6 +157,7 @@ def usual(
     return data, rows, read_all(folder / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -190,6 +192,7 @@ def test_no_parameter_is_inert(
             assert changed[0]["title"] != rows[0]["title"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "block_size"), [({}, 2), ({"batch_size": 6}, 1024)])
 def test_what_must_not_change_scores_does_not(
     tmp_path: Path, change: dict[str, Any], block_size: int
@@ -323,6 +326,7 @@ def score_on_rank(folder: str, protocol: str, modality: str) -> dict[str, float]
     return compute_accuracy(model, data=data, config=config, batch_size=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "scored"),
     [("", "video"), ("video", "video"), ("mars", "mars"), ("image_to_video", "image_to_video")],
@@ -338,6 +342,7 @@ def test_accuracy_equals_the_stage_s_row(tmp_path: Path, protocol: str, scored: 
     assert score_on_rank(str(tmp_path / "set"), protocol, "mixed") == accuracy
 
 
+@pytest.mark.slow
 def test_accuracy_is_the_same_on_two_processes(tmp_path: Path) -> None:
     write_curated(tmp_path / "set", modality="video")
     alone = score_on_rank(str(tmp_path / "set"), "", "video")
@@ -355,6 +360,7 @@ def test_colour_finds_people_of_one_colour_each(tmp_path: Path) -> None:
     assert [row["R-1"] for row in rows] == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_killed_attempt_goes_on_at_its_row_with_the_same_bytes(tmp_path: Path) -> None:
     data = write_curated(tmp_path / "set", modality="video")
     config = EvaluateConfig(**{**VIDEO_CONFIG, "rerank": True})

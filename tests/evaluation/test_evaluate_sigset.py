@@ -72,6 +72,7 @@ def read_all(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_all_models_score_both_galleries_in_one_process_and_two(tmp_path: Path) -> None:
     write_sigset(tmp_path / "set")
     rows = evaluate_on_rank(str(tmp_path / "set"), str(tmp_path / "one"))

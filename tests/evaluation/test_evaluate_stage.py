@@ -200,6 +200,7 @@ def run_shared(folder: str) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_two_ranks_score_what_one_scores_and_one_of_them_writes_and_speaks(
     tmp_path: Path,
 ) -> None:

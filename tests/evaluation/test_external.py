@@ -363,6 +363,7 @@ def test_sigset_entries_segments_and_failed_probes(tmp_path: Path) -> None:
     assert (row["queries"], row["failed_probes"], row["missing_queries"]) == (15, 3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(REAL is None, reason="VILLS_REAL_DATA is not set")
 def test_random_features_on_the_official_mars_index_files(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def build(network: Backbone | ReidModel, sampling: str = "all") -> NetworkFeatur
     return NetworkFeatures(network, input_size=SIZE, batch_size=6, sampling=Sampling(sampling, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("neck", ["before", "after"])
 def test_images_equal_one_forward_each(tmp_path: Path, flip: bool, neck: str) -> None:
@@ -56,6 +57,7 @@ def test_images_equal_one_forward_each(tmp_path: Path, flip: bool, neck: str) ->
         np.testing.assert_allclose(features[row], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 @pytest.mark.parametrize("sampling", ["all", "dense", "evenly", "begin"])
 @pytest.mark.parametrize("kind", ["video model", "backbone"])
@@ -80,6 +82,7 @@ def test_a_tracklet_is_pooled_over_its_clips(
         np.testing.assert_allclose(features[row], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 @pytest.mark.parametrize("sampling", ["all", "begin"])
 @pytest.mark.parametrize("kind", ["image model", "backbone"])
@@ -187,6 +190,7 @@ def compute_on_rank(folder: str, pooling: str) -> list[np.ndarray]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_two_processes_describe_what_one_does(tmp_path: Path, pooling: str) -> None:
     load_entries(tmp_path, "video")

@@ -184,6 +184,7 @@ def read_ranks(lists: Sequence[object]) -> list[list[int]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prcc_same_clothes", "prcc_cloth_changing"])
 def test_single_shot_draws_one_image_of_each_person(name: str) -> None:
     """Ten galleries of one image per person: AP is 1 / rank, so mAP is never below R-1."""
@@ -204,6 +205,7 @@ def test_single_shot_draws_one_image_of_each_person(name: str) -> None:
         assert again.build_rows("model") == [row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prcc_same_clothes", "prcc_cloth_changing"])
 def test_single_shot_of_single_images_is_all_gallery(name: str) -> None:
     for seed in range(NUM_WORLDS):

@@ -44,6 +44,7 @@ def test_all_protocols_are_here() -> None:
     assert {*WORLDS, "sigset"} == set(PROTOCOLS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_size", [3, 1024])
 def test_two_processes_score_what_one_does(block_size: int) -> None:
     expected = score_all(1000)

@@ -22,6 +22,7 @@ def compute_random(entries: Entries, choice: FeatureChoice) -> np.ndarray:
     return np.random.default_rng(len(entries)).normal(size=(len(entries), 4)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_mars_counts(real_data: Path) -> None:
     rows = loadmat(real_data / "splits/mars_tracks_test_info.mat")["track_test_info"]

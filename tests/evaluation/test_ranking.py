@@ -227,6 +227,7 @@ def rank_on_this_process(
     return get_rank(), ranking, ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_size", [4, 1024])
 def test_processes_share_the_queries_and_all_get_all(block_size: int) -> None:
     case = make_features(13)
@@ -320,6 +321,7 @@ def test_bad_input_is_refused() -> None:
     assert ranking == Ranking([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("with_queries", "num_gallery", "num_valid"), [(True, 11310, 1980), (False, 9330, 1840)]

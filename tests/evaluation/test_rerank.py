@@ -154,6 +154,7 @@ def test_it_finds_more_of_each_person() -> None:
     assert means[1] < 0.9 * means[0]
 
 
+@pytest.mark.slow
 def test_memory_is_far_from_a_dense_matrix_of_all_to_all() -> None:
     query, gallery = make_features(1, num_query=500, num_gallery=3500, dim=16, num_people=200)
     tracemalloc.start()

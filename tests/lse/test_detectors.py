@@ -138,6 +138,7 @@ def test_highest_scoring_person_is_taken() -> None:
     np.testing.assert_array_equal(person.scores, np.full(17, 0.5))
 
 
+@pytest.mark.slow
 def test_keypoint_rcnn_runs_from_its_published_layout(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None)

@@ -212,6 +212,7 @@ def whole(world: dict[str, Source], tmp_path_factory: pytest.TempPathFactory) ->
     return read_files(folder)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_two_processes_leaves_none_behind_and_resumes(
     world: dict[str, Source], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_killed_run_of_two_processes_leaves_none_behind_and_resumes(
     assert read_files(tmp_path) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signals_to_every_process_end_it_at_once_and_it_goes_on(
     world: dict[str, Source], whole: dict[str, bytes], tmp_path: Path, workers: int
@@ -244,6 +246,7 @@ def test_signals_to_every_process_end_it_at_once_and_it_goes_on(
     assert read_files(tmp_path) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_chunks_and_the_first_publishes_the_same_bytes(
     world: dict[str, Source], whole: dict[str, bytes], tmp_path: Path, world_size: int

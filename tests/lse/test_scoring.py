@@ -47,6 +47,7 @@ def scores(
     }
 
 
+@pytest.mark.slow
 def test_grabcut_finds_the_areas(scores: dict[tuple[str, float], Scores]) -> None:
     for name in ("luperson", "kinetics"):
         for area, found in scores[name, 0.5].items():

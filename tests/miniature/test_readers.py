@@ -10,6 +10,8 @@ from vills.data.layouts import Layout, RawImage, RawTracklet, RawVideo, read_lay
 from vills.data.layouts.listing import ZERO_PERSON
 from vills.miniature.world import LAYOUTS
 
+pytestmark = pytest.mark.slow
+
 LABELLED = tuple(name for name in LAYOUTS if name not in ("luperson", "kinetics"))
 
 

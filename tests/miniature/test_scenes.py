@@ -18,6 +18,8 @@ from vills.miniature.sink import Sink
 from vills.miniature.unlabelled import sample_scenes
 from vills.miniature.world import LAYOUTS, Unit, render_unit
 
+pytestmark = pytest.mark.slow
+
 UNLABELLED = ("luperson", "kinetics")
 
 

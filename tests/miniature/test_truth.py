@@ -18,6 +18,8 @@ from vills.miniature.person import Group
 from vills.miniature.predictions import parse, sample_clutter, sample_predictions
 from vills.miniature.scene import HEIGHT, WIDTH, render_frame, sample_walkers
 
+pytestmark = pytest.mark.slow
+
 DATASETS = MiniatureConfig().datasets
 Frames = list[list[Instance]]
 

@@ -35,11 +35,13 @@ def read_all(root: Path) -> dict[str, bytes]:
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
 
 
+@pytest.mark.slow
 def test_same_config_same_bytes(world: Path, small: MiniatureConfig, tmp_path: Path) -> None:
     render_world(small, out=tmp_path)
     assert read_all(tmp_path) == read_all(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 8])
 def test_goes_on_after_a_kill_with_the_same_bytes(
     world: Path, small: MiniatureConfig, tmp_path: Path, stop: int
@@ -100,6 +102,7 @@ def test_renders_only_what_is_asked_for(tmp_path: Path) -> None:
     assert read_all(tmp_path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extreme",
     [
@@ -118,6 +121,7 @@ def test_extremes_of_the_config_render(
     assert sorted(f.stem for f in (tmp_path / "truth").iterdir()) == sorted(config.datasets)
 
 
+@pytest.mark.slow
 def test_no_byte_depends_on_the_number_of_processes(
     world: Path, small: MiniatureConfig, tmp_path: Path
 ) -> None:
@@ -130,6 +134,7 @@ def test_no_byte_depends_on_the_number_of_processes(
     assert told == [(done, total) for done in range(1, total + 1)]
 
 
+@pytest.mark.slow
 def test_killed_with_its_processes_it_goes_on_with_the_same_bytes(
     world: Path, small: MiniatureConfig, tmp_path: Path
 ) -> None:

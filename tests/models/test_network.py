@@ -306,6 +306,7 @@ def run_step(literal: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[
     return means, grads, dict(network.named_buffers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("literal", [False, True])
 def test_two_processes_equal_one(literal: bool) -> None:
     terms, grads, buffers = run_step(literal)

@@ -55,6 +55,7 @@ def refuse(content: Any, layout: str, folder: Path, config: ModelConfig = CONFIG
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [*BUILDERS, "timm"])
 def test_any_tensor_that_is_missing_left_over_or_misshapen_is_listed(
     tmp_path: Path, layout: str

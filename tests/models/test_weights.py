@@ -97,6 +97,7 @@ def test_a_reid_model_survives_and_its_backbone_can_be_taken(tmp_path: Path) -> 
     assert torch.equal(encode(load_backbone(tmp_path).eval()), encode(model.backbone))
 
 
+@pytest.mark.slow
 def test_timm_and_safetensors_alone_are_enough(tmp_path: Path) -> None:
     backbone = build()
     save_backbone(backbone, tmp_path)

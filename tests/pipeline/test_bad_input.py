@@ -12,6 +12,8 @@ from vills.config.curate import CurateConfig
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.world import render_world
 
+pytestmark = pytest.mark.slow
+
 WORLD = MiniatureConfig(
     datasets=["market1501", "kinetics"],
     num_pretrain_ids=4,

@@ -10,6 +10,8 @@ import pytest
 
 from tests.project import Project, build_project
 
+pytestmark = pytest.mark.slow
+
 AFTER_PRETRAIN = [
     "pretrain",
     "finetune@market1501",

@@ -14,6 +14,8 @@ import pytest
 
 from tests.project import Project, build_project
 
+pytestmark = pytest.mark.slow
+
 STAGES = [
     "miniature",
     "curate",

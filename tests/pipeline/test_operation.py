@@ -21,6 +21,8 @@ from vills.runner.store.digest import compute_listing
 from vills.runner.store.run import Run
 from vills.runner.work.stage import StageCall, load_stage, run_call
 
+pytestmark = pytest.mark.slow
+
 CASES: dict[str, list[tuple[str, str, Any]]] = {
     "checkpoint_minutes": [("pretrain", "", 0.0), ("finetune", "mars", 0.0)],
     "checkpoint_steps": [("pretrain", "", 1)],

@@ -32,6 +32,7 @@ def strip_images(page: str) -> str:
     return re.sub(r'src="data:[^"]*"', "src", page)
 
 
+@pytest.mark.slow
 def test_the_page_names_protocols_choices_and_intervals(
     inputs: ReportInputs, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_the_page_names_protocols_choices_and_intervals(
     assert "No ranked lists were kept" not in page
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(inputs: ReportInputs, tmp_path: Path) -> None:
     assert build(inputs, tmp_path / "a") == build(inputs, tmp_path / "b")
     assert str(inputs.artifacts) not in (tmp_path / "a" / "index.html").read_text()
@@ -86,6 +88,7 @@ def test_a_protocol_without_lists_is_named(inputs: ReportInputs, tmp_path: Path)
     assert "No ranked lists were kept for tracks: Tracklets." in build(other, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 def test_a_browser_finds_nothing_wider_than_the_page(inputs: ReportInputs, tmp_path: Path) -> None:

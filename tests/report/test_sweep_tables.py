@@ -331,6 +331,7 @@ def test_csv_gives_back_every_cell(tmp_path: Path) -> None:
     assert (other["label"], other["point"], other["published"]) == (HARD, "", "91.5")
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes_and_no_stale_picture(tmp_path: Path) -> None:
     kept = {}
     for name in ("first", "second"):
@@ -366,6 +367,7 @@ def test_a_right_axis_only_where_the_paper_has_scores(
     assert ("paper (right axis)" in texts) == published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["areas", "components", "lambda_grid", "main"])
 def test_the_papers_tables_stand_without_a_single_score(name: str, tmp_path: Path) -> None:
     sweep = load_sweep(name, folder=SWEEPS)

@@ -67,6 +67,7 @@ def test_steps_equal_plain_adamw_with_clipping_and_moving_rates(stage: int) -> N
     torch.testing.assert_close(engine.compute_state(), dict(weights), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0), (1, 3), (3, 1), (2, 2), (3, 3)])
 def test_state_moves_between_stages(first: int, second: int) -> None:
     source = build(first)
@@ -128,6 +129,7 @@ def test_deepspeed_dictionary_follows_the_configuration() -> None:
     assert "torch_autocast" not in build_deepspeed_config(PretrainConfig(), num_parameters=1)
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_and_a_stale_compiler_lock_is_not_waited_for(tmp_path: Path) -> None:
     lock = tmp_path / "deepspeed_shm_comm" / "lock"
     lock.parent.mkdir()

@@ -90,6 +90,7 @@ def test_initialisations_share_neck_and_classifier_but_not_the_backbone(pretrain
     assert torch.equal(again[name], second[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_loader_processes_change_nothing(
     people: ReidData,
@@ -105,6 +106,7 @@ def test_loader_processes_change_nothing(
     assert read(tmp_path / "two") == read(tmp_path / "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 5])
 def test_interrupted_and_resumed_is_bit_identical(
     people: ReidData, pretrained: Path, undisturbed: Path, tmp_path: Path, every: int
@@ -124,6 +126,7 @@ def test_interrupted_and_resumed_is_bit_identical(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("minutes", "repeated"), [(1e9, 3), (0.0, 0)])
 def test_killed_in_an_epoch_goes_on_at_its_last_checkpoint(
     people: ReidData,
@@ -168,6 +171,7 @@ def die_in_an_epoch(root: str, model_folder: str, folder: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_kill_9_of_a_mixed_fine_tuning_costs_no_bit(
     curated: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -191,6 +195,7 @@ def test_kill_9_of_a_mixed_fine_tuning_costs_no_bit(
     assert read(tmp_path / "stopped") == read(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_it_learns_the_training_people(
     people: ReidData, pretrained: Path, tmp_path: Path, optimizer: str
@@ -282,6 +287,7 @@ def test_missing_weights_are_said(tmp_path: Path) -> None:
         build_model(CONFIG, "pretrained", model_folder=tmp_path, num_ids=2)
 
 
+@pytest.mark.slow
 def test_a_variant_is_an_initialisation_on_a_split(
     people: ReidData, pretrained: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     return load_reid(folder / "out" / "pretrained").state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["image", "mixed"])
 def test_two_ranks_make_the_model_of_one(
     curated: Path, pretrained: Path, tmp_path: Path, modality: str
@@ -128,6 +129,7 @@ def stop_by_rank_one(root: str, model_folder: str, folder: str) -> str:
     return "went on"
 
 
+@pytest.mark.slow
 def test_one_rank_that_is_asked_to_stop_stops_all(
     curated: Path, pretrained: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_every_data_set_of_the_paper_has_one() -> None:
     assert "silent" in DOC.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number"), RECIPES, ids=IDS)
 def test_recipes_train(
     name: str, number: int, tmp_path: Path, people: ReidData, curated: Path

@@ -95,6 +95,7 @@ def run(config: PretrainConfig, data: PretrainData, folder: Path, path: Path | N
     return (folder / "out" / "teacher" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_records_where_it_started_and_resumes_to_the_same_bits(
     pretrain_data: PretrainData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def reach(gradients: Mapping[str, Tensor | None]) -> set[str]:
 BODY = {"backbone.encoder", "backbone.resampler", "backbone.frame_embedding"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("term", "expected"),
     [
@@ -134,6 +135,7 @@ def test_total_is_the_weighted_sum_of_eq_12() -> None:
     assert arch.weights == {"feature": 1.0, "masking": 1.0, "koleo": 3.0, "alignment": 2.0}
 
 
+@pytest.mark.slow
 def test_stages_of_zero_train_alike() -> None:
     runs = [train(build_config(zero_stage=stage), steps=3) for stage in range(4)]
     for run in runs[1:]:
@@ -141,6 +143,7 @@ def test_stages_of_zero_train_alike() -> None:
             assert values == pytest.approx(expected, rel=2e-4)
 
 
+@pytest.mark.slow
 def test_gradient_norms_are_the_same_at_stage_3() -> None:
     norms = []
     for stage in (1, 3):
@@ -203,6 +206,7 @@ def test_a_koleo_group_holds_samples_in_either_reading() -> None:
         torch.testing.assert_close(arch._koleo([rows]), torch.stack(expected).mean())
 
 
+@pytest.mark.slow
 def test_permuted_area_masks_worsen_the_area_loss() -> None:
     """An area's token is matched with that area's views: other views are harder to predict."""
     config = build_config(
@@ -272,6 +276,7 @@ def test_every_center_is_of_logits_that_there_are(changes: dict[str, Any]) -> No
     assert all(rows.any(dim=1).all() for rows in centers)
 
 
+@pytest.mark.slow
 def test_golden_loss_curve() -> None:
     """A refactor leaves the curve alone; a change of the method writes it anew, and says so.
 

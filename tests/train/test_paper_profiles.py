@@ -10,8 +10,9 @@ from vills.config.load import load_profile
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.param_groups import set_schedule
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("profile", ["paper_vits", "paper_vitb"])
 def test_one_step_of_the_papers_profile(profile: str) -> None:
     config = load_profile(profile).pretrain

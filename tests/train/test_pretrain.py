@@ -25,6 +25,8 @@ from vills.train.consensus import NonFiniteError
 from vills.train.meta_arch import SSLMetaArch
 from vills.train.pretrain import run_pretrain
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 OUTPUTS = ["health.json", "views.png"] + [
     f"{network}/{name}"
@@ -82,7 +84,8 @@ def test_outputs_are_complete_and_loadable(undisturbed: Path) -> None:
     student, teacher = (load_backbone(undisturbed / "out" / n) for n in ("student", "teacher"))
     assert student.config == teacher.config == build_config().model
     assert not torch.equal(student.encoder.vit.cls_token, teacher.encoder.vit.cls_token)
-    assert Image.open(undisturbed / "out" / "views.png").size[0] > 200
+    with Image.open(undisturbed / "out" / "views.png") as picture:
+        assert picture.size[0] > 200
 
 
 def test_health_holds_both_entropies_at_the_start_and_at_the_end(undisturbed: Path) -> None:

@@ -29,6 +29,8 @@ from vills.runner.store.journal import Journal
 from vills.train.pretrain import Pretraining, run_pretrain
 from vills.train.probe import PretrainProbe
 
+pytestmark = pytest.mark.slow
+
 STEPS = 5
 ROLES = ["all", "coarse", "head", "lower_body", "upper_body"]
 VALUES = ["camera", "effective_rank", "knn", "lda_knn", "lda_map", "map"]

@@ -18,6 +18,8 @@ from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import list_checkpoints
 from vills.train.pretrain import run_pretrain
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20
 
 

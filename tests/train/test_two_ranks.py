@@ -25,6 +25,8 @@ from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.param_groups import set_schedule
 from vills.train.pretrain import Pretraining, run_pretrain
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 STOP, STEPS_IN_ALL = 4, 8
 

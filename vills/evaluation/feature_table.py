@@ -95,13 +95,13 @@ def list_names(names: Sequence[str]) -> str:
 
 def _load_npz(path: Path, column: str) -> Columns:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise FeatureFileError(
-                f"{path.name} holds a single array. Allowed: an .npz of named arrays. What to do: "
-                f"np.savez(file, path=paths, {column}=features)."
-            )
-        with archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FeatureFileError(
+                    f"{path.name} holds a single array. Allowed: an .npz of named arrays. What to "
+                    f"do: np.savez(file, path=paths, {column}=features)."
+                )
             _check_columns(path.name, list(archive), column)
             names, features = archive["path"], archive[column]
             frames = archive.get("frame")

@@ -588,6 +588,7 @@ def test_nodes_that_have_looked_end_the_doubts() -> None:
     assert select_unanswered([doubt, seen, lost]) == [doubt, seen, lost]
 
 
+@pytest.mark.slow
 def test_a_laptop_without_slurm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -602,6 +603,7 @@ def test_a_laptop_without_slurm(
     assert all(entry["remedy"] for entry in found.values() if entry["level"] != "ok")
 
 
+@pytest.mark.slow
 def test_broken_files_are_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("VILLS_TRACKING", "perhaps")

@@ -14,6 +14,8 @@ from vills.runner.sweeps import explain as explain_module
 from vills.runner.sweeps.explain import build_index, describe_cell, list_ancestors, load_attempts
 from vills.runner.sweeps.sweeping import launch_sweep, load_sweep_state
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def finished(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:

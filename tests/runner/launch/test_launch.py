@@ -82,6 +82,7 @@ def test_called_when_all_is_done_it_collects(bench: Bench, dvc: FakeDvc) -> None
     assert run(bench) == 1, "what DVC itself refuses is no job's matter"
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_while_dvc_walks_is_not_collected_yet(bench: Bench, dvc: FakeDvc) -> None:
     plan = bench.plan(wanted=["evaluate@market1501", "evaluate@mars"])
 
@@ -95,6 +96,7 @@ def test_a_job_that_ends_while_dvc_walks_is_not_collected_yet(bench: Bench, dvc:
     assert run(bench) == 0
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_and_asked_for_again_on_request(
     bench: Bench, dvc: FakeDvc, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_failure_is_told_and_asked_for_again_on_request(
     assert [batch.stage for batch in bench.slurm.batches[6:]] == ["miniature"]
 
 
+@pytest.mark.slow
 def test_targets_are_what_is_asked_for(bench: Bench, dvc: FakeDvc) -> None:
     dvc.work = lambda: 1
     assert run(bench, "lse") == 75

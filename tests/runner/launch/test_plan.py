@@ -28,6 +28,7 @@ def test_keys_do_not_depend_on_what_is_computed(bench: Bench) -> None:
     assert {len(node.key) for node in before.values()} == {64}
 
 
+@pytest.mark.slow
 def test_a_parameter_renames_its_stage_and_those_after_it(bench: Bench) -> None:
     plan = bench.plan()
     changes = {

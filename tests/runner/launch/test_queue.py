@@ -393,6 +393,7 @@ def test_a_killed_worker_is_missed_by_the_next_look(live: LocalQueue) -> None:
     await_states(live, jobs, "FAILED")
 
 
+@pytest.mark.slow
 def test_what_is_put_in_while_the_worker_leaves_is_worked_on(live: LocalQueue) -> None:
     jobs = submit(live, "a")
     await_states(live, jobs, "FAILED")

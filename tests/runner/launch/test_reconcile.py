@@ -55,6 +55,7 @@ def load_statuses(uri: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_zombies_are_ended_and_others_left_alone(
     tmp_path: Path, settings: TrackingSettings
 ) -> None:
@@ -102,6 +103,7 @@ def test_zombies_are_ended_and_others_left_alone(
         assert [run.info.status for run in found] == ["RUNNING"]
 
 
+@pytest.mark.slow
 def test_an_edition_that_was_replaced_is_ended(tmp_path: Path, settings: TrackingSettings) -> None:
     context = LaunchContext(tmp_path)
     for num_points in (1, 2):

@@ -31,6 +31,7 @@ def load_jobs(bench: Bench, plan: Plan, name: str) -> list[str]:
     return [entry.job for entry in Registry(bench.runs).load_submissions(plan[name].key)]
 
 
+@pytest.mark.slow
 def test_each_node_is_asked_for_once_in_the_order_of_the_dag(bench: Bench) -> None:
     plans = [bench.plan(point) for point in POINTS]
     asked = bench.submit(*plans)

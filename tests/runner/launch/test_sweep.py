@@ -32,6 +32,7 @@ def get_pretrain(sweep: Sweep, label: str) -> dict[str, Any]:
     return dict(point.plan["pretrain"].step.sections["pretrain"])
 
 
+@pytest.mark.slow
 def test_points_seeds_and_what_they_need(bench: Bench) -> None:
     sweep = build(bench, "seeds=[0,3]")
     labels = ["zeta, seed 0", "zeta, seed 3", "alpha, seed 0", "alpha, seed 3"]
@@ -46,6 +47,7 @@ def test_points_seeds_and_what_they_need(bench: Bench) -> None:
     assert sweep.params == "profile tiny"
 
 
+@pytest.mark.slow
 def test_a_points_own_overrides_come_last(bench: Bench) -> None:
     sweep = build(bench, "pretrain.koleo_weight=9", "pretrain.masking_weight=2", "title=Other")
     assert sweep.points[0].overrides == (
@@ -59,6 +61,7 @@ def test_a_points_own_overrides_come_last(bench: Bench) -> None:
     assert sweep.config.title == "Other"
 
 
+@pytest.mark.slow
 def test_a_profile_in_place_of_params_yaml(bench: Bench) -> None:
     build_context(bench)
     (bench.project / "params.yaml").write_text("nonsense")
@@ -67,6 +70,7 @@ def test_a_profile_in_place_of_params_yaml(bench: Bench) -> None:
     assert sweep.params == "profile tiny"
 
 
+@pytest.mark.slow
 def test_steps_are_composed_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build(bench)
     composed: list[object] = []
@@ -125,6 +129,7 @@ def test_a_record_remembers_the_edition_before(bench: Bench) -> None:
     assert load_earlier(bench.runs, first)["points"].keys() == {"zeta", "alpha"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "overrides", "said"),
     [

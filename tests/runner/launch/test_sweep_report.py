@@ -30,6 +30,7 @@ def collect(bench: Bench) -> dict[tuple[str, str], Cell]:
     return load_cells(look(bench))
 
 
+@pytest.mark.slow
 def test_cells_hold_the_scores_of_finished_points(bench: Bench) -> None:
     launch(bench)
     state = look(bench)
@@ -42,6 +43,7 @@ def test_cells_hold_the_scores_of_finished_points(bench: Bench) -> None:
     assert cells["alpha", "market_map"] == Cell(missing="queued")
 
 
+@pytest.mark.slow
 def test_seeds_share_a_cell_and_those_that_lack_are_named(bench: Bench) -> None:
     launch(bench, "seeds=[0,1,2]")
     state = look(bench)
@@ -88,6 +90,7 @@ def test_a_failure_that_is_not_upstream_is_not_blamed(bench: Bench) -> None:
     assert find_evaluation(plan, states, "mars") == "evaluate@mars failed"
 
 
+@pytest.mark.slow
 def test_rows_that_lack_a_column_say_so(bench: Bench) -> None:
     launch(bench)
     state = look(bench)
@@ -96,6 +99,7 @@ def test_rows_that_lack_a_column_say_so(bench: Bench) -> None:
     assert "protocols lacks market1501 (it has mars)" in missing
 
 
+@pytest.mark.slow
 def test_the_report_is_written_with_its_facts(bench: Bench, tmp_path: Path) -> None:
     launch(bench, "pretrain.max_steps=3")
     state = look(bench)

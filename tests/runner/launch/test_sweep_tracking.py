@@ -93,6 +93,7 @@ def read_curve(folder: Path, name: str = "loss") -> list[tuple[int, float, int]]
     return [(r.step, r.metrics[name], r.time_ms) for r in content.committed if name in r.metrics]
 
 
+@pytest.mark.slow
 def test_a_parent_and_a_child_per_point(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=3)
     context = LaunchContext(tmp_path)
@@ -143,6 +144,7 @@ def test_a_shared_point_is_a_child_of_each_sweep(tmp_path: Path, uri: str) -> No
     assert other["masking_0"].info.run_id != grid["masking_0"].info.run_id
 
 
+@pytest.mark.slow
 def test_a_sync_with_no_news_imports_no_mlflow_and_takes_no_time(tmp_path: Path, uri: str) -> None:
     build_fake_sweep(tmp_path / "runs", num_points=30).finish()
     sync(LaunchContext(tmp_path))
@@ -268,6 +270,7 @@ def test_two_at_once_make_one_parent_and_one_child_per_point(tmp_path: Path, uri
     assert len(load_family(uri)[1]) == 4
 
 
+@pytest.mark.slow
 def test_tables_become_artifacts_and_a_table(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs")
     fake.finish()

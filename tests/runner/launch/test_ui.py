@@ -20,6 +20,8 @@ from vills.runner.sweeps.report import build_report
 from vills.runner.sweeps.sweeping import load_sweep_state
 from vills.runner.sweeps.tracking import sync_report, sync_sweep
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = [
     "--headless",
@@ -67,7 +69,6 @@ track.run_ui(Path(sys.argv[1]), port=int(sys.argv[2]))
 """
 
 
-@pytest.mark.slow
 def test_while_it_serves_the_ui_keeps_points_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +100,6 @@ def load_point_statuses(uri: str) -> dict[str, str]:
     return {run.data.tags["vills.point"]: run.info.status for run in runs}
 
 
-@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 def test_the_ui_shows_a_run_with_its_fingerprint_and_scores(tmp_path: Path) -> None:
@@ -119,7 +119,6 @@ def test_the_ui_shows_a_run_with_its_fingerprint_and_scores(tmp_path: Path) -> N
         server.wait(30)
 
 
-@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 def test_the_ui_shows_a_sweep_its_points_their_weights_and_its_table(

@@ -67,6 +67,7 @@ def finish(folder: Path, **scores: Any) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_shown_whole(make_run: Any, settings: TrackingSettings) -> None:
     folder = make_run()
     log_steps(folder, range(1, 4), resume_at=0).mark_finished()
@@ -144,6 +145,7 @@ def test_killed_and_resumed_between_syncs_every_point_is_there_once(
     ]
 
 
+@pytest.mark.slow
 def test_records_that_went_out_unnoted_are_not_doubled(
     make_run: Any, settings: TrackingSettings
 ) -> None:

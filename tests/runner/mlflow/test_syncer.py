@@ -44,6 +44,7 @@ def finish(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_sent_once_and_then_left_alone(
     make_run: Any, settings: TrackingSettings, tmp_path: Path, empty_store: Path
 ) -> None:
@@ -69,6 +70,7 @@ def load_points(settings: TrackingSettings) -> dict[str, float]:
     return dict(run.data.metrics)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_costs_the_patience_and_a_line(
     make_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_server_that_hangs_costs_the_patience_and_a_line(
     assert "no answer for 1 s" in said[0]
 
 
+@pytest.mark.slow
 def test_a_killed_stage_is_replayed_up_to_its_checkpoint(
     make_run: Any, settings: TrackingSettings
 ) -> None:

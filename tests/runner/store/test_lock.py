@@ -121,6 +121,7 @@ def test_a_waiting_caller_leaves_when_the_run_is_done(tmp_path: Path) -> None:
         assert get_last_attempt(tmp_path / "attempts") == 1
 
 
+@pytest.mark.slow
 def test_of_many_callers_one_becomes_the_writer(tmp_path: Path) -> None:
     folder = tmp_path / "attempts"
     write_dead = write_attempt  # a writer of another boot that fell silent long ago
@@ -336,6 +337,7 @@ def test_a_job_that_is_submitted_anew_starts_clean(reopen: Opener) -> None:
         assert run.lock.attempt == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [0, 1])
 def test_something_new_is_progress(reopen: Opener, when: int) -> None:
     for restart in range(2):
