@@ -203,6 +203,7 @@ def fail_beside_work(error: BaseException) -> None:
         raise error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
 def test_after_an_error_it_does_not_wait_for_what_is_in_progress(error: BaseException) -> None:
     begin = time.monotonic()
@@ -252,6 +253,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "said"),
     [([signal.SIGUSR2, signal.SIGTERM], "requeue\n"), ([signal.SIGTERM], "stop\n")],

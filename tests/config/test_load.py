@@ -128,6 +128,7 @@ def test_paper_profiles_take_the_documented_recipes() -> None:
         assert {key: getattr(finetune[name], key) for key in fields} == fields
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_read_again_and_nobody_shares_what_was_loaded(tmp_path: Path) -> None:
     path = save_params(tmp_path, profile="miniature")
     first = load_params(tmp_path)

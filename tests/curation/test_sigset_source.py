@@ -300,6 +300,7 @@ def test_killed_between_shards_of_stills_and_videos(tmp_path: Path) -> None:
         assert _read(folder / "out") == expected
 
 
+@pytest.mark.slow
 def test_entries_that_were_lost_are_made_again(root: Path, tmp_path: Path) -> None:
     _curate(tmp_path, root)
     expected = _read(tmp_path / "out")

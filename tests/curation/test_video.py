@@ -134,6 +134,7 @@ def test_a_video_whose_index_is_missing_gives_no_frame(tmp_path: Path) -> None:
     assert stream.damage
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     frames = (draw_frame(WALKS, i % 40) for i in range(300))
     path = write_video(tmp_path / "long.mp4", frames)

@@ -8,6 +8,7 @@ from vills.data.loading import normalise
 from vills.data.samplers import sample_key, sample_rng
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["records", "shards", "inventory", "layouts", "predictions"])
 def test_light_modules_import_no_torch(module: str) -> None:
     code = f"import sys, vills.data.{module}; sys.exit('torch' in sys.modules)"

@@ -43,6 +43,7 @@ def _fill(cache: FrameCache, numbers: range) -> None:
         cache.put(number, np.full((8, 4, 3), number, dtype=np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_share_it(method: str) -> None:
     cache = FrameCache(num_images=100, megabytes=1)
@@ -74,6 +75,7 @@ def test_a_killed_child_leaves_no_lock_behind() -> None:
     assert cache.get(0) is not None
 
 
+@pytest.mark.slow
 def test_its_memory_is_given_back() -> None:
     gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -97,6 +97,7 @@ def test_shapes_and_values(data: PretrainData) -> None:
     assert batch.frames[..., 0].unique().tolist() == pytest.approx([128 / 127.5 - 1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_does_not_depend_on_workers_world_size_or_start(data: PretrainData) -> None:
     alone = load(data)
     for batch, other in zip(alone, load(data, workers=2), strict=True):
@@ -109,6 +110,7 @@ def test_a_step_does_not_depend_on_workers_world_size_or_start(data: PretrainDat
             assert torch.equal(torch.cat(halves, dim=ROW_AXIS.get(name, 0)), value), name
 
 
+@pytest.mark.slow
 def test_the_cache_changes_nothing(data: PretrainData, tmp_path: Path) -> None:
     names = ("a", "b"), ("v",)
     sources = [
@@ -206,6 +208,7 @@ def test_batches_that_do_not_fit(data: PretrainData) -> None:
         PretrainSteps(data, config=CONFIG, rank=0, world_size=4)
 
 
+@pytest.mark.slow
 def test_masking_is_off_with_its_weight(data: PretrainData) -> None:
     (batch,) = load(data, replace(CONFIG, masking_weight=0.0), num_steps=1)
     assert batch.image_masks is not None

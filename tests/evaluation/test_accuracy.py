@@ -95,6 +95,7 @@ def hold_out(items: Sequence[Item]) -> ReidData:
     return ReidData("x", val, val, val, None, val=val)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_held_out_people_are_scored_by_the_definition(name: str) -> None:
     case, scored = CASES[name], 0

@@ -69,6 +69,7 @@ def test_more_queries_of_the_same_people_make_no_narrower_interval() -> None:
     assert again["x"] == pytest.approx(once["x"], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_people", "lowest", "highest"), [(60, 0.92, 0.97), (8, 0.86, 0.94)])
 def test_people_of_unequal_numbers_of_queries_are_covered(
     num_people: int, lowest: float, highest: float
@@ -257,6 +258,7 @@ def test_the_truth_is_covered_by_people_alone_and_by_people_and_seeds() -> None:
     assert narrow < wide  # more runs and worlds know more
 
 
+@pytest.mark.slow
 def test_the_interval_of_one_run_does_not_know_other_seeds_and_that_of_three_does() -> None:
     one, narrow = cover(num_worlds=1, num_runs=1, people=0.1, seeds=0.05, both=0.05)
     three, wide = cover(num_worlds=1, num_runs=3, people=0.1, seeds=0.05, both=0.05)

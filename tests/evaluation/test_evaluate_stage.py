@@ -125,6 +125,7 @@ def run_stage(
     }
 
 
+@pytest.mark.slow
 def test_splits_of_one_set_by_their_own_models(tmp_path: Path) -> None:
     result = run_stage(tmp_path, "prid2011", splits=[0, 1])
     rows = result["rows"]
@@ -216,6 +217,7 @@ def test_two_ranks_score_what_one_scores_and_one_of_them_writes_and_speaks(
         assert found == wanted, name
 
 
+@pytest.mark.slow
 def test_a_model_of_another_set_scores_all_splits(tmp_path: Path) -> None:
     rows = run_stage(tmp_path, "prid2011", splits=[1, 0], model="mars", rerank=True)["rows"]
     ours = [row for row in rows if row["row"] == "finetuned" and row["protocol"] == "prid2011"]

@@ -129,6 +129,7 @@ def test_a_backbone_compares_images_and_videos_by_shared_roles(tmp_path: Path) -
     assert tuned.narrow(videos, both).shape[1] == 4 * WIDTH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("roles", "columns"),
     [

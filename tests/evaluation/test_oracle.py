@@ -144,6 +144,7 @@ def solve(name: str, items: Sequence[Item], *, distance: str) -> tuple[list[list
     return ranks, len(gallery)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["step", "trapezoid"])
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("name", CASES)

@@ -43,6 +43,7 @@ def solve(name: str, items: list[oracle.Item]) -> list[list[int]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["market1501", "prcc_cloth_changing", "ltcc_standard", "mars"])
 def test_a_reranked_row_is_its_definition(name: str) -> None:
     sizes, changed = set(), 0

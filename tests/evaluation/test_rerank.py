@@ -63,6 +63,7 @@ def make_features(
     return features[:num_query], features[num_query:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize(
     ("k1", "k2", "weight"), [(20, 6, 0.3), (7, 3, 0.1), (4, 1, 0.5), (1, 2, 0)]
@@ -93,6 +94,7 @@ def test_equals_plain_loops(metric: str, k1: int, k2: int, weight: float) -> Non
                 assert np.array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_equal_features_and_small_sets_equal_plain_loops() -> None:
     """Ties, more copies of an image than k1, a zero feature, fewer images than k1."""
     sizes = [(1, 1), (2, 3), (3, 9), (5, 60), (9, 300)]
@@ -130,6 +132,7 @@ def rerank_on_this_process(query: np.ndarray, gallery: np.ndarray) -> np.ndarray
     return RerankedDistance(query, gallery, block_size=16).compute_block(0, len(query))
 
 
+@pytest.mark.slow
 def test_processes_share_the_blocks() -> None:
     query, gallery = make_features(5)
     expected = rerank_on_this_process(query, gallery)

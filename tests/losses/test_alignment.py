@@ -130,6 +130,7 @@ def run_labelled(
     return distributed.reduce_mean(loss), list(grads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "loop", "video", "frame"), LABELLED)
 def test_indices_in_two_processes_equal_one(
     kind: type[nn.Module], loop: object, video: Tensor, frame: Tensor

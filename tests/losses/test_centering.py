@@ -76,6 +76,7 @@ def run_rows(logits: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     return centering.centers, Sinkhorn().compute_targets(own, key="image", temperature=0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[4, 4], [7, 1], [0, 8]])
 def test_two_processes_with_any_split_of_rows_equal_one(sizes: list[int]) -> None:
     centers, targets = run_rows(LOGITS, [8])

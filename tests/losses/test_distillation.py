@@ -135,6 +135,7 @@ def run_loss(student: Views, teacher: Views, centering: str) -> tuple[Tensor, li
     return distributed.reduce_mean(loss), list(grads), loss.detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centering", ["ema", "sinkhorn"])
 def test_two_processes_equal_one(centering: str) -> None:
     # Rank 1 misses nearly all LSE views: a mean of ranks' means would differ.
@@ -238,6 +239,7 @@ def run_masked(student: Tokens, teacher: Tokens, sizes: list[int]) -> tuple[Tens
     return distributed.reduce_mean(loss), grad, get_centers(loss_fn)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_even_if_one_has_no_masked_token() -> None:
     mask = make_mask(8)
     student, teacher = make_tokens(mask, 9), make_tokens(mask, 10)

@@ -90,6 +90,7 @@ def run_loss(tokens: Tensor, group: int) -> tuple[Tensor, Tensor]:
     return distributed.reduce_mean(loss), grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [TOKENS, TOKENS.reshape(2, 4, 2, 5)], ids=["one", "many"])
 @pytest.mark.parametrize("group", [0, 3])
 def test_two_processes_equal_one(group: int, tokens: Tensor) -> None:

@@ -152,6 +152,7 @@ def test_keypoint_rcnn_runs_from_its_published_layout(tmp_path: Path) -> None:
     assert found[0].scores.shape == (17,)
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_or_hash_are_refused(tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("no weights")

@@ -78,6 +78,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / "out" / name).read_bytes() for name in FILES}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_every_image_and_every_fourth_frame_is_cached(
     world: dict[str, Source], tmp_path: Path

@@ -56,6 +56,7 @@ def test_grabcut_finds_the_areas(scores: dict[tuple[str, float], Scores]) -> Non
             assert found.count >= 20
 
 
+@pytest.mark.slow
 def test_wrong_tau_makes_masks_worse(scores: dict[tuple[str, float], Scores]) -> None:
     mean = {
         tau: np.mean([s.iou for (_, t), by in scores.items() if t == tau for s in by.values()])

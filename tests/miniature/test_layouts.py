@@ -6,12 +6,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import scipy.io
 
 from vills.config.miniature import MiniatureConfig
 from vills.miniature.market1501 import build_track_table, encode_mat, select_queries
 
 
+@pytest.mark.slow
 def test_market_names_follow_the_published_pattern(world: Path, small: MiniatureConfig) -> None:
     pattern = re.compile(r"^(-1|\d{4})_c[1-6]s\d_\d{6}_\d{2}\.jpg$")
     root = world / "market1501"

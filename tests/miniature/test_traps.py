@@ -22,6 +22,7 @@ TRAINING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MiniatureConfig().datasets)
 def test_every_data_set_has_stray_files(world: Path, name: str) -> None:
     root = world / name

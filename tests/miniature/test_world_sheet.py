@@ -6,6 +6,7 @@ import pytest
 from vills.report.world_sheet import build_world_sheet
 
 
+@pytest.mark.slow
 def test_sheet_shows_the_world(world: Path, tmp_path: Path) -> None:
     target = tmp_path / "sheet.png"
     build_world_sheet(world, target, num_people=2)

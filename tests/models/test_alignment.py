@@ -119,6 +119,7 @@ def test_sampled_classes_hold_those_of_the_step_and_change_with_it() -> None:
     assert logits.shape != sample(1)[0].shape or not torch.equal(logits, sample(1)[0])
 
 
+@pytest.mark.slow
 def test_ranks_draw_the_same_classes() -> None:
     whole, labels = sample(3)
     ranks = run_ranks(sample, 2, 3)

@@ -68,6 +68,7 @@ def run_norm(sizes: list[int], weighted: bool) -> tuple[Tensor, Tensor, Tensor, 
     return out.detach(), x.grad, distributed.all_reduce_sum(norm.weight.grad), norm.running_var
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sizes", [[4, 4], [7, 1], [0, 8]])
 def test_two_processes_equal_one(sizes: list[int], weighted: bool) -> None:

@@ -325,6 +325,7 @@ def test_a_step_is_bit_identical_to_itself() -> None:
         assert all(torch.equal(own[name], other[name]) for name in own)
 
 
+@pytest.mark.slow
 def test_a_few_steps_teach_which_frame_belongs_to_which_video() -> None:
     network, batch = build(terms=["alignment"]), make_batch()
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)

@@ -144,6 +144,7 @@ def test_a_resnet_is_refused_with_its_names(tmp_path: Path) -> None:
     assert "missing (42): blocks.0.attn.proj.bias, " in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("registers", [1, 4])
 def test_another_number_of_registers_is_refused(tmp_path: Path, registers: int) -> None:
     message = refuse(build_dinov2(GRID, registers=registers)[1], "dinov2", tmp_path)

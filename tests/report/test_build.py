@@ -67,6 +67,7 @@ def test_the_same_input_gives_the_same_bytes(inputs: ReportInputs, tmp_path: Pat
     assert str(inputs.artifacts) not in (tmp_path / "a" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_tables_say_the_same_as_results(inputs: ReportInputs, tmp_path: Path) -> None:
     build(inputs, tmp_path)
     tables = (tmp_path / "tables.md").read_text()

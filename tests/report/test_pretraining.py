@@ -58,6 +58,7 @@ def read_row(page: str, first: str) -> list[str]:
     return re.findall(r"<td[^>]*>(.*?)</td>", row)
 
 
+@pytest.mark.slow
 def test_every_value_stands_beside_pixels_and_the_untrained_network(tmp_path: Path) -> None:
     page = build_page(tmp_path)
     heads = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", page)

@@ -57,6 +57,7 @@ def train_plain() -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
     return trace, net.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_steps_equal_plain_adamw_with_clipping_and_moving_rates(stage: int) -> None:
     expected, weights = train_plain()
@@ -83,6 +84,7 @@ def test_state_moves_between_stages(first: int, second: int) -> None:
     torch.testing.assert_close(torch.tensor(trace), torch.tensor(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 3])
 def test_not_finite_gradient_stops_before_any_parameter_moves(stage: int) -> None:
     engine = build(stage)
@@ -94,6 +96,7 @@ def test_not_finite_gradient_stops_before_any_parameter_moves(stage: int) -> Non
     assert all(torch.equal(value, before[name]) for name, value in engine.compute_state().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_teacher_is_the_moving_average_of_the_student(stage: int) -> None:
     engine, teacher = build(stage), build_net()

@@ -159,6 +159,7 @@ def refuse(root: str, model_folder: str, folder: str) -> str:
     return "went on"
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused(
     curated: Path, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def average() -> list[np.ndarray]:
     return [p.grad.numpy() for p in parameters[:2] if p.grad is not None]
 
 
+@pytest.mark.slow
 def test_gradients_are_averaged_in_place() -> None:
     for first, second in run_ranks(average, 2):
         assert first.tolist() == [1.5] * 3

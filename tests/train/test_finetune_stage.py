@@ -57,6 +57,7 @@ def root(curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_variant_has_a_model_and_a_curve(root: Path) -> None:
     config = replace(
         CONFIG,
@@ -151,6 +152,7 @@ def test_held_out_people_that_cannot_be_scored_are_refused_before_training(root:
     assert not (root / "work").exists()
 
 
+@pytest.mark.slow
 def test_loader_processes_change_no_bit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, modality="video", initialisations=["pretrained"], epochs=1)
     used, models = [], []

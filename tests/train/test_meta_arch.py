@@ -86,6 +86,7 @@ def test_every_weight_is_a_term_with_a_curve() -> None:
     assert weights | {"index", "total"} == {key.removeprefix("loss/") for key in LOSSES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", ["all", "hardest"])
 def test_readings_of_the_alignment_reach_their_own_heads(pairs: str) -> None:
     off = {f"{name}_weight": 0.0 for name in ALL - {"alignment"}}
@@ -101,6 +102,7 @@ def test_readings_of_the_alignment_reach_their_own_heads(pairs: str) -> None:
         assert values["total"] == pytest.approx(2.0 * sum(parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", sorted(ALL))
 def test_a_weight_scales_its_gradient_and_no_other(term: str) -> None:
     config = build_config(drop_path=0.0)
@@ -155,6 +157,7 @@ def test_gradient_norms_are_the_same_at_stage_3() -> None:
     assert norms[1] == pytest.approx(norms[0], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -253,6 +256,7 @@ def _build_dressed(config: PretrainConfig, *, step: int) -> PretrainBatch:
     )
 
 
+@pytest.mark.slow
 def test_step_zero_probe_leaves_no_trace() -> None:
     config = build_config()
     touched, clean = SSLMetaArch(config), SSLMetaArch(config)
@@ -262,6 +266,7 @@ def test_step_zero_probe_leaves_no_trace() -> None:
     assert all(torch.equal(value, expected[name]) for name, value in state.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"modalities": "image", "alignment_weight": 0.0}, {"reading": "literal"}],

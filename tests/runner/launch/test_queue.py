@@ -242,6 +242,7 @@ def test_a_job_that_wants_more_gpus_than_there_are_gets_all(
     assert yard.started == ["a - 3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [True, False])
 def test_jobs_of_a_killed_worker_are_adopted(yard: Yard, done: bool) -> None:
     yard.put({"a": "sleep 0.4"})
@@ -376,6 +377,7 @@ def await_states(queue: LocalQueue, jobs: list[str], state: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_that_start_a_worker_at_once_get_one(live: LocalQueue) -> None:
     jobs = submit(live, "a")
     threads = [threading.Thread(target=live.ensure_worker) for _ in range(3)]
@@ -385,6 +387,7 @@ def test_two_that_start_a_worker_at_once_get_one(live: LocalQueue) -> None:
     wait_until(lambda: is_free(live), seconds=10)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_missed_by_the_next_look(live: LocalQueue) -> None:
     jobs = submit(live, "a")
     with FileLock(live._folder / LOCK_NAME, timeout=20):

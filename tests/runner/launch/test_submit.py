@@ -44,6 +44,7 @@ def test_each_node_is_asked_for_once_in_the_order_of_the_dag(bench: Bench) -> No
     assert len({batch.name for batch in bench.slurm.batches}) == 6
 
 
+@pytest.mark.slow
 def test_a_second_call_asks_nothing(bench: Bench) -> None:
     plan = bench.plan()
     bench.submit(plan)

@@ -108,6 +108,7 @@ def test_the_cache_knows_the_code_that_composes(
     assert sweep_module._describe_source(bench.project)[-1] == "/elsewhere"
 
 
+@pytest.mark.slow
 def test_a_record_comes_back_as_it_was(bench: Bench) -> None:
     sweep = build(bench)
     assert load_record(bench.runs, "small") is None

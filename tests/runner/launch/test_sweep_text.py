@@ -1,5 +1,7 @@
 """A sweep on a terminal."""
 
+import pytest
+
 from tests.launching import DAG, Bench, build_context, save_error
 from vills.config.resources import EstimateConfig, Resources
 from vills.runner.clusters.jobs import JobState
@@ -67,6 +69,7 @@ def test_an_unknown_cost_is_a_question_mark(bench: Bench) -> None:
     assert "no images_per_gpu_second is given for width 32" in text
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_is_stale_and_why(bench: Bench) -> None:
     launch(bench)
     state = load_sweep_state(build_context(bench), "small")

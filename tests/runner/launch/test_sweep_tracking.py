@@ -133,6 +133,7 @@ def test_a_parent_and_a_child_per_point(tmp_path: Path, uri: str) -> None:
     assert (half.info.status, children["masking_2"].info.status) == ("KILLED", "SCHEDULED")
 
 
+@pytest.mark.slow
 def test_a_shared_point_is_a_child_of_each_sweep(tmp_path: Path, uri: str) -> None:
     build_fake_sweep(tmp_path / "runs", name="grid").finish()
     build_fake_sweep(tmp_path / "runs", name="other", num_points=1)
@@ -167,6 +168,7 @@ def test_a_sync_with_no_news_imports_no_mlflow_and_takes_no_time(tmp_path: Path,
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.slow
 def test_a_database_made_anew_gets_everything_again(
     tmp_path: Path, uri: str, empty_store: Path
 ) -> None:
@@ -189,6 +191,7 @@ def test_another_edition_has_a_parent_of_its_own(tmp_path: Path, uri: str) -> No
     assert open_here(context) not in ("", first)
 
 
+@pytest.mark.slow
 def test_curves_are_single_valued_after_two_requeues(tmp_path: Path, uri: str) -> None:
     fake = build_fake_sweep(tmp_path / "runs", num_points=1)
     context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")

@@ -100,6 +100,7 @@ def test_a_finished_run_is_shown_whole(make_run: Any, settings: TrackingSettings
     }
 
 
+@pytest.mark.slow
 def test_a_tracker_that_was_away_gets_every_point_once(
     make_run: Any, settings: TrackingSettings
 ) -> None:
@@ -124,6 +125,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     return [record for line in lines if "metrics" in (record := json.loads(line))]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_between_syncs_every_point_is_there_once(
     make_run: Any, settings: TrackingSettings
 ) -> None:

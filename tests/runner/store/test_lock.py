@@ -98,6 +98,7 @@ def test_after_kill_9_the_next_caller_takes_over_at_once(tmp_path: Path) -> None
         lock.release("finished")
 
 
+@pytest.mark.slow
 def test_a_second_caller_waits_and_says_for_whom(tmp_path: Path) -> None:
     said: list[str] = []
     with hold_elsewhere(tmp_path / "attempts", seconds=1.2) as process:
@@ -110,6 +111,7 @@ def test_a_second_caller_waits_and_says_for_whom(tmp_path: Path) -> None:
         assert f"waits for attempt 1 by process {process.pid} on " in said[0]
 
 
+@pytest.mark.slow
 def test_a_waiting_caller_leaves_when_the_run_is_done(tmp_path: Path) -> None:
     with hold_elsewhere(tmp_path / "attempts"):
         answers = iter([False, False, True])
@@ -218,6 +220,7 @@ def test_file_systems_without_hard_links_do(
     lock.release("finished")
 
 
+@pytest.mark.slow
 def test_patience_ends_with_a_word_about_who_writes(tmp_path: Path) -> None:
     with hold_elsewhere(tmp_path / "attempts") as process:
         lock = RunLock(tmp_path / "attempts")

@@ -45,7 +45,7 @@ def test_true_is_not_one() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_number_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match="no place in parameters"):
+    with pytest.raises(ValueError, match="is not allowed in parameters"):
         compute_canonical({"lr": value})
 
 

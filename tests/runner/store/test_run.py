@@ -264,6 +264,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path) -> N
     assert get_last_attempt(folder / "attempts") == 3
 
 
+@pytest.mark.slow
 def test_two_at_once_make_one_run(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").write_text("x")
