@@ -19,7 +19,7 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	# uv takes a sixth of pip's time, and does not read pip's settings: behind a mirror pip does it
 	$(VENV)/bin/python -m uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python --requirement requirements.lock \
 	  || $(VENV)/bin/python -m pip install --quiet --requirement requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/python -m uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 # The stages after pre-training are independent: two models at a time, the longest first, each with all
@@ -40,12 +40,13 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 	@vills scores
 	@echo "report: $(CURDIR)/report/index.html"
 
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 test: setup ## all tests but those on SLURM (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
-	python -m pytest -n 2 --dist loadfile -m "not slurm" --cov --cov-report=
+	python -m pytest $(TWO) -m "not slurm" --cov --cov-report=
 
 FAST := -m "not slow and not slurm and not browser and not real"
 test-fast: setup ## the fast tests: without slow ones and those that need a browser, SLURM or real inputs
-	python -m pytest -n 2 --dist loadfile -q $(FAST)
+	python -m pytest $(TWO) -q $(FAST)
 
 test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)
 	python -m pytest -m "slurm and not torture" tests/slurm tests/runner/launch
@@ -57,7 +58,7 @@ test-lowest: ## the fast tests with the oldest direct dependencies that pyprojec
 	  --output-file .venv-lowest/requirements.txt pyproject.toml
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --requirement .venv-lowest/requirements.txt
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
-	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest -n 2 --dist loadfile -q $(FAST) -W default
+	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest $(TWO) -q $(FAST) -W default
 
 torture-slurm: setup ## hard failures on the same SLURM, not in CI (40 minutes, 2 cores)
 	python -m pytest -m torture -s tests/slurm
