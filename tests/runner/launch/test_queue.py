@@ -217,7 +217,7 @@ def test_cancelled_in_the_very_moment_of_its_start(
     assert load_state(yard.folder, "q1").state == "CANCELLED"
     (group,) = yard.list_groups()
     wait_until(lambda: not yard.look(), seconds=10)
-    assert list_group(group) == []
+    wait_until(lambda: list_group(group) == [], seconds=10)
 
 
 def test_ranks_share_gpus_and_one_failure_ends_them(
