@@ -181,7 +181,10 @@ class SlurmBed:
 
         Not where its node failed: SLURM's late kill of the lost run would meet the new one.
         """
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        answer = self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+        # It may have started by itself in between.
+        started = "no longer pending" in answer.stdout
+        assert started or answer.returncode == 0, answer.stdout
 
     def kill_node(self, name: str, *, steps: bool = True, down: bool = False) -> None:
         """Kill a node with all that runs on it, or only its slurmd.
