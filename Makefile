@@ -60,7 +60,7 @@ test-lowest: ## the fast tests with the oldest direct dependencies that pyprojec
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
 	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest $(TWO) -q $(FAST) -W default
 
-torture-slurm: setup ## hard failures on the same SLURM, not in CI (40 minutes, 2 cores)
+torture-slurm: setup ## hard failures on the same SLURM, not in CI (20 minutes, 2 cores)
 	python -m pytest -m torture -s tests/slurm
 
 fix: setup ## correct what a tool can: style and order of imports
