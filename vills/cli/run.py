@@ -61,7 +61,7 @@ def set_up_repro(parser: ArgumentParser) -> None:
         "--detach", action="store_true", help="return at once, with status 75 while jobs are left"
     )
     parser.add_argument(
-        "--retry", choices=("failed",), help="failed, lost and cancelled jobs again"
+        "--retry", choices=("failed",), help="resubmit failed, lost, cancelled jobs"
     )
     parser.set_defaults(handler=_repro)
 

@@ -80,7 +80,7 @@ def _build_launch_parser() -> argparse.ArgumentParser:
         "--max-parallel", type=_parse_count, default=0, metavar="N", help="jobs per stage at once"
     )
     parser.add_argument(
-        "--retry", choices=("failed",), help="failed, lost and cancelled jobs again"
+        "--retry", choices=("failed",), help="resubmit failed, lost, cancelled jobs"
     )
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument("--wait", action="store_true", help="wait until all jobs have ended")

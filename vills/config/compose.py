@@ -166,8 +166,6 @@ class Schema(Generic[Kind]):
         """Field, value, allowed, remedy from the chain of Hydra's and OmegaConf's errors."""
         chain = [error]
         while (cause := chain[-1].__cause__) is not None and cause not in chain:
-            if isinstance(chain[-1], ConfigError):
-                return str(chain[-1])
             chain.append(cause)
         # Under a debugger OmegaConf keeps the bare error behind the one that names the key, or
         # makes an error its own cause.

@@ -241,7 +241,7 @@ class PretrainConfig:
         check_fields("pretrain", self)
         pairs = ("all",) if self.alignment == "index" else ("all", "hardest")
         check_choice("pretrain.alignment_pairs", self.alignment_pairs, pairs)
-        samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or set it to 0"
+        samples, remedy = self.alignment_samples, "set pretrain.alignment=index, or this to 0"
         high = None if self.aligns_index else 0
         check_range("pretrain.alignment_samples", samples, low=0, high=high, remedy=remedy)
         # a group of one has no neighbours: the term would be 0 without a word

@@ -1,4 +1,4 @@
-"""What will bite on this cluster, and on this machine: `vills doctor`.
+"""What will fail on this cluster, and on this machine: `vills doctor`.
 
 SLURM's tools are asked once (`facts`); every check is a small function from their answers to
 findings, so that each is tested with the words of a real cluster. Whatever cannot be seen is
