@@ -169,3 +169,12 @@ def test_a_former_name_is_refused_with_the_new_one(key: str, new: str, tmp_path:
     with pytest.raises(ConfigError, match=said):
         load_params(tmp_path)
     assert load_profile("tiny", [f"{new}=1"]).operation != load_profile("tiny").operation
+
+
+def test_a_stage_whose_outs_are_read_cannot_be_switched_off() -> None:
+    for override, field in (
+        ("pretrain.enabled=false", r"finetune\.market1501\.initialisations"),
+        ("lse.enabled=false", r"pretrain\.areas"),
+    ):
+        with pytest.raises(ConfigError, match=rf"enabled = False .*Allowed: true, since .*{field}"):
+            load_profile("tiny", [override])

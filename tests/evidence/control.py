@@ -19,7 +19,7 @@ from vills.data.records import Manifest, load_manifest
 from vills.data.reid import ReidData
 from vills.data.shards import ShardReader
 from vills.runner.store.journal import Journal
-from vills.train.finetune import run_finetune
+from vills.train.finetune import Starts, run_finetune
 
 SHORTEST = 12
 """Frames of a tracklet that is a class."""
@@ -73,7 +73,7 @@ def train(project: Path, *, num_steps: int) -> None:
         work = Path(folder)
         run_finetune(
             config,
-            model_folder=pretrained,
+            starts=Starts(pretrained),
             data={0: data},
             evaluate=lambda model, split_id: {},
             work=work / "work",

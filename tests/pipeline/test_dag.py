@@ -231,3 +231,26 @@ def test_push_clone_pull_repro_does_nothing(finished: Project, tmp_path: Path) -
     result = clone.run("dvc", "repro")
     assert clone.list_ran(result.stdout) == []
     assert "finetuned" in clone.run("vills", "scores").stdout
+
+
+def test_stages_that_are_switched_off_publish_what_says_so(tmp_path: Path) -> None:
+    scratch = [f"finetune.{name}.initialisations=[scratch]" for name in ("market1501", "mars")]
+    off = ["lse.enabled=false", "pretrain.enabled=false"]
+    project = build_project(
+        tmp_path / "project", overrides=[*scratch, *off, "evaluate_defaults.baselines=[histogram]"]
+    )
+    project.run("vills", "run", "miniature", "curate", "finetune@market1501")
+    assert not (project.folder / "artifacts" / "pretrain").exists()
+    status = project.run("vills", "status").stdout
+    assert status.count("to do (switched off)") == 2
+    project.run("dvc", "repro", "evaluate@market1501", "report")
+    for name in ("lse", "pretrain"):
+        folder = project.folder / "artifacts" / name
+        assert [path.name for path in folder.iterdir()] == ["SWITCHED_OFF"]
+    assert "Pre-training" not in (project.folder / "report" / "tables.md").read_text()
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+    result = project.run(
+        "vills", "export", "--weights", "artifacts/pretrain", "--out", "x.safetensors", check=False
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout

@@ -29,10 +29,10 @@ from vills.data.loading import METHODS
 from vills.data.reid import ReidData
 from vills.interrupt import InterruptedRunError
 from vills.models.reid import ReidModel
-from vills.models.weights import WeightsError, load_reid
+from vills.models.weights import WeightsError, load_description, load_reid
 from vills.runner.store.journal import load_journal
 from vills.train.consensus import NonFiniteError
-from vills.train.finetune import build_model
+from vills.train.finetune import Starts, build_model
 from vills.train.finetuning import build_optimizer, compute_rate
 
 
@@ -80,13 +80,13 @@ def test_journal_holds_losses_and_accuracy_by_initialisation(undisturbed: Path) 
 
 def test_initialisations_share_neck_and_classifier_but_not_the_backbone(pretrained: Path) -> None:
     first, second = (
-        build_model(CONFIG, name, model_folder=pretrained, num_ids=4).state_dict()
+        build_model(CONFIG, name, starts=Starts(pretrained), num_ids=4).state_dict()
         for name in CONFIG.initialisations
     )
     assert torch.equal(first["classifier.weight"], second["classifier.weight"])
     name = "backbone.encoder.vit.blocks.0.attn.qkv.weight"
     assert not torch.equal(first[name], second[name])
-    again = build_model(CONFIG, "scratch", model_folder=pretrained, num_ids=4).state_dict()
+    again = build_model(CONFIG, "scratch", starts=Starts(pretrained), num_ids=4).state_dict()
     assert torch.equal(again[name], second[name])
 
 
@@ -279,12 +279,29 @@ def test_not_a_number_names_term_and_batch(
 def test_a_size_that_the_patches_do_not_divide_is_refused(pretrained: Path) -> None:
     config = replace(CONFIG, input_size=[60, 32])
     with pytest.raises(ConfigError, match=r"input_size = \[60, 32\].*patch size 16"):
-        build_model(config, "scratch", model_folder=pretrained, num_ids=2)
+        build_model(config, "scratch", starts=Starts(pretrained), num_ids=2)
+
+
+def test_from_scratch_needs_no_pre_training_and_is_the_same_model(pretrained: Path) -> None:
+    there = load_description(pretrained / "teacher")["architecture"]
+    models = [
+        build_model(CONFIG, "scratch", starts=starts, num_ids=4).state_dict()
+        for starts in (Starts(pretrained), Starts(architecture=there))
+    ]
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
+
+
+def test_a_pre_training_of_another_architecture_is_refused(pretrained: Path) -> None:
+    there = load_description(pretrained / "teacher")["architecture"]
+    asked = {**there, "model": {**there["model"], "depth": 7}}
+    with pytest.raises(ConfigError, match=r"teacher is no model of .* it has depth \d, not 7\."):
+        build_model(CONFIG, "pretrained", starts=Starts(pretrained, asked), num_ids=4)
 
 
 def test_missing_weights_are_said(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="teacher/model.json does not exist"):
-        build_model(CONFIG, "pretrained", model_folder=tmp_path, num_ids=2)
+        build_model(CONFIG, "pretrained", starts=Starts(tmp_path), num_ids=2)
 
 
 @pytest.mark.slow
@@ -323,10 +340,10 @@ def test_published_weights_are_a_start_like_any_other(people: ReidData, tmp_path
         epochs=1,
     )
     paths = {"dino": tmp_path / "dino.pth"}
-    start = build_model(config, "dino", model_folder=folder, num_ids=4, published=paths)
+    start = build_model(config, "dino", starts=Starts(folder, None, paths), num_ids=4)
     own = start.backbone.encoder.vit.state_dict()
     assert torch.equal(own["blocks.0.mlp.fc1.weight"], state["blocks.0.mlp.fc1.weight"])
-    fresh = build_model(config, "scratch", model_folder=folder, num_ids=4).state_dict()
+    fresh = build_model(config, "scratch", starts=Starts(folder), num_ids=4).state_dict()
     assert torch.equal(start.state_dict()["classifier.weight"], fresh["classifier.weight"])
     queries = "backbone.resampler.queries"
     assert torch.equal(start.state_dict()[queries], fresh[queries])
@@ -390,7 +407,7 @@ def test_rates_of_all_recipes() -> None:
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_optimizers_are_those_of_the_recipes(pretrained: Path, name: str) -> None:
     config = replace(CONFIG, optimizer=name, weight_decay=0.1, bias_lr_factor=2.0, layer_decay=0.5)
-    model = build_model(config, "scratch", model_folder=pretrained, num_ids=3)
+    model = build_model(config, "scratch", starts=Starts(pretrained), num_ids=3)
     optimizer = build_optimizer(model, config)
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     assert type(optimizer) is kinds[name]

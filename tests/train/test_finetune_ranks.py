@@ -101,11 +101,11 @@ def test_two_ranks_make_the_model_of_one(
 
 def load_weights_of(pretrained: Path, curated: Path, modality: str) -> dict[str, Tensor]:
     """Where the training started."""
-    from vills.train.finetune import build_model
+    from vills.train.finetune import Starts, build_model
 
     config = PEOPLE if modality == "image" else WALKS
     data = load(str(curated), modality)
-    model = build_model(config, "pretrained", model_folder=pretrained, num_ids=data.num_ids)
+    model = build_model(config, "pretrained", starts=Starts(pretrained), num_ids=data.num_ids)
     return model.state_dict()
 
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from tests.models.publishers import DEPTH, build_dino
+from tests.train.synthetic import build_config
 from tests.train.tuning import CONFIG, save_pretrained
+from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.config.model import PublishedConfig
@@ -28,7 +30,12 @@ def build_context(root: Path, config: FinetuneConfig) -> StageContext:
     params = Params(finetune={"walks": config})
     return StageContext(
         item="walks",
-        sections={"finetune": config},
+        sections={
+            "finetune": config,
+            "pretrain.areas": list(AREAS),
+            "pretrain.modalities": "image+video",
+            "pretrain.model": replace(build_config().model, depth=DEPTH),
+        },
         operation=OperationConfig(),
         inputs={
             name: path if path.is_absolute() else root / path

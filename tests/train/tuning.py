@@ -16,7 +16,7 @@ from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
 from vills.models.weights import save_backbone
 from vills.runner.store.journal import Journal
-from vills.train.finetune import run_finetune
+from vills.train.finetune import Starts, run_finetune
 
 CONFIG = FinetuneConfig(
     initialisations=["pretrained", "scratch"],
@@ -76,14 +76,13 @@ def tune(
 
     run_finetune(
         config,
-        model_folder=model_folder,
+        starts=Starts(model_folder, None, published or {}),
         data={0: data} if isinstance(data, ReidData) else data,
         evaluate=accuracy,
         work=folder / "work",
         out=folder / "out",
         journal=Journal(folder / "journal.jsonl"),
         guard=lambda: None,
-        published=published,
         progress=progress,
         **loading,
     )

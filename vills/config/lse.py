@@ -11,6 +11,8 @@ from vills.config.checks import PositiveInt, Share, check_choice, check_fields, 
 class LseConfig:
     """Keypoints prompt a segmenter for every area (eq. 1 to 5); all areas are cached once."""
 
+    enabled: bool = True
+    """false: no masks are made; for a DAG without pre-training, or with pretrain.areas=[]."""
     keypoint_detector: Annotated[str, ("predictions", "torchvision", "onnx")] = "predictions"
     """K: predictions (supplied), torchvision (paper: Keypoint R-CNN), onnx (COCO-17)."""
     keypoint_weights: str = ""

@@ -11,6 +11,7 @@ from vills.config.checks import (
     NonNegativeInt,
     PositiveInt,
     Share,
+    build_error,
     check_choice,
     check_fields,
 )
@@ -112,6 +113,7 @@ class Params:
         if asked:
             remedy = f"add curate.sources.{asked} with role reid, or set pretrain.probe.source=''"
             check_choice("pretrain.probe.source", asked, labelled or ("none yet",), remedy)
+        self._check_enabled()
         for name, entry in self.evaluate.items():
             entry.model = entry.model or name
             remedy = f"name an entry of finetune, add finetune.{entry.model}, or remove evaluate."
@@ -124,6 +126,23 @@ class Params:
             if tuned.protocol:
                 layout = self.curate.sources[tuned.source].layout
                 check_layout(f"finetune.{name}.protocol", tuned.protocol, layout)
+
+    def _check_enabled(self) -> None:
+        """Refuse that a stage is switched off whose outs another one reads."""
+        readers = {
+            "pretrain": [
+                f"{stage}.{name}.{key}"
+                for stage, key in (("finetune", "initialisations"), ("evaluate", "baselines"))
+                for name, entry in getattr(self, stage).items()
+                if "pretrained" in getattr(entry, key)
+            ],
+            "lse": ["pretrain.areas"] if self.pretrain.enabled and self.pretrain.areas else [],
+        }
+        for stage, fields in readers.items():
+            if fields and not getattr(self, stage).enabled:
+                allowed = f"true, since {', '.join(fields)} asks for what it makes"
+                remedy = f"set {stage}.enabled=true, or change {', '.join(fields)}"
+                raise build_error(f"{stage}.enabled", False, allowed, remedy)
 
 
 def _check_entry(name: str, source: str, labelled: Sequence[str]) -> None:

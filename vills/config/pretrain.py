@@ -152,6 +152,8 @@ class OptimConfig:
 class PretrainConfig:
     """Self-supervised pre-training on images and videos (eq. 8 to 12)."""
 
+    enabled: bool = True
+    """false: nothing is trained; for a DAG whose models all start from scratch or `published`."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Encoder and resampler."""
     heads: HeadConfig = field(default_factory=HeadConfig)

@@ -6,7 +6,7 @@ are enough to use the encoder, without this package.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,6 +116,14 @@ def load_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def describe_architecture(
+    config: ModelConfig, *, areas: Sequence[str], video: bool
+) -> dict[str, Any]:
+    """Return the entry `architecture` of a model.json: what a backbone is, without its weights."""
+    model = {**asdict(config), "image_size": list(config.image_size)}
+    return {"model": model, "areas": list(areas), "video": video}
+
+
 def build_backbone(description: Mapping[str, Any]) -> Backbone:
     """Return a backbone of the architecture that a model.json describes, with random weights."""
     architecture = description["architecture"]
@@ -154,14 +162,11 @@ def save_timm(folder: Path, out: Path) -> Path:
 
 
 def _describe(backbone: Backbone, prefix: str) -> dict[str, Any]:
-    config = asdict(backbone.config)
     return {
         "format": _FORMAT,
-        "architecture": {
-            "model": {**config, "image_size": list(config["image_size"])},
-            "areas": list(backbone.areas),
-            "video": backbone.video,
-        },
+        "architecture": describe_architecture(
+            backbone.config, areas=backbone.areas, video=backbone.video
+        ),
         "roles": {modality: backbone.get_roles(modality) for modality in ("image", "video")},
         "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3},
         "timm": {

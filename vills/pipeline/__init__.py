@@ -72,6 +72,16 @@ class StageContext:
         """Write the rows of the stage's curves, the first of which names the columns."""
         self._save("plots", "\n".join(",".join(map(str, row)) for row in rows))
 
+    def save_switched_off(self) -> None:
+        """Publish outs that hold nothing and say so: DVC's deps are static, so it asks for them."""
+        for name, path in self.outs.items():
+            if name not in ("metrics", "plots"):
+                path.mkdir(parents=True, exist_ok=True)
+                (path / "SWITCHED_OFF").write_text(f"params.yaml: {name}.enabled is false\n")
+        if "plots" in self.outs:
+            self.save_plot([["step"]])
+        self.save_metrics({"enabled": False})
+
     def _save(self, name: str, text: str) -> None:
         self.outs[name].parent.mkdir(parents=True, exist_ok=True)
         self.outs[name].write_text(f"{text}\n")
@@ -92,6 +102,8 @@ class Stage:
     """What it reads, by name; relative paths are below the project's folder."""
     items: Callable[["Params"], tuple[str, ...]] = lambda _: ("",)
     """Data sets that it runs for."""
+    is_enabled: Callable[["Params"], bool] = lambda _: True
+    """Whether it does anything; if not, it publishes empty outs that say so."""
     names: Callable[["Params", str], Mapping[str, str]] = lambda params, item: {}
     """What stands for a name in `sections`, where it depends on the parameters."""
     ranks: Ranks = "one"

@@ -87,11 +87,13 @@ def build_models(
                     keep_features=True,
                 )
             )
-    pretrained = context.inputs["pretrain"] / trained.network
+    pretrained = context.inputs.get("pretrain")
     baselines = build_baselines(
         config,
         load_reference=partial(_load, load_reid, folder / variants[0].name),
-        load_pretrained=partial(_load, load_backbone, pretrained),
+        load_pretrained=partial(_load, load_backbone, pretrained / trained.network)
+        if pretrained
+        else None,
         onnx_path=context.inputs.get("onnx_weights"),
     )
     return [*baselines, *tuned]
@@ -163,8 +165,9 @@ def _inputs(params: "Params", item: str) -> dict[str, Path]:
     inputs = {
         "curated": ARTIFACTS / "curated",
         "finetune": ARTIFACTS / "finetune" / config.model,
-        "pretrain": ARTIFACTS / "pretrain",
     }
+    if "pretrained" in config.baselines:
+        inputs["pretrain"] = ARTIFACTS / "pretrain"
     return inputs | list_weights(onnx_weights=config.onnx_weights)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.finetune import FinetuneConfig
+from vills.config.model import ModelConfig
 from vills.pipeline import ARTIFACTS, Stage, StageContext, count_loaders, list_weights
 
 CACHE_MB = 1024.0
@@ -23,7 +24,8 @@ def run(context: StageContext) -> None:
     from vills.distributed import barrier, init_process_group, is_main
     from vills.evaluation.accuracy import check_accuracy, compute_accuracy
     from vills.io import save_json
-    from vills.train.finetune import ACCURACY, run_finetune
+    from vills.models.weights import describe_architecture
+    from vills.train.finetune import ACCURACY, Starts, run_finetune
 
     init_process_group()
     config = context.config("finetune", FinetuneConfig)
@@ -38,20 +40,29 @@ def run(context: StageContext) -> None:
     if is_main():
         context.progress("; ".join(split.describe() for split in data.values()), 0, 1)
 
+    starts = Starts(
+        context.inputs.get("pretrain"),
+        describe_architecture(
+            context.config("pretrain.model", ModelConfig),
+            areas=context.sections["pretrain.areas"],
+            video="video" in context.sections["pretrain.modalities"].split("+"),
+        ),
+        {name: context.inputs[f"published_{name}"] for name in _list_published(config)},
+    )
+
     def evaluate(model: "ReidModel", split_id: int) -> dict[str, float]:
         return compute_accuracy(model, data=data[split_id], config=config)
 
     out = context.outs["finetune"]
     run_finetune(
         config,
-        model_folder=context.inputs["pretrain"],
+        starts=starts,
         data=data,
         evaluate=evaluate,
         work=context.work,
         out=out,
         journal=context.journal,
         guard=context.guard,
-        published={name: context.inputs[f"published_{name}"] for name in _list_published(config)},
         progress=context.progress,
         workers=count_loaders(),
         cache_mb=CACHE_MB,
@@ -92,15 +103,16 @@ def _list_published(config: FinetuneConfig) -> list[str]:
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
-    inputs = {"curated": ARTIFACTS / "curated", "pretrain": ARTIFACTS / "pretrain"}
-    config = params.finetune[item]
+    inputs, config = {"curated": ARTIFACTS / "curated"}, params.finetune[item]
+    if "pretrained" in config.initialisations:
+        inputs["pretrain"] = ARTIFACTS / "pretrain"
     files = {f"published_{name}": config.published[name].file for name in _list_published(config)}
     return inputs | list_weights(**files)
 
 
 STAGE = Stage(
     name="finetune",
-    sections=("finetune.{item}",),
+    sections=("finetune.{item}", "pretrain.areas", "pretrain.modalities", "pretrain.model"),
     inputs=_inputs,
     publishes={
         "finetune": "artifacts/finetune/{item}",

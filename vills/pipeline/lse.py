@@ -27,12 +27,16 @@ def run(context: StageContext) -> None:
     from vills.lse.scoring import compute_area_scores
 
     config = context.config("lse", LseConfig)
+    rank, world_size = get_share()
+    if not config.enabled:
+        if rank == 0:
+            context.save_switched_off()
+        return
     curate = context.config("curate", CurateConfig)
     root = context.inputs["world"] if curate.root == "miniature" else get_folder("VILLS_DATA")
     names_weights = config.keypoint_weights or config.segmenter_weights
     weights = get_folder("VILLS_WEIGHTS") if names_weights else None
     metrics: dict[str, Any] = {}
-    rank, world_size = get_share()
     for name, source in curate.sources.items():
         if source.role == "reid":
             continue
@@ -78,6 +82,8 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
+    if not params.lse.enabled:
+        return {}
     inputs = {"curated": ARTIFACTS / "curated"}
     if params.curate.root == "miniature":
         inputs["world"] = ARTIFACTS / "miniature"
@@ -93,6 +99,7 @@ STAGE = Stage(
     inputs=_inputs,
     publishes={"lse": "artifacts/lse", "metrics": "artifacts/metrics/lse.json"},
     run=run,
+    is_enabled=lambda params: params.lse.enabled,
     ranks="shares",
     check=check,
 )

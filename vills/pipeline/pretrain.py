@@ -1,10 +1,18 @@
 """Stage pretrain: self-supervised pre-training on images and videos (eq. 6 to 12)."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.pretrain import PretrainConfig
-from vills.pipeline import ARTIFACTS, Stage, StageContext, count_loaders, list_weights
+from vills.pipeline import (
+    ARTIFACTS,
+    Stage,
+    StageContext,
+    count_loaders,
+    get_share,
+    list_weights,
+)
 from vills.runner.store.journal import load_curves, save_curves
 
 if TYPE_CHECKING:
@@ -22,6 +30,10 @@ def run(context: StageContext) -> None:
     from vills.train.pretrain import run_pretrain
 
     config = context.config("pretrain", PretrainConfig)
+    if not config.enabled:
+        if get_share()[0] == 0:
+            context.save_switched_off()
+        return
     out = context.outs["pretrain"]
     data, probe = load_data(context, config), config.probe
     asks = probe.every_steps and probe.source  # labelled people, who train nothing
@@ -69,17 +81,24 @@ def get_last_values(path: Path) -> dict[str, dict[str, float]]:
 
 
 def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
-    """Every source that has an LSE cache; what a record is says which modality it serves."""
+    """Every source for pre-training; what a record is says which modality it serves."""
     from vills.data.pretrain_sources import PretrainData, load_pretrain_source
 
-    folders = sorted(path for path in context.inputs["lse"].iterdir() if path.is_dir())
-    curated = context.inputs["curated"]
-    sources = [load_pretrain_source(curated / path.name, lse=path) for path in folders]
+    lse = context.inputs.get("lse")
+    sources = [
+        load_pretrain_source(path.parent, lse=lse and lse / path.parent.name)
+        for path in sorted(context.inputs["curated"].glob("*/report.json"))
+        if json.loads(path.read_text())["role"] != "reid"
+    ]
     return PretrainData(sources, sources, config=config, cache_mb=CACHE_MB)
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
-    inputs = {"curated": ARTIFACTS / "curated", "lse": ARTIFACTS / "lse"}
+    if not params.pretrain.enabled:
+        return {}
+    inputs = {"curated": ARTIFACTS / "curated"}
+    if params.pretrain.areas:
+        inputs["lse"] = ARTIFACTS / "lse"
     return inputs | list_weights(initial=params.pretrain.initial.file)
 
 
@@ -93,5 +112,6 @@ STAGE = Stage(
         "plots": "artifacts/plots/pretrain.csv",
     },
     run=run,
+    is_enabled=lambda params: params.pretrain.enabled,
     ranks="group",
 )

@@ -30,11 +30,13 @@ def run(context: StageContext) -> None:
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
     inputs = {
         "curated": ARTIFACTS / "curated",
-        "lse": ARTIFACTS / "lse",
         "metrics": ARTIFACTS / "metrics",
-        "plots_pretrain": ARTIFACTS / "plots" / "pretrain.csv",
-        "pretrain": ARTIFACTS / "pretrain",
     }
+    if params.lse.enabled:
+        inputs["lse"] = ARTIFACTS / "lse"
+    if params.pretrain.enabled:
+        inputs |= {"pretrain": ARTIFACTS / "pretrain"}
+        inputs |= {"plots_pretrain": ARTIFACTS / "plots" / "pretrain.csv"}
     for name in params.evaluate:
         inputs[f"evaluate_{name}"] = ARTIFACTS / "evaluate" / name
     for name in params.finetune:

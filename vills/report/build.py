@@ -53,7 +53,7 @@ def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Sec
     """Build the section: a row per source, a row per split; all counts behind a click."""
     blocks = []
     for stage, out, title, text in STAGES:
-        values = metrics[stage]
+        values = metrics.get(stage, {})
         for key, found in values.items():
             if isinstance(found, Mapping):
                 heading = title if key == out else f"{title}: {key.replace('_', ' ')}"
@@ -76,7 +76,8 @@ def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Sec
             table = build_table(splits, text=("data set", "split"))
             blocks.append(Block(subheading="Splits", table=table))
         blocks += [_build_details(name, report) for name, report in reports.items()]
-        blocks.append(Block(run=str(values["fingerprint"])))
+        if values:
+            blocks.append(Block(run=str(values["fingerprint"])))
     return Section("Data", blocks)
 
 

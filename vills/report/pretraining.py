@@ -68,7 +68,7 @@ def build_pretraining(
     metrics: Mapping[str, Mapping[str, Any]], *, plots: Path, folder: Path
 ) -> Section:
     """Build the section: losses, health at the start and the end, what features know, views."""
-    if "pretrain" not in metrics:
+    if not metrics.get("pretrain", {}).get("enabled", "pretrain" in metrics):
         return Section("Pre-training")
     values = metrics["pretrain"]
     curves = load_curves(plots)

@@ -6,7 +6,7 @@ batch is global, they share its rows.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,50 @@ ACCURACY = "accuracy.json"
 PUBLISHED = "published.json"
 
 
+@dataclass(frozen=True)
+class Starts:
+    """What models start from, and what they are: all of one fine-tuning share an architecture."""
+
+    model_folder: Path | None = None
+    """What pre-training wrote: folders teacher and student; None if no model starts from it."""
+    architecture: Mapping[str, Any] | None = None
+    """As `describe_architecture`; None: that of `model_folder`."""
+    published: Mapping[str, Path] = field(default_factory=dict)
+    """Files of `config.published` by name."""
+
+    def find_architecture(self, network: str) -> Mapping[str, Any]:
+        """Find what all models are: what is asked for, and what pre-training wrote if it is read.
+
+        Raises:
+            ConfigError: if the two differ.
+        """
+        asked = self.architecture
+        if self.model_folder is None:
+            assert asked is not None, "nothing else says what the models are"
+            return asked
+        written: dict[str, Any] = load_description(self.model_folder / network)["architecture"]
+        if asked is not None and asked != written:
+            flat = [{**entry, **entry["model"]} for entry in (asked, written)]
+            keys = sorted(key for key in flat[0] if key != "model" and flat[0][key] != flat[1][key])
+            differ = ", ".join(f"{key} {flat[1][key]}, not {flat[0][key]}" for key in keys)
+            raise ConfigError(
+                f"{self.model_folder / network} is no model of params.yaml's pretrain.model, areas "
+                f"and modalities: it has {differ}. Allowed: the same. What to do: run pretrain "
+                "again, or set them back."
+            )
+        return written
+
+
 def run_finetune(
     config: FinetuneConfig,
     *,
-    model_folder: Path,
+    starts: Starts,
     data: Mapping[int, ReidData],
     evaluate: Evaluate,
     work: Path,
     out: Path,
     journal: Journal,
     guard: Callable[[], None],
-    published: Mapping[str, Path] | None = None,
     progress: Progress | None = None,
     workers: int = 0,
     cache_mb: float = 0.0,
@@ -53,7 +86,7 @@ def run_finetune(
 
     Args:
         config: parameters of the stage; batches are global.
-        model_folder: what pre-training wrote: folders teacher and student.
+        starts: what models start from.
         data: the data set's splits by number, for every one of `config.split_ids`.
         evaluate: accuracy of a model on a split; it selects nothing. All ranks call it.
         work: this run's folder for checkpoints, shared by all ranks.
@@ -61,14 +94,14 @@ def run_finetune(
             `Point`), and published.json (what was loaded of published files). Rank 0 alone writes.
         journal: metrics by epoch under the variant's name, rewound to the checkpoint; by rank 0.
         guard: raises if another attempt owns the run; called before every commit.
-        published: files of `config.published` by name.
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
         cache_mb: memory for decoded images.
         checkpoint_minutes: longest time between checkpoints, which change no bit.
 
     Raises:
-        ConfigError: if the data do not suffice, or a batch does not divide by the world size.
+        ConfigError: if the data do not suffice, a batch does not divide by the world size, or
+            pre-training wrote another architecture.
         InterruptedRunError: after SIGTERM or SIGUSR2 in any rank, once a checkpoint is written.
         NonFiniteError: if a loss is NaN or inf on any rank.
         WeightsError: if weights to start from are missing, damaged or of another architecture.
@@ -77,14 +110,14 @@ def run_finetune(
     set_determinism(config.threads_per_rank)
     files = FinetuneFiles(work, journal, guard, checkpoint_minutes)
     loading = {"workers": workers, "cache_mb": cache_mb}
-    starts: dict[str, Any] = {"model_folder": model_folder, "published": published or {}}
-    reports = _check_starts(config, data, **starts)
+    reports = _check_starts(config, data, starts)
     _rewind(config, files)
     accuracy = {}
     with InterruptFlag() as flag:
         for number, variant in enumerate(list_variants(config)):
             split = data[variant.split_id]
-            model = build_model(config, variant.initialisation, num_ids=split.num_ids, **starts)
+            name = variant.initialisation
+            model = build_model(config, name, starts=starts, num_ids=split.num_ids)
             run = Finetuning(config, number, model=model, data=split, files=files, loading=loading)
             run.train(flag, evaluate=evaluate, progress=progress)
             if is_main():
@@ -96,7 +129,7 @@ def run_finetune(
 
 
 def _check_starts(
-    config: FinetuneConfig, data: Mapping[int, ReidData], **starts: Any
+    config: FinetuneConfig, data: Mapping[int, ReidData], starts: Starts
 ) -> dict[str, LoadReport]:
     """Meet what is wrong with the last model now, not after days of training the first.
 
@@ -106,7 +139,7 @@ def _check_starts(
     for split in data.values():
         check_num_ids(config.num_ids, people=split.num_ids)
     names = [name for name in config.initialisations if name in config.published]
-    reports = {name: _build_backbone(config, name, **starts)[1] for name in names}
+    reports = {name: _build_backbone(config, name, starts)[1] for name in names}
     return {name: report for name, report in reports.items() if report is not None}
 
 
@@ -137,37 +170,29 @@ def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:
 
 
 def build_model(
-    config: FinetuneConfig,
-    initialisation: str,
-    *,
-    model_folder: Path,
-    num_ids: int,
-    published: Mapping[str, Path] | None = None,
+    config: FinetuneConfig, initialisation: str, *, starts: Starts, num_ids: int
 ) -> ReidModel:
     """Build a backbone with the weights of an initialisation, and a new neck and classifier.
 
     Args:
         config: parameters of the stage.
         initialisation: pretrained, scratch, or a name of `config.published`.
-        model_folder: what pre-training wrote; all initialisations share its architecture.
+        starts: what models start from.
         num_ids: people of the training split.
-        published: files of `config.published` by name.
 
     Raises:
-        ConfigError: if a data set meets a picture of a size that the encoder cannot cut.
+        ConfigError: if a data set meets a picture of a size that the encoder cannot cut, or
+            pre-training wrote another architecture.
         WeightsError: if weights are missing, damaged or of another architecture.
     """
-    folder = model_folder / config.network
-    patch = load_description(folder)["architecture"]["model"]["patch_size"]
+    patch = starts.find_architecture(config.network)["model"]["patch_size"]
     if any(side % patch for side in config.input_size):
         raise ConfigError(
             f"finetune.*.input_size = {list(config.input_size)} is not allowed. Allowed: [height, "
             f"width], multiples of the encoder's patch size {patch}. What to do: round both "
             "numbers."
         )
-    backbone, _ = _build_backbone(
-        config, initialisation, model_folder=model_folder, published=published or {}
-    )
+    backbone, _ = _build_backbone(config, initialisation, starts)
     # Seeded again: neck and classifier then start alike for every initialisation.
     torch.manual_seed(config.seed)
     return ReidModel(
@@ -180,22 +205,25 @@ def build_model(
 
 
 def _build_backbone(
-    config: FinetuneConfig, name: str, *, model_folder: Path, published: Mapping[str, Path]
+    config: FinetuneConfig, name: str, starts: Starts
 ) -> tuple[Backbone, LoadReport | None]:
     """Build the backbone of an initialisation, and say what of a published file is in it.
 
     pretrained: E and R of the pre-training. scratch: fresh weights of the seed. Else E from the
-    published file of that name, and a fresh R. All have the architecture of the pre-training.
+    published file of that name, and a fresh R.
     """
-    folder = model_folder / config.network
+    architecture = starts.find_architecture(config.network)
     if name == "pretrained":
-        return load_backbone(folder), None
-    description = load_description(folder)
+        assert starts.model_folder is not None, "the stage reads it if a model starts from it"
+        return load_backbone(starts.model_folder / config.network), None
     torch.manual_seed(config.seed)
-    backbone = build_backbone(description)
+    backbone = build_backbone({"architecture": architecture})
     if name == "scratch":
         return backbone, None
-    layout, normalisation = config.published[name].layout, config.published[name].normalisation
+    entry = config.published[name]
     return backbone, load_published(
-        backbone.encoder, published[name], layout=layout, normalisation=normalisation
+        backbone.encoder,
+        starts.published[name],
+        layout=entry.layout,
+        normalisation=entry.normalisation,
     )

@@ -160,3 +160,37 @@ def test_parts_have_the_digests_of_their_files(tmp_path: Path) -> None:
     outputs = compute_listing(out)
     for part in ("pretrain", "pretrain-not", "metrics", "empty"):
         assert compute_part_digest(outputs, part) == compute_digest(out / part), part
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needed"),
+    [
+        (["finetune.market1501.initialisations=[scratch]"], set()),
+        (["finetune.market1501.initialisations=[scratch,pretrained]"], {"pretrain", "lse"}),
+        (["pretrain.areas=[]"], {"pretrain"}),
+    ],
+)
+def test_a_stage_needs_what_it_uses(overrides: list[str], needed: set[str]) -> None:
+    steps = select_steps(load_steps("tiny", overrides), ["finetune@market1501"])
+    always = {"miniature", "curate", "finetune@market1501"}
+    assert {step.name for step in steps} == always | needed
+
+
+def test_scores_need_the_pre_training_for_its_row_alone() -> None:
+    scratch = "finetune.market1501.initialisations=[scratch]"
+    for baselines, is_needed in (("[histogram,untrained]", False), ("[pretrained]", True)):
+        steps = load_steps("tiny", [scratch, f"evaluate_defaults.baselines={baselines}"])
+        chosen = select_steps(steps, ["evaluate@market1501"])
+        assert ("pretrain" in {step.name for step in chosen}) == is_needed
+
+
+def test_a_new_architecture_renames_a_model_that_starts_from_scratch(bench: Bench) -> None:
+    scratch = "finetune.market1501.initialisations=[scratch]"
+
+    def plan(*overrides: str) -> Plan:
+        steps = select_steps(load_steps("tiny", [scratch, *overrides]), ["finetune@market1501"])
+        return build_planner(bench.project).build_plan(steps)
+
+    before = plan()
+    assert list_changed(before, plan("pretrain.model.depth=3")) == ["finetune@market1501"]
+    assert list_changed(before, plan("pretrain.optim.base_lr=1")) == []

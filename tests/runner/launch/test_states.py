@@ -54,6 +54,17 @@ def test_what_nobody_asked_for_is_to_do_or_waits(bench: Bench) -> None:
     assert bench.get_states(plan)["curate"] == "to do"
 
 
+def test_a_node_has_one_name_wherever_it_is_shown(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.finish(plan, FIRST)
+    states = bench.look(plan)
+    curate = states[plan["curate"].key]
+    assert curate.run is not None
+    assert curate.run.name != plan["curate"].key
+    assert curate.get_name(plan["curate"]) == curate.run.name[:12]
+    assert states[plan["lse"].key].detail == f"for curate {curate.run.name[:12]}"
+
+
 def test_what_was_begun_and_left_goes_on(bench: Bench) -> None:
     plan = bench.plan()
     bench.begin(plan, FIRST, status="interrupted", nodes="n1")

@@ -110,7 +110,7 @@ class ForegroundQueue(LocalQueue):
             status = subprocess.run([*command, key], env=environment, check=False).returncode
             if status:
                 raise ClusterError(
-                    f"{batch.stage} {key[:12]} ended with status {status}; its error is printed "
-                    "above. What to do: correct it and give the same command again."
+                    f"{batch.stage} ended with status {status}; its error is printed above. "
+                    "What to do: correct it and give the same command again."
                 )
         return [f"{batch.name}-{number}" for number in range(len(batch.keys))]

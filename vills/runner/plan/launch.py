@@ -117,7 +117,7 @@ def compute_elsewhere(project: Path, *, params: Params, name: str, progress: Pro
         SubmittedError: with VILLS_DETACH, when it is not done yet.
         ClusterError: when its job is over without a result.
     """
-    if name.partition("@")[0] in LIGHT:
+    if _is_light(name.partition("@")[0], params):
         return
     context = LaunchContext(project)
     plan = context.planner.build_plan(select_steps(build_steps(params), [name]))
@@ -165,7 +165,7 @@ def run_repro(
         return subprocess.run(command, cwd=project, env=environment, check=False).returncode
     context = LaunchContext(project)
     params = load_params(project)
-    plan = context.planner.build_plan(_select_heavy(build_steps(params), targets))
+    plan = context.planner.build_plan(_select_heavy(params, targets))
     _submit(context, plan, params=params, cluster=chosen, retry=retry)
     # Looked at before DVC walks: a job that ends meanwhile is done, and still not collected.
     states = context.compute_states([plan])
@@ -189,13 +189,18 @@ def run_repro(
     return status
 
 
-def _select_heavy(steps: Sequence[Step], targets: Sequence[str]) -> list[Step]:
+def _is_light(stage: str, params: Params) -> bool:
+    return stage in LIGHT or not load_stage(stage).is_enabled(params)
+
+
+def _select_heavy(params: Params, targets: Sequence[str]) -> list[Step]:
     """Select the steps of these stages (of one data set or of all; none: all) that are for jobs."""
+    steps = build_steps(params)
     allowed = {name: None for step in steps for name in (step.stage, step.name)}
     for target in targets:
         check_choice("stage", target, allowed, "name stages of params.yaml")
     names = [s.name for s in steps if not targets or {s.stage, s.name} & set(targets)]
-    return [step for step in select_steps(steps, names) if step.stage not in LIGHT]
+    return [step for step in select_steps(steps, names) if not _is_light(step.stage, params)]
 
 
 def _submit(
@@ -220,13 +225,14 @@ def describe_status(project: Path) -> str:
     made), and how far it is.
     """
     context = LaunchContext(project)
-    plan = context.planner.build_plan(build_steps(load_params(project)))
+    params = load_params(project)
+    plan = context.planner.build_plan(build_steps(params))
     states = context.compute_states([plan])
     width = max(map(len, plan))
     lines = []
     for name, node in plan.items():
         state = states[node.key]
-        fingerprint = state.run.name if state.run else node.key
         words = f"{state.state} {state.detail}".strip()
-        lines.append(f"{name:{width}}  {fingerprint[:12]}  {words}")
+        words += "" if load_stage(node.step.stage).is_enabled(params) else " (switched off)"
+        lines.append(f"{name:{width}}  {state.get_name(node)}  {words}")
     return "\n".join(lines)

@@ -43,6 +43,10 @@ class NodeState:
     attempts: int = 0
     """How many processes have worked on the run."""
 
+    def get_name(self, node: Node) -> str:
+        """Return what a node is called wherever it is shown: its run, or its key until then."""
+        return (self.run.name if self.run else node.key)[:12]
+
     @property
     def is_active(self) -> bool:
         """Whether somebody is at it, or will be."""
@@ -70,7 +74,8 @@ def compute_states(
         is_done = key not in todo or (has_ended and registry.is_done(node, plan))
         run = registry.find_run(node, plan)
         number = get_last_attempt(run / "attempts") if run else 0
-        states[key] = NodeState("done" if is_done else "to do", run=run, attempts=number)
+        detail = "by dvc.lock: no run here" if registry.find_adopted(node, plan) else ""
+        states[key] = NodeState("done" if is_done else "to do", detail, run=run, attempts=number)
         if not is_done:
             states[key] = _judge(registry, node, plan, last=entry, job=job, known=states)
     return states
@@ -107,7 +112,8 @@ def _judge(
     for name, entry in node.step.inputs.items():
         maker = plan[entry.maker] if entry.maker else None
         if maker is not None and known[maker.key].state != "done":
-            return replace(plain, state="waits", detail=f"for {entry.maker} {maker.key[:12]}")
+            called = known[maker.key].get_name(maker)
+            return replace(plain, state="waits", detail=f"for {entry.maker} {called}")
         if node.outside.get(name, "").startswith(MISSING):
             return replace(plain, state="waits", detail=f"for {entry.path}")
     if number:
