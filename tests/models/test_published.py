@@ -34,6 +34,7 @@ from vills.config.model import WEIGHT_LAYOUTS, ModelConfig
 from vills.models.backbone import Backbone
 from vills.models.encoder import NUM_SPATIAL, Encoder, build_timm_arguments
 from vills.models.published import LAYOUTS, LoadReport, load_published
+from vills.models.published.describe import describe_file
 
 CONFIG = replace(TINY, depth=DEPTH)
 GRID = (4, 2)
@@ -157,7 +158,7 @@ def test_the_resampled_table_is_that_of_timm_torch_and_pillow(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("registers", [0, 3])
-@pytest.mark.parametrize("wrapper", ["flat", "evaluation", "chunks"])
+@pytest.mark.parametrize("wrapper", ["flat", "evaluation", "chunks", "training"])
 def test_dinov2_in_its_forms(tmp_path: Path, registers: int, wrapper: str) -> None:
     state, content = build_dinov2(GRID, registers=registers)
     if wrapper == "chunks":  # of training with FSDP, gathered
@@ -166,10 +167,21 @@ def test_dinov2_in_its_forms(tmp_path: Path, registers: int, wrapper: str) -> No
     if wrapper == "evaluation":
         heads = {f"{loss}_head.mlp.0.weight": torch.ones(2, 2) for loss in ("dino", "ibot")}
         content = {"teacher": {f"backbone.{k}": v for k, v in content.items()} | heads}
+    if wrapper == "training":  # a checkpoint of FSDP: both networks side by side
+        chunks = {f"backbone.{name}": tensor for name, tensor in chunk_blocks(content).items()}
+        chunks["dino_head.mlp.0.weight"] = torch.ones(2, 2)
+        content = {
+            "model": {f"student.{name}": tensor + 1 for name, tensor in chunks.items()}
+            | {f"teacher.{name}": tensor for name, tensor in chunks.items()},
+            "iteration": 100,
+        }
     encoder, report = load(content, "dinov2", tmp_path)
     compare(encoder, state)
-    assert report.wrapper == ("teacher" if wrapper == "evaluation" else "")
+    wrappers = {"evaluation": "teacher", "training": "model.teacher"}
+    assert report.wrapper == wrappers.get(wrapper, "")
+    assert f"depth {DEPTH}," in describe_file(tmp_path / "published.pth", layout="dinov2")
     assert report.random == ([] if registers else ["reg_token"])
+    assert report.zero == []
 
 
 def test_mae_fine_tuned_with_global_pooling(tmp_path: Path) -> None:

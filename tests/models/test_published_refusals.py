@@ -244,7 +244,9 @@ def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
     assert "holds no named tensors (epoch: no tensors)" in refuse({"epoch": 3}, "dino", tmp_path)
     assert "no named tensors, but a list" in refuse([torch.ones(2)], "dino", tmp_path)
     assert "holds no named tensors" in refuse({}, "dino", tmp_path)
-    assert "cannot be read" in refuse(b"<!DOCTYPE html><html></html>", "dino", tmp_path)
+    assert "it is a web page" in refuse(b"<!DOCTYPE html><html></html>", "dino", tmp_path)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    assert "it is a pointer of Git LFS: git lfs pull" in refuse(pointer, "dino", tmp_path)
     assert "cannot be read" in refuse(b"", "dino", tmp_path)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\xff" * 40)

@@ -19,7 +19,7 @@ HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """Width -> attention heads of published ViT-T, S, B, L and H: no tensor of a file says it."""
 _SCALE = re.compile(r"blocks\.\d+\.ls[12]\.gamma")
 _BRANCHES = {"ls1": "attn.proj", "ls2": "mlp.fc2"}
-_QKV = re.compile(r"blocks\.\d+\.attn\.qkv\.(weight|bias)")
+_QKV = re.compile(r"blocks\.(?:\d+\.)?\d+\.attn\.qkv\.(weight|bias)")
 # PASS: the parts are the top, middle and bottom of a person.
 _PARTS = {"head": 1, "upper_body": 2, "lower_body": 3}
 _PAIRS = {area: (f"part_token{part}", f"part{part}_pos") for area, part in _PARTS.items()}

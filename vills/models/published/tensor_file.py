@@ -23,7 +23,12 @@ from vills.models.weights import WeightsError
 
 WRAPPERS = ("teacher", "state_dict", "model", "student")
 """Where publishers keep the tensors; a checkpoint with two networks gives its teacher."""
-_PREFIXES = ("module.", "_orig_mod.", "backbone.")
+_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
+_STARTS = {
+    b"version https://git-lfs": "a pointer of Git LFS: git lfs pull fetches the file itself",
+    b"<": "a web page, perhaps a question before the download",
+}
+"""What stands in place of weights, by its first bytes."""
 _DAMAGE = (
     *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
     *(OSError, EOFError, struct.error, pickle.UnpicklingError, SafetensorError, OverflowError),
@@ -55,12 +60,25 @@ def read_tensors(path: Path) -> TensorFile:
             break
         wrappers.append(found[0])
         content = content[found[0]]
+    if isinstance(content, Mapping) and _holds_tensors(content):
+        content, network = _select_network(content)
+        wrappers += network
     if not isinstance(content, Mapping) or not content or not _holds_tensors(content):
         raise WeightsError(
             f"{path} holds no named tensors{_describe(content)}. Allowed: a state dict, directly "
             f"or under {', '.join(WRAPPERS)}. What to do: check that this is a weights file."
         )
     return TensorFile(path, _build_state(content, path), ".".join(wrappers))
+
+
+def _select_network(content: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
+    """Take one of the networks that DINOv2's training keeps side by side, as `teacher.NAME`."""
+    for network in WRAPPERS:
+        start = f"{network}.backbone."
+        if any(name.startswith(start) for name in content):
+            own = [name for name in content if name.startswith(f"{network}.")]
+            return {n.removeprefix(f"{network}."): content[n] for n in own}, [network]
+    return content, []
 
 
 def _load(path: Path) -> Any:
@@ -80,9 +98,9 @@ def _load(path: Path) -> Any:
                 "its author, load it with the code that wrote it and save only its state dict."
             ) from error
         raise WeightsError(
-            f"{path} cannot be read as weights ({_find_reason(error)}). Allowed: a .safetensors, "
-            "or a file of torch.save. What to do: fetch it again: the copy may be incomplete, or a "
-            "web page."
+            f"{path} cannot be read as weights ({_find_reason(path, error)}). Allowed: a "
+            ".safetensors, or a file of torch.save. What to do: fetch it again: the copy may be "
+            "incomplete, or a web page."
         ) from error
 
 
@@ -97,8 +115,13 @@ def _find_objects(path: Path, message: str) -> list[str]:
         return re.findall(r"GLOBAL ([\w.]+)", message)[:1]
 
 
-def _find_reason(error: Exception) -> str:
-    """Return the line of torch's message that says something."""
+def _find_reason(path: Path, error: Exception) -> str:
+    """Return what the file is instead, or the line of torch's message that says something."""
+    with path.open("rb") as file:
+        beginning = file.read(64).lstrip()
+    for start, text in _STARTS.items():
+        if beginning.startswith(start):
+            return f"it is {text}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "WeightsUnpickler error" in line]
     return f"{type(error).__name__}: {[*told, *lines, ''][0][:200]}"
@@ -162,7 +185,8 @@ class Sizes:
 
 def find_sizes(state: State) -> Sizes:
     """Sizes of tensors under timm's names."""
-    blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state]
+    # FSDP nests them, `blocks.CHUNK.BLOCK`
+    blocks = [re.match(r"blocks\.(?:\d+\.)?(\d+)\.", name) for name in state]
     depth = 1 + max((int(match[1]) for match in blocks if match), default=-1)
     patches, token = state.get("patch_embed.proj.weight"), state.get("cls_token")
     width = token.shape[-1] if token is not None else 0
