@@ -132,6 +132,41 @@ def test_market_from_npz_and_parquet_equals_plain_loops(tmp_path: Path) -> None:
         assert report.num_unused == 0
 
 
+@pytest.mark.parametrize("value", [65504.0, 1e20, 3e38])
+def test_one_wild_distractor_moves_no_other_row(tmp_path: Path, value: float) -> None:
+    features = make_market(tmp_path / "market")
+    settings = ProtocolSettings(ranks=(1, 5), distance="euclidean", rerank=True)
+    far = "bounding_box_test/0000_c3s1_000000_01.jpg"
+    features[far] = features[far] + np.float32(100)  # last of every list
+    rows = []
+    for number, wild in enumerate((features, features | {far: np.full(6, value, np.float32)})):
+        file = save_npz(tmp_path / f"{number}.npz", wild)
+        rows.append(score(file, tmp_path / "market", "market1501", settings=settings).rows[0])
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_what_is_saved_in_double_precision_stays_so(tmp_path: Path, distance: str) -> None:
+    features = make_market(tmp_path / "market")
+    shifted = {name: value.astype(np.float64) + 1e9 for name, value in features.items()}
+    exact = {name: value - 1e9 for name, value in shifted.items()}
+    if distance == "cosine":  # of vectors that are nearly parallel: their distance across
+        middle = np.full(6, 6**-0.5)
+        exact = {name: value - value @ middle * middle for name, value in exact.items()}
+    settings = ProtocolSettings(ranks=(1, 5), distance="euclidean")
+    expected = save_npz(tmp_path / "a.npz", exact)
+    for save, file in ((save_npz, "b.npz"), (save_parquet, "b.parquet")):
+        found = score(
+            save(tmp_path / file, shifted),
+            tmp_path / "market",
+            "market1501",
+            settings=ProtocolSettings(ranks=(1, 5), distance=distance),
+        )
+        (row,) = score(expected, tmp_path / "market", "market1501", settings=settings).rows
+        names = ("mAP", "R-1", "R-5")
+        assert [found.rows[0][name] for name in names] == [row[name] for name in names]
+
+
 def test_paths_without_their_upper_folders_are_found(tmp_path: Path) -> None:
     features = make_market(tmp_path / "root" / "Market-1501-v15.09.15")
     expected = score(
@@ -409,7 +444,9 @@ Arrays = dict[str, Any]
 
 SPOILERS: dict[str, Callable[[np.ndarray, np.ndarray], Arrays]] = {
     "nan": lambda names, values: {"feature": np.where(np.arange(64)[:, None] == 3, np.nan, values)},
-    "overflow": lambda names, values: {"feature": values.astype(np.float64) * 1e300},
+    "overflow": lambda names, values: {"feature": values.astype(np.longdouble) * 1e4000},
+    "too large": lambda names, values: {"feature": values.astype(np.float64) * 1e200},
+    "too small": lambda names, values: {"feature": values.astype(np.float64) * 1e-200},
     "integers": lambda names, values: {"feature": values.astype(np.int64)},
     "one dimension": lambda names, values: {"feature": values[:, 0]},
     "lengths": lambda names, values: {"feature": values[:-1]},
@@ -433,7 +470,9 @@ SPOILERS: dict[str, Callable[[np.ndarray, np.ndarray], Arrays]] = {
     ("name", "message"),
     [
         ("nan", r"1 of 64 rows of 'feature' hold NaN or inf: bounding_box_test/0001"),
-        ("overflow", "64 of 64 rows"),
+        ("overflow", "64 of 64 rows of 'feature' hold NaN or inf"),
+        ("too large", r"64 of 64 rows.*beyond the range.*0001.*e\+200.*to 3.4e.38"),
+        ("too small", r"64 of 64 rows.*beyond the range.*0001.*e-200.*1.4e-45 to"),
         ("integers", "feature is int64"),
         ("one dimension", "feature is float32 .64,.*floating point .n, D."),
         ("lengths", "arrays of .63, 64. rows"),

@@ -110,6 +110,19 @@ def test_equal_features_and_small_sets_equal_plain_loops() -> None:
         )
 
 
+def test_one_wild_row_leaves_the_others_their_order() -> None:
+    query, gallery = make_features(2)
+    gallery[7] = 1e4  # the largest distance of all rows: the others are tiny shares of it
+    distance = RerankedDistance(query, gallery, block_size=7, metric="euclidean")
+    both = np.concatenate([query, gallery]).astype(np.float64)
+    dense = np.square(both[:, None] - both[None]).sum(axis=2)
+    expected = loop_rerank(dense, 12, k1=20, k2=6, weight=0.3)
+    found = distance.compute_block(0, 12)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    same = np.argsort(found, axis=1) == np.argsort(expected, axis=1)
+    assert same.mean() > 0.99
+
+
 def test_all_images_the_same() -> None:
     features = np.ones((30, 4), np.float32)
     block = RerankedDistance(features[:3], features[3:], block_size=8).compute_block(0, 3)

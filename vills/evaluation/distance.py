@@ -4,14 +4,24 @@ Legend: Q queries, Qb queries of a block, G gallery entries, D feature dimension
 entries wanted.
 
 A matrix product in floating point depends on how it is cut into blocks, so two entries with equal
-features could swap ranks when `block_size` changes. Here features are scaled to norm <= 1 and
-rounded to multiples of 2^-24 (the resolution of float32 at 1). Products are then multiples of
-2^-48, and by Cauchy-Schwarz no partial sum exceeds 1: every sum is exact in float64, whatever its
-order. Equal features give equal distances, and a block is bit for bit the full matrix's rows.
+features could swap ranks when `block_size` changes. Here every row is rounded on a grid of its own:
+multiples of 2^-26 of the power of two above its norm. Products of two rows are then multiples of
+2^-52 of a power of two and, by Cauchy-Schwarz, no partial sum exceeds twice that: every sum is
+exact in float64, whatever its order. Equal features give equal distances, and a block is bit for
+bit the full matrix's rows.
+
+What a row loses to its grid is some 2^-26 of its norm, whatever the other rows hold. That is
+too much in two cases, where |q|^2 + |g|^2 - 2 q g is the small difference of large numbers:
+
+- all features lie far from zero: so a common centre is subtracted first, the median of a sample of
+  the gallery, which a few wild rows do not move;
+- two rows are near each other: so such a pair is computed again from its differences in float64.
+
+The cosine distance of two rows is half the squared distance of their unit rows.
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +31,15 @@ GALLERY_CHUNK = 8192
 """Gallery rows that are float64 at a time; memory, never a value."""
 MAX_BLOCK_BYTES = 2**30
 """A block of float64 distances larger than this is cut smaller than asked."""
-_GRID = float(2**24)
+_GRID = float(2**26)
+_NEAR = 2.0**-8
+"""A pair this near, as a share of |q|^2 + |g|^2, is computed from its differences."""
+_SAMPLE = 1023
+"""Gallery rows, evenly spread, whose median is the centre."""
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating[Any]]
+"""Features: float32, but for what others have saved as float64."""
+IntArray = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 DistanceBlock = NDArray[np.float32] | NDArray[np.float64]
 
@@ -46,15 +62,14 @@ class Distance(Protocol):
 class FeatureDistance:
     """Distances from queries to a gallery, computed block by block.
 
-    cosine: 1 - cos, features L2-normalised here. euclidean: the squared Euclidean distance of the
-    features as they are (torchreid's default), in units of the largest norm squared, which no
-    ranking sees.
+    cosine: 1 - cos, features L2-normalised here; 1 from and to a feature of zeros. euclidean: the
+    squared Euclidean distance of the features as they are (torchreid's default).
 
-    Memory above the features: a rounded copy of both, and per block 8 bytes * Qb * G.
+    Memory above the features: a rounded float32 copy of both, and per block 8 bytes * Qb * G.
     """
 
     def __init__(self, query: FloatArray, gallery: FloatArray, *, metric: str) -> None:
-        """Scale and round the features.
+        """Centre and round the features, which must stay as they are.
 
         Args:
             query: [Q, D].
@@ -68,46 +83,87 @@ class FeatureDistance:
             raise ValueError(f"distance = {metric!r} is not allowed. Allowed: {', '.join(METRICS)}")
         check_features(query, gallery)
         self.metric = metric
-        query_scale, gallery_scale = _compute_norms(query), _compute_norms(gallery)
-        if metric == "euclidean":
-            largest = max(query_scale.max(initial=0.0), gallery_scale.max(initial=0.0))
-            query_scale = np.full(len(query), largest)
-            gallery_scale = np.full(len(gallery), largest)
-        self._query = _round_to_grid(query, query_scale)
+        sample = np.linspace(0, max(len(gallery) - 1, 0), min(len(gallery), _SAMPLE)).astype(int)
+        centre = np.zeros(gallery.shape[1])
+        if len(sample):
+            rows = _Rows(gallery[sample], centre, unit=metric == "cosine")
+            centre = np.median(rows.load(slice(None)), axis=0)
+        self._query = _Rows(query, centre, unit=metric == "cosine")
         same = gallery is query
-        self._gallery = self._query if same else _round_to_grid(gallery, gallery_scale)
+        self._gallery = self._query if same else _Rows(gallery, centre, unit=metric == "cosine")
 
     @property
     def num_queries(self) -> int:
         """Q."""
-        return len(self._query)
+        return len(self._query.features)
 
     @property
     def num_gallery(self) -> int:
         """G."""
-        return len(self._gallery)
+        return len(self._gallery.features)
 
     def compute_block(self, start: int, stop: int) -> Matrix:
         """Compute distances of queries start..stop-1 to the whole gallery, [stop - start, G]."""
-        query = self._query[start:stop].astype(np.float64)  # [Qb, D]
-        distances = np.empty((len(query), self.num_gallery))
+        queries = np.arange(start, min(stop, self.num_queries))
+        distances = np.empty((len(queries), self.num_gallery))
         for first in range(0, self.num_gallery, GALLERY_CHUNK):
-            gallery = self._gallery[first : first + GALLERY_CHUNK].astype(np.float64)  # [Gb, D]
-            distances[:, first : first + GALLERY_CHUNK] = self._measure(query, gallery)
+            columns = np.arange(first, min(first + GALLERY_CHUNK, self.num_gallery))
+            self._measure(queries, columns, out=distances[:, first : first + GALLERY_CHUNK])
         return distances
 
     def compute_pairs(self, row: int, columns: NDArray[np.int64]) -> Matrix:
         """Compute distances of query `row` to gallery rows `columns`, [n]: those of its block."""
-        query, gallery = self._query[row : row + 1], self._gallery[columns]
-        block: Matrix = self._measure(query.astype(np.float64), gallery.astype(np.float64))
-        return np.asarray(block[0])
+        distances = np.empty((1, len(columns)))
+        self._measure(np.array([row]), columns, out=distances)
+        return np.asarray(distances[0])
 
-    def _measure(self, query: Matrix, gallery: Matrix) -> Matrix:
-        products: Matrix = query @ gallery.T
-        if self.metric == "cosine":
-            return np.asarray(1.0 - products)
-        squares = np.square(query).sum(1)[:, None] + np.square(gallery).sum(1)[None]
-        return np.asarray(squares - 2.0 * products)
+    def _measure(self, rows: IntArray, columns: IntArray, *, out: Matrix) -> None:
+        query, gallery = self._query, self._gallery
+        own, others = query.half_squares[rows, None], gallery.half_squares[columns]
+        sums = own + others
+        np.subtract(sums, query.get_rounded(rows) @ gallery.get_rounded(columns).T, out=out)
+        sums *= _NEAR
+        near = out < sums
+        for row in np.flatnonzero(near.any(axis=1)):
+            found = np.flatnonzero(near[row])
+            for part in np.array_split(found, -(-len(found) // GALLERY_CHUNK)):
+                apart = gallery.load(columns[part]) - query.load(rows[row : row + 1])
+                out[row, part] = np.square(apart).sum(axis=1) / 2
+        if self.metric == "euclidean":
+            out *= 2
+        else:
+            out[query.is_zero[rows]] = 1
+            out[:, gallery.is_zero[columns]] = 1
+
+
+class _Rows:
+    """Features of one side, centred, and rounded on each row's own grid."""
+
+    def __init__(self, features: FloatArray, centre: Matrix, *, unit: bool) -> None:
+        self.features, self._centre, self._unit = features, centre, unit
+        num = len(features)
+        self.is_zero = np.zeros(num, dtype=np.bool_)
+        self._rounded = np.empty(features.shape, dtype=np.float32)  # norm <= 1
+        self._scales, self.half_squares = np.empty((num, 1)), np.empty(num)
+        for rows in _iterate_chunks(num):
+            self.is_zero[rows] = ~features[rows].any(axis=1)
+            centred = self.load(rows)
+            # a power of two: what is divided by it keeps its bits
+            self._scales[rows] = np.exp2(np.frexp(_compute_norms(centred))[1])
+            self._rounded[rows] = np.rint(centred / self._scales[rows] * _GRID) / _GRID
+            self.half_squares[rows] = np.square(self.get_rounded(rows)).sum(axis=1) / 2
+
+    def load(self, rows: slice | IntArray) -> Matrix:
+        """Build rows as they are compared, [n, D]."""
+        chosen = self.features[rows].astype(np.float64)
+        if self._unit:
+            norms = _compute_norms(chosen)
+            chosen /= np.where(norms > 0, norms, 1.0)
+        return chosen - self._centre
+
+    def get_rounded(self, rows: slice | IntArray) -> Matrix:
+        """Return rows on their grids, [n, D]."""
+        return self._rounded[rows] * self._scales[rows]
 
 
 def compute_block_size(block_size: int, *, num_gallery: int) -> int:
@@ -148,21 +204,9 @@ def check_features(query: FloatArray, gallery: FloatArray) -> None:
         _check_finite("gallery", gallery)
 
 
-def _compute_norms(features: FloatArray) -> Matrix:
-    # einsum would hand rows to BLAS together; a reduction along the row sees that row alone.
-    norms = np.empty(len(features))
-    for rows in _iterate_chunks(len(features)):
-        norms[rows] = np.sqrt(np.square(features[rows].astype(np.float64)).sum(axis=1))
-    return norms
-
-
-def _round_to_grid(features: FloatArray, scale: Matrix) -> FloatArray:
-    # A zero feature stays zero: at cosine distance 1 from everything, never a division by zero.
-    safe = np.where(scale > 0, scale, 1.0)[:, None]
-    rounded = np.empty(features.shape, dtype=np.float32)
-    for rows in _iterate_chunks(len(features)):
-        rounded[rows] = np.rint(features[rows].astype(np.float64) / safe[rows] * _GRID) / _GRID
-    return rounded
+def _compute_norms(features: Matrix) -> Matrix:
+    # [n, 1]. einsum would hand rows to BLAS together; a sum along the row sees that row alone.
+    return np.asarray(np.sqrt(np.square(features).sum(axis=1, keepdims=True)))
 
 
 def _check_finite(name: str, features: FloatArray) -> None:

@@ -103,7 +103,8 @@ class MatchedFeatures:
 
     def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
         """Return features [n, D]; what has none is a row of NaN."""
-        features = np.full((len(entries), self._table.features.shape[1]), np.nan, np.float32)
+        own = self._table.features
+        features = np.full((len(entries), own.shape[1]), np.nan, own.dtype)
         for place, (record_id, position) in enumerate(entries.keys):
             rows = self._find_rows(self.files.rows[record_id], position)
             if rows:
@@ -158,7 +159,7 @@ class MatchedFeatures:
             norms = np.linalg.norm(frames, axis=1, keepdims=True)
             frames /= np.where(norms > 0, norms, 1.0)
         pooled = frames.max(axis=0) if pooling == "max" else frames.mean(axis=0)
-        return np.asarray(pooled, np.float32)
+        return np.asarray(pooled, self._table.features.dtype)
 
 
 def compute_external_scores(

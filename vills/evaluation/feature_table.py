@@ -25,6 +25,8 @@ WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
 _ROW_GROUP = 4096
+_SMALLEST, _LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
+"""Of what float32 can hold, and squares in float64 too."""
 _UNREADABLE = (
     *(ValueError, OSError, EOFError, KeyError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
@@ -128,7 +130,7 @@ def _load_npz(path: Path, column: str) -> Columns:
             "all. What to do: save a path and a feature for each row."
         )
     whole = None if frames is None else frames.astype(np.int64)
-    return names.tolist(), _to_float32(features), whole
+    return names.tolist(), _convert(features), whole
 
 
 def _load_parquet(path: Path, column: str) -> Columns:
@@ -175,12 +177,14 @@ def _to_matrix(file: str, chunked: pa.ChunkedArray, column: str) -> FloatArray:
             "Allowed: one length for all. What to do: give images and tracklets the same features; "
             "in files of `vills extract` both have --column coarse."
         )
-    return _to_float32(pc.list_flatten(chunked).to_numpy().reshape(len(chunked), sizes[0]))
+    return _convert(pc.list_flatten(chunked).to_numpy().reshape(len(chunked), sizes[0]))
 
 
-def _to_float32(features: np.ndarray) -> FloatArray:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which is refused
-        return np.ascontiguousarray(features, dtype=np.float32)
+def _convert(features: np.ndarray) -> FloatArray:
+    """Keep float32 and float64; half precision becomes the one, anything longer the other."""
+    kept = np.float32 if features.dtype.itemsize <= 4 else np.float64
+    with np.errstate(over="ignore"):  # what becomes inf is refused
+        return np.ascontiguousarray(features, dtype=kept)
 
 
 def _check_columns(file: str, names: Sequence[str], column: str) -> None:
@@ -233,6 +237,15 @@ def _check_rows(table: FeatureTable, file: str, column: str) -> None:
             f"{list_names([names[row] for row in bad])}. What to do: extract them again, or remove "
             "those rows and give --allow-missing, which counts them. (An npz of `vills extract` "
             "that holds images and videos pads with NaN: choose --column coarse.)"
+        )
+    largest = np.maximum(table.features.max(axis=1), -table.features.min(axis=1))
+    bad = np.flatnonzero((largest > _LARGEST) | ((largest > 0) & (largest < _SMALLEST)))
+    if len(bad):
+        raise FeatureFileError(
+            f"{file}: {len(bad):,} of {len(names):,} rows of {column!r} are beyond the range of "
+            f"distances: {list_names([names[row] for row in bad])} (largest value "
+            f"{largest[bad[0]]:g}). Allowed: {_SMALLEST:.1e} to {_LARGEST:.1e}, or all zeros. What "
+            "to do: scale the features, or extract them again."
         )
     first = {name: row for row, name in reversed([*enumerate(names)])}
     twice = [name for row, name in enumerate(names) if first[name] != row]

@@ -24,7 +24,8 @@ from vills.evaluation.distance import (
 from vills.evaluation.ranking import IntArray
 
 GRID = float(2**40)
-"""Distances are multiples of 1 / GRID: what has the same neighbours ties, however exp rounds."""
+"""Jaccard distances are multiples of 1 / GRID: what has the same neighbours ties, however exp
+rounds. The original distance, exact already, breaks such ties however small a share it is."""
 CHUNK = 1024
 """Rows whose neighbours' neighbours are in memory at a time."""
 
@@ -84,8 +85,9 @@ class RerankedDistance:
         block *= self._weight / _avoid_zero(self._farthest[start:stop])[:, None]
         for row, query in zip(block, range(start, stop), strict=True):
             shared = self._compute_shared(query)
-            row += (1 - self._weight) * (1 - shared / (2 - shared))
-        return np.rint(block * GRID) / GRID
+            unshared = np.rint((1 - shared / (2 - shared)) * GRID) / GRID
+            row += (1 - self._weight) * unshared
+        return block
 
     def _compute_shared(self, query: int) -> Matrix:
         """Sum min(V_query, V_gallery) over N, [G]; both sum to 1, so the max sums to 2 less it.

@@ -191,7 +191,7 @@ def _pool(templates: Templates, features: FloatArray, name: str) -> Pooled:
             "the media that curation has kept."
         )
     pooled = np.stack([units[members[row]].mean(axis=0) for row in usable])
-    return Pooled(templates, np.array(usable, dtype=np.int64), pooled.astype(np.float32))
+    return Pooled(templates, np.array(usable, dtype=np.int64), pooled)
 
 
 def _average_groups(rows: Sequence[Row]) -> list[Row]:
