@@ -1,6 +1,5 @@
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,10 +8,14 @@ import torch
 from torchvision.models import detection
 
 from tests.curation.scenes import build_config, write_predictions
+from tests.onnx_files import FLOAT, save_onnx
 from vills.config.checks import ConfigError
+from vills.config.convention import parse_convention
 from vills.curation.detector import build_detector, compute_weights_digest
 from vills.curation.detector_yolox import MIN_SCORE, NMS_IOU, YoloxDetector, select_boxes
 from vills.curation.video import Frame, build_detections
+
+RAW = "bgr 0-255 mean 0 std 1"
 
 
 def _frame(height: int = 48, width: int = 96, number: int = 0) -> Frame:
@@ -20,44 +23,75 @@ def _frame(height: int = 48, width: int = 96, number: int = 0) -> Frame:
     return Frame("a.mp4", number, image)
 
 
-class _Session:
-    """A YOLOX-format model whose answer is given; it keeps what it was asked."""
-
-    def __init__(self, output: np.ndarray, size: int = 64) -> None:
-        self.output, self.shape = output, [1, 3, size, size]
-        self.asked: list[np.ndarray] = []
-
-    def get_inputs(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name="images", shape=self.shape)]
-
-    def run(self, names: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        self.asked.append(inputs["images"])
-        return [self.output[None]]
-
-
-def _open(session: _Session, monkeypatch: pytest.MonkeyPatch) -> YoloxDetector:
-    monkeypatch.setattr("vills.curation.detector_yolox.load_session", lambda path: session)
-    return YoloxDetector(Path("model.onnx"))
+def _open(
+    tmp_path: Path, output: np.ndarray, *, convention: str = RAW, side: int | str = 64
+) -> tuple[YoloxDetector, list[np.ndarray]]:
+    """A YOLOX-format model whose answer is given; and the list of what it will be asked."""
+    path = save_onnx(
+        tmp_path / "yolox.onnx",
+        [("Identity", ["answer"], ["output"], {})],
+        inputs={"images": (FLOAT, [1, 3, side, side])},
+        outputs={"output": (FLOAT, [1, *output.shape])},
+        constants={"answer": output[None].astype(np.float32)},
+    )
+    detector = YoloxDetector(path, convention=convention)
+    asked: list[np.ndarray] = []
+    model, run = detector._model, detector._model.run
+    model.run = lambda values: asked.append(values) or run(values)  # type: ignore[method-assign, func-returns-value]
+    return detector, asked
 
 
-def test_yolox_letterbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = _Session(np.zeros((84, 7), dtype=np.float32))
+@pytest.mark.parametrize("convention", [RAW, "imagenet"])
+def test_yolox_letterbox(tmp_path: Path, convention: str) -> None:
     frame = _frame(height=48, width=96)
-    assert len(_open(session, monkeypatch).detect([frame])[0]) == 0
-    canvas = session.asked[0]
-    assert canvas.shape == (1, 3, 64, 64)
-    assert canvas.dtype == np.float32
+    answer = np.zeros((84, 7), dtype=np.float32)
+    detector, asked = _open(tmp_path, answer, convention=convention)
+    assert len(detector.detect([frame])[0]) == 0
+    (canvas,) = asked[0]
+    assert canvas.shape == (64, 64, 3)
     small = cv2.resize(frame.image, (64, 32), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(canvas[0, :, :32].transpose(1, 2, 0), small[:, :, ::-1])
-    assert (canvas[0, :, 32:] == 114).all()
+    normalise = parse_convention("field", convention).normalise
+    np.testing.assert_array_equal(canvas[:32], normalise(np.asarray(small, np.uint8)))
+    np.testing.assert_array_equal(canvas[32:], normalise(np.full((32, 64, 3), 114, np.uint8)))
 
 
-def test_yolox_decoding_equals_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yolox_needs_its_pixels_and_size_stated(tmp_path: Path) -> None:
+    answer = np.zeros((84, 7), dtype=np.float32)
+    with pytest.raises(ConfigError, match=r"curate.detector_convention says: colour order"):
+        _open(tmp_path, answer, convention="")
+    with pytest.raises(ConfigError, match=r"curate.detector_convention says: size"):
+        _open(tmp_path, answer, side="S")
+    detector, _ = _open(tmp_path, answer, side="S", convention=f"{RAW} 64x64")
+    assert len(detector.detect([_frame()])[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        (2, 80.0, "box sides of 80: px"),  # decoded
+        (4, 3.0, "scores from 0 to 3"),  # no sigmoid
+        (0, np.nan, "not finite"),
+    ],
+)
+def test_yolox_that_gives_something_else_is_refused(
+    tmp_path: Path, column: int, value: float, reason: str
+) -> None:
+    answer = np.zeros((84, 7), dtype=np.float32)
+    answer[:, 4:6] = 0.9
+    answer[:, column] = value
+    if column == 2:
+        answer[:, 3] = value
+    detector, _ = _open(tmp_path, answer)
+    with pytest.raises(ConfigError, match=f"yolox.onnx gives .*{reason}.*decode_in_inference"):
+        detector.detect([_frame()])
+
+
+def test_yolox_decoding_equals_a_plain_loop(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     output = rng.uniform(-1, 1, (84, 7)).astype(np.float32)
     output[:, 4:] = rng.uniform(0, 1, (84, 3))
     frame = _frame(height=48, width=96)
-    found = _open(_Session(output), monkeypatch).detect([frame])[0]
+    found = _open(tmp_path, output)[0].detect([frame])[0]
 
     boxes, scores, row = [], [], 0
     for stride in (8, 16, 32):
@@ -96,8 +130,8 @@ def test_suppression_of_nothing() -> None:
     assert select_boxes(np.empty((0, 4)), scores=np.empty(0), iou=0.5).tolist() == []
 
 
-def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = _open(_Session(np.zeros((86, 7), dtype=np.float32)), monkeypatch)
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    detector, _ = _open(tmp_path, np.zeros((86, 7), dtype=np.float32))
     with pytest.raises(ValueError, match="strides 8, 16, 32"):
         detector.detect([_frame()])
 

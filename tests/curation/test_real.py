@@ -18,7 +18,11 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 def _curate(
     real_data: Path, path: str, out: Path, **changes: Any
 ) -> tuple[dict[str, Any], Manifest]:
-    settings = {"detector": "yolox", "detector_weights": "yolox_nano_416x416.onnx"}
+    settings = {
+        "detector": "yolox",
+        "detector_weights": "yolox_nano_416x416.onnx",
+        "detector_convention": "bgr 0-255 mean 0 std 1",
+    }
     report = run_source(
         "video",
         SourceConfig("kinetics", path, "pretrain_videos"),

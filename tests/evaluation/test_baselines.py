@@ -1,26 +1,24 @@
-"""The colour histogram by a plain loop; ONNX layouts, and the published figure on real crops."""
+"""The colour histogram by a plain loop, and published figures on real crops."""
 
 import colorsys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.evaluation.curated import write_entries
 from vills.config.evaluate import EvaluateConfig
-from vills.evaluation import baselines as module
 from vills.evaluation.baselines import (
     HUE_BINS,
     NUM_STRIPES,
     SATURATION_BINS,
     VALUE_BINS,
     ModelRow,
-    OnnxReid,
     StripeHistogram,
 )
 from vills.evaluation.entries import build_test_data
 from vills.evaluation.evaluate import run_evaluation
+from vills.evaluation.onnx_reid import OnnxReid
 
 PER_STRIPE = HUE_BINS * SATURATION_BINS + VALUE_BINS
 
@@ -59,44 +57,6 @@ def test_an_image_lower_than_its_stripes_is_described() -> None:
     assert np.isfinite(feature).all()
 
 
-class MeanSession:
-    """Stands for an opened model: the mean of each channel, or nothing but its input's shape."""
-
-    def __init__(self, shape: list[int | str], axes: tuple[int, int]) -> None:
-        self.input, self.axes = SimpleNamespace(name="crop", shape=shape), axes
-
-    def get_inputs(self) -> list[SimpleNamespace]:
-        return [self.input]
-
-    def run(self, outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        expected = [side if isinstance(side, int) else None for side in self.input.shape]
-        found = feed["crop"].shape
-        assert all(want in (None, got) for want, got in zip(expected, found, strict=True))
-        return [feed["crop"].mean(self.axes)]
-
-
-@pytest.mark.parametrize(
-    ("shape", "axes"),
-    [([1, 8, 4, 3], (1, 2)), ([1, 3, 8, 4], (2, 3)), (["N", "H", "W", 3], (1, 2))],
-)
-def test_layout_is_read_and_values_are_bgr(
-    monkeypatch: pytest.MonkeyPatch, shape: list[int | str], axes: tuple[int, int]
-) -> None:
-    monkeypatch.setattr(module, "load_session", lambda path: MeanSession(shape, axes))
-    image = np.full((20, 10, 3), (10, 20, 250), np.uint8)  # RGB
-    np.testing.assert_allclose(OnnxReid(Path("mean.onnx"))(image), [250, 20, 10])
-
-
-def test_models_of_other_inputs_are_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with pytest.raises(FileNotFoundError, match="VILLS_WEIGHTS"):
-        OnnxReid(tmp_path / "absent.onnx")
-    monkeypatch.setattr(module, "load_session", lambda path: MeanSession([1, 1, 8, 4], (2, 3)))
-    with pytest.raises(ValueError, match=r"grey.onnx takes .*Allowed: one input"):
-        OnnxReid(Path("grey.onnx"))
-
-
 @pytest.mark.slow
 @pytest.mark.real
 def test_real_crops_give_the_known_scores(real_data: Path, tmp_path: Path) -> None:
@@ -114,7 +74,7 @@ def test_real_crops_give_the_known_scores(real_data: Path, tmp_path: Path) -> No
     generator = np.random.default_rng(0)
     weights = real_data / "weights" / "person-reidentification-retail-0287.onnx"
     models = [
-        ModelRow("onnx", lambda: OnnxReid(weights)),
+        ModelRow("onnx", lambda: OnnxReid(weights, convention="bgr 0-255 mean 0 std 1")),
         ModelRow("histogram", StripeHistogram),
         ModelRow("random", lambda: lambda crop: generator.normal(size=64).astype(np.float32)),
     ]

@@ -87,7 +87,8 @@ def test_image_rows_and_ranked_lists(tmp_path: Path) -> None:
     rows = evaluate(config, data, models, out, progress=lambda *call: calls.append(call))
     assert calls[-1] == ("histogram, image", 17, 17)  # query and gallery at once
     assert "finetuned, image" in [label for label, _, _ in calls]
-    assert json.loads((out / "results.json").read_text()) == {"rows": rows, "left_out": []}
+    results = json.loads((out / "results.json").read_text())
+    assert results == {"rows": rows, "left_out": [], "notes": []}
     assert [(row["row"], row["protocol"], row["neck"]) for row in rows] == [
         ("finetuned", "image", "after"),
         ("histogram", "image", "-"),

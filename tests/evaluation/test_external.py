@@ -20,8 +20,9 @@ from vills.evaluation.external import (
     compute_external_scores,
     save_report,
 )
-from vills.evaluation.feature_table import FeatureFileError, load_feature_table, save_tokens
+from vills.evaluation.feature_table import FeatureFileError, load_feature_table
 from vills.evaluation.protocols.base import ProtocolSettings
+from vills.evaluation.token_file import save_tokens
 from vills.miniature.sigset import Member, Signature, encode_sigset
 
 SETTINGS = ProtocolSettings(ranks=(1, 5), bootstrap=20)
@@ -659,7 +660,7 @@ def test_what_vills_extract_writes_is_read(tmp_path: Path) -> None:
             token = rng.normal(size=4).astype(np.float32)
             row = {"path": folder, "kind": "video", "num_frames": 3, "coarse": token}
             written.append({**row, "head": None, "feature": np.tile(token, 2)})
-        save_tokens(path, written, roles=("coarse", "head"), parquet=suffix == "parquet")
+        save_tokens(path, written, roles=("coarse", "head"), about={}, kind=f".{suffix}")
         rows = [
             score(path, tmp_path / "prid", "prid2011", layout="prid2011", column=column).rows[0]
             for column in ("feature", "coarse")

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
+from tests.onnx_files import FLOAT, save_onnx
 from vills.config.checks import ConfigError
 from vills.config.lse import LseConfig
 from vills.data.predictions import DETECTIONS_SCHEMA
 from vills.lse.crop import Crop
-from vills.lse.detector_heatmap import convert_image, decode_heatmaps
+from vills.lse.detector_heatmap import HeatmapDetector, convert_image, decode_heatmaps
 from vills.lse.detector_torchvision import TorchvisionDetector, convert_logits
 from vills.lse.keypoints import PredictionDetector
 from vills.lse.parts import build_keypoint_detector
@@ -74,9 +75,9 @@ def test_missing_predictions_name_field_and_remedy(tmp_path: Path) -> None:
 
 
 def test_decoding_finds_peaks_through_the_placement() -> None:
-    image = np.zeros((90, 40, 3), np.uint8)
+    image = np.zeros((90, 40, 3), np.float32)
     placed, affine = convert_image(image, size=(256, 192))
-    assert placed.shape == (3, 256, 192)
+    assert placed.shape == (256, 192, 3)
     rng = np.random.default_rng(0)
     points = rng.uniform((3, 3), (36, 86), (17, 2))
     cells = (points * affine[[0, 1], [0, 1]] + affine[:, 2]) / 4
@@ -90,19 +91,54 @@ def test_decoding_finds_peaks_through_the_placement() -> None:
     assert (found.scores <= 0.8).all()
 
 
+def save_heatmaps(path: Path, *, channels: int = 17, batch: int | str = 1) -> Path:
+    """A network whose every heatmap is the first colour of its input, at its size."""
+    nodes = [
+        ("Split", ["crop"], ["first", "second", "third"], {"axis": 1}),
+        ("Concat", ["first"] * channels, ["heatmaps"], {"axis": 1}),
+    ]
+    inputs = {"crop": (FLOAT, [batch, 3, 32, 24])}
+    return save_onnx(
+        path, nodes, inputs=inputs, outputs={"heatmaps": (FLOAT, [batch, channels, 32, 24])}
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 2, "N"])
+@pytest.mark.parametrize("convention", ["imagenet", "bgr 0-255 mean 0 std 1"])
+def test_heatmaps_see_the_stated_pixels(tmp_path: Path, convention: str, batch: int | str) -> None:
+    image = np.full((32, 24, 3), 20, np.uint8)
+    image[10:12, 5:7, 0], image[20:22, 15:17, 2] = 250, 250  # a red and a blue spot
+    path = save_heatmaps(tmp_path / "k.onnx", batch=batch)
+    detector = HeatmapDetector(path, convention=convention)
+    crops = [Crop(image, "r", 0, "a", 0, (0, 0, 24, 32))] * 3
+    spot = (5.5, 10.5) if convention == "imagenet" else (15.5, 20.5)
+    for found in detector.detect(crops):
+        np.testing.assert_allclose(found.points, [spot] * 17, atol=1)
+
+
+def test_heatmaps_need_their_pixels_stated(tmp_path: Path) -> None:
+    path = save_heatmaps(tmp_path / "k.onnx")
+    with pytest.raises(ConfigError, match=r"lse.keypoint_convention says: colour order"):
+        HeatmapDetector(path, convention="")
+    path = save_heatmaps(tmp_path / "k.onnx", channels=16)
+    with pytest.raises(ConfigError, match=r"gives \[1, 16, 32, 24\]. Allowed: heatmaps"):
+        HeatmapDetector(path, convention="imagenet")
+
+
 @pytest.mark.parametrize("shape", [(60, 30), (600, 300), (100, 200)])
 def test_placement_keeps_the_picture_where_the_affine_says(shape: tuple[int, int]) -> None:
-    image = np.full((*shape, 3), 20, np.uint8)
+    image = np.full((*shape, 3), -1.8, np.float32)
     y, x = shape[0] // 3, shape[1] // 4
     size = max(2, shape[0] // 20)
-    image[y - size : y + size, x - size : x + size] = 250
+    image[y - size : y + size, x - size : x + size] = 2.2
     placed, affine = convert_image(image, size=(256, 192))
-    weight = np.clip(placed[0] - placed[0, 128, 96], 0, None)
+    placed = placed[:, :, 0]
+    weight = np.clip(placed - placed[128, 96], 0, None)
     rows, columns = np.mgrid[:256, :192]
     centre = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
-    # The border has the mean colour, which is brighter than 20: look at the spot alone.
+    # The border has the mean colour, 0, which is brighter: look at the spot alone.
     near = (np.abs(columns - centre[0]) < 60) & (np.abs(rows - centre[1]) < 60)
-    weight = np.where(near & (placed[0] > 1.0), weight, 0)
+    weight = np.where(near & (placed > 1.0), weight, 0)
     centre = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
     expected = affine[[0, 1], [0, 1]] * (np.array([x, y]) - 0.5) + affine[:, 2]
     np.testing.assert_allclose(centre, expected, atol=0.6)

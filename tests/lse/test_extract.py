@@ -387,6 +387,7 @@ def test_cache_key_changes_with_everything_that_changes_masks(tmp_path: Path) ->
         {"min_area": 0.1},
         {"area_threshold": {**config.area_threshold, "head": 0.4}},
         {"keypoint_detector": "predictions"},
+        {"keypoint_convention": "half"},
     ):
         assert compute_cache_key(replace(config, **change), folder=tmp_path) != key, change
     assert compute_cache_key(replace(config, batch_size=3), folder=tmp_path) == key

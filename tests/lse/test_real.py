@@ -38,6 +38,7 @@ def detector(real: Path) -> KeypointDetector:
     config = LseConfig(
         keypoint_detector="onnx",
         keypoint_weights="ultralight_simplepose_coco17.onnx",
+        keypoint_convention="imagenet",
     )
     return build_keypoint_detector(config, root=None, weights=real / "weights")
 

@@ -35,6 +35,7 @@ from vills.models.backbone import Backbone
 from vills.models.encoder import NUM_SPATIAL, Encoder, build_timm_arguments
 from vills.models.published import LAYOUTS, LoadReport, load_published
 from vills.models.published.describe import describe_file
+from vills.models.weights import WeightsError, save_backbone, save_timm
 
 CONFIG = replace(TINY, depth=DEPTH)
 GRID = (4, 2)
@@ -51,12 +52,12 @@ def build_encoder(config: ModelConfig = CONFIG) -> Encoder:
 
 
 def load(
-    content: Any, layout: str, folder: Path, config: ModelConfig = CONFIG
+    content: Any, layout: str, folder: Path, config: ModelConfig = CONFIG, **options: str
 ) -> tuple[Encoder, LoadReport]:
     path = folder / "published.pth"
     torch.save(content, path)
     encoder = build_encoder(config)
-    return encoder, load_published(encoder, path, layout=layout)
+    return encoder, load_published(encoder, path, layout=layout, **options)
 
 
 def build_images(config: ModelConfig = CONFIG) -> Tensor:
@@ -259,7 +260,7 @@ def test_timm_models_give_timms_features(
     path = tmp_path / f"vit{ending}"
     (save_file if ending == ".safetensors" else torch.save)(source.state_dict(), path)
     encoder = build_encoder()
-    report = load_published(encoder, path, layout="timm")
+    report = load_published(encoder, path, layout="timm", normalisation="half")
     if changes["reg_tokens"] == 0:
         remove_area_tokens(encoder)
         assert report.random == ["reg_token"]
@@ -272,7 +273,7 @@ def test_timm_models_give_timms_features(
 
 def test_timm_at_another_size_gives_timms_features(tmp_path: Path) -> None:
     source = build_timm(reg_tokens=0, no_embed_class=False, img_size=[96, 96])
-    encoder, report = load(source.state_dict(), "timm", tmp_path)
+    encoder, report = load(source.state_dict(), "timm", tmp_path, normalisation="half")
     source.set_input_size((64, 32))
     images = build_images()
     with torch.no_grad():
@@ -290,6 +291,37 @@ def test_the_normalisation_can_be_named(tmp_path: Path, layout: str, normalisati
     report = load_published(encoder, path, layout=layout, normalisation=normalisation)
     assert report.normalisation == normalisation
     compare(encoder, state, imagenet=normalisation == "imagenet")
+
+
+def test_a_timm_file_says_its_normalisation_or_is_refused(tmp_path: Path) -> None:
+    state = build_timm(reg_tokens=3, no_embed_class=True).state_dict()
+    weights: dict[str, dict[str, Tensor]] = {"imagenet": {}, "half": {}}
+    for name, own in weights.items():
+        save_file(state, tmp_path / f"{name}.safetensors", metadata={"convention": name})
+        encoder = build_encoder()
+        report = load_published(encoder, tmp_path / f"{name}.safetensors", layout="timm")
+        assert report.normalisation == name
+        own.update(encoder.state_dict())
+    first, second = (own["vit.patch_embed.proj.weight"] for own in weights.values())
+    assert not torch.equal(first, second)
+    for metadata in (None, {"format": "pt"}, {"convention": "bgr 0-255 mean 0 std 1"}):
+        save_file(state, tmp_path / "vit.safetensors", metadata=metadata)
+        with pytest.raises(WeightsError, match="how its pixels are normalised.*imagenet or half"):
+            load_published(build_encoder(), tmp_path / "vit.safetensors", layout="timm")
+    torch.save(state, tmp_path / "vit.pth")
+    with pytest.raises(WeightsError, match="does not say how its pixels"):
+        load_published(build_encoder(), tmp_path / "vit.pth", layout="timm")
+
+
+def test_what_vills_exports_it_reads_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(CONFIG).eval()
+    save_backbone(backbone, tmp_path / "weights")
+    path = save_timm(tmp_path / "weights", tmp_path / "vit.safetensors")
+    encoder = build_encoder()
+    assert load_published(encoder, path, layout="timm").normalisation == "half"
+    with torch.no_grad():
+        close(encoder(build_images()), backbone.encoder(build_images()), **TOLERANCE)
 
 
 def test_half_precision_is_read_in_full(tmp_path: Path) -> None:

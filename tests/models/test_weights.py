@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -72,6 +73,7 @@ def test_the_description_says_what_a_user_needs(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "model.json").read_text())
     assert description["roles"]["video"]["temporal"] == 4
     assert description["normalisation"] == {"mean": [0.5] * 3, "std": [0.5] * 3}
+    assert description["convention"] == "rgb 0-1 mean 0.5 std 0.5 nchw 64x32"
     assert description["architecture"]["model"]["width"] == 32
     assert len(description["sha256"]) == 64
 
@@ -122,7 +124,12 @@ def test_export_to_timm_gives_the_same_features(tmp_path: Path) -> None:
     saved = load_file(out)
     assert saved.keys() == state.keys()
     assert all(torch.equal(saved[name], state[name]) for name in state)
-    assert json.loads(out.with_suffix(".json").read_text())["arguments"] == arguments
+    told = json.loads(out.with_suffix(".json").read_text())
+    assert told["arguments"] == arguments
+    with safe_open(out, framework="pt") as file:
+        for said in (told, file.metadata()):
+            assert said["convention"] == "rgb 0-1 mean 0.5 std 0.5 nchw 64x32"
+            assert "before the resampler and the neck" in said["output"]
     with pytest.raises(WeightsError, match="ends in .safetensors"):
         save_timm(tmp_path / "weights", tmp_path / "vit.pt")
 

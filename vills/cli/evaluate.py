@@ -111,7 +111,7 @@ def set_up_scores(parser: ArgumentParser) -> None:
 
 def _scores(arguments: Namespace) -> int:
     from vills.config.load import PARAMS_FILE, load_params
-    from vills.report.inputs import load_scores
+    from vills.report.inputs import load_notes, load_scores
     from vills.report.scores import render_scores
 
     project = Path.cwd()
@@ -119,6 +119,9 @@ def _scores(arguments: Namespace) -> int:
     order = tuple(load_params(project).evaluate) if (project / PARAMS_FILE).is_file() else ()
     rows = load_scores(project, items=arguments.items, order=order)
     print(render_scores(rows, splits=arguments.splits))
+    for item in dict.fromkeys(str(row["data set"]) for row in rows):
+        for note in load_notes(project / "artifacts", item):
+            print(f"note: {item}: {note}")
     return 0
 
 

@@ -3,7 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vills.config.checks import ConfigError
+from vills.config.checks import ConfigError, check_range
+from vills.config.evaluate import POOLINGS
 from vills.config.model import WEIGHT_LAYOUTS
 from vills.errors import UserError
 
@@ -63,10 +64,12 @@ def _check(arguments: Namespace) -> None:
 
 
 def set_up_extract(parser: ArgumentParser) -> None:
-    """Write coarse, area and temporal features of any images or videos.
+    """Write the features of any images or videos that `evaluate@` compares, and their parts.
 
     reads:  PATH, the weights folder (artifacts/pretrain/teacher, artifacts/finetune/...)
-    writes: a .parquet or .npz file; files that cannot be read are named, and the status is 1
+    writes: a .parquet or .npz file, in which `about` says what its features are: by default after
+            the neck, without flip, clips or frames of a video pooled by mean, norm not set to 1;
+            files that cannot be read are named, and the status is 1
     needs:  weights; no labels, no params.yaml
     """
     parser.add_argument("path", type=Path, help="an image, a video, or a folder of them")
@@ -75,18 +78,38 @@ def set_up_extract(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tracklets", action="store_true", help="a folder of images is one tracklet, in order"
     )
+    parser.add_argument(
+        "--neck", choices=("before", "after"), default="after",
+        help="side of the neck, as evaluate.*.neck (default: after, as most protocols)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--flip", action="store_true",
+        help="add the mirrored picture's feature, as evaluate.*.flip on (PRCC, LTCC)",
+    )  # fmt: skip
+    parser.add_argument("--pooling", choices=POOLINGS, default="mean", help="as evaluate.*.pooling")
+    parser.add_argument(
+        "--num-frames", type=int, metavar="T",
+        help="frames per clip, as evaluate.*.num_frames (default: as fine-tuned, else 8)",
+    )  # fmt: skip
     parser.set_defaults(handler=_extract)
 
 
 def _extract(arguments: Namespace) -> int:
     from vills.evaluation.extract import extract_path
+    from vills.evaluation.protocols.base import FeatureChoice
 
+    if arguments.num_frames is not None:
+        check_range("--num-frames", arguments.num_frames, low=1, remedy="give a number from 1 on")
     try:
         report = extract_path(
             arguments.path,
             weights=arguments.weights,
             out=arguments.out,
             tracklets=arguments.tracklets,
+            choice=FeatureChoice(
+                neck=arguments.neck, flip=arguments.flip, pooling=arguments.pooling
+            ),
+            num_frames=arguments.num_frames,
         )
     except (FileNotFoundError, ValueError) as error:
         raise UserError(str(error)) from error
@@ -95,10 +118,13 @@ def _extract(arguments: Namespace) -> int:
 
 
 def set_up_export(parser: ArgumentParser) -> None:
-    """Convert weights into a plain timm ViT that works without this package.
+    """Convert the encoder into a plain timm ViT that works without this package.
+
+    It gives tokens before the resampler and the neck: no feature that evaluate scores.
 
     reads:  the weights folder
-    writes: OUT, a .safetensors file, and a .json beside it with timm's arguments
+    writes: OUT, a .safetensors file, and a .json beside it with timm's arguments; both say how it
+            takes pictures (rgb 0-1 mean 0.5 std 0.5, and the size) and what it gives
     needs:  weights
     """
     parser.add_argument("--weights", type=Path, required=True, help="folder of exported weights")

@@ -12,6 +12,7 @@ from vills.config.checks import (
     check_fields,
     check_range,
 )
+from vills.config.convention import check_convention
 
 LAYOUTS = (
     "luperson",
@@ -74,6 +75,8 @@ class CurateConfig:
     """Person detector of videos: predictions (supplied), torchvision, or yolox (ONNX)."""
     detector_weights: str = ""
     """Weights of the detector, a file below VILLS_WEIGHTS; its hash enters the run's name."""
+    detector_convention: str = ""
+    """yolox: how it takes pixels, such as `bgr 0-255 mean 0 std 1`; empty: the file says it."""
     confidence: Share = 0.8
     """Detections below it are dropped (paper section 4.1: 0.8)."""
     low_confidence: Share = 0.0
@@ -115,6 +118,12 @@ class CurateConfig:
         remedy = "keep curate.low_confidence below curate.confidence, and at 0 with ocsort"
         high = self.confidence if self.tracker == "bytetrack" else 0.0
         check_range("curate.low_confidence", self.low_confidence, high=high, remedy=remedy)
+        check_convention(
+            "curate.detector_convention",
+            self.detector_convention,
+            used=self.detector == "yolox",
+            needs="detector yolox",
+        )
         if self.detector != "predictions" and not self.detector_weights:
             when, allowed = f"with detector {self.detector!r}", "a file below VILLS_WEIGHTS"
             raise build_error(

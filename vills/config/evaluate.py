@@ -14,6 +14,7 @@ from vills.config.checks import (
     check_fields,
     check_range,
 )
+from vills.config.convention import check_convention
 from vills.config.protocols import PROTOCOLS
 
 AS_PROTOCOL = "protocol"
@@ -42,7 +43,9 @@ class EvaluateConfig:
     )
     """Rows for comparison: histogram, untrained, pretrained, onnx."""
     onnx_weights: str = ""
-    """baseline onnx: a ReID model below VILLS_WEIGHTS (NHWC, BGR, 0-255)."""
+    """baseline onnx: a ReID model below VILLS_WEIGHTS."""
+    onnx_convention: str = ""
+    """How it takes pixels, such as imagenet; empty: the file says it (docs/weights.md)."""
     distance: Annotated[str, (AS_PROTOCOL, *METRICS)] = AS_PROTOCOL
     """Distance between features: protocol, cosine, euclidean."""
     average_precision: Annotated[str, (AS_PROTOCOL, *AVERAGE_PRECISIONS)] = AS_PROTOCOL
@@ -86,6 +89,12 @@ class EvaluateConfig:
         if len(set(self.split_ids)) != len(self.split_ids):
             allowed = "each split at most once"
             raise build_error("evaluate.*.split_ids", self.split_ids, allowed, "remove repeats")
+        check_convention(
+            "evaluate.*.onnx_convention",
+            self.onnx_convention,
+            used=bool(self.onnx_weights),
+            needs="onnx_weights",
+        )
         if self.onnx_weights and "onnx" not in self.baselines:
             when = "without the baseline onnx: it would be unused"
             remedy = "add onnx to evaluate.*.baselines, or remove the weights"

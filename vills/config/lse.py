@@ -5,6 +5,7 @@ from typing import Annotated
 
 from vills.areas import AREAS
 from vills.config.checks import PositiveInt, Share, check_choice, check_fields, check_range
+from vills.config.convention import check_convention
 
 
 @dataclass
@@ -19,6 +20,8 @@ class LseConfig:
     """Weights of K, a file below VILLS_WEIGHTS."""
     keypoint_sha256: str = ""
     """SHA-256 that the weights of K must have; empty = any."""
+    keypoint_convention: str = ""
+    """onnx: how K takes pixels, such as imagenet; empty: the file says it (docs/weights.md)."""
     segmenter: Annotated[str, ("grabcut", "sam", "parsing")] = "grabcut"
     """M: grabcut or sam (interactive: ISM), or parsing (Table 2a: label maps)."""
     segmenter_weights: str = ""
@@ -42,6 +45,12 @@ class LseConfig:
 
     def __post_init__(self) -> None:
         check_fields("lse", self)
+        check_convention(
+            "lse.keypoint_convention",
+            self.keypoint_convention,
+            used=self.keypoint_detector == "onnx",
+            needs="keypoint_detector onnx",
+        )
         for area, tau in self.area_threshold.items():
             check_choice("lse.area_threshold key", area, AREAS)
             check_range(f"lse.area_threshold.{area}", tau, low=0.0, high=1.0)

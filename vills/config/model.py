@@ -33,8 +33,8 @@ class PublishedConfig:
     normalisation: str = "publisher"
     """Pixel normalisation of the weights: imagenet (mean .485 .456 .406, deviation .229 .224 .225;
     folded exactly into the patch embedding), half (0.5 and 0.5, as in VILLS), or publisher:
-    imagenet for dino, ibot, dinov2 and mae, half for pass, transreid_ssl (their fine-tuning) and
-    timm."""
+    imagenet for dino, ibot, dinov2 and mae, half for pass and transreid_ssl (their fine-tuning);
+    of timm what the file says, as that of `vills export`, else it is refused."""
 
     def __post_init__(self) -> None:
         if not self.file and (self.layout, self.normalisation) != ("timm", "publisher"):

@@ -38,7 +38,7 @@ def build_detector(
     if config.detector == "yolox":
         from vills.curation.detector_yolox import YoloxDetector
 
-        return YoloxDetector(weights)
+        return YoloxDetector(weights, convention=config.detector_convention)
     from vills.curation.detector_torchvision import TorchvisionDetector
 
     return TorchvisionDetector(weights)

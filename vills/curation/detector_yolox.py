@@ -1,9 +1,10 @@
 """People by any YOLOX-format ONNX model.
 
-The format: one input [1 or n, 3, S, S'] of BGR values 0-255, the image scaled to fit the top left
-corner and padded with grey; one output [n, A, 5 + C] of raw (x, y, w, h) per anchor point,
-objectness and class scores already between 0 and 1, anchor points listed grid by grid from the
-finest stride on.
+The format: the image scaled to fit the top left corner of the input and padded with grey; an
+output [n, A, 5 + C] of raw (x, y, w, h) per anchor point, objectness and class scores already
+between 0 and 1, anchor points listed grid by grid from the finest stride on. Values and order of
+the colours are stated (`curate.detector_convention`): BGR 0-255 since YOLOX 0.1.1, before that RGB
+normalised as ImageNet's.
 
 Shapes: H W frame, S S' model input, A anchor points, C classes.
 """
@@ -15,37 +16,37 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vills.config.checks import ConfigError
 from vills.curation.video import Detections, Frame, build_detections
-from vills.onnx import load_session
+from vills.onnx import PictureModel
 
 PAD_VALUE = 114
 PERSON_CLASS = 0
 NMS_IOU = 0.45
 MIN_SCORE = 0.05
 STRIDES = ((8, 16, 32), (8, 16, 32, 64))
-DEFAULT_SIZE = 640
+MAX_LOG_SIDE = 10.0
+"""Boxes are the exponents of sides in strides: more than this is px, a decoded output."""
 
 
 class YoloxDetector:
     """Detector on a YOLOX-format ONNX file (Ge et al., "YOLOX", arXiv 2107.08430)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, convention: str) -> None:
         """Open the model and lay out the anchor points it may have.
+
+        Args:
+            path: the ONNX file.
+            convention: how it takes pixels, see vills.config.convention; '': the file says it.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is no YOLOX-format ONNX model.
+            ConfigError: its input is not known, or no picture.
+            ValueError: the file is no ONNX model.
         """
-        self._session = load_session(path)
-        spec = self._session.get_inputs()[0]
-        if len(spec.shape) != 4 or spec.shape[1] != 3:
-            raise ValueError(f"{path} takes {spec.shape}, YOLOX takes [n, 3, height, width].")
-        self._input = spec.name
-        self._height, self._width = (
-            size if isinstance(size, int) else DEFAULT_SIZE for size in spec.shape[2:]
-        )
+        self._model = PictureModel(path, field="curate.detector_convention", stated=convention)
+        self._height, self._width = self._model.size
         self._anchors = [build_anchors(self._height, self._width, strides) for strides in STRIDES]
-        self._path = path
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Find people in each frame; boxes in px of the frame, scores from 0.05 up."""
@@ -55,24 +56,48 @@ class YoloxDetector:
 
     def _detect_one(self, frame: Frame) -> Detections:
         scale = min(self._height / frame.height, self._width / frame.width)
-        canvas = self._letterbox(frame.image, scale)
-        output = self._session.run(None, {self._input: canvas})[0][0]  # [A, 5 + C]
+        canvas = self._model.convention.normalise(self._letterbox(frame.image, scale))
+        output = self._model.run(canvas[None])[0]  # [A, 5 + C]
         grid, stride = self._find_anchors(output.shape)
         scores = output[:, 4] * output[:, 5 + PERSON_CLASS]
         kept = scores >= MIN_SCORE
+        self._check_output(output, kept)
         centre = (output[kept, :2] + grid[kept]) * stride[kept]
         size = np.exp(output[kept, 2:4]) * stride[kept]
         boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1) / scale
         best = select_boxes(boxes, scores=scores[kept], iou=NMS_IOU)
         return build_detections(boxes[best], scores=scores[kept][best], frame=frame)
 
-    def _letterbox(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
-        """Scale into the top left corner of a grey [1, 3, S, S'] canvas, as BGR."""
+    def _letterbox(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+        """Scale into the top left corner of a grey RGB [S, S', 3] canvas."""
         height, width = int(image.shape[0] * scale), int(image.shape[1] * scale)
         canvas = np.full((self._height, self._width, 3), PAD_VALUE, dtype=np.uint8)
-        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        canvas[:height, :width] = resized[:, :, ::-1]
-        return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
+        canvas[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return canvas
+
+    def _check_output(self, output: NDArray[np.float32], kept: NDArray[np.bool_]) -> None:
+        """Refuse what reads like boxes and is something else.
+
+        Raises:
+            ConfigError: values that are not finite, scores outside 0 to 1, or boxes in px.
+        """
+        scores = output[:, 4:]
+        if not np.isfinite(output).all():
+            found = "values that are not finite"
+        elif scores.min() < 0 or scores.max() > 1:
+            found = f"scores from {scores.min():.3g} to {scores.max():.3g}"
+        elif kept.any() and np.median(output[kept, 2:4]) > MAX_LOG_SIDE:
+            found = (
+                f"box sides of {np.median(output[kept, 2:4]):.0f}: px, where YOLOX has logarithms"
+            )
+        else:
+            return
+        raise ConfigError(
+            f"{self._model.name} gives {found}. Allowed: raw boxes, and scores between 0 and 1. "
+            "What to do: export YOLOX as its own tool does, without decoding "
+            "(decode_in_inference=False), and check curate.detector_convention = "
+            f"{self._model.convention.describe()!r}."
+        )
 
     def _find_anchors(
         self, shape: tuple[int, ...]
@@ -86,7 +111,7 @@ class YoloxDetector:
             if len(grid) == shape[0] and shape[1] > 5:
                 return grid, stride
         raise ValueError(
-            f"{self._path} gives an output {list(shape)} for an input of {self._height}x"
+            f"{self._model.name} gives an output {list(shape)} for an input of {self._height}x"
             f"{self._width}; a YOLOX-format model gives [anchor points, 5 + classes] with "
             "strides 8, 16, 32 (and 64). What to do: export the model without decoding."
         )

@@ -28,6 +28,8 @@ MEAN = STD = 0.5
 """Pixels in [0, 1] are normalised by (x - MEAN) / STD."""
 FILL = 128
 """The mean colour as uint8: what is masked or padded."""
+RESIZE = "areas averaged to shrink, bicubic to enlarge"
+"""How `resize` does it, in words."""
 _CROP_TRIES = 10
 _ERASE_AREA = (0.02, 1 / 3)
 _ERASE_ASPECT = (0.3, 1 / 0.3)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -15,16 +15,14 @@ from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.features import PixelModel
+from vills.evaluation.onnx_reid import OnnxReid, Pairs
 from vills.evaluation.result_files import build_slug
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
-from vills.onnx import load_session
 
 NUM_STRIPES = 6
 HUE_BINS, SATURATION_BINS, VALUE_BINS = 12, 4, 8
 _HUE_LEVELS, _LEVELS = 180, 256  # OpenCV's 8-bit HSV
-DEFAULT_SIZE = (256, 128)
-"""Height and width, px, where an ONNX model leaves them open."""
 _REMEDIES = {
     "pretrained": "run the pretrain stage",
     "onnx": "set evaluate.*.onnx_weights to a file name",
@@ -45,6 +43,8 @@ class ModelRow:
     """Split ids; empty: all."""
     keep_features: bool = False
     """Whether its features, and what each query found, are published: a fine-tuned model."""
+    check: Callable[[Pairs], list[str]] | None = None
+    """Given pictures of known people before anything is scored: refuses, or says what it found."""
 
 
 def build_untrained(reference: ReidModel, *, seed: int) -> ReidModel:
@@ -80,14 +80,21 @@ def build_baselines(
     }
     if load_pretrained is not None:
         loaders["pretrained"] = load_pretrained
+    checks: dict[str, Callable[[Pairs], list[str]]] = {}
     if onnx_path is not None:
-        loaders["onnx"] = partial(OnnxReid, onnx_path)
+
+        @cache
+        def open_onnx() -> OnnxReid:
+            return OnnxReid(onnx_path, convention=config.onnx_convention)
+
+        loaders["onnx"] = open_onnx
+        checks["onnx"] = lambda pairs: open_onnx().check(pairs)
     for name in config.baselines:
         if name not in loaders:
             raise ConfigError(
                 f"baseline {name!r} has no model. What to do: {_REMEDIES[name]}, or remove it."
             )
-    return [ModelRow(name, loaders[name]) for name in config.baselines]
+    return [ModelRow(name, loaders[name], check=checks.get(name)) for name in config.baselines]
 
 
 def check_names(rows: Sequence[ModelRow]) -> None:
@@ -129,45 +136,3 @@ class StripeHistogram:
                 counts = np.bincount(bins[stripe].ravel(), minlength=num)
                 parts.append(np.sqrt(counts / max(1, counts.sum())))
         return np.concatenate(parts).astype(np.float32)
-
-
-class OnnxReid:
-    """A published ReID model in ONNX form: a crop's feature by BGR values of 0 to 255.
-
-    The layout is read from the input's shape: channels last (OpenVINO's models, such as
-    person-reidentification-retail-0287) or channels first. The crop is resized bilinearly.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open the model.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: not an ONNX model, or one whose input is no single colour image.
-        """
-        self._session = load_session(path)
-        inputs = self._session.get_inputs()
-        shape = inputs[0].shape if len(inputs) == 1 else []
-        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise ValueError(
-                f"{path.name} takes {[(own.name, own.shape) for own in inputs]}. Allowed: "
-                "one input, [N, H, W, 3] or [N, 3, H, W]. What to do: set evaluate.*.onnx_weights "
-                "to a model that maps a person crop to a feature."
-            )
-        self._name = inputs[0].name
-        self._channels_last = shape[3] == 3
-        size = shape[1:3] if self._channels_last else shape[2:4]
-        self._size = tuple(
-            side if isinstance(side, int) else default
-            for side, default in zip(size, DEFAULT_SIZE, strict=True)
-        )
-
-    def __call__(self, image: NDArray[np.uint8]) -> FloatArray:
-        """Describe an RGB image [H, W, 3], float32 [D]."""
-        height, width = self._size
-        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        pixels = resized[None, :, :, ::-1].astype(np.float32)  # BGR [1, H, W, 3]
-        if not self._channels_last:
-            pixels = pixels.transpose(0, 3, 1, 2)
-        output = self._session.run(None, {self._name: np.ascontiguousarray(pixels)})[0]
-        return np.asarray(output, np.float32).reshape(-1)

@@ -20,6 +20,7 @@ from vills.evaluation.features import (
     PixelFeatures,
     Sampling,
 )
+from vills.evaluation.onnx_reid import read_pairs
 from vills.evaluation.per_query import compute_differences
 from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings
 from vills.evaluation.protocols.base import NO_CHOICE
@@ -39,6 +40,8 @@ class Results(TypedDict):
     rows: list[Row]
     left_out: list[str]
     """Entries that are in no query and no gallery: how many, and why."""
+    notes: list[str]
+    """What was found before scoring: how a foreign model takes its pixels, and whether it fits."""
 
 
 def run_evaluation(
@@ -71,7 +74,7 @@ def run_evaluation(
         The content of results.json; docs/protocols.md says what a row has.
 
     Raises:
-        ConfigError: two models whose results would have one name.
+        ConfigError: two models of one name, or a foreign model whose input is not known.
         ProtocolError: the data set lacks what a protocol needs, features are not finite, or no
             query has a true match.
         DamagedRecordError: a record cannot be read.
@@ -80,6 +83,7 @@ def run_evaluation(
     settings = build_settings(config, block_size=block_size)
     for protocol, test in product(config.protocols, splits.values()):
         PROTOCOLS[protocol].select(test, settings)
+    notes = _check_models(models, splits, progress)
     building = out.with_name(out.name + ".building") if work is None else work / "rows"
     if work is None and is_main():
         shutil.rmtree(building, ignore_errors=True)
@@ -87,11 +91,8 @@ def run_evaluation(
     rows = [row for model in models for row in scorer.score(model)]
     results = Results(
         rows=build_rows(rows, names=[model.name for model in models]),
-        left_out=[
-            note if test.split is None else f"split {test.split}: {note}"
-            for test in splits.values()
-            for note in test.notes
-        ],
+        left_out=_list_left_out(splits),
+        notes=notes,
     )
     if is_main():
         queries = load_queries(building)
@@ -101,6 +102,27 @@ def run_evaluation(
         save_parts(out, results, queries, building=building, remove=work is None)
     found: Results = broadcast_object(results)
     return found
+
+
+def _list_left_out(splits: Mapping[int, TestData]) -> list[str]:
+    return [
+        note if test.split is None else f"split {test.split}: {note}"
+        for test in splits.values()
+        for note in test.notes
+    ]
+
+
+def _check_models(
+    models: Sequence[ModelRow], splits: Mapping[int, TestData], progress: Progress | None
+) -> list[str]:
+    """Show foreign models a few known people: a wrong input is met before hours of work."""
+    checks = {row.name: row.check for row in models if row.check is not None}
+    pairs = read_pairs(splits) if checks else []
+    notes = [f"{name}: {note}" for name, check in checks.items() for note in check(pairs)]
+    for number, note in enumerate(notes, start=1):
+        if progress is not None:
+            progress(note, number, len(notes))
+    return notes
 
 
 def build_settings(config: EvaluateConfig, *, block_size: int) -> ProtocolSettings:

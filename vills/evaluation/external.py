@@ -19,6 +19,7 @@ from vills.evaluation.protocols import PROTOCOLS, FeatureChoice, Protocol, Proto
 from vills.evaluation.protocols.base import ProtocolResult
 from vills.evaluation.result_files import save_json
 from vills.evaluation.rows import Row, build_rows
+from vills.evaluation.token_file import parse_choices, render_about
 
 SIGSET = "sigset"
 SCALED = ("mAP", "mINP", "R-")
@@ -194,7 +195,9 @@ def compute_external_scores(
     """
     for key in protocols:
         check_layout("--protocol", key, layout.name)
-    report = ExternalReport(len(table.paths), notes=list(layout.notes))
+    settings = replace(settings, **parse_choices(table.about))
+    about = filter(None, [render_about(table.about)])
+    report = ExternalReport(len(table.paths), notes=[*about, *layout.notes])
     zeros = np.flatnonzero(~table.features.any(axis=1))
     if len(zeros):  # without a direction they are equally far (cosine) from everything
         names = list_names([table.name(int(row)) for row in zeros])
@@ -218,14 +221,9 @@ def compute_external_scores(
 
 def save_report(path: Path, report: ExternalReport) -> None:
     """Write rows and counts as JSON; a score that does not exist is null."""
-    content = {
-        "rows": report.rows,
-        "features": report.num_features,
-        "unknown": len(report.unknown),
-        "unused": report.num_unused,
-        "notes": report.notes,
-    }
-    save_json(path, content)
+    counts = {"unknown": len(report.unknown), "unused": report.num_unused}
+    content = {"rows": report.rows, "features": report.num_features, **counts}
+    save_json(path, {**content, "notes": report.notes})
 
 
 def _score(
@@ -240,7 +238,7 @@ def _score(
         result = protocol.run(model.compute, data=data, settings=settings)
     choice = protocol.resolve(settings).feature
     lost = [model.find_lost(side, choice) for side in (asked.query, asked.gallery)]
-    own: Row = {"neck": "-", "flip": "-"}
+    own: Row = {key: "-" for key in ("neck", "flip") if getattr(settings, key) is None}
     note, num_misses = "", 0
     if any(lost):
         note = (

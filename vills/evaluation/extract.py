@@ -2,7 +2,7 @@
 
 It writes parquet or npz whose bytes depend on the features alone.
 
-Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
+Legend: T frames of a clip, H x W pixels, D width of the feature.
 """
 
 from collections.abc import Iterator
@@ -11,27 +11,22 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.curation.video import VideoStream
-from vills.data.clips import build_spread_clips
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
-from vills.data.transforms import MEAN, STD, resize
-from vills.evaluation.feature_table import SUFFIXES, save_tokens
+from vills.evaluation.media_features import Described, MediaFeatures
+from vills.evaluation.protocols.base import FeatureChoice
+from vills.evaluation.token_file import SUFFIXES, render_about, save_tokens
 from vills.io import open_atomic
-from vills.models.backbone import Backbone
-from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
-from vills.models.layers import convert_rows
-from vills.models.weights import load_backbone
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 MAX_FRAMES = 512
-"""Frames of one video that are held; a longer video is thinned evenly to at most so many."""
-ROLES = {"coarse": COARSE, **AREA_ROLES, "temporal": TEMPORAL}
-"""Columns -> places among the tokens of a backbone."""
+"""Frames of one video file that are held; a longer one is thinned evenly to at most so many."""
+ROLES = ("coarse", *AREAS, "temporal")
+"""Columns: the parts of a feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +117,19 @@ class ExtractReport:
     num_videos: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file that was skipped, or whose end was."""
+    thinned: list[tuple[str, int]] = field(default_factory=list)
+    """(path, n) of every video of which every n-th frame was described."""
+    about: dict[str, str] = field(default_factory=dict)
+    """What the features are, see `MediaFeatures`."""
 
     def format(self) -> str:
         """Return lines for the terminal."""
         lines = [f"{self.num_images} images and {self.num_videos} videos extracted"]
+        lines += filter(None, [render_about(self.about)])
+        lines += [
+            f"note: {path}: every {step}th frame, since it has over {MAX_FRAMES}"
+            for path, step in self.thinned
+        ]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
         return "\n".join(lines)
 
@@ -136,22 +140,24 @@ def extract_path(
     weights: Path,
     out: Path,
     tracklets: bool = False,
-    num_frames: int = 8,
+    choice: FeatureChoice | None = None,
+    num_frames: int | None = None,
     batch_size: int = 64,
 ) -> ExtractReport:
-    """Write coarse, area and temporal features of crops of people (supplement 1).
+    """Write the features of crops of people, the same that `evaluate@` compares (supplement 1).
 
-    Pictures are resized to the backbone's own size, so each should show one person. All clips of
-    a video are averaged. Role columns hold the tokens as they are; `feature` is the coarse, area
-    and (videos) temporal tokens side by side, L2-normalised.
+    Each picture should show one person. `feature` has all parts of a model's feature side by side,
+    coarse, areas and (models of videos) temporal; a column per part holds it alone. No norm is set
+    to 1: distances do that, as for evaluate.
 
     Args:
         path: an image, a video, or a folder of both, searched to any depth.
-        weights: folder of an exported backbone.
+        weights: folder of a fine-tuned model or of a pre-trained backbone.
         out: .parquet or .npz; images first, then videos, each in order of their paths.
         tracklets: every folder that holds images is a tracklet, its images the frames in order of
             their names; else each image is for itself.
-        num_frames: T.
+        choice: neck (after), flip (off) and pooling (mean); what they are is in the file.
+        num_frames: T; None: that of the model's fine-tuning, else 8.
         batch_size: images per forward.
 
     Returns:
@@ -168,11 +174,13 @@ def extract_path(
             f"{' or '.join(SUFFIXES)}. What to do: choose one of them."
         )
     media = find_media(path, tracklets=tracklets)
-    backbone = load_backbone(weights).eval()
-    report = ExtractReport()
+    features = MediaFeatures(
+        weights, choice=choice or FeatureChoice(), num_frames=num_frames, batch_size=batch_size
+    )
+    report = ExtractReport(about=features.about)
     with open_atomic(out) as temporary:
-        rows = _Describer(backbone, num_frames, batch_size, report).describe(media)
-        save_tokens(temporary, rows, roles=tuple(ROLES), parquet=out.suffix == ".parquet")
+        rows = _Describer(features, batch_size, report).describe(media)
+        save_tokens(temporary, rows, roles=ROLES, about=features.about, kind=out.suffix)
         if report.num_images + report.num_videos == 0:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in report.bad[:3])
             raise ValueError(
@@ -185,8 +193,7 @@ def extract_path(
 class _Describer:
     """Reads media and turns them into rows of the output."""
 
-    backbone: Backbone
-    num_frames: int
+    features: MediaFeatures
     batch_size: int
     report: ExtractReport
 
@@ -197,7 +204,7 @@ class _Describer:
         for number, medium in enumerate(images, start=1):
             pixels = load_pixels(medium.files[0], medium.path, self.report.bad)
             if pixels is not None:
-                batch.append((medium, self._resize(pixels)))
+                batch.append((medium, self.features.hold(pixels)))
             if batch and (len(batch) == self.batch_size or number == len(images)):
                 yield from self._describe_images(batch)
                 batch = []
@@ -206,67 +213,40 @@ class _Describer:
                 frames = self._hold_frames(medium)
                 if frames:
                     self.report.num_videos += 1
-                    roles = self._describe_video(frames)
-                    yield self._build_row(medium, len(frames), roles, "video")
+                    described = self.features.describe_video(frames)
+                    yield self._build_row(medium, len(frames), described)
 
-    @torch.inference_mode()
     def _describe_images(
         self, batch: list[tuple[Media, np.ndarray]]
     ) -> Iterator[dict[str, object]]:
-        images = self._to_tensor([pixels for _, pixels in batch])  # [B, 3, H, W]
-        roles = self.backbone.encode_image(images).roles.float().cpu()
         self.report.num_images += len(batch)
-        for (medium, _), tokens in zip(batch, roles, strict=True):
-            yield self._build_row(medium, 1, tokens, "image")
-
-    @torch.inference_mode()
-    def _describe_video(self, frames: list[np.ndarray]) -> Tensor:
-        """Return the mean [L, D] over the clips."""
-        clips = build_spread_clips(len(frames), self.num_frames)  # [C, T]
-        step = max(1, self.batch_size // self.num_frames)
-        total = torch.zeros(())
-        for first in range(0, len(clips), step):
-            rows = clips[first : first + step]
-            pixels = self._to_tensor([frames[index] for index in rows.ravel()])
-            roles = self.backbone.encode_video(convert_rows(pixels, rows.shape)).roles
-            total = total + roles.float().cpu().sum(dim=0)
-        return total / len(clips)
+        described = self.features.describe_pictures([pixels for _, pixels in batch])
+        for (medium, _), own in zip(batch, described, strict=True):
+            yield self._build_row(medium, 1, own)
 
     def _hold_frames(self, medium: Media) -> list[np.ndarray]:
-        """Hold resized frames; every s-th, with s doubled whenever there would be too many."""
+        """Hold frames at the network's size; of a long video file every s-th.
+
+        s is doubled whenever there would be too many. A tracklet keeps all, as in evaluate.
+        """
         frames: list[np.ndarray] = []
         stride = 1
         for number, pixels in enumerate(read_frames(medium, self.report.bad)):
             if number % stride == 0:
-                frames.append(self._resize(pixels))
-            if len(frames) > MAX_FRAMES:
+                frames.append(self.features.hold(pixels))
+            if len(frames) > MAX_FRAMES and medium.kind == "video":
                 frames = frames[::2]
                 stride *= 2
+        if stride > 1:
+            self.report.thinned.append((medium.path, stride))
         return frames
 
-    def _resize(self, pixels: np.ndarray) -> np.ndarray:
-        height, width = self.backbone.config.image_size
-        return resize(pixels, height=height, width=width)
-
-    def _to_tensor(self, frames: list[np.ndarray]) -> Tensor:
-        """Turn uint8 pictures [H, W, 3] into a normalised [B, 3, H, W]."""
-        pixels = torch.from_numpy(np.stack(frames))
-        return ((pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD).contiguous()
-
-    def _build_row(
-        self, medium: Media, num_frames: int, roles: Tensor, modality: str
-    ) -> dict[str, object]:
-        """Name tokens [L, D] by role; a role that was not trained, or needs time, is None."""
-        trained = self.backbone.get_roles(modality)
-        feature = self.backbone.compute_feature(roles[None], modality=modality)[0].numpy()
-        norm = float(np.linalg.norm(feature.astype(np.float64)))
+    def _build_row(self, medium: Media, num_frames: int, described: Described) -> dict[str, object]:
+        """Lay out a row; a part that the model has not, or that needs time, is None."""
         return {
             "path": medium.path,
-            "kind": modality,
+            "kind": "image" if medium.kind == "image" else "video",
             "num_frames": num_frames,
-            **{
-                name: roles[place].numpy() if name in trained else None
-                for name, place in ROLES.items()
-            },
-            "feature": (feature / max(norm, 1e-12)).astype(np.float32),
+            **{name: described.roles.get(name) for name in ROLES},
+            "feature": described.feature,
         }

@@ -1,4 +1,4 @@
-"""Features as a file, a path and a vector per row: written by us, read from anyone.
+"""Features as a file, a path and a vector per row, read from anyone.
 
 Legend: n rows, D feature width.
 """
@@ -6,9 +6,8 @@ Legend: n rows, D feature width.
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,11 @@ from numpy.typing import NDArray
 
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
+from vills.evaluation.token_file import SUFFIXES, load_about
 
-SUFFIXES = (".parquet", ".npz")
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
-_ROW_GROUP = 4096
 _SMALLEST, _LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
 """Of what float32 can hold, and squares in float64 too."""
 _UNREADABLE = (
@@ -51,6 +49,8 @@ class FeatureTable:
     """[n, D], finite."""
     frames: NDArray[np.int64] | None
     """[n] place in the tracklet, from 0; WHOLE: all of it. None: the file does not say."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What the features are: neck, flip, pooling and so on. Empty: the file does not say."""
 
     def name(self, row: int) -> str:
         """Name a row for a message."""
@@ -84,7 +84,8 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
         raise FeatureFileError(f"{path.name} has no rows. What to do: extract the features again.")
     if features.shape[1] == 0:
         raise FeatureFileError(f"{path.name}: features of length 0. What to do: extract again.")
-    table = FeatureTable([_clean(name, path.name) for name in paths], features, frames)
+    names = [_clean(name, path.name) for name in paths]
+    table = FeatureTable(names, features, frames, load_about(path))
     _check_rows(table, path.name, column)
     return table
 
@@ -254,43 +255,3 @@ def _check_rows(table: FeatureTable, file: str, column: str) -> None:
             f"{file}: {len(twice):,} rows occur twice: {list_names(twice)}. What to do: keep one "
             "row per path (for the frames of a tracklet: the path of each frame, or column frame)."
         )
-
-
-def save_tokens(
-    path: Path, rows: Iterable[dict[str, object]], *, roles: Sequence[str], parquet: bool
-) -> None:
-    """Stream rows of tokens to parquet, or gather them for an npz.
-
-    Columns: path, kind, num_frames, one list per role, feature; the last two are float32 arrays
-    [D] or None. A role that a row lacks (temporal of an image, an untrained area) is null; in an
-    npz, which has no null, it is NaN, and the feature of an image ends in NaN where a video's has
-    its temporal token.
-    """
-    heads = {"path": pa.string(), "kind": pa.string(), "num_frames": pa.int32()}
-    schema = pa.schema({**heads, **dict.fromkeys((*roles, "feature"), pa.list_(pa.float32()))})
-    if parquet:
-        stream = iter(rows)
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            while group := list(islice(stream, _ROW_GROUP)):
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
-        return
-    held = list(rows)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in schema.names:
-            values = [row[name] for row in held]
-            if name in heads:
-                array = np.array(values, np.int32 if name == "num_frames" else np.str_)
-            else:
-                array = _stack(values)
-            # a ZipInfo of our own has no time of today, unlike those of numpy.savez
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def _stack(values: Sequence[object]) -> np.ndarray:
-    """Stack vectors of several widths, or None, as rows that end in NaN; [n, 0] if all are None."""
-    vectors = [np.zeros(0, np.float32) if value is None else np.asarray(value) for value in values]
-    stacked = np.full((len(vectors), max(map(len, vectors), default=0)), np.nan, np.float32)
-    for row, vector in zip(stacked, vectors, strict=True):
-        row[: len(vector)] = vector
-    return stacked

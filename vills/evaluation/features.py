@@ -71,7 +71,7 @@ class NetworkFeatures:
             DamagedRecordError: a record cannot be read.
         """
         assert entries.reader is not None, "a network needs pixels"
-        clips = "video" in entries.modalities and self._takes_clips
+        clips = "video" in entries.modalities and self.takes_clips
         length = self.sampling.num_frames
         loader = build_feature_loader(
             entries.manifest,
@@ -88,7 +88,7 @@ class NetworkFeatures:
         pool = _Pool(len(entries), choice.pooling, repeats="video" in entries.modalities)
         with _evaluating(self.network):
             for inputs, rows in loader:
-                features = self._forward(inputs.to(device), choice)
+                features = self.forward(inputs.to(device), choice)
                 pool.add(rows.numpy(), features.float().cpu().numpy())
                 if self.advance is not None:
                     self.advance(int(rows[-1]) + 1, len(entries))
@@ -105,13 +105,14 @@ class NetworkFeatures:
         return features[:, : min([features.shape[1], *widths])]
 
     @property
-    def _takes_clips(self) -> bool:
+    def takes_clips(self) -> bool:
+        """Whether it describes a tracklet by its clips, not frame by frame."""
         if isinstance(self.network, ReidModel):
             return self.network.modality != "image"
         return "temporal" in self.network.get_roles("video")
 
-    def _forward(self, inputs: Tensor, choice: FeatureChoice) -> Tensor:
-        """Compute [B, D] of [B, 3, H, W] or [B, T, 3, H, W]."""
+    def forward(self, inputs: Tensor, choice: FeatureChoice) -> Tensor:
+        """Compute [B, D] of normalised [B, 3, H, W] or [B, T, 3, H, W]."""
         feature = self._describe(inputs, choice)
         if choice.flip:
             feature = feature + self._describe(inputs.flip(-1), choice)

@@ -11,67 +11,64 @@ import numpy as np
 
 from vills.areas import NUM_KEYPOINTS
 from vills.config.checks import ConfigError
-from vills.lse.crop import Crop, Floats, Image
+from vills.lse.crop import Crop, Floats
 from vills.lse.keypoints import Keypoints
-from vills.onnx import load_session
+from vills.onnx import PictureModel
 
 # These networks are trained on widened boxes; a crop holds no more than its box, so
 # the border is filled with the mean colour that normalisation turns into 0.
 MARGIN = 1.1
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class HeatmapDetector:
     """One person per crop; the crop is the box."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, convention: str) -> None:
         """Open the ONNX file.
 
+        Args:
+            path: the file.
+            convention: how it takes pixels, see vills.config.convention; '': the file says it.
+
         Raises:
-            ConfigError: it holds a network of another kind.
+            ConfigError: it holds a network of another kind, or its input is not known.
         """
-        self._session = load_session(path)
-        entry = self._session.get_inputs()[0]
-        outputs = self._session.get_outputs()
-        shape, heatmap = list(entry.shape), list(outputs[0].shape)
-        sized = len(shape) == 4 and all(isinstance(s, int) for s in shape[1:])
-        if not sized or shape[1] != 3 or len(heatmap) != 4 or heatmap[1] != NUM_KEYPOINTS:
+        self._model = PictureModel(path, field="lse.keypoint_convention", stated=convention)
+        heatmap = self._model.output_shape
+        if len(heatmap) != 4 or heatmap[1] != NUM_KEYPOINTS:
             raise ConfigError(
-                f"lse.keypoint_weights = {path.name!r} maps {shape} to {heatmap}. Allowed: "
-                f"[B, 3, Hi, Wi] to heatmaps [B, {NUM_KEYPOINTS}, h, w]. What to do: choose a "
-                "top-down COCO-17 heatmap network."
+                f"lse.keypoint_weights = {path.name!r} gives {heatmap}. Allowed: heatmaps [B, "
+                f"{NUM_KEYPOINTS}, h, w]. What to do: choose a top-down COCO-17 heatmap network, "
+                "or name its output in lse.keypoint_convention (output NAME)."
             )
-        self._name = entry.name
-        self._batch = shape[0] if isinstance(shape[0], int) else None
-        self._size = (int(shape[2]), int(shape[3]))
 
     def detect(self, crops: Sequence[Crop]) -> list[Keypoints]:
-        """Run the network on all crops, in calls of the batch size that the file fixes."""
-        placed = [convert_image(crop.image, size=self._size) for crop in crops]
-        images = [image for image, _ in placed]
-        step = self._batch or len(images)
-        # only a file with a fixed batch size can lack rows
-        images += [np.zeros_like(images[0])] * (-len(images) % step)
-        found: list[Floats] = []
-        for start in range(0, len(images), step):
-            batch = np.stack(images[start : start + step])  # [B, 3, Hi, Wi]
-            found.extend(np.asarray(self._session.run(None, {self._name: batch})[0], np.float32))
+        """Run the network on all crops; a ConfigError if what it gives is no number."""
+        size = self._model.size
+        normalise = self._model.convention.normalise
+        placed = [convert_image(normalise(crop.image), size=size) for crop in crops]
+        maps = self._model.run(np.stack([image for image, _ in placed]))  # [B, n, h, w]
+        if not np.isfinite(maps).all():
+            raise ConfigError(
+                f"{self._model.name} gives heatmaps that are not finite. Allowed: numbers. What to "
+                "do: check the file and lse.keypoint_convention = "
+                f"{self._model.convention.describe()!r}."
+            )
         return [
-            decode_heatmaps(maps, size=self._size, affine=affine)
-            for maps, (_, affine) in zip(found, placed, strict=False)  # placed ends first
+            decode_heatmaps(own, size=size, affine=affine)
+            for own, (_, affine) in zip(maps, placed, strict=True)
         ]
 
 
-def convert_image(image: Image, *, size: tuple[int, int]) -> tuple[Floats, Floats]:
+def convert_image(image: Floats, *, size: tuple[int, int]) -> tuple[Floats, Floats]:
     """Centre a crop in the network's input with its aspect kept and `MARGIN` around it.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: normalised [H, W, 3].
         size: (Hi, Wi).
 
     Returns:
-        Normalised input [3, Hi, Wi], and the affine [2, 3] from crop px to input px.
+        The input [Hi, Wi, 3], and the affine [2, 3] from crop px to input px.
     """
     height, width = image.shape[:2]
     scale = min(size[0] / height, size[1] / width) / MARGIN
@@ -79,7 +76,7 @@ def convert_image(image: Image, *, size: tuple[int, int]) -> tuple[Floats, Float
     shift_x = (size[1] - 1) / 2 - scale * (width - 1) / 2
     shift_y = (size[0] - 1) / 2 - scale * (height - 1) / 2
     affine = np.array([[scale, 0, shift_x], [0, scale, shift_y]], np.float32)
-    values: np.ndarray = (image.astype(np.float32) / 255.0 - _MEAN) / _STD
+    values: np.ndarray = image
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     # warpAffine has no area mode; shrink first, so that large crops do not alias.
     if method == cv2.INTER_AREA:
@@ -92,7 +89,7 @@ def convert_image(image: Image, *, size: tuple[int, int]) -> tuple[Floats, Float
     else:
         inner = affine
     placed = cv2.warpAffine(values, inner, (size[1], size[0]), flags=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(placed.transpose(2, 0, 1)), affine
+    return np.asarray(placed, np.float32), affine
 
 
 def decode_heatmaps(maps: Floats, *, size: tuple[int, int], affine: Floats) -> Keypoints:

@@ -38,7 +38,7 @@ def build_keypoint_detector(
     if config.keypoint_detector == "onnx":
         from vills.lse.detector_heatmap import HeatmapDetector
 
-        return HeatmapDetector(path)
+        return HeatmapDetector(path, convention=config.keypoint_convention)
     from vills.distributed import get_device
     from vills.lse.detector_torchvision import TorchvisionDetector, build_keypoint_rcnn
 
@@ -86,6 +86,7 @@ def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
     used = {"keypoint": config.keypoint_detector != "predictions", "segmenter": uses_sam}
     parts = {
         "keypoint_detector": config.keypoint_detector,
+        "keypoint_convention": config.keypoint_convention,
         "segmenter": config.segmenter,
         "sam": [config.sam_type, config.sam_precision] if uses_sam else [],
         "weights": {

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vills.config.finetune import FinetuneConfig
 from vills.config.model import ModelConfig
-from vills.data.transforms import MEAN, STD
+from vills.data.transforms import MEAN, RESIZE, STD
 from vills.errors import UserError
 from vills.io import compute_sha256, open_atomic, save_json
 from vills.models.backbone import Backbone
@@ -24,6 +25,11 @@ from vills.models.reid import ReidModel
 
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+TIMM_OUTPUT = (
+    "normed tokens of the encoder: coarse, areas, patches; before the resampler and the neck, so "
+    "no feature that vills scores (vills extract writes those)"
+)
+"""What forward_features of an exported ViT gives."""
 _FORMAT = 1
 _VIT = "encoder.vit."
 _MASK_TOKEN = "encoder.mask_token"
@@ -42,13 +48,21 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
     _save(folder, state, {"kind": "backbone", **_describe(backbone, prefix="")})
 
 
-def save_reid(model: ReidModel, folder: Path) -> None:
-    """Write a fine-tuned model: backbone, neck and classifier."""
+def save_reid(model: ReidModel, folder: Path, *, trained: FinetuneConfig | None = None) -> None:
+    """Write a fine-tuned model: backbone, neck and classifier.
+
+    `trained` says on what pictures and clips it was trained: whoever uses it later takes the same.
+    Without, the size is the backbone's.
+    """
     state = model.state_dict()
     state.pop(f"backbone.{_MASK_TOKEN}", None)
     neck = "none" if model.neck is None else "bnneck"
-    reid = {"num_ids": model.num_ids, "modality": model.modality, "neck": neck}
-    _save(folder, state, {"kind": "reid", "reid": reid, **_describe(model.backbone, "backbone.")})
+    size = list(trained.input_size if trained else model.backbone.config.image_size)
+    reid = {"num_ids": model.num_ids, "modality": model.modality, "neck": neck, "input_size": size}
+    if trained and model.modality != "image":
+        reid["num_frames"] = trained.num_frames
+    described = _describe(model.backbone, "backbone.", size=size)
+    _save(folder, state, {"kind": "reid", "reid": reid, **described})
 
 
 def load_backbone(folder: Path) -> Backbone:
@@ -154,14 +168,23 @@ def save_timm(folder: Path, out: Path) -> Path:
     """
     if out.suffix != ".safetensors":
         raise WeightsError(f"{out} is not allowed. Allowed: a name that ends in .safetensors.")
-    arguments, state = build_timm_state(load_backbone(folder))
-    _save_tensors(out, state)
-    content = {"class": "VisionTransformer", "arguments": arguments}
+    backbone = load_backbone(folder)
+    arguments, state = build_timm_state(backbone)
+    told = {"convention": build_statement(backbone.config.image_size), "output": TIMM_OUTPUT}
+    _save_tensors(out, state, metadata=told)
+    content = {"class": "VisionTransformer", "arguments": arguments, **told, "resize": RESIZE}
     save_json(out.with_suffix(".json"), content, sort=False)
     return out
 
 
-def _describe(backbone: Backbone, prefix: str) -> dict[str, Any]:
+def build_statement(size: Sequence[int]) -> str:
+    """State how our models take pictures, see vills.config.convention."""
+    return f"rgb 0-1 mean {MEAN:g} std {STD:g} nchw {size[0]}x{size[1]}"
+
+
+def _describe(
+    backbone: Backbone, prefix: str, *, size: Sequence[int] | None = None
+) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "architecture": describe_architecture(
@@ -169,6 +192,8 @@ def _describe(backbone: Backbone, prefix: str) -> dict[str, Any]:
         ),
         "roles": {modality: backbone.get_roles(modality) for modality in ("image", "video")},
         "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3},
+        "convention": build_statement(size or backbone.config.image_size),
+        "resize": RESIZE,
         "timm": {
             "class": "VisionTransformer",
             "arguments": build_timm_arguments(backbone.config),
@@ -185,10 +210,12 @@ def _save(folder: Path, state: Mapping[str, Tensor], description: dict[str, Any]
     save_json(folder / DESCRIPTION_FILE, content, sort=False)
 
 
-def _save_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+def _save_tensors(
+    path: Path, state: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None
+) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
     with open_atomic(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def _load_state(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -72,7 +72,12 @@ def load_rows(artifacts: Path, item: str) -> list[Row]:
     return [{"data set": item, **row, **source} for row in results["rows"]]
 
 
-def load_left_out(artifacts: Path, item: str) -> list[str]:
-    """Load which rows of one data set are in no query and no gallery: how many, and why."""
+def load_notes(artifacts: Path, item: str) -> list[str]:
+    """Load sentences on one data set: who is in no query and no gallery, how a foreign model fits.
+
+    The first says how many rows and why; the others how its pixels were given to a model.
+    """
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
-    return [str(note) for note in results["left_out"]]
+    left_out = "; ".join(results.get("left_out", []))
+    notes = [f"In no query and no gallery: {left_out}"] if left_out else []
+    return [f"{note}." for note in (*notes, *results.get("notes", []))]

@@ -12,7 +12,7 @@ from vills.evaluation.tables import (
     is_mean,
     render_cell,
 )
-from vills.report.inputs import ReportInputs, Row, load_left_out, load_rows
+from vills.report.inputs import ReportInputs, Row, load_notes, load_rows
 from vills.report.page import Block, Section, build_table
 
 SPLIT_NOTE = "If rows are means over splits, `vills scores --splits` shows the rows of each split."
@@ -49,8 +49,7 @@ def build_scores(inputs: ReportInputs) -> Section:
         model, source = inputs.items[item], inputs.sources[item]
         texts = [f"Scored on {source}."] if source != item else []
         texts += [f"Scored with the models of {model}."] if model != item else []
-        left_out = load_left_out(inputs.artifacts, item)
-        texts += [f"In no query and no gallery: {'; '.join(left_out)}."] if left_out else []
+        texts += load_notes(inputs.artifacts, item)
         tables = build_score_tables(found)
         blocks.append(Block(heading=item, text=" ".join(texts)))
         blocks += _build_score_blocks(tables)

@@ -121,7 +121,7 @@ def run_finetune(
             run = Finetuning(config, number, model=model, data=split, files=files, loading=loading)
             run.train(flag, evaluate=evaluate, progress=progress)
             if is_main():
-                save_reid(run.model, out / variant.name)
+                save_reid(run.model, out / variant.name, trained=config)
             accuracy[variant.name] = run.accuracy
     if is_main():
         _save_results(out, accuracy, reports, guard=guard)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from vills.config.convention import parse_metadata
 from vills.config.model import ModelConfig
 from vills.models.encoder import build_timm_arguments
 from vills.models.published.convert import Grid, find_table_grid, has_positions
@@ -53,10 +54,16 @@ def describe_file(path: Path, *, layout: str = "") -> str:
         "dropped": f"{len(fit.dropped)}: {', '.join(fit.dropped)}",
         "left at random": ", ".join(fit.random) or "nothing",
         "set to zero": ", ".join(fit.zero) or "nothing",
+        "pixels": LAYOUTS[good[0]].normalisation or _say_pixels(file),
         "to set": " ".join(sizes.build_settings())
         + (f" {_HEADS_FIELD}={heads}" if heads else f" and {_HEADS_FIELD}, which no file contains"),
     }
     return "\n".join(f"{title:15} {text}" for title, text in lines.items())
+
+
+def _say_pixels(file: TensorFile) -> str:
+    said = parse_metadata(file.path.name, file.metadata).describe()
+    return said or "not said: set the file's normalisation to imagenet or half"
 
 
 def _find_sizes(file: TensorFile) -> Sizes:

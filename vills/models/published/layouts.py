@@ -42,7 +42,7 @@ class Layout:
     grids: tuple[str, ...] = (SQUARE, OWN, PERSON)
     """Grids of the position table, tried in this order, since a count may fit two of them."""
     normalisation: str = "imagenet"
-    """Of pixels, that `publisher` stands for: imagenet, or half, see PublishedConfig."""
+    """Of pixels, that `publisher` stands for: imagenet, half, or empty: what the file says."""
     known_heads: bool = True
     """Whether all its ViTs have the usual number of heads for their width, see HEADS."""
 
@@ -168,7 +168,8 @@ LAYOUTS = {
         # and cosine positions.
         Layout("mae", dropped=r"decoder_|mask_token$|head\.", convert=_convert_mae),
         # timm's VisionTransformer (huggingface/pytorch-image-models): what others are converted to,
-        # in its variants that are a plain ViT. With or without layer scale, register tokens, rows
+        # in its variants that are a plain ViT. Some are trained with mean and deviation 0.5, others
+        # with ImageNet's, which no tensor tells. With or without layer scale, register tokens, rows
         # for the prefix in the position table, and a bias of q, k and v.
         Layout(
             "timm",
@@ -176,7 +177,7 @@ LAYOUTS = {
             find_missing=find_missing_scale,
             slots=("all", "none"),
             grids=(OWN, SQUARE, PERSON),
-            normalisation="half",
+            normalisation="",
             known_heads=False,
         ),
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vills.config.convention import NAMED, Convention, parse_convention, parse_metadata
 from vills.models.encoder import Encoder
 from vills.models.published.convert import (
     Grid,
@@ -82,7 +83,7 @@ def load_published(
         raise WeightsError(_explain(file, layout, fit, own=own, grid=encoder.grid))
     _check_heads(encoder, file, LAYOUTS[layout])
     if normalisation == "publisher":
-        normalisation = LAYOUTS[layout].normalisation
+        normalisation = LAYOUTS[layout].normalisation or _read_normalisation(file)
     state = convert_normalisation(fit.state) if normalisation == "imagenet" else fit.state
     encoder.vit.load_state_dict({**{name: own[name] for name in fit.random}, **state})
     assert fit.grid is not None, "a table without a grid is a mismatch"
@@ -97,6 +98,27 @@ def load_published(
         normalisation=normalisation,
         file_grid=fit.grid,
         grid=encoder.grid,
+    )
+
+
+def _read_normalisation(file: TensorFile) -> str:
+    """Read from a file's metadata which pixels it expects: `vills export` writes that.
+
+    Raises:
+        WeightsError: it does not say, or says something else than the two that can be folded.
+    """
+    said = parse_metadata(file.path.name, file.metadata)
+    for name in ("imagenet", "half"):
+        known = parse_convention("", NAMED[name])
+        _, wrong = said.join(known)
+        if not said.missing and not wrong:
+            return name
+    told = f"says {said.describe()!r}" if said != Convention() else "does not say"
+    raise WeightsError(
+        f"{file.path} {told} how its pixels are normalised, and models of timm differ. Allowed: "
+        "normalisation imagenet or half. What to do: set it to what timm.data."
+        "resolve_model_data_config says of the model: imagenet for mean 0.485 0.456 0.406, half "
+        "for 0.5."
     )
 
 

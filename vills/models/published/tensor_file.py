@@ -9,12 +9,12 @@ import re
 import struct
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -43,6 +43,8 @@ class TensorFile:
     state: State
     wrapper: str
     """Where they were: `teacher`, `model`, or empty."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What a .safetensors says of itself."""
 
 
 def read_tensors(path: Path) -> TensorFile:
@@ -68,7 +70,11 @@ def read_tensors(path: Path) -> TensorFile:
             f"{path} holds no named tensors{_describe(content)}. Allowed: a state dict, directly "
             f"or under {', '.join(WRAPPERS)}. What to do: check that this is a weights file."
         )
-    return TensorFile(path, _build_state(content, path), ".".join(wrappers))
+    metadata: dict[str, str] = {}
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    return TensorFile(path, _build_state(content, path), ".".join(wrappers), metadata)
 
 
 def _select_network(content: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
