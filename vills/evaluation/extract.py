@@ -5,6 +5,7 @@ It writes parquet or npz whose bytes depend on the features alone.
 Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
 """
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -17,8 +18,11 @@ from torch import Tensor
 from vills.config.checks import ConfigError
 from vills.curation.video import VideoStream
 from vills.data.clips import build_spread_clips
+from vills.data.files import VIDEO_SUFFIXES, compute_order
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
+from vills.data.layouts.listing import Listing, describe_stray, is_medium, list_folder
+from vills.data.layouts.people import describe_copy_names, is_copy_name
 from vills.data.transforms import MEAN, STD, resize
 from vills.evaluation.feature_table import SUFFIXES, save_tokens
 from vills.io import open_atomic
@@ -27,7 +31,6 @@ from vills.models.encoder import AREA_ROLES, COARSE, TEMPORAL
 from vills.models.layers import convert_rows
 from vills.models.weights import load_backbone
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 MAX_FRAMES = 512
 """Frames of one video that are held; a longer video is thinned evenly to at most so many."""
 ROLES = {"coarse": COARSE, **AREA_ROLES, "temporal": TEMPORAL}
@@ -46,42 +49,42 @@ class Media:
     """One file, or the frames of a tracklet in order."""
 
 
-def find_media(path: Path, *, tracklets: bool) -> list[Media]:
-    """Find what lies at `path`: images, then videos and tracklets, each in order of paths.
+def find_media(path: Path, *, tracklets: bool) -> tuple[list[Media], tuple[str, ...]]:
+    """Find what lies at `path`: images, then videos and tracklets, each in natural order.
 
-    Hidden files and other suffixes are passed over.
+    Returns:
+        The media, and notes on files that are passed over, and on names of copies.
 
     Raises:
         FileNotFoundError: no such path.
         ValueError: neither images nor videos there.
+        UnreadableFolderError: a folder cannot be listed, or a name is not UTF-8.
     """
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}. What to do: check the path.")
-    root = path.parent if path.is_file() else path
-    files = [path]
-    if not path.is_file():
-        visible = (
-            file
-            for file in path.rglob("*")
-            if file.is_file() and not any(part[0] == "." for part in file.relative_to(path).parts)
-        )
-        # by folder, so that frames of a tracklet stand together
-        files = sorted(visible, key=lambda file: (file.parent.as_posix(), file.name))
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    if not images and not videos:
+    root = path if path.is_dir() else path.parent
+    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+    if path.is_dir():
+        found = list_folder(path, suffixes=suffixes)
+    else:
+        found = Listing((path.name,), ()) if is_medium(path.name, suffixes) else Listing((), ())
+    images = [name for name in found.media if is_medium(name, IMAGE_SUFFIXES)]
+    videos = [name for name in found.media if is_medium(name, VIDEO_SUFFIXES)]
+    notes = describe_stray(".", found.stray)
+    if not found.media:
         raise ValueError(
-            f"no image or video at {path}. Allowed: files that end in "
-            f"{', '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}. What to do: check the path."
+            f"no image or video at {path}{'; '.join(['', *notes])}. Allowed: files that end in "
+            f"{', '.join(suffixes)}. What to do: check the path."
         )
-    clips = [Media(_name(file, root), "video", (file,)) for file in videos]
+    copies = [name for name in found.media if is_copy_name(name)]
+    notes += describe_copy_names(copies, total=len(found.media))
+    clips = [Media(name, "video", (root / name,)) for name in videos]
     if not tracklets:
-        stills = [Media(_name(file, root), "image", (file,)) for file in images]
-        return stills + clips
-    for folder, frames in groupby(images, key=lambda file: file.parent):
-        name = folder.name if folder == root else _name(folder, root)
-        clips.append(Media(name, "tracklet", tuple(frames)))
-    return sorted(clips, key=lambda medium: medium.path)
+        return [*(Media(name, "image", (root / name,)) for name in images), *clips], notes
+    for folder, frames in groupby(images, key=posixpath.dirname):
+        name = folder or root.resolve().name
+        clips.append(Media(name, "tracklet", tuple(root / frame for frame in frames)))
+    return sorted(clips, key=lambda medium: compute_order(medium.path)), notes
 
 
 def load_pixels(file: Path, path: str, bad: list[tuple[str, str]]) -> np.ndarray | None:
@@ -110,10 +113,6 @@ def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarra
         bad.append((medium.path, stream.damage))
 
 
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
 @dataclass
 class ExtractReport:
     """What was described and what could not be."""
@@ -122,11 +121,14 @@ class ExtractReport:
     num_videos: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file that was skipped, or whose end was."""
+    notes: tuple[str, ...] = ()
+    """What was passed over, by suffix, and what looks like a copy."""
 
     def format(self) -> str:
         """Return lines for the terminal."""
         lines = [f"{self.num_images} images and {self.num_videos} videos extracted"]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -146,11 +148,11 @@ def extract_path(
     and (videos) temporal tokens side by side, L2-normalised.
 
     Args:
-        path: an image, a video, or a folder of both, searched to any depth.
+        path: an image, a video, or a folder of both, searched to any depth; links are followed.
         weights: folder of an exported backbone.
         out: .parquet or .npz; images first, then videos, each in order of their paths.
-        tracklets: every folder that holds images is a tracklet, its images the frames in order of
-            their names; else each image is for itself.
+        tracklets: every folder that holds images is a tracklet, its images the frames in natural
+            order of their names (2 before 10); else each image is for itself.
         num_frames: T.
         batch_size: images per forward.
 
@@ -167,9 +169,9 @@ def extract_path(
             f"out = {out.name!r} is not allowed. Allowed: a name that ends in "
             f"{' or '.join(SUFFIXES)}. What to do: choose one of them."
         )
-    media = find_media(path, tracklets=tracklets)
+    media, notes = find_media(path, tracklets=tracklets)
     backbone = load_backbone(weights).eval()
-    report = ExtractReport()
+    report = ExtractReport(notes=notes)
     with open_atomic(out) as temporary:
         rows = _Describer(backbone, num_frames, batch_size, report).describe(media)
         save_tokens(temporary, rows, roles=tuple(ROLES), parquet=out.suffix == ".parquet")

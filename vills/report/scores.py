@@ -50,7 +50,7 @@ def build_scores(inputs: ReportInputs) -> Section:
         texts = [f"Scored on {source}."] if source != item else []
         texts += [f"Scored with the models of {model}."] if model != item else []
         left_out = load_left_out(inputs.artifacts, item)
-        texts += [f"In no query and no gallery: {'; '.join(left_out)}."] if left_out else []
+        texts += [f"Left out, or there twice: {'; '.join(left_out)}."] if left_out else []
         tables = build_score_tables(found)
         blocks.append(Block(heading=item, text=" ".join(texts)))
         blocks += _build_score_blocks(tables)
