@@ -8,7 +8,7 @@ from vills.config.checks import ConfigError
 from vills.config.curate import LAYOUTS as CONFIG_LAYOUTS
 from vills.config.load import load_profile
 from vills.data import discovery
-from vills.data.files import UnreadableFolderError
+from vills.data.files import VIDEO_SUFFIXES, UnreadableFolderError
 from vills.data.layouts import (
     LAYOUTS,
     LayoutError,
@@ -17,6 +17,7 @@ from vills.data.layouts import (
     read_layout,
 )
 from vills.data.layouts.counts import OFFICIAL_COUNTS, count_splits
+from vills.data.layouts.listing import ZERO_PERSON
 from vills.miniature import world
 
 Touch = Callable[..., Path]
@@ -78,6 +79,40 @@ def test_kinetics_takes_every_video(touch: Touch) -> None:
     ]
 
 
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+def test_kinetics_knows_every_kind_of_video_file(suffix: str, touch: Touch) -> None:
+    names = [f"a{suffix}", f"b{suffix.upper()}"]
+    assert [v.path for v in read_layout("kinetics", touch(*names, "._a.mp4")).videos] == names
+
+
+def test_other_files_beside_videos_and_crops_are_counted_by_suffix(touch: Touch) -> None:
+    other = ("a.txt", "b.TXT", "x/c.heic", "x/README", "x/._1.jpg", ".git/config")
+    root = touch("2.mp4", "10.mp4", "1 (1).mp4", *other, "predictions/detections.parquet")
+    layout = read_layout("kinetics", root)
+    assert [video.path for video in layout.videos] == ["1 (1).mp4", "2.mp4", "10.mp4"]
+    assert layout.notes == (
+        ".: 6 other files ignored (2 .txt, 1 .heic, 1 folder, 1 hidden, 1 without suffix): "
+        "a.txt, b.TXT, .git/, x/c.heic, x/README and 1 more",
+        "1 of 3 names look like copies: 1 (1).mp4",
+    )
+    (root / "x/c.heic").rename(root / "x/c.jpg")
+    assert (
+        read_layout("luperson", root)
+        .notes[0]
+        .startswith(".: 8 other files ignored (3 .mp4, 2 .txt, 1 folder")
+    )
+
+
+def test_an_error_names_no_clutter(touch: Touch) -> None:
+    root = touch("a/x.txt", ".DS_Store", "__MACOSX/a/._x.txt")
+    with pytest.raises(LayoutError, match=r"found a\. What"):
+        read_layout("market1501", root)
+    with pytest.raises(LayoutError, match=r"no video .*; \.: 3 other files ignored \(1 \.txt"):
+        read_layout("kinetics", root)
+    with pytest.raises(LayoutError, match="is empty"):
+        read_layout("folder", touch("b/.DS_Store", "b/__MACOSX/._1.jpg") / "b")
+
+
 def test_kinetics_tells_two_files_of_one_name_apart(touch: Touch) -> None:
     root = touch("a.mp4", "a.b.mp4", "a.avi", "c/a.mp4")
     ids = [video.video_id for video in read_layout("kinetics", root).videos]
@@ -125,7 +160,6 @@ def test_folder_halves_the_people_by_default(touch: Touch) -> None:
         "0009_c5_v1.jpg",  # seen by one camera: cannot be a query
         "0003_c11_v2.jpg",
         "-1_c1.jpg",
-        "0000_c1.png",
     )
     splits = splits_of(root)
     assert {name[:4] for name, split in splits.items() if split == "train"} == {"0001", "0002"}
@@ -133,7 +167,7 @@ def test_folder_halves_the_people_by_default(touch: Touch) -> None:
         "0003_c2_v1.jpg",
         "0004_c2_v1.jpg",
     ]
-    assert splits["0009_c5_v1.jpg"] == splits["-1_c1.jpg"] == splits["0000_c1.png"] == "gallery"
+    assert splits["0009_c5_v1.jpg"] == splits["-1_c1.jpg"] == "gallery"
     image = next(i for i in read_layout("folder", root).images if "c11" in i.path)
     assert (image.pid, image.camid, image.split) == (3, 10, "gallery")
 
@@ -195,8 +229,55 @@ def test_folder_with_a_split_file(touch: Touch) -> None:
 def test_folder_never_asks_for_junk_or_distractors(touch: Touch) -> None:
     names = [f"{pid}_c{cam}.jpg" for pid in ("-1", "0000", "0002") for cam in (1, 2)]
     root = touch("0001_c1.jpg", *names)
-    (root / "splits.csv").write_text("pid,split\n-1,test\n0,test\n1,train\n2,test\n")
+    (root / "splits.csv").write_text("pid,split\n-1,test\n0,gallery\n1,train\n2,test\n")
     assert [name for name, split in splits_of(root).items() if split == "query"] == ["0002_c1.jpg"]
+    layout = read_layout("folder", root)
+    assert [image.pid for image in layout.images] == [-1, -1, 0, 0, 1, 2, 2]
+    assert layout.notes == (
+        "2 images of id 0: a distractor if the gallery alone has it, else a person",
+        "2 images of id -1 are junk, which no search counts",
+    )
+
+
+def test_folder_that_counts_people_from_0(touch: Touch) -> None:
+    root = touch(*(f"{pid:03d}_c{cam}.jpg" for pid in range(5) for cam in (1, 2)))
+    layout = read_layout("folder", root)
+    counts = count_splits(layout)
+    assert {split: len(count.pids) for split, count in counts.items()} == {
+        "train": 2,
+        "query": 3,
+        "gallery": 3,
+    }
+    assert {i.pid for i in layout.images if i.split == "train"} == {ZERO_PERSON, 1}
+    assert layout.notes[-1] == "id 0 is read as a person, 100000 in records: 2 files"
+    (root / "splits.csv").write_text("pid,split\n0,test\n1,train\n2,test\n3,test\n4,test\n")
+    asked = [i.pid for i in read_layout("folder", root).images if i.split == "query"]
+    assert asked == [ZERO_PERSON, 2, 3, 4]
+    touch("100000_c1.jpg")
+    (root / "splits.csv").unlink()
+    with pytest.raises(LayoutError, match=r"100000_c1.jpg is of person 100000, .* another number"):
+        read_layout("folder", root)
+
+
+def test_folder_that_counts_cameras_from_0_and_writes_one_person_in_two_ways(touch: Touch) -> None:
+    root = touch("7_c0.jpg", "007_c1.jpg", "8_c0.jpg", "8_c1.jpg")
+    layout = read_layout("folder", root)
+    assert [(image.pid, image.camid) for image in layout.images] == [(7, 0), (7, 1), (8, 0), (8, 1)]
+    assert layout.notes == (
+        "1 people are written in several ways: 7 (007, 7)",
+        "cameras count from 0, since there is a camera 0",
+    )
+
+
+def test_folder_with_the_folders_of_market1501(touch: Touch) -> None:
+    """DukeMTMC-reID and others have them."""
+    names = ("bounding_box_train/0001_c2_f0046182.jpg", "bounding_box_test/0002_c1_f0044158.jpg")
+    root = touch(*names, "query/0002_c2_f0044158.jpg")
+    assert list(splits_of(root).values()) == ["gallery", "train", "query"]
+    (root / "query/0002_c2_f0044158.jpg").rename(root / "0002_c2_f0044158.jpg")
+    (root / "query").rmdir()
+    with pytest.raises(LayoutError, match="not all of .'bounding_box_train', 'query'"):
+        read_layout("folder", root)
 
 
 def test_folder_of_tracklets(touch: Touch) -> None:
@@ -226,7 +307,7 @@ def test_folder_passes_stray_files_over_and_names_queries_without_a_match(touch:
     (root / "splits.csv").write_text("pid,split\n1,train\n2,query\n3,gallery\n")
     layout = read_layout("folder", root)
     assert layout.notes == (
-        ".: 2 other files ignored: Thumbs.db, a/.DS_Store",
+        ".: 2 other files ignored (1 .db, 1 hidden): Thumbs.db, a/.DS_Store",
         "1 of 1 queries are of 1 person who is not in the gallery: 2",
     )
     (root / "splits.csv").write_text("pid,split\n1,train\n2,train\n3,gallery\n")
@@ -262,7 +343,7 @@ def test_folder_split_file_in_windows_writing(touch: Touch) -> None:
     assert splits_of(root) == {"0001_c1.jpg": "train", "0002_c1.jpg": "gallery"}
 
 
-@pytest.mark.parametrize("name", ["-2_c1.jpg", "0001_c0.jpg", "99999999999_c1.jpg"])
+@pytest.mark.parametrize("name", ["-2_c1.jpg", "0001_c-1.jpg", "99999999999_c1.jpg"])
 def test_folder_numbers_that_no_record_can_hold(name: str, touch: Touch) -> None:
     with pytest.raises(LayoutError, match=f"{name} does not say which person it shows"):
         read_layout("folder", touch("0001_c1.jpg", name))

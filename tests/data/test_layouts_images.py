@@ -35,7 +35,7 @@ def test_market1501_at_every_root_of_the_field(prefix: str, touch: Touch) -> Non
         RawImage(prefix + MARKET[4], "gallery", pid=0, camid=0),
         RawImage(prefix + MARKET[5], "gallery", pid=1, camid=10),
     ]
-    assert layout.notes == ("bounding_box_train: 1 other file ignored: Thumbs.db",)
+    assert layout.notes == ("bounding_box_train: 1 other file ignored (1 .db): Thumbs.db",)
 
 
 def test_market1501_with_the_500k_distractors(touch: Touch) -> None:
@@ -43,7 +43,7 @@ def test_market1501_with_the_500k_distractors(touch: Touch) -> None:
     assert list(layout.images)[-1] == RawImage("images/a.jpg", "gallery", pid=0, camid=-1)
     assert layout.notes[-2:] == (
         "images: 1 images read as gallery distractors",
-        "images: 1 other file ignored: b.txt",
+        "images: 1 other file ignored (1 .txt): b.txt",
     )
 
 
@@ -93,16 +93,26 @@ def test_queries_without_a_match_and_people_on_both_sides_are_named(touch: Touch
         *(f"query/{pid:04d}_c1s1_1.jpg" for pid in (3, 4, 5, 6, 7, 8)),
         "query/0009_c2s1_1.jpg",
         "bounding_box_test/0009_c2s1_2.jpg",
-        "query/0000_c1s1_9.jpg",
+        "query/-1_c1s1_9.jpg",
         "bounding_box_test/0010_c2_3.jpg",
     )
     assert read_layout("market1501", root).notes == (
         "6 of 9 queries are of 6 people who are not in the gallery: 3, 4, 5, 6, 7 and 1 more",
-        "8 of 9 queries have no match in another camera of the gallery",
+        "7 of 9 queries have no match in another camera of the gallery",
         "1 of 9 queries are junk or distractors",
         "1 person who is both in train and in query or gallery: 7",
         "1 of 15 names have no sequence number (the s1 of 0001_c1s1): another data set with "
         "Market-1501's folders?",
+    )
+
+
+def test_market1501_whose_people_are_counted_from_0(touch: Touch) -> None:
+    """As people number their own: nobody of them may be taken for a distractor."""
+    root = touch(*MARKET, "bounding_box_train/0000_c1s1_9.jpg")
+    pids = {image.path: image.pid for image in read_layout("market1501", root).images}
+    assert pids["bounding_box_train/0000_c1s1_9.jpg"] == pids[MARKET[4]] == 100_000
+    assert "id 0 is read as a person, 100000 in records: 2 files" in (
+        read_layout("market1501", root).notes
     )
 
 
@@ -131,7 +141,7 @@ def test_prcc_at_every_root(prefix: str, touch: Touch) -> None:
         RawImage(prefix + PRCC[8], "query", pid=1, camid=2, clothes_id=1),
     ]
     assert layout.notes == (
-        f"{prefix}test/A: 2 other files ignored: 001/Thumbs.db, readme.txt",
+        f"{prefix}test/A: 2 other files ignored (1 .db, 1 .txt): readme.txt, 001/Thumbs.db",
         "val: 1 images not read; its people are in train",
     )
 
@@ -204,7 +214,7 @@ def test_ltcc_numbers_outfits_over_all_splits(prefix: str, touch: Touch) -> None
         RawImage(prefix + LTCC[4], "gallery", pid=144, camid=1, clothes_id=0),
         RawImage(prefix + LTCC[5], "gallery", pid=144, camid=1, clothes_id=1),
     ]
-    assert layout.notes == ("train: 1 other file ignored: Thumbs.db",)
+    assert layout.notes == ("train: 1 other file ignored (1 .db): Thumbs.db",)
 
 
 def test_ltcc_refuses_what_has_no_meaning(touch: Touch) -> None:

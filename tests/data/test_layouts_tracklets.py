@@ -71,9 +71,11 @@ def test_mars_stray_files_are_not_read_and_lone_queries_are_named(tmp_path: Path
     root = write_mars(tmp_path)
     (root / "bbox_test/0002/Thumbs.db").touch()
     (root / "bbox_test/0099").mkdir()
-    assert not read_layout("mars", root).notes
+    stray = "bbox_test: 1 other file ignored (1 .db): 0002/Thumbs.db"
+    assert read_layout("mars", root).notes == (stray,)
     save_queries(root, [3, 4])
     assert read_layout("mars", root).notes == (
+        stray,
         "2 of 2 queries are of 1 person who is not in the gallery: 2",
     )
 
@@ -202,7 +204,7 @@ def test_prid2011_reads_the_people_of_its_splits(prid: Path) -> None:
     assert [(s.train, s.test) for s in layout.splits] == [((1, 3), (2,)), ((1, 2), (3,))]
     assert layout.notes == (
         "splits: 2 of 3 people, of splits_prid2011.json, not the official ones",
-        "prid_2011/multi_shot/cam_a/person_0001: 1 other file ignored: Thumbs.db",
+        "prid_2011/multi_shot/cam_a/person_0001: 1 other file ignored (1 .db): Thumbs.db",
         "cam_a: 1 people of no split are not read",
         "cam_b: 1 people of no split are not read",
     )

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,17 @@ from PIL import Image
 
 from tests.data.raw_copies import PixelWriter, encode_pixel, write_sigset
 from vills.data.discovery import find_datasets
-from vills.data.layouts import LayoutError, RawImage, RawTracklet, RawVideo, read_layout
+from vills.data.layouts import (
+    LayoutError,
+    PersonSplit,
+    RawImage,
+    RawTracklet,
+    RawVideo,
+    read_layout,
+)
 from vills.data.layouts.base import Layout
 from vills.data.layouts.counts import convert_counts, count_splits
+from vills.data.layouts.folder import SPLIT_FOLDERS
 from vills.data.readable import find_unreadable
 from vills.data.survey import Survey, compute_surveys, render_surveys
 
@@ -39,6 +48,8 @@ def survey_one(root: Path, *, full: bool = False) -> Survey:
     [
         (["a/b/bounding_box_test/x.jpg"], {"a/b": "market1501"}),
         (["bounding_box_train/x.jpg"], {".": "market1501"}),
+        (["d/bounding_box_train/0001_c2_f0046182.jpg", "d/query/x.jpg"], {"d": "folder"}),
+        (["s/videos/a.MTS", "s/more/b.3gp"], {"s": "kinetics"}),
         (["mars/info/query_IDX.mat"], {"mars": "mars"}),
         (["prcc/rgb/test/C/001/cropped_rgb001.jpg"], {"prcc": "prcc"}),
         (["prcc/val/001/A_cropped_rgb001.jpg"], {"prcc": "prcc"}),
@@ -109,7 +120,7 @@ def test_counts_of_a_layout() -> None:
     gallery = counts["gallery"]
     assert (gallery.rows, gallery.junk, gallery.distractors, gallery.files) == (2, 1, 1, 5)
     assert gallery.lengths == {3: 1}
-    flat = convert_counts(counts, num_splits=10)
+    flat = convert_counts(counts, layout=replace(layout, splits=(PersonSplit((1,), (2,)),) * 10))
     assert (flat["train"], flat["train ids"], flat["train camera 11"]) == (2, 1, 1)
     assert (flat["gallery"], flat["gallery ids"], flat["gallery junk"]) == (2, 1, 1)
     assert (flat["ids"], flat["cameras"], flat["test images"], flat["images"]) == (2, 3, 6, 8)
@@ -166,6 +177,19 @@ def test_what_the_check_says_of_a_video_is_listed(touch: Touch) -> None:
     assert survey_one(root).unreadable == (("b.mp4", "the file is empty"),)
 
 
+def test_copies_among_the_gallery_are_noted(tmp_path: Path) -> None:
+    names = [f"{split}/0001_c{cam}.jpg" for cam, split in enumerate(SPLIT_FOLDERS, start=1)]
+    PixelWriter(tmp_path / "own").write(names)
+    whole = (tmp_path / "own" / names[2]).read_bytes()
+    for number in range(1, 9):
+        (tmp_path / f"own/gallery/0001_c3 ({number}).jpg").write_bytes(whole)
+    survey = survey_one(tmp_path)
+    assert survey.verdict == "ok", "a note: official releases have copies too"
+    assert survey.splits["gallery"].rows == 9, "and they are kept"
+    assert survey.notes[-2].startswith("8 of 11 names look like copies: gallery/0001_c3 (1).jpg,")
+    assert survey.notes[-1].startswith("images with the bytes of another one: 8 of 11: gallery/")
+
+
 def test_entries_without_media_are_named(tmp_path: Path) -> None:
     write_sigset(tmp_path / "sigset")
     assert survey_one(tmp_path).verdict == "ok"
@@ -186,7 +210,10 @@ def test_mars_files_that_no_track_names(tmp_path: Path) -> None:
     (tmp_path / "mars/bbox_test/Thumbs.db").touch()
     (tmp_path / "mars" / list_mars(MARS_TRAIN, [])[0]).unlink()
     survey = survey_one(tmp_path)
-    assert survey.notes == ("bbox_test: ignored 1 images that no track names, and 1 other files",)
+    assert survey.notes == (
+        "bbox_test: 1 images that no track names are not read",
+        "bbox_test: 1 other file ignored (1 .db): Thumbs.db",
+    )
     assert survey.verdict == "broken"
     assert survey.unreadable == (
         ("bbox_train/0001/0001C1T0001F001.jpg", "No such file or directory"),

@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from av.video.stream import VideoStream
 from PIL import Image
 
 from tests.evaluation.networks import SIZE, make_backbone
 from vills.config.checks import ConfigError
 from vills.data.clips import build_spread_clips
 from vills.evaluation import extract as module
-from vills.evaluation.extract import ROLES, extract_path
+from vills.evaluation.extract import ROLES, extract_path, find_media, read_frames
 from vills.models.backbone import Backbone
 from vills.models.weights import save_backbone
 
@@ -81,6 +82,73 @@ def test_every_file_is_described_or_named(tmp_path: Path, backbone: Backbone) ->
     for row in rows:  # the parts side by side, as they are
         parts = [row[name] for name in ROLES if row[name] is not None]
         assert np.concatenate(parts).tolist() == row["feature"]
+
+
+def test_frames_have_their_natural_order_and_links_are_followed(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    """Named 1 to 11 in folders that are linked, a tracklet is as one of zero-padded names."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "padded/walk").mkdir(parents=True)
+    for index, pixels in enumerate(make_frames(11), start=1):
+        Image.fromarray(pixels).save(tmp_path / f"far/{index}.PNG", "PNG")
+        Image.fromarray(pixels).save(tmp_path / f"padded/walk/{index:03d}.png")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/walk").symlink_to(tmp_path / "far")
+    (tmp_path / "far/up").symlink_to(tmp_path / "linked")
+    (tmp_path / "far/._1.png").write_bytes(b"a resource fork")
+    rows = []
+    for name in ("linked", "padded"):
+        out = tmp_path / f"{name}.parquet"
+        report = extract_path(
+            tmp_path / name, weights=tmp_path / "weights", out=out, num_frames=3, tracklets=True
+        )
+        assert (report.num_videos, report.bad) == (1, [])
+        rows += pq.read_table(out).to_pylist()
+    assert rows[0] == rows[1]
+    assert [medium.path for medium in find_media(tmp_path / "linked", tracklets=False)[0]] == [
+        f"walk/{index}.PNG" for index in range(1, 12)
+    ]
+
+
+def test_what_is_passed_over_is_counted_by_suffix(tmp_path: Path, backbone: Backbone) -> None:
+    root = make_folder(tmp_path / "in")
+    (root / "still_5 (1).png").write_bytes((root / "still_5.png").read_bytes())
+    (root / "walk/x.heic").touch()
+    report = extract_path(root, weights=tmp_path / "weights", out=tmp_path / "a.npz")
+    assert report.format().splitlines()[-2:] == [
+        "note: .: 2 other files ignored (1 .heic, 1 .txt): notes.txt, walk/x.heic",
+        "note: 1 of 13 names look like copies: still_5 (1).png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *((s, "mpeg4") for s in (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".avi", ".mts")),
+        *((s, "mpeg2video") for s in (".mpg", ".mpeg", ".vob", ".ts", ".m2ts", ".mxf", ".m2v")),
+        *((s, "h264") for s in (".flv", ".f4v", ".h264", ".264")),
+        (".wmv", "wmv2"),
+        (".asf", "wmv2"),
+        (".webm", "vp9"),
+        (".ogv", "libvpx"),
+        (".mjpeg", "mjpeg"),
+    ],
+)
+def test_each_kind_of_video_file_can_be_read(suffix: str, codec: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = 64, 128
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for value in range(6):
+            pixels = np.full((128, 64, 3), 40 * value, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    (medium,), notes = find_media(path, tracklets=False)
+    bad: list[tuple[str, str]] = []
+    assert (len(list(read_frames(medium, bad))), bad, notes) == (6, [], ())
 
 
 def test_tokens_equal_the_backbone(tmp_path: Path, backbone: Backbone) -> None:

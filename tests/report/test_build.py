@@ -121,4 +121,4 @@ def test_rows_that_no_protocol_sees_are_told(inputs: ReportInputs, tmp_path: Pat
         replace(inputs, artifacts=copy),
         tmp_path / "out",
     )
-    assert f"Scored with the models of people. In no query and no gallery: {note}." in page
+    assert f"Scored with the models of people. Left out, or there twice: {note}." in page

@@ -18,7 +18,15 @@ from vills.curation.packer import DamageLog
 from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
 from vills.curation.units import VideoSummary
 from vills.data.files import save_table
-from vills.data.layouts import PersonSplit, RawTemplate, RawVideo, describe_count_differences
+from vills.data.layouts import (
+    Layout,
+    PersonSplit,
+    RawTemplate,
+    RawVideo,
+    describe_count_differences,
+)
+from vills.data.layouts.counts import convert_counts, count_splits
+from vills.data.layouts.people import describe_copies
 from vills.data.records import (
     DISTRACTOR_PID,
     JUNK_PID,
@@ -38,15 +46,16 @@ def build_report(
     manifest: Manifest,
     *,
     source: SourceConfig,
+    layout: Layout,
     damage: DamageLog,
     num_shards: int,
-    notes: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Count what a source holds and what of it could not be read; `notes` are of its reader."""
-    splits = _count_splits(manifest)
-    # Named as the official counts are: rows without junk, and people.
-    counts = {split: found["records"] - found["junk"] for split, found in splits.items()}
-    counts |= {f"{split} ids": found["people"] for split, found in splits.items()}
+    """Count what a source holds and what of it could not be read, and note what is odd in it.
+
+    As by `vills data check`, all counts of the raw files are compared with the official ones.
+    """
+    counts = convert_counts(count_splits(layout), layout=layout)
+    copies = list(describe_copies(layout))
     return {
         "source": damage.source,
         "layout": source.layout,
@@ -54,14 +63,15 @@ def build_report(
         "records": len(manifest),
         "frames": int(manifest.column("num_frames").sum()),
         "shards": num_shards,
-        "splits": splits,
+        "splits": _count_splits(manifest),
         "damaged": {
             "files": damage.total,
             "count": len(damage.named),
             "share": len(damage.named) / damage.total,
             "named": [{"path": path, "reason": reason} for path, reason in damage.named],
         },
-        "notes": [*notes, *describe_count_differences(source.layout, counts)],
+        "copies": copies,
+        "notes": [*layout.notes, *copies, *describe_count_differences(source.layout, counts)],
     }
 
 

@@ -167,7 +167,7 @@ class _Job:
             source=self.source,
             damage=damage,
             num_shards=packer.num_shards,
-            notes=self.layout.notes,
+            layout=self.layout,
         )
         if self.num_videos:
             tables = [self.units.load_tracks(number) for number in range(self.num_videos)]

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vills.data.images import SUFFIXES
+from vills.data.files import VIDEO_SUFFIXES, list_names
 from vills.data.layouts.containers import DATA_FILE
 from vills.data.layouts.folder import SPLIT_FILE, parse_name
-from vills.data.layouts.labelled_images import LTCC_FOLDERS, LTCC_NAME
-from vills.data.layouts.listing import list_above, list_subfolders
+from vills.data.layouts.labelled_images import (
+    LTCC_FOLDERS,
+    LTCC_NAME,
+    MARKET1501_FOLDERS,
+    MARKET1501_NAME,
+)
+from vills.data.layouts.listing import is_medium, list_above, list_subfolders
 from vills.data.layouts.prid2011 import SPLIT_FILE as PRID2011_SPLIT_FILE
-from vills.data.layouts.unlabelled import KEYS_FILE, VIDEO_SUFFIXES
+from vills.data.layouts.unlabelled import KEYS_FILE
 
 # LUPerson's extract.py, its convert_lmdb.py, and LUPerson-NL's extract.py
 _LUPERSON_NAME = re.compile(r"\d{8}_\d{4}|\d{2}_\d{2}_\d{3,4}_\d{8}|\d{6}_\d{7}_\d{2}")
@@ -52,9 +57,9 @@ def find_media_kind(folder: Path) -> str:
     `images` says that there are images, but none whose name says a person.
     """
     names = _list_files(folder)
-    if any(name.lower().endswith(VIDEO_SUFFIXES) for name in names):
+    if any(is_medium(name, VIDEO_SUFFIXES) for name in names):
         return "kinetics"
-    images = [name for name in names if name.lower().endswith(SUFFIXES)]
+    images = [name for name in names if is_medium(name)]
     if not images:
         return ""
     if all(_LUPERSON_NAME.match(name) for name in images[:_PEEK]):
@@ -62,6 +67,14 @@ def find_media_kind(folder: Path) -> str:
     if any(parse_name(name) for name in images[:_PEEK]):
         return "folder"
     return "images"
+
+
+def _is_market1501(folder: Path) -> bool:
+    """Whether folders have Market-1501's names, and images no others (DukeMTMC-reID has no s1)."""
+    parts = [folder / name for name in ("bounding_box_train", "bounding_box_test")]
+    names = [name for part in parts if part.is_dir() for name in _list_files(part)[:_PEEK]]
+    found = [match for name in names if (match := MARKET1501_NAME.match(name))]
+    return any(part.exists() for part in parts) and not (found and not any(m[3] for m in found))
 
 
 def _is_prcc(folder: Path) -> bool:
@@ -87,8 +100,8 @@ def _is_ltcc(folder: Path) -> bool:
 def _is_sigset(folder: Path) -> bool:
     if any(folder.glob("sigsets_*/*.xml")):
         return True
-    for path in filter(Path.is_file, sorted(folder.glob("*.xml"))):
-        with path.open("rb") as stream:
+    for name in (name for name in _list_files(folder) if name.lower().endswith(".xml")):
+        with (folder / name).open("rb") as stream:
             if _SIGSET_MARK in stream.read(_HEAD_BYTES):
                 return True
     return False
@@ -100,8 +113,11 @@ def _is_luperson(folder: Path) -> bool:
 
 
 def _is_folder(folder: Path) -> bool:
-    names = ("query", "gallery")
-    return (folder / SPLIT_FILE).is_file() or all((folder / name).is_dir() for name in names)
+    if (folder / SPLIT_FILE).is_file():
+        return True
+    # of another data set than Market-1501, which is asked for before
+    names = (MARKET1501_FOLDERS["train"], MARKET1501_FOLDERS["gallery"])
+    return all((folder / name).is_dir() for name in ("query", "gallery")) or _has_any(folder, names)
 
 
 def _has_any(folder: Path, names: tuple[str, ...]) -> bool:
@@ -109,7 +125,7 @@ def _has_any(folder: Path, names: tuple[str, ...]) -> bool:
 
 
 _CHECKS: dict[str, Callable[[Path], bool]] = {
-    "market1501": partial(_has_any, names=("bounding_box_train", "bounding_box_test")),
+    "market1501": _is_market1501,
     "mars": partial(_has_any, names=_MARS_NAMES),
     "prid2011": partial(_has_any, names=_PRID2011_NAMES),
     "prcc": _is_prcc,
@@ -121,9 +137,7 @@ _CHECKS: dict[str, Callable[[Path], bool]] = {
 
 
 def _list_files(folder: Path) -> list[str]:
-    return sorted(
-        path.name for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()
-    )
+    return [name for name in list_names(folder) if (folder / name).is_file()]
 
 
 MAX_DEPTH = 3

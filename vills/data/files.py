@@ -1,8 +1,10 @@
-"""Files: walked in one order, and complete under their name or not there."""
+"""Files: walked by one walker in one order, and complete under their name or not there."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,25 +23,88 @@ def save_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
+# fmt: off
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3g2", ".mkv", ".mk3d", ".webm", ".avi",
+    ".divx", ".xvid", ".flv", ".wmv", ".asf", ".ogv", ".ogm", ".mpg", ".mpeg", ".mpe", ".m1v",
+    ".m2v", ".vob", ".ts", ".m2ts", ".mts", ".m2t", ".trp", ".mxf", ".dv", ".rm", ".rmvb", ".wtv",
+    ".dav", ".insv", ".lrv", ".mjpeg", ".mjpg", ".y4m", ".ivf", ".h264", ".264", ".h265", ".265",
+    ".hevc",
+)
+# fmt: on
+"""Of video files, in lower case: containers and bare streams that PyAV opens."""
+_CLUTTER = (
+    "__macosx",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+)
+_NUMBER = re.compile(r"\d+")
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or is one that archivers and file managers leave.
+
+    Such are .DS_Store, ._0001.jpg (a resource fork), __MACOSX, Thumbs.db, and @eaDir.
+    """
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def compute_order(name: str) -> tuple[str, str]:
+    """Return by what names are sorted where their order means something: 2 comes before 10.
+
+    Numbers count by their value, whatever their digits (007 is 7) and their script; a dash is no
+    sign, and a dot no decimal point. Letters count without their case. Names that are equal so far
+    keep the order of their characters. Zero-padded names have the same order as plain text.
+    """
+
+    # the number of digits first: of equally many digits, text and numbers have one order
+    def write(found: re.Match[str]) -> str:
+        digits = str(int(found[0]))
+        return f"{len(digits):03d}{digits}"
+
+    return _NUMBER.sub(write, name.casefold()), name
+
+
+class FolderEntries(NamedTuple):
+    """What lies in one folder, in natural order."""
+
+    prefix: str
+    """Path of the folder with a slash at its end, or nothing for the root."""
+    files: list[str]
+    """Names of files."""
+    passed: list[str]
+    """Names of what is passed over: clutter, and links to what is read already; folders end in a
+    slash."""
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names of what lies in a folder, in natural order, without clutter."""
+    names = (path.name for path in folder.iterdir())
+    return sorted((name for name in names if not is_clutter(name)), key=compute_order)
+
+
 def list_files(root: Path) -> Iterator[str]:
-    """Paths of all files below `root`, posix and relative, but for hidden ones, as walk_folders.
+    """Paths of all files below `root`, posix and relative, without clutter, as list_folders.
 
     Raises:
-        UnreadableFolderError: as walk_folders.
+        UnreadableFolderError: as list_folders.
     """
-    for prefix, _, names in list_folders(root):
-        yield from (prefix + name for name in names if not name.startswith("."))
+    for prefix, files, _ in list_folders(root):
+        yield from (prefix + name for name in files)
 
 
-def list_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Return what lies in `root` and in each folder below, one at a time, sorted.
+def list_folders(root: Path) -> Iterator[FolderEntries]:
+    """Return what lies in `root` and in each folder below, one at a time, in natural order.
 
-    Links are followed, since data sets are often linked into place, but no folder is read twice,
-    nor one that `root` lies in. Hidden folders are not entered.
-
-    Yields:
-        (path of the folder with a slash at its end, or nothing for `root`; names of the hidden
-        folders in it; names of the files in it).
+    Every reader of people's folders walks here. Links are followed, since data sets are often
+    linked into place, but no folder is read twice, nor one that `root` lies in. Clutter is not
+    entered.
 
     Raises:
         UnreadableFolderError: if a folder cannot be listed, since to pass it over would lose its
@@ -47,16 +112,20 @@ def list_folders(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """
     seen = {_identify(folder) for folder in root.resolve().parents}
     for folder, folders, names in os.walk(root, onerror=_refuse_folder, followlinks=True):
+        base = Path(folder).relative_to(root).as_posix()
+        prefix = "" if base == "." else f"{base}/"
         identity = _identify(Path(folder))
         if identity in seen:
             folders.clear()
+            yield FolderEntries("", [], [prefix])
             continue
         seen.add(identity)
-        hidden = sorted(name for name in folders if name.startswith("."))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
         _check_names(folder, [*folders, *names])
-        base = Path(folder).relative_to(root).as_posix()
-        yield "" if base == "." else f"{base}/", hidden, sorted(names)
+        passed = [name for name in names if is_clutter(name)]
+        passed += [f"{name}/" for name in folders if is_clutter(name)]
+        folders[:] = sorted((n for n in folders if not is_clutter(n)), key=compute_order)
+        files = sorted((n for n in names if not is_clutter(n)), key=compute_order)
+        yield FolderEntries(prefix, files, sorted(passed, key=compute_order))
 
 
 def _identify(folder: Path) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.data.files import list_files
+from vills.data.files import is_clutter, list_files
 from vills.errors import UserError
 from vills.io import compute_sha256
 
@@ -54,7 +54,9 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
     Raises:
         InventoryError: naming the first paths that differ.
     """
-    listed = dict(zip(table["path"].to_pylist(), table["size"].to_pylist(), strict=True))
+    sizes = zip(table["path"].to_pylist(), table["size"].to_pylist(), strict=True)
+    # inventories of before clutter was passed over list some
+    listed = {path: size for path, size in sizes if not any(map(is_clutter, path.split("/")))}
     try:
         found = {path: (root / path).stat().st_size for path in list_files(root)}
     except OSError as error:

@@ -50,7 +50,7 @@ class ReidData:
     templates: pa.Table | None = None
     """Templates of a sigset: group, name, pid, record_ids; None for other sources."""
     left_out: tuple[str, ...] = ()
-    """Rows that are in none of these: how many, and why."""
+    """Rows that are in none of these: how many, and why; and images that are there twice."""
     val: Manifest | None = None
     """People held out of train, with records of every kind; None: nobody."""
 
@@ -120,7 +120,7 @@ def load_reid_data(
     """
     manifest = load_manifest(folder / "manifest.parquet")
     parts, left_out = _split_by_people(manifest, folder, split_id)
-    left_out += _find_damage(folder / REPORT_FILE)
+    left_out += _find_remarks(folder / REPORT_FILE)
     kinds = manifest.column("kind").astype(str)
     pids, everybody = manifest.column("pid"), parts["train"]
     if modality:
@@ -167,18 +167,23 @@ def _draw_people(
     return everybody[np.isin(pids[everybody], held)], train[learned], int((~learned).sum())
 
 
-def _find_damage(report: Path) -> list[str]:
-    """Name raw files that curation could not read: a query among them lacks a score."""
-    if not report.is_file():
+def _find_remarks(path: Path) -> list[str]:
+    """Name raw files that curation could not read, since a query among them lacks a score.
+
+    And copies of images, which a query finds too easily.
+    """
+    if not path.is_file():
         return []
-    damaged = json.loads(report.read_text(encoding="utf-8"))["damaged"]
+    report = json.loads(path.read_text(encoding="utf-8"))
+    damaged, copies = report["damaged"], list(report.get("copies", ()))
     if not damaged["count"]:
-        return []
+        return copies
     named = [f"{file['path']} ({file['reason']})" for file in damaged["named"]]
     rest = ["..."] if len(named) > _SHOWN else []
     return [
         f"{damaged['count']:,} of {damaged['files']:,} raw files that could not be read: "
-        f"{', '.join([*named[:_SHOWN], *rest])}"
+        f"{', '.join([*named[:_SHOWN], *rest])}",
+        *copies,
     ]
 
 

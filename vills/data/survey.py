@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vills.data.discovery import FoundFolder, find_datasets
-from vills.data.layouts import Layout, LayoutError, mars, read_layout
+from vills.data.layouts import Layout, LayoutError, read_layout
 from vills.data.layouts.counts import (
     ALSO_OFFICIAL,
     OFFICIAL_COUNTS,
@@ -18,8 +18,8 @@ from vills.data.layouts.counts import (
     describe_causes,
     list_differences,
 )
-from vills.data.layouts.labelled_images import count_val
 from vills.data.layouts.listing import render_first
+from vills.data.layouts.people import describe_copies
 from vills.data.readable import Damage, VideoCheck, find_unreadable
 from vills.errors import UserError
 from vills.progress import Progress
@@ -89,10 +89,8 @@ def _survey(
     try:
         layout = read_layout(found.layout, found.path)
         splits = count_splits(layout)
-        counts = convert_counts(splits, num_splits=len(layout.splits))
-        if layout.name == "prcc":
-            counts["val"] = count_val(layout.root)
-        notes = (*layout.notes, *_note_templates(layout), *_note_unnamed(layout, counts))
+        counts = convert_counts(splits, layout=layout)
+        notes = (*layout.notes, *_note_templates(layout))
         total = counts["images"]
         unreadable = find_unreadable(
             layout,
@@ -100,6 +98,7 @@ def _survey(
             check_video=check_video,
             progress=lambda done: progress(f"{path}: files read", done, total),
         )
+        notes += describe_copies(layout, unlabelled=full)
     except (UserError, OSError) as error:
         return Survey(path, found.layout, BROKEN, problems=(str(error),))
     differences = [difference.format() for difference in list_differences(found.layout, counts)]
@@ -107,18 +106,6 @@ def _survey(
     problems += [f"-> {line}" for line in describe_causes(found.layout, counts)]
     verdict = BROKEN if unreadable else DIFFERS if problems else OK
     return Survey(path, found.layout, verdict, splits, tuple(unreadable), tuple(problems), notes)
-
-
-def _note_unnamed(layout: Layout, counts: dict[str, int]) -> Iterator[str]:
-    """Files of MARS that no track names; its reader looks at names alone."""
-    if layout.name == "mars":
-        for part, (num_images, num_stray) in mars.count_files(layout.root).items():
-            if num_images > counts[f"{part} images"] or num_stray:
-                extra = max(0, num_images - counts[f"{part} images"])
-                yield (
-                    f"{mars.FOLDERS[part]}: ignored {extra:,} images that no track names, and "
-                    f"{num_stray:,} other files"
-                )
 
 
 def _note_templates(layout: Layout) -> Iterator[str]:

@@ -5,6 +5,7 @@ It writes parquet or npz whose bytes depend on the features alone.
 Legend: T frames of a clip, H x W pixels, D width of the feature.
 """
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,14 +16,16 @@ import numpy as np
 from vills.areas import AREAS
 from vills.config.checks import ConfigError
 from vills.curation.video import VideoStream
+from vills.data.files import VIDEO_SUFFIXES, compute_order
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
+from vills.data.layouts.listing import Listing, describe_stray, is_medium, list_folder
+from vills.data.layouts.people import describe_copy_names, is_copy_name
 from vills.evaluation.media_features import Described, MediaFeatures
 from vills.evaluation.protocols.base import FeatureChoice
 from vills.evaluation.token_file import SUFFIXES, render_about, save_tokens
 from vills.io import open_atomic
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 MAX_FRAMES = 512
 """Frames of one video file that are held; a longer one is thinned evenly to at most so many."""
 ROLES = ("coarse", *AREAS, "temporal")
@@ -41,42 +44,42 @@ class Media:
     """One file, or the frames of a tracklet in order."""
 
 
-def find_media(path: Path, *, tracklets: bool) -> list[Media]:
-    """Find what lies at `path`: images, then videos and tracklets, each in order of paths.
+def find_media(path: Path, *, tracklets: bool) -> tuple[list[Media], tuple[str, ...]]:
+    """Find what lies at `path`: images, then videos and tracklets, each in natural order.
 
-    Hidden files and other suffixes are passed over.
+    Returns:
+        The media, and notes on files that are passed over, and on names of copies.
 
     Raises:
         FileNotFoundError: no such path.
         ValueError: neither images nor videos there.
+        UnreadableFolderError: a folder cannot be listed, or a name is not UTF-8.
     """
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}. What to do: check the path.")
-    root = path.parent if path.is_file() else path
-    files = [path]
-    if not path.is_file():
-        visible = (
-            file
-            for file in path.rglob("*")
-            if file.is_file() and not any(part[0] == "." for part in file.relative_to(path).parts)
-        )
-        # by folder, so that frames of a tracklet stand together
-        files = sorted(visible, key=lambda file: (file.parent.as_posix(), file.name))
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    if not images and not videos:
+    root = path if path.is_dir() else path.parent
+    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+    if path.is_dir():
+        found = list_folder(path, suffixes=suffixes)
+    else:
+        found = Listing((path.name,), ()) if is_medium(path.name, suffixes) else Listing((), ())
+    images = [name for name in found.media if is_medium(name, IMAGE_SUFFIXES)]
+    videos = [name for name in found.media if is_medium(name, VIDEO_SUFFIXES)]
+    notes = describe_stray(".", found.stray)
+    if not found.media:
         raise ValueError(
-            f"no image or video at {path}. Allowed: files that end in "
-            f"{', '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}. What to do: check the path."
+            f"no image or video at {path}{'; '.join(['', *notes])}. Allowed: files that end in "
+            f"{', '.join(suffixes)}. What to do: check the path."
         )
-    clips = [Media(_name(file, root), "video", (file,)) for file in videos]
+    copies = [name for name in found.media if is_copy_name(name)]
+    notes += describe_copy_names(copies, total=len(found.media))
+    clips = [Media(name, "video", (root / name,)) for name in videos]
     if not tracklets:
-        stills = [Media(_name(file, root), "image", (file,)) for file in images]
-        return stills + clips
-    for folder, frames in groupby(images, key=lambda file: file.parent):
-        name = folder.name if folder == root else _name(folder, root)
-        clips.append(Media(name, "tracklet", tuple(frames)))
-    return sorted(clips, key=lambda medium: medium.path)
+        return [*(Media(name, "image", (root / name,)) for name in images), *clips], notes
+    for folder, frames in groupby(images, key=posixpath.dirname):
+        name = folder or root.resolve().name
+        clips.append(Media(name, "tracklet", tuple(root / frame for frame in frames)))
+    return sorted(clips, key=lambda medium: compute_order(medium.path)), notes
 
 
 def load_pixels(file: Path, path: str, bad: list[tuple[str, str]]) -> np.ndarray | None:
@@ -105,10 +108,6 @@ def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarra
         bad.append((medium.path, stream.damage))
 
 
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
 @dataclass
 class ExtractReport:
     """What was described and what could not be."""
@@ -121,6 +120,8 @@ class ExtractReport:
     """(path, n) of every video of which every n-th frame was described."""
     about: dict[str, str] = field(default_factory=dict)
     """What the features are, see `MediaFeatures`."""
+    notes: tuple[str, ...] = ()
+    """What was passed over, by suffix, and what looks like a copy."""
 
     def format(self) -> str:
         """Return lines for the terminal."""
@@ -131,6 +132,7 @@ class ExtractReport:
             for path, step in self.thinned
         ]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -151,11 +153,11 @@ def extract_path(
     to 1: distances do that, as for evaluate.
 
     Args:
-        path: an image, a video, or a folder of both, searched to any depth.
+        path: an image, a video, or a folder of both, searched to any depth; links are followed.
         weights: folder of a fine-tuned model or of a pre-trained backbone.
         out: .parquet or .npz; images first, then videos, each in order of their paths.
-        tracklets: every folder that holds images is a tracklet, its images the frames in order of
-            their names; else each image is for itself.
+        tracklets: every folder that holds images is a tracklet, its images the frames in natural
+            order of their names (2 before 10); else each image is for itself.
         choice: neck (after), flip (off) and pooling (mean); what they are is in the file.
         num_frames: T; None: that of the model's fine-tuning, else 8.
         batch_size: images per forward.
@@ -173,11 +175,11 @@ def extract_path(
             f"out = {out.name!r} is not allowed. Allowed: a name that ends in "
             f"{' or '.join(SUFFIXES)}. What to do: choose one of them."
         )
-    media = find_media(path, tracklets=tracklets)
+    media, notes = find_media(path, tracklets=tracklets)
     features = MediaFeatures(
         weights, choice=choice or FeatureChoice(), num_frames=num_frames, batch_size=batch_size
     )
-    report = ExtractReport(about=features.about)
+    report = ExtractReport(about=features.about, notes=notes)
     with open_atomic(out) as temporary:
         rows = _Describer(features, batch_size, report).describe(media)
         save_tokens(temporary, rows, roles=ROLES, about=features.about, kind=out.suffix)

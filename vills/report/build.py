@@ -84,7 +84,7 @@ def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Sec
 def _build_details(name: str, report: Mapping[str, Any]) -> Block:
     """Build all counts of one source, and what is odd about it, folded."""
     notes = [str(note) for note in report.get("notes", ())]
-    hidden = {"notes", "splits", "source"}
+    hidden = {"notes", "copies", "splits", "source"}
     counts = {key: value for key, value in report.items() if key not in hidden}
     rows = [{"count": k, "value": v} for k, v in _flatten(counts) if v not in ("", "0")]
     parts = [Block(table=build_table(rows))]

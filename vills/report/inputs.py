@@ -73,11 +73,11 @@ def load_rows(artifacts: Path, item: str) -> list[Row]:
 
 
 def load_notes(artifacts: Path, item: str) -> list[str]:
-    """Load sentences on one data set: who is in no query and no gallery, how a foreign model fits.
+    """Load sentences on one data set: what is left out or there twice, how a foreign model fits.
 
     The first says how many rows and why; the others how its pixels were given to a model.
     """
     results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
     left_out = "; ".join(results.get("left_out", []))
-    notes = [f"In no query and no gallery: {left_out}"] if left_out else []
+    notes = [f"Left out, or there twice: {left_out}"] if left_out else []
     return [f"{note}." for note in (*notes, *results.get("notes", []))]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from vills.data.files import is_clutter
 from vills.data.records import JUNK_PID
 from vills.errors import UserError
 
@@ -165,5 +166,5 @@ def check_folder(root: Path, name: str) -> None:
             f"{name}: no folder {root}. What to do: put the data set there, or correct the "
             "source's path and VILLS_DATA."
         )
-    if next(root.iterdir(), None) is None:
+    if all(is_clutter(path.name) for path in root.iterdir()):
         raise LayoutError(f"{name}: {root} is empty. What to do: put the data set there.")

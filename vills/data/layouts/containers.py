@@ -7,10 +7,12 @@ taken, best first; databases are read only, without a lock file.
 import errno
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vills.data.files import is_clutter
 from vills.data.layouts.base import LayoutError
 from vills.errors import UserError
 
@@ -102,12 +104,13 @@ def convert_to_names(content: Any) -> list[str] | None:
 
 
 def _load(path: Path) -> Any:
-    if path.suffix == ".pkl":
+    suffix = path.suffix.lower()
+    if suffix == ".pkl":
         return load_plain_pickle(path)
     # utf-8-sig: editors of Windows put a mark in front
-    if path.suffix == ".json":
+    if suffix == ".json":
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    if path.suffix == ".txt":
+    if suffix == ".txt":
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         return [line.strip() for line in lines if line.strip()]
     raise LayoutError(
@@ -117,7 +120,7 @@ def _load(path: Path) -> Any:
 
 
 DATA_FILE = "data.mdb"
-_FILES = "*.lmdb"
+_FILE = ".lmdb"
 
 
 class LmdbStore:
@@ -182,8 +185,16 @@ def find_database(root: Path) -> Path | None:
     Raises:
         LayoutError: if there are several.
     """
-    found = [*root.glob(DATA_FILE), *root.glob(f"*/{DATA_FILE}")]
-    databases = sorted({path.parent for path in found} | {*filter(Path.is_file, root.glob(_FILES))})
+    databases = [root] if (root / DATA_FILE).is_file() else []
+    with os.scandir(root) as entries:  # of millions of images, none is looked at
+        for entry in entries:
+            path = root / entry.name
+            is_file = entry.name.lower().endswith(_FILE) and path.is_file()
+            if not is_clutter(entry.name) and (
+                is_file or (entry.is_dir() and (path / DATA_FILE).is_file())
+            ):
+                databases.append(path)
+    databases.sort()
     if len(databases) > 1:
         raise LayoutError(
             f"{root} holds {len(databases)} databases, {databases[0].name} and {databases[1].name} "

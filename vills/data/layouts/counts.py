@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vills.data.layouts.base import Layout, RawRow, RawTracklet
+from vills.data.layouts.labelled_images import count_val
 from vills.data.records import DISTRACTOR_PID, JUNK_PID, SPLITS
 
 OFFICIAL_COUNTS: dict[str, dict[str, int]] = {
@@ -211,7 +212,7 @@ def count_splits(layout: Layout) -> dict[str, SplitCount]:
     return {split: counts[split] for split in SPLITS if split in counts}
 
 
-def convert_counts(counts: dict[str, SplitCount], *, num_splits: int = 0) -> dict[str, int]:
+def convert_counts(counts: dict[str, SplitCount], *, layout: Layout) -> dict[str, int]:
     """Return the counts under the names of the official ones (vills.data.layouts.counts)."""
     flat: dict[str, int] = {}
     for split, count in counts.items():
@@ -227,6 +228,8 @@ def convert_counts(counts: dict[str, SplitCount], *, num_splits: int = 0) -> dic
     flat["images"] = sum(count.files for count in counts.values())
     tested = [counts[split] for split in ("query", "gallery") if split in counts]
     flat["test images"] = sum(count.files for count in tested)
-    if num_splits:
-        flat["splits"] = num_splits
+    if layout.splits:
+        flat["splits"] = len(layout.splits)
+    if layout.name == "prcc":
+        flat["val"] = count_val(layout.root)
     return flat

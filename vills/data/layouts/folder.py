@@ -4,36 +4,40 @@ Names say person and camera: `0001_c1_anything.jpg` (Market-1501 naming) for ima
 `0001C1T0001F001.jpg` (MARS naming) for frames of tracklets; numbers may have any length.
 
 Splits, the first that applies: `splits.csv` with a header and rows `path,split` or `pid,split`
-(split: train, query, gallery; for a pid also test); sub-folders train, query, gallery; else the
-first half of the sorted people for training and the others for testing. A person for testing whose
-split is not query or gallery has its lowest camera as query and its others as gallery, or all as
-gallery if there is one camera. Junk (pid -1) and distractors (pid 0) are gallery unless said
-otherwise.
+(split: train, query, gallery; for a pid also test); sub-folders train, query, gallery, or those of
+Market-1501 (DukeMTMC-reID and others have them); else the first half of the sorted people for
+training and the others for testing. A person for testing whose split is not query or gallery has
+its lowest camera as query and its others as gallery, or all as gallery if there is one camera. Junk
+(pid -1) is gallery unless said otherwise. Pid 0 is a person, but for one that is said to be in the
+gallery alone, as distractors are. Cameras count from 1, or from 0 if there is a camera 0.
 """
 
 import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vills.data.files import compute_order
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import Layout, LayoutError, RawImage, RawTracklet, check_folder
+from vills.data.layouts.labelled_images import MARKET1501_FOLDERS
 from vills.data.layouts.listing import (
     MAX_NUMBER,
-    describe_people,
     describe_stray,
     list_folder,
     render_first,
 )
+from vills.data.layouts.people import convert_zero, describe_people
 from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
 IMAGE_NAME = re.compile(r"(-?\d+)_c(\d+)")
 TRACKLET_NAME = re.compile(r"(?P<pid>\d{4,}|00-1)C(?P<cam>\d+)T(?P<track>\d+)F(?P<frame>\d+)")
 _PID = re.compile(r"-?[0-9]{1,12}")
 SPLIT_FOLDERS = ("train", "query", "gallery")
+_FOLDERS = ({split: split for split in SPLIT_FOLDERS}, MARKET1501_FOLDERS)
 SPLIT_FILE = "splits.csv"
 _ALLOWED = {"path": SPLIT_FOLDERS, "pid": (*SPLIT_FOLDERS, "test")}
 
@@ -45,9 +49,11 @@ class Named:
     path: str
     """Below the root, posix."""
     pid: int
-    """Person; -1 junk, 0 distractor."""
+    """Person, as it is written; -1 junk."""
     camid: int
-    """Camera from 0."""
+    """Camera from 0; -1 of a camera 0."""
+    label: str
+    """How the person is written."""
     track: tuple[str, int] | None = None
     """Folder, person and camera, and number of its tracklet; None for an image."""
     frame: int = 0
@@ -62,12 +68,13 @@ def read_folder(root: Path) -> Layout:
             or a split is missing.
     """
     check_folder(root, "folder")
-    found = list_folder(root, suffixes=SUFFIXES)
-    named = [_parse(path) for path in found.images]
+    found = list_folder(root)
+    named = [_parse(path) for path in found.media]
+    stray = describe_stray(".", [path for path in found.stray if path != SPLIT_FILE])
     if not named:
         raise LayoutError(
-            f"folder: no image ({', '.join(SUFFIXES)}) below {root}. What to do: put images named "
-            "like 0001_c1_anything.jpg there."
+            f"folder: no image ({', '.join(SUFFIXES)}) below {root}{'; '.join(['', *stray])}. What "
+            "to do: put images named like 0001_c1_anything.jpg there."
         )
     if len({entry.track is None for entry in named}) > 1:
         raise LayoutError(
@@ -75,15 +82,35 @@ def read_folder(root: Path) -> Layout:
             "to do: put them into two folders and make two sources."
         )
     _check_unique(named)
+    notes = [*stray, *_note_names(named)]
+    if min(entry.camid for entry in named) < 0:
+        named = [replace(entry, camid=entry.camid + 1) for entry in named]
     splits = find_splits(root, named)
-    stray = describe_stray(".", [path for path in found.stray if path != SPLIT_FILE])
     if named[0].track is None:
-        images = [RawImage(e.path, splits[e.path], e.pid, e.camid) for e in named]
-        notes = describe_people(images)
-        return Layout("folder", root, images=images, notes=(*stray, *notes))
-    tracklets = _group(named, splits)
-    notes = describe_people(tracklets)
-    return Layout("folder", root, tracklets=tracklets, notes=(*stray, *notes))
+        images, about_zero = convert_zero(
+            [RawImage(e.path, splits[e.path], e.pid, e.camid) for e in named], name="folder"
+        )
+        notes += [*about_zero, *describe_people(images)]
+        return Layout("folder", root, images=images, notes=tuple(notes))
+    tracklets, about_zero = convert_zero(_group(named, splits), name="folder")
+    notes += [*about_zero, *describe_people(tracklets)]
+    return Layout("folder", root, tracklets=tracklets, notes=tuple(notes))
+
+
+def _note_names(named: Sequence[Named]) -> Iterator[str]:
+    """Say where names were read in a way that may not be meant."""
+    labels: dict[int, set[str]] = defaultdict(set)
+    for entry in named:
+        labels[entry.pid].add(entry.label)
+    if zero := sum(entry.pid == DISTRACTOR_PID for entry in named):
+        yield f"{zero:,} images of id 0: a distractor if the gallery alone has it, else a person"
+    if junk := sum(entry.pid == JUNK_PID for entry in named):
+        yield f"{junk:,} images of id -1 are junk, which no search counts"
+    if several := {pid: sorted(found) for pid, found in labels.items() if len(found) > 1}:
+        shown = [f"{pid} ({', '.join(found)})" for pid, found in sorted(several.items())]
+        yield f"{len(several):,} people are written in several ways: {render_first(shown)}"
+    if any(entry.camid < 0 for entry in named):
+        yield "cameras count from 0, since there is a camera 0"
 
 
 def parse_name(path: str) -> Named | None:
@@ -92,12 +119,13 @@ def parse_name(path: str) -> Named | None:
     if found := TRACKLET_NAME.match(name):
         pid = JUNK_PID if found["pid"] == "00-1" else int(found["pid"])
         track = (f"{folder}/{found['pid']}C{found['cam']}", int(found["track"]))
-        named = Named(path, pid, int(found["cam"]) - 1, track, int(found["frame"]))
+        frame = int(found["frame"])
+        named = Named(path, pid, int(found["cam"]) - 1, found["pid"], track, frame)
     elif found := IMAGE_NAME.match(name):
-        named = Named(path, int(found[1]), int(found[2]) - 1)
+        named = Named(path, int(found[1]), int(found[2]) - 1, found[1])
     else:
         return None
-    return named if JUNK_PID <= named.pid <= MAX_NUMBER and named.camid >= 0 else None
+    return named if JUNK_PID <= named.pid <= MAX_NUMBER else None
 
 
 def _parse(path: str) -> Named:
@@ -151,13 +179,14 @@ def find_splits(root: Path, named: Sequence[Named]) -> dict[str, str]:
     """
     if (root / SPLIT_FILE).is_file():
         return _splits_of_file(root / SPLIT_FILE, named)
-    present = [name for name in SPLIT_FOLDERS if (root / name).is_dir()]
-    if len(present) == len(SPLIT_FOLDERS):
-        return _splits_of_folders(root, named)
+    present = {name for names in _FOLDERS for name in names.values() if (root / name).is_dir()}
+    folders = max(_FOLDERS, key=lambda names: len(present.intersection(names.values())))
+    if present.issuperset(folders.values()):
+        return _splits_of_folders(root, named, {folder: split for split, folder in folders.items()})
     if present:
         raise LayoutError(
-            f"folder: {root} has {present}, but not all of {list(SPLIT_FOLDERS)}. What to do: add "
-            f"the others, or write {SPLIT_FILE}, or put all images into one folder."
+            f"folder: {root} has {sorted(present)}, but not all of {list(folders.values())}. What "
+            f"to do: add the others, or write {SPLIT_FILE}, or put all images into one folder."
         )
     _check_level(root, named)
     return _default_splits(named)
@@ -166,25 +195,29 @@ def find_splits(root: Path, named: Sequence[Named]) -> dict[str, str]:
 def _check_level(root: Path, named: Sequence[Named]) -> None:
     """Refuse a folder whose splits are told one level below: the default would be other ones."""
     inner = {entry.path.split("/")[0] for entry in named if entry.path.count("/")}
-    for folder in sorted(inner):
-        found = [name for name in (SPLIT_FILE, *SPLIT_FOLDERS) if (root / folder / name).exists()]
+    for folder in sorted(inner, key=compute_order):
+        telling = (SPLIT_FILE, *SPLIT_FOLDERS, *MARKET1501_FOLDERS.values())
+        found = [name for name in telling if (root / folder / name).exists()]
         if found:
             raise LayoutError(
                 f"folder: {root} is the wrong folder level, or holds several data sets: the splits "
-                f"are defined by {', '.join(found)} in {root / folder}. What to do: give "
-                f"{root / folder}, or write {SPLIT_FILE} into {root}."
+                f"are defined by {', '.join(dict.fromkeys(found))} in {root / folder}. What to do: "
+                f"give {root / folder}, or write {SPLIT_FILE} into {root}."
             )
 
 
-def _splits_of_folders(root: Path, named: Sequence[Named]) -> dict[str, str]:
-    splits = {entry.path: entry.path.split("/")[0] for entry in named}
+def _splits_of_folders(
+    root: Path, named: Sequence[Named], folders: Mapping[str, str]
+) -> dict[str, str]:
+    """Split of each image by its first folder; `folders` says which splits they are."""
+    splits = {entry.path: folders.get(entry.path.split("/")[0], "") for entry in named}
     for path, split in splits.items():
-        if split not in SPLIT_FOLDERS:
+        if not split:
             raise LayoutError(
-                f"folder: {path} is in none of {list(SPLIT_FOLDERS)} of {root}. What to do: move "
+                f"folder: {path} is in none of {list(folders)} of {root}. What to do: move "
                 "it into one of them."
             )
-    missing = [name for name in SPLIT_FOLDERS if name not in splits.values()]
+    missing = [folder for folder, split in folders.items() if split not in splits.values()]
     if missing:
         raise LayoutError(f"folder: {missing} of {root} hold no image. What to do: fill them.")
     return splits
@@ -243,14 +276,9 @@ def _load_listed(path: Path) -> tuple[str, dict[str, str]]:
 
 
 def _default_splits(named: Sequence[Named]) -> dict[str, str]:
-    people = sorted({entry.pid for entry in named if entry.pid > DISTRACTOR_PID})
+    people = sorted({entry.pid for entry in named} - {JUNK_PID})
     train = set(people[: len(people) // 2])
-    splits = {
-        entry.path: "train"
-        if entry.pid in train
-        else ("test" if entry.pid > DISTRACTOR_PID else "gallery")
-        for entry in named
-    }
+    splits = {entry.path: "train" if entry.pid in train else "test" for entry in named}
     return _resolve_test(named, splits)
 
 
@@ -263,7 +291,7 @@ def _resolve_test(named: Sequence[Named], splits: Mapping[str, str]) -> dict[str
 
     def resolve(entry: Named) -> str:
         seen = cameras[entry.pid]
-        is_asked = entry.pid > DISTRACTOR_PID and len(seen) > 1 and entry.camid == min(seen)
+        is_asked = entry.pid != JUNK_PID and len(seen) > 1 and entry.camid == min(seen)
         return "query" if is_asked else "gallery"
 
     return {e.path: resolve(e) if splits[e.path] == "test" else splits[e.path] for e in named}

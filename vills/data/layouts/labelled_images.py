@@ -21,14 +21,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from vills.data.files import is_clutter
 from vills.data.layouts.base import Layout, LayoutError, RawImage
 from vills.data.layouts.listing import (
     MAX_NUMBER,
     describe_nested,
-    describe_people,
     describe_stray,
     find_base,
-    is_image,
+    is_medium,
+    list_beside,
     list_folder,
     list_images,
     list_people,
@@ -36,6 +37,7 @@ from vills.data.layouts.listing import (
     parse_person,
     render_first,
 )
+from vills.data.layouts.people import convert_zero, describe_people
 from vills.data.records import DISTRACTOR_PID, JUNK_PID
 
 MARKET1501_NAME = re.compile(r"(-?\d+)_c(\d+)(s\d+)?")
@@ -62,15 +64,15 @@ def read_market1501(root: Path) -> Layout:
         name="market1501",
         parse=_parse_market1501,
     )
-    notes += describe_people(images)
-    notes += _note_names(images)
+    images, about_zero = convert_zero(images, name="market1501")
+    notes += [*about_zero, *describe_people(images), *_note_names(images)]
     if (base / DISTRACTORS).is_dir():
         extra = list_folder(base / DISTRACTORS)
         images += [
             RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", DISTRACTOR_PID)
-            for path in extra.images
+            for path in extra.media
         ]
-        notes.append(f"{DISTRACTORS}: {len(extra.images):,} images read as gallery distractors")
+        notes.append(f"{DISTRACTORS}: {len(extra.media):,} images read as gallery distractors")
         notes += describe_stray(DISTRACTORS, extra.stray)
     return Layout("market1501", root, images=images, notes=tuple(notes))
 
@@ -89,7 +91,9 @@ def _read_splits(
     notes: list[str] = []
     for split, folder in folders.items():
         found = list_images(base / folder, name=name)
-        images += [parse(f"{prefix}{folder}/{path}", split) for path in found.images]
+        # single images have no order: as text, so that records stay where they were
+        paths = sorted(found.media, key=lambda path: path.rpartition("/")[::2])
+        images += [parse(f"{prefix}{folder}/{path}", split) for path in paths]
         notes += describe_stray(folder, found.stray)
     return base, prefix, images, notes
 
@@ -181,10 +185,10 @@ def read_prcc(root: Path) -> Layout:
         for pid, person in people.items():
             found = list_images(base / folder / person, name="prcc")
             stray += [f"{person}/{path}" for path in found.stray]
-            for path in (f"{prefix}{folder}/{person}/{path}" for path in found.images):
+            for path in (f"{prefix}{folder}/{person}/{path}" for path in found.media):
                 camid = CAMERAS.index(camera or _parse_prcc_camera(path))
                 images.append(RawImage(path, split, pid, camid))
-        notes += describe_stray(f"{prefix}{folder}", sorted(stray))
+        notes += describe_stray(f"{prefix}{folder}", stray)
     notes += describe_people(images)
     if num_val := count_val(root):
         notes.append(f"val: {num_val:,} images not read; its people are in train")
@@ -194,7 +198,7 @@ def read_prcc(root: Path) -> Layout:
 def count_val(root: Path) -> int:
     """Images of `val`, which are not read."""
     folder = _find_prcc(root)[0] / "val"
-    return len(list_folder(folder).images) if folder.is_dir() else 0
+    return len(list_folder(folder).media) if folder.is_dir() else 0
 
 
 def _find_prcc(root: Path) -> tuple[Path, str]:
@@ -209,8 +213,8 @@ def _list_prcc_people(folder: Path) -> tuple[dict[int, str], list[str]]:
         raise LayoutError(
             f"prcc: {folder} holds no folders of people. What to do: {describe_nested(folder)}."
         )
-    stray = sorted(entry.name for entry in folder.iterdir() if not entry.is_dir())
-    if lost := [name for name in stray if is_image(name)]:
+    stray = list_beside(folder)
+    if lost := [name for name in stray if is_medium(name) and not is_clutter(name)]:
         raise LayoutError(
             f"prcc: {len(lost):,} images are in {folder}, outside the folders of people: "
             f"{render_first(lost)}. What to do: move them into their people's folders, or remove "

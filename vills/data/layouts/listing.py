@@ -4,16 +4,15 @@ Files that have nothing to do with the data set are listed apart, and noted.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vills.data.files import list_folders
-from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, check_folder
-from vills.data.records import DISTRACTOR_PID
+from vills.data.files import is_clutter, list_folders, list_names
+from vills.data.images import SUFFIXES
+from vills.data.layouts.base import LayoutError, check_folder
 
-IMAGES = (".jpg", ".jpeg", ".png")
 MAX_NUMBER = 2**31 - 1
 ZERO_PERSON = 100_000
 """Person 0 of a data set that counts people from 0: in records, 0 is a distractor."""
@@ -23,27 +22,27 @@ _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a folder; paths are posix and relative to it, folder by folder, sorted."""
+    """What lies below a folder: paths, posix and relative to it, in natural order by folder."""
 
-    images: tuple[str, ...]
-    """Files with a suffix of an image."""
+    media: tuple[str, ...]
+    """Files with one of the suffixes asked for."""
     stray: tuple[str, ...]
-    """Everything else: Thumbs.db, .DS_Store, hidden folders."""
+    """Everything else: text files, Thumbs.db, hidden folders."""
 
 
-def list_folder(folder: Path, *, suffixes: Sequence[str] = IMAGES) -> Listing:
-    """Sort the files below `folder` into images and others; links are followed, once.
+def list_folder(folder: Path, *, suffixes: Sequence[str] = SUFFIXES) -> Listing:
+    """Sort the files below `folder` into media (images) and others; links are followed, once.
 
     Raises:
         UnreadableFolderError: if a folder cannot be listed, or a name is not UTF-8.
     """
-    images: list[str] = []
+    media: list[str] = []
     stray: list[str] = []
-    for prefix, hidden, names in list_folders(folder):
-        stray += [f"{prefix}{name}/" for name in hidden]
-        for name in names:
-            (images if is_image(name, suffixes) else stray).append(prefix + name)
-    return Listing(tuple(images), tuple(stray))
+    for prefix, files, passed in list_folders(folder):
+        stray += [prefix + name for name in passed]
+        for name in files:
+            (media if is_medium(name, suffixes) else stray).append(prefix + name)
+    return Listing(tuple(media), tuple(stray))
 
 
 def list_images(folder: Path, *, name: str) -> Listing:
@@ -54,10 +53,10 @@ def list_images(folder: Path, *, name: str) -> Listing:
         UnreadableFolderError: if a folder cannot be listed, or a name is not UTF-8.
     """
     found = list_folder(folder)
-    if not found.images:
+    if not found.media:
         raise LayoutError(f"{name}: {folder} holds no image. What to do: unpack the archive again.")
     seen: dict[str, str] = {}
-    for path in found.images:
+    for path in found.media:
         other = seen.setdefault(PurePosixPath(path).stem, path)
         if other != path:
             raise LayoutError(
@@ -67,9 +66,9 @@ def list_images(folder: Path, *, name: str) -> Listing:
     return found
 
 
-def is_image(name: str, suffixes: Sequence[str] = IMAGES) -> bool:
-    """Whether a name is that of an image, and no resource fork of one (`._0001.jpg`)."""
-    return name.lower().endswith(tuple(suffixes)) and not name.startswith(".")
+def is_medium(name: str, suffixes: Sequence[str] = SUFFIXES) -> bool:
+    """Whether the name of a file ends in one of the suffixes, in whatever case."""
+    return name.lower().endswith(tuple(suffixes))
 
 
 def find_number(path: str) -> int | None:
@@ -79,9 +78,15 @@ def find_number(path: str) -> int | None:
 
 
 def list_subfolders(folder: Path) -> tuple[str, ...]:
-    """Names of the folders in `folder`, sorted, without hidden ones and those of macOS's zip."""
-    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
-    return tuple(sorted(n for n in names if not n.startswith(".") and n != "__MACOSX"))
+    """Names of the folders in `folder`, in natural order, without clutter."""
+    return tuple(name for name in list_names(folder) if (folder / name).is_dir())
+
+
+def list_beside(folder: Path) -> list[str]:
+    """Names of what lies beside folders of people, clutter too; of folders with a slash."""
+    entries = sorted(folder.iterdir())
+    found = [e.name for e in entries if not e.is_dir()]
+    return found + [f"{e.name}/" for e in entries if e.is_dir() and is_clutter(e.name)]
 
 
 def parse_person(text: str, *, path: str, name: str) -> int:
@@ -122,11 +127,22 @@ def render_first(names: Sequence[object]) -> str:
 
 
 def describe_stray(folder: str, stray: Sequence[str]) -> tuple[str, ...]:
-    """Say which files of a folder were passed over."""
+    """Say which files of a folder were passed over, counted by suffix."""
     if not stray:
         return ()
+    kinds = Counter(map(_find_kind, stray))
+    counted = ", ".join(
+        f"{count:,} {kind}" for kind, count in sorted(kinds.items(), key=lambda k: (-k[1], k[0]))
+    )
     word = "file" if len(stray) == 1 else "files"
-    return (f"{folder}: {len(stray):,} other {word} ignored: {render_first(stray)}",)
+    return (f"{folder}: {len(stray):,} other {word} ignored ({counted}): {render_first(stray)}",)
+
+
+def _find_kind(path: str) -> str:
+    name = path.rsplit("/", maxsplit=1)[-1]
+    if not name:
+        return "folder"
+    return "hidden" if name[0] == "." else PurePosixPath(name).suffix.lower() or "without suffix"
 
 
 _UP, _DOWN = 2, 3
@@ -181,7 +197,7 @@ def _count_present(folder: Path, needed: tuple[str, ...]) -> int:
 
 
 def _list_names(folder: Path) -> str:
-    return render_first(sorted(path.name for path in folder.iterdir()))
+    return render_first(list_names(folder))
 
 
 def _locate(root: Path, needed: tuple[str, ...]) -> Path | None:
@@ -203,37 +219,3 @@ def _walk_down(folder: Path, depth: int) -> Iterator[Path]:
         yield folder / name
         if depth > 1:
             yield from _walk_down(folder / name, depth - 1)
-
-
-def describe_people(rows: Iterable[RawImage | RawTracklet]) -> tuple[str, ...]:
-    """Note queries without a match in another camera, and people trained and tested."""
-    people: dict[str, set[int]] = defaultdict(set)
-    cameras: dict[int, set[int]] = defaultdict(set)
-    queries: list[tuple[int, int]] = []
-    for row in rows:
-        if row.pid > DISTRACTOR_PID:
-            people[row.split].add(row.pid)
-        if row.split == "query":
-            queries.append((row.pid, row.camid))
-        elif row.split == "gallery":
-            cameras[row.pid].add(row.camid)
-    absent = [pid for pid, _ in queries if not cameras[pid]]
-    # an unknown camera (-1) is another one
-    alone = [pid for pid, c in queries if not cameras[pid] - ({c} if c >= 0 else set())]
-    nobody = [pid for pid, _ in queries if pid <= DISTRACTOR_PID]
-    total = f"of {len(queries):,} queries"
-    notes = []
-    if who := sorted(set(absent)):
-        shown = f"{_count(who)} not in the gallery: {render_first(who)}"
-        notes.append(f"{len(absent):,} {total} are of {shown}")
-    if alone and len(alone) != len(absent):
-        notes.append(f"{len(alone):,} {total} have no match in another camera of the gallery")
-    if nobody:
-        notes.append(f"{len(nobody):,} {total} are junk or distractors")
-    if both := sorted(people["train"] & (people["query"] | people["gallery"])):
-        notes.append(f"{_count(both)} both in train and in query or gallery: {render_first(both)}")
-    return tuple(notes)
-
-
-def _count(people: list[int]) -> str:
-    return "1 person who is" if len(people) == 1 else f"{len(people):,} people who are"

@@ -14,12 +14,13 @@ from vills.data.layouts.base import Layout, LayoutError, RawTracklet, Stream
 from vills.data.layouts.listing import (
     MAX_NUMBER,
     describe_nested,
-    describe_people,
+    describe_stray,
     find_base,
     list_folder,
     list_subfolders,
     render_first,
 )
+from vills.data.layouts.people import describe_people
 from vills.data.records import JUNK_PID
 
 FOLDERS = {"train": "bbox_train", "test": "bbox_test"}
@@ -47,8 +48,9 @@ def read_mars(root: Path) -> Layout:
         part: load_rows(info / f"tracks_{part}_info.mat", f"track_{part}_info") for part in FOLDERS
     }
     queries = load_queries(info / "query_IDX.mat", num_tracks=len(tables["test"]))
+    notes: list[str] = []
     for part, folder in FOLDERS.items():
-        _check_people(base / folder, tables[part])
+        notes += _check_files(base / folder, tables[part])
 
     def list_tracks(part: str) -> Iterator[tuple[list[int], str]]:
         """Rows of the index file, each with its split."""
@@ -68,14 +70,8 @@ def read_mars(root: Path) -> Layout:
         for part in FOLDERS
         for (_, _, pid, camera), split in list_tracks(part)
     )
-    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=describe_people(people))
-
-
-def count_files(root: Path) -> dict[str, tuple[int, int]]:
-    """Images and other files that lie in bbox_train and bbox_test, whatever the index says."""
-    base, _ = _find_base(root)
-    found = {part: list_folder(base / folder) for part, folder in FOLDERS.items()}
-    return {part: (len(files.images), len(files.stray)) for part, files in found.items()}
+    notes += describe_people(people)
+    return Layout("mars", root, tracklets=Stream(list_tracklets), notes=tuple(notes))
 
 
 def _find_base(root: Path) -> tuple[Path, str]:
@@ -90,7 +86,8 @@ def _find_base(root: Path) -> tuple[Path, str]:
     return find_base(root, nested=nested, needed=_NEEDED, name="mars")
 
 
-def _check_people(folder: Path, rows: np.ndarray) -> None:
+def _check_files(folder: Path, rows: np.ndarray) -> list[str]:
+    """Refuse a folder that lacks people of the index, and note what the index does not name."""
     present = set(list_subfolders(folder))
     needed = [_name_person(pid) for pid in sorted(set(rows[:, 2].tolist()))]
     missing = [name for name in needed if name not in present]
@@ -99,12 +96,16 @@ def _check_people(folder: Path, rows: np.ndarray) -> None:
             f"mars: {folder} lacks {len(missing):,} of the {len(needed):,} folders of people that "
             f"the index names: {render_first(missing)}. What to do: {describe_nested(folder)}."
         )
-    empty = [name for name in needed if next((folder / name).iterdir(), None) is None]
-    if empty:
+    found = list_folder(folder)
+    filled = {path.partition("/")[0] for path in found.media}
+    if empty := [name for name in needed if name not in filled]:
         raise LayoutError(
             f"mars: {len(empty):,} folders of people in {folder} are empty: {render_first(empty)}. "
             "What to do: the archive is incompletely unpacked: unpack the official archive again."
         )
+    extra = len(found.media) - int((rows[:, 1] - rows[:, 0] + 1).sum())
+    unnamed = [f"{folder.name}: {extra:,} images that no track names are not read"]
+    return [*(unnamed if extra > 0 else ()), *describe_stray(folder.name, found.stray)]
 
 
 def _name_person(pid: int) -> str:

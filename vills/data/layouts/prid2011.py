@@ -12,15 +12,16 @@ from typing import Any
 from vills.data.layouts.base import Layout, LayoutError, PersonSplit, RawTracklet
 from vills.data.layouts.listing import (
     describe_nested,
-    describe_people,
     describe_stray,
     find_base,
     find_number,
+    list_beside,
     list_images,
     list_people,
     parse_person,
     render_first,
 )
+from vills.data.layouts.people import describe_people
 
 CAMERAS = ("cam_a", "cam_b")
 SPLIT_FILE = "splits_prid2011.json"
@@ -44,6 +45,7 @@ def read_prid2011(root: Path) -> Layout:
     for camid, camera in enumerate(CAMERAS):
         folder = base / "multi_shot" / camera
         folders = _list_people(folder, people)
+        notes += describe_stray(f"{prefix}multi_shot/{camera}", list_beside(folder))
         for pid in people:
             path = f"{prefix}multi_shot/{camera}/{folders.pop(pid)}"
             frames, stray = _list_frames(root, path)
@@ -139,10 +141,10 @@ def _list_people(folder: Path, people: list[int]) -> dict[int, str]:
 
 
 def _list_frames(root: Path, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Frames by number, so that 10 follows 9."""
+    """Frames in natural order, which is that of their numbers."""
     found = list_images(root / path, name="prid2011")
     numbers: dict[int, str] = {}
-    for name in found.images:
+    for name in found.media:
         number = find_number(name)
         other = numbers.setdefault(number, name) if number is not None else ""
         if other != name:
@@ -151,4 +153,4 @@ def _list_frames(root: Path, path: str) -> tuple[tuple[str, ...], tuple[str, ...
                 + (f"the frame number of {other}" if other else "no frame number")
                 + ". What to do: remove it, or rename it."
             )
-    return tuple(f"{path}/{numbers[number]}" for number in sorted(numbers)), found.stray
+    return tuple(f"{path}/{name}" for name in found.media), found.stray

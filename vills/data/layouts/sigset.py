@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vills.data.files import list_files
+from vills.data.files import list_files, list_names
 from vills.data.layouts.base import Layout, LayoutError, RawTemplate, check_folder
 from vills.data.layouts.listing import render_first
 from vills.data.layouts.sigset_media import MediaTable
@@ -94,7 +94,7 @@ def _find_files(root: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
     }
     splits = {split for split, _ in files.values()}
     if not splits or ("query" in splits) != ("gallery" in splits):
-        seen = render_first(found or sorted(path.name for path in root.iterdir()))
+        seen = render_first(found or list_names(root))
         raise LayoutError(
             f"sigset: {root} has no complete sigset. Looked for Probe*.xml and Gallery_*.xml "
             f"(Blended_Gallery_*.xml), and Train*.xml, in sigsets_* or anywhere; found {seen}. "

@@ -5,10 +5,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vills.data.files import list_files
-from vills.data.images import SUFFIXES
 from vills.data.layouts.base import LayoutError, RawImage, RawRow, RawTracklet, RawVideo
-from vills.data.layouts.listing import MAX_NUMBER, find_number, parse_person, render_first
+from vills.data.layouts.listing import MAX_NUMBER, list_folder, parse_person, render_first
 from vills.data.layouts.sigset_members import (
     STILL,
     Member,
@@ -164,12 +162,10 @@ class MediaTable:
 
 
 def _list_frames(folder: Path, path: str, segment: Segment) -> tuple[str, ...]:
-    """Images of a folder, by their number; a folder has no rate, so that ms select nothing."""
+    """Images of a folder in natural order; a folder has no rate, so that ms select nothing."""
     if segment.unit != "frame":
         return ()
-    names = [name for name in list_files(folder) if name.lower().endswith(SUFFIXES)]
-    numbers = {name: find_number(name) for name in names}
-    names.sort(key=lambda name: (-1 if numbers[name] is None else numbers[name], name))
+    names = list_folder(folder).media
     chosen = names[segment.start : None if segment.stop < 0 else segment.stop]
     return tuple(f"{path}/{name}" for name in chosen)
 

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
+from vills.data.files import VIDEO_SUFFIXES
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.layouts.base import LayoutError
 from vills.data.layouts.listing import MAX_NUMBER
-from vills.data.layouts.unlabelled import VIDEO_SUFFIXES
 
 _MEMBER_FIELDS = ("filePath", "modality", "media", "start", "stop", "unit")
 

@@ -14,10 +14,10 @@ Kinetics-700: a tree of video files, `{train,val,test}/*.mp4` or by class; any d
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from vills.data.files import list_files
+from vills.data.files import VIDEO_SUFFIXES, list_files, list_folders
 from vills.data.images import SUFFIXES
 from vills.data.layouts.base import (
     Layout,
@@ -34,6 +34,9 @@ from vills.data.layouts.containers import (
     load_image_list,
     load_plain_pickle,
 )
+from vills.data.layouts.listing import describe_stray, is_medium
+from vills.data.layouts.people import describe_copy_names, is_copy_name
+from vills.data.predictions import FOLDER as PREDICTIONS
 
 KEYS_FILE = "keys.pkl"
 _IMAGES = "images/"
@@ -56,9 +59,11 @@ def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout
     check_folder(root, "luperson")
     database = find_database(root)
     if database is None:
-        everything = _list_files(root, SUFFIXES, expected="luperson: no image")
+        everything, others = _list_files(
+            root, SUFFIXES, used=(filter_list, KEYS_FILE), expected="luperson: no image"
+        )
         paths, notes = _filter(everything, root=root, filter_list=filter_list, keep=keep)
-        return Layout("luperson", root, images=_to_images(paths), notes=notes)
+        return Layout("luperson", root, images=_to_images(paths), notes=(*others, *notes))
     store = LmdbStore(database)
     keys, key_notes = _load_keys(database, root=root, num_entries=store.num_entries)
     # made anew each time: millions of keys stand in memory once
@@ -75,19 +80,35 @@ def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout
     return Layout("luperson", root, images=_to_images(paths), notes=notes, container=read)
 
 
-def _list_files(root: Path, suffixes: tuple[str, ...], *, expected: str) -> Stream[str]:
-    """List the files with one of the suffixes, folder by folder, sorted; walked anew each time.
+def _list_files(
+    root: Path, suffixes: tuple[str, ...], *, used: Collection[str] = (), expected: str
+) -> tuple[Stream[str], tuple[str, ...]]:
+    """List the files with one of the suffixes, in the order of the walker; walked anew each time.
+
+    Returns:
+        The files, and notes on all others but those `used` otherwise, and on names of copies.
 
     Raises:
         LayoutError: if there is none.
     """
-    paths = Stream(lambda: (path for path in list_files(root) if path.lower().endswith(suffixes)))
-    if next(iter(paths), None) is None:
+    total, stray, copies = 0, list[str](), list[str]()
+    for prefix, names, passed in list_folders(root):
+        found = [prefix + name for name in names if is_medium(name, suffixes)]
+        total += len(found)
+        copies += filter(is_copy_name, found)
+        if prefix.split("/")[0] != PREDICTIONS:
+            others = [prefix + name for name in names if not is_medium(name, suffixes)]
+            stray += [path for path in others if path not in used]
+            stray += [prefix + name for name in passed]
+    about_others = describe_stray(".", stray)
+    if not total:
         raise LayoutError(
-            f"{expected} ({', '.join(suffixes)}) below {root}. What to do: check that the data set "
-            "is unpacked there and that the source's layout is right."
+            f"{expected} ({', '.join(suffixes)}) below {root}{'; '.join(['', *about_others])}. "
+            "What to do: check that the data set is unpacked there and that the source's layout "
+            "is right."
         )
-    return paths
+    paths = Stream(lambda: (path for path in list_files(root) if is_medium(path, suffixes)))
+    return paths, (*about_others, *describe_copy_names(copies, total=total))
 
 
 def _to_images(paths: Iterable[str]) -> Stream[RawImage]:
@@ -184,9 +205,6 @@ def _pick(everything: Iterable[str], wanted: Container[str]) -> tuple[list[str],
     return kept, seen
 
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
-
-
 def read_kinetics(root: Path) -> Layout:
     """Every video file below `root`.
 
@@ -194,7 +212,7 @@ def read_kinetics(root: Path) -> Layout:
     has several clips of some videos. Where two files differ in the suffix alone, they keep it.
     """
     check_folder(root, "kinetics")
-    paths = _list_files(root, VIDEO_SUFFIXES, expected="kinetics: no video")
+    paths, notes = _list_files(root, VIDEO_SUFFIXES, expected="kinetics: no video")
     counts = Counter(map(_cut_suffix, paths))
     shared = {name for name, count in counts.items() if count > 1}
 
@@ -203,7 +221,7 @@ def read_kinetics(root: Path) -> Layout:
             name = _cut_suffix(path)
             yield RawVideo(path=path, video_id=path if name in shared else name)
 
-    return Layout("kinetics", root, videos=Stream(videos))
+    return Layout("kinetics", root, videos=Stream(videos), notes=notes)
 
 
 def _cut_suffix(path: str) -> str:
