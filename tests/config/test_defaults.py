@@ -1,6 +1,5 @@
 """Entries of finetune and evaluate: their own values, and the defaults that they share."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -135,30 +134,25 @@ def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> N
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("finetune_defaults.epoch=3", ["finetune_defaults.epoch", "not in", "epochs, num_ids"]),
-        ("finetune.mars.epoch=3", ["finetune.mars.epoch", "not in", "epochs, num_ids"]),
+        (
+            "finetune_defaults.epoch=3",
+            ["Did you mean finetune_defaults.epochs?", "epochs, num_ids"],
+        ),
+        ("finetune.mars.epoch=3", ["Did you mean finetune.mars.epochs?", "epochs, num_ids"]),
         ("+evaluate_defaults.rank=3", ["evaluate_defaults.rank is not a parameter", "ranks, fars"]),
         ("finetune_defaults.epochs=0", ["finetune.*.epochs = 0", "1 to inf", "What to do"]),
-        ("finetune_defaults.lr=fast", ["finetune_defaults.lr", "fast", "Float", "What to do"]),
-        ("finetune.mars.lr_of=null", ["finetune.mars.lr_of", "not Optional", "What to do"]),
-        ("finetune_defaults=null", ["finetune_defaults", "not Optional", "What to do"]),
-        ("~finetune_defaults.lr", ["finetune_defaults.lr", "deletion", "What to do"]),
+        ("finetune_defaults.lr=fast", ["finetune_defaults.lr", "fast", "a number", "What to do"]),
+        ("finetune.mars.lr_of=null", ["finetune.mars.lr_of has no value", "{}", "What to do"]),
+        ("finetune_defaults=null", ["finetune_defaults has no value", "{}", "What to do"]),
+        ("~finetune_defaults.lr", ["finetune_defaults.lr is a field", "What to do"]),
         ("finetune_defaults.lr=???", ["finetune_defaults.lr has no value", "What to do"]),
         ("pretrain.seed=???", ["pretrain.seed has no value", "Allowed", "What to do"]),
-        ("finetune.mars.lr=null", ["finetune.mars.lr", "not Optional", "What to do"]),
+        ("finetune.mars.lr=null", ["finetune.mars.lr has no value", "What to do"]),
     ],
 )
-@pytest.mark.parametrize("tracer", [None, lambda *_: None], ids=["plain", "debugger"])
-def test_what_is_wrong_in_defaults_or_entries_is_refused(
-    override: str, parts: list[str], tracer: Any
-) -> None:
-    before = sys.gettrace()
-    sys.settrace(tracer or before)  # OmegaConf chains its errors in another way under a debugger
-    try:
-        with pytest.raises(ConfigError) as caught:
-            load_profile("miniature", [override])
-    finally:
-        sys.settrace(before)
+def test_what_is_wrong_in_defaults_or_entries_is_refused(override: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_profile("miniature", [override])
     for part in parts:
         assert part in str(caught.value)
 

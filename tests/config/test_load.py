@@ -31,8 +31,16 @@ def test_every_profile_survives_being_written_and_read(profile: str, tmp_path: P
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
-        ("seed: 0", "sead: 0", ["sead", "not in", "seed", "What to do"]),
-        ("depth: 4", "depth: deep", ["pretrain.model.depth", "deep", "Integer", "What to do"]),
+        (
+            "seed: 0",
+            "sead: 0",
+            ["line 10, column 3", "sead", "Did you mean miniature.seed?", "What to do"],
+        ),
+        (
+            "depth: 4",
+            "depth: deep",
+            ["pretrain.model.depth", "deep", "whole number", "line 90", "What to do"],
+        ),
         ("depth: 4", "depth: 0", ["model.depth = 0", "Allowed: 1 to inf", "What to do"]),
         ("zero_stage: 1", "zero_stage: 5", ["pretrain.zero_stage = 5", "0, 1, 2, 3"]),
         ("areas: [upper_body,", "areas: [arms,", ["'arms'", "upper_body, lower_body, head"]),
@@ -112,7 +120,7 @@ def test_two_entries_may_have_one_source() -> None:
         with pytest.raises(ConfigError, match=message):
             load_profile("tiny", [f"+{field}.new={wrong}"])
     entry = {"a/b": FinetuneConfig(source="market1501")}
-    with pytest.raises(ConfigError, match="finetune entry 'a/b' is not allowed"):
+    with pytest.raises(ConfigError, match="finetune has an entry 'a/b'"):
         replace(params, finetune=entry, evaluate={})
 
 

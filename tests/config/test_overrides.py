@@ -43,10 +43,10 @@ def test_a_data_set_is_added_on_the_command_line(tmp_path: Path, source: list[st
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        (f"curate.sources.new={NEW}", ["'new' is not in struct", "+curate.sources.new={field"]),
+        (f"curate.sources.new={NEW}", ["no entry 'new'", "+curate.sources.new={field"]),
         ("finetune.mars.published.dino.file=x", ["+finetune.mars.published.dino={field"]),
         ("+curate.sources.new={pfad: x}", ["curate.sources.new.pfad", "What to do"]),
-        ("+curate.sources.new=mine", ["str is not a subclass of SourceConfig", "What to do"]),
+        ("+curate.sources.new=mine", ["'mine' is not allowed", "{field: value}", "What to do"]),
         ("+evaluate.new={model: mars}", ["evaluate.new has no source", "curate.sources.new"]),
         ("+finetune.mars.fliip=0.3", ["finetune.mars.fliip", "What to do"]),
         ("+pretrain.views.fliip=0.3", ["pretrain.views.fliip is not a parameter", "flip, jitter"]),

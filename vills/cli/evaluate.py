@@ -116,7 +116,7 @@ def _scores(arguments: Namespace) -> int:
 
     project = Path.cwd()
     # scores may have been pulled into a folder without parameters
-    order = tuple(load_params(project).evaluate) if (project / PARAMS_FILE).is_file() else ()
+    order = tuple(load_params(project).evaluate) if (project / PARAMS_FILE).exists() else ()
     rows = load_scores(project, items=arguments.items, order=order)
     print(render_scores(rows, splits=arguments.splits))
     for item in dict.fromkeys(str(row["data set"]) for row in rows):

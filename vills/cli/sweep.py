@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vills.config.overrides import check_repeats
 from vills.config.resources import PREFIX
 from vills.errors import UserError
 from vills.runner.clusters.jobs import select_cluster
@@ -109,6 +110,7 @@ def _build_action_parser(action: str) -> argparse.ArgumentParser:
 
 def _launch(arguments: argparse.Namespace) -> int:
     words: list[str] = arguments.overrides
+    check_repeats(words)
     context = LaunchContext(Path.cwd(), slurm=[word for word in words if word.startswith(PREFIX)])
     overrides = [word for word in words if not word.startswith(PREFIX)]
     if arguments.plan:

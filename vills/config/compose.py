@@ -1,28 +1,38 @@
-"""YAML files -> checked dataclasses, through Hydra's compose API: params.yaml and sweeps alike.
+"""YAML files -> checked dataclasses: params.yaml, profiles and sweeps alike.
+
+Hydra's compose API puts the files of a `defaults` list together; every value was read before, by
+the type of its field (vills.config.yaml_reader), and so were the overrides that come on top.
 
 A table of entries may have defaults beside it, `finetune` has `finetune_defaults`: a file then says
 of an entry what is its own, and whoever loads it gets complete entries.
 """
 
 import copy
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, make_dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args
 
-from hydra import compose, initialize_config_dir
+from hydra import compose, initialize
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vills.config.checks import ConfigError
+from vills.config.kinds import find_hint, get_scalar, is_of_kind, load_hints
+from vills.config.overrides import describe_unknown_key, parse_override, set_override
+from vills.config.yaml_reader import Reader
+from vills.config.yaml_text import Source
 
 Kind = TypeVar("Kind")
 DEFAULTS = "_defaults"
 """Ends the name of the section that has the defaults of a table's entries."""
+_CHECKED = "_checked_"
+"""Key that only the schema's node has: a file without it in its `defaults` is of another kind."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,12 @@ class Schema(Generic[Kind]):
     kind: type[Kind]
     noun: str
     """What a key of it is: parameter, field of a sweep."""
-    tables: str
+    tables: str = ""
     """Its tables of entries, to which + adds."""
     rewrite: str = ""
     """How such a file is written anew; empty: by hand."""
+    worded: tuple[str, ...] = ()
+    """Keys that DVC reads too, as patterns (vills.config.yaml_reader)."""
     find_new_name: Callable[[str], str] = lambda key: ""
     """What a key that was moved is called now; empty: it was not."""
 
@@ -50,16 +62,15 @@ class Schema(Generic[Kind]):
         origin: str,
         search: Sequence[Path] = (),
     ) -> Kind:
-        """Read `folder`/`name`.yaml with Hydra `overrides` on top; errors call it `origin`.
+        """Read `folder`/`name`.yaml with `overrides` on top; errors call it `origin`.
 
         Its defaults may name files of `folder` and of the folders of `search`.
 
         Raises:
-            ConfigError: if a key, a type or a range is refused.
+            ConfigError: if a file, a key, a type or a range is refused.
         """
         folders = tuple(path.resolve() for path in (folder, *search))
-        files = [f for path in folders for f in sorted(path.glob("*.yaml")) if f.is_file()]
-        content = tuple(file.read_bytes() for file in files)
+        content = tuple(_load_bytes(f) for path in folders for f in sorted(path.glob("*.yaml")))
         return copy.deepcopy(self._load(folders, name, tuple(overrides), origin, content))
 
     @cache  # noqa: B019 -- schemas live as long as the process
@@ -73,61 +84,91 @@ class Schema(Generic[Kind]):
     ) -> Kind:
         """Load once for the same content: a stage asks six times, Hydra takes half a second."""
         del content
-        folder, *search = folders
+        return self.build(self._compose(folders, name, origin), overrides, origin=origin)
+
+    def read(self, path: Path, *, origin: str) -> dict[str, Any]:
+        """Read one file, whose values have the types of their fields.
+
+        Raises:
+            ConfigError: if the file, a key or a value is refused.
+        """
+        reader = Reader(Source(origin, self.rewrite), self.explain_unknown, self.worded)
+        return dict(reader.load(path, self.kind))
+
+    def build(self, plain: dict[str, Any], overrides: Sequence[str] = (), *, origin: str) -> Kind:
+        """Make the dataclass from what files say, with `overrides` on top.
+
+        Raises:
+            ConfigError: if a key, a type or a range is refused.
+        """
+        changes = [parse_override(word) for word in overrides]
         # what reaches into a field of an entry may change what the defaults have put there
-        deep = [override for override in overrides if self._is_deep(override)]
-        asked = [override for override in overrides if override not in deep]
-        if search:
-            places = ", ".join(f"'file://{path}'" for path in search)
-            asked.append(f"hydra.searchpath=[{places}]")
+        deep = [c for c in changes if c.parts[0] in self._defaulted and len(c.parts) > 3]
+        plain = _fill(self.kind, plain)
+        for change in (c for c in changes if c not in deep):
+            self._apply(plain, change, origin)
+        for table in self._defaulted:
+            entry_kind = get_args(find_hint(self.kind, [table]))[1]
+            defaults = _fill(entry_kind, plain[table + DEFAULTS])
+            for key, entry in plain[table].items():
+                if isinstance(entry, dict):
+                    own = {name: value for name, value in entry.items() if value != MISSING}
+                    plain[table][key] = copy.deepcopy(defaults) | own
+        for change in deep:
+            self._apply(plain, change, origin)
         try:
-            plain = self._compose(folder, name, asked, origin, self._layout)
-            if deep:
-                node = OmegaConf.merge(OmegaConf.structured(self.kind), plain)
-                plain = self._compose(folder, f"{self.name}_complete", deep, origin, node)
+            resolved: Any = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
         except OmegaConfBaseException as error:
-            raise ConfigError(self._explain(error, origin)) from error
-        except HydraException as error:
-            raise ConfigError(self._explain(error, f"{folder.name}/{name}.yaml")) from error
-        built: Kind = self._build(self.kind, plain, "", origin)
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ConfigError(
+                f"{origin}: {reason}. Allowed: ${{section.field}} of this file. What to do: "
+                "correct the name between the braces."
+            ) from error
+        built: Kind = self._build(self.kind, resolved, "", origin)
         return built
 
-    def _is_deep(self, override: str) -> bool:
-        parts = override.partition("=")[0].lstrip("+~").split(".")
-        return parts[0] in self._defaulted and len(parts) > 3
+    def explain_unknown(self, key: str) -> str:
+        """Say where a key stands now, or what it might be."""
+        if new := self.find_new_name(key):
+            return (
+                f"{key} is now called {new}, and is no longer part of a run's name. Allowed: "
+                f"{new}, one value for all. What to do: set {new} and remove {key}{self.rewrite}."
+            )
+        return describe_unknown_key(key, self.kind, noun=self.noun, tables=self.tables)
 
-    def _compose(
-        self, folder: Path, name: str, overrides: Sequence[str], origin: str, node: Any
-    ) -> Any:
-        """Compose a file over `node`, or `node` alone if it has the name; entries are completed."""
-        is_file = node is self._layout
-        ConfigStore.instance().store(name=self.name if is_file else name, node=node)
-        with initialize_config_dir(str(folder), version_base="1.3"):
-            config = compose(name, overrides=[_nest(o, self.kind) for o in overrides])
-        if is_file and OmegaConf.get_type(config) is not node:
+    def _apply(self, plain: dict[str, Any], change: Any, origin: str) -> None:
+        set_override(plain, change, self.kind, explain_unknown=self.explain_unknown, origin=origin)
+
+    def _compose(self, folders: Sequence[Path], name: str, origin: str) -> dict[str, Any]:
+        """Put a file and those that its `defaults` name together, the last on top."""
+        nodes: dict[str, dict[str, Any]] = {self.name: {_CHECKED: self.name}}
+        self._collect(folders, name, nodes, origin=origin)
+        try:
+            with _open_store(nodes), initialize(config_path=None, version_base="1.3"):
+                plain: Any = OmegaConf.to_container(compose(name))
+        except HydraException as error:
+            reason = " ".join(str(error).split()).partition(" Available")[0].rstrip(".")
+            raise ConfigError(
+                f"{origin}: {reason}. Allowed in `defaults`: {self.name}, _self_, and files beside "
+                f"it without .yaml. What to do: correct its `defaults`{self.rewrite}."
+            ) from error
+        if plain.pop(_CHECKED, "") != self.name:
             raise ConfigError(
                 f"{origin} cannot be checked: its `defaults` lack the schema. What to do: keep its "
                 f"first lines, `defaults: [{self.name}, _self_]`{self.rewrite}."
             )
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-        for table in self._defaulted:
-            for entry in plain[table].values():
-                left_open = [key for key, value in entry.items() if value == MISSING]
-                entry |= {key: copy.deepcopy(plain[table + DEFAULTS][key]) for key in left_open}
-        return plain
+        return dict(plain)
 
-    @cached_property
-    def _layout(self) -> type:
-        """`kind` as a file writes it: of entries with defaults, no field needs to be set."""
-        parts: list[Any] = []
-        for field in fields(self.kind):  # type: ignore[arg-type]
-            hint: Any = field.type
-            if field.name in self._defaulted:
-                entry = get_args(hint)[1]
-                unset = [(part.name, part.type, MISSING) for part in fields(entry)]
-                hint = dict[str, make_dataclass(entry.__name__, unset)]  # type: ignore[misc]
-            parts.append((field.name, hint, copy.copy(field)))
-        return make_dataclass(self.kind.__name__, parts)
+    def _collect(
+        self, folders: Sequence[Path], name: str, nodes: dict[str, Any], *, origin: str = ""
+    ) -> None:
+        """Read a file and those that its `defaults` name, each once."""
+        places = [folder / f"{name}.yaml" for folder in folders]
+        path = next((place for place in places if place.exists()), None)
+        if path and name not in nodes:
+            nodes[name] = self.read(path, origin=origin or path.name)
+            for other in nodes[name].get("defaults", []):
+                self._collect(folders, other, nodes)
 
     @cached_property
     def _defaulted(self) -> tuple[str, ...]:
@@ -136,106 +177,66 @@ class Schema(Generic[Kind]):
         return tuple(name for name in names if name + DEFAULTS in names)
 
     def _build(self, kind: Any, plain: Any, at: str, origin: str) -> Any:
-        """Make the dataclasses, whose fields OmegaConf has checked; a leading + adds strangers."""
+        """Make the dataclasses, inner ones first."""
+        if is_dataclass(kind) and isinstance(plain, dict):
+            hints = load_hints(kind)
+            needed = [f.name for f in fields(kind) if NO_DEFAULT is f.default is f.default_factory]
+            for name in (name for name in needed if name not in plain):
+                raise self._refuse(f"{at}.{name}".strip("."), "has no value", origin)
+            names = {key: f"{at}.{key}".strip(".") for key in plain}
+            made: Any = kind
+            return made(
+                **{key: self._build(hints[key], plain[key], names[key], origin) for key in plain}
+            )
         if plain == MISSING:
-            raise ConfigError(
-                f"{origin}: {at} has no value. Allowed: a value of its type. What to "
-                "do: add one; every field is documented in vills/config."
-            )
+            raise self._refuse(at, "has no value", origin)
+        if not is_of_kind(plain, kind):
+            raise self._refuse(at, f"= {plain!r} is of another type", origin)
+        inner = find_hint(kind, ["0"]) or Any
         if isinstance(plain, list):
-            element = next(iter(get_args(kind)), None)
-            return [self._build(element, value, at, origin) for value in plain]
-        if not isinstance(plain, dict):
-            return plain
-        is_known = is_dataclass(kind)
-        built = {}
-        for key, value in plain.items():
-            name = f"{at}.{key}" if at else str(key)
-            hint = find_hint(kind, [key])
-            if is_known and hint is None:
-                raise ConfigError(
-                    self._explain_moved(name, origin)
-                    or f"{origin}: {name} is not a {self.noun}. Allowed keys beside it: "
-                    f"{', '.join(self._list_choices(name))}. What to do: correct the key; + adds "
-                    f"entries only to {self.tables}."
-                )
-            built[key] = self._build(hint, value, name, origin)
-        return kind(**built) if is_known else built
+            return [self._build(inner, v, f"{at}.{n}", origin) for n, v in enumerate(plain)]
+        if isinstance(plain, dict):
+            return {k: self._build(inner, v, f"{at}.{k}", origin) for k, v in plain.items()}
+        return float(plain) if get_scalar(kind) is float and plain is not None else plain
 
-    def _explain(self, error: BaseException, origin: str) -> str:
-        """Field, value, allowed, remedy from the chain of Hydra's and OmegaConf's errors."""
-        chain = [error]
-        while (cause := chain[-1].__cause__) is not None and cause not in chain:
-            chain.append(cause)
-        # Under a debugger OmegaConf keeps the bare error behind the one that names the key, or
-        # makes an error its own cause.
-        cause = next((e for e in reversed(chain) if "full_key:" in str(e)), chain[-1])
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        full_key = next((line[10:].strip() for line in lines if line.startswith("full_key:")), "")
-        if moved := self._explain_moved(full_key, origin):
-            return moved
-        # Hydra's own first line only says which file; OmegaConf's reason stands on the next.
-        reason = lines[1] if len(lines) > 1 and lines[0].startswith("In ") else "".join(lines[:1])
-        message = f"{origin}: {full_key + ': ' if full_key else ''}{reason.rstrip('.')}."
-        choices = self._list_choices(full_key) if "not in" in reason else []
-        if choices:
-            message += f" Allowed keys beside it: {', '.join(choices)}."
-        if find_table(full_key, kind=self.kind) and "not in struct" in reason:
-            return (
-                f"{message} What to do: name an existing entry, or add one with "
-                f"'+{full_key}={{field: value, ...}}'; vills/config documents the fields."
-            )
-        remedy = "correct the key or its value; every field is documented in vills/config"
-        return f"{message} What to do: {remedy}."
-
-    def _explain_moved(self, key: str, origin: str) -> str:
-        """Where a key stands now; empty if it was never moved."""
-        new = self.find_new_name(key)
-        return new and (
-            f"{origin}: {key} is now called {new}, and is no longer part of a run's name. Allowed: "
-            f"{new}, one value for all. What to do: set {new} and remove {key}{self.rewrite}."
+    def _refuse(self, at: str, what: str, origin: str) -> ConfigError:
+        return ConfigError(
+            f"{origin}: {at} {what}. Allowed: a value of its type. What to do: set it; every field "
+            "is documented in vills/config."
         )
 
-    def _list_choices(self, full_key: str) -> list[str]:
-        """Keys that may stand where the last part of `full_key` stands."""
-        hint = find_hint(self.kind, full_key.split(".")[:-1])
-        return [field.name for field in fields(hint)] if is_dataclass(hint) else []
+
+def _fill(kind: Any, plain: dict[str, Any]) -> dict[str, Any]:
+    """Add the fields that a section leaves open, with the defaults of its dataclass."""
+    filled = dict(plain)
+    for field in fields(kind):
+        if field.default is not NO_DEFAULT:
+            filled.setdefault(field.name, field.default)
+        elif field.default_factory is not NO_DEFAULT:
+            value = field.default_factory()
+            given = filled.setdefault(field.name, {} if is_dataclass(value) else value)
+            if isinstance(given, dict):
+                kept = _fill(type(value), given) if is_dataclass(value) else value | given
+                filled[field.name] = kept
+    return filled
 
 
-def find_hint(kind: Any, parts: Sequence[str]) -> Any:
-    """Type of what a dotted key of `kind`, in parts, names; None: there is no such key."""
-    for part in parts:
-        if is_dataclass(kind):
-            kind = _load_hints(kind).get(part)
-        else:
-            kind = get_args(kind)[1] if get_origin(kind) is dict else None
-    return kind
+@contextmanager
+def _open_store(nodes: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Give Hydra's store what was read, for as long as files are put together."""
+    store = ConfigStore.instance()
+    for name, node in nodes.items():
+        store.store(name=name, node=node)
+    try:
+        yield
+    finally:
+        for name in nodes:
+            del store.repo[f"{name}.yaml"]
 
 
-_load_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
-
-
-def find_table(key: str, *, kind: Any) -> str:
-    """Table of typed entries that a dotted key of `kind` is below: curate.sources; or empty."""
-    parts = key.split(".")
-    for place in range(1, len(parts)):
-        hint = find_hint(kind, parts[:place])
-        if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
-            return ".".join(parts[:place])
-    return ""
-
-
-def _nest(override: str, kind: type) -> str:
-    """`+curate.sources.new.path=x` as `+curate.sources={new: {path: x}}`; others as they are.
-
-    Hydra merges a dict into a table of typed entries, and so makes a typed entry of it; a new key
-    of such a table it would give the bare dict, which the table refuses.
-    """
-    found = re.fullmatch(r"(\++)([^=]+)=(.*)", override, re.DOTALL)
-    table = find_table(found[2], kind=kind) if found else ""
-    if found is None or not table:
-        return override
-    plus, key, value = found.groups()
-    for part in reversed(key.removeprefix(f"{table}.").split(".")):
-        value = f"{{{part}: {value}}}"
-    return f"{plus}{table}={value}"
+def _load_bytes(path: Path) -> bytes:
+    """Content that a cached answer depends on; what cannot be read is refused when it is asked."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import shlex
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -18,7 +19,11 @@ import yaml
 
 from vills.config.checks import ConfigError, build_error
 from vills.config.compose import DEFAULTS, Schema
+from vills.config.overrides import check_repeats
 from vills.config.params import Params, find_new_name
+from vills.config.yaml_reader import Reader
+from vills.config.yaml_text import NUMBER_LIKE, Source
+from vills.io import save_bytes
 
 PARAMS_FILE = "params.yaml"
 PROFILES = Path(__file__).parent / "profiles"
@@ -35,6 +40,7 @@ _SCHEMA = Schema(
     noun="parameter",
     tables="curate.sources, finetune and evaluate",
     rewrite=", or write the file again with `vills configure`",
+    worded=("finetune.*", "evaluate.*"),
     find_new_name=find_new_name,
 )
 
@@ -46,7 +52,7 @@ def load_params(folder: Path, overrides: Sequence[str] = ()) -> Params:
         ConfigError: if the file is missing or a key, a type or a range is refused.
     """
     path = folder / PARAMS_FILE
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(
             f"{PARAMS_FILE} is missing in {folder}. What to do: go to the project's folder, or "
             "write one with `vills configure profile=miniature`."
@@ -93,14 +99,22 @@ def save_params(
     Raises:
         ConfigError: if the profile is refused, or the file has hand edits and not `force`.
     """
+    check_repeats(overrides)
     params = load_profile(profile, overrides)
     path = folder / PARAMS_FILE
-    if path.exists() and not force and has_hand_edits(path.read_text()):
-        raise ConfigError(
-            f"{PARAMS_FILE} was edited by hand since `vills configure` wrote it. What to do: keep "
-            "the file, or add --force to replace it (only git may then have your edits)."
-        )
-    path.write_text(render_params(params, profile=profile, overrides=overrides))
+    if path.exists() and not (force and path.is_file()):
+        text = Source(PARAMS_FILE).load_bytes(path).decode(errors="replace")
+        if has_hand_edits(text):
+            raise ConfigError(
+                f"{PARAMS_FILE} was edited by hand since `vills configure` wrote it. What to do: "
+                "keep the file, or add --force to replace it (only git may then have your edits)."
+            )
+    written = render_params(params, profile=profile, overrides=overrides).encode()
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / PARAMS_FILE).write_bytes(written)
+        if load_params(Path(scratch)) != params:
+            raise RuntimeError(f"{PARAMS_FILE} as written holds other values than were asked for")
+    save_bytes(path, written)
     return path
 
 
@@ -108,11 +122,14 @@ def has_hand_edits(text: str) -> bool:
     """Whether the values of a params.yaml differ from what was written into it."""
     lines = text.splitlines()
     digests = [line.removeprefix(_DIGEST) for line in lines if line.startswith(_DIGEST)]
-    return len(digests) != 1 or digests[0] != _digest(text)
+    try:
+        return len(digests) != 1 or digests[0] != _digest(text)
+    except ConfigError:
+        return True  # nobody but a hand writes what cannot be read
 
 
 def _digest(text: str) -> str:
-    values = yaml.safe_load(text)
+    values = Reader(Source(PARAMS_FILE), _SCHEMA.explain_unknown).parse(text, Params, "")
     values.pop("defaults", None)
     return hashlib.sha256(yaml.safe_dump(values, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -174,9 +191,22 @@ def _list_own(entry: Any, defaults: Any) -> dict[str, Any]:
     }
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts text into quotes that any reader of YAML, 1.1 or 1.2, would take for something else."""
+
+
+_Dumper.add_implicit_resolver("!quoted", NUMBER_LIKE, None)
+
+
 def _render_leaf(value: Any) -> str:
-    plain = _to_plain(value)
-    text: str = yaml.safe_dump(plain, default_flow_style=True, width=1e9, sort_keys=False)
+    text: str = yaml.dump(
+        _to_plain(value),
+        Dumper=_Dumper,
+        default_flow_style=True,
+        width=1e9,
+        sort_keys=False,
+        allow_unicode=True,
+    )
     return text.removesuffix("\n").removesuffix("\n...").removesuffix("...").strip()
 
 
@@ -203,7 +233,8 @@ def _field_docs(cls: type) -> dict[str, str]:
 def main() -> int:
     """Compare params.yaml of this folder with what `vills configure` would write."""
     profile = sys.argv[1]
-    if Path(PARAMS_FILE).read_text() == render_params(load_profile(profile), profile=profile):
+    text = render_params(load_profile(profile), profile=profile)
+    if Path(PARAMS_FILE).read_text(encoding="utf-8") == text:
         return 0
     print(
         f"{PARAMS_FILE} differs from profile {profile} of this version. What to do: "

@@ -1,7 +1,7 @@
 """All parameters: params.yaml as a typed object."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
@@ -104,6 +104,7 @@ class Params:
     A job, queued or running, keeps the values that it was launched with."""
 
     def __post_init__(self) -> None:
+        self._check_names()
         labelled = [key for key, source in self.curate.sources.items() if source.role == "reid"]
         for stage in ("finetune", "evaluate"):
             for name, item in getattr(self, stage).items():
@@ -144,18 +145,33 @@ class Params:
                 remedy = f"set {stage}.enabled=true, or change {', '.join(fields)}"
                 raise build_error(f"{stage}.enabled", False, allowed, remedy)
 
+    def _check_names(self) -> None:
+        published = {f"finetune.{key}.published": e.published for key, e in self.finetune.items()}
+        tables: dict[str, Iterable[str]] = {
+            "curate.sources": self.curate.sources,
+            "finetune": self.finetune,
+            "evaluate": self.evaluate,
+            **published,
+        }
+        for section, names in tables.items():
+            for name in names:
+                _check_name(section, name)
+
 
 def _check_entry(name: str, source: str, labelled: Sequence[str]) -> None:
-    """Refuse an entry such as finetune.market1501 whose source or whose name cannot be."""
+    """Refuse an entry such as finetune.market1501 whose source cannot be."""
     if source not in labelled:
         raise ConfigError(
             f"{name} has no source {source!r}. Allowed: {', '.join(labelled) or 'none yet'}. What "
             f"to do: name one of them in {name}.source, add curate.sources.{source} with role "
             f"reid, or remove {name}."
         )
-    stage, _, key = name.partition(".")
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+
+
+def _check_name(section: str, name: str) -> None:
+    """Refuse a name of an entry that is no safe part of a path, a stage and an override."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
         raise ConfigError(
-            f"{stage} entry {key!r} is not allowed. Allowed: letters, digits, _ and -: it "
-            "names a folder and a stage. What to do: rename it."
+            f"{section} has an entry {name!r}. Allowed: letters a to z, digits, _ and -, not first "
+            "-: it names a folder and a stage. What to do: rename it."
         )

@@ -4,21 +4,44 @@ None of it stands in params.yaml: moving to another machine, or giving a job mor
 result and so no fingerprint.
 """
 
+import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from vills.config.checks import ConfigError, check_range
+from vills.config.checks import check_range
+from vills.config.compose import Schema
+from vills.config.kinds import Form
 
 FOLDER = "slurm"
 PREFIX = "slurm."
 """Overrides of these files on the command line: slurm.pretrain.nodes=2."""
+
+
+TIME_FORMS = "minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS, as SLURM has them"
+
+
+def parse_time_limit(text: str) -> int:
+    """Minutes of a time limit in one of SLURM's forms, rounded up as SLURM does.
+
+    Raises:
+        ValueError: for anything else; UNLIMITED too, since jobs are told to stop before the limit.
+    """
+    found = re.fullmatch(
+        r"(?:(?P<d>\d+)-(?P<dh>\d+)(?::(?P<dm>[0-5]?\d)(?::(?P<ds>[0-5]?\d))?)?"
+        r"|(?P<h>\d+):(?P<hm>[0-5]?\d):(?P<hs>[0-5]?\d)"
+        r"|(?P<m>0|[1-9]\d*)|(?P<mm>\d+):(?P<ms>[0-5]?\d))",
+        text,
+        re.ASCII,
+    )
+    if found is None:
+        raise ValueError(text)
+    seconds = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    parts = {name: int(value) for name, value in found.groupdict().items() if value}
+    return math.ceil(sum(seconds[name[-1]] * value for name, value in parts.items()) / 60)
 
 
 @dataclass
@@ -47,8 +70,9 @@ class Resources:
     """CPUs of a process."""
     mem_gb: int = 0
     """Memory of each node, GB; 0: the partition's own rule."""
-    timeout_min: int = 60
-    """Time limit of a job, minutes. A run may take several jobs."""
+    timeout_min: Annotated[int, Form(parse_time_limit, TIME_FORMS)] = 60
+    """Time limit of a job, minutes, or 12:00:00, 2-00, ... as SLURM writes them. A run may take
+    several jobs."""
     signal_seconds: int = 120
     """Seconds before the limit at which a job is told to stop; it then checkpoints and is requeued.
     Choose it longer than one step and one checkpoint take."""
@@ -90,6 +114,7 @@ class Resources:
         return self.nodes * self.gpus_per_node
 
 
+_SCHEMA = Schema(name="resources", kind=Resources, noun="field of slurm/STAGE.yaml")
 _REMEDY = "change slurm/STAGE.yaml, or give slurm.STAGE.FIELD=VALUE on the command line"
 
 
@@ -107,17 +132,5 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
     path = Path(os.environ.get("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
     own = f"{PREFIX}{stage}."
     changes = [text.removeprefix(own) for text in overrides if text.startswith(own)]
-    try:
-        loaded = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
-        merged = OmegaConf.merge(Resources, loaded, OmegaConf.from_dotlist(changes))
-        resources = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, YAMLError) as error:
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from error
-        reason = str(error).splitlines()[0]
-        known = ", ".join(Resources.__dataclass_fields__)
-        raise ConfigError(
-            f"{path.name}: {reason}. Allowed: {known}. What to do: correct {path}."
-        ) from error
-    assert isinstance(resources, Resources)
-    return resources
+    plain = _SCHEMA.read(path, origin=f"{FOLDER}/{path.name}") if path.exists() else {}
+    return _SCHEMA.build(plain, changes, origin=f"{FOLDER}/{path.name}")

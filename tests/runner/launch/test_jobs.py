@@ -68,7 +68,7 @@ def test_another_folder_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("nods: 2", ["pretrain.yaml", "nods", "Allowed: nodes"]),
+        ("nods: 2", ["pretrain.yaml", "nods", "Did you mean nodes?"]),
         ("nodes: two", ["pretrain.yaml", "two"]),
         ("nodes: 0", ["slurm: nodes = 0", "1 to inf"]),
         ("mem_gb: -1", ["slurm: mem_gb = -1"]),

@@ -29,11 +29,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params, render_params
 from vills.config.params import Params
+from vills.config.yaml_reader import Reader
+from vills.config.yaml_text import Source
 from vills.io import load_json, save_bytes, save_json
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
@@ -77,7 +77,7 @@ def load_adopted(project: Path, planner: Planner) -> Adopted:
     lock = project / LOCK
     if not lock.is_file():
         return {}
-    recorded = (yaml.safe_load(lock.read_text()) or {}).get("stages", {})
+    recorded = Reader(Source(LOCK)).load(lock, dict[str, Any]).get("stages", {})
     try:
         plan = planner.build_plan(build_steps(load_params(project)))
     except ConfigError:

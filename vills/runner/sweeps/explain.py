@@ -54,7 +54,7 @@ def describe_cell(project: Path, cell: str) -> str:
             f"{', '.join(list_records(context.runs)) or 'none'}) or DATASET/PROTOCOL/MODEL/METRIC, "
             "as in market1501/market1501/finetuned/mAP. What to do: copy one from a table."
         )
-    params = load_params(project) if (project / PARAMS_FILE).is_file() else None
+    params = load_params(project) if (project / PARAMS_FILE).exists() else None
     index = build_index(context.runs)
     lines: list[str] = []
     for title, value, run in found:

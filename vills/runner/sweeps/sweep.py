@@ -154,7 +154,7 @@ def describe_params(project: Path, overrides: Sequence[str]) -> str:
     profile = _find_profile(overrides)
     if profile:
         return f"profile {profile}"
-    text = (project / PARAMS_FILE).read_text()
+    text = (project / PARAMS_FILE).read_text(encoding="utf-8")
     written = re.search(r"`vills configure profile=(\S+)( [^`]*)?`", text)
     if written is None:
         return PARAMS_FILE
@@ -265,9 +265,9 @@ def _describe_source(project: Path) -> list[str]:
     paths = [p for floor in ("config", "pipeline") for p in (DEFAULT_ROOT / floor).rglob("*")]
     digests = {str(p): compute_sha256(p) for p in paths if p.suffix in (".py", ".yaml")}
     own = project / PARAMS_FILE
-    text = own.read_text() if own.is_file() else ""
+    text = compute_sha256(own) if own.is_file() else ""
     folders = [os.environ.get(name, "") for name in ("VILLS_DATA", "VILLS_WEIGHTS")]
-    return [compute_joint_digest(digests), compute_text_digest(text), *folders]
+    return [compute_joint_digest(digests), text, *folders]
 
 
 def compute_text_digest(text: str) -> str:
