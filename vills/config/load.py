@@ -19,6 +19,7 @@ import yaml
 from vills.config.checks import ConfigError, build_error
 from vills.config.compose import DEFAULTS, Schema
 from vills.config.params import Params, find_new_name
+from vills.endings import run_main
 
 PARAMS_FILE = "params.yaml"
 PROFILES = Path(__file__).parent / "profiles"
@@ -202,8 +203,9 @@ def _field_docs(cls: type) -> dict[str, str]:
 
 def main() -> int:
     """Compare params.yaml of this folder with what `vills configure` would write."""
-    profile = sys.argv[1]
-    if Path(PARAMS_FILE).read_text() == render_params(load_profile(profile), profile=profile):
+    profile = "".join(sys.argv[1:])
+    wanted = render_params(load_profile(profile), profile=profile)
+    if Path(PARAMS_FILE).read_text() == wanted:
         return 0
     print(
         f"{PARAMS_FILE} differs from profile {profile} of this version. What to do: "
@@ -214,4 +216,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main("vills", main))

@@ -4,7 +4,6 @@ None of it stands in params.yaml: moving to another machine, or giving a job mor
 result and so no fingerprint.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vills.config.checks import ConfigError, check_range
+from vills.config.environment import read_folder
 
 FOLDER = "slurm"
 PREFIX = "slurm."
@@ -104,7 +104,7 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: if a key, a type or a value is refused.
     """
-    path = Path(os.environ.get("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
+    path = (read_folder("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
     own = f"{PREFIX}{stage}."
     changes = [text.removeprefix(own) for text in overrides if text.startswith(own)]
     try:

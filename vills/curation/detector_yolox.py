@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vills.curation.video import Detections, Frame, build_detections
+from vills.errors import InputError
 from vills.onnx import load_session
 
 PAD_VALUE = 114
@@ -34,12 +35,12 @@ class YoloxDetector:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is no YOLOX-format ONNX model.
+            InputError: the file is no YOLOX-format ONNX model.
         """
         self._session = load_session(path)
         spec = self._session.get_inputs()[0]
         if len(spec.shape) != 4 or spec.shape[1] != 3:
-            raise ValueError(f"{path} takes {spec.shape}, YOLOX takes [n, 3, height, width].")
+            raise InputError(f"{path} takes {spec.shape}, YOLOX takes [n, 3, height, width].")
         self._input = spec.name
         self._height, self._width = (
             size if isinstance(size, int) else DEFAULT_SIZE for size in spec.shape[2:]
@@ -80,12 +81,12 @@ class YoloxDetector:
         """Return grid position [A, 2] and stride [A, 1] of each anchor point of an output.
 
         Raises:
-            ValueError: the output's length fits no set of strides.
+            InputError: the output's length fits no set of strides.
         """
         for grid, stride in self._anchors:
             if len(grid) == shape[0] and shape[1] > 5:
                 return grid, stride
-        raise ValueError(
+        raise InputError(
             f"{self._path} gives an output {list(shape)} for an input of {self._height}x"
             f"{self._width}; a YOLOX-format model gives [anchor points, 5 + classes] with "
             "strides 8, 16, 32 (and 64). What to do: export the model without decoding."

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vills.config.checks import ConfigError
 from vills.config.evaluate import EvaluateConfig
+from vills.errors import InputError
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.features import PixelModel
 from vills.evaluation.result_files import build_slug
@@ -143,13 +144,13 @@ class OnnxReid:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not an ONNX model, or one whose input is no single colour image.
+            InputError: not an ONNX model, or one whose input is no single colour image.
         """
         self._session = load_session(path)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise ValueError(
+            raise InputError(
                 f"{path.name} takes {[(own.name, own.shape) for own in inputs]}. Allowed: "
                 "one input, [N, H, W, 3] or [N, 3, H, W]. What to do: set evaluate.*.onnx_weights "
                 "to a model that maps a person crop to a feature."

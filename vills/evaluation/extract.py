@@ -20,6 +20,7 @@ from vills.data.clips import build_spread_clips
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.transforms import MEAN, STD, resize
+from vills.errors import InputError
 from vills.evaluation.feature_table import SUFFIXES, save_tokens
 from vills.io import open_atomic
 from vills.models.backbone import Backbone
@@ -53,7 +54,7 @@ def find_media(path: Path, *, tracklets: bool) -> list[Media]:
 
     Raises:
         FileNotFoundError: no such path.
-        ValueError: neither images nor videos there.
+        InputError: neither images nor videos there.
     """
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}. What to do: check the path.")
@@ -70,7 +71,7 @@ def find_media(path: Path, *, tracklets: bool) -> list[Media]:
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
     if not images and not videos:
-        raise ValueError(
+        raise InputError(
             f"no image or video at {path}. Allowed: files that end in "
             f"{', '.join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}. What to do: check the path."
         )
@@ -160,7 +161,7 @@ def extract_path(
     Raises:
         ConfigError: `out` has another suffix.
         FileNotFoundError: `path` or the weights do not exist.
-        ValueError: nothing below `path` could be read; the message names the first reasons.
+        InputError: nothing below `path` could be read; the message names the first reasons.
     """
     if out.suffix not in SUFFIXES:
         raise ConfigError(
@@ -175,7 +176,7 @@ def extract_path(
         save_tokens(temporary, rows, roles=tuple(ROLES), parquet=out.suffix == ".parquet")
         if report.num_images + report.num_videos == 0:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in report.bad[:3])
-            raise ValueError(
+            raise InputError(
                 f"none of the {len(media)} images and videos at {path} could be read ({reasons})"
             )
     return report
