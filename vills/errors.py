@@ -5,3 +5,7 @@ class UserError(Exception):
     """`vills` prints the message without a traceback and ends with `exit_status`."""
 
     exit_status = 2
+
+
+class InputError(UserError, ValueError):
+    """A file, a model or a value that somebody gave is not what it should be."""

@@ -1,18 +1,21 @@
-"""Files: atomic writes (a reader sees the old file or the new one), JSON, SHA-256, weights."""
+"""Files: atomic writes (a reader sees the old file or the new one), JSON, SHA-256, addresses."""
 
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from vills.errors import UserError
+from vills.errors import InputError, UserError
 
+SQLITE = "sqlite:///"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -57,9 +60,12 @@ def _replace(path: Path, temporary: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in NO_SPACE and not isinstance(error, DiskFullError):
             raise describe_full_disk(path) from error
+        if error.filename == str(temporary):
+            error.filename = str(path)  # the name that people know
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses even that
+            temporary.unlink(missing_ok=True)
 
 
 def save_json(path: Path, value: Mapping[str, Any], *, sort: bool = True) -> None:
@@ -72,14 +78,14 @@ def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ValueError: naming the file, when it holds anything else.
+        InputError: naming the file, when it holds anything else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). What to do: remove the file.") from error
+        raise InputError(f"{path} is not JSON ({error}). What to do: remove the file.") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object. What to do: remove the file.")
+        raise InputError(f"{path} holds no JSON object. What to do: remove the file.")
     return value
 
 
@@ -87,6 +93,27 @@ def compute_sha256(path: Path) -> str:
     """Compute the SHA-256 of a file's bytes, in hex; the file is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build_file_uri(path: Path) -> str:
+    """Return the address of a file or folder, for whoever decodes what is quoted in it."""
+    return path.absolute().as_uri()
+
+
+def build_sqlite_uri(path: Path) -> str:
+    """Return the address of a database as SQLAlchemy reads it: what is quoted, it decodes."""
+    return f"{SQLITE}{quote(str(path.absolute()))}"
+
+
+def parse_sqlite_uri(uri: str) -> Path | None:
+    """Return the path in the address of a SQLite database; None: it is another address."""
+    found = re.match(r"sqlite(?:\+pysqlite)?:///([^?]+)", uri)
+    return Path(unquote(found[1])).absolute() if found else None
+
+
+def get_runs_root(project: Path) -> Path:
+    """Return the folder of all runs: VILLS_RUNS, or runs/ of the project."""
+    return Path(os.environ.get("VILLS_RUNS") or project / "runs")
 
 
 def find_weights(name: str, folder: Path | None) -> Path | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vills.config.checks import ConfigError
 from vills.config.convention import Convention, list_common, parse_convention, parse_metadata
+from vills.errors import InputError
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _TYPES: dict[str, type[np.generic]] = {
@@ -37,7 +38,7 @@ def load_session(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the digest differs, or the file is no ONNX model.
+        InputError: the digest differs, or the file is no ONNX model.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -46,7 +47,7 @@ def load_session(
         )
     content = path.read_bytes()
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise ValueError(
+        raise InputError(
             f"{path} has sha256 {hashlib.sha256(content).hexdigest()}, expected {sha256}. "
             "What to do: fetch the file again, or correct the digest."
         )
@@ -60,7 +61,7 @@ def load_session(
         return onnxruntime.InferenceSession(content, options, providers=providers)
     # onnxruntime's exception classes are generated and share no other public base.
     except Exception as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not an ONNX model that onnxruntime can open ({error}). What to do: fetch "
             "the file again."
         ) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vills.errors import UserError
 from vills.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 
 
@@ -75,7 +76,7 @@ def test_killed_at_any_moment_no_file_lacks_its_digest(
 def test_all_damaged_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     list_checkpoints(tmp_path)[0].write_bytes(b"")
-    with pytest.raises(RuntimeError, match="all 1 checkpoints .* are damaged. What to do"):
+    with pytest.raises(UserError, match="all 1 checkpoints .* are damaged. What to do"):
         load_checkpoint(tmp_path)
 
 

@@ -17,6 +17,7 @@ from vills.config.params import OperationConfig
 from vills.config.pretrain import OptimConfig
 from vills.data.loading import PretrainBatch
 from vills.distributed import gather_objects, get_rank, get_world_size
+from vills.errors import UserError
 from vills.interrupt import InterruptedRunError
 from vills.pipeline import StageContext
 from vills.pipeline.pretrain import STAGE
@@ -187,5 +188,5 @@ def test_one_rank_of_the_stage_writes_and_speaks(curated: Path, tmp_path: Path) 
 
 def test_threads_must_be_what_the_receipt_says(curated: Path, tmp_path: Path) -> None:
     torch.set_num_threads(2)
-    with pytest.raises(RuntimeError, match="torch runs with 2 threads, threads_per_rank says 1"):
+    with pytest.raises(UserError, match="torch runs with 2 threads, threads_per_rank says 1"):
         pretrain(str(curated), str(tmp_path), 1)

@@ -2,12 +2,11 @@
 
 import argparse
 import inspect
-import sys
 from collections.abc import Sequence
 
 import vills
 from vills.cli import data, evaluate, run, weights
-from vills.errors import UserError
+from vills.endings import run_main
 
 COMMANDS = {
     "run": run.set_up_run,
@@ -53,14 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; errors that the user can mend are printed without a traceback."""
-    parsed = build_parser().parse_args(arguments)
-    try:
+    """Run one sub-command; the exit status."""
+
+    def work() -> int:
+        parsed = build_parser().parse_args(arguments)
         status: int = parsed.handler(parsed)
-    except UserError as error:
-        print(f"vills: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("vills: interrupted; give the same command again to continue", file=sys.stderr)
-        return 130
-    return status
+        return status
+
+    return run_main("vills", work)

@@ -1,6 +1,7 @@
 """Commands on runs (`vills run`, `status`, `repro`, `explain`, `configure`), and their services."""
 
 import json
+import socket
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +36,7 @@ def set_up_status(parser: ArgumentParser) -> None:
     """Show the run of every stage, and whether it is done, begun or waits.
 
     reads:  params.yaml, artifacts/, runs/
-    writes: nothing
+    writes: runs/.digests.json, so that a file is read once; nothing where that cannot be written
     needs:  nothing; it works on an empty clone
     """
     parser.set_defaults(handler=_status)
@@ -82,7 +83,7 @@ def set_up_explain(parser: ArgumentParser) -> None:
     """Trace a number back to its runs, commits, data, parameters, jobs and GPU-hours.
 
     reads:  runs/, and artifacts/ for a number of `vills scores`
-    writes: nothing
+    writes: runs/.digests.json, as `vills status`
     needs:  the runs behind the number
     """
     parser.add_argument(
@@ -157,7 +158,26 @@ def set_up_ui(parser: ArgumentParser) -> None:
 def _ui(arguments: Namespace) -> int:
     from vills.runner.sweeps.track import run_ui
 
+    _check_port(arguments.port)
     return run_ui(Path.cwd(), port=arguments.port)
+
+
+def _check_port(port: int) -> None:
+    """Refuse a port that the server cannot have, naming one that it can."""
+    from vills.config.checks import build_error
+
+    with socket.socket() as probe, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise build_error(
+                f"--port {port}",
+                str(error),
+                "a free port from 1024 to 65535",
+                f"vills ui --port {other.getsockname()[1]}, or end what listens there",
+            ) from error
 
 
 def set_up_doctor(parser: ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vills.config.overrides import check_repeats
 from vills.config.resources import PREFIX
+from vills.endings import run_main
 from vills.errors import UserError
 from vills.runner.clusters.jobs import select_cluster
 from vills.runner.plan.context import LaunchContext
@@ -43,20 +44,13 @@ the parameters (pretrain.epochs=10, profile=paper_vits) or the jobs (slurm.pretr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Give one command; errors that the user can mend are printed without a traceback."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        action, parsed = parse_words(words)
+    """Give one command; the exit status."""
+
+    def work() -> int:
+        action, parsed = parse_words(list(sys.argv[1:] if arguments is None else arguments))
         return _RUN[action](parsed)
-    except UserError as error:
-        print(f"launch.py: {error}", file=sys.stderr)
-        return error.exit_status
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the output has seen enough
-        return 0
-    except KeyboardInterrupt:
-        print("launch.py: interrupted; jobs go on; repeat the command to attach", file=sys.stderr)
-        return 130
+
+    return run_main("launch.py", work)
 
 
 def parse_words(words: Sequence[str]) -> tuple[str, argparse.Namespace]:

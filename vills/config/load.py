@@ -23,6 +23,7 @@ from vills.config.overrides import check_repeats
 from vills.config.params import Params, find_new_name
 from vills.config.yaml_reader import Reader
 from vills.config.yaml_text import NUMBER_LIKE, Source
+from vills.endings import run_main
 from vills.io import save_bytes
 
 PARAMS_FILE = "params.yaml"
@@ -232,7 +233,7 @@ def _field_docs(cls: type) -> dict[str, str]:
 
 def main() -> int:
     """Compare params.yaml of this folder with what `vills configure` would write."""
-    profile = sys.argv[1]
+    profile = "".join(sys.argv[1:])
     text = render_params(load_profile(profile), profile=profile)
     if Path(PARAMS_FILE).read_text(encoding="utf-8") == text:
         return 0
@@ -245,4 +246,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main("vills", main))

@@ -5,7 +5,6 @@ result and so no fingerprint.
 """
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 from vills.config.checks import check_range
 from vills.config.compose import Schema
+from vills.config.environment import read_folder
 from vills.config.kinds import Form
 
 FOLDER = "slurm"
@@ -129,7 +129,7 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: if a key, a type or a value is refused.
     """
-    path = Path(os.environ.get("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
+    path = (read_folder("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
     own = f"{PREFIX}{stage}."
     changes = [text.removeprefix(own) for text in overrides if text.startswith(own)]
     plain = _SCHEMA.read(path, origin=f"{FOLDER}/{path.name}") if path.exists() else {}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vills.config.checks import ConfigError
 from vills.curation.video import Detections, Frame, build_detections
+from vills.errors import InputError
 from vills.onnx import PictureModel
 
 PAD_VALUE = 114
@@ -42,7 +43,7 @@ class YoloxDetector:
         Raises:
             FileNotFoundError: no such file.
             ConfigError: its input is not known, or no picture.
-            ValueError: the file is no ONNX model.
+            InputError: the file is no ONNX model.
         """
         self._model = PictureModel(path, field="curate.detector_convention", stated=convention)
         self._height, self._width = self._model.size
@@ -105,12 +106,12 @@ class YoloxDetector:
         """Return grid position [A, 2] and stride [A, 1] of each anchor point of an output.
 
         Raises:
-            ValueError: the output's length fits no set of strides.
+            InputError: the output's length fits no set of strides.
         """
         for grid, stride in self._anchors:
             if len(grid) == shape[0] and shape[1] > 5:
                 return grid, stride
-        raise ValueError(
+        raise InputError(
             f"{self._model.name} gives an output {list(shape)} for an input of {self._height}x"
             f"{self._width}; a YOLOX-format model gives [anchor points, 5 + classes] with "
             "strides 8, 16, 32 (and 64). What to do: export the model without decoding."

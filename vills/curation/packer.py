@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from vills.data.records import SCHEMA, Record, save_manifest, save_manifest_table
 from vills.data.shards import ShardWriter, get_shard_name
 from vills.errors import UserError
-from vills.io import open_atomic
+from vills.io import load_json, open_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Packer:
         path = self._work / "pack.json"
         if not path.is_file():
             return 0, 0, []
-        state = json.loads(path.read_text())
+        state = load_json(path)
         # Without its shards the state is worth nothing: someone emptied the output folder.
         if not all((self._out / get_shard_name(i)).is_file() for i in range(state["shards"])):
             return 0, 0, []

@@ -27,8 +27,8 @@ from vills.curation.videos import VideoCurator, read_units
 from vills.data.files import save_table
 from vills.data.layouts import Layout, RawImage, RawRow, RawTracklet, RawVideo, read_layout
 from vills.data.records import SPLITS_FILE, TEMPLATES_FILE, Manifest
-from vills.errors import UserError
-from vills.io import open_atomic
+from vills.errors import InputError, UserError
+from vills.io import load_json, open_atomic
 from vills.progress import Progress
 
 
@@ -67,7 +67,7 @@ def run_source(
         ConfigError: predictions or weights of the detector are missing.
         TooManyDamagedError: more files are unreadable than `max_corrupt_share`.
         EmptySourceError: no record was kept.
-        ValueError: `work` belongs to another source or configuration.
+        InputError: `work` belongs to another source or configuration.
     """
     layout = read_layout(
         source.layout, root / source.path, filter_list=source.filter, keep=source.keep
@@ -76,7 +76,7 @@ def run_source(
     job = _Job(name, source, config, layout, out, work, say, max_corrupt_share)
     job.claim(compute_weights_digest(config, weights_root=weights_root) if job.num_videos else "")
     if job.is_done:
-        return dict(json.loads((out / "report.json").read_text()))
+        return dict(load_json(out / "report.json"))
     if job.num_videos:
         detector = build_detector(config, folder=layout.root, weights_root=weights_root)
         job.fill_units(VideoCurator(config, folder=layout.root, detector=detector))
@@ -132,7 +132,7 @@ class _Job:
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         path = self.work / "key"
         if path.is_file() and path.read_text() != key:
-            raise ValueError(
+            raise InputError(
                 f"{self.work} holds unfinished work with other files or parameters. What "
                 "to do: remove that folder, or use its parameters again."
             )

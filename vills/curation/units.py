@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from vills.curation.tracklets import CORNERS, EVERYBODY, NOT_THE_SUBJECT, Tracklet
 from vills.data.files import save_table
-from vills.io import open_atomic
+from vills.io import load_json, open_atomic
 
 TRACKS_SCHEMA = pa.schema(
     [
@@ -102,7 +102,7 @@ class UnitStore:
 
     def load_summary(self, number: int) -> VideoSummary:
         """Read the counts of video `number`."""
-        return VideoSummary(**json.loads(self._path(number, "json").read_text()))
+        return VideoSummary(**load_json(self._path(number, "json")))
 
     def load_tracks(self, number: int) -> pa.Table:
         """Read the tracked boxes of video `number`."""

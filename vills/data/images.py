@@ -7,13 +7,15 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
+from vills.errors import InputError
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 # PIL does not turn pixels by EXIF either: boxes and masks refer to the stored raster
 _READ = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-class CorruptImageError(ValueError):
+class CorruptImageError(InputError):
     """Bytes that are no complete image."""
 
 

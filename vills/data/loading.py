@@ -5,7 +5,6 @@ N patches of an image view, Nf of a frame, A areas, K LSE views per area, H x W 
 h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and STD.
 """
 
-import os
 from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeVar
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset
 
-from vills.config.checks import ConfigError
+from vills.config.environment import read_choice
 from vills.data.transforms import MEAN, STD
 from vills.interrupt import open_shield
 
@@ -112,13 +111,7 @@ def get_start_method() -> str:
     Raises:
         ConfigError: if it is neither.
     """
-    method = os.environ.get(VARIABLE) or METHODS[0]
-    if method not in METHODS:
-        raise ConfigError(
-            f"{VARIABLE} = {method!r} is not allowed. Allowed: {', '.join(METHODS)}. "
-            f"What to do: export {VARIABLE}={METHODS[1]}, or unset it."
-        )
-    return method
+    return read_choice(VARIABLE, METHODS)
 
 
 def load_batches(

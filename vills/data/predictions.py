@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from vills.areas import NUM_KEYPOINTS
 from vills.data.images import decode_rle
+from vills.errors import InputError
 
 FOLDER = "predictions"
 DETECTIONS_SCHEMA = pa.schema(
@@ -104,7 +105,7 @@ def load_predictions(root: Path) -> Predictions | None:
     """Return detections below `root`, if the data set has any.
 
     Raises:
-        ValueError: if the file has other columns.
+        InputError: if the file has other columns.
     """
     table = _load(root / FOLDER / "detections.parquet", DETECTIONS_SCHEMA)
     return None if table is None else Predictions(table)
@@ -114,7 +115,7 @@ def load_parsing(root: Path) -> Parsing | None:
     """Return parsing maps below `root`, if the data set has any.
 
     Raises:
-        ValueError: if the file has other columns.
+        InputError: if the file has other columns.
     """
     table = _load(root / FOLDER / "parsing.parquet", PARSING_SCHEMA)
     return None if table is None else Parsing(table)
@@ -126,5 +127,5 @@ def _load(path: Path, schema: pa.Schema) -> pa.Table | None:
     table = pq.read_table(path)
     missing = [name for name in schema.names if name not in table.schema.names]
     if missing:
-        raise ValueError(f"{path} has no column {missing}. Expected {schema.names}.")
+        raise InputError(f"{path} has no column {missing}. Expected {schema.names}.")
     return table.select(schema.names).cast(schema)

@@ -12,6 +12,7 @@ import numpy as np
 from vills.config.pretrain import MaskConfig, ViewConfig
 from vills.data.images import find_box
 from vills.data.transforms import ViewDraw, render_view, sample_view
+from vills.errors import InputError
 
 Box = tuple[int, int, int, int]
 
@@ -48,12 +49,12 @@ def build_lse_views(
     shares of its region, it keeps to the same part of the area while the region moves and grows.
 
     Raises:
-        ValueError: if a mask has another size than its frame.
+        InputError: if a mask has another size than its frame.
     """
     parts, part_masks = [], []
     for frame, mask in zip(frames, masks, strict=True):
         if mask.shape != frame.shape[:2]:
-            raise ValueError(
+            raise InputError(
                 f"a mask of {mask.shape} does not fit a crop of {frame.shape[:2]}. What to do: the "
                 "LSE cache was made from another curation; run the lse stage again."
             )

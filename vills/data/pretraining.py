@@ -29,6 +29,7 @@ from vills.data.transforms import (
     sample_view,
     set_channels,
 )
+from vills.errors import InputError
 
 Rows = Sequence[tuple[int, int]]
 Arrays = dict[str, np.ndarray]
@@ -39,7 +40,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
 
     Raises:
         ConfigError: if a batch does not fit the data.
-        ValueError: if a global batch does not divide by the world size.
+        InputError: if a global batch does not divide by the world size.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class PretrainSteps(Dataset[PretrainBatch]):
     ) -> None:
         for name in ("image_batch", "video_batch"):
             if getattr(config, name) % world_size:
-                raise ValueError(
+                raise InputError(
                     f"pretrain.{name} = {getattr(config, name)} cannot be divided among the "
                     f"{world_size} processes. What to do: change one of the two."
                 )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vills.data.files import save_table
+from vills.errors import InputError
 
 KINDS = ("image", "tracklet")
 SPLITS = ("pretrain", "train", "query", "gallery")
@@ -230,13 +231,13 @@ def load_manifest(path: Path) -> Manifest:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if the file has other columns.
+        InputError: if the file has other columns.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no manifest at {path}. What to do: run the curate stage.")
     table = pq.read_table(path, read_dictionary=_REPEATING)
     if table.schema.names != SCHEMA.names:
-        raise ValueError(
+        raise InputError(
             f"{path} is not a manifest: it has columns {table.schema.names}, expected "
             f"{SCHEMA.names}. What to do: run the curate stage again."
         )

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from vills.errors import InputError
+
 _BLOCK = 512
 _MAX_OPEN = 128
 
@@ -125,12 +127,12 @@ class ShardReader:
 
         Raises:
             FileNotFoundError: if the shard is missing.
-            ValueError: if the shard ends before.
+            InputError: if the shard ends before.
         """
         with self._lock:
             data = os.pread(self._descriptor(shard), length, offset)
         if len(data) != length:
-            raise ValueError(
+            raise InputError(
                 f"{self.folder / shard} ends before byte {offset + length}. What to do: its "
                 "manifest belongs to other shards, or the file is incomplete; run curate again."
             )

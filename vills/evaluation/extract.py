@@ -21,6 +21,7 @@ from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.layouts.listing import Listing, describe_stray, is_medium, list_folder
 from vills.data.layouts.people import describe_copy_names, is_copy_name
+from vills.errors import InputError
 from vills.evaluation.media_features import Described, MediaFeatures
 from vills.evaluation.protocols.base import FeatureChoice
 from vills.evaluation.token_file import SUFFIXES, render_about, save_tokens
@@ -52,7 +53,7 @@ def find_media(path: Path, *, tracklets: bool) -> tuple[list[Media], tuple[str, 
 
     Raises:
         FileNotFoundError: no such path.
-        ValueError: neither images nor videos there.
+        InputError: neither images nor videos there.
         UnreadableFolderError: a folder cannot be listed, or a name is not UTF-8.
     """
     if not path.exists():
@@ -67,7 +68,7 @@ def find_media(path: Path, *, tracklets: bool) -> tuple[list[Media], tuple[str, 
     videos = [name for name in found.media if is_medium(name, VIDEO_SUFFIXES)]
     notes = describe_stray(".", found.stray)
     if not found.media:
-        raise ValueError(
+        raise InputError(
             f"no image or video at {path}{'; '.join(['', *notes])}. Allowed: files that end in "
             f"{', '.join(suffixes)}. What to do: check the path."
         )
@@ -168,7 +169,7 @@ def extract_path(
     Raises:
         ConfigError: `out` has another suffix.
         FileNotFoundError: `path` or the weights do not exist.
-        ValueError: nothing below `path` could be read; the message names the first reasons.
+        InputError: nothing below `path` could be read; the message names the first reasons.
     """
     if out.suffix not in SUFFIXES:
         raise ConfigError(
@@ -185,7 +186,7 @@ def extract_path(
         save_tokens(temporary, rows, roles=ROLES, about=features.about, kind=out.suffix)
         if report.num_images + report.num_videos == 0:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in report.bad[:3])
-            raise ValueError(
+            raise InputError(
                 f"none of the {len(media)} images and videos at {path} could be read ({reasons})"
             )
     return report

@@ -21,7 +21,7 @@ from vills.data.files import save_table
 from vills.data.mask_store import MaskRow, build_mask_row, build_mask_table, get_mask_path
 from vills.data.records import Manifest
 from vills.data.shards import ShardReader
-from vills.io import open_atomic
+from vills.io import load_json, open_atomic
 from vills.lse.crop import Crop, load_crops
 from vills.lse.keypoints import KeypointDetector, build_prompt
 from vills.lse.segmenter import Segmenter
@@ -165,7 +165,7 @@ def load_summary(folder: Path) -> Summary | None:
     path = folder / SUMMARY
     if not path.is_file():
         return None
-    values = json.loads(path.read_text())
+    values = load_json(path)
     areas = {area: Counter(counts) for area, counts in values.pop("areas").items()}
     return Summary(**values, areas=areas)
 

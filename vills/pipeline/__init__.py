@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vills.config.checks import ConfigError
+from vills.config.environment import read_count
 from vills.io import find_weights
 from vills.progress import Progress
 
@@ -141,7 +142,7 @@ def count_workers() -> int:
     Raises:
         ConfigError: if it is no number above 0.
     """
-    return _read_count("VILLS_WORKERS", default=len(os.sched_getaffinity(0)), low=1)
+    return read_count("VILLS_WORKERS", default=len(os.sched_getaffinity(0)), low=1)
 
 
 def count_loaders() -> int:
@@ -153,25 +154,13 @@ def count_loaders() -> int:
     Raises:
         ConfigError: if it is no number.
     """
-    if os.environ.get("VILLS_LOADERS"):
-        return _read_count("VILLS_LOADERS", default=0, low=0)
     workers = count_workers()
-    return workers if workers > 2 else 0
-
-
-def _read_count(variable: str, *, default: int, low: int) -> int:
-    value = os.environ.get(variable) or str(default)
-    if not value.isdigit() or int(value) < low:
-        raise ConfigError(
-            f"{variable} = {value!r} is not allowed. Allowed: {low} and more. "
-            f"What to do: export {variable}=2, or unset it."
-        )
-    return int(value)
+    return read_count("VILLS_LOADERS", default=workers if workers > 2 else 0)
 
 
 def get_share() -> tuple[int, int]:
     """(RANK, WORLD_SIZE) that a launcher set, else (0, 1)."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return read_count("RANK", default=0), read_count("WORLD_SIZE", default=1, low=1)
 
 
 def get_folder(variable: str) -> Path:

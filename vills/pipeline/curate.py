@@ -1,12 +1,12 @@
 """Stage curate: raw layouts -> records, shards and person tracklets."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
 from vills.data.inventory import check_inventory, load_inventory
+from vills.io import load_json
 from vills.pipeline import ARTIFACTS, INVENTORIES, Stage, StageContext, get_folder, list_weights
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
     from vills.curation.packer import DamageLog
 
     for path in sorted(outs["curated"].glob("*/report.json")):
-        report = json.loads(path.read_text())
+        report = load_json(path)
         damaged = report["damaged"]
         named = [(file["path"], file["reason"]) for file in damaged["named"]]
         share = operation.max_corrupt_share

@@ -1,6 +1,5 @@
 """Stage finetune@data set: supervised fine-tuning from several initialisations (supplement 1)."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ def run(context: StageContext) -> None:
     from vills.data.samplers import TrainingPeople
     from vills.distributed import barrier, init_process_group, is_main
     from vills.evaluation.accuracy import check_accuracy, compute_accuracy
-    from vills.io import save_json
+    from vills.io import load_json, save_json
     from vills.models.weights import describe_architecture
     from vills.train.finetune import ACCURACY, Starts, run_finetune
 
@@ -70,7 +69,7 @@ def run(context: StageContext) -> None:
     )
     if is_main():
         save_json(out / "data.json", {str(k): split.describe() for k, split in data.items()})
-        accuracy = json.loads((out / ACCURACY).read_text())
+        accuracy = load_json(out / ACCURACY)
         context.save_plot(_build_plot(accuracy))
         # of another name: scores of few held-out people do not compare with those of a test split
         name = {"test": "last", "val": "last_val"}[config.accuracy_people]

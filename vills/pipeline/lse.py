@@ -1,12 +1,12 @@
 """Stage lse: keypoints prompt a segmenter for the masks of all areas, cached once (eq. 1 to 5)."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
 from vills.config.lse import LseConfig
+from vills.io import load_json
 from vills.pipeline import (
     ARTIFACTS,
     Stage,
@@ -78,7 +78,7 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
     from vills.lse.extract import check_corrupt
 
     for path in sorted(outs["lse"].glob("*/report.json")):
-        check_corrupt(json.loads(path.read_text()), max_share=operation.max_corrupt_share)
+        check_corrupt(load_json(path), max_share=operation.max_corrupt_share)
 
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:

@@ -1,11 +1,11 @@
 """Build the report from published outs; the sections on data and on runs stand here."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vills.config.evaluate import ReportConfig
+from vills.io import load_json
 from vills.progress import Progress
 from vills.report.accuracy import build_accuracy
 from vills.report.inputs import ReportInputs, load_metrics, load_rows
@@ -64,7 +64,7 @@ def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Sec
                 ]
                 blocks.append(Block(heading=heading, text=text, table=build_table(rows)))
         reports = {
-            path.parent.name: json.loads(path.read_text())
+            path.parent.name: load_json(path)
             for path in sorted((artifacts / out).glob("*/report.json"))
         }
         splits = [
@@ -117,7 +117,7 @@ def build_runs(metrics: Mapping[str, Mapping[str, Any]], runs: Path) -> Section:
     for name, values in metrics.items():
         run = values["fingerprint"]
         path = runs / name.split("_")[0] / run / "result.json"
-        result = json.loads(path.read_text()) if path.is_file() else {}
+        result = load_json(path) if path.is_file() else {}
         seconds = result.get("seconds")
         rows.append(
             {

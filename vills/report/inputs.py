@@ -1,6 +1,5 @@
 """What the DAG has published: where the report finds it, and how it is read."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
+from vills.io import load_json
 
 Row = dict[str, Any]
 """A row of scores."""
@@ -35,7 +35,7 @@ def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
     names += [f"evaluate_{item}" for item in inputs.items]
     folder = inputs.artifacts / "metrics"
     paths = {name: folder / f"{name}.json" for name in names}
-    return {name: json.loads(p.read_text()) for name, p in paths.items() if p.is_file()}
+    return {name: load_json(p) for name, p in paths.items() if p.is_file()}
 
 
 def load_scores(
@@ -66,8 +66,8 @@ def load_scores(
 
 def load_rows(artifacts: Path, item: str) -> list[Row]:
     """Load the table rows of one data set: whose models they are, and the run behind them."""
-    metrics = json.loads((artifacts / "metrics" / f"evaluate_{item}.json").read_text())
-    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
+    metrics = load_json(artifacts / "metrics" / f"evaluate_{item}.json")
+    results = load_json(artifacts / "evaluate" / item / "results.json")
     source = {"trained_on": metrics["model"], "run": metrics["fingerprint"][:12]}
     return [{"data set": item, **row, **source} for row in results["rows"]]
 
@@ -77,7 +77,7 @@ def load_notes(artifacts: Path, item: str) -> list[str]:
 
     The first says how many rows and why; the others how its pixels were given to a model.
     """
-    results = json.loads((artifacts / "evaluate" / item / "results.json").read_text())
+    results = load_json(artifacts / "evaluate" / item / "results.json")
     left_out = "; ".join(results.get("left_out", []))
     notes = [f"Left out, or there twice: {left_out}"] if left_out else []
     return [f"{note}." for note in (*notes, *results.get("notes", []))]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from vills.areas import AREAS
 from vills.data.images import CorruptImageError
 from vills.data.mask_store import MaskStore
+from vills.errors import InputError
 from vills.lse.chunk import KEYPOINTS
 from vills.report.pictures import CropReader, Picture, render_stack, save_sheet
 
@@ -29,12 +30,12 @@ def build_mask_sheet(
 
     Raises:
         FileNotFoundError: no manifest or no cache.
-        ValueError: the cache holds no frame.
+        InputError: the cache holds no frame.
     """
     reader, store = CropReader(curated), MaskStore(lse)
     cached = pq.read_table(lse / KEYPOINTS)
     if not cached.num_rows:
-        raise ValueError(f"{lse / KEYPOINTS} has no frame. What to do: run the lse stage.")
+        raise InputError(f"{lse / KEYPOINTS} has no frame. What to do: run the lse stage.")
     chosen = np.unique(np.linspace(0, cached.num_rows - 1, min(num, cached.num_rows)).astype(int))
     tiles = []
     for row in cached.take(chosen).to_pylist():
@@ -47,7 +48,7 @@ def build_mask_sheet(
         keypoints = np.asarray(row["keypoints"], np.float32).reshape(-1, 3)
         tiles.append(render_tile(image, masks=masks, keypoints=keypoints, min_score=min_score))
     if not tiles:
-        raise ValueError("no frame of the cache can be decoded. What to do: run curate and lse.")
+        raise InputError("no frame of the cache can be decoded. What to do: run curate and lse.")
     width = max(tile.shape[1] for tile in tiles)
     cells = [
         np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255)

@@ -1,11 +1,11 @@
 """What the report says of pre-training: losses, health, and what its features know."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vills.io import load_json
 from vills.report.figures import build_curves
 from vills.report.page import Block, Section, build_picture, build_table
 from vills.runner.store.journal import load_curves
@@ -94,7 +94,7 @@ def build_pretraining(
     if any(health.values()):
         picture = build_curves(health, x_label="step", columns=2)
         blocks.append(build_picture(picture, heading="Health", plot=True, caption=HEALTH_CAPTION))
-    report = json.loads((folder / "health.json").read_text())
+    report = load_json(folder / "health.json")
     times = {"step 0": report["start"], "last tenth": report["end"]}
     rows = [
         {"value": name, **{t: f"{found.get(name, math.nan):.4g}" for t, found in times.items()}}

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from vills.distributed import barrier, broadcast_object, is_main
+from vills.errors import UserError
 from vills.io import compute_sha256, open_atomic
 
 FOLDER = "checkpoints"
@@ -55,7 +56,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Return the newest intact checkpoint, the same on all ranks; None if there is none at all.
 
     Raises:
-        RuntimeError: if there are checkpoints and every one of them is damaged.
+        UserError: if there are checkpoints and every one of them is damaged.
     """
     path = broadcast_object(_find_intact(folder) if is_main() else None)
     if path is None:
@@ -78,7 +79,7 @@ def _find_intact(folder: Path) -> Path | None:
             return path
         _log.warning("checkpoint %s is damaged: using the previous one", path.name)
     if paths:
-        raise RuntimeError(
+        raise UserError(
             f"all {len(paths)} checkpoints in {folder} are damaged. What to do: delete that folder "
             "to start this run from the beginning."
         )

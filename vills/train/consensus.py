@@ -28,10 +28,10 @@ def set_determinism(threads_per_rank: int) -> None:
             threads differ in their last bits.
 
     Raises:
-        RuntimeError: if torch runs with another number of threads.
+        UserError: if torch runs with another number of threads.
     """
     if torch.get_num_threads() != threads_per_rank:
-        raise RuntimeError(
+        raise UserError(
             f"torch runs with {torch.get_num_threads()} threads, threads_per_rank says "
             f"{threads_per_rank}. What to do: start the stage with `vills run`, or set "
             f"OMP_NUM_THREADS={threads_per_rank} before Python starts."

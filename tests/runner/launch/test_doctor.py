@@ -25,6 +25,8 @@ import vills
 from vills.cli import main
 from vills.config.load import load_profile
 from vills.config.resources import Resources
+from vills.mounts import find_mount
+from vills.programs import Answer, run_command
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import (
     TITLES,
@@ -45,9 +47,6 @@ from vills.runner.doctor.facts import (
     parse_partitions,
     parse_tres,
 )
-from vills.runner.mlflow import settings
-from vills.runner.mlflow.settings import find_mount
-from vills.runner.store.machine import Answer, run_command
 
 # Recorded from the two-node SLURM 22.05 of slurm_bed.py, the second with everything switched off.
 HEALTHY = """\
@@ -335,7 +334,7 @@ short
 
 def set_mounts(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     fake = SimpleNamespace(exists=lambda: True, read_text=lambda **_: text)
-    monkeypatch.setattr(settings, "MOUNTS", fake)
+    monkeypatch.setattr("vills.mounts.MOUNTS", fake)
 
 
 def test_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,14 +87,14 @@ def test_torchrun_inside_a_job_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({**SRUN, "SLURM_PROCID": "4"}, "SLURM_PROCID = 4"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK = 2"),
-        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK = -1"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK = '-1"),
     ],
 )
 def test_contradictions_are_refused(
     monkeypatch: pytest.MonkeyPatch, values: dict[str, str], said: str
 ) -> None:
     put(monkeypatch, values)
-    with pytest.raises(ConfigError, match=rf"{said} is not allowed. Allowed: 0 to \d.*What to do"):
+    with pytest.raises(ConfigError, match=rf"{said}.* is not allowed. Allowed: .*What to do"):
         load_ranks()
 
 

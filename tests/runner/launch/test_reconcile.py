@@ -120,6 +120,7 @@ def test_a_tracker_that_is_away_is_told_and_nothing_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(os.environ, "MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    (tmp_path / "runs").mkdir()
     said: list[str] = []
     assert sync_open_runs(LaunchContext(tmp_path), say=said.append) == 1
     assert "no server at 127.0.0.1:1" in said[0]

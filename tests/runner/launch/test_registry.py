@@ -9,9 +9,10 @@ import pytest
 
 from tests.launching import Bench, build_context, build_params
 from vills.config.load import load_params
+from vills.git import describe_git, load_git_diff
+from vills.programs import Answer
 from vills.runner.plan.context import Submitter
 from vills.runner.plan.registry import save_code, save_point
-from vills.runner.store.machine import Answer, describe_git, load_git_diff
 from vills.runner.work.stage import load_stage
 
 

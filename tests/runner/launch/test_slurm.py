@@ -14,6 +14,7 @@ import pytest
 import submitit
 
 from vills.config.resources import Resources
+from vills.programs import run_command
 from vills.runner.clusters import slurm as cluster_module
 from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState
 from vills.runner.clusters.slurm import (
@@ -24,7 +25,6 @@ from vills.runner.clusters.slurm import (
     load_config,
     parse_array,
 )
-from vills.runner.store.machine import run_command
 
 BAD_VALUES = ["two words", "it's", 'a "b"', "$(touch planted)", "`id`", "a\\nb", "x;y&|*?", "~", ""]
 

@@ -16,7 +16,6 @@ from tests.fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quick
 from tests.tracking_server import TrackingServer, get_closed_port
 from vills.config.checks import ConfigError
 from vills.io import load_json, save_json
-from vills.runner.mlflow import settings as settings_module
 from vills.runner.mlflow.replay import SyncResult
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.journal import load_journal
@@ -320,7 +319,7 @@ def test_a_database_on_a_network_file_system_is_refused(
     build_fake_sweep(tmp_path / "runs")
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} lustre rw 0 0\n")
-    monkeypatch.setattr(settings_module, "MOUNTS", mounts)
+    monkeypatch.setattr("vills.mounts.MOUNTS", mounts)
     with pytest.raises(ConfigError, match=r"is on lustre.*Allowed: a server.*VILLS_TRACKING=off"):
         open_here(LaunchContext(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{get_closed_port()}")
@@ -333,7 +332,7 @@ def test_a_database_that_other_machines_cannot_see_is_told(
     build_fake_sweep(tmp_path / "runs")
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path / 'runs'} nfs4 rw 0 0\n")
-    monkeypatch.setattr(settings_module, "MOUNTS", mounts)
+    monkeypatch.setattr("vills.mounts.MOUNTS", mounts)
     said: list[str] = []
     assert open_here(LaunchContext(tmp_path), said.append)
     assert "jobs on other machines cannot see it" in said[0]

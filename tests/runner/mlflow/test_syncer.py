@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from vills.runner.mlflow import settings as settings_module
+from vills.mounts import find_network_file_system
 from vills.runner.mlflow.settings import (
     TrackingSettings,
-    find_network_file_system,
     load_tracking_settings,
 )
 from vills.runner.mlflow.worker import open_syncer
@@ -170,7 +169,7 @@ def test_the_innermost_mount_decides_and_links_are_followed(
     (tmp_path / "home").symlink_to(shared)
     text = f"/dev/vda / ext4 rw 0 0\nx {shared} {kind} rw 0 0\n/dev/b {shared}/scratch xfs rw 0 0\n"
     mounts.write_text(text)
-    monkeypatch.setattr(settings_module, "MOUNTS", mounts)
+    monkeypatch.setattr("vills.mounts.MOUNTS", mounts)
     assert find_network_file_system(shared / "project" / "mlflow.db") == kind
     assert find_network_file_system(tmp_path / "home" / "mlflow.db") == kind
     assert find_network_file_system(shared / "scratch" / "mlflow.db") is None

@@ -11,8 +11,8 @@ from vills.config.checks import ConfigError, check_choice
 from vills.config.resources import PREFIX, Resources
 from vills.errors import UserError
 from vills.pipeline import STAGES
+from vills.programs import run_command
 from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.store.machine import run_command
 
 CLUSTERS = ("slurm", "local", "debug")
 VARIABLE = "VILLS_CLUSTER"

@@ -20,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from vills.endings import run_main
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState, Phase
 from vills.runner.store.machine import is_alive, load_process_identity, read_start
@@ -254,4 +255,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_main("queue", lambda: main(sys.argv[1:])))

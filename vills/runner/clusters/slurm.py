@@ -19,8 +19,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from vills.programs import run_command
 from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState, Phase
-from vills.runner.store.machine import run_command
 from vills.runner.work.job import NodeJob
 from vills.runner.work.slurm_job import REQUEUE
 

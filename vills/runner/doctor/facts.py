@@ -15,11 +15,11 @@ from vills.config.params import Params
 from vills.config.resources import Resources, load_resources
 from vills.config.sweep import list_sweeps, load_sweep
 from vills.errors import UserError
+from vills.io import get_runs_root
 from vills.pipeline import STAGES
+from vills.programs import Answer, run_command
 from vills.runner.clusters.slurm import parse_config
 from vills.runner.doctor import Finding, run_check
-from vills.runner.store.machine import Answer, run_command
-from vills.runner.work.stage import get_runs_root
 
 SECONDS = 3.0
 """Of patience with a tool: with the rest of the examination under five."""

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import vills
 from vills.config.resources import Resources
+from vills.mounts import find_mount
+from vills.programs import Answer, run_command
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import TORCH_COMMAND, ClusterFacts
-from vills.runner.mlflow.settings import find_mount
 from vills.runner.store.lock import NO_LINKS
-from vills.runner.store.machine import Answer, run_command
 
 LOCK = "lock"
 TORCH_SECONDS, SCONTROL_SECONDS, QUEUE_SECONDS, JOB_MINUTES = 100.0, 20.0, 120, 3

@@ -13,14 +13,12 @@ from urllib.parse import urlparse
 
 import vills
 from vills.config.params import Params
-from vills.io import find_weights
+from vills.io import find_weights, parse_sqlite_uri
+from vills.mounts import NETWORK_FILE_SYSTEMS, find_mount
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import ClusterFacts, find_existing
 from vills.runner.doctor.machine import describe_links
 from vills.runner.mlflow.settings import (
-    NETWORK_FILE_SYSTEMS,
-    find_mount,
-    get_database_path,
     load_tracking_settings,
 )
 
@@ -168,7 +166,7 @@ def check_tracker(facts: ClusterFacts) -> Iterator[Finding]:
         yield Finding("tracker", "note", found, remedy)
     else:
         yield _ask_server(uri)
-    if path := get_database_path(uri):
+    if path := parse_sqlite_uri(uri):
         yield _judge_database(path, facts)
 
 

@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from filelock import FileLock
 
-from vills.runner.mlflow.settings import LOCK_PATIENCE, TrackingSettings, open_store
+from vills.runner.mlflow.settings import (
+    LOCK_PATIENCE,
+    TrackingSettings,
+    describe_error,
+    open_store,
+)
 from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
@@ -62,12 +67,6 @@ class SyncResult:
     """MLflow's own id of the run; of a sweep, its parent's."""
     num_points: int = 0
     """Points sent this time."""
-
-
-def describe_error(error: Exception) -> str:
-    """Return what a tracker said, in one line."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}"[:500]
 
 
 def run_safely(work: Callable[P, SyncResult]) -> Callable[P, SyncResult]:

@@ -5,6 +5,7 @@ MLflow, which takes two seconds to import, is not before a store is opened.
 
 import os
 import re
+import shlex
 import socket
 import sqlite3
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -16,24 +17,16 @@ from urllib.request import getproxies
 
 from filelock import FileLock
 
-from vills.config.checks import ConfigError, check_choice
+from vills.config.checks import ConfigError
+from vills.config.environment import read_switch
+from vills.errors import UserError
+from vills.io import build_file_uri, build_sqlite_uri, parse_sqlite_uri
+from vills.mounts import find_network_file_system
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "vills"
-NETWORK_FILE_SYSTEMS = (
-    *("nfs", "nfs3", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs"),
-    *("lustre", "gpfs", "beegfs", "beegfs_nodev", "ceph", "panfs", "pvfs2", "wekafs", "orangefs"),
-    *("glusterfs", "moosefs", "pfs", "quobyte", "vastfs", "daos", "fuse.sshfs"),
-    *("fuse.ceph", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.lizardfs", "fuse.mfs", "fuse.dfuse"),
-    *("fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.juicefs", "fuse.goofys", "fuse.quobyte"),
-)
-"""As /proc/mounts names them; 9p is how virtual machines see a folder of their host."""
-SQLITE = "sqlite:///"
-MOUNTS = Path("/proc/mounts")
-OCTAL = re.compile(r"\\(\d{3})")
-"""How /proc/mounts writes blanks."""
 LIMITS = {
     # MLflow's own: 7 retries of 120 s each. A server that is down costs a run nothing here.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -48,7 +41,22 @@ LIMITS = {
     "DO_NOT_TRACK": "true",
 }
 """Environment of MLflow; the user's own values win."""
-CONNECT_SECONDS, LOCK_PATIENCE = 5.0, 60.0
+CONNECT_SECONDS, WRITE_SECONDS, LOCK_PATIENCE = 5.0, 10.0, 60.0
+REMEDIES = (
+    (
+        r"database schema|Can't locate revision",
+        "another version of MLflow made this database: install that version, or, if it is the "
+        "older one, copy the database and run `mlflow db upgrade` on it",
+    ),
+    (
+        r"\b40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED|Unauthorized",
+        "the server wants another user: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+        "~/.mlflow/credentials (docs/tracking.md)",
+    ),
+    (r"no server at|ConnectionError", "start the server, or correct MLFLOW_TRACKING_URI"),
+    (r"\b404\b|JSONDecodeError", "no MLflow is at this address: correct MLFLOW_TRACKING_URI"),
+)
+"""What a tracker's words mean, and what to do."""
 PORTS = {"http": 80, "https": 443}
 
 
@@ -68,41 +76,14 @@ def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
     Without them a database beside the checkout's params.yaml is used, `mlflow.db`.
 
     Raises:
-        ConfigError: when VILLS_TRACKING is neither `on` nor `off`.
+        ConfigError: when VILLS_TRACKING is neither on nor off.
     """
-    switch = os.environ.get("VILLS_TRACKING", "on")
-    check_choice("VILLS_TRACKING", switch, ("on", "off"), "set it to one of them, or unset it")
-    if switch == "off":
+    if not read_switch("VILLS_TRACKING", default=True):
         return None
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{checkout.resolve() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or build_sqlite_uri(
+        checkout.resolve() / "mlflow.db"
+    )
     return TrackingSettings(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT)
-
-
-def get_database_path(uri: str) -> Path | None:
-    """Path of a SQLite store; None for a server."""
-    return Path(uri.removeprefix(SQLITE)).absolute() if uri.startswith(SQLITE) else None
-
-
-def find_network_file_system(path: Path) -> str | None:
-    """Type of the network file system that `path` lies on, where SQLite's locks do not hold."""
-    _, kind = find_mount(path)
-    return kind if kind in NETWORK_FILE_SYSTEMS else None
-
-
-def find_mount(path: Path) -> tuple[str, str]:
-    """Find point and type of what a path lies on; empty on a machine that says nothing of mounts.
-
-    Of several at one point the last covers the others.
-    """
-    path, best = path.resolve(), ("", "")  # a link in /home often leads to the file server
-    mounts = MOUNTS.read_text(errors="replace") if MOUNTS.exists() else ""
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) > 2:
-            point = OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[1])
-            if path.is_relative_to(point) and len(point) >= len(best[0]):
-                best = (point, fields[2])
-    return best
 
 
 def has_run(uri: str, run_id: str) -> bool:
@@ -110,12 +91,13 @@ def has_run(uri: str, run_id: str) -> bool:
 
     A server is believed.
     """
-    database = get_database_path(uri)
+    database = parse_sqlite_uri(uri)
     if database is None:
         return True
     query = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        address = f"{build_file_uri(database)}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
             return connection.execute(query, (run_id,)).fetchone() is not None
     except sqlite3.Error:
         return False
@@ -127,7 +109,7 @@ def check_network_database(uri: str) -> None:
     Raises:
         ConfigError: saying what to use in its place.
     """
-    database = get_database_path(uri)
+    database = parse_sqlite_uri(uri)
     kind = find_network_file_system(database) if database is not None else None
     if kind is not None:
         raise ConfigError(
@@ -154,19 +136,47 @@ def check_server(uri: str) -> None:
         raise OSError(f"no server at {address[0]}:{address[1]} ({error})") from error
 
 
+def check_database(path: Path) -> None:
+    """Refuse a database that is locked, damaged or none, which MLflow would try for minutes.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=WRITE_SECONDS)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        raise ConfigError(
+            f"the tracker's database {path} cannot be used ({error}). Allowed: one of MLflow "
+            "that can be written to. What to do: end the process that holds it if it is locked "
+            "(`fuser` names it); else move it away: `vills track` makes it anew from the journals."
+        ) from error
+
+
+def describe_error(error: Exception) -> str:
+    """Return what a tracker said, in one line, with what can be done about it."""
+    if isinstance(error, UserError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    text = f"{type(error).__name__}: {first}"[:500]
+    remedy = next((todo for words, todo in REMEDIES if re.search(words, text)), "")
+    return f"{text}. What to do: {remedy}" if remedy else text
+
+
 def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
     """Open the store, and make its experiment.
 
     A fresh SQLite store breaks when eight processes make its tables, so that is done under a lock.
 
     Raises:
-        ConfigError: if a database lies where its locks do not hold.
+        ConfigError: if a database lies where its locks do not hold, or cannot be used; if the
+            experiment was deleted.
         OSError: if nobody listens at a server.
     """
     # MLflow reads these when it is imported or at each call, so they are set before either.
     for name, value in LIMITS.items():
         os.environ.setdefault(name, value)
-    database, location = get_database_path(settings.uri), None
+    database, location = parse_sqlite_uri(settings.uri), None
     lock: AbstractContextManager[object] = nullcontext()
     if database is None:
         check_server(settings.uri)
@@ -174,11 +184,19 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
         check_network_database(settings.uri)
         database.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(database.with_name(f"{database.name}.lock"), timeout=LOCK_PATIENCE)
-        location = (database.parent / "mlartifacts").as_uri()
+        location = build_file_uri(database.parent / "mlartifacts")
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     with lock:
+        if database is not None and location is not None:
+            is_new = not database.exists() or not database.stat().st_size
+            check_database(database)
+            if is_new:
+                from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+                # by itself MLflow writes its default experiment's folder into SQL, quotes and all
+                SqlAlchemyStore(settings.uri, location)  # type: ignore[no-untyped-call]
         client = MlflowClient(tracking_uri=settings.uri)
         found = client.get_experiment_by_name(settings.experiment)
         if found is None:
@@ -189,4 +207,11 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
                     raise
                 found = client.get_experiment_by_name(settings.experiment)  # another was quicker
                 assert found is not None
+        if found.lifecycle_stage == "deleted":
+            command = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            raise ConfigError(
+                f"MLflow's experiment {settings.experiment!r} was deleted, and takes no runs. "
+                f"What to do: restore it (`MLFLOW_TRACKING_URI={shlex.quote(settings.uri)} "
+                f"{command}`), or set MLFLOW_EXPERIMENT_NAME to another; then `vills track`."
+            )
         return client, found.experiment_id

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from vills.config.params import OperationConfig, Params
 from vills.config.resources import Resources, load_resources
-from vills.io import save_json
+from vills.io import get_runs_root, save_json
 from vills.pipeline import STAGES
 from vills.runner.clusters.jobs import (
     Batch,
@@ -41,7 +41,7 @@ from vills.runner.plan.registry import (
 )
 from vills.runner.plan.states import OVER, NodeState, compute_states
 from vills.runner.store.digest import CACHE_NAME, DigestCache
-from vills.runner.work.stage import get_runs_root, load_stage
+from vills.runner.work.stage import load_stage
 
 LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0
 

@@ -19,6 +19,7 @@ from vills.config.checks import ConfigError, check_choice
 from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
+from vills.io import get_runs_root
 from vills.pipeline import Stage
 from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
@@ -30,7 +31,6 @@ from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
     StageCall,
     check_item,
-    get_runs_root,
     load_stage,
     run_call,
 )

@@ -21,7 +21,8 @@ from vills.io import compute_sha256
 from vills.runner.store.digest import compute_joint_digest
 
 PACKAGE = "vills."
-BOOKKEEPING = tuple(f"vills.{name}." for name in ("runner", "io", "interrupt", "progress", "cli"))
+_BESIDE = ["runner", "io", "interrupt", "progress", "endings", "git", "mounts", "programs", "cli"]
+BOOKKEEPING = tuple(f"vills.{name}." for name in _BESIDE)
 IMPORTERS = ("import_module", "__import__")
 FILE_NAME = re.compile(r"\w[\w/-]*\.\w{1,8}", re.ASCII)
 """A file name with an ending, perhaps in a folder below."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vills.errors import UserError
-from vills.io import DiskFullError, compute_sha256, save_bytes
+from vills.io import compute_sha256, save_bytes
 
 CACHE_NAME = ".digests.json"
 MAX_ENTRIES = 200_000
@@ -47,12 +47,12 @@ class DigestCache:
         return digest
 
     def save(self) -> None:
-        """Write what was learnt; a full disk costs the cache and nothing else."""
+        """Write what was learnt; a full or read-only disk costs the cache and nothing else."""
         if self.path is None or not self._has_news:
             return
         # Read again: another process may have added its own in the meantime.
         self._known = dict([*{**self._load(), **self._known}.items()][-MAX_ENTRIES:])
-        with suppress(DiskFullError):
+        with suppress(OSError):
             save_bytes(self.path, json.dumps(self._known, separators=(",", ":")).encode())
             self._has_news = False
 

@@ -26,6 +26,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from vills.errors import InputError
 from vills.io import NO_SPACE, describe_full_disk, save_bytes
 
 NAME = re.compile(r"[\w\-. :/]+", re.ASCII)
@@ -162,7 +163,7 @@ def load_journal(path: Path) -> JournalContent:
     """Read a journal, also one that is being written; a torn last line is left out.
 
     Raises:
-        ValueError: naming file and line, when a line before the last is damaged.
+        InputError: naming file and line, when a line before the last is damaged.
     """
     lines = _read_lines(path)
     border = max((i for i, line in enumerate(lines) if "checkpoint" in line), default=0)
@@ -182,7 +183,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(row))
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {number} is damaged ({error}). What to do: remove the file; then "
                 "the curves of this run are lost, but not the run itself."
             ) from error

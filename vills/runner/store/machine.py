@@ -1,69 +1,14 @@
-"""This machine: its programs, processes that can be recognised again, versions, git."""
+"""This machine: processes that can be recognised again, versions."""
 
-import hashlib
 import os
 import platform
 import socket
-import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vills.io import load_json
-
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# dvc.lock changes with every stage of `dvc repro`, and what it says is in the inputs' digests.
-GIT_PATHS = ("--", ".", ":(exclude)dvc.lock")
-GIT_NAME, DIFF_NAME = "git.json", "code.diff"
-"""What a snapshot of the code says about the checkout that it was taken from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Output of a command, or why there is none."""
-
-    text: str = ""
-    """Its output; empty if it failed."""
-    reason: str = ""
-    """Why it gave none, in a line; empty if it did."""
-    words: str = ""
-    """All that it said then."""
-    missing: bool = False
-    """There is no such command."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether it answered."""
-        return not self.reason
-
-
-def run_command(
-    command: Sequence[str], *, cwd: Path | None = None, seconds: float = 60.0
-) -> Answer:
-    """Run a command; it is stopped after `seconds`."""
-    try:
-        result = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return Answer(reason=f"no answer in {seconds:g} s")
-    except FileNotFoundError:
-        return Answer(reason=f"no {command[0]} on the PATH", missing=True)
-    except OSError as error:
-        return Answer(reason=str(error))
-    if result.returncode == 0:
-        return Answer(text=result.stdout)
-    words = (result.stderr or result.stdout).strip() or f"exit status {result.returncode}"
-    return Answer(reason=words.splitlines()[-1], words=words)
 
 
 def load_process_identity() -> dict[str, Any]:
@@ -119,36 +64,6 @@ def list_packages() -> dict[str, str]:
     """List the version of every installed distribution, without importing any."""
     found = ((item.metadata["Name"], item.version) for item in metadata.distributions())
     return {name: version for name, version in sorted(found) if name}
-
-
-def describe_git(folder: Path) -> dict[str, Any]:
-    """Describe the checkout around `folder`: commit, dirty flag, digest of the difference.
-
-    Without git, or outside a checkout, the commit is None. A snapshot of the code carries the
-    description of the checkout that it was taken from.
-    """
-    if (folder / GIT_NAME).is_file():
-        return load_json(folder / GIT_NAME)
-    commit = _run_git(folder, "rev-parse", "HEAD")
-    if not commit:
-        return {"commit": None, "dirty": None, "diff_digest": None}
-    status = _run_git(folder, "status", "--porcelain", *GIT_PATHS)
-    digest = hashlib.sha256(load_git_diff(folder).encode()).hexdigest() if status else None
-    return {"commit": commit.strip(), "dirty": bool(status), "diff_digest": digest}
-
-
-def load_git_diff(folder: Path) -> str:
-    """Read what tracked files changed since the commit."""
-    if (folder / GIT_NAME).is_file():
-        diff = folder / DIFF_NAME
-        return diff.read_text() if diff.is_file() else ""
-    return _run_git(folder, "diff", "--no-ext-diff", "--binary", "HEAD", *GIT_PATHS)
-
-
-def _run_git(folder: Path, *arguments: str) -> str:
-    """Return what git says; empty without git, or outside a checkout."""
-    # optional locks off: a status that refreshes the index would collide with the user's own git
-    return run_command(["git", "--no-optional-locks", *arguments], cwd=folder).text
 
 
 def read_start(pid: int) -> int | None:

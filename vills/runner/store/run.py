@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vills.git import DIFF_NAME, describe_git, load_git_diff
 from vills.interrupt import InterruptedRunError
 from vills.io import NO_SPACE, DiskFullError, describe_full_disk, load_json, save_bytes, save_json
 from vills.runner.store.code_digest import compute_code_state
@@ -33,13 +34,7 @@ from vills.runner.store.digest import (
 )
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
-from vills.runner.store.machine import (
-    DIFF_NAME,
-    describe_git,
-    describe_machine,
-    list_packages,
-    load_git_diff,
-)
+from vills.runner.store.machine import describe_machine, list_packages
 from vills.runner.store.receipt import build_receipt, find_differences
 from vills.runner.store.result import (
     CHECKPOINTS_NAME,

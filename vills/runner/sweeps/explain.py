@@ -12,13 +12,13 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
+from vills.git import DIFF_NAME
 from vills.io import load_json
 from vills.pipeline import STAGES
-from vills.report.inputs import load_rows
+from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
 from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
-from vills.runner.store.machine import DIFF_NAME
 from vills.runner.store.receipt import find_differences
 from vills.runner.store.result import RESULT_NAME
 from vills.runner.sweeps.report import find_scores
@@ -104,7 +104,7 @@ def _find_in_sweep(context: LaunchContext, name: str, point: str, column: str) -
 def _find_in_scores(
     context: LaunchContext, item: str, protocol: str, model: str, metric: str
 ) -> list[Found]:
-    rows = load_rows(context.project / "artifacts", item)
+    rows = load_scores(context.project, items=[item])
     fitting = [r for r in rows if r["protocol"] == protocol and r["row"] == model and metric in r]
     if not fitting:
         there = sorted({f"{row['protocol']}/{row['row']}" for row in rows})

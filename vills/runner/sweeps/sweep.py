@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -144,7 +145,8 @@ def build_sweep(
         chosen = select_steps(steps, [entry for entry in wanted if entry not in lacking])
         points.append(Point(name, seed, changes, planner.build_plan(chosen), lacking))
     if used != saved:
-        save_json(cache, used)
+        with suppress(OSError):  # a cache: where it cannot be written, it costs time alone
+            save_json(cache, used)
     params = describe_params(project, [*config.overrides, *of_params])
     return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), params)
 

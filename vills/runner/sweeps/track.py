@@ -18,13 +18,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vills.io import load_json
+from vills.config.checks import ConfigError
+from vills.config.load import PARAMS_FILE
+from vills.io import build_file_uri, get_runs_root, load_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.mlflow.replay import (
     OPEN,
     PARENT,
     SyncResult,
-    describe_error,
     list_open_runs,
     run_safely,
     sync_run,
@@ -32,6 +33,7 @@ from vills.runner.mlflow.replay import (
 from vills.runner.mlflow.settings import (
     LIMITS,
     TrackingSettings,
+    describe_error,
     load_tracking_settings,
     open_store,
 )
@@ -50,23 +52,29 @@ from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state
 from vills.runner.sweeps.tracked_runs import IDLE
 from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
-from vills.runner.work.stage import get_runs_root
 
 if TYPE_CHECKING:
     from vills.runner.mlflow.replay import MlflowClient, Run
 
+HOST = "127.0.0.1"
 Verdict = tuple[str, str]
 """`changed`, `alive`, `foreign` (no folder here) or `refused` (by the tracker); and what to say."""
 
 
 def sync_all(project: Path) -> int:
-    """Replay every run's journal, and bring every sweep up to date; 1 if a tracker refused one."""
-    settings = load_tracking_settings(project)
-    if settings is None:
-        print("VILLS_TRACKING is off. What to do: unset it")
-        return 1
-    failures = 0
-    for receipt in sorted(get_runs_root(project).glob("*/*/receipt.json")):
+    """Replay every run's journal, and bring every sweep up to date; 1 if a tracker refused one.
+
+    Raises:
+        ConfigError: if there is nothing to send from, or nowhere to send to.
+    """
+    settings = load_asked_settings(project)
+    runs, failures = get_runs_root(project), 0
+    receipts = sorted(runs.glob("*/*/receipt.json"))
+    if receipts:
+        check_store(settings)
+    else:
+        print(f"no run in {runs}: nothing to send")
+    for receipt in receipts:
         result = sync_run(receipt.parent, settings)
         label = f"{receipt.parent.parent.name} {receipt.parent.name[:12]}"
         print(f"{label}: {f'{result.num_points} points' if result.ok else result.reason}")
@@ -92,17 +100,49 @@ def _sync_record(context: LaunchContext, name: str, *, idle: str = IDLE) -> Sync
     return sync_sweep(context, state, every=0.0, idle=idle, say=lambda text: None)
 
 
+def load_asked_settings(project: Path) -> TrackingSettings:
+    """Load where curves go, for a command whose purpose is to send or show them.
+
+    Raises:
+        ConfigError: if tracking is off, or no project is here.
+    """
+    settings, runs = load_tracking_settings(project), get_runs_root(project)
+    if settings is None:
+        raise ConfigError("VILLS_TRACKING is off. Allowed: on. What to do: unset it.")
+    if not runs.is_dir() and not (project / PARAMS_FILE).is_file():
+        raise ConfigError(
+            f"no project is here: neither {PARAMS_FILE} nor {runs}. What to do: go to the "
+            "project's folder."
+        )
+    return settings
+
+
+def check_store(settings: TrackingSettings) -> None:
+    """Refuse a store that takes no runs, once for all of them.
+
+    Raises:
+        ConfigError: with what it said, and what to do.
+    """
+    try:
+        open_store(settings)
+    except Exception as error:
+        raise ConfigError(f"{settings.uri}: {describe_error(error)}") from error
+
+
 def run_ui(project: Path, *, port: int) -> int:
     """Run MLflow's server on 127.0.0.1 until this process is stopped, and end it with this one.
 
     Meanwhile the points of all sweeps are brought up to date again and again.
+
+    Raises:
+        ConfigError: if it cannot be served: no project, or no store.
     """
-    settings = load_tracking_settings(project)
-    assert settings is not None, "the UI has nothing to show with VILLS_TRACKING=off"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    settings = load_asked_settings(project)
+    check_store(settings)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST]
     command += ["--port", str(port), "--backend-store-uri", settings.uri]
-    command += ["--default-artifact-root", (project / "mlartifacts").resolve().as_uri()]
-    print(f"http://127.0.0.1:{port}")
+    command += ["--default-artifact-root", build_file_uri(project.resolve() / "mlartifacts")]
+    print(f"http://{HOST}:{port}", flush=True)
     # Ended like Ctrl-C; and in a group of its own, since MLflow leaves its workers behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _sync_sweeps(project)
@@ -123,10 +163,7 @@ def sync_open_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
     Returns:
         Exit status: 1 if the tracker could not be asked, or refused something.
     """
-    settings = load_tracking_settings(context.project)
-    if settings is None:
-        say("VILLS_TRACKING is off. What to do: unset it")
-        return 1
+    settings = load_asked_settings(context.project)
     counts: Counter[str] = Counter()
     try:
         client, experiment_id = open_store(settings)

@@ -22,20 +22,19 @@ from typing import Any
 
 from filelock import FileLock
 
-from vills.io import load_json, save_json
+from vills.git import describe_git
+from vills.io import load_json, parse_sqlite_uri, save_json
+from vills.mounts import find_network_file_system
 from vills.runner.mlflow.replay import SyncResult, run_safely
 from vills.runner.mlflow.settings import (
     TrackingSettings,
     check_network_database,
-    find_network_file_system,
-    get_database_path,
     has_run,
     load_tracking_settings,
 )
 from vills.runner.mlflow.tracked_run import Artifacts, TrackedRun
 from vills.runner.mlflow.worker import print_line, sync_in_process
 from vills.runner.plan.context import LaunchContext
-from vills.runner.store.machine import describe_git
 from vills.runner.sweeps.sweep import FOLDER, Sweep, SweepState, compute_text_digest
 from vills.runner.sweeps.tracked_runs import IDLE, TABLE_NAME, build_tracked_runs
 
@@ -60,7 +59,7 @@ def open_tracking(
         return SyncResult(ok=True)
     check_network_database(settings.uri)
     kind = find_network_file_system(context.runs)
-    if kind is not None and get_database_path(settings.uri) is not None:
+    if kind is not None and parse_sqlite_uri(settings.uri) is not None:
         say(
             f"tracking: {settings.uri} is on this machine's own disk and the runs are on {kind}: "
             "jobs on other machines cannot see it. `vills track` here sends their curves; "

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from vills.endings import run_main
 from vills.errors import UserError
 from vills.interrupt import REQUEUE_SIGNAL, InterruptedRunError
 from vills.io import load_json, save_json
@@ -93,13 +94,9 @@ def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a node; errors that the user can mend are printed without a traceback."""
+    """Run a node; the exit status."""
     runs, key = arguments
-    try:
-        return run_node(Path(runs), key)
-    except UserError as error:
-        print(f"vills: {error}", file=sys.stderr)
-        return error.exit_status
+    return run_main("vills", lambda: run_node(Path(runs), key))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.checks import ConfigError
+from vills.config.environment import read_count
 from vills.io import load_json, save_json
 
 FIRST_PORT, NUM_PORTS = 20_000, 20_000
@@ -64,10 +65,10 @@ def load_ranks() -> Ranks:
         ConfigError: if the variables contradict each other.
     """
     environment = os.environ
-    if "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1:
+    if "RANK" in environment and read_count("WORLD_SIZE", default=1, low=1) > 1:
         names, token = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), _name_launch()
     # srun alone sets it: the batch script itself, which knows SLURM_NTASKS too, is no task
-    elif int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    elif read_count("SLURM_STEP_NUM_TASKS", default=1) > 1:
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
         token = "-".join(
             environment.get(name, "0")
@@ -75,7 +76,7 @@ def load_ranks() -> Ranks:
         )
     else:
         return Ranks()
-    rank, world_size, local_rank = (int(environment.get(name, "0")) for name in names)
+    rank, world_size, local_rank = (read_count(name, default=0) for name in names)
     if not 0 <= rank < world_size:
         raise ConfigError(
             f"{names[0]} = {rank} is not allowed. Allowed: 0 to {world_size - 1}, since "

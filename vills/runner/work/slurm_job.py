@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vills.config.environment import read_switch
 from vills.interrupt import InterruptedRunError
+from vills.programs import run_command
 from vills.runner.store.lock import STALE_SECONDS
-from vills.runner.store.machine import run_command
 from vills.runner.work.ranks import Ranks
 
 REQUEUE = "VILLS_REQUEUE"
@@ -77,7 +78,7 @@ def list_gpus() -> list[str]:
 def wait_for_slurm(error: InterruptedRunError, ranks: Ranks, *, say: Callable[[str], None]) -> None:
     """Requeue this job if it may be, and stay until SLURM ends it; outside SLURM nothing."""
     job = get_job_id()
-    if not job or os.environ.get(REQUEUE) != "1":
+    if not job or not read_switch(REQUEUE, default=False):
         return
     if error.wants_requeue and ranks.is_leader and not _requeue(job, say):
         return  # nobody else will start it again: the status says 75, and the launcher can

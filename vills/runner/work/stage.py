@@ -200,11 +200,6 @@ def check_ranks(stage: Stage, ranks: Ranks) -> None:
         )
 
 
-def get_runs_root(project: Path) -> Path:
-    """Return the folder of all runs: VILLS_RUNS, or runs/ of the project."""
-    return Path(os.environ.get("VILLS_RUNS") or project / "runs")
-
-
 def set_threads(sections: Mapping[str, Any]) -> None:
     """Fix the number of CPU threads before torch starts: sums differ in their last bits with it."""
     threads = {getattr(section, "threads_per_rank", 0) for section in sections.values()} - {0}

@@ -1,0 +1,171 @@
+"""How a command ends: whatever it raises becomes words and an exit status, here and nowhere else.
+
+- 2: the user can mend it: a UserError (whose own status counts), a file system, little memory;
+- 70 (EX_SOFTWARE): a bug; the traceback is in a file that the message names;
+- 130: Ctrl-C;
+- 141: whoever read the output has seen enough, as after SIGPIPE.
+"""
+
+import errno
+import os
+import platform
+import select
+import shlex
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+import vills
+from vills.errors import UserError
+from vills.io import NO_SPACE, describe_full_disk, get_runs_root
+
+BUG, INTERRUPTED, CLOSED_PIPE = os.EX_SOFTWARE, 130, 141
+OUTPUT, ERRORS = 1, 2
+"""Descriptors of stdout and stderr."""
+_AGAIN = "correct that and give the same command again"
+_REMEDIES = {
+    errno.EROFS: "work in a copy on a disk that can be written to; runs alone can lie elsewhere, "
+    "VILLS_RUNS=/path",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        "get the permission (`ls -ld` shows who has it), or work in a folder of your own",
+    ),
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE), "allow more open files, `ulimit -n 4096`, and try again"
+    ),
+    errno.ENAMETOOLONG: "give a shorter name, or work in a folder with a shorter path",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+        "a file is where a folder should be, or the other way round: move it away",
+    ),
+    **dict.fromkeys(NO_SPACE, "free space (or raise the quota) and give the same command again"),
+    errno.ENOENT: "check the path; `vills COMMAND --help` says what a command needs",
+    errno.ELOOP: "a link leads to itself: remove it",
+    **dict.fromkeys(
+        (errno.ENOMEM, errno.EAGAIN),
+        "end other programs, or work with fewer processes (VILLS_WORKERS, VILLS_LOADERS)",
+    ),
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN),
+        "look after the disk or its file server, then give the same command again",
+    ),
+}
+
+
+def run_main(program: str, work: Callable[[], int]) -> int:
+    """Do the work of a command; its exit status. What it raises is said on stderr.
+
+    Args:
+        program: its name, in front of what is said.
+        work: reads its arguments, prints, and returns a status.
+    """
+    _set_up_streams()
+    try:
+        try:
+            return work()
+        finally:
+            sys.stdout.flush()  # here, where what goes wrong can be told
+    except BaseException as error:  # noqa: BLE001 - this is the place for it
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
+        text, status = _describe(error)
+    _drop_output()
+    if text:
+        with suppress(OSError):
+            print(f"{program}: {text}", file=sys.stderr, flush=True)
+    return status
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    """Words and status of what a command raised; no words where nobody would read them."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_status
+    if isinstance(error, KeyboardInterrupt):
+        return (
+            "interrupted; what is finished is kept, and jobs that were submitted go on. What to "
+            "do: give the same command again to continue",
+            INTERRUPTED,
+        )
+    # torch's is a RuntimeError, and torch is not imported for it
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"not enough memory ({error}). What to do: {_REMEDIES[errno.ENOMEM]}.", 2
+    if isinstance(error, BrokenPipeError) and (_is_closed(OUTPUT) or _is_closed(ERRORS)):
+        return "", CLOSED_PIPE
+    if isinstance(error, OSError):
+        return describe_os_error(error), UserError.exit_status
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        return (
+            f"the name {error.object!a} holds bytes that are not UTF-8. What to do: give the file "
+            "or folder another name (`convmv` renames whole folders).",
+            UserError.exit_status,
+        )
+    return _describe_bug(error), BUG
+
+
+def describe_os_error(error: OSError) -> str:
+    """Path, reason and remedy of what the operating system refused."""
+    path = error.filename2 or error.filename
+    if error.errno in NO_SPACE and path:
+        return str(describe_full_disk(Path(os.fsdecode(path))))
+    if error.errno is None or error.strerror is None:  # words of ours, or of a library
+        text = str(error) or type(error).__name__
+        return text if "What to do" in text else f"{text.rstrip('.')}. What to do: {_AGAIN}."
+    where = f"{os.fsdecode(path)}: " if isinstance(path, str | bytes) else ""
+    return f"{where}{error.strerror}. What to do: {_REMEDIES.get(error.errno, _AGAIN)}."
+
+
+def _describe_bug(error: BaseException) -> str:
+    trace = "".join(traceback.format_exception(error))
+    report = (
+        f"vills {vills.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"in {Path.cwd()}: {shlex.join(sys.argv)}\n\n{trace}"
+    )
+    first = (str(error).strip().splitlines() or [""])[0]
+    text = f"this is our fault, not yours: {type(error).__name__}: {first[:300]}"
+    name = f"vills-fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    # all nodes see the runs; a project may be read-only, or not be there
+    for folder in (get_runs_root(Path.cwd()), Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            if folder.is_dir():
+                (folder / name).write_text(report, errors="backslashreplace")
+                return (
+                    f"{text}\nWhat is finished is kept. What to do: send us {folder / name}, which "
+                    "says where it happened."
+                )
+    return f"{text}\nWhat to do: send us this:\n{report}"
+
+
+def _set_up_streams() -> None:
+    """Open what the caller closed (`>&-`), so that no file gets its number; print any name."""
+    for number in (0, OUTPUT, ERRORS):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", errors="replace"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_closed(number: int) -> bool:
+    """Whether nobody reads the pipe at a descriptor any more."""
+    poll = select.poll()
+    poll.register(number, 0)  # errors are told in any case
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _drop_output() -> None:
+    """Let Python's own flush at the end find nothing that it would complain about."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), OUTPUT)
