@@ -17,7 +17,7 @@ from vills.curation.video import Frame, build_detections
 
 def _frame(height: int = 48, width: int = 96, number: int = 0) -> Frame:
     image = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Frame("a.mp4", number, image)
+    return Frame("a.mp4", number, number / 25, image)
 
 
 class _Session:

@@ -20,7 +20,9 @@ def test_frames_are_rgb_and_in_order(scene: Path) -> None:
     stream = VideoStream(scene, "a.mp4")
     frames = list(stream)
     assert [frame.number for frame in frames] == list(range(30))
+    assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(30)])
     assert stream.num_frames == stream.expected_frames == 30
+    assert stream.num_untimed == 0
     assert not stream.damage
     assert {frame.path for frame in frames} == {"a.mp4"}
     assert (frames[0].width, frames[0].height) == (WIDTH, HEIGHT)

@@ -6,6 +6,7 @@ Never more than one decoded frame is held here.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream as VideoStreamOfFile
 from numpy.typing import NDArray
 
+from vills.curation.clock import Clock
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -24,12 +27,15 @@ class Frame:
 
     Attributes:
         path: Raw relative path of the video; supplied predictions are found by it.
-        number: Position in the video, from 0, skipped frames counted.
+        number: Position in the video, from 0, in the order of display, skipped frames counted.
+        time: Seconds since the first frame of the video was shown, by the frame's own time stamp;
+            never less than that of the frame before.
         image: uint8 [H, W, 3], RGB.
     """
 
     path: str
     number: int
+    time: float
     image: NDArray[np.uint8]
 
     @property
@@ -96,6 +102,7 @@ class VideoStream:
         stop: Frame, or ms, at which the stream ends; -1: at the end of the file.
         unit: What start and stop count: frame, or ms.
         num_frames: Frames decoded so far, skipped ones counted.
+        num_untimed: Decoded frames without a usable time stamp; their time follows from the rate.
         expected_frames: Frames that the file announces, once open; 0 if it does not say.
         damage: Why the stream ended early; empty for a whole file.
     """
@@ -107,12 +114,13 @@ class VideoStream:
     stop: int = -1
     unit: str = "frame"
     num_frames: int = 0
+    num_untimed: int = 0
     expected_frames: int = 0
     damage: str = ""
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode frame by frame."""
-        self.num_frames, self.damage = 0, ""
+        self.num_frames, self.num_untimed, self.damage = 0, 0, ""
         try:
             with av.open(str(self.file)) as container:
                 yield from self._read(container)
@@ -139,16 +147,19 @@ class VideoStream:
         start, stop = window
         # One thread: frame threads decode ahead, and hold that many frames.
         context.thread_type = "NONE"
+        clock = Clock(stream.average_rate or Fraction(0))
         num_packets, end = 0, 0
         for packet in container.demux(stream):
             num_packets += packet.size > 0
             end = max(end, (packet.pts or 0) + (packet.duration or 0))
             for frame in packet.decode():
                 number, self.num_frames = self.num_frames, self.num_frames + 1
+                time = clock.compute_time(frame)
+                self.num_untimed = clock.num_untimed
                 if number == stop:
                     return
                 if number >= start and (number - start) % self.step == 0:
-                    yield Frame(self.path, number, _to_image(frame))
+                    yield Frame(self.path, number, float(time), _to_image(frame))
         self.damage = self._find_damage(stream, num_packets=num_packets, end=end, start=start)
 
     def _find_damage(
