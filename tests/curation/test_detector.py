@@ -20,7 +20,7 @@ RAW = "bgr 0-255 mean 0 std 1"
 
 def _frame(height: int = 48, width: int = 96, number: int = 0) -> Frame:
     image = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Frame("a.mp4", number, image)
+    return Frame("a.mp4", number, number / 25, image)
 
 
 def _open(

@@ -10,7 +10,7 @@ from vills.curation.video import Detections, Frame, build_detections
 
 def _detect(walks: list[Walk], frame: int, score: float = 0.9) -> Detections:
     boxes = [box for walk in walks if (box := walk(frame))]
-    image = Frame("a.mp4", frame, np.zeros((128, 160, 3), np.uint8))
+    image = Frame("a.mp4", frame, frame / 25, np.zeros((128, 160, 3), np.uint8))
     return build_detections(
         np.array(boxes, dtype=np.float32), scores=np.full(len(boxes), score), frame=image
     )

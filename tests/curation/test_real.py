@@ -44,7 +44,7 @@ def test_six_people_are_six_tracklets(real_data: Path, tmp_path: Path) -> None:
         # a person is half outside the picture at first, and at last; such boxes are too wide
         assert abs(first - person["start"]) <= 10
         assert abs(last - person["end"]) <= 10
-    assert report["video"]["videos"] == {"whole": 1, "truncated": 0, "unreadable": 0}
+    assert report["video"]["videos"] == {"whole": 1, "damaged": 0, "unreadable": 0}
 
 
 def _score_street(

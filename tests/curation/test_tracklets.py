@@ -86,7 +86,7 @@ def test_the_longest_track_over_all_its_parts() -> None:
             found = Detections(box, np.ones(1, np.float32))
             tracked = TrackedBoxes(box, found.scores, np.array([track]), np.array([0]))
             for number in range(length):
-                frame = Frame("a.mp4", number, np.zeros((100, 100, 3), np.uint8))
+                frame = Frame("a.mp4", number, number / 25, np.zeros((100, 100, 3), np.uint8))
                 builder.add(frame, tracked=tracked, detections=found)
             builder.finish()
             if is_good:

@@ -41,7 +41,7 @@ class VideoCurator:
     def curate(self, video: RawVideo, *, number: int, units: UnitStore, progress: Progress) -> None:
         """Write the unit of a video.
 
-        A video that breaks off gives the tracklets before the break. Of a labelled video only the
+        A damaged video gives the tracklets of what can be decoded. Of a labelled video only the
         longest track is kept, as its person; `curate.min_length` does not apply to it, since a
         short probe is a hard one, and to drop it would make the test easier.
 
@@ -64,6 +64,7 @@ class VideoCurator:
             subject, num_frames = builder.reject_others() if is_labelled else (EVERYBODY, 0)
             unit.summary = VideoSummary(
                 num_frames=stream.num_frames,
+                num_lost=stream.num_lost,
                 num_detections=found.total(),
                 damage=stream.damage,
                 detections={reason: count for reason, count in found.items() if reason != KEPT},
@@ -71,6 +72,7 @@ class VideoCurator:
                 tracklets=dict(builder.tracklets),
                 subject=subject,
                 subject_frames=num_frames,
+                changes=stream.changes,
             )
 
     def _track(

@@ -6,6 +6,7 @@ Legend: T frames of a clip, H x W pixels, D width of the feature.
 """
 
 import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -21,6 +22,7 @@ from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
 from vills.data.layouts.listing import Listing, describe_stray, is_medium, list_folder
 from vills.data.layouts.people import describe_copy_names, is_copy_name
+from vills.data.readable import describe_video_changes
 from vills.errors import InputError
 from vills.evaluation.media_features import Described, MediaFeatures
 from vills.evaluation.protocols.base import FeatureChoice
@@ -94,19 +96,20 @@ def load_pixels(file: Path, path: str, bad: list[tuple[str, str]]) -> np.ndarray
     return None
 
 
-def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
-    """Read frames of a video or tracklet as a stream; add what cannot be read to `bad`."""
+def read_frames(medium: Media, report: "ExtractReport") -> Iterator[np.ndarray]:
+    """Read frames of a video or tracklet as a stream; what cannot be read is in the report."""
     if medium.kind == "tracklet":
         for file in medium.files:
-            pixels = load_pixels(file, f"{medium.path}/{file.name}", bad)
+            pixels = load_pixels(file, f"{medium.path}/{file.name}", report.bad)
             if pixels is not None:
                 yield pixels
         return
     stream = VideoStream(medium.files[0], medium.path)
     for frame in stream:
         yield frame.image
+    report.video_changes.update(stream.changes)
     if stream.damage:
-        bad.append((medium.path, stream.damage))
+        report.bad.append((medium.path, stream.damage))
 
 
 @dataclass
@@ -116,7 +119,9 @@ class ExtractReport:
     num_images: int = 0
     num_videos: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
-    """(path, reason) of every file that was skipped, or whose end was."""
+    """(path, reason) of every file that was skipped, or of which something is lost."""
+    video_changes: Counter[str] = field(default_factory=Counter)
+    """What was done to how many videos."""
     thinned: list[tuple[str, int]] = field(default_factory=list)
     """(path, n) of every video of which every n-th frame was described."""
     about: dict[str, str] = field(default_factory=dict)
@@ -133,7 +138,8 @@ class ExtractReport:
             for path, step in self.thinned
         ]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
-        lines += [f"note: {note}" for note in self.notes]
+        notes = (*self.notes, *describe_video_changes(self.video_changes))
+        lines += [f"note: {note}" for note in notes]
         return "\n".join(lines)
 
 
@@ -234,7 +240,7 @@ class _Describer:
         """
         frames: list[np.ndarray] = []
         stride = 1
-        for number, pixels in enumerate(read_frames(medium, self.report.bad)):
+        for number, pixels in enumerate(read_frames(medium, self.report)):
             if number % stride == 0:
                 frames.append(self.features.hold(pixels))
             if len(frames) > MAX_FRAMES and medium.kind == "video":
