@@ -14,7 +14,7 @@ from tests.evaluation.networks import SIZE, make_backbone
 from vills.config.checks import ConfigError
 from vills.data.clips import build_spread_clips
 from vills.evaluation import extract as module
-from vills.evaluation.extract import ROLES, extract_path, find_media, read_frames
+from vills.evaluation.extract import ROLES, ExtractReport, extract_path, find_media, read_frames
 from vills.models.backbone import Backbone
 from vills.models.weights import save_backbone
 
@@ -147,8 +147,8 @@ def test_each_kind_of_video_file_can_be_read(suffix: str, codec: str, tmp_path: 
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
     (medium,), notes = find_media(path, tracklets=False)
-    bad: list[tuple[str, str]] = []
-    assert (len(list(read_frames(medium, bad))), bad, notes) == (6, [], ())
+    report = ExtractReport()
+    assert (len(list(read_frames(medium, report))), report.bad, notes) == (6, [], ())
 
 
 def test_tokens_equal_the_backbone(tmp_path: Path, backbone: Backbone) -> None:
