@@ -18,6 +18,7 @@ from vills.curation.packer import DamageLog
 from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
 from vills.curation.units import VideoSummary
 from vills.data.files import save_table
+from vills.data.images import describe_changes
 from vills.data.layouts import PersonSplit, RawTemplate, RawVideo, describe_count_differences
 from vills.data.records import (
     DISTRACTOR_PID,
@@ -61,7 +62,11 @@ def build_report(
             "share": len(damage.named) / damage.total,
             "named": [{"path": path, "reason": reason} for path, reason in damage.named],
         },
-        "notes": [*notes, *describe_count_differences(source.layout, counts)],
+        "notes": [
+            *notes,
+            *describe_changes(damage.changes),
+            *describe_count_differences(source.layout, counts),
+        ],
     }
 
 

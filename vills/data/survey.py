@@ -3,11 +3,13 @@
 As text it is a table of all data sets, and below it what is wrong with each.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vills.data.discovery import FoundFolder, find_datasets
+from vills.data.images import describe_changes
 from vills.data.layouts import Layout, LayoutError, mars, read_layout
 from vills.data.layouts.counts import (
     ALSO_OFFICIAL,
@@ -93,12 +95,13 @@ def _survey(
         if layout.name == "prcc":
             counts["val"] = count_val(layout.root)
         notes = (*layout.notes, *_note_templates(layout), *_note_unnamed(layout, counts))
-        total = counts["images"]
+        total, changes = counts["images"], Counter[str]()
         unreadable = find_unreadable(
             layout,
             full=full,
             check_video=check_video,
             progress=lambda done: progress(f"{path}: files read", done, total),
+            changes=changes,
         )
     except (UserError, OSError) as error:
         return Survey(path, found.layout, BROKEN, problems=(str(error),))
@@ -106,7 +109,15 @@ def _survey(
     problems = [*_describe_unreadable(unreadable, total), *_describe_empty(layout), *differences]
     problems += [f"-> {line}" for line in describe_causes(found.layout, counts)]
     verdict = BROKEN if unreadable else DIFFERS if problems else OK
-    return Survey(path, found.layout, verdict, splits, tuple(unreadable), tuple(problems), notes)
+    return Survey(
+        path,
+        found.layout,
+        verdict,
+        splits,
+        tuple(unreadable),
+        tuple(problems),
+        (*notes, *describe_changes(changes)),
+    )
 
 
 def _note_unnamed(layout: Layout, counts: dict[str, int]) -> Iterator[str]:

@@ -5,6 +5,7 @@ It writes parquet or npz whose bytes depend on the features alone.
 Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,7 +19,7 @@ from vills.config.checks import ConfigError
 from vills.curation.video import VideoStream
 from vills.data.clips import build_spread_clips
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
-from vills.data.images import CorruptImageError, decode_image
+from vills.data.images import CorruptImageError, describe_changes, read_image
 from vills.data.transforms import MEAN, STD, resize
 from vills.evaluation.feature_table import SUFFIXES, save_tokens
 from vills.io import open_atomic
@@ -84,22 +85,24 @@ def find_media(path: Path, *, tracklets: bool) -> list[Media]:
     return sorted(clips, key=lambda medium: medium.path)
 
 
-def load_pixels(file: Path, path: str, bad: list[tuple[str, str]]) -> np.ndarray | None:
-    """Load RGB uint8 [H, W, 3] of an image file; None, and `path` in `bad`, if it is damaged."""
+def load_pixels(file: Path, path: str, report: "ExtractReport") -> np.ndarray | None:
+    """Load RGB uint8 [H, W, 3] of an image file; None, and `path` in the report, if damaged."""
     try:
-        return decode_image(file.read_bytes(), name=file.name)
+        image = read_image(file.read_bytes(), name=file.name)
+        report.changes.update(image.changes)
+        return image.pixels
     except OSError as error:
-        bad.append((path, str(error.strerror)))
+        report.bad.append((path, str(error.strerror)))
     except CorruptImageError as error:
-        bad.append((path, str(error).removeprefix(f"{file.name}: ")))
+        report.bad.append((path, str(error).removeprefix(f"{file.name}: ")))
     return None
 
 
-def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
-    """Read frames of a video or tracklet as a stream; add what cannot be read to `bad`."""
+def read_frames(medium: Media, report: "ExtractReport") -> Iterator[np.ndarray]:
+    """Read frames of a video or tracklet as a stream; what cannot be read is in the report."""
     if medium.kind == "tracklet":
         for file in medium.files:
-            pixels = load_pixels(file, f"{medium.path}/{file.name}", bad)
+            pixels = load_pixels(file, f"{medium.path}/{file.name}", report)
             if pixels is not None:
                 yield pixels
         return
@@ -107,7 +110,7 @@ def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarra
     for frame in stream:
         yield frame.image
     if stream.damage:
-        bad.append((medium.path, stream.damage))
+        report.bad.append((medium.path, stream.damage))
 
 
 def _name(path: Path, root: Path) -> str:
@@ -122,10 +125,13 @@ class ExtractReport:
     num_videos: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file that was skipped, or whose end was."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """What was done to how many images."""
 
     def format(self) -> str:
         """Return lines for the terminal."""
         lines = [f"{self.num_images} images and {self.num_videos} videos extracted"]
+        lines += [f"note: {note}" for note in describe_changes(self.changes)]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
         return "\n".join(lines)
 
@@ -195,7 +201,7 @@ class _Describer:
         batch: list[tuple[Media, np.ndarray]] = []
         images = [medium for medium in media if medium.kind == "image"]
         for number, medium in enumerate(images, start=1):
-            pixels = load_pixels(medium.files[0], medium.path, self.report.bad)
+            pixels = load_pixels(medium.files[0], medium.path, self.report)
             if pixels is not None:
                 batch.append((medium, self._resize(pixels)))
             if batch and (len(batch) == self.batch_size or number == len(images)):
@@ -236,7 +242,7 @@ class _Describer:
         """Hold resized frames; every s-th, with s doubled whenever there would be too many."""
         frames: list[np.ndarray] = []
         stride = 1
-        for number, pixels in enumerate(read_frames(medium, self.report.bad)):
+        for number, pixels in enumerate(read_frames(medium, self.report)):
             if number % stride == 0:
                 frames.append(self._resize(pixels))
             if len(frames) > MAX_FRAMES:
