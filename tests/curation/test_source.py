@@ -289,7 +289,7 @@ def test_what_the_fast_decoder_reads_otherwise_is_stored_as_png(tmp_path: Path) 
         "3 images turned upright by their EXIF orientation",
         "1 image of more than 8 bits a value: the upper 8 are read",
         "1 image of another format than their suffix says",
-        "3 images stored as PNG, since the fast decoder would read other pixels",
+        "3 images stored as PNG, so that the fast decoder reads the same pixels",
     ]
     frames = FrameReader(manifest, ShardReader(tmp_path / "out"))
     for i in range(6):

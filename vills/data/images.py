@@ -42,7 +42,7 @@ INK = "of printing colours (CMYK): converted by the plain formula"
 PROFILE = "with a colour profile other than sRGB: not applied, the stored values are read"
 STRETCHED = "whose header says that pixels are not square: ignored, as viewers do"
 RENAMED = "of another format than their suffix says"
-STORED_AS_PNG = "stored as PNG, since the fast decoder would read other pixels"
+STORED_AS_PNG = "stored as PNG, so that the fast decoder reads the same pixels"
 _CHANGES = (
     *(TURNED, SEVERAL, TRANSPARENT, INVISIBLE, DEEP, FLOAT, INK, PROFILE, STRETCHED, RENAMED),
     STORED_AS_PNG,
