@@ -332,6 +332,7 @@ def test_a_suffix_that_lies_is_read_by_content_and_counted() -> None:
         (b"\0\0\0\x18ftypheic" + bytes(64), "heic: HEIC"),
         (bytes(4096), "nothing but zeros"),
         (encode(np.full((9, 9), 300, np.float32), "TIFF"), "floats from 300 to 300"),
+        (encode(np.full((9, 9), 1.01, np.float32), "TIFF"), "floats from 1.01 to 1.01"),
         (encode(np.full((9, 9), np.nan, np.float32), "TIFF"), "floats from nan"),
         (encode(np.full((9, 9), 70_000, np.int32), "TIFF"), "not defined"),
     ],

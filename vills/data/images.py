@@ -58,6 +58,7 @@ _TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_MIN_WHITE = 16  # floats whose highest is between 1 and this may be bright ones beyond 1
 _READ = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 # Others are slow in OpenCV too, or it writes to stderr about files that PIL reads.
 _FAST_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -231,8 +232,10 @@ def _convert_to_bytes(values: np.ndarray, image: Image.Image, *, raw_mode: str) 
     """Grey uint8 [H, W] of floats, or of integers of 12 or 16 bits."""
     if image.mode == "F":
         low, high = float(values.min()), float(values.max())
-        if not (low >= 0 and high <= 255):
-            raise ValueError(f"floats from {low:g} to {high:g}; allowed: 0 to 1, or 0 to 255")
+        if not (low >= 0 and (high <= 1 or _MIN_WHITE <= high <= 255)):
+            raise ValueError(
+                f"floats from {low:g} to {high:g}; allowed: 0 to 1, or 0 to 255 and not all dark"
+            )
         return np.asarray(np.rint(values * (255 if high <= 1 else 1)), np.uint8)
     if image.mode == "I" and image.format != "PPM":
         raise ValueError("32-bit or signed integers: their brightness is not defined")
