@@ -1,11 +1,14 @@
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.curation.scenes import (
     HEIGHT,
@@ -21,6 +24,7 @@ from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.images import get_frame_numbers
 from vills.curation.packer import TooManyDamagedError
 from vills.curation.source import EmptySourceError, run_source
+from vills.data.frames import FrameReader
 from vills.data.images import decode_image
 from vills.data.layouts import LayoutError
 from vills.data.records import Manifest, load_manifest
@@ -260,6 +264,63 @@ def test_outputs_hold_no_path_and_no_time(root: Path, tmp_path: Path) -> None:
             assert str(root).encode() not in path.read_bytes()
     report = json.loads((tmp_path / "luperson" / "out" / "report.json").read_text())
     assert "time" not in json.dumps(report)
+
+
+def write_turned_and_others(folder: Path) -> None:
+    """Write a plain JPEG, three turned ones, a 16-bit PNG and a WebP that is called .jpg."""
+    pixels = np.arange(60 * 40 * 3, dtype=np.uint32).reshape(60, 40, 3) // 29
+    image = Image.fromarray(pixels.astype(np.uint8))
+    tags = Image.Exif()
+    folder.mkdir()
+    image.save(folder / "0.jpg")
+    for i in (1, 2, 3):
+        tags[0x0112] = i + 4
+        image.save(folder / f"{i}.jpg", exif=tags)
+    Image.fromarray((pixels[..., 0] * 9).astype(np.uint16)).save(folder / "4.png")
+    image.save(folder / "5.jpg", "WEBP")
+
+
+def test_what_the_fast_decoder_reads_otherwise_is_stored_as_png(tmp_path: Path) -> None:
+    folder = tmp_path / "luperson"
+    write_turned_and_others(folder)
+    _curate(tmp_path, IMAGES, root=tmp_path)
+    report, manifest = _curate(tmp_path, IMAGES, root=tmp_path)
+    assert report["notes"][:4] == [
+        "3 images turned upright by their EXIF orientation",
+        "1 image of more than 8 bits a value: the upper 8 are read",
+        "1 image of another format than their suffix says",
+        "3 images stored as PNG, so that the fast decoder reads the same pixels",
+    ]
+    frames = FrameReader(manifest, ShardReader(tmp_path / "out"))
+    for i in range(6):
+        content = (folder / manifest[i].origins[0]).read_bytes()
+        pixels = decode_image(content)
+        np.testing.assert_array_equal(frames.read(i), pixels)
+        assert (manifest[i].height, manifest[i].width) == pixels.shape[:2]
+        assert manifest[i].boxes == ((0, 0, pixels.shape[1], pixels.shape[0]),)
+        assert (manifest[i].lengths[0] == len(content)) == (i in (0, 4, 5))
+    assert [manifest[i].height for i in range(6)] == [60, 40, 40, 40, 60, 60]
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as shard:
+        ends = [name.rpartition(".")[2] for name in shard.getnames()]
+    assert ends == ["jpg", "png", "png", "png", "png", "jpg"]
+
+
+def test_killed_at_any_image_it_counts_each_once(tmp_path: Path) -> None:
+    write_turned_and_others(tmp_path / "luperson")
+    tags = Image.Exif()
+    tags[0x0112] = 3
+    noise = np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    for i in range(6):  # two to a shard
+        Image.fromarray(noise).save(tmp_path / "luperson" / f"1{i}.png", exif=tags)
+    report, _ = _curate(tmp_path / "whole", IMAGES, root=tmp_path)
+    assert report["shards"] > 2
+    assert report["notes"][0] == "9 images turned upright by their EXIF orientation"
+    for step in (2, 7, 11):
+        folder = tmp_path / f"killed-{step}"
+        with pytest.raises(KilledError):
+            _curate(folder, IMAGES, root=tmp_path, progress=_kill_at(step))
+        _curate(folder, IMAGES, root=tmp_path)
+        assert _digests(folder / "out") == _digests(tmp_path / "whole" / "out")
 
 
 @pytest.mark.parametrize(

@@ -150,11 +150,25 @@ def test_headers_and_pixels(tmp_path: Path) -> None:
     (root / names[3]).symlink_to("nowhere")
     survey = survey_one(root)
     assert survey.unreadable == (
-        (names[0], "not a known image format"),
-        (names[2], "not a known image format"),
+        (names[0], "the file is empty"),
+        (names[2], "not a known image format (a web page)"),
         (names[3], "No such file or directory"),
     )
-    assert survey.problems[0].startswith("3 of 4 files cannot be read: 0001_c1.jpg (not a known")
+    assert survey.problems[0].startswith(
+        "3 of 4 files cannot be read: 0001_c1.jpg (the file is empty"
+    )
+
+
+def test_what_is_done_to_images_is_noted(tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 8
+    (tmp_path / "mine").mkdir()
+    for name in ("0001_c1.jpg", "0001_c2.jpg", "0002_c1.jpg", "0002_c2.jpg"):
+        Image.new("RGB", (4, 9)).save(tmp_path / "mine" / name, exif=tags)
+    for full in (False, True):
+        survey = survey_one(tmp_path / "mine", full=full)
+        assert survey.verdict == "ok"
+        assert survey.notes == ("4 images turned upright by their EXIF orientation",)
 
 
 def test_many_files_keep_their_order(tmp_path: Path) -> None:
@@ -170,6 +184,7 @@ def test_many_files_keep_their_order(tmp_path: Path) -> None:
         full=False,
         check_video=lambda layout, video, full: ("", ()),
         progress=done.append,
+        changes=Counter(),
         video_changes=Counter(),
     )
     assert [path for path, _ in damaged] == names[::500]

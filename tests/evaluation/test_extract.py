@@ -151,6 +151,24 @@ def test_each_kind_of_video_file_can_be_read(suffix: str, codec: str, tmp_path: 
     assert (len(list(read_frames(medium, report))), report.bad, notes) == (6, [], ())
 
 
+def test_turned_images_stand_upright_and_are_counted(tmp_path: Path, backbone: Backbone) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    upright = make_frames(1)[0]
+    Image.fromarray(upright).save(root / "a.png")
+    Image.fromarray(np.rot90(upright)).save(root / "b.png", exif=tags)
+    for tracklets in (False, True):
+        report = extract_path(
+            root, weights=tmp_path / "weights", out=tmp_path / "o.parquet", tracklets=tracklets
+        )
+        assert "note: 1 image turned upright by their EXIF orientation" in report.format()
+        rows = pq.read_table(tmp_path / "o.parquet").to_pylist()
+        np.testing.assert_allclose(rows[0]["feature"], rows[-1]["feature"], atol=1e-6)
+    assert [row["num_frames"] for row in rows] == [2]
+
+
 def test_tokens_equal_the_backbone(tmp_path: Path, backbone: Backbone) -> None:
     root = make_folder(tmp_path / "in") / "walk"
     frames = make_frames(7)[:5]

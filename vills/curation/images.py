@@ -1,4 +1,8 @@
-"""Raw image files to candidates: bytes as they are, after they have decoded without an error."""
+"""Raw image files to candidates: their bytes as they are, or as PNG what would be read otherwise.
+
+Everything behind curation reads with the fast decoder, which knows no orientation, no transparency,
+and other bits than PIL: a file goes on unchanged where both decoders see the same pixels.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +11,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from vills.curation.packer import Candidate
-from vills.data.images import CorruptImageError, decode_image
+from vills.data.images import STORED_AS_PNG, CorruptImageError, encode_stored, read_image
 from vills.data.layouts import RawImage, RawTracklet
 from vills.data.layouts.listing import find_number
 from vills.data.records import Record, build_record_id
@@ -22,14 +26,19 @@ ReadBytes = Callable[[str], bytes]
 
 
 class _Image:
-    """One file: its bytes and size, or why there are none."""
+    """One file: what is stored of it, its size and what was changed, or why there is nothing."""
 
     def __init__(self, path: str, read: ReadBytes) -> None:
         self.path = path
         self.content, self.reason, self.width, self.height = b"", "", 0, 0
+        self.suffix, self.changes = PurePosixPath(path).suffix[1:].lower(), tuple[str, ...]()
         try:
-            self.content = read(path)
-            self.height, self.width = decode_image(self.content, name=path).shape[:2]
+            data = read(path)
+            image = read_image(data, name=path)
+            self.height, self.width = image.pixels.shape[:2]
+            self.content, self.changes = encode_stored(image, data), image.changes
+            if self.content is not data:
+                self.suffix, self.changes = "png", (*self.changes, STORED_AS_PNG)
         except CorruptImageError as error:
             self.reason = str(error).removeprefix(f"{path}: ")
         except OSError as error:
@@ -68,8 +77,13 @@ def read_images(
             frames=tuple(numbers[i] for i in good),
             boxes=tuple((0.0, 0.0, float(image.width), float(image.height)) for image in kept),
         )
-        suffix = PurePosixPath(paths[0]).suffix[1:].lower()
-        return Candidate(record, tuple(i.content for i in kept), suffix=suffix, damaged=damaged)
+        return Candidate(
+            record,
+            tuple(image.content for image in kept),
+            suffixes=tuple(image.suffix for image in kept),
+            damaged=damaged,
+            changes=tuple(change for image in kept for change in image.changes),
+        )
 
     stream = iter(items)
     with ThreadPoolExecutor(NUM_READERS) as pool:

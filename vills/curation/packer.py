@@ -4,6 +4,7 @@ A kill costs at most the shard in progress.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,14 +26,16 @@ class Candidate:
         record: Its shard is empty, its offsets and lengths are zeros. None if none of its files
             could be read, or if a video gave no tracklet.
         images: Encoded bytes of each frame.
-        suffix: Of the image files, without the dot.
+        suffixes: What the name of each frame ends in, without the dot; jpg if there are none.
         damaged: (raw relative path, reason) of the files that could not be read.
+        changes: What was done to image files, or left out, once for each file.
     """
 
     record: Record | None
     images: tuple[bytes, ...] = ()
-    suffix: str = "jpg"
+    suffixes: tuple[str, ...] = ()
     damaged: tuple[tuple[str, str], ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 class TooManyDamagedError(UserError, ValueError):
@@ -41,19 +44,21 @@ class TooManyDamagedError(UserError, ValueError):
 
 @dataclass
 class DamageLog:
-    """Unreadable inputs of one source.
+    """Inputs of one source that are unreadable, or were changed.
 
     Attributes:
         source: Name of the source.
         total: Files of the source.
         max_share: Share of them that may be unreadable.
         named: (raw relative path, reason) of the unreadable ones, in the order of the source.
+        changes: What was done to how many image files.
     """
 
     source: str
     total: int
     max_share: float
     named: list[tuple[str, str]] = field(default_factory=list)
+    changes: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: str, *, reason: str) -> None:
         """Count an unreadable file, and `check`."""
@@ -90,7 +95,7 @@ class Packer:
         self._out = out
         self._work = work
         self._max_bytes = shard_mb * MEGABYTE
-        self.num_items, self.num_shards, self._damaged = self._load_state()
+        self.num_items, self.num_shards, self._damaged, self._changes = self._load_state()
         out.mkdir(parents=True, exist_ok=True)
         for stale in sorted(out.glob("shard-*")):
             if stale.name >= get_shard_name(self.num_shards):
@@ -113,6 +118,7 @@ class Packer:
         """
         for path, reason in self._damaged:
             damage.add(path, reason=reason)
+        damage.changes.update(self._changes)
         records: list[Record] = []
         num_items = self.num_items
         with ShardWriter(self._out, self._max_bytes, self.num_shards) as writer:
@@ -121,7 +127,7 @@ class Packer:
                 if record is not None:
                     numbers = record.frames if record.kind == "tracklet" else None
                     shard, offsets, lengths = writer.add(
-                        record.record_id, candidate.images, candidate.suffix, numbers=numbers
+                        record.record_id, candidate.images, candidate.suffixes, numbers=numbers
                     )
                 if writer.finished:
                     self._commit(records, num_items=num_items, damage=damage)
@@ -131,6 +137,7 @@ class Packer:
                     records.append(replace(record, shard=shard, offsets=offsets, lengths=lengths))
                 for path, reason in candidate.damaged:
                     damage.add(path, reason=reason)
+                damage.changes.update(candidate.changes)
                 num_items += 1
                 progress(num_items)
         if records:
@@ -150,19 +157,25 @@ class Packer:
         save_manifest(self._rows(self.num_shards), records)
         self.num_shards += 1
         self.num_items = num_items
-        state = {"items": num_items, "shards": self.num_shards, "damaged": damage.named}
+        state = {
+            "items": num_items,
+            "shards": self.num_shards,
+            "damaged": damage.named,
+            "changes": damage.changes,
+        }
         with open_atomic(self._work / "pack.json") as temporary:
             temporary.write_text(json.dumps(state))
 
-    def _load_state(self) -> tuple[int, int, list[tuple[str, str]]]:
+    def _load_state(self) -> tuple[int, int, list[tuple[str, str]], Counter[str]]:
         path = self._work / "pack.json"
         if not path.is_file():
-            return 0, 0, []
+            return 0, 0, [], Counter()
         state = load_json(path)
         # Without its shards the state is worth nothing: someone emptied the output folder.
         if not all((self._out / get_shard_name(i)).is_file() for i in range(state["shards"])):
-            return 0, 0, []
-        return state["items"], state["shards"], [tuple(named) for named in state["damaged"]]
+            return 0, 0, [], Counter()
+        damaged = [tuple(named) for named in state["damaged"]]
+        return state["items"], state["shards"], damaged, Counter(state["changes"])
 
     def _rows(self, number: int) -> Path:
         return self._work / f"rows-{number:06d}.parquet"

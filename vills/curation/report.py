@@ -18,6 +18,7 @@ from vills.curation.packer import DamageLog
 from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
 from vills.curation.units import VideoSummary
 from vills.data.files import save_table
+from vills.data.images import describe_changes
 from vills.data.layouts import (
     Layout,
     PersonSplit,
@@ -73,9 +74,7 @@ def build_report(
         },
         "copies": copies,
         "notes": [
-            *layout.notes,
-            *copies,
-            *notes,
+            *(*layout.notes, *copies, *notes, *describe_changes(damage.changes)),
             *describe_count_differences(source.layout, counts),
         ],
     }

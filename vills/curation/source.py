@@ -52,8 +52,9 @@ def run_source(
 ) -> dict[str, Any]:
     """Curate one raw data set, `source` below `root`, into `out`, as `name` from here on.
 
-    Images and tracklets of images are copied byte for byte; of videos, the tracklets of the people
-    in them are cut out (paper section 4.1), and of labelled videos the longest. Killed at any
+    Images and tracklets of images are copied byte for byte, or stored as PNG where the fast decoder
+    would read other pixels; of videos, the tracklets of the people in them are cut out (paper
+    section 4.1), and of labelled videos the longest. Killed at any
     moment, the same call goes on at the video, or the shard, it was on, to the same bytes.
 
     `out` receives manifest.parquet, shards, report.json, tracks.parquet for videos, and

@@ -1,21 +1,18 @@
 """Which files of a raw data set cannot be read: by their headers, or by every pixel."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from itertools import chain, islice
-from typing import IO
 
-from PIL import Image
-
-from vills.data.images import FORMATS, CorruptImageError, decode_image
+from vills.data.images import CorruptImageError, read_header, read_image
 from vills.data.layouts import Layout, RawRow, RawVideo
 
 NUM_READERS = 4
 CHUNK = 256
 
-VideoCheck = Callable[[Layout, RawVideo, bool], tuple[str, Sequence[str]]]
+VideoCheck = Callable[[Layout, RawVideo, bool], tuple[str, Iterable[str]]]
 """(layout, video, whether to decode all of it) -> what is wrong with it, or nothing, and what is
 done to it."""
 Damage = tuple[str, str]
@@ -28,6 +25,7 @@ def find_unreadable(
     full: bool,
     check_video: VideoCheck,
     progress: Callable[[int], None],
+    changes: Counter[str],
     video_changes: Counter[str],
 ) -> list[Damage]:
     """Read every file of a data set that a row names, and list those that fail.
@@ -37,6 +35,7 @@ def find_unreadable(
         full: Decode every pixel; else only the header is read.
         check_video: Says what is wrong with a video.
         progress: Called with the number of files that are done.
+        changes: Receives what is done to how many images, as far as it is read.
         video_changes: Receives what is done to how many videos, as far as they are read.
 
     Returns:
@@ -47,18 +46,19 @@ def find_unreadable(
     rows: Iterable[RawRow] = chain(layout.images, layout.tracklets)
     paths = (path for row in rows for path in row.paths)
 
-    def check(batch: list[str]) -> list[Damage]:
-        return [(path, _find_damage(layout, path, full=full)) for path in batch]
+    def check(batch: list[str]) -> list[tuple[str, str, Iterable[str]]]:
+        return [(path, *_check_image(layout, path, full=full)) for path in batch]
 
     with ThreadPoolExecutor(NUM_READERS) as pool:
         while (batches := [list(islice(paths, CHUNK)) for _ in range(NUM_READERS)])[0]:
             for found in pool.map(check, batches):
-                damaged += [(path, reason) for path, reason in found if reason]
+                damaged += [(path, reason) for path, reason, _ in found if reason]
+                changes.update(change for *_, done_to_it in found for change in done_to_it)
                 done += len(found)
             progress(done)
     for video in layout.videos:
-        reason, changes = check_video(layout, video, full)
-        video_changes.update(changes)
+        reason, done_to_it = check_video(layout, video, full)
+        video_changes.update(done_to_it)
         if reason:
             damaged.append((video.path, reason))
         done += 1
@@ -73,25 +73,17 @@ def describe_video_changes(changes: Counter[str]) -> list[str]:
     ]
 
 
-def _find_damage(layout: Layout, path: str, *, full: bool) -> str:
-    """Return what is wrong with an image, or nothing."""
+def _check_image(layout: Layout, path: str, *, full: bool) -> tuple[str, Iterable[str]]:
+    """Return what is wrong with an image, or nothing, and what is done to it."""
     try:
         if full:
-            decode_image(layout.read_bytes(path), name=path)
-        elif layout.container is None:
+            return "", read_image(layout.read_bytes(path), name=path).changes
+        if layout.container is None:
             with (layout.root / path).open("rb") as stream:
-                _read_header(stream)
-        else:  # what lies in a container comes whole anyway
-            _read_header(BytesIO(layout.read_bytes(path)))
+                return "", read_header(stream, name=path)
+        # what lies in a container comes whole anyway
+        return "", read_header(BytesIO(layout.read_bytes(path)), name=path)
     except CorruptImageError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{path}: "), ()
     except OSError as error:
-        return error.strerror or type(error).__name__
-    return ""
-
-
-def _read_header(stream: IO[bytes]) -> None:
-    try:
-        Image.open(stream, formats=FORMATS).close()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CorruptImageError("not a known image format") from error
+        return error.strerror or type(error).__name__, ()

@@ -43,18 +43,20 @@ class ShardWriter:
         self,
         record_id: str,
         frames: Sequence[bytes],
-        ext: str = "jpg",
+        suffixes: Sequence[str] = (),
         *,
         numbers: Sequence[int] | None = None,
     ) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
         """Append a record: (shard, offset of each frame, length of each frame).
 
-        Without the `numbers` of its frames, it is an image.
+        Without the `numbers` of its frames, it is an image. Without `suffixes` they are jpg.
         """
         places = [""] if numbers is None else [f".{number:06d}" for number in numbers]
         parts = [
-            (_header(f"{record_id}{place}.{ext}", len(data)), data + b"\0" * (-len(data) % _BLOCK))
-            for place, data in zip(places, frames, strict=True)
+            (_header(f"{record_id}{place}.{end}", len(data)), data + b"\0" * (-len(data) % _BLOCK))
+            for place, end, data in zip(
+                places, suffixes or ["jpg"] * len(frames), frames, strict=True
+            )
         ]
         size = sum(len(header) + len(body) for header, body in parts)
         if self._position and self._position + size + 2 * _BLOCK > self._max_bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vills.data.discovery import FoundFolder, find_datasets
+from vills.data.images import describe_changes
 from vills.data.layouts import Layout, LayoutError, read_layout
 from vills.data.layouts.counts import (
     ALSO_OFFICIAL,
@@ -92,15 +93,17 @@ def _survey(
         splits = count_splits(layout)
         counts = convert_counts(splits, layout=layout)
         notes = (*layout.notes, *_note_templates(layout))
-        total, video_changes = counts["images"], Counter[str]()
+        total, changes, video_changes = counts["images"], Counter[str](), Counter[str]()
         unreadable = find_unreadable(
             layout,
             full=full,
             check_video=check_video,
             progress=lambda done: progress(f"{path}: files read", done, total),
+            changes=changes,
             video_changes=video_changes,
         )
-        notes += (*describe_copies(layout, unlabelled=full), *describe_video_changes(video_changes))
+        notes += (*describe_copies(layout, unlabelled=full), *describe_changes(changes))
+        notes += tuple(describe_video_changes(video_changes))
     except (UserError, OSError) as error:
         return Survey(path, found.layout, BROKEN, problems=(str(error),))
     differences = [difference.format() for difference in list_differences(found.layout, counts)]

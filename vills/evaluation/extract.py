@@ -19,7 +19,7 @@ from vills.config.checks import ConfigError
 from vills.curation.video import VideoStream
 from vills.data.files import VIDEO_SUFFIXES, compute_order
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
-from vills.data.images import CorruptImageError, decode_image
+from vills.data.images import CorruptImageError, describe_changes, read_image
 from vills.data.layouts.listing import Listing, describe_stray, is_medium, list_folder
 from vills.data.layouts.people import describe_copy_names, is_copy_name
 from vills.data.readable import describe_video_changes
@@ -85,14 +85,16 @@ def find_media(path: Path, *, tracklets: bool) -> tuple[list[Media], tuple[str, 
     return sorted(clips, key=lambda medium: compute_order(medium.path)), notes
 
 
-def load_pixels(file: Path, path: str, bad: list[tuple[str, str]]) -> np.ndarray | None:
-    """Load RGB uint8 [H, W, 3] of an image file; None, and `path` in `bad`, if it is damaged."""
+def load_pixels(file: Path, path: str, report: "ExtractReport") -> np.ndarray | None:
+    """Load RGB uint8 [H, W, 3] of an image file; None, and `path` in the report, if damaged."""
     try:
-        return decode_image(file.read_bytes(), name=file.name)
+        image = read_image(file.read_bytes(), name=file.name)
+        report.changes.update(image.changes)
+        return image.pixels
     except OSError as error:
-        bad.append((path, str(error.strerror)))
+        report.bad.append((path, str(error.strerror)))
     except CorruptImageError as error:
-        bad.append((path, str(error).removeprefix(f"{file.name}: ")))
+        report.bad.append((path, str(error).removeprefix(f"{file.name}: ")))
     return None
 
 
@@ -100,7 +102,7 @@ def read_frames(medium: Media, report: "ExtractReport") -> Iterator[np.ndarray]:
     """Read frames of a video or tracklet as a stream; what cannot be read is in the report."""
     if medium.kind == "tracklet":
         for file in medium.files:
-            pixels = load_pixels(file, f"{medium.path}/{file.name}", report.bad)
+            pixels = load_pixels(file, f"{medium.path}/{file.name}", report)
             if pixels is not None:
                 yield pixels
         return
@@ -120,6 +122,8 @@ class ExtractReport:
     num_videos: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
     """(path, reason) of every file that was skipped, or of which something is lost."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """What was done to how many images."""
     video_changes: Counter[str] = field(default_factory=Counter)
     """What was done to how many videos."""
     thinned: list[tuple[str, int]] = field(default_factory=list)
@@ -138,8 +142,8 @@ class ExtractReport:
             for path, step in self.thinned
         ]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
-        notes = (*self.notes, *describe_video_changes(self.video_changes))
-        lines += [f"note: {note}" for note in notes]
+        notes = (*describe_changes(self.changes), *describe_video_changes(self.video_changes))
+        lines += [f"note: {note}" for note in (*self.notes, *notes)]
         return "\n".join(lines)
 
 
@@ -211,7 +215,7 @@ class _Describer:
         batch: list[tuple[Media, np.ndarray]] = []
         images = [medium for medium in media if medium.kind == "image"]
         for number, medium in enumerate(images, start=1):
-            pixels = load_pixels(medium.files[0], medium.path, self.report.bad)
+            pixels = load_pixels(medium.files[0], medium.path, self.report)
             if pixels is not None:
                 batch.append((medium, self.features.hold(pixels)))
             if batch and (len(batch) == self.batch_size or number == len(images)):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vills.data.images import decode_image, encode_jpeg
+from vills.data.images import decode_curated, encode_jpeg
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
 from vills.io import open_atomic
@@ -42,7 +42,7 @@ class CropReader:
         record = self.manifest[self._rows[record_id]]
         place = record.num_frames // 2 if frame < 0 else frame
         data = self._reader.read(record.shard, record.offsets[place], record.lengths[place])
-        return decode_image(data)
+        return decode_curated(data, name=record_id)
 
 
 def select_evenly(items: Sequence[T], count: int) -> list[T]:

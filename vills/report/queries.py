@@ -12,6 +12,7 @@ import torch
 from vills.config.evaluate import ReportConfig
 from vills.config.finetune import list_variants
 from vills.data.loading import normalise
+from vills.data.transforms import resize
 from vills.evaluation.attention import compute_clip_attention, compute_image_attention
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.result_files import get_ranking_name
@@ -119,7 +120,7 @@ def render_image_attention(
     lines: list[Picture] = []
     roles: tuple[str, ...] = ()
     for record_id in record_ids:
-        picture = _resize(reader.read(record_id), size)
+        picture = resize(reader.read(record_id), height=size[0], width=size[1])
         attention = compute_image_attention(backbone, _to_tensor([picture])[0])
         roles = attention.roles
         maps = [_show(render_overlay(picture, heat)) for heat in attention.maps]
@@ -133,7 +134,7 @@ def render_clip_attention(
     """Draw a JPEG of one clip: its frames, then a line per role; return the roles too."""
     frames = reader.read_frames(record_id)
     chosen = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)
-    pictures = [_resize(frames[i], size) for i in chosen]
+    pictures = [resize(frames[i], height=size[0], width=size[1]) for i in chosen]
     attention = compute_clip_attention(backbone, _to_tensor(pictures))
     lines = [render_row([_show(picture) for picture in pictures])]
     for heat in attention.maps:
@@ -185,10 +186,6 @@ def select_people(reader: CropReader, *, kind: str, count: int) -> list[str]:
     pids, ids = queries.column("pid"), queries.column("record_id")
     first = {int(pid): str(name) for pid, name in reversed(list(zip(pids, ids, strict=True)))}
     return [first[person] for person in select_evenly(sorted(first), count)]
-
-
-def _resize(picture: Picture, size: list[int]) -> Picture:
-    return np.asarray(cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA))
 
 
 def _to_tensor(pictures: list[Picture]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from vills.areas import AREAS
 from vills.curation.video import VideoStream
-from vills.data.images import decode_curated, decode_rle
+from vills.data.images import decode_image, decode_rle
 from vills.report.pictures import Picture, render_stack, save_sheet
 
 Colour = tuple[int, int, int]
@@ -150,7 +150,7 @@ def _read_frames(path: Path) -> list[Picture]:
 
 
 def _read_image(path: Path) -> Picture:
-    return decode_curated(path.read_bytes(), name=path.name)
+    return decode_image(path.read_bytes(), name=path.name)
 
 
 def _draw_walks(folder: Path) -> Picture:
