@@ -38,7 +38,7 @@ class Schema(Generic[Kind]):
     """Its tables of entries, to which + adds."""
     rewrite: str = ""
     """How such a file is written anew; empty: by hand."""
-    find_new_name: Callable[[str], str] = lambda key: ""
+    find_new_name: Callable[[str], tuple[str, str]] = lambda key: ("", "")
     """What a key that was moved is called now; empty: it was not."""
 
     def load(
@@ -190,10 +190,10 @@ class Schema(Generic[Kind]):
 
     def _explain_moved(self, key: str, origin: str) -> str:
         """Where a key stands now; empty if it was never moved."""
-        new = self.find_new_name(key)
+        new, change = self.find_new_name(key)
         return new and (
-            f"{origin}: {key} is now called {new}, and is no longer part of a run's name. Allowed: "
-            f"{new}, one value for all. What to do: set {new} and remove {key}{self.rewrite}."
+            f"{origin}: {key} is now called {new}, and {change}. Allowed: {new}, one value "
+            f"for all. What to do: set {new} and remove {key}{self.rewrite}."
         )
 
     def _list_choices(self, full_key: str) -> list[str]:

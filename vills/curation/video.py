@@ -19,6 +19,7 @@ from av.video.stream import VideoStream as VideoStreamOfFile
 from numpy.typing import NDArray
 
 from vills.curation.clock import Clock
+from vills.curation.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class VideoStream:
     Attributes:
         file: Where the video lies.
         path: Raw relative path, carried by every frame.
-        step: Every step-th frame is given, from `start` on.
+        rate: Frames that are given of a second, at most, from `start` on; 0: all.
         start: First frame given, or ms from which frames are.
         stop: Frame, or ms, at which the stream ends; -1: at the end of the file.
         unit: What start and stop count: frame, or ms.
@@ -109,7 +110,7 @@ class VideoStream:
 
     file: Path
     path: str
-    step: int = 1
+    rate: float = 0.0
     start: int = 0
     stop: int = -1
     unit: str = "frame"
@@ -147,7 +148,7 @@ class VideoStream:
         start, stop = window
         # One thread: frame threads decode ahead, and hold that many frames.
         context.thread_type = "NONE"
-        clock = Clock(stream.average_rate or Fraction(0))
+        clock, pace = Clock(stream.average_rate or Fraction(0)), Pace(self.rate)
         num_packets, end = 0, 0
         for packet in container.demux(stream):
             num_packets += packet.size > 0
@@ -158,7 +159,7 @@ class VideoStream:
                 self.num_untimed = clock.num_untimed
                 if number == stop:
                     return
-                if number >= start and (number - start) % self.step == 0:
+                if number >= start and pace.is_due(float(time)):
                     yield Frame(self.path, number, float(time), _to_image(frame))
         self.damage = self._find_damage(stream, num_packets=num_packets, end=end, start=start)
 
