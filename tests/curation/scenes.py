@@ -94,5 +94,10 @@ def write_image(path: Path, *, seed: int, size: tuple[int, int] = (32, 64)) -> P
 
 def build_config(**changes: Any) -> CurateConfig:
     """A configuration for these scenes."""
-    settings: dict[str, Any] = {"min_height": 20, "min_width": 8, "shard_mb": 1}
+    settings: dict[str, Any] = {
+        "min_height": 20,
+        "min_width": 8,
+        "min_seconds": 0.32,
+        "shard_mb": 1,
+    }
     return CurateConfig(**(settings | changes))

@@ -229,20 +229,20 @@ def test_segments_of_one_file(curated: Path) -> None:
 
 
 def test_short_subjects_are_kept_and_counted(root: Path, tmp_path: Path) -> None:
-    report, _ = _curate(tmp_path, root, config=build_config(min_length=15))
+    report, _ = _curate(tmp_path, root, config=build_config(min_seconds=0.6))
     labelled = report["video"]["labelled"]
     assert labelled == {
         "videos": 8,
         "with_subject": 7,
         "without_subject": {"count": 1, "named": ["full/G3_set1_a.mp4"]},
-        "shorter_than_min_length": 2,
+        "shorter_than_min_seconds": 2,
     }
     assert report["video"]["tracklets"]["rejected"]["too_short"] == 0
     assert report["entries"]["probe"]["empty"]["count"] == 1
 
 
 def test_a_cut_track_stays_one_subject(root: Path, tmp_path: Path) -> None:
-    _, manifest = _curate(tmp_path, root, config=build_config(max_length=15))
+    _, manifest = _curate(tmp_path, root, config=build_config(max_seconds=0.6))
     entries = _load_entries(tmp_path)
     ids = entries["probe", "p-both"]
     rows = {manifest[i].record_id: manifest[i] for i in range(len(manifest))}

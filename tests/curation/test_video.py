@@ -30,31 +30,31 @@ def test_frames_are_rgb_and_in_order(scene: Path) -> None:
 
 
 def test_step_keeps_the_numbers_of_the_video(scene: Path) -> None:
-    stream = VideoStream(scene, "a.mp4", step=7)
+    stream = VideoStream(scene, "a.mp4", rate=25 / 7)
     assert [frame.number for frame in stream] == [0, 7, 14, 21, 28]
     assert stream.num_frames == 30
 
 
 @pytest.mark.parametrize(
-    ("start", "stop", "unit", "step", "expected"),
+    ("start", "stop", "unit", "rate", "expected"),
     [
-        (0, -1, "frame", 1, range(30)),
-        (10, 14, "frame", 1, range(10, 14)),
-        (10, -1, "frame", 1, range(10, 30)),
-        (3, 14, "frame", 4, range(3, 14, 4)),
-        (0, 99, "frame", 1, range(30)),
+        (0, -1, "frame", 0, range(30)),
+        (10, 14, "frame", 0, range(10, 14)),
+        (10, -1, "frame", 0, range(10, 30)),
+        (3, 14, "frame", 25 / 4, range(3, 14, 4)),
+        (0, 99, "frame", 0, range(30)),
         # 25 frames a second: frame 10 is shown at 400 ms, frame 11 at 440 ms
-        (400, 440, "ms", 1, range(10, 11)),
-        (401, 441, "ms", 1, range(11, 12)),
-        (0, 1, "ms", 1, range(1)),
-        (400, -1, "ms", 1, range(10, 30)),
-        (401, 402, "ms", 1, range(0)),
+        (400, 440, "ms", 0, range(10, 11)),
+        (401, 441, "ms", 0, range(11, 12)),
+        (0, 1, "ms", 0, range(1)),
+        (400, -1, "ms", 0, range(10, 30)),
+        (401, 402, "ms", 0, range(0)),
     ],
 )
 def test_segments_keep_the_numbers_of_the_video(
-    start: int, stop: int, unit: str, step: int, expected: range, scene: Path
+    start: int, stop: int, unit: str, rate: float, expected: range, scene: Path
 ) -> None:
-    stream = VideoStream(scene, "a.mp4", step=step, start=start, stop=stop, unit=unit)
+    stream = VideoStream(scene, "a.mp4", rate=rate, start=start, stop=stop, unit=unit)
     assert [frame.number for frame in stream] == list(expected)
     assert not stream.damage
     whole = {frame.number: frame.image for frame in VideoStream(scene, "a.mp4")}

@@ -50,7 +50,7 @@ class Schema(Generic[Kind]):
     """How such a file is written anew; empty: by hand."""
     worded: tuple[str, ...] = ()
     """Keys that DVC reads too, as patterns (vills.config.yaml_reader)."""
-    find_new_name: Callable[[str], str] = lambda key: ""
+    find_new_name: Callable[[str], tuple[str, str]] = lambda key: ("", "")
     """What a key that was moved is called now; empty: it was not."""
 
     def load(
@@ -129,10 +129,11 @@ class Schema(Generic[Kind]):
 
     def explain_unknown(self, key: str) -> str:
         """Say where a key stands now, or what it might be."""
-        if new := self.find_new_name(key):
+        new, change = self.find_new_name(key)
+        if new:
             return (
-                f"{key} is now called {new}, and is no longer part of a run's name. Allowed: "
-                f"{new}, one value for all. What to do: set {new} and remove {key}{self.rewrite}."
+                f"{key} is now called {new}, and {change}. Allowed: {new}, one value for all. "
+                f"What to do: set {new} and remove {key}{self.rewrite}."
             )
         return describe_unknown_key(key, self.kind, noun=self.noun, tables=self.tables)
 

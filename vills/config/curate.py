@@ -5,6 +5,7 @@ from typing import Annotated
 
 from vills.config.checks import (
     Limits,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     Share,
@@ -83,16 +84,20 @@ class CurateConfig:
     """bytetrack: detections from here to `confidence` may continue a track; 0 = off."""
     tracker: Annotated[str, ("bytetrack", "ocsort")] = "bytetrack"
     """Multi-object tracker: bytetrack or ocsort."""
-    lost_track_buffer: NonNegativeInt = 30
-    """Number of frames read during which a lost track can be found again."""
+    lost_track_seconds: NonNegativeFloat = 1.0
+    """Time during which a lost track can be found again, s."""
     track_iou: Share = 0.1
     """Least intersection over union that joins a detection to a track."""
-    frame_step: PositiveInt = 1
-    """Every n-th frame of a video is read."""
-    min_length: PositiveInt = 8
-    """Shorter tracklets are dropped, frames; but no person of a labelled video is lost."""
-    max_length: PositiveInt = 900
-    """Longer tracks are cut into tracklets of this length, frames."""
+    frames_per_second: NonNegativeFloat = 0.0
+    """Frames that are read of a second of video, at most; 0 = all."""
+    min_seconds: NonNegativeFloat = 0.6
+    """Tracklets that show their person for less are dropped, s; but no person of a labelled video
+    is lost."""
+    max_seconds: Annotated[float, Limits(0.1)] = 30.0
+    """Longer tracks are cut into tracklets of this length, s."""
+    max_jump: Share = 0.08
+    """A track is split where the colours of its person change by more (0 to 1; 1 = nowhere), as it
+    has then gone over to another person."""
     min_height: PositiveInt = 48
     """Frames with a box of smaller height are dropped, px."""
     min_width: PositiveInt = 16

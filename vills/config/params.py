@@ -32,6 +32,13 @@ _FORMER = (
     "evaluate.*.block_size",
 )
 """What the fields were called while they were parts of their stages."""
+_RENAMED = {
+    "curate.lost_track_buffer": "curate.lost_track_seconds",
+    "curate.frame_step": "curate.frames_per_second",
+    "curate.min_length": "curate.min_seconds",
+    "curate.max_length": "curate.max_seconds",
+}
+"""What counted frames of a video, and is now a time."""
 
 
 @dataclass
@@ -63,10 +70,11 @@ class OperationConfig:
         check_fields("operation", self)
 
 
-def find_new_name(key: str) -> str:
-    """Return what a dotted key that was moved here is called now; empty: it was not."""
-    is_former = any(fnmatch(key, former) for former in _FORMER)
-    return f"operation.{key.rpartition('.')[2]}" if is_former else ""
+def find_new_name(key: str) -> tuple[str, str]:
+    """Return what a dotted key of an older version is called now, and how it differs; or empty."""
+    if any(fnmatch(key, former) for former in _FORMER):
+        return f"operation.{key.rpartition('.')[2]}", "is no longer part of a run's name"
+    return _RENAMED.get(key, ""), "counts seconds of a video, not frames"
 
 
 @dataclass

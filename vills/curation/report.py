@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from vills.config.curate import CurateConfig, SourceConfig
+from vills.curation.crops import FRAME_REASONS, KEPT
 from vills.curation.packer import DamageLog
-from vills.curation.tracklets import EVERYBODY, FRAME_REASONS, KEPT, NO_SUBJECT, TRACKLET_REASONS
+from vills.curation.tracklets import EVERYBODY, NO_SUBJECT, TRACKLET_REASONS
 from vills.curation.units import VideoSummary
 from vills.data.files import save_table
 from vills.data.images import describe_changes
@@ -105,6 +106,7 @@ def build_video_report(
         "detections": _split_reasons(detections, DETECTION_REASONS),
         "tracked_frames": _split_reasons(frames, (*FRAME_REASONS, *TRACKLET_REASONS)),
         "tracklets": _split_reasons(tracklets, TRACKLET_REASONS),
+        "split_at_jumps": sum(summary.num_jumps for summary in summaries),
     }
     pairs = [(v, s) for v, s in zip(videos, summaries, strict=True) if s.subject != EVERYBODY]
     lost = [video.video_id for video, summary in pairs if summary.subject == NO_SUBJECT]
@@ -113,8 +115,8 @@ def build_video_report(
             "videos": len(pairs),
             "with_subject": len(pairs) - len(lost),
             "without_subject": {"count": len(lost), "named": lost},
-            "shorter_than_min_length": sum(
-                0 < summary.subject_frames < config.min_length for _, summary in pairs
+            "shorter_than_min_seconds": sum(
+                0 < summary.subject_seconds < config.min_seconds for _, summary in pairs
             ),
         }
     return report

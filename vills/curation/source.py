@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from vills.config.curate import CurateConfig, SourceConfig
+from vills.curation.crops import KEPT
 from vills.curation.detector import build_detector, compute_weights_digest
 from vills.curation.images import read_images
 from vills.curation.packer import Candidate, DamageLog, Packer
@@ -22,7 +23,6 @@ from vills.curation.report import (
     save_splits,
     save_templates,
 )
-from vills.curation.tracklets import KEPT
 from vills.curation.units import TRACKS_SCHEMA, UnitStore
 from vills.curation.videos import VideoCurator, read_units
 from vills.data.files import save_table

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -52,9 +53,10 @@ class VideoSummary:
         detections: Rejected boxes by reason.
         frames: Tracked boxes by reason of rejection, kept ones under the empty reason.
         tracklets: Tracklets likewise.
+        num_jumps: Moments at which a track went over to another person, and was split.
         subject: Track of the one person of a labelled video, which alone is kept; NO_SUBJECT if
             it has none, EVERYBODY in a video without a label.
-        subject_frames: Frames kept of that track.
+        subject_seconds: For how long the crops of that track show it, s.
         changes: What was done to the video, or left out.
     """
 
@@ -64,8 +66,9 @@ class VideoSummary:
     detections: dict[str, int]
     frames: dict[str, int]
     tracklets: dict[str, int]
+    num_jumps: int = 0
     subject: int = EVERYBODY
-    subject_frames: int = 0
+    subject_seconds: float = 0.0
     num_lost: int = 0
     changes: Sequence[str] = ()
 
@@ -112,16 +115,15 @@ class UnitStore:
         """Read the tracked boxes of video `number`."""
         return pq.read_table(self._path(number, "tracks.parquet"))
 
-    def load_tracklets(self, number: int) -> Iterator[tuple[str, Tracklet]]:
-        """Give the kept tracklets of video `number` with their record ids, one at a time."""
+    def load_tracklets(self, number: int) -> Iterator[dict[str, Any]]:
+        """Give the kept tracklets of video `number`, rows of the crops' table, one at a time."""
         subject = self.load_summary(number).subject
         with pq.ParquetFile(self._path(number, "crops.parquet")) as file:
             for i in range(file.num_row_groups):
                 track_id = file.read_row_group(i, columns=["track_id"])["track_id"][0].as_py()
                 if subject not in (EVERYBODY, track_id):
                     continue
-                row = file.read_row_group(i).to_pylist()[0]
-                yield row.pop("record_id"), Tracklet(**row)
+                yield from file.read_row_group(i).to_pylist()
 
     def _path(self, number: int, suffix: str) -> Path:
         return self._folder / f"{number:06d}.{suffix}"
@@ -141,12 +143,22 @@ class UnitWriter:
         record_id = ""
         if not tracklet.reason:
             record_id = f"{self._record_id}_t{tracklet.track_id:04d}_{tracklet.part:02d}"
-            row = {"record_id": record_id, **vars(tracklet)}
+            height, width = tracklet.looks[0].size
+            row = {
+                "record_id": record_id,
+                "track_id": tracklet.track_id,
+                "width": width,
+                "height": height,
+                "frames": [look.frame for look in tracklet.looks],
+                "boxes": [look.box for look in tracklet.looks],
+                "crops": [look.content for look in tracklet.looks],
+            }
             self._crops.write_table(pa.Table.from_pylist([row], schema=_CROPS_SCHEMA))
         rows = [
             seen
             | {
                 "path": self._path,
+                "track_id": tracklet.track_id,
                 "record_id": "" if seen["reason"] else record_id,
                 "reason": seen["reason"] or tracklet.reason,
             }

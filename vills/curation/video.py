@@ -17,6 +17,7 @@ from vills.curation.completeness import find_missing_end
 from vills.curation.container import Film, NoFilmError, find_film, open_container
 from vills.curation.film import FilmReader
 from vills.curation.ledger import Shown
+from vills.curation.pace import Pace
 from vills.curation.picture import convert_picture
 
 
@@ -106,7 +107,7 @@ class VideoStream:
     Attributes:
         file: Where the video lies.
         path: Raw relative path, carried by every frame.
-        step: Every step-th frame is given, from `start` on.
+        rate: Frames that are given of a second, at most, from `start` on; 0: all.
         start: First frame given, or ms from which frames are.
         stop: Frame, or ms, at which the stream ends; -1: at the end of the file.
         unit: What start and stop count: frame, or ms.
@@ -119,7 +120,7 @@ class VideoStream:
 
     file: Path
     path: str
-    step: int = 1
+    rate: float = 0.0
     start: int = 0
     stop: int = -1
     unit: str = "frame"
@@ -154,9 +155,9 @@ class VideoStream:
     def _read(self, container: InputContainer, film: Film) -> Iterator[Frame]:
         self.changes += film.changes
         self.expected_frames = film.stream.frames
-        reader = FilmReader(container, film, say=self._say)
-        first = shown = size = None
-        is_end = True
+        reader, pace = FilmReader(container, film, say=self._say), Pace(self.rate)
+        shown = size = None
+        is_end = is_empty = True
         for shown in reader:
             self.num_frames += shown.frame is not None
             position = self._measure(shown)
@@ -165,16 +166,16 @@ class VideoStream:
                 break
             if position < self.start:
                 continue
-            first = shown.number if first is None else first
+            is_empty = False
             reader.ledger.add(shown)
-            if shown.frame is not None and (shown.number - first) % self.step == 0:
+            if shown.frame is not None and pace.is_due(float(shown.time)):
                 image = convert_picture(shown.frame, aspect=shown.aspect, say=self._say)
                 if size not in (None, image.shape):
                     self._say(RESIZED)
                 size = image.shape
                 yield Frame(self.path, shown.number, float(shown.time), image)
         self._close(reader, is_end=is_end)
-        if first is None:
+        if is_empty:
             self._describe_nothing(None if shown is None else self._measure(shown))
 
     def _measure(self, shown: Shown) -> Fraction | int:

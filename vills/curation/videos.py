@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from vills.config.curate import CurateConfig
+from vills.curation.crops import KEPT
 from vills.curation.detector import Detector
 from vills.curation.packer import Candidate
-from vills.curation.person_tracker import PersonTracker
-from vills.curation.tracklets import EVERYBODY, KEPT, TrackletBuilder
+from vills.curation.person_tracker import PersonTracker, compute_rate
+from vills.curation.tracklets import EVERYBODY, TrackletBuilder
 from vills.curation.units import UnitStore, VideoSummary
 from vills.curation.video import Detections, Frame, VideoStream
 from vills.data.layouts import RawVideo
@@ -42,7 +43,7 @@ class VideoCurator:
         """Write the unit of a video.
 
         A damaged video gives the tracklets of what can be decoded. Of a labelled video only the
-        longest track is kept, as its person; `curate.min_length` does not apply to it, since a
+        longest track is kept, as its person; `curate.min_seconds` does not apply to it, since a
         short probe is a hard one, and to drop it would make the test easier.
 
         `number` is the position of the video in the source; `progress` is called with the frames
@@ -51,17 +52,17 @@ class VideoCurator:
         stream = VideoStream(
             self.folder / video.path,
             video.path,
-            step=self.config.frame_step,
+            rate=self.config.frames_per_second,
             start=video.start,
             stop=video.stop,
             unit=video.unit,
         )
         with units.write(number, path=video.path, record_id=build_video_id(video)) as unit:
             is_labelled = video.pid > JUNK_PID  # with a known person
-            config = replace(self.config, min_length=1) if is_labelled else self.config
+            config = replace(self.config, min_seconds=0.0) if is_labelled else self.config
             builder = TrackletBuilder(config, sink=unit.add)
             found = self._track(stream, builder=builder, progress=progress)
-            subject, num_frames = builder.reject_others() if is_labelled else (EVERYBODY, 0)
+            subject = builder.reject_others() if is_labelled else EVERYBODY
             unit.summary = VideoSummary(
                 num_frames=stream.num_frames,
                 num_lost=stream.num_lost,
@@ -70,8 +71,9 @@ class VideoCurator:
                 detections={reason: count for reason, count in found.items() if reason != KEPT},
                 frames=dict(builder.frames),
                 tracklets=dict(builder.tracklets),
+                num_jumps=builder.num_jumps,
                 subject=subject,
-                subject_frames=num_frames,
+                subject_seconds=round(builder.kept_seconds.get(subject, 0.0), 6),
                 changes=stream.changes,
             )
 
@@ -79,15 +81,18 @@ class VideoCurator:
         self, stream: VideoStream, *, builder: TrackletBuilder, progress: Progress
     ) -> Counter[str]:
         """Give the builder all frames, and return the boxes by what became of them."""
-        tracker = PersonTracker(self.config)
         rejected: Counter[str] = Counter()
-        for frame, found in self._detect(stream):
+        pairs = self._detect(stream)
+        first = list(islice(pairs, DETECT_BATCH))
+        tracker = PersonTracker(self.config, rate=compute_rate([frame.time for frame, _ in first]))
+        for frame, found in chain(first, pairs):
             detections = found.above(self.config.low_confidence or self.config.confidence)
-            tracked = tracker.update(detections)
+            tracked = tracker.update(detections, time=frame.time)
             rejected[KEPT] += len(tracked)
             rejected["low_confidence"] += len(found) - len(detections)
             rejected["untracked"] += len(detections) - len(tracked)
             builder.add(frame, tracked=tracked, detections=detections)
+            builder.finish(tracker.alive)
             progress(f"frames of {stream.path}", stream.num_frames, stream.expected_frames)
         builder.finish()
         return rejected
@@ -104,9 +109,10 @@ def read_units(videos: Iterable[RawVideo], *, units: UnitStore, source: str) -> 
         damage = units.load_summary(number).damage
         if damage:
             yield Candidate(None, damaged=((video.path, damage),))
-        for record_id, tracklet in units.load_tracklets(number):
+        for tracklet in units.load_tracklets(number):
+            frames, boxes = tracklet["frames"], tracklet["boxes"]
             record = Record(
-                record_id=record_id,
+                record_id=tracklet["record_id"],
                 kind="tracklet",
                 source=source,
                 split=video.split,
@@ -115,14 +121,12 @@ def read_units(videos: Iterable[RawVideo], *, units: UnitStore, source: str) -> 
                 clothes_id=video.clothes_id,
                 video_id=video.video_id,
                 origins=(video.path,),
-                width=tracklet.width,
-                height=tracklet.height,
+                width=tracklet["width"],
+                height=tracklet["height"],
                 shard="",
-                offsets=(0,) * len(tracklet.frames),
-                lengths=(0,) * len(tracklet.frames),
-                frames=tuple(tracklet.frames),
-                boxes=tuple(
-                    (float(a), float(b), float(c), float(d)) for a, b, c, d in tracklet.boxes
-                ),
+                offsets=(0,) * len(frames),
+                lengths=(0,) * len(frames),
+                frames=tuple(frames),
+                boxes=tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in boxes),
             )
-            yield Candidate(record, tuple(tracklet.crops))
+            yield Candidate(record, tuple(tracklet["crops"]))
