@@ -215,6 +215,9 @@ def test_folder_with_a_split_file(touch: Touch) -> None:
     (root / "splits.csv").write_text("\n".join(["path,split", *lines[1:]]))
     with pytest.raises(LayoutError, match=r"does not list 1 images, e\.g\. -1_c2\.jpg"):
         splits_of(root)
+    (root / "splits.csv").write_text("\n".join(["path,split", *(f".\\{x}" for x in lines)]))
+    with pytest.raises(LayoutError, match=r"would match '-1_c2.jpg' with slashes for backslashes"):
+        splits_of(root)
     (root / "splits.csv").write_text(f"pid,split\n{'1' * 5_000},train\n")
     with pytest.raises(LayoutError, match="row 1+,train is not allowed"):
         splits_of(root)

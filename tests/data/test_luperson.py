@@ -247,6 +247,13 @@ def test_a_list_that_names_what_is_not_there(folder: Path) -> None:
         match=r"2 of the 3 paths of list\.txt .* It names us/y\.jpg; there is images/a\.jpg",
     ):
         read_layout("luperson", folder, filter_list=name)
+    name = write_list(folder / "list.txt", ["a.JPG", "/lup/b.jpg", "d.png"])
+    spelt = r" 'a\.JPG' would match 'a\.jpg' with other upper and lower case\."
+    with pytest.raises(LayoutError, match=rf"2 of the 3 paths .*images/a\.jpg\.{spelt} What"):
+        read_layout("luperson", folder, filter_list=name)
+    name = write_list(folder / "list.txt", ["a.jpg", "b.jpg", "D:\\lup\\images\\d.png"])
+    note = read_layout("luperson", folder, filter_list=name).notes[1]
+    assert note.endswith("would match 'd.png' with the folders in front removed.")
     with pytest.raises(LayoutError, match=r"keep = 9 is more than the 3 paths"):
         read_layout("luperson", folder, filter_list=name, keep=9)
 

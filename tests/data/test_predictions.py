@@ -10,6 +10,7 @@ from vills.data.images import encode_rle
 from vills.data.predictions import (
     DETECTIONS_SCHEMA,
     PARSING_SCHEMA,
+    PredictionsError,
     load_parsing,
     load_predictions,
 )
@@ -54,6 +55,32 @@ def test_parsing_maps(tmp_path: Path) -> None:
     found = parsing.lookup("a")
     assert {area: (found[area] == masks[area]).all() for area in found} == {"x": True, "y": True}
     assert not parsing.lookup("a", 1)
+
+
+@pytest.mark.parametrize(
+    ("spell", "said"),
+    [
+        (lambda name: name.replace("/", "\\"), "with slashes for backslashes"),
+        (lambda name: f"/data/{name}", "with the folders in front removed"),
+        (lambda name: name.replace(".mp4", ".avi"), "with another suffix"),
+    ],
+)
+def test_paths_that_are_spelt_otherwise_are_refused(tmp_path: Path, spell: Any, said: str) -> None:
+    names = [f"train/{number}.mp4" for number in range(3)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "predictions").mkdir()
+    cells: dict[str, Any] = dict.fromkeys(DETECTIONS_SCHEMA.names, [1, 1, 1])
+    for path in (spell, str):
+        columns = {**cells, "path": [path(name) for name in names], "keypoints": [None] * 3}
+        table = pa.table(columns, schema=DETECTIONS_SCHEMA)
+        pq.write_table(table, tmp_path / "predictions/detections.parquet")
+        if path is str:
+            assert load_predictions(tmp_path) is not None
+            continue
+        with pytest.raises(PredictionsError, match=f"would match 'train/0.mp4' {said}"):
+            load_predictions(tmp_path)
 
 
 def test_absent_and_foreign_files(tmp_path: Path) -> None:

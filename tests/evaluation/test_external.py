@@ -451,16 +451,20 @@ SPOILERS: dict[str, Callable[[np.ndarray, np.ndarray], Arrays]] = {
     "integers": lambda names, values: {"feature": values.astype(np.int64)},
     "one dimension": lambda names, values: {"feature": values[:, 0]},
     "lengths": lambda names, values: {"feature": values[:-1]},
-    "bytes": lambda names, values: {"path": names.astype(bytes)},
+    "bytes": lambda names, values: {"path": np.char.encode(np.char.add(names, "é"), "latin-1")},
+    "no name": lambda names, values: {"path": np.concatenate([[""], names[1:]])},
     "objects": lambda names, values: {"path": names.astype(object)},
     "no path": lambda names, values: {"path": None},
     "twice": lambda names, values: {"path": np.concatenate([names[:1], names[:1], names[2:]])},
     "twice by other names": lambda names, values: {
         "path": np.concatenate([[Path(str(names[1])).name], names[1:]])
     },
-    "absolute": lambda names, values: {"path": np.char.add("/data/market/", names)},
-    "outside": lambda names, values: {"path": np.char.add("../market/", names)},
-    "elsewhere": lambda names, values: {"path": np.char.add("market/somewhere/", names)},
+    "other folders": lambda names, values: {"path": np.char.replace(names, "/", "/new/")},
+    "another folder": lambda names, values: {"path": np.char.replace(names, "query", "asked")},
+    "two roots": lambda names, values: {
+        "path": np.concatenate([["a/" + names[1], "b/" + names[1]], names[2:]])
+    },
+    "another data set": lambda names, values: {"path": np.char.add("x", names)},
     "empty": lambda names, values: {"path": names[:0], "feature": values[:0]},
     "frame of an image": lambda names, values: {"frame": np.full(len(names), 4)},
     "frame -2": lambda names, values: {"frame": np.full(len(names), -2)},
@@ -477,14 +481,16 @@ SPOILERS: dict[str, Callable[[np.ndarray, np.ndarray], Arrays]] = {
         ("integers", "feature is int64"),
         ("one dimension", "feature is float32 .64,.*floating point .n, D."),
         ("lengths", "arrays of .63, 64. rows"),
-        ("bytes", r"path is \|S\d+"),
+        ("bytes", r"path is bytes .*utf-8.*Allowed: text in UTF-8"),
+        ("no name", "a path is empty"),
         ("objects", "objects are never unpickled"),
         ("no path", "has no path; it has feature"),
         ("twice", "1 rows occur twice: query/0001_c1"),
         ("twice by other names", "is of the same as"),
-        ("absolute", "path '/data/market/query.*relative_to"),
-        ("outside", "Allowed: paths below the data set's root"),
-        ("elsewhere", "no path in the file is below"),
+        ("other folders", "query/new/0001.* has the file name of query/0001.*another folder"),
+        ("another folder", "15 query.*no feature: .*asked/0001.* has the file name of query/0001"),
+        ("two roots", "1 query and 1 gallery entries of 64 have no feature"),
+        ("another data set", "no path in the file is a test file.*What to do: write paths rel"),
         ("empty", "has no row"),
         ("frame of an image", "beyond the last of 1 frames"),
         ("frame -2", "frame -2 of"),
@@ -499,6 +505,71 @@ def test_bad_files_are_refused_with_what_to_do(tmp_path: Path, name: str, messag
     with pytest.raises(FeatureFileError, match=message) as caught:
         score(file, tmp_path / "market", "market1501")
     assert "What to do" in str(caught.value)
+
+
+SPELT: dict[str, tuple[Callable[[str], Any], str]] = {
+    "Windows": (lambda name: name.replace("/", "\\"), "slashes for backslashes"),
+    "absolute": (lambda name: f"/data/market/{name}", "the folders in front removed"),
+    "a neighbour": (lambda name: f"../market/{name}", "the folders in front removed"),
+    "below": (lambda name: f"market/v15.09/{name}", "the folders in front removed"),
+    "another drive": (
+        lambda name: f"D:\\market\\{name}".replace("/", "\\"),
+        "slashes for backslashes and the folders in front removed",
+    ),
+    "converted": (lambda name: name.replace(".jpg", ".png"), "another suffix"),
+    "stems": (lambda name: name.removesuffix(".jpg"), "another suffix"),
+    "case": (str.upper, "other upper and lower case"),
+    "spaces": (lambda name: f" {name}\n", "spaces around it removed"),
+    "URI": (
+        lambda name: f"file:///data/{name.replace('_', '%5F')}",
+        "%-codes decoded and the fold",
+    ),
+    "bare": (lambda name: Path(name).name.upper(), "other upper and lower case"),
+}
+
+
+@pytest.mark.parametrize("case", SPELT)
+def test_paths_that_are_spelt_otherwise_are_matched_and_counted(tmp_path: Path, case: str) -> None:
+    features = make_market(tmp_path / "market")
+    (expected,) = score(save_npz(tmp_path / "a.npz", features), tmp_path / "market", "image").rows
+    spell, said = SPELT[case]
+    spelt = {spell(name): value for name, value in features.items()}
+    report = score(save_npz(tmp_path / "b.npz", spelt), tmp_path / "market", "image")
+    assert report.rows == [expected]
+    (note,) = [note for note in report.notes if "matched" in note]
+    assert note.startswith(f"64 paths are matched with {said}")
+    # of a part of the file the part is counted, and what is right already is left alone
+    half = {spell(n) if n < "query" else n: value for n, value in features.items()}
+    half |= {spell(name): 9 * value for name, value in features.items() if name > "query"}
+    report = score(save_npz(tmp_path / "c.npz", half), tmp_path / "market", "image")
+    assert report.rows == [expected]
+    assert len(report.unknown) == 15
+    (note,) = [note for note in report.notes if "matched" in note]
+    assert note.startswith("49 paths")
+
+
+def test_unicode_forms_and_text_of_bytes_are_matched(tmp_path: Path) -> None:
+    base = make_market(tmp_path / "market")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "market").rename(tmp_path / "root" / "caf\u00e9")
+    named = {f"cafe\u0301/{name}": value for name, value in base.items()}
+    np.savez(
+        tmp_path / "a.npz",
+        path=np.char.encode(np.array(list(named)), "utf-8"),
+        feature=np.stack([*named.values()]),
+    )
+    encoded = [name.encode() for name in named]
+    values = [value.tolist() for value in named.values()]
+    pq.write_table(pa.table({"path": encoded, "feature": values}), tmp_path / "a.parquet")
+    for suffix in ("npz", "parquet"):
+        report = score(tmp_path / f"a.{suffix}", tmp_path / "root" / "caf\u00e9", "image")
+        assert "64 paths are matched with the folders in front" in report.notes[-1]
+    flat = tmp_path / "flat"
+    names = {f"000{pid}_c{cam}_\u00e9.jpg": np.ones(2) for pid in (2, 3) for cam in (1, 2)}
+    touch(flat, ["0001_c1_x.jpg", *names])
+    decomposed = {name.replace("\u00e9", "e\u0301"): value for name, value in names.items()}
+    report = score(save_npz(tmp_path / "b.npz", decomposed), flat, "image", layout="folder")
+    assert "another Unicode form" in report.notes[-1]
 
 
 def write_ragged(path: Path) -> None:

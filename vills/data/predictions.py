@@ -3,6 +3,7 @@
 Legend: n people, 17 COCO keypoints, H x W pixels of the image or frame.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vills.areas import NUM_KEYPOINTS
+from vills.data.files import list_files
 from vills.data.images import decode_rle
-from vills.errors import InputError
+from vills.data.spelling import describe_spelling
+from vills.errors import UserError
 
 FOLDER = "predictions"
+_CHECKED = 100
+"""Paths that are looked for among the raw files."""
 DETECTIONS_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -38,6 +43,10 @@ PARSING_SCHEMA = pa.schema(
         ("counts", pa.binary()),
     ]
 )
+
+
+class PredictionsError(UserError, ValueError):
+    """Supplied predictions cannot be used; says which and what to do."""
 
 
 class Detections(NamedTuple):
@@ -105,7 +114,7 @@ def load_predictions(root: Path) -> Predictions | None:
     """Return detections below `root`, if the data set has any.
 
     Raises:
-        InputError: if the file has other columns.
+        PredictionsError: if the file has other columns, or no path as files are named.
     """
     table = _load(root / FOLDER / "detections.parquet", DETECTIONS_SCHEMA)
     return None if table is None else Predictions(table)
@@ -115,7 +124,7 @@ def load_parsing(root: Path) -> Parsing | None:
     """Return parsing maps below `root`, if the data set has any.
 
     Raises:
-        InputError: if the file has other columns.
+        PredictionsError: if the file has other columns, or no path as files are named.
     """
     table = _load(root / FOLDER / "parsing.parquet", PARSING_SCHEMA)
     return None if table is None else Parsing(table)
@@ -127,5 +136,22 @@ def _load(path: Path, schema: pa.Schema) -> pa.Table | None:
     table = pq.read_table(path)
     missing = [name for name in schema.names if name not in table.schema.names]
     if missing:
-        raise InputError(f"{path} has no column {missing}. Expected {schema.names}.")
+        raise PredictionsError(
+            f"{path} has no column {missing}. Allowed: {', '.join(schema.names)}. What to do: "
+            "rename its columns, or write it again."
+        )
+    _check_paths(path, pc.unique(table["path"]).to_pylist())
     return table.select(schema.names).cast(schema)
+
+
+def _check_paths(path: Path, names: Sequence[str]) -> None:
+    """Refuse paths that mean raw files but are spelt otherwise: nobody would be found anywhere."""
+    root = path.parent.parent
+    some = names[:: len(names) // _CHECKED + 1]
+    if not some or any((root / name).exists() for name in some):
+        return
+    if alike := describe_spelling(some, list_files(root)):
+        raise PredictionsError(
+            f"{path} has no path that is a file below {root}.{alike} Allowed: paths below that "
+            "folder with slashes, as files are named there. What to do: write its paths again."
+        )

@@ -1,7 +1,4 @@
-"""Score features that someone else extracted: no model, no pixels, the same protocols.
-
-Legend: n entries, R rows of the file, D feature width.
-"""
+"""Score features that someone else extracted: no model, no pixels, the same protocols."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,11 +8,10 @@ import numpy as np
 
 from vills.config.protocols import check_layout
 from vills.data.layouts import Layout
-from vills.evaluation.distance import FloatArray
-from vills.evaluation.entries import Entries
-from vills.evaluation.feature_table import WHOLE, FeatureFileError, FeatureTable, list_names
-from vills.evaluation.layout_files import Found, LayoutFiles
-from vills.evaluation.protocols import PROTOCOLS, FeatureChoice, Protocol, ProtocolSettings
+from vills.evaluation.feature_table import FeatureFileError, FeatureTable, list_names
+from vills.evaluation.layout_files import LayoutFiles
+from vills.evaluation.matched_features import MatchedFeatures
+from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings
 from vills.evaluation.protocols.base import ProtocolResult
 from vills.evaluation.result_files import save_json
 from vills.evaluation.rows import Row, build_rows
@@ -54,113 +50,6 @@ class ExternalReport:
 
 class MissingFeatureError(FeatureFileError):
     """Entries that a protocol needs have no feature."""
-
-
-class MatchedFeatures:
-    """Rows of a feature file, by what they are of."""
-
-    def __init__(
-        self, table: FeatureTable, files: LayoutFiles, *, normalise_frames: bool = False
-    ) -> None:
-        """Match the rows with the test files of a layout.
-
-        A tracklet has one row (under the path of its first frame, or of its folder if it is alone
-        there) or a row per frame. If the file says nothing else, a file that has a row of any
-        frame but the first is taken to be per frame.
-
-        Args:
-            table: the file's content.
-            files: who is where.
-            normalise_frames: scale the features of frames to norm 1 before they are pooled.
-
-        Raises:
-            FeatureFileError: two rows of one thing, a frame that does not exist, or no row of any
-                query or gallery entry.
-        """
-        self._table, self.files, self._normalise = table, files, normalise_frames
-        self._rows: list[dict[int, int]] = [{} for _ in files.media]
-        """Of each medium, frame (WHOLE: all of it) -> row of the file."""
-        self.used = np.zeros(len(table.paths), bool)
-        """[R] whether a protocol asked for the row."""
-        self.known = np.zeros(len(table.paths), bool)
-        """[R] whether the row is of a test file."""
-        self.num_pooled = 0
-        """Tracklets whose frames were pooled."""
-        for row, path in enumerate(table.paths):
-            found = files.find(path)
-            if found is not None:
-                self.known[row] = True
-                self._put(row, found)
-        if not self.known.any():
-            raise FeatureFileError(
-                f"no path in the file is below {files.layout.root}: it has {table.paths[0]}, the "
-                f"data set has {files.name(0)}. What to do: write paths relative to the data set's "
-                "root."
-            )
-        self.per_frame = table.frames is not None or any(
-            frame > 0 for rows in self._rows for frame in rows
-        )
-        """Whether tracklets have a row per frame."""
-
-    def compute(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
-        """Return features [n, D]; what has none is a row of NaN."""
-        own = self._table.features
-        features = np.full((len(entries), own.shape[1]), np.nan, own.dtype)
-        for place, (record_id, position) in enumerate(entries.keys):
-            rows = self._find_rows(self.files.rows[record_id], position)
-            if rows:
-                self.used[rows] = True
-                features[place] = self._pool(rows, choice.pooling)
-        return features
-
-    def find_lost(self, entries: Entries, choice: FeatureChoice) -> list[tuple[str, int]]:
-        """Find the keys of entries that have no feature."""
-        lost = np.isnan(self.compute(entries, choice)).all(axis=1)
-        return entries.take(np.flatnonzero(lost)).keys
-
-    def _put(self, row: int, found: Found) -> None:
-        """Note what a row of the file is of."""
-        medium = self.files.media[found.row]
-        frames = self._table.frames
-        frame = WHOLE if frames is None else int(frames[row])
-        if frame != WHOLE and found.position > 0:
-            raise self._refuse(row, "names a frame twice, by path and by number. Allowed: once")
-        if frame == WHOLE and (found.position > 0 or (found.position == 0 and frames is None)):
-            frame = found.position
-        num = len(medium.names)
-        if frame >= num and not medium.is_video:
-            raise self._refuse(row, f"is beyond the last of {num} frames (the first is 0)")
-        own = self._rows[found.row]
-        other = own.setdefault(WHOLE if medium.kind == "image" else frame, row)
-        if other != row:
-            raise self._refuse(row, f"is of the same as {self._table.name(other)}")
-
-    def _refuse(self, row: int, reason: str) -> FeatureFileError:
-        return FeatureFileError(f"{self._table.name(row)} {reason}. What to do: correct the file.")
-
-    def _find_rows(self, number: int, position: int) -> list[int]:
-        """Find the rows whose pooled features are that of an entry; none if any is missing."""
-        medium, own = self.files.media[number], self._rows[number]
-        num = len(medium.names)
-        if position >= 0:
-            can_tell = (self.per_frame or num == 1) and not medium.is_video
-            return [own[position]] if can_tell and position in own else []
-        if WHOLE in own:
-            return [own[WHOLE]]
-        if not medium.is_video and not self.per_frame:
-            return [own[0]] if 0 in own else []
-        return [own[frame] for frame in sorted(own)] if medium.is_video or len(own) == num else []
-
-    def _pool(self, rows: Sequence[int], pooling: str) -> FloatArray:
-        if len(rows) == 1:
-            return np.asarray(self._table.features[rows[0]])
-        self.num_pooled += 1
-        frames = self._table.features[rows].astype(np.float64)
-        if self._normalise:
-            norms = np.linalg.norm(frames, axis=1, keepdims=True)
-            frames /= np.where(norms > 0, norms, 1.0)
-        pooled = frames.max(axis=0) if pooling == "max" else frames.mean(axis=0)
-        return np.asarray(pooled, self._table.features.dtype)
 
 
 def compute_external_scores(
@@ -210,7 +99,8 @@ def compute_external_scores(
             scored, note = _score(PROTOCOLS[key], model, settings, allow_missing)
             report.rows += scored.build_rows(name)
             report.notes += [note] if note else []
-        report.notes += [note for note in files.data.notes if note not in report.notes]
+        notes = (*model.notes, *files.data.notes)
+        report.notes += [note for note in notes if note not in report.notes]
         used |= model.used
         known |= model.known
     report.rows = build_rows(report.rows, names=[name])
@@ -292,7 +182,7 @@ def _refuse_missing(missing: str, model: MatchedFeatures) -> str:
     )
     has_tracklets = any(medium.kind == "tracklet" for medium in model.files.media)
     return (
-        f"{missing}. {frames if has_tracklets else ''}What to do: extract them too, or give "
-        "--allow-missing: queries without a feature then count as misses, gallery entries without "
-        "one are left out, and the row says how many."
+        f"{missing}. {frames if has_tracklets else ''}{model.describe_namesake()}What to do: "
+        "extract them too, or give --allow-missing: queries without a feature then count as "
+        "misses, gallery entries without one are left out, and the row says how many."
     )

@@ -31,6 +31,8 @@ _UNREADABLE = (
 )
 """What NumPy and zipfile raise on archives that are cut, damaged, encrypted or packed oddly."""
 
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())
+
 Columns = tuple[list[str], FloatArray, NDArray[np.int64] | None]
 """Paths, features, frames: see `FeatureTable`."""
 
@@ -44,7 +46,7 @@ class FeatureTable:
     """Rows of the file, checked."""
 
     paths: list[str]
-    """[n] posix, below the data set's root."""
+    """[n] as they are written, without `./`."""
     features: FloatArray
     """[n, D], finite."""
     frames: NDArray[np.int64] | None
@@ -69,7 +71,7 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
 
     Raises:
         FeatureFileError: no such file, another format, missing or wrong columns, no row, features
-            of several sizes or not finite, an absolute path, a row twice.
+            of several sizes or not finite, an empty path, a row twice.
     """
     if not path.is_file():
         raise FeatureFileError(f"no file {path}. What to do: check the path.")
@@ -84,7 +86,9 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
         raise FeatureFileError(f"{path.name} has no rows. What to do: extract the features again.")
     if features.shape[1] == 0:
         raise FeatureFileError(f"{path.name}: features of length 0. What to do: extract again.")
-    names = [_clean(name, path.name) for name in paths]
+    if not all(paths):
+        raise FeatureFileError(f"{path.name}: a path is empty. What to do: correct the file.")
+    names = [posixpath.normpath(name) for name in paths]
     table = FeatureTable(names, features, frames, load_about(path))
     _check_rows(table, path.name, column)
     return table
@@ -117,6 +121,8 @@ def _load_npz(path: Path, column: str) -> Columns:
             f"{path.name} cannot be read as .npz ({error}){hint}. What to do: write it again with "
             f"np.savez(file, path=np.array(paths, dtype=str), {column}=features)."
         ) from error
+    if names.dtype.kind == "S":
+        names = _decode(names, path.name)
     if names.dtype.kind != "U" or names.ndim != 1:
         raise _refuse_type(path.name, "path", f"{names.dtype} {names.shape}", "text [n]")
     if features.dtype.kind != "f" or features.ndim != 2:
@@ -153,9 +159,12 @@ def _load_parquet(path: Path, column: str) -> Columns:
             )
     kind = table.schema.field("path").type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if kind not in _TEXTS:
         raise _refuse_type(path.name, "path", str(kind), "string")
-    names = table.column("path").cast(pa.string()).to_pylist()
+    try:
+        names = table.column("path").cast(pa.string()).to_pylist()
+    except pa.ArrowException as error:
+        raise _refuse_type(path.name, "path", f"{kind} ({error})", "text in UTF-8") from error
     features = _to_matrix(path.name, table.column(column), column)
     if "frame" not in wanted:
         return names, features, None
@@ -209,17 +218,11 @@ def _refuse_type(file: str, name: str, found: str, allowed: str) -> FeatureFileE
     )
 
 
-def _clean(name: str, file: str) -> str:
-    """Write a path as the data set's own are written."""
-    absolute = name.startswith(("/", "\\")) or name[1:3] in (":\\", ":/")
-    clean = posixpath.normpath(name) if name else ""
-    if absolute or clean in ("", ".", "..") or clean.startswith("../"):
-        raise FeatureFileError(
-            f"{file}: path {name!r} is not allowed. Allowed: paths below the data set's root, such "
-            "as query/0001_c1s1_001051_00.jpg. What to do: remove the root "
-            "(Path(p).relative_to(root).as_posix())."
-        )
-    return clean
+def _decode(names: np.ndarray, file: str) -> np.ndarray:
+    try:
+        return np.char.decode(names, "utf-8")
+    except UnicodeDecodeError as error:
+        raise _refuse_type(file, "path", f"bytes ({error})", "text in UTF-8") from error
 
 
 def _check_rows(table: FeatureTable, file: str, column: str) -> None:

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import pyarrow as pa
 from vills.config.checks import ConfigError
 from vills.data.layouts import Layout, LayoutError, RawImage, RawTracklet, RawVideo
 from vills.data.records import TEMPLATES_SCHEMA, build_record_id
+from vills.data.spelling import Spelling, Spellings
 from vills.evaluation.entries import TestData, build_entries
 
 TEST_SPLITS = ("query", "gallery")
@@ -80,6 +81,7 @@ class LayoutFiles:
             (Medium(raw, assign(raw)) for raw in raws), key=lambda medium: medium.record_id
         )
         self.media = [medium for medium in media if medium.split in TEST_SPLITS]
+        self._rest = [medium for medium in media if medium.split not in TEST_SPLITS]
         for split in TEST_SPLITS:
             if not any(medium.split == split for medium in self.media):
                 raise LayoutError(
@@ -124,6 +126,35 @@ class LayoutFiles:
         if "/" not in path and path in self._bare:
             candidates.append(self._bare[path])
         return next((self._found[name] for name in candidates if name in self._found), None)
+
+    @cached_property
+    def others(self) -> frozenset[str]:
+        """Paths of what is no query and no gallery."""
+        return frozenset(name for medium in self._rest for name in medium.names)
+
+    def find_namesake(self, path: str) -> str:
+        """Find a test file of this name in another folder; empty if none, or several, have it."""
+        return self._bare.get(posixpath.basename(path), "")
+
+    def find_spelt(self, written: Iterable[str]) -> Iterator[tuple[Found, Spelling]]:
+        """Find which of the paths mean a test file (by the ways of `find`) but are spelt otherwise.
+
+        What could mean several files means none.
+        """
+        spellings = Spellings(written)
+        claims: dict[str, dict[Found, Spelling]] = {}
+        for path, found in self._found.items():
+            folders = [f"{prefix}/" for prefix in self._prefixes if path.startswith(f"{prefix}/")]
+            for spelling in map(spellings.find, [path, *map(path.removeprefix, folders)]):
+                if spelling is not None:
+                    claims.setdefault(spelling.written, {}).setdefault(found, spelling)
+        for bare, path in self._bare.items():
+            spelling = spellings.find(bare)
+            if spelling is not None and not spelling.is_longer:
+                claims.setdefault(spelling.written, {}).setdefault(self._found[path], spelling)
+        for claim in claims.values():
+            if len(claim) == 1:
+                yield from claim.items()
 
     def name(self, row: int, position: int = -1) -> str:
         """Name a medium, or one of its frames, for a message."""

@@ -32,6 +32,7 @@ from vills.data.layouts.listing import (
 )
 from vills.data.layouts.people import convert_zero, describe_people
 from vills.data.records import DISTRACTOR_PID, JUNK_PID
+from vills.data.spelling import describe_spelling
 
 IMAGE_NAME = re.compile(r"(-?\d+)_c(\d+)")
 TRACKLET_NAME = re.compile(r"(?P<pid>\d{4,}|00-1)C(?P<cam>\d+)T(?P<track>\d+)F(?P<frame>\d+)")
@@ -227,12 +228,13 @@ def _splits_of_file(path: Path, named: Sequence[Named]) -> dict[str, str]:
     key, listed = _load_listed(path)
     names = {e.path: e.path if key == "path" else str(e.pid) for e in named}
     unlisted = [name for name in names if names[name] not in listed]
-    if unlisted:
-        raise LayoutError(
-            f"folder: {path} does not list {len(unlisted)} images, e.g. {unlisted[0]}. What to do: "
-            "list them, or remove them."
-        )
     absent = sorted(listed.keys() - set(names.values()))
+    if unlisted:
+        alike = describe_spelling(absent, unlisted) if key == "path" else ""
+        raise LayoutError(
+            f"folder: {path} does not list {len(unlisted)} images, e.g. {unlisted[0]}.{alike} What "
+            "to do: list them, or remove them."
+        )
     if absent:
         raise LayoutError(
             f"folder: {path} lists {len(absent)} without an image: {key} "

@@ -19,6 +19,7 @@ from vills.data.layouts.base import Layout, LayoutError, RawTemplate, check_fold
 from vills.data.layouts.listing import render_first
 from vills.data.layouts.sigset_media import MediaTable
 from vills.data.layouts.sigset_members import load_signatures
+from vills.data.spelling import describe_spelling
 
 PROBE = "probe"
 _FILE = re.compile(r"(train|probe|gallery|blended_gallery)[^/]*\.xml", re.IGNORECASE)
@@ -143,8 +144,9 @@ def _check_missing(table: MediaTable, *, root: Path) -> None:
     if 2 * len(table.missing) > table.num_members:
         raise LayoutError(
             f"sigset: {len(table.missing):,} of {table.num_members:,} media are missing, "
-            f"{table.missing[0]} among them; looked for below {root}. What to do: unpack "
-            "the media there, or correct the source's path by a folder."
+            f"{table.missing[0]} among them; looked for below {root}."
+            f"{describe_spelling(table.missing, list_files(root))} What to do: unpack the media "
+            "there, or correct filePath, or the source's path by a folder."
         )
 
 

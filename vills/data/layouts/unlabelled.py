@@ -15,6 +15,7 @@ Kinetics-700: a tree of video files, `{train,val,test}/*.mp4` or by class; any d
 
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from vills.data.files import VIDEO_SUFFIXES, list_files, list_folders
@@ -37,10 +38,13 @@ from vills.data.layouts.containers import (
 from vills.data.layouts.listing import describe_stray, is_medium
 from vills.data.layouts.people import describe_copy_names, is_copy_name
 from vills.data.predictions import FOLDER as PREDICTIONS
+from vills.data.spelling import describe_spelling
 
 KEYS_FILE = "keys.pkl"
 _IMAGES = "images/"
 _SHOWN = 5
+_COMPARED = 100_000
+"""Paths that a list's missing ones are compared with, to say how they differ."""
 
 
 def read_luperson(root: Path, *, filter_list: str = "", keep: int = 0) -> Layout:
@@ -168,16 +172,20 @@ def _filter(
     wanted = dict.fromkeys(_normalise(path) for path in named[: keep or None])
     kept, seen = _pick(everything, wanted)
     missing = [path for path in wanted if path not in seen]
+    some = islice(everything, _COMPARED) if missing else ()
+    alike = describe_spelling(missing, (path.removeprefix(_IMAGES) for path in some))
     if 2 * len(missing) > len(wanted):
         raise LayoutError(
             f"luperson: {len(missing):,} of the {len(wanted):,} paths of {filter_list} are not "
-            f"below {root}. It names {missing[0]}; there is {next(iter(everything))}. What to do: "
-            "use the list that belongs to these files, or correct the source's path."
+            f"below {root}. It names {missing[0]}; there is {next(iter(everything))}.{alike} What "
+            "to do: use the list that belongs to these files, or correct it or the source's path."
         )
     notes = [f"{len(kept):,} images are in the list {filter_list} (keep = {keep})"]
     if missing:
         shown = ", ".join(missing[:_SHOWN])
-        notes.append(f"{len(missing):,} paths of {filter_list} do not exist: {shown}")
+        notes.append(
+            f"{len(missing):,} paths of {filter_list} do not exist: {shown}{alike and '.' + alike}"
+        )
     return kept, tuple(notes)
 
 
