@@ -163,8 +163,9 @@ def test_what_is_done_to_images_is_noted(tmp_path: Path) -> None:
     tags = Image.Exif()
     tags[0x0112] = 8
     (tmp_path / "mine").mkdir()
-    for name in ("0001_c1.jpg", "0001_c2.jpg", "0002_c1.jpg", "0002_c2.jpg"):
-        Image.new("RGB", (4, 9)).save(tmp_path / "mine" / name, exif=tags)
+    for value, name in enumerate(("0001_c1", "0001_c2", "0002_c1", "0002_c2")):
+        image = Image.new("RGB", (4, 9), (60 * value, 0, 0))
+        image.save(tmp_path / "mine" / f"{name}.jpg", exif=tags)
     for full in (False, True):
         survey = survey_one(tmp_path / "mine", full=full)
         assert survey.verdict == "ok"
