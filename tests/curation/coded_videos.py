@@ -45,9 +45,9 @@ def write_coded(
     **settings: Any,
 ) -> Path:
     """Write frames 0 to `num_frames` - 1; `stamps` of a frame, in `base` s, else the rate's."""
-    options = settings.pop("options", {})
+    options, codec_options = settings.pop("options", {}), settings.pop("codec_options", {})
     with av.open(str(path), "w", options=options, **settings) as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream = container.add_stream(codec, rate=rate, options=codec_options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         stream.codec_context.gop_size, stream.codec_context.thread_count = 12, 1
         if stamps:
@@ -75,14 +75,17 @@ def read_coded(path: Path, **settings: Any) -> tuple[list[int], list[float], Vid
     return [read_number(f.image) for f in frames], [f.time for f in frames], stream
 
 
-def copy_packets(source: Path, target: Path, *, shift: float = 0.0, **settings: Any) -> Path:
-    """Copy a video into another container without encoding it again, `shift` s later."""
-    with av.open(str(source)) as old, av.open(str(target), "w", **settings) as new:
+def copy_packets(
+    source: Path, target: Path, *, shift: float = 0.0, first: int = 0, last: int = 10**9
+) -> Path:
+    """Copy packets `first` to `last` into another container as they are, `shift` s later."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
-            if packet.dts is not None and packet.pts is not None:
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.size and first <= number <= last:
                 ticks = round(shift / packet.time_base)
-                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.pts = (packet.pts or 0) + ticks
+                packet.dts = None if packet.dts is None else packet.dts + ticks
                 packet.stream = stream
                 new.mux(packet)
     return target

@@ -42,7 +42,8 @@ class FilmReader:
         # One thread: frame threads decode ahead, and hold that many frames.
         self._stream.codec_context.thread_type = "NONE"
         for packet in read_packets(self._container):
-            is_film = packet.stream_index == self._stream.index
+            # not `stream_index`, which the empty packets at the end do not have
+            is_film = packet.stream.index == self._stream.index
             if packet.size:
                 self.ledger.add_packet(packet, is_film=is_film)
             # the last one is empty, has no stamp, and gets what the decoder still holds
@@ -63,8 +64,8 @@ class FilmReader:
             if packet.size and self._has_begun:
                 self.ledger.add_failure(stamp)
             return
-        self._aspects.add_packet(stamp)
         if packet.size:
+            self._aspects.add_packet()
             self._stamps.append(stamp)
         for frame in frames:
             yield from self._show(frame)
@@ -84,7 +85,7 @@ class FilmReader:
                 self._time = before + (self._number - num_before + 1) * interval
                 yield self._lose(NO_STAMP)
         self._time = self._shown = time
-        yield Shown(self._number, time, frame, self._aspects.find(stamp))
+        yield Shown(self._number, time, frame, self._aspects.take())
         self._number += 1
 
     def _lose(self, stamp: Fraction) -> Shown:
@@ -98,23 +99,22 @@ class _Aspects:
     """Shapes of pixels: what the container says, which may be newer, else the film itself."""
 
     def __init__(self, stream: av.VideoStream) -> None:
-        self._context, stated = stream.codec_context, stream.sample_aspect_ratio
-        self._is_fixed = stated != self._context.sample_aspect_ratio
-        self._known: list[tuple[Fraction | None, Fraction | None]] = [(None, stated)]
+        self._context, self._aspect = stream.codec_context, stream.sample_aspect_ratio
+        self._is_fixed = self._aspect != self._context.sample_aspect_ratio
+        # of packets whose frames the decoder still holds; a new shape begins behind them all
+        self._waiting: deque[Fraction | None] = deque()
 
-    def add_packet(self, stamp: Fraction | None) -> None:
-        """Note what the film says from the packet on that was just decoded."""
-        aspect = self._context.sample_aspect_ratio
-        if not self._is_fixed and aspect != self._known[-1][1]:
-            self._known.append((stamp, aspect))
+    def add_packet(self) -> None:
+        """Note what the film says of the packet that was just decoded."""
+        if not self._is_fixed:
+            self._waiting.append(self._context.sample_aspect_ratio)
 
-    def find(self, stamp: Fraction | None) -> Fraction | None:
-        """Find the shape of the pixels of a frame."""
-        for since, aspect in reversed(self._known):
-            if since is None or stamp is None or since <= stamp:
-                return aspect
-        return self._known[0][1]
+    def take(self) -> Fraction | None:
+        """Take the shape of the pixels of the next frame."""
+        if self._waiting:
+            self._aspect = self._waiting.popleft()
+        return self._aspect
 
 
 def _convert_stamp(ticks: int | None, base: Fraction | None) -> Fraction | None:
-    return None if ticks is None or not base else ticks * Fraction(base)
+    return None if ticks is None or not base else ticks * base

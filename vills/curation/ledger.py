@@ -65,8 +65,9 @@ class Ledger:
     def add_packet(self, packet: "Packet[Any]", *, is_film: bool) -> None:
         """Take a packet of any stream."""
         stamp = packet.pts if packet.pts is not None else packet.dts or 0
-        end = (stamp + (packet.duration or 0)) * Fraction(packet.time_base or 0)
-        self._file_end = max(self._file_end, end)
+        end = (stamp + (packet.duration or 0)) * packet.time_base
+        if not is_film:
+            self._file_end = max(self._file_end, end)
         if self.promise.is_matroska and packet.pos is not None:
             self._is_damaged |= 0 < self._byte < packet.pos - _HOLE
             self._byte = packet.pos + packet.size
@@ -143,7 +144,10 @@ class Ledger:
     def _count_tail(self, *, is_cut: bool) -> int:
         """Count the frames that are missing at the end of a file, which is cut short or not."""
         promise = self.promise
-        gap = max(promise.end - self._end, promise.file_end - self._file_end) / promise.interval
+        gap = (
+            max(promise.end - self._end, promise.file_end - max(self._end, self._file_end))
+            / promise.interval
+        )
         if promise.frames:
             # An index alone may name frames that an edit list hides, a duration alone may be late;
             # the last packets may be shown before others.
