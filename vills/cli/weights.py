@@ -76,7 +76,9 @@ def set_up_extract(parser: ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="folder of exported weights")
     parser.add_argument("--out", type=Path, default=Path("features.parquet"), help=".parquet, .npz")
     parser.add_argument(
-        "--tracklets", action="store_true", help="a folder of images is one tracklet, in order"
+        "--tracklets",
+        action="store_true",
+        help="a folder of images is one tracklet, in natural order (2 before 10)",
     )
     parser.add_argument(
         "--neck", choices=("before", "after"), default="after",

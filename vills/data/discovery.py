@@ -70,11 +70,15 @@ def find_media_kind(folder: Path) -> str:
 
 
 def _is_market1501(folder: Path) -> bool:
-    """Whether folders have Market-1501's names, and images no others (DukeMTMC-reID has no s1)."""
+    """Whether folders have Market-1501's names, and images no others (DukeMTMC-reID has no s1).
+
+    What is called Market is to be compared with it, whatever the images are called.
+    """
     parts = [folder / name for name in ("bounding_box_train", "bounding_box_test")]
     names = [name for part in parts if part.is_dir() for name in _list_files(part)[:_PEEK]]
     found = [match for name in names if (match := MARKET1501_NAME.match(name))]
-    return any(part.exists() for part in parts) and not (found and not any(m[3] for m in found))
+    is_other = bool(found) and not any(m[3] for m in found) and "market" not in folder.name.lower()
+    return any(part.exists() for part in parts) and not is_other
 
 
 def _is_prcc(folder: Path) -> bool:

@@ -28,6 +28,7 @@ from vills.data.layouts.listing import (
     MAX_NUMBER,
     describe_stray,
     list_folder,
+    list_rows,
     render_first,
 )
 from vills.data.layouts.people import convert_zero, describe_people
@@ -70,7 +71,7 @@ def read_folder(root: Path) -> Layout:
     """
     check_folder(root, "folder")
     found = list_folder(root)
-    named = [_parse(path) for path in found.media]
+    named = [_parse(path) for path in list_rows(found.media)]
     stray = describe_stray(".", [path for path in found.stray if path != SPLIT_FILE])
     if not named:
         raise LayoutError(

@@ -33,6 +33,7 @@ from vills.data.layouts.listing import (
     list_folder,
     list_images,
     list_people,
+    list_rows,
     list_subfolders,
     parse_person,
     render_first,
@@ -70,7 +71,7 @@ def read_market1501(root: Path) -> Layout:
         extra = list_folder(base / DISTRACTORS)
         images += [
             RawImage(f"{prefix}{DISTRACTORS}/{path}", "gallery", DISTRACTOR_PID)
-            for path in extra.media
+            for path in list_rows(extra.media)
         ]
         notes.append(f"{DISTRACTORS}: {len(extra.media):,} images read as gallery distractors")
         notes += describe_stray(DISTRACTORS, extra.stray)
@@ -91,9 +92,7 @@ def _read_splits(
     notes: list[str] = []
     for split, folder in folders.items():
         found = list_images(base / folder, name=name)
-        # single images have no order: as text, so that records stay where they were
-        paths = sorted(found.media, key=lambda path: path.rpartition("/")[::2])
-        images += [parse(f"{prefix}{folder}/{path}", split) for path in paths]
+        images += [parse(f"{prefix}{folder}/{path}", split) for path in list_rows(found.media)]
         notes += describe_stray(folder, found.stray)
     return base, prefix, images, notes
 
@@ -185,7 +184,7 @@ def read_prcc(root: Path) -> Layout:
         for pid, person in people.items():
             found = list_images(base / folder / person, name="prcc")
             stray += [f"{person}/{path}" for path in found.stray]
-            for path in (f"{prefix}{folder}/{person}/{path}" for path in found.media):
+            for path in (f"{prefix}{folder}/{person}/{path}" for path in list_rows(found.media)):
                 camid = CAMERAS.index(camera or _parse_prcc_camera(path))
                 images.append(RawImage(path, split, pid, camid))
         notes += describe_stray(f"{prefix}{folder}", stray)

@@ -3,10 +3,12 @@
 Files that have nothing to do with the data set are listed apart, and noted.
 """
 
+import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from vills.data.files import is_clutter, list_folders, list_names
@@ -64,6 +66,16 @@ def list_images(folder: Path, *, name: str) -> Listing:
                 "one of them; a second copy of the data set may be inside the first."
             )
     return found
+
+
+def list_rows(paths: Iterable[str]) -> Iterator[str]:
+    """Order single images or videos as text, folder by folder.
+
+    They have no order in time, and the ids of Kinetics no numbers: what counts is that records,
+    and with them every random draw, stay the same from release to release.
+    """
+    for _, inside in groupby(paths, key=posixpath.dirname):
+        yield from sorted(inside)
 
 
 def is_medium(name: str, suffixes: Sequence[str] = SUFFIXES) -> bool:

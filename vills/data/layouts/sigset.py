@@ -14,11 +14,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vills.data.files import list_files, list_names
+from vills.data.files import list_files, list_folders, list_names
 from vills.data.layouts.base import Layout, LayoutError, RawTemplate, check_folder
-from vills.data.layouts.listing import render_first
+from vills.data.layouts.listing import describe_stray, render_first
 from vills.data.layouts.sigset_media import MediaTable
 from vills.data.layouts.sigset_members import load_signatures
+from vills.data.predictions import FOLDER as PREDICTIONS
 from vills.data.spelling import describe_spelling
 
 PROBE = "probe"
@@ -58,6 +59,7 @@ def read_sigset(root: Path) -> Layout:
             _add_template(templates, RawTemplate(group, name, pid, keys), where=where)
     _check_missing(table, root=root)
     images, tracklets, videos = table.build_rows()
+    rows = [*images, *tracklets, *videos]
     ordered = tuple(templates[key] for key in sorted(templates))
     return Layout(
         "sigset",
@@ -68,6 +70,7 @@ def read_sigset(root: Path) -> Layout:
         templates=ordered,
         notes=(
             *_note_names({"XML files of other names are not read": others}),
+            *_note_stray(root, {*files, *others, *(p for row in rows for p in row.paths)}),
             *table.describe(),
             *_note_names({"signatures of several people, which are ignored": sorted(skipped)}),
             *_note_templates(ordered, train_people=train_people),
@@ -109,6 +112,17 @@ def _find_files(root: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
             "to do: keep one of them."
         )
     return files, [path for path in found if path not in files]
+
+
+def _note_stray(root: Path, known: set[str]) -> tuple[str, ...]:
+    """Say what lies below `root` and is named by no sigset."""
+    stray = [
+        prefix + name
+        for prefix, files, passed in list_folders(root)
+        for name in (*files, *passed)
+        if prefix.split("/")[0] != PREDICTIONS and prefix + name not in known
+    ]
+    return describe_stray(".", stray)
 
 
 def _add_template(

@@ -35,7 +35,7 @@ from vills.data.layouts.containers import (
     load_image_list,
     load_plain_pickle,
 )
-from vills.data.layouts.listing import describe_stray, is_medium
+from vills.data.layouts.listing import describe_stray, is_medium, list_rows
 from vills.data.layouts.people import describe_copy_names, is_copy_name
 from vills.data.predictions import FOLDER as PREDICTIONS
 from vills.data.spelling import describe_spelling
@@ -111,7 +111,9 @@ def _list_files(
             "What to do: check that the data set is unpacked there and that the source's layout "
             "is right."
         )
-    paths = Stream(lambda: (path for path in list_files(root) if is_medium(path, suffixes)))
+    paths = Stream(
+        lambda: list_rows(path for path in list_files(root) if is_medium(path, suffixes))
+    )
     return paths, (*about_others, *describe_copy_names(copies, total=total))
 
 
