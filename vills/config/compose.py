@@ -184,6 +184,8 @@ class Schema(Generic[Kind]):
             for name in (name for name in needed if name not in plain):
                 raise self._refuse(f"{at}.{name}".strip("."), "has no value", origin)
             names = {key: f"{at}.{key}".strip(".") for key in plain}
+            for key in (key for key in plain if key not in hints):
+                raise ConfigError(f"{origin}: {self.explain_unknown(names[key])}")
             made: Any = kind
             return made(
                 **{key: self._build(hints[key], plain[key], names[key], origin) for key in plain}
