@@ -8,6 +8,7 @@ of an entry what is its own, and whoever loads it gets complete entries.
 """
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING as NO_DEFAULT
@@ -146,11 +147,15 @@ class Schema(Generic[Kind]):
         try:
             with _open_store(nodes), initialize(config_path=None, version_base="1.3"):
                 plain: Any = OmegaConf.to_container(compose(name))
-        except HydraException as error:
-            reason = " ".join(str(error).split()).partition(" Available")[0].rstrip(".")
+        except (HydraException, RecursionError) as error:
+            text = " ".join(str(error).split())
+            reason = re.split(r"\.? Available|\.? Config search path", text)[0]
+            if isinstance(error, RecursionError):
+                reason = "its `defaults` lead back to it"
             raise ConfigError(
-                f"{origin}: {reason}. Allowed in `defaults`: {self.name}, _self_, and files beside "
-                f"it without .yaml. What to do: correct its `defaults`{self.rewrite}."
+                f"{origin}: {reason.rstrip('.')}. Allowed in `defaults`: {self.name}, _self_, and "
+                "files beside it without .yaml, none twice. What to do: correct its `defaults`"
+                f"{self.rewrite}."
             ) from error
         if plain.pop(_CHECKED, "") != self.name:
             raise ConfigError(
