@@ -322,3 +322,14 @@ def test_a_file_without_the_schema_is_not_taken(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match="`defaults` lack the schema.*sweep_schema"):
         load_sweep(str(path), folder=SWEEPS)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [("[mine, _self_]", "lead back to it"), ("[nobody]", "Could not load 'nobody'. Allowed in")],
+)
+def test_defaults_that_lead_nowhere_are_refused(defaults: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"defaults: {defaults}\n")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_sweep(str(path), folder=SWEEPS)

@@ -1,1 +1,1 @@
-"""Typed parameters: one dataclass per stage, composed and checked by Hydra."""
+"""Typed parameters: a dataclass per stage; Hydra composes files, types say what a value is."""

@@ -8,6 +8,7 @@ of an entry what is its own, and whoever loads it gets complete entries.
 """
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING as NO_DEFAULT
@@ -147,11 +148,15 @@ class Schema(Generic[Kind]):
         try:
             with _open_store(nodes), initialize(config_path=None, version_base="1.3"):
                 plain: Any = OmegaConf.to_container(compose(name))
-        except HydraException as error:
-            reason = " ".join(str(error).split()).partition(" Available")[0].rstrip(".")
+        except (HydraException, RecursionError) as error:
+            text = " ".join(str(error).split())
+            reason = re.split(r"\.? Available|\.? Config search path", text)[0]
+            if isinstance(error, RecursionError):
+                reason = "its `defaults` lead back to it"
             raise ConfigError(
-                f"{origin}: {reason}. Allowed in `defaults`: {self.name}, _self_, and files beside "
-                f"it without .yaml. What to do: correct its `defaults`{self.rewrite}."
+                f"{origin}: {reason.rstrip('.')}. Allowed in `defaults`: {self.name}, _self_, and "
+                "files beside it without .yaml, none twice. What to do: correct its `defaults`"
+                f"{self.rewrite}."
             ) from error
         if plain.pop(_CHECKED, "") != self.name:
             raise ConfigError(
@@ -185,6 +190,8 @@ class Schema(Generic[Kind]):
             for name in (name for name in needed if name not in plain):
                 raise self._refuse(f"{at}.{name}".strip("."), "has no value", origin)
             names = {key: f"{at}.{key}".strip(".") for key in plain}
+            for key in (key for key in plain if key not in hints):
+                raise ConfigError(f"{origin}: {self.explain_unknown(names[key])}")
             made: Any = kind
             return made(
                 **{key: self._build(hints[key], plain[key], names[key], origin) for key in plain}

@@ -104,12 +104,7 @@ def save_params(
     params = load_profile(profile, overrides)
     path = folder / PARAMS_FILE
     if path.exists() and not (force and path.is_file()):
-        text = Source(PARAMS_FILE).load_bytes(path).decode(errors="replace")
-        if has_hand_edits(text):
-            raise ConfigError(
-                f"{PARAMS_FILE} was edited by hand since `vills configure` wrote it. What to do: "
-                "keep the file, or add --force to replace it (only git may then have your edits)."
-            )
+        _check_unedited(path)
     written = render_params(params, profile=profile, overrides=overrides).encode()
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / PARAMS_FILE).write_bytes(written)
@@ -123,10 +118,20 @@ def has_hand_edits(text: str) -> bool:
     """Whether the values of a params.yaml differ from what was written into it."""
     lines = text.splitlines()
     digests = [line.removeprefix(_DIGEST) for line in lines if line.startswith(_DIGEST)]
+    return len(digests) != 1 or digests[0] != _digest(text)
+
+
+def _check_unedited(path: Path) -> None:
     try:
-        return len(digests) != 1 or digests[0] != _digest(text)
-    except ConfigError:
-        return True  # nobody but a hand writes what cannot be read
+        _SCHEMA.read(path, origin=PARAMS_FILE)
+        is_edited = has_hand_edits(path.read_text(encoding="utf-8-sig"))
+    except ConfigError as error:
+        raise ConfigError(f"{error} Or add --force to replace the file.") from error
+    if is_edited:
+        raise ConfigError(
+            f"{PARAMS_FILE} was edited by hand since `vills configure` wrote it. What to do: keep "
+            "the file, or add --force to replace it (only git may then have your edits)."
+        )
 
 
 def _digest(text: str) -> str:

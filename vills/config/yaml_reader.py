@@ -92,7 +92,8 @@ class Reader:
 
     def _read_mapping(self, node: yaml.MappingNode, kind: Any, at: str) -> dict[str, Any]:
         if not (kind is Any or is_dataclass(kind) or get_origin(kind) is dict):
-            raise self._refuse(node, at, "is a mapping", describe_kind(kind))
+            quoted = ", in quotes if there is `: ` in it" if kind is str else ""
+            raise self._refuse(node, at, "is a mapping", describe_kind(kind) + quoted)
         value: dict[str, Any] = {}
         for key, part in self._list_pairs(node, at):
             name = f"{at}.{key.value}" if at else key.value

@@ -78,7 +78,7 @@ def load_adopted(project: Path, planner: Planner) -> Adopted:
     lock = project / LOCK
     if not lock.is_file():
         return {}
-    recorded = Reader(Source(LOCK)).load(lock, dict[str, Any]).get("stages", {})
+    recorded = Reader(Source(LOCK)).load(lock, dict[str, Any]).get("stages") or {}
     try:
         plan = planner.build_plan(build_steps(load_params(project)))
     except ConfigError:
