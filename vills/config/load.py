@@ -19,6 +19,7 @@ import yaml
 from vills.config.checks import ConfigError, build_error
 from vills.config.compose import DEFAULTS, Schema
 from vills.config.params import Params, find_new_name
+from vills.config.place import check_place
 from vills.endings import run_main
 
 PARAMS_FILE = "params.yaml"
@@ -46,6 +47,7 @@ def load_params(folder: Path, overrides: Sequence[str] = ()) -> Params:
     Raises:
         ConfigError: if the file is missing or a key, a type or a range is refused.
     """
+    check_place(folder)
     path = folder / PARAMS_FILE
     if not path.is_file():
         raise ConfigError(
@@ -94,6 +96,7 @@ def save_params(
     Raises:
         ConfigError: if the profile is refused, or the file has hand edits and not `force`.
     """
+    check_place(folder)
     params = load_profile(profile, overrides)
     path = folder / PARAMS_FILE
     if path.exists() and not force and has_hand_edits(path.read_text()):
