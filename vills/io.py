@@ -15,7 +15,6 @@ from urllib.parse import quote, unquote
 
 from vills.errors import InputError, UserError
 
-SQLITE = "sqlite:///"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -102,7 +101,10 @@ def build_file_uri(path: Path) -> str:
 
 def build_sqlite_uri(path: Path) -> str:
     """Return the address of a database as SQLAlchemy reads it: what is quoted, it decodes."""
-    return f"{SQLITE}{quote(str(path.absolute()))}"
+    plain = str(path.absolute())
+    quoted = quote(plain)
+    # of sqlite:/// MLflow makes the folder before that is decoded: another one, outside the project
+    return f"{'sqlite:///' if quoted == plain else 'sqlite+pysqlite:///'}{quoted}"
 
 
 def parse_sqlite_uri(uri: str) -> Path | None:

@@ -35,7 +35,7 @@ def _run(arguments: Namespace) -> int:
 def set_up_status(parser: ArgumentParser) -> None:
     """Show the run of every stage, and whether it is done, begun or waits.
 
-    reads:  params.yaml, artifacts/, runs/
+    reads:  params.yaml, artifacts/, runs/, git
     writes: runs/.digests.json, so that a file is read once; nothing where that cannot be written
     needs:  nothing; it works on an empty clone
     """
@@ -43,9 +43,11 @@ def set_up_status(parser: ArgumentParser) -> None:
 
 
 def _status(arguments: Namespace) -> int:
+    from vills.git import describe_commit, describe_git
     from vills.runner.plan.launch import describe_status
 
     print(describe_status(Path.cwd()))
+    print(f"code: {describe_commit(describe_git(Path.cwd()))}")
     return 0
 
 
@@ -174,7 +176,7 @@ def _check_port(port: int) -> None:
         except (OSError, OverflowError) as error:
             raise build_error(
                 f"--port {port}",
-                str(error),
+                getattr(error, "strerror", "") or str(error),
                 "a free port from 1024 to 65535",
                 f"vills ui --port {other.getsockname()[1]}, or end what listens there",
             ) from error

@@ -21,6 +21,7 @@ from vills.config.checks import ConfigError, build_error
 from vills.config.compose import DEFAULTS, Schema
 from vills.config.overrides import check_repeats
 from vills.config.params import Params, find_new_name
+from vills.config.place import check_place
 from vills.config.yaml_reader import Reader
 from vills.config.yaml_text import NUMBER_LIKE, Source
 from vills.endings import run_main
@@ -52,6 +53,7 @@ def load_params(folder: Path, overrides: Sequence[str] = ()) -> Params:
     Raises:
         ConfigError: if the file is missing or a key, a type or a range is refused.
     """
+    check_place(folder)
     path = folder / PARAMS_FILE
     if not path.exists():
         raise ConfigError(
@@ -100,6 +102,7 @@ def save_params(
     Raises:
         ConfigError: if the profile is refused, or the file has hand edits and not `force`.
     """
+    check_place(folder)
     check_repeats(overrides)
     params = load_profile(profile, overrides)
     path = folder / PARAMS_FILE

@@ -85,7 +85,10 @@ def test_half_a_copy_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_commit_and_difference_go_with_it(checkout: Path) -> None:
     clean = save(checkout)
     commit = git(checkout, "rev-parse", "HEAD").strip()
-    assert describe_git(clean) == {"commit": commit, "dirty": False, "diff_digest": None}
+    assert describe_git(clean) == {
+        **{"commit": commit, "dirty": False},
+        **{"diff_digest": None, "problem": ""},
+    }
     assert load_git_diff(clean) == ""
     (checkout / "vills" / "losses" / "koleo.py").write_text("WEIGHT = 2\n")
     dirty = save(checkout)

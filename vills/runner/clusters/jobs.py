@@ -104,6 +104,12 @@ def read_environment(project: Path, *, runs: Path) -> dict[str, str]:
     for name in ("VILLS_DATA", "VILLS_WEIGHTS"):
         if name in variables:
             variables[name] = str(Path(variables[name]).resolve())
+    if os.pathsep in str(runs.resolve()):
+        raise ConfigError(
+            f"the folder of runs is {runs.resolve()}: PYTHONPATH, by which jobs find their code, "
+            f"cannot name a path with {os.pathsep}. Allowed: any other path. What to do: set "
+            "VILLS_RUNS to another folder."
+        )
     variables["VILLS_RUNS"] = str(runs.resolve())
     settings = load_tracking_settings(project)
     if settings is not None:

@@ -106,6 +106,11 @@ class SlurmCluster:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         runs = batch.runs.resolve()
+        if found := re.search(r"[%\\\\\n\"']", str(runs)):
+            raise ClusterError(
+                f"SLURM cannot write logs below {runs}: it reads {found[0]!r} in paths as "
+                "more than itself. What to do: set VILLS_RUNS to another folder."
+            )
         parameters = build_parameters(batch, dependency=dependency, throttle=throttle)
         with _outside_of_job():
             try:

@@ -25,6 +25,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("machine", "/dev/shm", machine.check_loaders),
     ("machine", "open files", machine.check_open_files),
     ("project", "folders", project.check_folders),
+    ("project", "git", project.check_git),
 )
 """Group, name, check; those of the scheduler and of jobs only where SLURM is."""
 

@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 
 import vills
 from vills.config.params import Params
+from vills.git import NO_REPOSITORY, describe_commit, describe_git
 from vills.io import find_weights, parse_sqlite_uri
 from vills.mounts import NETWORK_FILE_SYSTEMS, find_mount
 from vills.runner.doctor import Finding, Level, compute_level
@@ -108,6 +109,19 @@ def check_dvc(facts: ClusterFacts) -> Iterator[Finding]:
             "`dvc config --local core.hardlink_lock true`, and core.site_cache_dir on a local disk"
         )
         yield Finding("DVC lock", "note", found, remedy)
+
+
+def check_git(facts: ClusterFacts) -> Iterator[Finding]:
+    """Receipts name the commit."""
+    git = describe_git(facts.folder)
+    found, _, remedy = describe_commit(git).partition(". What to do: ")
+    level: Level = "fault" if git["problem"] else "ok"
+    if git["problem"] == NO_REPOSITORY:
+        level, remedy = (
+            "note",
+            "`git init` and commit, so that receipts name a commit",
+        )
+    yield Finding("git", level, found, remedy)
 
 
 def check_folders(facts: ClusterFacts) -> Iterator[Finding]:

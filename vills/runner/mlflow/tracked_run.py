@@ -92,6 +92,7 @@ def load_tracked_run(folder: Path) -> TrackedRun | None:
         "vills.git_commit": git["commit"],
         "vills.git_dirty": git["dirty"],
         "vills.git_diff": git["diff_digest"],
+        "vills.git_problem": git.get("problem"),
         "vills.host": machine.get("host"),
         "vills.slurm_job": machine.get("slurm_job"),
         "mlflow.source.git.commit": git["commit"],

@@ -8,7 +8,8 @@ receipt.json is written before the run starts:
     inputs          `path` and content `digest` of each input, by its logical name
     code            `module`, `digest`, and `files`: the digest of each file of the import closure
     operation       how the first attempt worked on it (section operation of params.yaml)
-    git             `commit`, `dirty` (not by dvc.lock), `diff_digest` of the checkout
+    git             `commit`, `dirty` (not by dvc.lock), `diff_digest` of the checkout;
+                    `problem`: why git did not say all of it
     packages        version of every installed distribution
     machine         host, Python, processors and threads of the first attempt
     created         UTC, ISO 8601

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vills.git import DIFF_NAME, describe_git, load_git_diff
+from vills.git import DIFF_NAME, NO_REPOSITORY, describe_git, load_git_diff
 from vills.interrupt import InterruptedRunError
 from vills.io import NO_SPACE, DiskFullError, describe_full_disk, load_json, save_bytes, save_json
 from vills.runner.store.code_digest import compute_code_state
@@ -232,8 +232,11 @@ class Run:
             diff = load_git_diff(self._checkout)
             if diff:
                 save_bytes(self.folder / DIFF_NAME, diff.encode())
+            git = describe_git(self._checkout)
+            if git.get("problem", "") not in ("", NO_REPOSITORY):
+                self._say(f"its receipt does not name all of its code: {git['problem']}")
             here = {
-                "git": describe_git(self._checkout),
+                "git": git,
                 "packages": list_packages(),
                 "machine": describe_machine(),
                 "created": datetime.now(UTC).isoformat(timespec="milliseconds"),

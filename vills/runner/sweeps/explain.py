@@ -12,7 +12,7 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
-from vills.git import DIFF_NAME
+from vills.git import DIFF_NAME, describe_commit
 from vills.io import load_json
 from vills.pipeline import STAGES
 from vills.report.inputs import load_scores
@@ -136,8 +136,8 @@ def _describe(
     yield f"{name}  run {receipt['fingerprint'][:12]}  {folder}"
     git, diff = receipt["git"], folder / DIFF_NAME
     changed = diff if diff.exists() else "files that git does not track"
-    dirty = f", with uncommitted changes: {changed}" if git["dirty"] else ""
-    yield f"  commit  {git['commit'] or 'not in git'}{dirty}"
+    dirty = f": {changed}" if git["dirty"] else ""
+    yield f"  commit  {describe_commit(git)}{dirty}"
     yield f"  code    {receipt['code']['digest'][:12]} ({len(receipt['code']['files'])} files)"
     for key, entry in receipt["inputs"].items():
         maker = index.get(entry["digest"])

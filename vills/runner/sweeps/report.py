@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vills.git import describe_commit
 from vills.io import load_json
 from vills.report.sweep_grid import Cell, Score, describe_absence, select_score
 from vills.runner.plan.nodes import Plan, select_steps
@@ -89,7 +90,7 @@ def load_report_facts(state: SweepState) -> "SweepFacts":
     runs = sorted(run for run in done if run is not None and (run / RESULT_NAME).exists())
     receipts = [load_json(run / "receipt.json") for run in runs]
     commits = sorted(
-        str(git["commit"] or "no git")[:12] + (" with uncommitted changes" if git["dirty"] else "")
+        describe_commit({**git, "commit": (git["commit"] or "")[:12]})
         for git in (receipt["git"] for receipt in receipts)
     )
     ended = [load_json(run / RESULT_NAME)["finished_ms"] for run in runs]
