@@ -98,7 +98,8 @@ def test_image_rows_and_ranked_lists(tmp_path: Path) -> None:
         assert counts == (NUM_PEOPLE, NUM_PEOPLE, 2 * NUM_PEOPLE + 2)
         assert " ".join(list(row)[2:]) == (
             "title ap distance neck flip pooling rerank mAP mAP_low mAP_high "
-            "R-1 R-1_low R-1_high R-5 R-5_low R-5_high mINP queries valid_queries gallery"
+            "R-1 R-1_low R-1_high R-5 R-5_low R-5_high mINP queries valid_queries people "
+            "gallery"
         )
         assert row["mAP_low"] <= row["mAP"] <= row["mAP_high"] <= 1
     table = pq.read_table(out / "ranking" / "histogram_image.parquet").to_pylist()

@@ -133,6 +133,34 @@ def test_market_from_npz_and_parquet_equals_plain_loops(tmp_path: Path) -> None:
         assert report.num_unused == 0
 
 
+def test_eight_queries_of_a_person_say_no_more_of_other_people_than_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for number in (1, 8):
+        root = tmp_path / str(number)
+        features = {"bounding_box_test/0000_c3s1_000000_01.jpg": np.eye(40)[0]}
+        for pid in range(1, 36):
+            name = f"bounding_box_test/{pid:04d}_c2s1_000000_01.jpg"
+            features[name] = np.eye(40)[pid]
+            for query in range(number):  # all find their person, or all the stranger
+                name = f"query/{pid:04d}_c1s1_{query:06d}_01.jpg"
+                features[name] = np.eye(40)[pid if pid % 4 else 0]
+        touch(root, ["bounding_box_train/0040_c1s1_000000_01.jpg", *features])
+        settings = ProtocolSettings(ranks=(1,), bootstrap=1000)
+        file = save_npz(tmp_path / f"{number}.npz", features)
+        rows += score(file, root, "market1501", settings=settings).rows
+    one, eight = rows
+    assert (one["people"], eight["people"]) == (35, 35)
+    assert (one["queries"], eight["queries"]) == (35, 280)
+    names = ("R-1", "R-1_low", "R-1_high", "mAP", "mAP_low", "mAP_high")
+    assert [eight[name] for name in names] == pytest.approx([one[name] for name in names], abs=1e-9)
+    # a plain loop over people
+    found = np.arange(1, 36) % 4 > 0
+    means = [found[rng.integers(35, size=34)].mean() for _ in range(4000)]
+    ends = np.quantile(means, [0.025, 0.975])
+    assert [eight["R-1_low"], eight["R-1_high"]] == pytest.approx(ends, abs=0.03)
+
+
 @pytest.mark.parametrize("value", [65504.0, 1e20, 3e38])
 def test_one_wild_distractor_moves_no_other_row(tmp_path: Path, value: float) -> None:
     features = make_market(tmp_path / "market")
@@ -697,7 +725,9 @@ def test_what_one_split_alone_lacks_is_no_column_of_the_mean(tmp_path: Path) -> 
     )
     assert [row.get("missing_queries") for row in report.rows] == [1, None, None]
     save_report(tmp_path / "out.json", report)
-    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    saved = json.loads((tmp_path / "out.json").read_text())
+    rows = saved["rows"]
+    assert any("interval over people" in mark for mark in saved["marks"])
     assert rows[2]["split"] == "mean of 2"
     assert rows[2]["mAP"] == pytest.approx((rows[0]["mAP"] + rows[1]["mAP"]) / 2)
 

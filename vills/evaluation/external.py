@@ -15,6 +15,7 @@ from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings
 from vills.evaluation.protocols.base import ProtocolResult
 from vills.evaluation.result_files import save_json
 from vills.evaluation.rows import Row, build_rows
+from vills.evaluation.tables import build_score_tables, describe_marks
 from vills.evaluation.token_file import parse_choices, render_about
 
 SIGSET = "sigset"
@@ -111,9 +112,15 @@ def compute_external_scores(
 
 def save_report(path: Path, report: ExternalReport) -> None:
     """Write rows and counts as JSON; a score that does not exist is null."""
-    counts = {"unknown": len(report.unknown), "unused": report.num_unused}
-    content = {"rows": report.rows, "features": report.num_features, **counts}
-    save_json(path, {**content, "notes": report.notes})
+    content = {
+        "rows": report.rows,
+        "features": report.num_features,
+        "unknown": len(report.unknown),
+        "unused": report.num_unused,
+        "notes": report.notes,
+        "marks": describe_marks(build_score_tables(report.rows)),
+    }
+    save_json(path, content)
 
 
 def _score(
@@ -160,13 +167,13 @@ def _score(
 
 
 def _count_misses(row: Row, num: int) -> Row:
-    """Count `num` more queries that find nothing; intervals, which do not know them, go."""
+    """Count `num` more queries that find nothing; intervals and people do not know them and go."""
     valid, queries = row.get("valid_queries"), row.get("queries")
     if not num or not isinstance(valid, int) or not isinstance(queries, int):
         return row
     counted: Row = {}
     for key, value in row.items():
-        if key.endswith(("_low", "_high")):
+        if key.endswith(("_low", "_high")) or key == "people":
             continue
         scaled = isinstance(value, float) and key.startswith(SCALED)
         counted[key] = value * valid / (valid + num) if scaled else value

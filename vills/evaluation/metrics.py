@@ -110,7 +110,8 @@ def compute_scores(
     Returns:
         The columns mAP and R-k (share of queries with a true match among the first k), each with
         its interval <name>_low and <name>_high if it is resampled; mINP (P over the rank of the
-        last true match: the work to find them all); queries, valid_queries, gallery.
+        last true match: the work to find them all); queries, valid_queries, people (whose
+        queries are valid: what intervals are over), gallery.
 
     Raises:
         ValueError: no query is valid, so no score exists.
@@ -133,8 +134,9 @@ def compute_scores(
         if name in intervals:
             row[f"{name}_low"], row[f"{name}_high"] = intervals[name]
     row["mINP"] = float(np.mean([len(hits) / hits[-1] for hits in valid]))
-    counts = {"queries": len(hit_ranks), "valid_queries": len(valid), "gallery": num_gallery}
-    return RetrievalScores(row | counts, queries)
+    row |= {"queries": len(hit_ranks), "valid_queries": len(valid)}
+    row |= {"people": len(np.unique(queries.pids)), "gallery": num_gallery}
+    return RetrievalScores(row, queries)
 
 
 def compute_tar_at_far(genuine: Scores, impostor: Scores, fars: Sequence[float]) -> Row:

@@ -23,6 +23,7 @@ SPREADS = ("_low", "_high", "_std")
 COUNT_COLUMNS = (
     "queries",
     "valid_queries",
+    "people",
     "gallery",
     "genuine_pairs",
     "impostor_pairs",
@@ -41,6 +42,7 @@ _CHOICES = {
     "draws": "{} draws",
     "queries": "{} queries",
     "valid_queries": "{} of them valid",
+    "people": "of {} people",
     "gallery": "gallery of {}",
     "genuine_pairs": "{} genuine pairs",
     "impostor_pairs": "{} impostor pairs",
