@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vills.data.files import list_files, list_folders, list_names
-from vills.data.layouts.base import Layout, LayoutError, RawTemplate, check_folder
+from vills.data.layouts.base import Layout, LayoutError, RawRow, RawTemplate, check_folder
 from vills.data.layouts.listing import describe_stray, render_first
 from vills.data.layouts.sigset_media import MediaTable
 from vills.data.layouts.sigset_members import load_signatures
@@ -58,7 +58,7 @@ def read_sigset(root: Path) -> Layout:
             _add_template(templates, RawTemplate(group, name, pid, keys), where=where)
     _check_missing(table, root=root)
     images, tracklets, videos = table.build_rows()
-    rows = [*images, *tracklets, *videos]
+    rows: list[RawRow] = [*images, *tracklets, *videos]
     ordered = tuple(templates[key] for key in sorted(templates))
     return Layout(
         "sigset",
