@@ -237,8 +237,8 @@ def test_folder_never_asks_for_junk_or_distractors(touch: Touch) -> None:
     layout = read_layout("folder", root)
     assert [image.pid for image in layout.images] == [-1, -1, 0, 0, 1, 2, 2]
     assert layout.notes == (
-        "2 images of id 0: a distractor if the gallery alone has it, else a person",
         "2 images of id -1 are junk, which no search counts",
+        "2 files of id 0, which the gallery alone has, are distractors",
     )
 
 

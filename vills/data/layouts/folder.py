@@ -32,7 +32,7 @@ from vills.data.layouts.listing import (
     render_first,
 )
 from vills.data.layouts.people import convert_zero, describe_people
-from vills.data.records import DISTRACTOR_PID, JUNK_PID
+from vills.data.records import JUNK_PID
 from vills.data.spelling import describe_spelling
 
 IMAGE_NAME = re.compile(r"(-?\d+)_c(\d+)")
@@ -104,8 +104,6 @@ def _note_names(named: Sequence[Named]) -> Iterator[str]:
     labels: dict[int, set[str]] = defaultdict(set)
     for entry in named:
         labels[entry.pid].add(entry.label)
-    if zero := sum(entry.pid == DISTRACTOR_PID for entry in named):
-        yield f"{zero:,} images of id 0: a distractor if the gallery alone has it, else a person"
     if junk := sum(entry.pid == JUNK_PID for entry in named):
         yield f"{junk:,} images of id -1 are junk, which no search counts"
     if several := {pid: sorted(found) for pid, found in labels.items() if len(found) > 1}:

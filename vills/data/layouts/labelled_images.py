@@ -65,8 +65,10 @@ def read_market1501(root: Path) -> Layout:
         name="market1501",
         parse=_parse_market1501,
     )
-    images, about_zero = convert_zero(images, name="market1501")
-    notes += [*about_zero, *describe_people(images), *_note_names(images)]
+    if any(image.pid == DISTRACTOR_PID and image.split != "gallery" for image in images):
+        images, about_zero = convert_zero(images, name="market1501")
+        notes += about_zero
+    notes += [*describe_people(images), *_note_names(images)]
     if (base / DISTRACTORS).is_dir():
         extra = list_folder(base / DISTRACTORS)
         images += [

@@ -43,15 +43,16 @@ def convert_zero(rows: list[Row], *, name: str) -> tuple[list[Row], tuple[str, .
         LayoutError: if ZERO_PERSON is somebody else.
     """
     zero = [row for row in rows if row.pid == DISTRACTOR_PID]
+    num_files = sum(len(row.paths) for row in zero)
     if all(row.split == "gallery" for row in zero):
-        return rows, ()
+        said = f"{num_files:,} files of id 0, which the gallery alone has, are distractors"
+        return rows, (said,) if zero else ()
     if other := next((row.key for row in rows if row.pid == ZERO_PERSON), None):
         raise LayoutError(
             f"{name}: {other} is of person {ZERO_PERSON}, the number that records give to person "
             f"0 ({zero[0].key}). What to do: give one of them another number."
         )
     rows = [replace(row, pid=row.pid or ZERO_PERSON) for row in rows]
-    num_files = sum(len(row.paths) for row in zero)
     return rows, (f"id 0 is read as a person, {ZERO_PERSON} in records: {num_files:,} files",)
 
 
