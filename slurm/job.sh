@@ -5,6 +5,13 @@
 # Every setting is an environment variable. Those down to VILLS_SBATCH are the job's shape, which sbatch must know
 # before it runs this file: use them with `bash slurm/pretrain.sh`; with sbatch, use its own options.
 set -euo pipefail
+for name in VILLS_NODES VILLS_GPUS_PER_NODE VILLS_TASKS_PER_NODE VILLS_CPUS_PER_TASK VILLS_SIGNAL_SECONDS \
+  VILLS_LOADERS; do
+  case "${!name:-0}" in *[!0-9]*)
+    echo "$name = ${!name} is not allowed. Allowed: whole numbers. What to do: export $name=1, or unset it." >&2
+    exit 2 ;;
+  esac
+done
 SHAPE=()
 for name in VILLS_NODES VILLS_GPUS_PER_NODE VILLS_TASKS_PER_NODE VILLS_CPUS_PER_TASK VILLS_TIME \
   VILLS_SIGNAL_SECONDS VILLS_PARTITION VILLS_SBATCH; do

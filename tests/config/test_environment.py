@@ -1,6 +1,8 @@
 """Every environment variable of VILLS says what is allowed in it."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,17 @@ def test_on_too_and_empty_is_not_set(value: str, monkeypatch: pytest.MonkeyPatch
     assert load_tracking_settings(Path()) is not None
     assert read_count("VILLS_WORKERS", default=7) == 7
     assert read_folder("VILLS_SLURM") is None
+
+
+@pytest.mark.parametrize("name", ["VILLS_NODES", "VILLS_GPUS_PER_NODE", "VILLS_SIGNAL_SECONDS"])
+def test_scripts_of_slurm_refuse_what_is_no_number(name: str) -> None:
+    script = Path(__file__).parents[2] / "slurm" / "pretrain.sh"
+    done = subprocess.run(
+        ["bash", script],
+        env=os.environ | {name: "two"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{name} = two is not allowed. Allowed: whole numbers. What to do" in done.stderr
