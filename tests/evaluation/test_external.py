@@ -693,6 +693,19 @@ def test_features_of_zeros_are_noted(tmp_path: Path) -> None:
     features[name] = np.zeros(6, np.float32)
     report = score(save_npz(tmp_path / "a.npz", features), tmp_path / "set", "market1501")
     assert f"note: 1 features are all zeros: {name}" in report.format()
+    assert "hardly differ" not in report.format()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+def test_features_that_are_all_one_are_noted(tmp_path: Path, scale: float) -> None:
+    features = make_market(tmp_path / "set")
+    rng = np.random.default_rng(0)
+    for name in features:
+        features[name] = (scale * (3 + 1e-3 * rng.normal(size=6))).astype(np.float32)
+    report = score(save_npz(tmp_path / "a.npz", features), tmp_path / "set", "market1501")
+    assert "note: the features hardly differ: the mean cosine of two rows is 1.0000" in (
+        report.format()
+    )
 
 
 def test_names_may_start_with_dots(tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ import numpy as np
 
 from vills.config.protocols import check_layout
 from vills.data.layouts import Layout
-from vills.evaluation.feature_table import FeatureFileError, FeatureTable, list_names
+from vills.evaluation.feature_table import (
+    FeatureFileError,
+    FeatureTable,
+    describe_directions,
+    list_names,
+)
 from vills.evaluation.layout_files import LayoutFiles
 from vills.evaluation.matched_features import MatchedFeatures
 from vills.evaluation.protocols import PROTOCOLS, Protocol, ProtocolSettings
@@ -87,11 +92,8 @@ def compute_external_scores(
         check_layout("--protocol", key, layout.name)
     settings = replace(settings, **parse_choices(table.about))
     about = filter(None, [render_about(table.about)])
-    report = ExternalReport(len(table.paths), notes=[*about, *layout.notes])
-    zeros = np.flatnonzero(~table.features.any(axis=1))
-    if len(zeros):  # without a direction they are equally far (cosine) from everything
-        names = list_names([table.name(int(row)) for row in zeros])
-        report.notes.append(f"{len(zeros):,} features are all zeros: {names}")
+    notes = [*about, *layout.notes, *describe_directions(table)]
+    report = ExternalReport(len(table.paths), notes=notes)
     used, known = np.zeros((2, len(table.paths)), bool)
     for split_id in split_ids:
         files = LayoutFiles(layout, split_id=split_id)

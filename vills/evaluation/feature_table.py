@@ -23,6 +23,9 @@ from vills.evaluation.token_file import SUFFIXES, load_about
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
+ALIKE = 0.9999
+"""Mean cosine of two rows above which all features are one: no trained model comes near it."""
+_CHUNK = 8192
 _SMALLEST, _LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
 """Of what float32 can hold, and squares in float64 too."""
 _UNREADABLE = (
@@ -58,6 +61,26 @@ class FeatureTable:
         """Name a row for a message."""
         frame = WHOLE if self.frames is None else int(self.frames[row])
         return self.paths[row] if frame == WHOLE else f"{self.paths[row]} frame {frame}"
+
+
+def describe_directions(table: FeatureTable) -> list[str]:
+    """Say what no ranking can use: features without a direction, or all with the same one."""
+    zeros, notes = np.flatnonzero(~table.features.any(axis=1)), []
+    if len(zeros):  # without a direction they are equally far (cosine) from everything
+        names = list_names([table.name(int(row)) for row in zeros])
+        notes.append(f"{len(zeros):,} features are all zeros: {names}")
+    # the squared length of the mean direction is the mean cosine of two rows
+    total = np.zeros(table.features.shape[1])
+    for first in range(0, len(table.paths), _CHUNK):
+        rows = table.features[first : first + _CHUNK].astype(np.float64)
+        total += (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _SMALLEST)).sum(0)
+    cosine = float(np.square(total / len(table.paths)).sum())
+    if len(table.paths) > 1 and cosine > ALIKE:
+        notes.append(
+            f"the features hardly differ: the mean cosine of two rows is {cosine:.6f}. The model "
+            "may have collapsed, or its pixels are not what it was trained with"
+        )
+    return notes
 
 
 def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
