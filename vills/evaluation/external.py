@@ -92,8 +92,8 @@ def compute_external_scores(
         check_layout("--protocol", key, layout.name)
     settings = replace(settings, **parse_choices(table.about))
     about = filter(None, [render_about(table.about)])
-    notes = [*about, *layout.notes, *describe_directions(table)]
-    report = ExternalReport(len(table.paths), notes=notes)
+    own = [*about, *layout.notes, *describe_directions(table)]
+    report = ExternalReport(len(table.paths), notes=own)
     used, known = np.zeros((2, len(table.paths)), bool)
     for split_id in split_ids:
         files = LayoutFiles(layout, split_id=split_id)
