@@ -68,6 +68,24 @@ def test_predicted_person_of_best_overlap_is_mapped_into_the_crop(tmp_path: Path
     assert boxes_only.is_missing
 
 
+def test_of_two_people_in_one_box_the_pose_decides(tmp_path: Path) -> None:
+    """One box holds the neighbour's keypoints, as a pose network that looks around gives them."""
+
+    def keypoints(x: float) -> list[float]:
+        return [value for i in range(17) for value in (x, 22.0 + 4 * i, 0.75)]
+
+    box = (10.0, 20.0, 50.0, 100.0)
+    write_predictions(
+        tmp_path,
+        [
+            ("a.mp4", 0, *box, 0.95, keypoints(70)),
+            ("a.mp4", 0, 8.0, 20, 52, 100, 0.5, keypoints(30)),
+        ],
+    )
+    found = PredictionDetector(tmp_path).detect([make_crop(box=box, size=(80, 40))])[0]
+    np.testing.assert_allclose(found.points[:, 0], 20)
+
+
 def test_missing_predictions_name_field_and_remedy(tmp_path: Path) -> None:
     for root in (tmp_path, None):
         with pytest.raises(ConfigError, match="keypoint_detector.*detections.parquet.*What to do"):
@@ -155,9 +173,11 @@ def test_logits_become_scores_in_the_same_order() -> None:
 
 class FakeRcnn(torch.nn.Module):
     def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        empty = {"scores": torch.zeros(0)}
+        empty = {"scores": torch.zeros(0), "boxes": torch.zeros(0, 4)}
+        # the neighbour is surer, and fills a quarter of the crop
         two = {
-            "scores": torch.tensor([0.3, 0.9]),
+            "scores": torch.tensor([0.9, 0.6]),
+            "boxes": torch.tensor([[0.0, 0, 10, 20], [1, 2, 19, 40]]),
             "keypoints": torch.stack([torch.zeros(17, 3), torch.full((17, 3), 5.0)]),
             "keypoints_scores": torch.stack([torch.full((17,), 9.0), torch.full((17,), 2.0)]),
         }
@@ -165,7 +185,7 @@ class FakeRcnn(torch.nn.Module):
         return [empty, two][: len(images)]
 
 
-def test_highest_scoring_person_is_taken() -> None:
+def test_the_person_who_fills_the_crop_is_taken() -> None:
     detector = TorchvisionDetector(FakeRcnn(), device=torch.device("cpu"))
     crops = [make_crop(box=(0, 0, 20, 40), size=(40, 20)) for _ in range(2)]
     nobody, person = detector.detect(crops)

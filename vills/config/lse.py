@@ -37,9 +37,15 @@ class LseConfig:
     low_confidence: Annotated[str, ("ignore", "negative")] = "ignore"
     """A keypoint at or below tau^a: ignore (label -1), or negative (as eq. 4 is printed)."""
     frame_stride: PositiveInt = 4
-    """Every n-th frame of a tracklet gets masks."""
+    """Every n-th frame of a tracklet gets masks: a share, so no time. Clips draw their frames from
+    the whole tracklet, at any frame rate; curate.frames_per_second says how many there are."""
     min_area: Share = 0.005
     """A mask below this share of the crop counts as missing."""
+    min_sharpness: Share = 0.07
+    """Crops with a smaller share of fine detail in their contrast are blurred and get no masks;
+    0 = all do."""
+    min_keypoints: Share = 0.25
+    """Crops with a smaller share of keypoints above the lowest tau^a get no masks."""
     batch_size: PositiveInt = 16
     """Images per call of K and M; it changes the last bits, so it is in the run's name."""
 

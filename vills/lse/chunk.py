@@ -22,9 +22,10 @@ from vills.data.mask_store import MaskRow, build_mask_row, build_mask_table, get
 from vills.data.records import Manifest
 from vills.data.shards import ShardReader
 from vills.io import load_json, open_atomic
-from vills.lse.crop import Crop, load_crops
-from vills.lse.keypoints import KeypointDetector, build_prompt
-from vills.lse.segmenter import Segmenter
+from vills.lse.crop import Crop, Labels, load_crops
+from vills.lse.keypoints import KeypointDetector, Keypoints, build_prompt
+from vills.lse.quality import CROP_FAULTS, MASK_FAULTS, check_crops, find_mask_fault
+from vills.lse.segmenter import AreaMask, Segmenter
 
 KEYPOINTS_SCHEMA = pa.schema(
     [("record_id", pa.string()), ("frame", pa.int32()), ("keypoints", pa.list_(pa.float32()))]
@@ -32,6 +33,8 @@ KEYPOINTS_SCHEMA = pa.schema(
 SUMMARY = "summary.json"
 KEYPOINTS = "keypoints.parquet"
 _MAX_NAMES = 1000
+MISSING = ("refused", "no_mask", "too_small", *MASK_FAULTS)
+"""Why a frame has no mask of an area."""
 
 Chunks = Sequence[tuple[Path, range]]
 """Folder and rows of each."""
@@ -49,8 +52,11 @@ class Summary:
     """Frames in which K found nobody."""
     areas: dict[str, Counter[str]] = field(default_factory=lambda: {a: Counter() for a in AREAS})
     """What became of each area: frames `found` with a mask; with `no_mask`, as their keypoints gave
-    no positive point or the segmenter found nothing; with one below min_area, `too_small`. And
-    `score`: the sum of the segmenter's over found masks, in millionths, exact in any order."""
+    no positive point or the segmenter found nothing; in a crop that is `refused`; with a mask below
+    min_area, `too_small`, or of one of MASK_FAULTS. And `score`: the sum of the segmenter's over
+    found masks, in millionths, exact in any order."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Frames that get no mask, by their fault, one of CROP_FAULTS."""
     corrupt: list[str] = field(default_factory=list)
     """Records with a frame that cannot be decoded."""
 
@@ -60,12 +66,12 @@ class Summary:
             "records": self.records,
             "frames": self.frames,
             "frames_without_person": self.no_person,
+            "frames_refused": {fault: self.refused[fault] for fault in CROP_FAULTS},
             "areas": {
                 area: {
                     "found": counts["found"],
-                    "missing": counts["no_mask"] + counts["too_small"],
-                    "missing_no_mask": counts["no_mask"],
-                    "missing_too_small": counts["too_small"],
+                    "missing": sum(counts[reason] for reason in MISSING),
+                    **{f"missing_{reason}": counts[reason] for reason in MISSING},
                     "mean_score": round(counts["score"] / max(counts["found"], 1) / 1e6, 6),
                 }
                 for area, counts in self.areas.items()
@@ -119,8 +125,11 @@ class ChunkWorker:
     ) -> None:
         """Add the rows of a batch to the two tables, and count them."""
         config, found = self.config, self.detector.detect(crops)
-        prompts = [
-            {
+        faults = check_crops(crops, found=found, detector=self.detector, config=config)
+        prompts: list[dict[str, Labels]] = [
+            {}
+            if fault
+            else {
                 area: build_prompt(
                     k.points,
                     scores=k.scores,
@@ -131,25 +140,38 @@ class ChunkWorker:
                 )
                 for area in AREAS
             }
-            for crop, k in zip(crops, found, strict=True)
+            for crop, k, fault in zip(crops, found, faults, strict=True)
         ]
         segmented = self.segmenter.segment(crops, points=[k.points for k in found], labels=prompts)
-        for crop, k, areas in zip(crops, found, segmented, strict=True):
+        rows = zip(crops, found, faults, prompts, segmented, strict=True)
+        for crop, k, fault, labels, areas in rows:
             summary.frames += 1
             summary.no_person += k.is_missing
+            summary.refused[fault] += bool(fault)
             place: dict[str, Any] = {"record_id": crop.record_id, "frame": crop.position}
             flat = np.column_stack([k.points, k.scores]).ravel()  # x, y, score of each
             keypoints.append(place | {"keypoints": flat})
             for area, counts in summary.areas.items():
                 cut = areas.get(area)
-                if cut is None:
-                    counts["no_mask"] += 1
-                elif cut.mask.mean() < config.min_area or not cut.mask.any():
-                    counts["too_small"] += 1
-                else:
-                    counts["found"] += 1
+                missing = self._find_missing(cut, k=k, labels=labels.get(area), fault=fault)
+                counts[missing or "found"] += 1
+                if cut is not None and not missing:
                     counts["score"] += round(1e6 * cut.score)
                     masks[area].append(build_mask_row(cut.mask, score=cut.score, **place))
+
+    def _find_missing(
+        self, cut: AreaMask | None, *, k: Keypoints, labels: Labels | None, fault: str
+    ) -> str:
+        """Name why an area has no mask, one of MISSING, or nothing."""
+        if fault:
+            return "refused"
+        if cut is None or labels is None:
+            return "no_mask"
+        if cut.mask.mean() < self.config.min_area or not cut.mask.any():
+            return "too_small"
+        if self.config.segmenter == "parsing":
+            return ""
+        return find_mask_fault(cut.mask, points=k.points, labels=labels)
 
 
 def list_chunks(folder: Path, *, num_records: int, size: int) -> Chunks:
@@ -167,7 +189,7 @@ def load_summary(folder: Path) -> Summary | None:
         return None
     values = load_json(path)
     areas = {area: Counter(counts) for area, counts in values.pop("areas").items()}
-    return Summary(**values, areas=areas)
+    return Summary(**values | {"areas": areas, "refused": Counter(values["refused"])})
 
 
 def build_summary(chunks: Chunks) -> Summary:
@@ -180,6 +202,7 @@ def build_summary(chunks: Chunks) -> Summary:
         total.frames += part.frames
         total.no_person += part.no_person
         total.corrupt += part.corrupt
+        total.refused.update(part.refused)
         for area, counts in total.areas.items():
             counts.update(part.areas[area])
     return total

@@ -13,6 +13,7 @@ import numpy as np
 from vills.areas import AREA_KEYPOINTS, KEYPOINTS, NUM_KEYPOINTS
 from vills.config.checks import ConfigError
 from vills.data.predictions import load_predictions
+from vills.data.records import Box
 from vills.lse.crop import Crop, Floats, Labels, compute_iou
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
@@ -54,7 +55,7 @@ class KeypointDetector(Protocol):
 class PredictionDetector:
     """K from predictions supplied with the data; no model runs.
 
-    It takes the person of best overlap with the record's box, mapped into the crop.
+    It takes the person whose box and pose fit the record's box best, mapped into the crop.
     """
 
     def __init__(self, root: Path | None) -> None:
@@ -81,12 +82,28 @@ class PredictionDetector:
         if len(persons.boxes) == 0:
             return Keypoints.missing()
         iou = compute_iou(persons.boxes, crop.box)
-        # A detector may place two boxes on one person: of equal overlap the surer one.
-        best = int(np.lexsort((-persons.scores, -iou))[0])
+        # Of two people in one box, the one whose pose lies in it; of two boxes on one person, with
+        # equal overlap, the surer one.
+        fit = iou * _compute_inside(persons.keypoints, crop.box)
+        best = int(np.lexsort((-persons.scores, -fit))[0])
         keypoints = persons.keypoints[best]  # [n, 3]
         if iou[best] < MIN_IOU or not np.isfinite(keypoints).all():
             return Keypoints.missing()
         return Keypoints(points=crop.map_points(keypoints[:, :2]), scores=keypoints[:, 2])
+
+
+def _compute_inside(keypoints: Floats, box: Box) -> Floats:
+    """Compute the share of each pose's confidence that lies in a box: [P] of [P, n, 3]; 0 if none.
+
+    Args:
+        keypoints: x, y, score.
+        box: (x1, y1, x2, y2) px.
+    """
+    points, scores = keypoints[..., :2], np.nan_to_num(keypoints[..., 2])
+    inside = ((points >= np.array(box[:2])) & (points <= np.array(box[2:]))).all(axis=2)
+    total = np.maximum(scores.sum(axis=1), 1e-9)
+    shares: Floats = ((scores * inside).sum(axis=1) / total).astype(np.float32)
+    return shares
 
 
 def build_prompt(

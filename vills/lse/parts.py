@@ -98,6 +98,8 @@ def compute_cache_key(config: LseConfig, *, folder: Path | None) -> str:
         "low_confidence": config.low_confidence,
         "frame_stride": config.frame_stride,
         "min_area": config.min_area,
+        "min_sharpness": config.min_sharpness,
+        "min_keypoints": config.min_keypoints,
         "areas": AREA_KEYPOINTS,
         "keypoints": KEYPOINTS,
     }
