@@ -41,7 +41,7 @@ def test_six_people_are_six_tracklets(real_data: Path, tmp_path: Path) -> None:
         # show other colours than the rest
         assert abs(first - person["start"]) <= 15
         assert abs(last - person["end"]) <= 10
-    assert report["video"]["videos"] == {"whole": 1, "truncated": 0, "unreadable": 0}
+    assert report["video"]["videos"] == {"whole": 1, "damaged": 0, "unreadable": 0}
 
 
 def _score_street(

@@ -115,7 +115,7 @@ def test_videos_become_tracklets(root: Path, tmp_path: Path) -> None:
         assert crop.shape == (60, 24, 3)
     assert (record.width, record.height) == (24, 60)
     assert abs(crop.mean(axis=(0, 1)) - [0, 200, 90]).max() < 12, "the person, not the street"
-    assert report["video"]["videos"] == {"whole": 3, "truncated": 0, "unreadable": 0}
+    assert report["video"]["videos"] == {"whole": 3, "damaged": 0, "unreadable": 0}
 
 
 def test_every_rejection_has_a_reason_and_every_box_is_counted(root: Path, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_broken_videos(root: Path, tmp_path: Path) -> None:
         rows += predict(name, walks, num_frames=NUM_FRAMES)
     write_predictions(folder, rows)
     report, manifest = _curate(tmp_path, VIDEOS, root=tmp_path, max_corrupt_share=0.7)
-    assert report["video"]["videos"] == {"whole": 1, "truncated": 1, "unreadable": 1}
+    assert report["video"]["videos"] == {"whole": 1, "damaged": 1, "unreadable": 1}
     assert [entry["path"] for entry in report["damaged"]["named"]] == ["b.mp4", "c.mp4"]
     assert set(manifest.column("video_id")) == {"a", "b"}
     assert 0 < manifest.where(video_id="b").column("num_frames")[0] < NUM_FRAMES - 1

@@ -1,4 +1,5 @@
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ def survey_all(root: Path, **settings: Any) -> list[Survey]:
     return list(compute_surveys(root, check_video=check_size, **settings))
 
 
-def check_size(layout: Layout, video: RawVideo, full: bool) -> str:
-    return "" if (layout.root / video.path).stat().st_size else "the file is empty"
+def check_size(layout: Layout, video: RawVideo, full: bool) -> tuple[str, list[str]]:
+    is_empty = not (layout.root / video.path).stat().st_size
+    return ("the file is empty", []) if is_empty else ("", ["that are short"])
 
 
 def survey_one(root: Path, *, full: bool = False) -> Survey:
@@ -153,7 +155,11 @@ def test_many_files_keep_their_order(tmp_path: Path) -> None:
     layout = read_layout("luperson", tmp_path / "luperson")
     done: list[int] = []
     damaged = find_unreadable(
-        layout, full=False, check_video=lambda layout, video, full: "", progress=done.append
+        layout,
+        full=False,
+        check_video=lambda layout, video, full: ("", ()),
+        progress=done.append,
+        video_changes=Counter(),
     )
     assert [path for path, _ in damaged] == names[::500]
     assert done == sorted(done)
@@ -163,7 +169,9 @@ def test_many_files_keep_their_order(tmp_path: Path) -> None:
 def test_what_the_check_says_of_a_video_is_listed(touch: Touch) -> None:
     root = touch("k/a.mp4", "k/b.mp4")
     (root / "k/a.mp4").write_text("x")
-    assert survey_one(root).unreadable == (("b.mp4", "the file is empty"),)
+    survey = survey_one(root)
+    assert survey.unreadable == (("b.mp4", "the file is empty"),)
+    assert survey.notes[-1] == "1 video that are short"
 
 
 def test_entries_without_media_are_named(tmp_path: Path) -> None:

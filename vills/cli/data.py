@@ -47,7 +47,7 @@ def _check(arguments: Namespace) -> int:
         compute_surveys(
             arguments.root or get_folder("VILLS_DATA"),
             full=arguments.full,
-            check_video=_find_video_damage,
+            check_video=_check_video,
             progress=progress,
         )
     )
@@ -56,15 +56,19 @@ def _check(arguments: Namespace) -> int:
     return 1 if any(survey.verdict == BROKEN for survey in surveys) else 0
 
 
-def _find_video_damage(layout: "Layout", video: "RawVideo", full: bool) -> str:
-    """Decode a video's first frame, or all of them, as curation would."""
+def _check_video(layout: "Layout", video: "RawVideo", full: bool) -> tuple[str, list[str]]:
+    """Read a video's first frame and its length, or all of it, as curation would."""
     from vills.curation.video import VideoStream
 
-    stream = VideoStream(layout.root / video.path, video.path)
+    file = layout.root / video.path
+    if not full:
+        stream = VideoStream(file, video.path)
+        stream.check_ends()
+        return stream.damage, stream.changes
+    stream = VideoStream(file, video.path, start=video.start, stop=video.stop, unit=video.unit)
     for _ in stream:
-        if not full:
-            return ""
-    return stream.damage
+        pass
+    return stream.damage, stream.changes
 
 
 def _register(arguments: Namespace) -> int:

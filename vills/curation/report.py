@@ -74,8 +74,7 @@ def build_video_report(
     Labelled videos, if any, are counted beside, and those that gave no tracklet are named.
     """
     states = Counter(
-        "whole" if not s.damage else "truncated" if s.num_frames else "unreadable"
-        for s in summaries
+        "whole" if not s.damage else "damaged" if s.num_frames else "unreadable" for s in summaries
     )
     detections, frames, tracklets = (
         sum((Counter(getattr(s, level)) for s in summaries), Counter[str]())
@@ -86,8 +85,9 @@ def build_video_report(
         "detector": config.detector,
         "tracker": config.tracker,
         "confidence": config.confidence,
-        "videos": {name: states[name] for name in ("whole", "truncated", "unreadable")},
+        "videos": {name: states[name] for name in ("whole", "damaged", "unreadable")},
         "frames_decoded": sum(summary.num_frames for summary in summaries),
+        "frames_lost": sum(summary.num_lost for summary in summaries),
         "detections": _split_reasons(detections, DETECTION_REASONS),
         "tracked_frames": _split_reasons(frames, (*FRAME_REASONS, *TRACKLET_REASONS)),
         "tracklets": _split_reasons(tracklets, TRACKLET_REASONS),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
@@ -26,6 +27,7 @@ from vills.curation.units import TRACKS_SCHEMA, UnitStore
 from vills.curation.videos import VideoCurator, read_units
 from vills.data.files import save_table
 from vills.data.layouts import Layout, RawImage, RawRow, RawTracklet, RawVideo, read_layout
+from vills.data.readable import describe_video_changes
 from vills.data.records import SPLITS_FILE, TEMPLATES_FILE, Manifest
 from vills.errors import UserError
 from vills.io import open_atomic
@@ -154,6 +156,7 @@ class _Job:
         packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
         damage = self._build_log()
         videos = [self.units.load_summary(number) for number in range(self.num_videos)]
+        changes = Counter(change for video in videos for change in video.changes)
         num_items = self.num_images
         num_items += sum(video.tracklets.get(KEPT, 0) + bool(video.damage) for video in videos)
         packer.pack(
@@ -167,7 +170,7 @@ class _Job:
             source=self.source,
             damage=damage,
             num_shards=packer.num_shards,
-            notes=self.layout.notes,
+            notes=(*self.layout.notes, *describe_video_changes(changes)),
         )
         if self.num_videos:
             tables = [self.units.load_tracks(number) for number in range(self.num_videos)]

@@ -1,7 +1,7 @@
 """What curation found in one video, kept until it is packed: the unit that a kill can cost."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,8 +47,9 @@ class VideoSummary:
 
     Attributes:
         num_frames: Frames decoded.
+        num_lost: Frames known to be lost.
         num_detections: Boxes that the detector gave on the frames read.
-        damage: Why the video ended early; empty for a whole one.
+        damage: What of the video was lost; empty for a whole one.
         detections: Rejected boxes by reason.
         frames: Tracked boxes by reason of rejection, kept ones under the empty reason.
         tracklets: Tracklets likewise.
@@ -56,6 +57,7 @@ class VideoSummary:
         subject: Track of the one person of a labelled video, which alone is kept; NO_SUBJECT if
             it has none, EVERYBODY in a video without a label.
         subject_seconds: For how long the crops of that track show it, s.
+        changes: What was done to the video, or left out.
     """
 
     num_frames: int
@@ -67,6 +69,8 @@ class VideoSummary:
     num_jumps: int = 0
     subject: int = EVERYBODY
     subject_seconds: float = 0.0
+    num_lost: int = 0
+    changes: Sequence[str] = ()
 
 
 class UnitStore:

@@ -3,23 +3,22 @@
 Never more than one decoded frame is held here.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
-import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream as VideoStreamOfFile
 from numpy.typing import NDArray
 
-from vills.curation.clock import Clock
+from vills.curation.completeness import find_missing_end
+from vills.curation.container import Film, NoFilmError, find_film, open_container
+from vills.curation.film import FilmReader
+from vills.curation.ledger import Shown
 from vills.curation.pace import Pace
+from vills.curation.picture import convert_picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +87,22 @@ def build_detections(
     return Detections(clipped[valid][order], scores[valid][order])
 
 
+UNTIMED = "with frames without a time stamp of their own: timed by the stated rate"
+COMPLETED = "with frames that the decoder had to complete: shown as they are"
+GAPS = "with gaps in time: frames are missing there, or the picture stood still"
+RESIZED = "whose picture changes its size"
+EMPTY_SEGMENT = "with a segment in which no frame begins"
+
+
 @dataclass
 class VideoStream:
-    """The frames of one video file, read once, in order.
+    """The frames of one video file, read once, in the order in which they are shown.
 
-    A file that breaks off is not an error here: the frames before the break are given, and
-    `damage` then says what happened. An unreadable file gives no frame at all.
+    A damaged file is not an error here: all frames that can be decoded are given, and `damage`
+    then says what was lost. An unreadable file gives no frame at all.
+
+    A frame belongs to a segment in ms if it is first shown at `start` ms or later and before
+    `stop` ms, by its own time stamp (`Frame.time`); no frame rate is asked.
 
     Attributes:
         file: Where the video lies.
@@ -102,10 +111,11 @@ class VideoStream:
         start: First frame given, or ms from which frames are.
         stop: Frame, or ms, at which the stream ends; -1: at the end of the file.
         unit: What start and stop count: frame, or ms.
-        num_frames: Frames decoded so far, skipped ones counted.
-        num_untimed: Decoded frames without a usable time stamp; their time follows from the rate.
+        num_frames: Frames decoded so far, skipped ones counted, lost ones not.
+        num_lost: Frames known to be lost, once all is read.
         expected_frames: Frames that the file announces, once open; 0 if it does not say.
-        damage: Why the stream ended early; empty for a whole file.
+        damage: What was lost; empty for a whole file.
+        changes: What was done to the video, or left out, for notes.
     """
 
     file: Path
@@ -115,82 +125,87 @@ class VideoStream:
     stop: int = -1
     unit: str = "frame"
     num_frames: int = 0
-    num_untimed: int = 0
+    num_lost: int = 0
     expected_frames: int = 0
     damage: str = ""
+    changes: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode frame by frame."""
-        self.num_frames, self.num_untimed, self.damage = 0, 0, ""
+        self.num_frames = self.num_lost = 0
+        self.damage, self.changes = "", []
         try:
-            with av.open(str(self.file)) as container:
-                yield from self._read(container)
-        except FFmpegError as error:
-            self.damage = f"{error.strerror or type(error).__name__} after frame {self.num_frames}"
-        except OSError as error:
-            self.damage = f"{error.strerror or type(error).__name__}"
+            with open_container(self.file) as container:
+                yield from self._read(container, find_film(container, self.file))
+        except NoFilmError as error:
+            self.damage = str(error)
+        except (FFmpegError, OSError) as error:
+            after = f" after frame {self.num_frames}" if self.num_frames else ""
+            self.damage = f"{error.strerror or type(error).__name__}{after}"
 
-    def _read(self, container: InputContainer) -> Iterator[Frame]:
-        if not container.streams.video:
-            self.damage = "no video stream"
+    def check_ends(self) -> None:
+        """Say in `damage` what the first frame and the length of the file tell, without more."""
+        if next(iter(self), None) is not None:
+            self.damage = find_missing_end(self.file)
+
+    def _say(self, change: str) -> None:
+        if change not in self.changes:
+            self.changes.append(change)
+
+    def _read(self, container: InputContainer, film: Film) -> Iterator[Frame]:
+        self.changes += film.changes
+        self.expected_frames = film.stream.frames
+        reader, pace = FilmReader(container, film, say=self._say), Pace(self.rate)
+        is_empty, shown, size = True, None, None
+        is_end = True
+        for shown in reader:
+            self.num_frames += shown.frame is not None
+            position = self._measure(shown)
+            if 0 <= self.stop <= position:
+                is_end = False
+                break
+            if position < self.start:
+                continue
+            is_empty = False
+            reader.ledger.add(shown)
+            if shown.frame is not None and pace.is_due(float(shown.time)):
+                image = convert_picture(shown.frame, aspect=shown.aspect, say=self._say)
+                if size not in (None, image.shape):
+                    self._say(RESIZED)
+                size = image.shape
+                yield Frame(self.path, shown.number, float(shown.time), image)
+        self._close(reader, is_end=is_end)
+        if is_empty:
+            self._describe_nothing(None if shown is None else self._measure(shown))
+
+    def _measure(self, shown: Shown) -> Fraction | int:
+        """Place of a frame in the unit of the segment."""
+        return shown.number if self.unit == "frame" else shown.time * 1000
+
+    def _close(self, reader: FilmReader, *, is_end: bool) -> None:
+        """Say what was lost, and how frames were timed."""
+        ledger = reader.ledger
+        facts = {
+            UNTIMED: reader.clock.num_untimed > 0,
+            COMPLETED: ledger.num_completed > 0,
+            GAPS: ledger.has_gaps,
+        }
+        self.changes += [change for change, is_true in facts.items() if is_true]
+        missing_end = find_missing_end(self.file) if is_end else ""
+        self.num_lost, self.damage = ledger.describe(
+            num_frames=self.num_frames, missing_end=missing_end, is_end=is_end
+        )
+        if not self.num_frames:
+            reasons = ["no frame could be decoded", missing_end]
+            self.damage = "; ".join(reason for reason in reasons if reason)
+
+    def _describe_nothing(self, last: Fraction | int | None) -> None:
+        """Say why a segment has no frame; the last frame of the film is at `last`."""
+        if self.damage or last is None:
             return
-        stream = container.streams.video[0]
-        # A file without its index can still be opened, but nothing is known of its stream.
-        context = cast("VideoCodecContext | None", stream.codec_context)
-        if context is None:
-            self.damage = "its codec is unknown"
-            return
-        self.expected_frames = stream.frames
-        window = self._find_window(stream)
-        if window is None:
-            self.damage = "its frame rate is unknown"
-            return
-        start, stop = window
-        # One thread: frame threads decode ahead, and hold that many frames.
-        context.thread_type = "NONE"
-        clock, pace = Clock(stream.average_rate or Fraction(0)), Pace(self.rate)
-        num_packets, end = 0, 0
-        for packet in container.demux(stream):
-            num_packets += packet.size > 0
-            end = max(end, (packet.pts or 0) + (packet.duration or 0))
-            for frame in packet.decode():
-                number, self.num_frames = self.num_frames, self.num_frames + 1
-                time = clock.compute_time(frame)
-                self.num_untimed = clock.num_untimed
-                if number == stop:
-                    return
-                if number >= start and pace.is_due(float(time)):
-                    yield Frame(self.path, number, float(time), _to_image(frame))
-        self.damage = self._find_damage(stream, num_packets=num_packets, end=end, start=start)
-
-    def _find_damage(
-        self, stream: VideoStreamOfFile, *, num_packets: int, end: int, start: int
-    ) -> str:
-        # A file cut between two frames ends without an error. Its index then promises more frames
-        # and a later end; either alone is also true of a whole file trimmed without re-encoding.
-        promised = (stream.start_time or 0) + (stream.duration or 0)
-        if num_packets < stream.frames and end < promised:
-            return f"ends early, after frame {self.num_frames} of {stream.frames}"
-        if self.num_frames == 0:
-            return "no frame could be decoded"
-        if self.num_frames <= start:
-            return f"has {self.num_frames} frames, its segment begins at {start}"
-        return ""
-
-    def _find_window(self, stream: VideoStreamOfFile) -> tuple[int, int] | None:
-        """First frame, and the one after the last (-1: to the end); None without a rate."""
-        if self.unit == "frame":
-            return self.start, self.stop
-        if not stream.average_rate:
-            return None
-        # frame n is shown from n / rate seconds on
-        start, stop = (math.ceil(ms * stream.average_rate / 1000) for ms in (self.start, self.stop))
-        return start, stop if self.stop >= 0 else -1
-
-
-def _to_image(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Convert to RGB, upright: phones store a rotation beside the pixels."""
-    image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-    if frame.rotation % 360:
-        image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
-    return image
+        if last >= self.start:
+            self._say(EMPTY_SEGMENT)
+        elif self.unit == "frame":
+            self.damage = f"has {last + 1} frames, its segment begins at {self.start}"
+        else:
+            self.damage = f"ends at {float(last):.0f} ms, its segment begins at {self.start} ms"

@@ -42,7 +42,7 @@ class VideoCurator:
     def curate(self, video: RawVideo, *, number: int, units: UnitStore, progress: Progress) -> None:
         """Write the unit of a video.
 
-        A video that breaks off gives the tracklets before the break. Of a labelled video only the
+        A damaged video gives the tracklets of what can be decoded. Of a labelled video only the
         longest track is kept, as its person; `curate.min_seconds` does not apply to it, since a
         short probe is a hard one, and to drop it would make the test easier.
 
@@ -65,6 +65,7 @@ class VideoCurator:
             subject = builder.reject_others() if is_labelled else EVERYBODY
             unit.summary = VideoSummary(
                 num_frames=stream.num_frames,
+                num_lost=stream.num_lost,
                 num_detections=found.total(),
                 damage=stream.damage,
                 detections={reason: count for reason, count in found.items() if reason != KEPT},
@@ -73,6 +74,7 @@ class VideoCurator:
                 num_jumps=builder.num_jumps,
                 subject=subject,
                 subject_seconds=round(builder.kept_seconds.get(subject, 0.0), 6),
+                changes=stream.changes,
             )
 
     def _track(

@@ -1,6 +1,7 @@
 """Which files of a raw data set cannot be read: by their headers, or by every pixel."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from itertools import chain, islice
@@ -14,8 +15,9 @@ from vills.data.layouts import Layout, RawRow, RawVideo
 NUM_READERS = 4
 CHUNK = 256
 
-VideoCheck = Callable[[Layout, RawVideo, bool], str]
-"""(layout, video, whether to decode all of it) -> what is wrong with it, or nothing."""
+VideoCheck = Callable[[Layout, RawVideo, bool], tuple[str, Sequence[str]]]
+"""(layout, video, whether to decode all of it) -> what is wrong with it, or nothing, and what is
+done to it."""
 Damage = tuple[str, str]
 """Path and reason."""
 
@@ -26,6 +28,7 @@ def find_unreadable(
     full: bool,
     check_video: VideoCheck,
     progress: Callable[[int], None],
+    video_changes: Counter[str],
 ) -> list[Damage]:
     """Read every file of a data set that a row names, and list those that fail.
 
@@ -34,6 +37,7 @@ def find_unreadable(
         full: Decode every pixel; else only the header is read.
         check_video: Says what is wrong with a video.
         progress: Called with the number of files that are done.
+        video_changes: Receives what is done to how many videos, as far as they are read.
 
     Returns:
         Path and reason of each file that is missing, empty or damaged, in the order of the rows.
@@ -53,11 +57,20 @@ def find_unreadable(
                 done += len(found)
             progress(done)
     for video in layout.videos:
-        if reason := check_video(layout, video, full):
+        reason, changes = check_video(layout, video, full)
+        video_changes.update(changes)
+        if reason:
             damaged.append((video.path, reason))
         done += 1
         progress(done)
     return damaged
+
+
+def describe_video_changes(changes: Counter[str]) -> list[str]:
+    """Say what was done to how many videos, or left out."""
+    return [
+        f"{count:,} video{'s' * (count != 1)} {change}" for change, count in sorted(changes.items())
+    ]
 
 
 def _find_damage(layout: Layout, path: str, *, full: bool) -> str:

@@ -3,6 +3,7 @@
 As text it is a table of all data sets, and below it what is wrong with each.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from vills.data.layouts.counts import (
 )
 from vills.data.layouts.labelled_images import count_val
 from vills.data.layouts.listing import render_first
-from vills.data.readable import Damage, VideoCheck, find_unreadable
+from vills.data.readable import Damage, VideoCheck, describe_video_changes, find_unreadable
 from vills.errors import UserError
 from vills.progress import Progress
 
@@ -93,13 +94,15 @@ def _survey(
         if layout.name == "prcc":
             counts["val"] = count_val(layout.root)
         notes = (*layout.notes, *_note_templates(layout), *_note_unnamed(layout, counts))
-        total = counts["images"]
+        total, video_changes = counts["images"], Counter[str]()
         unreadable = find_unreadable(
             layout,
             full=full,
             check_video=check_video,
             progress=lambda done: progress(f"{path}: files read", done, total),
+            video_changes=video_changes,
         )
+        notes += tuple(describe_video_changes(video_changes))
     except (UserError, OSError) as error:
         return Survey(path, found.layout, BROKEN, problems=(str(error),))
     differences = [difference.format() for difference in list_differences(found.layout, counts)]

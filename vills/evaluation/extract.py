@@ -5,6 +5,7 @@ It writes parquet or npz whose bytes depend on the features alone.
 Legend: B rows, C clips, T frames of a clip, H x W pixels, L tokens, D width.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -19,6 +20,7 @@ from vills.curation.video import VideoStream
 from vills.data.clips import build_spread_clips
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.images import CorruptImageError, decode_image
+from vills.data.readable import describe_video_changes
 from vills.data.transforms import MEAN, STD, resize
 from vills.evaluation.feature_table import SUFFIXES, save_tokens
 from vills.io import open_atomic
@@ -95,19 +97,20 @@ def load_pixels(file: Path, path: str, bad: list[tuple[str, str]]) -> np.ndarray
     return None
 
 
-def read_frames(medium: Media, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
-    """Read frames of a video or tracklet as a stream; add what cannot be read to `bad`."""
+def read_frames(medium: Media, report: "ExtractReport") -> Iterator[np.ndarray]:
+    """Read frames of a video or tracklet as a stream; what cannot be read is in the report."""
     if medium.kind == "tracklet":
         for file in medium.files:
-            pixels = load_pixels(file, f"{medium.path}/{file.name}", bad)
+            pixels = load_pixels(file, f"{medium.path}/{file.name}", report.bad)
             if pixels is not None:
                 yield pixels
         return
     stream = VideoStream(medium.files[0], medium.path)
     for frame in stream:
         yield frame.image
+    report.video_changes.update(stream.changes)
     if stream.damage:
-        bad.append((medium.path, stream.damage))
+        report.bad.append((medium.path, stream.damage))
 
 
 def _name(path: Path, root: Path) -> str:
@@ -121,11 +124,14 @@ class ExtractReport:
     num_images: int = 0
     num_videos: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
-    """(path, reason) of every file that was skipped, or whose end was."""
+    """(path, reason) of every file that was skipped, or of which something is lost."""
+    video_changes: Counter[str] = field(default_factory=Counter)
+    """What was done to how many videos."""
 
     def format(self) -> str:
         """Return lines for the terminal."""
         lines = [f"{self.num_images} images and {self.num_videos} videos extracted"]
+        lines += [f"note: {note}" for note in describe_video_changes(self.video_changes)]
         lines += [f"bad: {path}: {reason}" for path, reason in self.bad]
         return "\n".join(lines)
 
@@ -236,7 +242,7 @@ class _Describer:
         """Hold resized frames; every s-th, with s doubled whenever there would be too many."""
         frames: list[np.ndarray] = []
         stride = 1
-        for number, pixels in enumerate(read_frames(medium, self.report.bad)):
+        for number, pixels in enumerate(read_frames(medium, self.report)):
             if number % stride == 0:
                 frames.append(self._resize(pixels))
             if len(frames) > MAX_FRAMES:
