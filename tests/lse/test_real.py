@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from vills.data.images import decode_image
 from vills.lse.crop import Crop
 from vills.lse.keypoints import KeypointDetector, build_prompt
 from vills.lse.parts import build_keypoint_detector
+from vills.lse.quality import check_crops
 from vills.lse.segmenter_grabcut import GrabCutSegmenter
 
 pytestmark = [
@@ -71,6 +73,25 @@ def test_simplepose_on_coco_people(real: Path, detector: KeypointDetector) -> No
         similarities.append(compute_oks(points, truth, person["area"]))
     assert len(similarities) == 12
     assert np.mean(similarities) >= 0.749  # the figure of a plain script; .83 here
+
+
+def test_real_crops_pass_and_bad_ones_are_refused(real: Path, detector: KeypointDetector) -> None:
+    images = [decode_image(f.read_bytes()) for f in sorted((real / "reid/pku").glob("*.jpg"))[::16]]
+    config = LseConfig(area_threshold=dict.fromkeys(AREAS, 0.3))
+
+    def find(images: list[np.ndarray]) -> list[str]:
+        crops = [
+            Crop(np.ascontiguousarray(image, np.uint8), "r", 0, "p", 0, (0, 0, 48, 128))
+            for image in images
+        ]
+        found = detector.detect(crops)
+        return check_crops(crops, found=found, detector=detector, config=config)
+
+    num = len(images)
+    assert find([*images]).count("") >= 0.95 * num
+    assert find([image[::-1, ::-1] for image in images]).count("upside_down") >= 0.8 * num
+    blurred = [cv2.GaussianBlur(image, (0, 0), 128 / 25) for image in images]
+    assert find([np.asarray(image) for image in blurred]).count("blurred") >= 0.9 * num
 
 
 def test_masks_of_surveillance_crops(real: Path, detector: KeypointDetector) -> None:

@@ -57,7 +57,7 @@ class FinetuneConfig:
     """Frames of a training clip: random (torchreid), restricted (one of each equal part: SINet,
     CAL's tsn), stride (every `stride`-th: TKP, CAL), consecutive, evenly."""
     stride: PositiveInt = 8
-    """sampling stride: distance of the frames."""
+    """sampling stride: distance of the frames; no time, as labelled tracklets are image files."""
     max_track: NonNegativeInt = 0
     """Training tracklets are cut into pieces of this many frames (CAL: 64); 0 = not cut."""
     epochs: PositiveInt = 120

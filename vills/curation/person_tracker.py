@@ -49,8 +49,8 @@ class PersonTracker:
 
     def __init__(self, config: CurateConfig, *, rate: float) -> None:
         settings: dict[str, Any] = {
-            # However far apart the frames are, a track goes on in the next one.
-            "lost_track_buffer": max(config.lost_track_seconds, 1.5 / rate) * BUFFER_RATE,
+            # A track that is seen in every frame is not lost, however far apart the frames are.
+            "lost_track_buffer": (config.lost_track_seconds + 1.5 / rate) * BUFFER_RATE,
             "frame_rate": rate,
             "minimum_consecutive_frames": MIN_CONSECUTIVE,
             "minimum_iou_threshold": config.track_iou,
