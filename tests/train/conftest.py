@@ -9,6 +9,7 @@ from tests.data.sources import build_source_writer
 from tests.train.synthetic import build_config
 from vills.data.pretrain_sources import PretrainData, load_pretrain_source
 from vills.data.reid import ReidData, load_reid_data
+from vills.io import save_json
 
 IMAGES = [("image", 1, "pretrain", -1, -1, "")] * 20
 CLIPS = [("tracklet", 3 + i % 4, "pretrain", -1, -1, f"video{i}") for i in range(9)]
@@ -36,6 +37,10 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write("videos", CLIPS, stride=2)
     write("people", [("image", 1, split, pid, cam, "") for split, pid, cam in SPLITS])
     write("walks", [("tracklet", 4, split, pid, cam, "") for split, pid, cam in SPLITS])
+    for name in ("images", "videos", "people", "walks"):
+        role = f"pretrain_{name}" if name in ("images", "videos") else "reid"
+        report = {"role": role, "damaged": {"count": 0}}
+        save_json(root / "curated" / name / "report.json", report)
     return root
 
 

@@ -104,7 +104,11 @@ def load_point_statuses(uri: str) -> dict[str, str]:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 def test_the_ui_shows_a_run_with_its_fingerprint_and_scores(tmp_path: Path) -> None:
     project = build_project(
-        tmp_path / "project", overrides=["miniature.datasets=[luperson]", "curate.sources={}"]
+        tmp_path / "project",
+        overrides=[
+            "miniature.datasets=[luperson]",
+            *(f"{table}={{}}" for table in ("curate.sources", "finetune", "evaluate")),
+        ],
     )
     project.run("vills", "run", "miniature", env={"VILLS_TRACKING": "on"})
     [run] = (project.folder / "runs" / "miniature").iterdir()
