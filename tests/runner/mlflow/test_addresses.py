@@ -87,7 +87,7 @@ def test_jobs_are_not_asked_for_where_they_could_not_start(tmp_path: Path) -> No
         read_environment(tmp_path, runs=tmp_path / "a:b")
 
 
-@pytest.mark.parametrize("name", ["run%j", "new\nline", "it's", "back\\"])
+@pytest.mark.parametrize("name", ["run%j", "new\nline", "back\\"])
 def test_slurm_is_given_no_path_that_it_reads_otherwise(name: str, tmp_path: Path) -> None:
     batch = Batch.__new__(Batch)
     object.__setattr__(batch, "runs", tmp_path / name)

@@ -106,7 +106,7 @@ class SlurmCluster:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         runs = batch.runs.resolve()
-        if found := re.search(r"[%\\\\\n\"']", str(runs)):
+        if found := re.search(r"[%\\\n]", str(runs)):
             raise ClusterError(
                 f"SLURM cannot write logs below {runs}: it reads {found[0]!r} in paths as "
                 "more than itself. What to do: set VILLS_RUNS to another folder."
