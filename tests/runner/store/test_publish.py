@@ -92,6 +92,37 @@ def test_leftovers_of_a_killed_publish_are_removed(source: Path, to: Path) -> No
     assert list_names(to.parent) == ["demo"]
 
 
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_two_at_once_publish_one_thing(
+    source: Path, to: Path, is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The orphan of a killed parent and its successor take each other's files for leftovers."""
+    place, crossed = publish_module._place_tree, []
+
+    def cross(own: Path, beside: Path) -> None:
+        if own != source or crossed:
+            place(own, beside)
+            return
+        crossed.append(beside)
+        if is_whole:  # it is about to be renamed
+            place(own, beside)
+        else:
+            beside.mkdir()
+        assert publish(source, to)
+        if not is_whole:
+            place(own / "report.json", beside / "report.json")
+
+    monkeypatch.setattr(publish_module, "_place_tree", cross)
+    assert publish(source, to) == is_whole
+    assert compute_digest(source) == compute_digest(to)
+    assert list_names(to.parent) == [to.name]
+
+
+def test_a_source_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        publish(tmp_path / "nothing", tmp_path / "to")
+
+
 def test_between_file_systems_it_is_copied(
     source: Path, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ that exists is ever opened for writing. A hard-linked file is read-only, because
 would reach the run behind it.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -18,6 +19,9 @@ from vills.runner.store.digest import DigestCache, compute_digest, compute_listi
 
 RESULT_NAME = "result.json"
 CHECKPOINTS_NAME = "checkpoints"
+CROSSED = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
+"""What a publication meets when another one of the same place crosses it."""
+TRIES = 3
 FICLONE = 0x40049409
 """Linux's ioctl that clones a file's blocks."""
 
@@ -48,13 +52,23 @@ def set_incomplete(folder: Path) -> None:
 def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool:
     """Make `to` hold what `source` (a file or a folder) holds; True when it had to be written.
 
-    Safe to be killed at any moment and to be called again.
+    Safe to be killed at any moment, and to be called again or by two processes at once.
 
     Raises:
         DiskFullError: when copies were needed and the disk is full; `to` is as it was.
     """
-    # The orphan of a killed parent may be writing its own at this moment: what cannot be removed
-    # now is a leftover for the next publication.
+    for _ in range(TRIES - 1):
+        try:
+            return _publish(source, to, cache=cache)
+        except OSError as error:
+            if error.errno not in CROSSED:
+                raise
+    return _publish(source, to, cache=cache)
+
+
+def _publish(source: Path, to: Path, *, cache: DigestCache | None) -> bool:
+    # The orphan of a killed parent may be writing its own at this moment: one of the two loses its
+    # files to the other and tries again. What cannot be removed now is a leftover for the next.
     for path in to.parent.glob(f".{to.name}.publish-*"):
         _remove(path, ignore_errors=True)
     alike = to.exists() and to.is_dir() == source.is_dir()
