@@ -85,7 +85,7 @@ class PictureModel:
             FileNotFoundError: no such file.
             ConfigError: no model of one colour picture, or a convention that is not stated, is
                 stated in contradiction, or cannot be met.
-            ValueError: no ONNX model.
+            InputError: no ONNX model.
         """
         self.name, self._field = path.name, field
         self._session = load_session(path)

@@ -143,62 +143,49 @@ def compare(stage: dict[str, Any], file: dict[str, Any]) -> None:
         assert file[name] == stage[name], name
 
 
+IMAGES, TRACKLETS = "market1501", "prid2011"
+
+
 @pytest.mark.parametrize(
-    ("modality", "changes", "options", "scoring"),
+    ("name", "modality", "changes", "options", "scoring"),
     [
-        ("image", {}, (), ()),
-        ("image", {"neck": "before"}, ("--neck", "before"), ()),
-        ("image", {"flip": "on"}, ("--flip",), ()),
-        ("image", {"distance": "euclidean"}, (), ("--distance", "euclidean")),
-        ("image", {"roles": ["coarse"]}, (), ("--column", "coarse")),
-        ("mixed", {}, (), ()),
-        ("video", {"neck": "before", "flip": "on"}, ("--neck", "before", "--flip"), ()),
+        (IMAGES, "image", {}, (), ()),
+        (IMAGES, "image", {"neck": "before"}, ("--neck", "before"), ()),
+        (IMAGES, "image", {"flip": "on"}, ("--flip",), ()),
+        (IMAGES, "image", {"distance": "euclidean"}, (), ("--distance", "euclidean")),
+        (IMAGES, "image", {"roles": ["coarse"]}, (), ("--column", "coarse")),
+        (IMAGES, "mixed", {}, (), ()),
+        (IMAGES, "video", {"neck": "before", "flip": "on"}, ("--neck", "before", "--flip"), ()),
+        (TRACKLETS, "image", {}, ("--tracklets",), ()),
+        (TRACKLETS, "image", {}, (), ()),  # a row per frame, pooled by evaluate
+        (TRACKLETS, "image", {"distance": "euclidean"}, (), ("--distance", "euclidean")),
+        (TRACKLETS, "video", {}, ("--tracklets",), ()),
+        (TRACKLETS, "video", {"neck": "before"}, ("--tracklets", "--neck", "before"), ()),
+        (TRACKLETS, "mixed", {"flip": "on"}, ("--tracklets", "--flip"), ()),
+        (
+            *(TRACKLETS, "video", {"pooling": "max"}),
+            *(("--tracklets", "--pooling", "max"), ("--pooling", "max")),
+        ),
+        (TRACKLETS, "video", {"roles": ["temporal"]}, ("--tracklets",), ("--column", "temporal")),
     ],
 )
-def test_images(
+def test_extract_gives_what_the_stage_compares(
     raw: Path,
     tmp_path: Path,
+    name: str,
     modality: str,
     changes: dict[str, Any],
     options: tuple[str, ...],
     scoring: tuple[str, ...],
 ) -> None:
     load = save_model(tmp_path / "weights", modality)
-    stage = score_stage(raw, "market1501", load, tmp_path, protocols=["market1501"], **changes)
-    file = score_file(raw, "market1501", tmp_path, *options, scoring=scoring, protocol="market1501")
+    stage = score_stage(raw, name, load, tmp_path, protocols=[name], **changes)
+    file = score_file(raw, name, tmp_path, *options, scoring=scoring, protocol=name)
     compare({**stage, "title": file["title"]} if "roles" in changes else stage, file)
     assert 0.1 < stage["mAP"] < 0.99  # else any order would do
 
 
-@pytest.mark.parametrize(
-    ("modality", "changes", "options", "scoring"),
-    [
-        ("image", {}, ("--tracklets",), ()),
-        ("image", {}, (), ()),  # a row per frame, pooled by evaluate
-        ("image", {"distance": "euclidean"}, (), ("--distance", "euclidean")),
-        ("video", {}, ("--tracklets",), ()),
-        ("video", {"neck": "before"}, ("--tracklets", "--neck", "before"), ()),
-        ("mixed", {"flip": "on"}, ("--tracklets", "--flip"), ()),
-        ("video", {"pooling": "max"}, ("--tracklets", "--pooling", "max"), ("--pooling", "max")),
-        ("video", {"roles": ["temporal"]}, ("--tracklets",), ("--column", "temporal")),
-    ],
-)
-def test_tracklets(
-    raw: Path,
-    tmp_path: Path,
-    modality: str,
-    changes: dict[str, Any],
-    options: tuple[str, ...],
-    scoring: tuple[str, ...],
-) -> None:
-    load = save_model(tmp_path / "weights", modality)
-    stage = score_stage(raw, "prid2011", load, tmp_path, protocols=["prid2011"], **changes)
-    file = score_file(raw, "prid2011", tmp_path, *options, scoring=scoring, protocol="prid2011")
-    compare({**stage, "title": file["title"]} if "roles" in changes else stage, file)
-    assert 0.1 < stage["mAP"] < 0.99
-
-
-@pytest.mark.parametrize("name", ["market1501", "prid2011"])
+@pytest.mark.parametrize("name", [IMAGES, TRACKLETS])
 @pytest.mark.parametrize(("modality", "neck"), [("backbone", ""), ("image", "none")])
 def test_models_without_a_neck_say_so(
     raw: Path, tmp_path: Path, name: str, modality: str, neck: str
@@ -207,7 +194,7 @@ def test_models_without_a_neck_say_so(
     size = (32, 16) if modality == "backbone" else INPUT_SIZE
     stage = score_stage(raw, name, load, tmp_path, protocols=[name], size=size)
     options = (
-        *(("--tracklets",) if name == "prid2011" else ()),
+        *(("--tracklets",) if name == TRACKLETS else ()),
         *(("--num-frames", str(NUM_FRAMES)) if modality == "backbone" else ()),
     )
     file = score_file(raw, name, tmp_path, *options, scoring=(), protocol=name)

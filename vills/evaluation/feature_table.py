@@ -24,7 +24,7 @@ WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
 NUM_NAMED = 5
 ALIKE = 0.9999
-"""Mean cosine of two rows above which all features are one: no trained model comes near it."""
+"""Mean cosine of two rows above which a note says that the features hardly differ."""
 _CHUNK = 8192
 _SMALLEST, _LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
 """Of what float32 can hold, and squares in float64 too."""

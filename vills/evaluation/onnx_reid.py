@@ -43,7 +43,7 @@ class OnnxReid:
         Raises:
             FileNotFoundError: no such file.
             ConfigError: its input is not known, or is no single colour picture.
-            ValueError: not an ONNX model.
+            InputError: not an ONNX model.
         """
         self._model = PictureModel(path, field=FIELD, stated=convention)
 
