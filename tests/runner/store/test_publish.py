@@ -97,7 +97,8 @@ def test_two_at_once_publish_one_thing(
     source: Path, to: Path, is_whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orphan of a killed parent and its successor take each other's files for leftovers."""
-    place, crossed = publish_module._place_tree, []
+    place = publish_module._place_tree
+    crossed: list[Path] = []
 
     def cross(own: Path, beside: Path) -> None:
         if own != source or crossed:
