@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.evaluation.networks import make_backbone, make_reid
 from vills.cli import main
+from vills.config.checks import ConfigError
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.config.evaluate import EvaluateConfig
 from vills.config.finetune import FinetuneConfig
@@ -20,6 +21,7 @@ from vills.curation.source import run_source
 from vills.evaluation.baselines import ModelRow
 from vills.evaluation.entries import load_test_sets
 from vills.evaluation.evaluate import run_evaluation
+from vills.evaluation.extract import extract_path
 from vills.evaluation.token_file import load_about
 from vills.models.reid import ReidModel
 from vills.models.weights import load_backbone, load_reid, save_backbone, save_reid
@@ -257,3 +259,9 @@ def test_weights_of_before_have_the_backbone_s_size(tmp_path: Path, raw: Path) -
     arguments = ["--weights", str(tmp_path / "weights"), "--out", str(out)]
     assert main(["extract", str(raw / "market1501" / "query"), *arguments]) == 0
     assert load_about(out)["size"] == "32x16"
+
+
+def test_a_clip_length_is_refused_where_there_are_no_clips(raw: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "weights", "image")
+    with pytest.raises(ConfigError, match="--num-frames = 4 is not allowed.*frame by frame"):
+        extract_path(raw, weights=tmp_path / "weights", out=tmp_path / "features.npz", num_frames=4)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vills.config.checks import build_error
 from vills.data.clips import build_clips
 from vills.data.loading import normalise
 from vills.data.transforms import RESIZE, load_inputs
@@ -51,6 +52,7 @@ class MediaFeatures:
             batch_size: pictures per forward.
 
         Raises:
+            ConfigError: `num_frames` for a model that takes no clips.
             WeightsError: no such folder, or damaged.
         """
         description = load_description(weights)
@@ -62,6 +64,9 @@ class MediaFeatures:
         self._network: ReidModel | Backbone = network
         self._size = trained.get("input_size") or description["architecture"]["model"]["image_size"]
         self._features = NetworkFeatures(network, self._size, batch_size)
+        if num_frames and not self._features.takes_clips:
+            allowed = "unset: this model describes a video frame by frame"
+            raise build_error("--num-frames", num_frames, allowed, "leave it out")
         has_neck = isinstance(network, ReidModel) and network.neck is not None
         self.about = {
             "model": f"{description['kind']} {description['sha256'][:12]}",
