@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from vills.data.files import compute_order
 from vills.models.published.layouts import State
 
 MAX_NAMES = 50
@@ -110,12 +111,7 @@ def find_giveaways(state: State) -> list[str]:
 
 def list_sorted(names: set[str]) -> list[str]:
     """By name, numbers as numbers: block 2 comes before block 10."""
-    return sorted(names, key=_split_numbers)
-
-
-def _split_numbers(name: str) -> list[str | int]:
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+    return sorted(names, key=compute_order)
 
 
 def _list_names(names: list[str]) -> str:
