@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.evaluate import ReportConfig
-from vills.io import load_json
+from vills.io import load_json, save_bytes
 from vills.progress import Progress
 from vills.report.accuracy import build_accuracy
 from vills.report.inputs import ReportInputs, load_metrics, load_rows
@@ -43,10 +43,9 @@ def build_report(
     for number, step in enumerate(steps):
         sections.append(step())
         progress("sections", number + 1, len(steps))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "index.html").write_text(render_page(sections), encoding="utf-8")
+    save_bytes(out / "index.html", render_page(sections).encode())
     rows = [row for item in inputs.items for row in load_rows(inputs.artifacts, item)]
-    (out / "tables.md").write_text(build_scores_page(rows), encoding="utf-8")
+    save_bytes(out / "tables.md", build_scores_page(rows).encode())
 
 
 def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Section:

@@ -24,7 +24,7 @@ from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
 from vills.models.weights import build_backbone, load_backbone, load_description, save_reid
 from vills.progress import Progress
-from vills.runner.store.journal import Journal
+from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism
 from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning, Point
@@ -108,10 +108,10 @@ def run_finetune(
     """
     init_process_group()
     set_determinism(config.threads_per_rank)
-    files = FinetuneFiles(work, journal, guard, checkpoint_minutes)
     loading = {"workers": workers, "cache_mb": cache_mb}
     reports = _check_starts(config, data, starts)
-    _rewind(config, files)
+    known = _rewind(config, work, journal)
+    files = FinetuneFiles(work, journal, guard, checkpoint_minutes, known)
     accuracy = {}
     with InterruptFlag() as flag:
         for number, variant in enumerate(list_variants(config)):
@@ -156,17 +156,25 @@ def _save_results(
         save_json(out / PUBLISHED, {name: asdict(row) for name, row in reports.items()})
 
 
-def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:
-    """Take the journal back to the newest checkpoint: epochs of all variants up to it."""
+def _rewind(config: FinetuneConfig, work: Path, journal: Journal) -> set[tuple[str, int]]:
+    """Take the journal back to the newest checkpoint: epochs of all variants up to it.
+
+    Returns:
+        The variants and epochs of which it tells.
+    """
     position = 0
     variants = list_variants(config)
     for number in reversed(range(len(variants))):
-        state = load_checkpoint(files.work / variants[number].name / FOLDER)
+        state = load_checkpoint(work / variants[number].name / FOLDER)
         if state is not None:
             position = count_epochs(config, number) + int(state["epoch"])
             break
-    if is_main():
-        files.journal.rewind(position)
+    if not is_main():
+        return set()
+    journal.rewind(position)
+    told = load_journal(journal.path)
+    records = (*told.committed, *told.pending)
+    return {(name.split("/")[0], record.step) for record in records for name in record.metrics}
 
 
 def build_model(

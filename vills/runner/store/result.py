@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from vills.io import NO_SPACE, describe_full_disk, load_json, sync
@@ -35,18 +36,16 @@ def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     return find_changed(recorded, compute_listing(folder / "out", cache))
 
 
-def set_incomplete(folder: Path) -> None:
-    """Make a complete run incomplete, so that it is built again.
+def set_incomplete(folder: Path, damaged: Sequence[str]) -> None:
+    """Make a complete run incomplete, so that what is `damaged` of it is built again.
 
-    Of `work/` only the checkpoints are kept: they carry their own checksums, while a list of
-    finished shards would speak of shards that are gone.
+    Nothing else is removed: `work/` and what is whole of `out/` is what it is built from. A stage
+    trusts neither without a digest (`vills.parts`), and replaces all else that it publishes.
     """
-    # First the result: killed half-way, the run is then simply not complete.
-    (folder / RESULT_NAME).unlink()
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    for path in (folder / "work").glob("*"):
-        if path.name != CHECKPOINTS_NAME:
-            _remove(path)
+    # The result last: killed half-way, the run has lost more of its outputs, and is still damaged.
+    for name in damaged:
+        _remove(folder / "out" / name)
+    (folder / RESULT_NAME).unlink(missing_ok=True)
 
 
 def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool:

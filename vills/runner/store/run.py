@@ -225,9 +225,10 @@ class Run:
         self.lock.refuse_stalled()
         self._entered = time.monotonic()
         if self.result_path.exists():
-            damaged = ", ".join(find_damage(self.folder, self._cache)[:3])
-            self._say(f"outputs were damaged ({damaged}); they are computed again")
-            set_incomplete(self.folder)
+            damaged = find_damage(self.folder, self._cache)
+            some = f"{', '.join(damaged[:3])}; {len(damaged)} in all"
+            self._say(f"outputs were damaged ({some}); they are made again from what is whole")
+            set_incomplete(self.folder, damaged)
         if not self.receipt_path.exists():
             diff = load_git_diff(self._checkout)
             if diff:
@@ -249,7 +250,9 @@ class Run:
         for path in self.out.rglob(".*.tmp"):
             path.unlink()  # a write of the last attempt that was killed (`vills.io.save_bytes`)
         if attempt > 1:
-            self._say(f"attempt {attempt} continues where the last one ended")
+            left = any(path.is_file() for path in self.work.rglob("*"))
+            how = "continues where the last one ended" if left else "begins anew: work/ is empty"
+            self._say(f"attempt {attempt} {how}")
 
     def _refuse_drift(self, params: Mapping[str, Any]) -> None:
         """Refuse to go on if parameters, inputs or code (not comments) are not the receipt's."""
