@@ -14,9 +14,12 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from vills.io import NO_SPACE, describe_full_disk, load_json, sync
+from vills.errors import InputError
+from vills.io import NO_SPACE, describe_full_disk, sync
 from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
+from vills.runner.store.receipt import load_run_file
 
 RESULT_NAME = "result.json"
 CHECKPOINTS_NAME = "checkpoints"
@@ -27,13 +30,29 @@ FICLONE = 0x40049409
 """Linux's ioctl that clones a file's blocks."""
 
 
+def load_result(folder: Path) -> dict[str, Any]:
+    """Load what the complete run in a folder recorded; nothing of one that is not complete.
+
+    Raises:
+        InputError: if it is damaged, or of another run.
+    """
+    path = folder / RESULT_NAME
+    return load_run_file(path, "outputs", "finished_ms") if path.exists() else {}
+
+
+def find_result(folder: Path) -> dict[str, Any]:
+    """Load it, and take a run whose result is damaged for incomplete: its command builds it."""
+    try:
+        return load_result(folder)
+    except InputError:
+        return {}
+
+
 def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     """List outputs of a complete run that are missing, changed or not recorded."""
-    try:
-        recorded: dict[str, str] = load_json(folder / RESULT_NAME)["outputs"]
-    except (ValueError, KeyError):
-        return [RESULT_NAME]
-    return find_changed(recorded, compute_listing(folder / "out", cache))
+    result = find_result(folder)
+    now = compute_listing(folder / "out", cache) if result else {}
+    return find_changed(result["outputs"], now) if result else [RESULT_NAME]
 
 
 def set_incomplete(folder: Path, damaged: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from vills.endings import run_main
 from vills.errors import UserError
 from vills.interrupt import REQUEUE_SIGNAL, InterruptedRunError
-from vills.io import load_json, save_json
+from vills.io import load_json, save_own_json
 from vills.progress import ProgressLine
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.store.digest import RunError
@@ -27,6 +27,8 @@ from vills.runner.work.stage import StageCall, load_stage, run_call
 
 NODES = "_nodes"
 """Folder of what was asked for, below the runs' folder."""
+SPEC_KEYS = ("stage", "item", "inputs", "params", "code")
+REMEDY = "launch the sweep again with --retry failed, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def run_node(runs: Path, key: str) -> int:
     folder = runs / NODES / key
     leads = load_ranks().is_leader
     try:
-        spec = load_json(folder / "spec.json")
+        spec = load_json(folder / "spec.json", *SPEC_KEYS, remedy=REMEDY)
         name = f"{spec['stage']}@{spec['item']}".rstrip("@")
         with closing(ProgressLine(name, silent=not leads)) as progress:
             call = StageCall(
@@ -65,7 +67,7 @@ def run_node(runs: Path, key: str) -> int:
             )
             run = run_call(call, progress=progress)
         if run is not None:
-            save_json(folder / "run.json", {"fingerprint": run.fingerprint})
+            save_own_json(folder / "run.json", {"fingerprint": run.fingerprint})
     except InterruptedRunError:
         raise
     except BaseException as error:
@@ -73,7 +75,7 @@ def run_node(runs: Path, key: str) -> int:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             trace = "".join(traceback.format_exception(error))[-8000:]
             said = {"error": f"{kind}{error}"[:4000], "traceback": trace}
-            save_json(folder / "error.json", {**said, "machine": describe_machine()})
+            save_own_json(folder / "error.json", {**said, "machine": describe_machine()})
         raise
     return 0
 
@@ -89,8 +91,9 @@ def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
             f"{maker} should have been computed before this job, but was not. What to do: find its "
             "error with `python sweeps/launch.py status`, then --retry failed."
         )
-    stage = str(load_json(maker / "spec.json")["stage"])
-    return runs / stage / str(load_json(noted)["fingerprint"]) / "out" / entry["part"]
+    stage = str(load_json(maker / "spec.json", "stage", remedy=REMEDY)["stage"])
+    fingerprint = str(load_json(noted, "fingerprint", remedy=REMEDY)["fingerprint"])
+    return runs / stage / fingerprint / "out" / entry["part"]
 
 
 def main(arguments: Sequence[str]) -> int:
