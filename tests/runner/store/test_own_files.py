@@ -11,11 +11,11 @@ import pytest
 
 from tests.damage import DAMAGES
 from tests.runner.store.test_run import Project
+from vills import mounts
 from vills.endings import describe_os_error
 from vills.errors import InputError, UserError
 from vills.io import find_json, load_json, save_own_json
 from vills.runner.mlflow.tracked_run import load_tracked_run
-from vills.runner.store import digest as digest_module
 from vills.runner.store import lock as lock_module
 from vills.runner.store.digest import DigestCache, compute_listing
 from vills.runner.store.lock import LostRunError, RunLock
@@ -23,7 +23,7 @@ from vills.runner.store.receipt import load_receipt
 from vills.runner.store.result import load_result
 
 
-def replace_by(make: Callable[[Path], None]) -> Callable[[Path], None]:
+def replace_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         path.unlink()
         make(path)
@@ -36,13 +36,13 @@ def write_of_another_run(path: Path) -> None:
     save_own_json(path, {**content, "fingerprint": "0" * 64, "token": "another"})
 
 
-WAYS: dict[str, Callable[[Path], None]] = {
+WAYS: dict[str, Callable[[Path], object]] = {
     **DAMAGES,
-    "empty": lambda path: path.write_bytes(b"") and None,
-    "garbage": lambda path: path.write_bytes(b"\x00\xff\xfe{" * 99) and None,
-    "a list": lambda path: path.write_text("[]") and None,
-    "deep": lambda path: path.write_text("[" * 100_000) and None,
-    "no keys": lambda path: path.write_text("{}\n") and None,
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(b"\x00\xff\xfe{" * 99),
+    "a list": lambda path: path.write_text("[]"),
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "no keys": lambda path: path.write_text("{}\n"),
     "of another run": write_of_another_run,
     "a dangling link": replace_by(lambda path: path.symlink_to("nowhere")),
     "a pipe": replace_by(os.mkfifo),
@@ -197,18 +197,17 @@ def test_how_old_a_file_is_its_own_server_says(
     cache.parent.mkdir()
     behind = 600_000_000_000
     now = time.time_ns
-    monkeypatch.setattr(digest_module.time, "time_ns", lambda: now() + behind)
+    monkeypatch.setattr(time, "time_ns", lambda: now() + behind)
     one = DigestCache(cache)
     one.compute_file_digest(path)
     assert one._known == {}
     # on another file server, whose clock is not known
-    monkeypatch.setattr(digest_module, "TemporaryFile", lambda **_: (_ for _ in ()).throw(OSError))
-    monkeypatch.setattr(digest_module, "find_network_file_system", lambda path: "nfs4")
-    two = DigestCache(cache)
+    monkeypatch.setattr(mounts, "find_network_file_system", lambda path: "nfs4")
+    two = DigestCache(tmp_path / "elsewhere" / "cache.json")
     two.compute_file_digest(path)
     assert two._known == {}
     os.utime(path, (0, 0))
-    monkeypatch.setattr(digest_module.time, "time_ns", lambda: now() + 2 * 3600 * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 2 * 3600 * 10**9)
     two.compute_file_digest(path)
     assert len(two._known) == 1
 
