@@ -64,6 +64,7 @@ def run_node(runs: Path, key: str) -> int:
                 runs=runs,
                 checkout=runs / spec["code"],
                 tracking=load_tracking_settings(runs / spec["code"]),
+                planned=spec.get("planned"),  # none of before
             )
             run = run_call(call, progress=progress)
         if run is not None:

@@ -24,9 +24,11 @@ from vills.progress import Progress, ProgressLine
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.tracked_run import list_leaves
 from vills.runner.mlflow.worker import open_syncer
+from vills.runner.store.digest import RunError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES
+from vills.runner.store.receipt import find_differences
 from vills.runner.store.run import Run
 from vills.runner.work.ranks import Ranks, load_ranks, open_handoff, wait_for_handoff
 from vills.runner.work.slurm_job import build_notes, get_patience, wait_for_slurm
@@ -49,6 +51,8 @@ class StageCall:
     """Where its code comes from: a checkout, or a snapshot of one."""
     tracking: TrackingSettings | None
     """Where curves go."""
+    planned: Mapping[str, Any] | None = None
+    """`params` and digest of `code` that it was asked for with, if somebody else did."""
 
     def load_sections(self) -> dict[str, Any]:
         """Read its typed sections of params.yaml, as they are now."""
@@ -132,6 +136,13 @@ def _open(
         notes=build_notes(ranks),
         operation=asdict(operation),
     )
+    found = {"params": run.receipt["params"], "code": run.receipt["code"]["digest"]}
+    if call.planned and (changed := find_differences(call.planned, found)):
+        raise RunError(
+            f"{call.params} or {call.checkout} was changed after this job was asked for: "
+            f"{', '.join(changed[:5])}. What to do: remove both folders, and launch again with "
+            "--retry failed."
+        )
     with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         attempt = run.lock.attempt
         how = " is complete; collected" if attempt is None else f", attempt {attempt}"
