@@ -76,7 +76,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def damage(project: Path) -> None:
-    """Make an image of the world unreadable."""
+    """Make an image of the world unreadable, as if another project had made that world."""
+    (project / "artifacts/metrics/miniature.json").unlink()
     folder = project / "artifacts/miniature/luperson"
     images = [
         path

@@ -19,14 +19,15 @@ from vills.config.checks import ConfigError, check_choice
 from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
-from vills.io import get_runs_root
-from vills.pipeline import Stage
+from vills.io import get_runs_root, load_json
+from vills.pipeline import ARTIFACTS, Stage
 from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
+from vills.runner.store.result import compute_part_digest, load_outputs
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
     StageCall,
@@ -56,16 +57,17 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
     params = load_params(project)
     definition = load_stage(stage)
     check_item(definition, params, item)
+    name, runs = f"{stage}@{item}" if item else stage, get_runs_root(project)
     call = StageCall(
         stage=definition,
         item=item,
         params=project,
         inputs=find_inputs(project, definition, params=params, item=item),
-        runs=get_runs_root(project),
+        runs=runs,
         checkout=project,
         tracking=load_tracking_settings(project),
+        recorded=find_recorded(project, name, params=params, runs=runs),
     )
-    name = f"{stage}@{item}" if item else stage
     progress = ProgressLine(name)
     try:
         if get_cluster_name():
@@ -94,6 +96,19 @@ def find_inputs(project: Path, stage: Stage, *, params: Params, item: str) -> di
                 f"input {name} of {stage.name} is missing: {path}. What to do: {todo}."
             )
     return inputs
+
+
+def find_recorded(project: Path, name: str, *, params: Params, runs: Path) -> dict[str, str]:
+    """Find the digests of inputs that runs below `runs` made, and published here last, by name."""
+    (step,) = (step for step in build_steps(params) if step.name == name)
+    found: dict[str, str] = {}
+    for key, entry in step.inputs.items():
+        noted = project / ARTIFACTS / "metrics" / f"{entry.maker.replace('@', '_')}.json"
+        if entry.maker and noted.is_file():
+            run = runs / entry.maker.partition("@")[0] / str(load_json(noted).get("fingerprint"))
+            if outputs := load_outputs(run):
+                found[key] = compute_part_digest(outputs, entry.part)
+    return found
 
 
 class SubmittedError(UserError, RuntimeError):

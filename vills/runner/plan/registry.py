@@ -39,9 +39,9 @@ from vills.io import load_json, save_bytes, save_json
 from vills.programs import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest, compute_joint_digest
+from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest
 from vills.runner.store.receipt import compute_fingerprint
-from vills.runner.store.result import RESULT_NAME
+from vills.runner.store.result import RESULT_NAME, compute_part_digest
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 
@@ -182,18 +182,6 @@ class Registry:
             inputs=inputs,
             code=node.code,
         )
-
-
-def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
-    """Digest of a part of a run's outputs, as `compute_digest` of its file or folder gives it."""
-    if part in outputs:
-        return outputs[part]
-    inside = {
-        name.removeprefix(f"{part}/"): digest
-        for name, digest in outputs.items()
-        if name.startswith(f"{part}/")
-    }
-    return compute_joint_digest(inside)
 
 
 def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:

@@ -12,11 +12,17 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vills.io import NO_SPACE, describe_full_disk, load_json, sync
-from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
+from vills.runner.store.digest import (
+    DigestCache,
+    compute_digest,
+    compute_joint_digest,
+    compute_listing,
+    find_changed,
+)
 
 RESULT_NAME = "result.json"
 CHECKPOINTS_NAME = "checkpoints"
@@ -27,13 +33,32 @@ FICLONE = 0x40049409
 """Linux's ioctl that clones a file's blocks."""
 
 
+def load_outputs(folder: Path) -> dict[str, str]:
+    """Load the digests of a complete run's outputs by name; empty if it is not, or nobody knows."""
+    try:
+        return dict(load_json(folder / RESULT_NAME)["outputs"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+
+
 def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     """List outputs of a complete run that are missing, changed or not recorded."""
-    try:
-        recorded: dict[str, str] = load_json(folder / RESULT_NAME)["outputs"]
-    except (ValueError, KeyError):
+    recorded = load_outputs(folder)
+    if not recorded:
         return [RESULT_NAME]
     return find_changed(recorded, compute_listing(folder / "out", cache))
+
+
+def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
+    """Digest of a part of a run's outputs, as `compute_digest` of its file or folder gives it."""
+    if part in outputs:
+        return outputs[part]
+    inside = {
+        name.removeprefix(f"{part}/"): digest
+        for name, digest in outputs.items()
+        if name.startswith(f"{part}/")
+    }
+    return compute_joint_digest(inside)
 
 
 def set_incomplete(folder: Path, damaged: Sequence[str]) -> None:

@@ -17,10 +17,9 @@ from vills.io import load_json
 from vills.pipeline import STAGES
 from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
-from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.receipt import find_differences
-from vills.runner.store.result import RESULT_NAME
+from vills.runner.store.result import RESULT_NAME, compute_part_digest
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state

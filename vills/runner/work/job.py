@@ -22,6 +22,7 @@ from vills.progress import ProgressLine
 from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.store.digest import RunError
 from vills.runner.store.machine import describe_machine
+from vills.runner.store.result import compute_part_digest, load_outputs
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import StageCall, load_stage, run_call
 
@@ -53,13 +54,19 @@ def run_node(runs: Path, key: str) -> int:
     try:
         spec = load_json(folder / "spec.json")
         name = f"{spec['stage']}@{spec['item']}".rstrip("@")
+        inputs = {key: _find_input(runs, entry) for key, entry in spec["inputs"].items()}
         with closing(ProgressLine(name, silent=not leads)) as progress:
             call = StageCall(
                 stage=load_stage(spec["stage"]),
                 item=spec["item"],
                 params=runs / spec["params"],
-                inputs={key: _find_input(runs, entry) for key, entry in spec["inputs"].items()},
+                inputs=inputs,
                 runs=runs,
+                recorded={
+                    name: compute_part_digest(load_outputs(inputs[name].parents[1]), entry["part"])
+                    for name, entry in spec["inputs"].items()
+                    if "part" in entry
+                },
                 checkout=runs / spec["code"],
                 tracking=load_tracking_settings(runs / spec["code"]),
             )

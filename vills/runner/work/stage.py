@@ -9,7 +9,7 @@ import importlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from vills.progress import Progress, ProgressLine
 from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.tracked_run import list_leaves
 from vills.runner.mlflow.worker import open_syncer
+from vills.runner.store.digest import RunError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES
@@ -49,6 +50,8 @@ class StageCall:
     """Where its code comes from: a checkout, or a snapshot of one."""
     tracking: TrackingSettings | None
     """Where curves go."""
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    """Digests of inputs by name, as the runs that made them recorded them."""
 
     def load_sections(self) -> dict[str, Any]:
         """Read its typed sections of params.yaml, as they are now."""
@@ -132,6 +135,14 @@ def _open(
         notes=build_notes(ranks),
         operation=asdict(operation),
     )
+    for name, entry in run.receipt["inputs"].items():
+        if call.recorded.get(name, entry["digest"]) != entry["digest"]:
+            raise RunError(
+                f"input {name} is damaged, or was changed by hand: {entry['path']} is not what the "
+                "run that made it recorded. What to do: `vills run` its stage, which puts it right "
+                "(in a sweep, remove result.json of that run and launch again); if it is meant to "
+                "differ, remove the file of its stage in artifacts/metrics."
+            )
     with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         attempt = run.lock.attempt
         how = " is complete; collected" if attempt is None else f", attempt {attempt}"
