@@ -138,7 +138,7 @@ def build_fake_plan(number: int) -> Plan:
 def write_quickly() -> ExitStack:
     """Receipts without the list of packages: a third of a second each."""
     stack = ExitStack()
-    stack.enter_context(patch("vills.runner.store.run.list_packages", dict))
+    stack.enter_context(patch("vills.runner.store.receipt.list_packages", dict))
     return stack
 
 

@@ -155,7 +155,7 @@ class Bench:
         write_attempt(folder, status="finished")
         outputs = compute_listing(folder / "out")
         result = {"outputs": outputs, "metrics": {}, "finished_ms": 1_700_000_000_000}
-        save_json(folder / "result.json", result)
+        save_json(folder / "result.json", {"fingerprint": fingerprint, **result})
         return folder
 
 
@@ -173,7 +173,7 @@ def save_receipt_of(
     )
     assert not inputs or receipt["fingerprint"] == fingerprint
     here = {"git": GIT, "packages": {}, "machine": {}, "created": "", "execution": "e"}
-    save_json(folder / "receipt.json", {**receipt, **here})
+    save_json(folder / "receipt.json", {**receipt, "fingerprint": fingerprint, **here})
 
 
 def write_outs(out: Path, step: Step, *, content: str, rows: Any) -> None:

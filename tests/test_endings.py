@@ -205,7 +205,7 @@ def test_damaged_artefacts_are_named(
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text('{"model": ')
     assert main(["scores"]) == 2
-    assert "evaluate_mars.json is not JSON" in capsys.readouterr().err
+    assert "evaluate_mars.json is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.slow

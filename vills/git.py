@@ -28,7 +28,8 @@ def describe_git(folder: Path) -> dict[str, Any]:
     of the checkout that it was taken from.
     """
     if (folder / GIT_NAME).is_file():
-        return load_json(folder / GIT_NAME)
+        remedy = "remove this folder and launch again, which makes it anew"
+        return load_json(folder / GIT_NAME, "commit", "dirty", "diff_digest", remedy=remedy)
     told: dict[str, Any] = {"commit": None, "dirty": None, "diff_digest": None, "problem": ""}
     head = _run_git(folder, "rev-parse", "--verify", "HEAD^{commit}")
     if not head.ok:
@@ -59,7 +60,7 @@ def load_git_diff(folder: Path) -> str:
     """Read what tracked files changed since the commit."""
     if (folder / GIT_NAME).is_file():
         diff = folder / DIFF_NAME
-        return diff.read_text() if diff.is_file() else ""
+        return diff.read_text(errors="replace") if diff.is_file() else ""
     return _diff(folder).text
 
 

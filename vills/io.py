@@ -16,6 +16,8 @@ from urllib.parse import quote, unquote
 from vills.errors import InputError, UserError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+CONTENT_DIGEST = "content_sha256"
+"""Key under which a JSON file of ours holds the digest of all else in it."""
 
 
 class DiskFullError(UserError, OSError):
@@ -73,19 +75,59 @@ def save_json(path: Path, value: Mapping[str, Any], *, sort: bool = True) -> Non
     save_bytes(path, text.encode())
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def save_own_json(path: Path, value: Mapping[str, Any], *, sort: bool = True) -> None:
+    """Write `value` with a digest of itself: for files that nobody but us has to read."""
+    plain = json.loads(json.dumps(value))  # as it will be read: with keys that are text
+    save_json(path, {**plain, CONTENT_DIGEST: _compute_content_digest(plain)}, sort=sort)
+
+
+def load_json(path: Path, *keys: str, remedy: str = "remove the file") -> dict[str, Any]:
+    """Read a JSON object; one with a digest of itself is compared with it.
+
+    Args:
+        path: A regular file; what else may stand there could be read for ever.
+        keys: What the object must have.
+        remedy: What to do about a damaged file, and what is lost with it.
 
     Raises:
         InputError: naming the file, when it holds anything else.
     """
     try:
+        check_regular(path)
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}). What to do: remove the file.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object. What to do: remove the file.")
+        if not isinstance(value, dict):
+            raise ValueError("no JSON object")
+        recorded = value.pop(CONTENT_DIGEST, None)
+        if recorded not in (None, _compute_content_digest(value)):
+            raise ValueError("its content is not what was written")
+        if lacking := [key for key in keys if key not in value]:
+            raise ValueError(f"without {', '.join(lacking)}")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}). What to do: {remedy}.") from error
     return value
+
+
+def find_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that can be done without: empty if it is missing or damaged."""
+    try:
+        return load_json(path, *keys)
+    except (OSError, InputError):
+        return {}
+
+
+def _compute_content_digest(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_regular(path: Path) -> None:
+    """Refuse folders, pipes and devices, which could be read for ever; nothing there is fine.
+
+    Raises:
+        InputError: naming the path.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file. What to do: move it away.")
 
 
 def compute_sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vills.config.checks import ConfigError
-from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
+from vills.config.finetune import FinetuneConfig, list_variants
 from vills.data.reid import ReidData
 from vills.data.samplers import check_num_ids
 from vills.distributed import barrier, get_device, init_process_group, is_main
@@ -92,7 +92,7 @@ def run_finetune(
         work: this run's folder for checkpoints, shared by all ranks.
         out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> list of
             `Point`), and published.json (what was loaded of published files). Rank 0 alone writes.
-        journal: metrics by epoch under the variant's name, rewound to the checkpoint; by rank 0.
+        journal: metrics by epoch under the variant's name, restored from the checkpoint; by rank 0.
         guard: raises if another attempt owns the run; called before every commit.
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
@@ -162,16 +162,16 @@ def _rewind(config: FinetuneConfig, work: Path, journal: Journal) -> set[tuple[s
     Returns:
         The variants and epochs of which it tells.
     """
-    position = 0
+    kept = ""
     variants = list_variants(config)
     for number in reversed(range(len(variants))):
         state = load_checkpoint(work / variants[number].name / FOLDER)
         if state is not None:
-            position = count_epochs(config, number) + int(state["epoch"])
+            kept = state["journal"]
             break
     if not is_main():
         return set()
-    journal.rewind(position)
+    journal.restore(kept)
     told = load_journal(journal.path)
     records = (*told.committed, *told.pending)
     return {(name.split("/")[0], record.step) for record in records for name in record.metrics}

@@ -207,10 +207,13 @@ class Finetuning:
             "accuracy": self.accuracy,
             "sums": self._sums,
         }
+        epochs = self._epochs_before + self.epoch
+        if is_main():
+            state["journal"] = self._files.journal.render_commit(epochs)
         step = self.epoch * self._loader.num_batches + self._batch
         save_checkpoint(self._folder, state, step=step, guard=self._files.guard)
         if is_main():
-            self._files.journal.mark_checkpoint(self._epochs_before + self.epoch)
+            self._files.journal.mark_checkpoint(epochs)
         self._last_commit = time.monotonic()
 
     def _say(self, progress: Progress, loss: float) -> None:

@@ -72,7 +72,7 @@ def run_pretrain(
         data: images and videos with their masks.
         work: this run's folder for checkpoints; shared by all ranks.
         out: gets student/ and teacher/ (model.safetensors, model.json), health.json, views.png.
-        journal: metrics, rewound to the checkpoint; rank 0 writes it.
+        journal: metrics, restored from the checkpoint; rank 0 writes it.
         guard: raises if another attempt owns the run; called before every commit.
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
@@ -172,7 +172,7 @@ class Pretraining:
                 torch.set_rng_state(state["ranks"][get_rank()]["rng"])
         if is_main():
             # a fresh start measures step 0 anew: what an earlier life told of it would stand twice
-            self._journal.rewind(self.step if state is not None else -1)
+            self._journal.restore(state["journal"] if state is not None else "")
         if state is None:
             with closing(self.load_batches(0, self.monitor.num_probe_batches)) as batches:
                 self.monitor.measure_start(batches)
@@ -280,7 +280,9 @@ class Pretraining:
 
     def _commit(self) -> None:
         ranks = gather_objects({"rng": torch.get_rng_state(), "monitor": self.monitor.get_state()})
-        state = self.arch.compute_state() | {"step": self.step, "ranks": ranks}
+        told = self._journal.render_commit(self.step) if is_main() else ""
+        state = self.arch.compute_state()
+        state |= {"step": self.step, "ranks": ranks, "journal": told}
         save_checkpoint(self._work / FOLDER, state, step=self.step, guard=self._guard)
         if is_main():
             self._journal.mark_checkpoint(self.step)

@@ -56,7 +56,8 @@ def test_the_store_lies_in_the_project(
     folder = make_run()
     (folder / "out" / "metrics").write_text("{}")
     (folder / "result.json").write_text(
-        '{"finished_ms": 1, "metrics": {}, "artifacts": ["metrics"], "outputs": {}}'
+        f'{{"fingerprint": "{folder.name}", "finished_ms": 1, "artifacts": ["metrics"], '
+        '"outputs": {}}'
     )
     monkeypatch.chdir(project)
     settings = load_tracking_settings(project)

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
+from tests.journals import rewind
 from vills.runner.mlflow.replay import SyncResult, sync_run
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings
 from vills.runner.store.journal import Journal
@@ -49,7 +50,7 @@ def load_points(settings: TrackingSettings, name: str) -> list[tuple[int, float,
 
 def log_steps(folder: Path, steps: range, *, resume_at: int, scale: float = 1.0) -> Journal:
     journal = Journal(folder / "journal.jsonl")
-    journal.rewind(resume_at)
+    rewind(journal, resume_at)
     for step in steps:
         journal.log(step, {"loss": scale * step, "grad": -1.0 * step})
     return journal
@@ -59,6 +60,7 @@ def finish(folder: Path, **scores: Any) -> None:
     (folder / "out" / "pages").mkdir()
     (folder / "out" / "pages" / "index.html").write_text("<html>")
     result: dict[str, Any] = {
+        "fingerprint": folder.name,
         "outputs": {},
         "metrics": scores,
         "artifacts": ["pages/index.html"],
@@ -253,9 +255,9 @@ def test_names_that_mlflow_refuses_are_spelt_otherwise(
 def test_two_executions_of_one_fingerprint_are_two_runs(
     make_run: Any, settings: TrackingSettings
 ) -> None:
-    sync(make_run("aa", fingerprint="x"), settings)
-    sync(make_run("bb", fingerprint="x"), settings)
-    assert {run.data.tags["vills.fingerprint"] for run in load_runs(settings)} == {"x"}
+    sync(make_run(), settings)
+    sync(make_run(clone="another", execution="another"), settings)
+    assert {run.data.tags["vills.fingerprint"] for run in load_runs(settings)} == {"aa" * 32}
     assert len(load_runs(settings)) == 2
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.journals import rewind
 from vills.io import DiskFullError, save_bytes
 from vills.runner.store.journal import Journal, load_journal
 from vills.runner.store.result import publish
@@ -133,7 +134,7 @@ def test_a_journal_goes_on_after_its_last_whole_line(disk: SmallDisk) -> None:
     assert [record.step for record in load_journal(path).committed] == [1, 2]
     disk.free()
     resumed = Journal(path)
-    resumed.rewind(2)
+    rewind(resumed, 2)
     resumed.log(3, {"loss": 1.0})
     resumed.mark_checkpoint(3)
     assert [record.step for record in load_journal(path).committed] == [1, 2, 3]

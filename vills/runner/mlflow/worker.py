@@ -23,10 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vills.io import DiskFullError, load_json, save_json
+from vills.io import DiskFullError, find_json, save_own_json
 from vills.runner.mlflow.replay import SyncResult, run_safely, sync_run, sync_tracked_runs
 from vills.runner.mlflow.settings import LIMITS, TrackingSettings, has_run
 from vills.runner.mlflow.tracked_run import TrackedRun
+from vills.runner.store.result import find_result
 
 print_line = partial(print, file=sys.stderr, flush=True)
 EVERY_SECONDS = 30.0
@@ -53,7 +54,7 @@ def open_syncer(
     when the store holds the finished run already.
     """
     path = folder / TRACKED_NAME
-    noted = load_json(path) if path.exists() else {}
+    noted = find_json(path)
     state = _describe_finished(folder, settings) if settings is not None else {}
     is_tracked = bool(state) and state.items() <= noted.items()
     if settings is None or (is_tracked and has_run(settings.uri, noted.get("run_id", ""))):
@@ -78,15 +79,13 @@ def open_syncer(
         elif state:
             # What cannot be noted on a full disk is only looked up again next time.
             with suppress(DiskFullError):
-                save_json(path, {**state, "run_id": result.run_id})
+                save_own_json(path, {**state, "run_id": result.run_id})
 
 
 def _describe_finished(folder: Path, settings: TrackingSettings) -> dict[str, Any]:
     """Return what a finished run's last replay went into; nothing while it is not finished."""
-    result = folder / "result.json"
-    if not result.exists():
-        return {}
-    return {**asdict(settings), "finished_ms": load_json(result)["finished_ms"]}
+    result = find_result(folder)
+    return {**asdict(settings), "finished_ms": result["finished_ms"]} if result else {}
 
 
 @run_safely

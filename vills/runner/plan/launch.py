@@ -19,7 +19,7 @@ from vills.config.checks import ConfigError, check_choice
 from vills.config.load import load_params
 from vills.config.params import Params
 from vills.errors import UserError
-from vills.io import get_runs_root, load_json
+from vills.io import find_json, get_runs_root
 from vills.pipeline import ARTIFACTS, Stage
 from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
@@ -27,9 +27,10 @@ from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
-from vills.runner.store.result import compute_part_digest, load_outputs
+from vills.runner.store.result import find_recorded
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
+    Recorded,
     StageCall,
     check_item,
     load_stage,
@@ -58,16 +59,10 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
     definition = load_stage(stage)
     check_item(definition, params, item)
     name, runs = f"{stage}@{item}" if item else stage, get_runs_root(project)
-    call = StageCall(
-        stage=definition,
-        item=item,
-        params=project,
-        inputs=find_inputs(project, definition, params=params, item=item),
-        runs=runs,
-        checkout=project,
-        tracking=load_tracking_settings(project),
-        recorded=find_recorded(project, name, params=params, runs=runs),
-    )
+    inputs = find_inputs(project, definition, params=params, item=item)
+    recorded = _find_recorded(project, name, params=params, runs=runs)
+    tracking = load_tracking_settings(project)
+    call = StageCall(definition, item, project, inputs, runs, project, tracking, recorded)
     progress = ProgressLine(name)
     try:
         if get_cluster_name():
@@ -98,16 +93,14 @@ def find_inputs(project: Path, stage: Stage, *, params: Params, item: str) -> di
     return inputs
 
 
-def find_recorded(project: Path, name: str, *, params: Params, runs: Path) -> dict[str, str]:
-    """Find the digests of inputs that runs below `runs` made, and published here last, by name."""
+def _find_recorded(project: Path, name: str, *, params: Params, runs: Path) -> Recorded:
+    """Find what runs made of the inputs that were published here last."""
     (step,) = (step for step in build_steps(params) if step.name == name)
-    found: dict[str, str] = {}
+    found: Recorded = {}
     for key, entry in step.inputs.items():
         noted = project / ARTIFACTS / "metrics" / f"{entry.maker.replace('@', '_')}.json"
-        if entry.maker and noted.is_file():
-            run = runs / entry.maker.partition("@")[0] / str(load_json(noted).get("fingerprint"))
-            if outputs := load_outputs(run):
-                found[key] = compute_part_digest(outputs, entry.part)
+        run = runs / entry.maker.partition("@")[0] / str(find_json(noted).get("fingerprint"))
+        found[key] = find_recorded(run / "out" / entry.part) if entry.maker else None
     return found
 
 

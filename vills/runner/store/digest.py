@@ -4,23 +4,30 @@ The cache knows a file by device, inode, size, mtime and ctime: ctime cannot be 
 file changed in place is hashed again even when its mtime was put back. It is one JSON file,
 replaced atomically (a database would ask for locks that network file systems do not keep), and
 may be removed at any time.
+
+A file that was changed within a tick of its clock may be changed again without another time, so
+that a young one is not remembered. How old it is, its own server's clock says, which may differ
+from ours: the clock of the cache's file system is asked, and of any other an hour is allowed for.
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from vills.errors import UserError
-from vills.io import compute_sha256, save_bytes
+from vills.io import compute_sha256, find_json, save_own_json
+from vills.mounts import find_network_file_system
 
 CACHE_NAME = ".digests.json"
 MAX_ENTRIES = 200_000
 RACY_NS = 2_000_000_000
 """A file this young may change again within one tick of its clock, so it is not remembered."""
+UNKNOWN_NS = 3600 * 1_000_000_000
+"""By how much the clock of a file server that cannot be asked may differ."""
 
 
 class RunError(UserError, RuntimeError):
@@ -33,6 +40,7 @@ class DigestCache:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._known = self._load()
+        self._leads: dict[int, int] = {}
         self._has_news = False
 
     def compute_file_digest(self, path: Path) -> str:
@@ -41,10 +49,21 @@ class DigestCache:
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
         if key in self._known:
             return self._known[key]
+        age = time.time_ns() + self._find_lead(path, stat) - max(stat.st_mtime_ns, stat.st_ctime_ns)
         digest = compute_sha256(path)
-        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
+        if age > RACY_NS:
             self._known[key], self._has_news = digest, True
         return digest
+
+    def _find_lead(self, path: Path, stat: os.stat_result) -> int:
+        """By how many nanoseconds the clock that dates a file is ahead of ours, at the least."""
+        if not self._leads and self.path is not None:
+            with suppress(OSError), TemporaryFile(dir=self.path.parent) as probe:
+                now = os.fstat(probe.fileno())
+                self._leads[now.st_dev] = now.st_mtime_ns - time.time_ns()
+        if stat.st_dev not in self._leads:
+            self._leads[stat.st_dev] = -UNKNOWN_NS if find_network_file_system(path) else 0
+        return self._leads[stat.st_dev]
 
     def save(self) -> None:
         """Write what was learnt; a full or read-only disk costs the cache and nothing else."""
@@ -53,15 +72,11 @@ class DigestCache:
         # Read again: another process may have added its own in the meantime.
         self._known = dict([*{**self._load(), **self._known}.items()][-MAX_ENTRIES:])
         with suppress(OSError):
-            save_bytes(self.path, json.dumps(self._known, separators=(",", ":")).encode())
+            save_own_json(self.path, self._known, sort=False)
             self._has_news = False
 
     def _load(self) -> dict[str, str]:
-        try:
-            value = json.loads(self.path.read_bytes()) if self.path else {}
-        except (FileNotFoundError, ValueError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        return find_json(self.path) if self.path else {}
 
 
 def compute_digest(path: Path, cache: DigestCache | None = None) -> str:

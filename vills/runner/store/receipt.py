@@ -19,12 +19,42 @@ receipt.json is written before the run starts:
 import hashlib
 import json
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vills.errors import InputError
+from vills.io import load_json
 from vills.runner.store.code_digest import CodeState
+from vills.runner.store.machine import describe_machine, list_packages
+
+RECEIPT_NAME = "receipt.json"
+_KEYS = ("stage", "item", "params", "inputs", "code", "git", "machine", "created", "execution")
+
+
+def load_receipt(folder: Path) -> dict[str, Any]:
+    """Load the receipt of the run in a folder.
+
+    Raises:
+        InputError: see `load_run_file`.
+    """
+    return load_run_file(folder / RECEIPT_NAME, *_KEYS)
+
+
+def load_run_file(path: Path, *keys: str) -> dict[str, Any]:
+    """Load a file of the run in whose folder it lies.
+
+    Raises:
+        InputError: if it is damaged, lacks one of the keys, or is of another run.
+    """
+    remedy = "give the command of this run again: it makes anew what is damaged"
+    content = load_json(path, "fingerprint", *keys, remedy=remedy)
+    if content["fingerprint"] != path.parent.name:
+        raise InputError(f"{path} is of another run. What to do: {remedy}.")
+    return content
 
 
 def build_receipt(
@@ -49,6 +79,17 @@ def build_receipt(
         "inputs": {name: {"path": str(path), "digest": d} for name, (path, d) in inputs.items()},
         "code": {"module": module, **asdict(code)},
         "operation": compute_canonical(operation),
+    }
+
+
+def build_start(git: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the rest: where and when the run starts."""
+    return {
+        "git": git,
+        "packages": list_packages(),
+        "machine": describe_machine(),
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "execution": uuid.uuid4().hex,
     }
 
 

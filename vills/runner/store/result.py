@@ -14,8 +14,10 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from vills.io import NO_SPACE, describe_full_disk, load_json, sync
+from vills.errors import InputError
+from vills.io import NO_SPACE, describe_full_disk, sync
 from vills.runner.store.digest import (
     DigestCache,
     compute_digest,
@@ -23,9 +25,9 @@ from vills.runner.store.digest import (
     compute_listing,
     find_changed,
 )
+from vills.runner.store.receipt import load_run_file
 
 RESULT_NAME = "result.json"
-CHECKPOINTS_NAME = "checkpoints"
 CROSSED = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
 """What a publication meets when another one of the same place crosses it."""
 TRIES = 3
@@ -33,31 +35,43 @@ FICLONE = 0x40049409
 """Linux's ioctl that clones a file's blocks."""
 
 
-def load_outputs(folder: Path) -> dict[str, str]:
-    """Load the digests of a complete run's outputs by name; empty if it is not, or nobody knows."""
+def load_result(folder: Path) -> dict[str, Any]:
+    """Load what the complete run in a folder recorded; nothing of one that is not complete.
+
+    Raises:
+        InputError: if it is damaged, or of another run.
+    """
+    path = folder / RESULT_NAME
+    return load_run_file(path, "outputs", "finished_ms") if path.exists() else {}
+
+
+def find_result(folder: Path) -> dict[str, Any]:
+    """Load it, and take a run whose result is damaged for incomplete: its command builds it."""
     try:
-        return dict(load_json(folder / RESULT_NAME)["outputs"])
-    except (FileNotFoundError, ValueError, KeyError):
+        return load_result(folder)
+    except InputError:
         return {}
 
 
 def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     """List outputs of a complete run that are missing, changed or not recorded."""
-    recorded = load_outputs(folder)
-    if not recorded:
-        return [RESULT_NAME]
-    return find_changed(recorded, compute_listing(folder / "out", cache))
+    result = find_result(folder)
+    now = compute_listing(folder / "out", cache) if result else {}
+    return find_changed(result["outputs"], now) if result else [RESULT_NAME]
+
+
+def find_recorded(path: Path) -> str | None:
+    """Find the digest of a part of a run's outputs, runs/../out/PART, as the run recorded it."""
+    result = find_result(path.parents[1])
+    return compute_part_digest(result["outputs"], path.name) if result else None
 
 
 def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
     """Digest of a part of a run's outputs, as `compute_digest` of its file or folder gives it."""
     if part in outputs:
         return outputs[part]
-    inside = {
-        name.removeprefix(f"{part}/"): digest
-        for name, digest in outputs.items()
-        if name.startswith(f"{part}/")
-    }
+    top = f"{part}/"
+    inside = {name.removeprefix(top): d for name, d in outputs.items() if name.startswith(top)}
     return compute_joint_digest(inside)
 
 

@@ -13,13 +13,13 @@ from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
 from vills.git import DIFF_NAME, describe_commit
-from vills.io import load_json
+from vills.io import find_json
 from vills.pipeline import STAGES
 from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
-from vills.runner.store.receipt import find_differences
-from vills.runner.store.result import RESULT_NAME, compute_part_digest
+from vills.runner.store.receipt import find_differences, load_receipt
+from vills.runner.store.result import RESULT_NAME, compute_part_digest, find_result
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state
@@ -179,7 +179,7 @@ def list_ancestors(index: Mapping[str, Path], run: Path) -> dict[Path, dict[str,
     todo = [run.resolve()]
     for folder in todo:  # grows meanwhile
         if folder not in found:
-            found[folder] = load_json(folder / "receipt.json")
+            found[folder] = load_receipt(folder)
             digests = [entry["digest"] for entry in found[folder]["inputs"].values()]
             todo += [index[digest] for digest in digests if digest in index]
     return dict(sorted(found.items(), key=lambda entry: -STAGES.index(entry[1]["stage"])))
@@ -190,7 +190,7 @@ def build_index(runs: Path) -> dict[str, Path]:
     index: dict[str, Path] = {}
     for stage in STAGES:
         for path in sorted((runs / stage).glob(f"*/{RESULT_NAME}")):
-            outputs = load_json(path)["outputs"]
+            outputs = find_result(path.parent).get("outputs", {})
             for part in sorted({name.partition("/")[0] for name in outputs}):
                 index.setdefault(compute_part_digest(outputs, part), path.parent.resolve())
     return index
@@ -201,10 +201,9 @@ def load_attempts(folder: Path) -> Iterator[dict[str, Any]]:
     attempts = folder / "attempts"
     for number in range(1, get_last_attempt(attempts) + 1):
         path, end = get_attempt_path(attempts, number), get_end_path(attempts, number)
-        if not path.exists():
+        note, ended = find_json(path, "time"), find_json(end)
+        if not note:
             continue
-        note = load_json(path)
-        ended = load_json(end) if end.exists() and end.stat().st_size else {}
         last = float(ended.get("time") or path.stat().st_mtime)  # else its last sign of life
         hours, gpus = max(0.0, last - float(note["time"])) / 3600.0, int(note.get("gpus", 0))
         yield {

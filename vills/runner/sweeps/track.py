@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE
-from vills.io import build_file_uri, get_runs_root, load_json
+from vills.io import build_file_uri, find_json, get_runs_root
 from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.mlflow.replay import (
     OPEN,
@@ -228,9 +228,8 @@ def _reconcile_stages(
 def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None:
     """Folder of a stage's run, if it is the very execution that the tracker shows."""
     folder = context.runs / tags[STAGE] / tags[FINGERPRINT]
-    receipt = folder / "receipt.json"
-    same = receipt.exists() and load_json(receipt)["execution"] == tags.get(EXECUTION)
-    return folder if same else None
+    receipt = find_json(folder / "receipt.json", "execution")
+    return folder if receipt and receipt["execution"] == tags.get(EXECUTION) else None
 
 
 def find_job_end(job: str, state: JobState) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock
 
 from vills.git import describe_git
-from vills.io import load_json, parse_sqlite_uri, save_json
+from vills.io import find_json, load_json, parse_sqlite_uri, save_json, save_own_json
 from vills.mounts import find_network_file_system
 from vills.runner.mlflow.replay import SyncResult, run_safely
 from vills.runner.mlflow.settings import (
@@ -118,7 +118,7 @@ def sync_sweep(
             notes |= {"tried": time.time(), "reason": result.reason}
             if result.ok:
                 notes |= {"parent": result.run_id, "marks": known | due}
-            save_json(path, notes)
+            save_own_json(path, notes)
             return result
 
     result = send()
@@ -164,7 +164,7 @@ def _load_notes(
     `parent` is its run's id, `marks` what its runs were last made from, `tried` the time of the
     last sync, `reason` why that failed; `origin` what it was launched from.
     """
-    notes = load_json(path) if path.exists() else {}
+    notes = find_json(path)  # without it, the tracker is asked what it holds
     if notes.get("edition") != sweep.fingerprint:
         notes = {"edition": sweep.fingerprint}
     # not the URI itself, which may hold a password
@@ -173,7 +173,7 @@ def _load_notes(
         notes |= {"store": store, "parent": "", "marks": {}, "tried": 0.0, "reason": ""}
     if "origin" not in notes:
         earlier = path.with_name(f".{sweep.name}-origin.json")  # a file of its own, once
-        notes["origin"] = load_json(earlier) if earlier.exists() else {}
+        notes["origin"] = find_json(earlier)
         if notes["origin"].get("fingerprint") != sweep.fingerprint:
             git, now = describe_git(context.project), time.time_ns() // 1_000_000
             notes["origin"] = {"created_ms": now, **{key: git[key] for key in ("commit", "dirty")}}
@@ -186,8 +186,9 @@ def load_execution(runs: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
         if not path.exists():
-            save_json(path, {"execution": uuid.uuid4().hex})
-    return str(load_json(path)["execution"])
+            save_own_json(path, {"execution": uuid.uuid4().hex})
+    remedy = "remove the file; the tracker then shows the sweeps of this folder a second time"
+    return str(load_json(path, "execution", remedy=remedy)["execution"])
 
 
 def _save_table(path: Path, source: Path) -> str:

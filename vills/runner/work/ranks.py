@@ -21,7 +21,7 @@ from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.config.environment import read_count
-from vills.io import load_json, save_json
+from vills.io import load_json, save_own_json
 
 FIRST_PORT, NUM_PORTS = 20_000, 20_000
 """Where rank 0 listens: below Linux's ephemeral ports, by the job's number."""
@@ -130,7 +130,7 @@ def open_handoff(runs: Path, ranks: Ranks, word: Mapping[str, Any]) -> Iterator[
     """
     path = _get_path(runs, ranks)
     if ranks.world_size > 1:
-        save_json(path, word)
+        save_own_json(path, word)
         newest = path.stat().st_mtime
         for other in path.parent.glob("*.json"):
             if newest - other.stat().st_mtime > OLD_SECONDS:

@@ -32,6 +32,9 @@ from vills.runner.store.run import Run
 from vills.runner.work.ranks import Ranks, load_ranks, open_handoff, wait_for_handoff
 from vills.runner.work.slurm_job import build_notes, get_patience, wait_for_slurm
 
+Recorded = dict[str, str | None]
+"""Digests of inputs by name, as the runs that made them recorded them; None: unknown."""
+
 
 @dataclass(frozen=True)
 class StageCall:
@@ -50,8 +53,7 @@ class StageCall:
     """Where its code comes from: a checkout, or a snapshot of one."""
     tracking: TrackingSettings | None
     """Where curves go."""
-    recorded: Mapping[str, str] = field(default_factory=dict)
-    """Digests of inputs by name, as the runs that made them recorded them."""
+    recorded: Recorded = field(default_factory=dict)
 
     def load_sections(self) -> dict[str, Any]:
         """Read its typed sections of params.yaml, as they are now."""
@@ -136,12 +138,11 @@ def _open(
         operation=asdict(operation),
     )
     for name, entry in run.receipt["inputs"].items():
-        if call.recorded.get(name, entry["digest"]) != entry["digest"]:
+        if (call.recorded.get(name) or entry["digest"]) != entry["digest"]:
             raise RunError(
-                f"input {name} is damaged, or was changed by hand: {entry['path']} is not what the "
-                "run that made it recorded. What to do: `vills run` its stage, which puts it right "
-                "(in a sweep, remove result.json of that run and launch again); if it is meant to "
-                "differ, remove the file of its stage in artifacts/metrics."
+                f"input {name} is damaged, or was changed by hand: {entry['path']} is not what its "
+                "run recorded. What to do: `vills run` its stage, which puts it right (in a sweep: "
+                "launch again without that run's result.json); to use it, remove its metrics file."
             )
     with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         attempt = run.lock.attempt
