@@ -2,7 +2,8 @@
 
 import json
 
-from vills.runner.store.journal import CHAIN, Journal
+from vills.chain import CHAIN
+from vills.runner.store.journal import Journal
 
 
 def rewind(journal: Journal, step: int) -> None:

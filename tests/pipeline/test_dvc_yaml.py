@@ -52,7 +52,7 @@ def test_dvc_plots_every_loss_alone() -> None:
     assert sorted(columns) == sorted({*LOSSES, *gradients})
 
 
-BESIDE = ("io", "parts", "curves", "interrupt", "endings", "git", "mounts", "programs")
+BESIDE = ("io", "parts", "curves", "chain", "interrupt", "endings", "git", "mounts", "programs")
 
 
 def test_no_dependency_holds_the_book_keeping() -> None:

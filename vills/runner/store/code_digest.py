@@ -21,7 +21,7 @@ from vills.io import compute_sha256
 from vills.runner.store.digest import compute_joint_digest
 
 PACKAGE = "vills."
-_BESIDE = ["io", "parts", "curves", "interrupt", "progress", "endings", "git"]
+_BESIDE = ["io", "parts", "curves", "chain", "interrupt", "progress", "endings", "git"]
 BOOKKEEPING = tuple(f"vills.{n}." for n in ("runner", "cli", "mounts", "programs", *_BESIDE))
 IMPORTERS = ("import_module", "__import__")
 FILE_NAME = re.compile(r"\w[\w/-]*\.\w{1,8}", re.ASCII)

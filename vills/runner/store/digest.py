@@ -16,18 +16,15 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from vills.errors import UserError
 from vills.io import compute_sha256, find_json, save_own_json
-from vills.mounts import find_network_file_system
+from vills.mounts import compute_clock_lead
 
 CACHE_NAME = ".digests.json"
 MAX_ENTRIES = 200_000
 RACY_NS = 2_000_000_000
 """A file this young may change again within one tick of its clock, so it is not remembered."""
-UNKNOWN_NS = 3600 * 1_000_000_000
-"""By how much the clock of a file server that cannot be asked may differ."""
 
 
 class RunError(UserError, RuntimeError):
@@ -49,21 +46,14 @@ class DigestCache:
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
         if key in self._known:
             return self._known[key]
-        age = time.time_ns() + self._find_lead(path, stat) - max(stat.st_mtime_ns, stat.st_ctime_ns)
+        if stat.st_dev not in self._leads:
+            near = self.path.parent if self.path else None
+            self._leads[stat.st_dev] = compute_clock_lead(path, near=near)
+        now = time.time_ns() + self._leads[stat.st_dev]
         digest = compute_sha256(path)
-        if age > RACY_NS:
+        if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
             self._known[key], self._has_news = digest, True
         return digest
-
-    def _find_lead(self, path: Path, stat: os.stat_result) -> int:
-        """By how many nanoseconds the clock that dates a file is ahead of ours, at the least."""
-        if not self._leads and self.path is not None:
-            with suppress(OSError), TemporaryFile(dir=self.path.parent) as probe:
-                now = os.fstat(probe.fileno())
-                self._leads[now.st_dev] = now.st_mtime_ns - time.time_ns()
-        if stat.st_dev not in self._leads:
-            self._leads[stat.st_dev] = -UNKNOWN_NS if find_network_file_system(path) else 0
-        return self._leads[stat.st_dev]
 
     def save(self) -> None:
         """Write what was learnt; a full or read-only disk costs the cache and nothing else."""

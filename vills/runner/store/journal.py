@@ -10,31 +10,29 @@ withdraw a point and doubles a point that comes again with another time. A first
 `{"generation": 1, ...}` says that marked lines were taken back after all (the newest checkpoint was
 damaged): what the tracker holds is then thrown away as a whole.
 
-`chain` is a digest over the line and the one before it; the first stands on the name of the run's
-folder. So whatever is changed, cut out or brought from another run is seen. Journals of before have
-none. Every checkpoint holds the journal up to it (`render_commit`), and a resume restores it from
-there: file and checkpoint cannot differ, whatever became of the file or did not reach the disk.
+Its lines are chained (`vills.chain`), the first to the name of the run's folder. Every checkpoint
+holds the journal up to it (`render_commit`), and a resume restores it from there: file and
+checkpoint cannot differ, whatever became of the file or did not reach the disk.
 """
 
-import hashlib
 import json
 import logging
 import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from vills.chain import ChainedLines, encode_lines, load_lines
 from vills.errors import InputError
-from vills.io import NO_SPACE, check_regular, describe_full_disk, save_bytes
+from vills.io import NO_SPACE, describe_full_disk, save_bytes
 
 NAME = re.compile(r"[\w\-. :/]+", re.ASCII)
 """What MLflow accepts as the name of a metric."""
-CHAIN = ',"chain":"'
 _log = logging.getLogger(__name__)
 
 
@@ -117,7 +115,7 @@ class Journal:
             `chain` of the last line, for `load_journal`; empty without a journal.
         """
         if self._file is None and self.path.exists():
-            self._reopen(_load_lines(self.path))
+            self._reopen(_load_whole(self.path))
         if self._file is not None:
             self.mark_checkpoint(self._last_step)
         return self._chain
@@ -125,7 +123,7 @@ class Journal:
     def restore(self, text: str) -> None:
         """Go on from what a checkpoint holds (`render_commit`), or start anew without any."""
         kept = [json.loads(body) for body in text.splitlines()]
-        found, num_rows, problem = _read_lines(self.path)
+        found, num_rows, _, problem = _load(self.path)
         if not problem and len(found) + 1 < len(kept):  # its last mark alone: killed before it
             problem = f"{len(kept) - len(found)} lines are missing"
         if problem:
@@ -150,7 +148,7 @@ class Journal:
         # still holds the old file appends to an unlinked inode, where it harms nobody.
         self.close()
         self._bodies = [*map(_dump, lines)]
-        rows, self._chain = _build_rows(self._bodies, after=self.path.parent.name)
+        rows, self._chain = encode_lines(self._bodies, after=self.path.parent.name)
         save_bytes(self.path, rows)
         self._last_ms = max((line["time_ms"] for line in lines if "time_ms" in line), default=0)
         self._last_step = max(map(_get_step, lines), default=0)
@@ -165,7 +163,7 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         file, body = self._open(), _dump(line)
-        data, chain = _build_rows([body], after=self._chain)
+        data, chain = encode_lines([body], after=self._chain)
         try:
             written = file.write(data)
         except OSError as error:
@@ -188,7 +186,7 @@ def load_journal(path: Path, *, end: str = "") -> JournalContent:
     Raises:
         InputError: naming file and line, when a line before the last is damaged.
     """
-    lines = _load_lines(path, end=end)
+    lines = _load_whole(path, end=end)
     committed = _select_committed(lines)
     told, pending = (
         tuple(_build_record(line) for line in _select_records(part))
@@ -197,36 +195,20 @@ def load_journal(path: Path, *, end: str = "") -> JournalContent:
     return JournalContent(_get_generation(lines), told, pending)
 
 
-def _load_lines(path: Path, *, end: str = "") -> list[dict[str, Any]]:
-    lines, _, problem = _read_lines(path, end=end)
-    if problem:
+def _load_whole(path: Path, *, end: str = "") -> list[dict[str, Any]]:
+    held = _load(path)
+    is_other = not held.problem and end not in ("", held.chain)
+    if problem := "it has another end than the run's" if is_other else held.problem:
         raise InputError(
             f"{path}: {problem}. What to do: give the command of an unfinished run again, which "
             "restores it from the checkpoint; of a finished run the curves are lost, but not what "
             "was sent to a tracker, nor the outputs."
         )
-    return lines
+    return held.lines
 
 
-def _read_lines(path: Path, *, end: str = "") -> tuple[list[dict[str, Any]], int, str]:
-    """Read the whole lines that it begins with, count all, and say what is wrong with the next."""
-    check_regular(path)
-    rows = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # the last piece is torn
-    lines: list[dict[str, Any]] = []
-    # one of before has no line with a digest, and no two first lines lose it at once
-    chain, is_old = path.parent.name, CHAIN.encode() not in b"".join(rows[:2])
-    for number, row in enumerate(rows, start=1):
-        body = row if is_old else row.rpartition(CHAIN.encode())[0] + b"}"
-        try:
-            data, chain = _build_rows([body.decode()], after=chain)
-            if not is_old and row + b"\n" != data:
-                raise ValueError("its digest is another")
-            lines.append(json.loads(body))
-            if not {"metrics", "checkpoint", "generation"}.intersection(lines[-1]):
-                raise ValueError("it is none of ours")
-        except (ValueError, TypeError) as error:
-            return lines[: number - 1], len(rows), f"line {number} is damaged ({error})"
-    return lines, len(rows), "it has another end than the run's" if end and chain != end else ""
+def _load(path: Path) -> ChainedLines:
+    return load_lines(path, word=path.parent.name, kinds=("metrics", "checkpoint", "generation"))
 
 
 def _select_committed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,15 +218,6 @@ def _select_committed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _select_records(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if "metrics" in line]
-
-
-def _build_rows(bodies: Sequence[str], *, after: str) -> tuple[bytes, str]:
-    """Return lines with their `chain`, and the last of these; `after` is the one before."""
-    rows = []
-    for body in bodies:
-        after = hashlib.sha256(f"{after}{body}".encode()).hexdigest()[:32]
-        rows.append(f'{body[:-1]}{CHAIN}{after}"}}\n')
-    return "".join(rows).encode(), after
 
 
 def _get_generation(lines: list[dict[str, Any]]) -> int:
