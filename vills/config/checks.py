@@ -81,7 +81,7 @@ PositiveCount = Annotated[int, Limits(1, 10**9)]
 Pixels = Annotated[int, Limits(0, 16_384)]
 Frames = Annotated[int, Limits(1, 10_000)]
 Batch = Annotated[int, Limits(1, 1_000_000)]
-Size = Annotated[list[int], Length(2, 2, "numbers, [height, width]"), Limits(1, 4096)]
+Size = Annotated[list[int], Length(2, 2, "numbers, [height, width]"), Limits(1, 2048)]
 Range = Annotated[list[float], Length(2, 2, "numbers, [least, largest]")]
 SplitIds = Annotated[list[int], Length(1, 1000), Limits(0, 999)]
 

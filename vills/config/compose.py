@@ -220,8 +220,9 @@ def _name_entry(at: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        table = re.escape(at.split(".")[-2]) if "." in at else "(?!)"
-        named = re.sub(rf"(?<![\w.*'])(?:[a-z_.]*\b{table}\.)?\*\.", f"{at}.", str(error))
+        table = at.split(".")[-2] if "." in at else at.removesuffix(DEFAULTS)
+        star = rf"(?<![\w.*'])(?:[a-z_.]*\b{re.escape(table)}\.)?\*\."
+        named = re.sub(star, f"{at}.", str(error)) if at else str(error)
         raise ConfigError(named) from error
 
 

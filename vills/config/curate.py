@@ -116,6 +116,7 @@ class CurateConfig:
     def __post_init__(self) -> None:
         check_fields("curate", self)
         check_range("curate.max_aspect", self.max_aspect, low=self.min_aspect)
+        check_range("curate.min_seconds", self.min_seconds, high=self.max_seconds)
         remedy = "keep curate.low_confidence below curate.confidence, and at 0 with ocsort"
         high = self.confidence if self.tracker == "bytetrack" else 0.0
         check_range("curate.low_confidence", self.low_confidence, high=high, remedy=remedy)
