@@ -29,6 +29,8 @@ BAD = {
     "VILLS_REQUEUE": ("2", lambda: read_switch(REQUEUE, default=False)),
     "RANK": ("first", get_share),
     "WORLD_SIZE": ("two", load_ranks),
+    "LOCAL_RANK": ("99999999999999999999", load_ranks),
+    "MASTER_PORT": ("99999", load_ranks),
     "SLURM_STEP_NUM_TASKS": ("2(x3)", load_ranks),
 }
 
@@ -72,4 +74,7 @@ def test_scripts_of_slurm_refuse_what_is_no_number(name: str) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert f"{name} = two is not allowed. Allowed: whole numbers. What to do" in done.stderr
+    assert (
+        f"{name} = two is not allowed. Allowed: whole numbers from 0 to 99999. What to do"
+        in done.stderr
+    )

@@ -15,7 +15,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 from hydra import compose, initialize
 from hydra.core.config_store import ConfigStore
@@ -109,7 +109,7 @@ class Schema(Generic[Kind]):
         for change in (c for c in changes if c not in deep):
             self._apply(plain, change, origin)
         for table in self._defaulted:
-            entry_kind = get_args(find_hint(self.kind, [table]))[1]
+            entry_kind = find_hint(self.kind, [table, "*"])
             defaults = _fill(entry_kind, plain[table + DEFAULTS])
             for key, entry in plain[table].items():
                 if isinstance(entry, dict):
@@ -192,10 +192,10 @@ class Schema(Generic[Kind]):
             names = {key: f"{at}.{key}".strip(".") for key in plain}
             for key in (key for key in plain if key not in hints):
                 raise ConfigError(f"{origin}: {self.explain_unknown(names[key])}")
-            made: Any = kind
-            return made(
-                **{key: self._build(hints[key], plain[key], names[key], origin) for key in plain}
-            )
+            parts = {key: self._build(hints[key], plain[key], names[key], origin) for key in plain}
+            with _name_entry(at):
+                made: Any = kind
+                return made(**parts)
         if plain == MISSING:
             raise self._refuse(at, "has no value", origin)
         if not is_of_kind(plain, kind):
@@ -212,6 +212,18 @@ class Schema(Generic[Kind]):
             f"{origin}: {at} {what}. Allowed: a value of its type. What to do: set it; every field "
             "is documented in vills/config."
         )
+
+
+@contextmanager
+def _name_entry(at: str) -> Iterator[None]:
+    """Say in an error which entry it is about: a dataclass knows itself as finetune.* or as *."""
+    try:
+        yield
+    except ConfigError as error:
+        table = at.split(".")[-2] if "." in at else at.removesuffix(DEFAULTS)
+        star = rf"(?<![\w.*'])(?:[a-z_.]*\b{re.escape(table)}\.)?\*\."
+        named = re.sub(star, f"{at}.", str(error)) if at else str(error)
+        raise ConfigError(named) from error
 
 
 def _fill(kind: Any, plain: dict[str, Any]) -> dict[str, Any]:

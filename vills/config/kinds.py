@@ -66,6 +66,7 @@ def _load_hints(kind: Any) -> dict[str, Any]:
 
 def is_table(kind: Any) -> bool:
     """Whether a type is a table of entries, such as curate.sources."""
+    kind = parse_hint(kind)[0]
     return get_origin(kind) is dict and is_dataclass(get_args(kind)[1])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from vills.config.checks import check_name
 from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
 from vills.config.sweep import SweepConfig, load_sweep, parse_overrides
@@ -234,6 +235,7 @@ def load_earlier(runs: Path, sweep: Sweep) -> dict[str, Any]:
 
 def load_record(runs: Path, name: str) -> Sweep | None:
     """Return what was launched last under a sweep's name; None if nothing was."""
+    check_name("name of the sweep", name, "name one that was launched")
     path = runs / FOLDER / f"{name}.json"
     if not path.exists():
         return None
