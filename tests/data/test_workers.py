@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from tests.processes import list_group, wait_until
 from vills.config.checks import ConfigError
 from vills.data.loading import METHODS, get_start_method, load_batches
+from vills.errors import LostProcessError
 from vills.interrupt import SIGNALS, InterruptFlag
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
@@ -100,7 +101,34 @@ def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
     with pytest.raises(ValueError, match="this one is bad") as caught:
         list(load_batches(Masks(bad=5), numbers=range(1000), workers=2))
     assert active_children() == []  # while the traceback is alive
+    assert str(caught.value) == "this one is bad"
+    assert "in __getitem__" in "".join(caught.value.__notes__)
     del caught
+
+
+class UnsendableError(Exception):
+    """One that cannot be pickled: torch would wait for it for ever."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class Refusals(Dataset[int]):
+    """Items that cannot be had."""
+
+    def __getitem__(self, number: int) -> int:
+        if number == 0:
+            raise FileNotFoundError(2, "No such file or directory", "a/picture.jpg")
+        raise UnsendableError("one", "two")
+
+
+@pytest.mark.slow
+def test_the_parent_says_what_the_worker_said() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        list(load_batches(Refusals(), numbers=range(1), workers=1))
+    assert caught.value.filename == "a/picture.jpg"
+    with pytest.raises(RuntimeError, match="UnsendableError: one and two"):
+        list(load_batches(Refusals(), numbers=range(1, 2), workers=1))
 
 
 @pytest.mark.slow
@@ -122,7 +150,7 @@ def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
     batches = load_batches(Masks(slow=6), numbers=range(1000), workers=2)
     next(batches)
     os.kill(active_children()[0].pid or 0, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="DataLoader worker"):
+    with pytest.raises(LostProcessError, match=r"DataLoader worker.*What to do: mostly memory"):
         list(batches)
     assert active_children() == []
 

@@ -5,6 +5,8 @@ N patches of an image view, Nf of a frame, A areas, K LSE views per area, H x W 
 h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and STD.
 """
 
+import pickle
+import traceback
 from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeVar
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vills.config.environment import read_choice
 from vills.data.transforms import MEAN, STD
+from vills.errors import LostProcessError
 from vills.interrupt import open_shield
 
 
@@ -123,14 +126,15 @@ def load_batches(
 
     Raises:
         ConfigError: if VILLS_WORKER_START is not allowed.
+        LostProcessError: if one of the processes was killed.
     """
     method = get_start_method()
     if not workers:
         yield from DataLoader(batches, batch_size=None, sampler=numbers)
         return
     with open_shield(method):
-        loader: DataLoader[Batch] = DataLoader(
-            batches,
+        loader: DataLoader[Batch | Exception] = DataLoader(
+            _Answers(batches),
             batch_size=None,
             sampler=numbers,
             num_workers=workers,
@@ -138,9 +142,34 @@ def load_batches(
         )
         iterator: Any = iter(loader)
     try:
-        yield from iterator
+        for answer in iterator:
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+    except RuntimeError as error:
+        if str(error).startswith("DataLoader worker"):
+            raise LostProcessError(str(error).rstrip(".")) from error
+        raise
     finally:
         _kill_workers(iterator)
+
+
+@dataclass(frozen=True)
+class _Answers(Dataset[Batch | Exception]):
+    """Items, or why there is none, as it was raised: torch would make text of its traceback."""
+
+    batches: Dataset[Batch]
+
+    def __getitem__(self, number: int) -> Batch | Exception:
+        try:
+            return self.batches[number]
+        except Exception as error:  # noqa: BLE001 - raised again in the parent
+            error.add_note(f"in a process that reads batches:\n{traceback.format_exc()}")
+            try:
+                pickle.loads(pickle.dumps(error))
+            except Exception:  # noqa: BLE001 - what cannot travel would be waited for for ever
+                return RuntimeError(f"{type(error).__name__}: {error}", error.__notes__)
+            return error
 
 
 def _kill_workers(iterator: Any) -> None:

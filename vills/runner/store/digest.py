@@ -59,7 +59,7 @@ class DigestCache:
     def _load(self) -> dict[str, str]:
         try:
             value = json.loads(self.path.read_bytes()) if self.path else {}
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):  # of another user's, perhaps: what it knows is read again
             return {}
         return value if isinstance(value, dict) else {}
 

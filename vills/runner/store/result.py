@@ -14,7 +14,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from vills.io import NO_SPACE, describe_full_disk, load_json, sync
+from vills.io import NO_SPACE, load_json, open_writing, sync
 from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
 
 RESULT_NAME = "result.json"
@@ -75,14 +75,13 @@ def _publish(source: Path, to: Path, *, cache: DigestCache | None) -> bool:
     if alike and compute_digest(source, cache) == compute_digest(to, cache):
         return False
     beside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        _place_tree(source, beside)
-    except OSError as error:
-        _remove(beside)
-        if error.errno in NO_SPACE:
-            raise describe_full_disk(to) from error
-        raise
+    with open_writing(to, temporary=beside):
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            _place_tree(source, beside)
+        except OSError:
+            _remove(beside)
+            raise
     if to.is_symlink() or to.is_dir() or (to.exists() and beside.is_dir()):
         # rename(2) replaces a file by a file, but no folder that holds anything
         aside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
