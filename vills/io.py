@@ -19,6 +19,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 LIMITS = (*NO_SPACE, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 """Why a file cannot be written, besides those of the machine: files, processes, memory."""
 _MACHINE = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where torch's processes hand over what they read
 _PROBE_BYTES = 1 << 20
 _CODE = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 _WORDS = {os.strerror(n): n for n in (*LIMITS, *_MACHINE)} | {
@@ -29,6 +30,8 @@ _WORDS = {os.strerror(n): n for n in (*LIMITS, *_MACHINE)} | {
     "can't start new thread": errno.EAGAIN,
     "can't allocate memory": errno.ENOMEM,
     "std::bad_alloc": errno.ENOMEM,
+    "failed to map segment from shared object": errno.ENOMEM,
+    "items of ancdata": errno.EMFILE,
 }
 """How SQLite, Python and C++ say what the operating system refused."""
 
@@ -100,7 +103,8 @@ def open_writing(path: Path, *, temporary: Path | None = None) -> Iterator[None]
     except Exception as error:
         found = find_refusal(error)
         if found is None or found.filename is None:
-            found = _probe(path, temporary) or found
+            # words alone do not say that it was below this folder
+            found = _probe(path, temporary) or (found if temporary or found is error else None)
         if found is None:
             raise
         where = found.filename2 or found.filename
@@ -127,7 +131,8 @@ def find_refusal(error: BaseException) -> OSError | None:
         number = getattr(cause, "errno", None) or (int(code[1] or code[2]) if code else None)
         number = number or next((n for words, n in _WORDS.items() if words in str(cause)), None)
         if number in (*LIMITS, *_MACHINE):
-            return OSError(number, os.strerror(number), getattr(cause, "filename", None))
+            place = SHARED_MEMORY if "shared memory" in str(cause) else None
+            return OSError(number, os.strerror(number), getattr(cause, "filename", place))
         cause = cause.__cause__
     return None
 

@@ -9,6 +9,7 @@ import pickle
 import traceback
 from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Self, TypeVar
 
 import torch
@@ -133,7 +134,7 @@ def load_batches(
         yield from DataLoader(batches, batch_size=None, sampler=numbers)
         return
     with open_shield(method):
-        loader: DataLoader[Batch | Exception] = DataLoader(
+        loader: DataLoader[bytes] = DataLoader(
             _Answers(batches),
             batch_size=None,
             sampler=numbers,
@@ -142,7 +143,8 @@ def load_batches(
         )
         iterator: Any = iter(loader)
     try:
-        for answer in iterator:
+        for content in iterator:
+            answer = pickle.loads(content)
             if isinstance(answer, Exception):
                 raise answer
             yield answer
@@ -155,21 +157,26 @@ def load_batches(
 
 
 @dataclass(frozen=True)
-class _Answers(Dataset[Batch | Exception]):
-    """Items, or why there is none, as it was raised: torch would make text of its traceback."""
+class _Answers(Dataset[bytes]):
+    """Pickled items, or why there is none, as it was raised.
 
-    batches: Dataset[Batch]
+    Torch would make text of its traceback. What cannot be pickled, as where there are too many open
+    files, its processes would tell nobody, and their parent would wait for ever.
+    """
 
-    def __getitem__(self, number: int) -> Batch | Exception:
+    batches: Dataset[Any]
+
+    def __getitem__(self, number: int) -> bytes:
         try:
-            return self.batches[number]
+            return bytes(ForkingPickler.dumps(self.batches[number]))
         except Exception as error:  # noqa: BLE001 - raised again in the parent
             error.add_note(f"in a process that reads batches:\n{traceback.format_exc()}")
             try:
-                pickle.loads(pickle.dumps(error))
-            except Exception:  # noqa: BLE001 - what cannot travel would be waited for for ever
-                return RuntimeError(f"{type(error).__name__}: {error}", error.__notes__)
-            return error
+                content = pickle.dumps(error)
+                pickle.loads(content)
+            except Exception:  # noqa: BLE001 - of whatever class it is
+                return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+            return content
 
 
 def _kill_workers(iterator: Any) -> None:
