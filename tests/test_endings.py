@@ -117,6 +117,7 @@ def test_a_bug_is_ours_and_leaves_its_traceback_in_a_file(
         (SqlError("(sqlite3.OperationalError) database or disk is full"), 2, "free space"),
         (SqlError("attempt to write a readonly database"), 2, "a disk that can be written to"),
         (SqlError("Error: I/O error: Permission denied (os error 13)"), 2, "get the permission"),
+        (RuntimeError("gloo: Connection closed by peer [::1]:9"), 2, "read what that one said"),
         (TimeoutError(), 2, "TimeoutError. What to do"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 2, "Broken pipe. What to do"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 2, "not UTF-8"),

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.disks import SmallDisk, become_nobody, limit_file_size, open_disk, open_read_only
 from vills.endings import run_main
-from vills.io import open_atomic, open_writing
+from vills.io import list_paths, open_atomic, open_writing
 from vills.train.checkpoint import load_checkpoint, save_checkpoint
 
 KILOBYTES = 512
@@ -140,6 +140,20 @@ def test_a_bug_stays_a_bug(tmp_path: Path) -> None:
     with pytest.raises(KeyError), open_writing(tmp_path):
         raise KeyError("colour")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(disk: SmallDisk) -> None:
+    """As `Path.glob` has it: training would begin anew, and scores would be missing."""
+    folder = disk.folder / "checkpoints"
+    save_checkpoint(folder, {"step": 1}, step=1, guard=lambda: None)
+    assert list_paths(disk.folder, "*/step-*.pt") == [folder / "step-00000001.pt"]
+    assert list_paths(disk.folder / "nothing", "*/x.json") == []
+    folder.chmod(0o700)
+    with become_nobody():
+        for read in (load_checkpoint, lambda path: list_paths(path.parent, "*/step-*.pt")):
+            with pytest.raises(PermissionError) as caught:
+                read(folder)
+            assert caught.value.filename == str(folder)
 
 
 def test_a_checkpoint_that_has_no_space_costs_the_older_one_nothing(disk: SmallDisk) -> None:

@@ -27,6 +27,8 @@ from vills.io import NO_SPACE, describe_full_disk, find_refusal, get_runs_root
 BUG, INTERRUPTED, CLOSED_PIPE = os.EX_SOFTWARE, 130, 141
 OUTPUT, ERRORS = 1, 2
 """Descriptors of stdout and stderr."""
+_OF_PEERS = ("DistBackendError", "DistNetworkError", "DistStoreError")
+"""Of torch, which is not imported for them: what a process meets when another one is gone."""
 _GONE = "the folder in which the command was given is not there any more"
 _AGAIN = "correct that and give the same command again"
 _REMEDIES = {
@@ -108,6 +110,12 @@ def _describe(error: BaseException) -> tuple[str, int]:
         # of a library that was not told which file it writes
         refused.strerror = f"{refused.strerror} ({type(error).__name__}: {_get_first_line(error)})"
         return describe_os_error(refused), UserError.exit_status
+    if type(error).__name__ in _OF_PEERS or "closed by peer" in str(error):
+        return (
+            f"another process of this run has ended ({_get_first_line(error)}). What to do: read "
+            "what that one said, correct it, and start all of them again; they continue.",
+            UserError.exit_status,
+        )
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
         return (
             f"the name {error.object!a} holds bytes that are not UTF-8. What to do: give the file "

@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -212,6 +213,27 @@ def find_weights(name: str, folder: Path | None) -> Path | None:
     if folder is None or path.is_absolute() or ".." in path.parts:
         return None
     return folder / path if (folder / path).is_file() else None
+
+
+def list_paths(folder: Path, pattern: str) -> list[Path]:
+    """List what lies below a folder by a pattern such as `*/report.json`, sorted.
+
+    `Path.glob` passes over a folder that may not be read, as if nothing were in it.
+
+    Raises:
+        PermissionError: naming that folder.
+    """
+    found = [folder]
+    for part in pattern.split("/"):
+        found = [p for path in found for p in _list_folder(path) if fnmatchcase(p.name, part)]
+    return sorted(found)
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def sync(path: Path) -> None:

@@ -15,7 +15,7 @@ from vills.distributed import broadcast_object, is_main
 from vills.evaluation.per_query import FILE, SCHEMA, build_per_query
 from vills.evaluation.protocols import ProtocolResult, Row
 from vills.evaluation.ranking import VERDICTS
-from vills.io import open_atomic
+from vills.io import list_paths, open_atomic
 
 
 def build_slug(name: str) -> str:
@@ -56,7 +56,7 @@ def load_rows(part: Path) -> list[Row] | None:
 
 def load_queries(building: Path) -> pa.Table:
     """Load what each query found, of all parts that kept it."""
-    paths = sorted(building.glob(f"*/{FILE}"))
+    paths = list_paths(building, f"*/{FILE}")
     tables = [pq.read_table(path, schema=SCHEMA) for path in paths]
     return pa.concat_tables([SCHEMA.empty_table(), *tables])
 
@@ -65,7 +65,7 @@ def save_parts(
     out: Path, results: object, queries: pa.Table, *, building: Path, remove: bool
 ) -> None:
     """Put the finished parts' files under their names in `out`."""
-    for source in sorted(building.glob("*/*/*.parquet")):
+    for source in list_paths(building, "*/*/*.parquet"):
         with open_atomic(out / source.parent.name / source.name) as temporary:
             shutil.copyfile(source, temporary)
     if queries.num_rows:
