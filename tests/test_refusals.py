@@ -4,7 +4,9 @@ torch says that a position is not what it should be, safetensors and SQLite have
 pyarrow and PIL name no file. Nothing that was there is lost, and the same call works later.
 """
 
+import errno
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +25,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.disks import SmallDisk, become_nobody, limit_file_size, open_disk, open_read_only
+from vills.curation.images import read_images
+from vills.curation.video import VideoStream
+from vills.data.images import read_image
+from vills.data.layouts import RawImage
 from vills.endings import run_main
+from vills.evaluation.extract import ExtractReport, load_pixels
 from vills.io import list_paths, open_atomic, open_writing
 from vills.train.checkpoint import load_checkpoint, save_checkpoint
 
@@ -209,3 +216,35 @@ def test_a_log_on_a_full_disk_does_not_end_the_work(tmp_path: Path) -> None:
     done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, check=False)
     assert done.returncode == 0
     assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE])
+def test_a_picture_is_not_damaged_because_the_machine_lacks_something(
+    number: int, tmp_path: Path
+) -> None:
+    """It would be left out of the data, and all that follows would differ."""
+
+    def read(path: str) -> bytes:
+        raise OSError(number, os.strerror(number), path)
+
+    with pytest.raises(OSError, match=os.strerror(number)):
+        list(read_images([RawImage("a.jpg", split="train")], read=read, source="folder"))
+    write_picture(tmp_path / "a.png")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))  # those that are open stay so
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            load_pixels(tmp_path / "a.png", "a.png", ExtractReport(about={}))
+        with pytest.raises(OSError, match="Too many open files"):
+            list(VideoStream(tmp_path / "a.png", "a.png"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_picture_is_not_damaged_because_memory_ran_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", refuse_memory)
+    with pytest.raises(MemoryError):
+        read_image(b"any", name="a.png")

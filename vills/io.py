@@ -21,6 +21,7 @@ LIMITS = (*NO_SPACE, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.
 """Why a file cannot be written, besides those of the machine: files, processes, memory."""
 _MACHINE = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where torch's processes hand over what they read
+_AWAY = (errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN)
 _PROBE_BYTES = 1 << 20
 _CODE = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 _WORDS = {os.strerror(n): n for n in (*LIMITS, *_MACHINE)} | {
@@ -136,6 +137,16 @@ def find_refusal(error: BaseException) -> OSError | None:
             return OSError(number, os.strerror(number), getattr(cause, "filename", place))
         cause = cause.__cause__
     return None
+
+
+def check_machine(error: Exception) -> None:
+    """Raise what the machine lacks; a file is not damaged because memory or descriptors ran out.
+
+    For whoever takes any other error for damage, and goes on without the file.
+    """
+    lacks_memory = isinstance(error, MemoryError) and not hasattr(error, "errno")  # FFmpeg's has
+    if lacks_memory or getattr(error, "errno", None) in _AWAY:
+        raise error
 
 
 def _probe(path: Path, temporary: Path | None) -> OSError | None:
