@@ -34,18 +34,28 @@ class ProgressLine:
         line, self._held = self._held, ""
         if not self._silent:
             start, end = ("\r\x1b[2K", "") if self._terminal else ("", "\n")
-            print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+            _print(f"{start}{line}", end=end)
             self._open = self._terminal
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
         self.close()
-        print(f"[{self._name}] {text}", file=sys.stderr, flush=True)
+        _print(f"[{self._name}] {text}")
 
     def close(self) -> None:
         """Show what was held back and end the rewritten line."""
         if self._held:
             self._show()
         if self._open:
-            print(file=sys.stderr, flush=True)
+            _print("")
             self._open = False
+
+
+def _print(text: str, *, end: str = "\n") -> None:
+    """Print on stderr; a log on a full disk does not end the work, a reader that left does."""
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import limit_file_size
 from vills.config.checks import ConfigError
 from vills.data.published import PUBLISHED, PublishedWeights, load_published_weights
 
@@ -27,6 +28,16 @@ def test_wrong_checksum_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     publish(tmp_path / "publisher", monkeypatch, sha256="0" * 64)
     with pytest.raises(ConfigError, match="has sha256"):
         load_published_weights("net", folder=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["publisher"]
+
+
+def test_a_folder_that_takes_no_more_is_not_blamed_on_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path / "publisher", monkeypatch)
+    with limit_file_size(3), pytest.raises(OSError, match="File too large") as caught:
+        load_published_weights("net", folder=tmp_path)
+    assert caught.value.filename == str(tmp_path / "net.pth")
     assert [p.name for p in tmp_path.iterdir()] == ["publisher"]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.checks import ConfigError
-from vills.io import compute_sha256
+from vills.io import LIMITS, compute_sha256, open_writing
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,9 @@ def load_published_weights(name: str, *, folder: Path) -> Path:
             )
         partial.replace(path)
     except OSError as error:
+        if error.errno in LIMITS:  # of the folder; the network's are others
+            with open_writing(path, temporary=partial):
+                raise
         raise ConfigError(
             f"{known.url} could not be fetched ({error}). What to do: check the network, or copy "
             f"{known.file_name} into VILLS_WEIGHTS from elsewhere."

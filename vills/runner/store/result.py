@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.errors import InputError
-from vills.io import NO_SPACE, describe_full_disk, sync
+from vills.io import NO_SPACE, open_writing, sync
 from vills.runner.store.digest import (
     DigestCache,
     compute_digest,
@@ -113,14 +113,13 @@ def _publish(source: Path, to: Path, *, cache: DigestCache | None) -> bool:
     if alike and compute_digest(source, cache) == compute_digest(to, cache):
         return False
     beside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        _place_tree(source, beside)
-    except OSError as error:
-        _remove(beside)
-        if error.errno in NO_SPACE:
-            raise describe_full_disk(to) from error
-        raise
+    with open_writing(to, temporary=beside):
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            _place_tree(source, beside)
+        except OSError:
+            _remove(beside)
+            raise
     if to.is_symlink() or to.is_dir() or (to.exists() and beside.is_dir()):
         # rename(2) replaces a file by a file, but no folder that holds anything
         aside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")

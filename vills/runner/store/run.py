@@ -22,7 +22,7 @@ from typing import Any, Self
 from vills.errors import InputError
 from vills.git import DIFF_NAME, NO_REPOSITORY, describe_git, load_git_diff
 from vills.interrupt import InterruptedRunError
-from vills.io import NO_SPACE, DiskFullError, describe_full_disk, save_bytes, save_own_json
+from vills.io import DiskFullError, open_writing, save_bytes, save_own_json
 from vills.parts import REDONE
 from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.digest import (
@@ -165,9 +165,9 @@ class Run:
         except DiskFullError:
             # Not worth hiding the first error.
             self._say("the disk is full: the end of this attempt could not be recorded")
-        full = isinstance(error, OSError) and error.errno in NO_SPACE
-        if full and not isinstance(error, DiskFullError):
-            raise describe_full_disk(self.folder) from error
+        if error is not None:
+            with open_writing(self.folder):
+                raise error
 
     def is_complete(self) -> bool:
         """Say whether the run is complete and its outputs are the recorded bytes."""

@@ -13,7 +13,7 @@ from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
 from vills.git import DIFF_NAME, describe_commit
-from vills.io import find_json
+from vills.io import find_json, list_paths
 from vills.pipeline import STAGES
 from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
@@ -112,7 +112,7 @@ def _find_in_scores(
             f"{', '.join(there)}. What to do: `vills scores` lists them."
         )
     row = fitting[-1]  # means stand behind what they average
-    folders = sorted((context.runs / "evaluate").glob(f"{row['run']}*"))
+    folders = list_paths(context.runs / "evaluate", f"{row['run']}*")
     if not folders:
         raise ConfigError(
             f"run {row['run']} of {item} is not in {context.runs}: its scores came by `dvc pull`. "
@@ -189,7 +189,7 @@ def build_index(runs: Path) -> dict[str, Path]:
     """Digest of every part of every complete run's output -> the run's folder."""
     index: dict[str, Path] = {}
     for stage in STAGES:
-        for path in sorted((runs / stage).glob(f"*/{RESULT_NAME}")):
+        for path in list_paths(runs / stage, f"*/{RESULT_NAME}"):
             outputs = find_result(path.parent).get("outputs", {})
             for part in sorted({name.partition("/")[0] for name in outputs}):
                 index.setdefault(compute_part_digest(outputs, part), path.parent.resolve())

@@ -21,7 +21,7 @@ from vills.config.checks import check_name
 from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
 from vills.config.sweep import SweepConfig, load_sweep, parse_overrides
-from vills.io import compute_sha256, find_json, load_json, save_own_json
+from vills.io import compute_sha256, find_json, list_paths, load_json, save_own_json
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.states import NodeState
@@ -263,7 +263,7 @@ def load_record(runs: Path, name: str) -> Sweep | None:
 
 def list_records(runs: Path) -> list[str]:
     """Names of the sweeps that were launched."""
-    return sorted(p.stem for p in (runs / FOLDER).glob("*.json") if not p.name.startswith("."))
+    return [p.stem for p in list_paths(runs / FOLDER, "*.json") if not p.name.startswith(".")]
 
 
 def _describe_source(project: Path) -> list[str]:
