@@ -1,6 +1,9 @@
 """Passwords and tokens in addresses: what is printed or kept has none."""
 
 import re
+from urllib.parse import urlsplit
+
+from vills.errors import InputError
 
 HIDDEN = "***"
 _USER = re.compile(
@@ -26,6 +29,31 @@ def render_public(text: str) -> str:
     return _QUERY.sub(rf"\g<name>{HIDDEN}", text)
 
 
-def has_secret(text: str) -> bool:
-    """Whether there is a password or a token in an address of a text."""
-    return render_public(text) != text
+def check_address(name: str, value: str) -> None:
+    """Refuse an address of which nobody can say where its password ends.
+
+    Raises:
+        InputError: for the person who set the variable `name`.
+    """
+    try:
+        _ = urlsplit(value).port
+    except ValueError:  # its words may be a part of the password
+        raise InputError(
+            f"{name} = {render_public(value)} is no address. Allowed: http://HOST:PORT, a "
+            "database, and in a password % and two digits for signs: %2F for /, %23 for #. What "
+            "to do: correct it, or put the password into MLFLOW_TRACKING_PASSWORD."
+        ) from None
+
+
+def check_public(name: str, value: str) -> None:
+    """Refuse a password or a token where it would be written into the files of jobs.
+
+    Raises:
+        InputError: for the person who set the variable `name`.
+    """
+    if render_public(value) != value:
+        raise InputError(
+            f"{name} holds a password, which would be written into every job. Allowed: an address "
+            "without one. What to do: export MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or write them into ~/.mlflow/credentials."
+        )

@@ -12,12 +12,12 @@ import pytest
 
 from tests.runner.mlflow.conftest import MakeRun
 from vills.cli import main
-from vills.config.checks import ConfigError
 from vills.endings import run_main
+from vills.errors import InputError
 from vills.runner.clusters.jobs import read_environment
 from vills.runner.mlflow.settings import TrackingSettings, describe_error, load_tracking_settings
 from vills.runner.mlflow.worker import open_syncer
-from vills.secrets import has_secret, render_public
+from vills.secrets import check_public, render_public
 
 SECRET = "hunter2pass"
 PRIVATE = (
@@ -56,7 +56,7 @@ def test_a_secret_is_hidden(text: str) -> None:
 @pytest.mark.parametrize("text", PUBLIC)
 def test_what_is_no_secret_stays(text: str) -> None:
     assert render_public(text) == text
-    assert not has_secret(text)
+    check_public("NAME", text)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_no_command_says_it(
 def test_jobs_are_not_given_it(private_tracker: str, tmp_path: Path) -> None:
     for uri in (private_tracker, f"https://{SECRET}@host", f"postgresql:///d?password={SECRET}"):
         os.environ["MLFLOW_TRACKING_URI"] = uri
-        with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        with pytest.raises(InputError, match="MLFLOW_TRACKING_PASSWORD") as caught:
             read_environment(tmp_path, runs=tmp_path)
         assert SECRET not in str(caught.value)
 
@@ -122,7 +122,7 @@ def test_an_address_that_is_none_is_refused_without_its_parts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{SECRET}#x@host:5000")
-    with pytest.raises(ConfigError, match="is no address.*%2F") as caught:
+    with pytest.raises(InputError, match="is no address.*%2F") as caught:
         load_tracking_settings(tmp_path)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 

@@ -22,7 +22,7 @@ from vills.config.environment import read_switch
 from vills.errors import UserError
 from vills.io import build_file_uri, build_sqlite_uri, parse_sqlite_uri
 from vills.mounts import find_network_file_system
-from vills.secrets import render_public
+from vills.secrets import check_address, render_public
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -82,21 +82,14 @@ def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
     Without them a database beside the checkout's params.yaml is used, `mlflow.db`.
 
     Raises:
-        ConfigError: when VILLS_TRACKING is neither on nor off, or the address is none.
+        InputError: when VILLS_TRACKING is neither on nor off, or the address is none.
     """
     if not read_switch("VILLS_TRACKING", default=True):
         return None
     uri = os.environ.get("MLFLOW_TRACKING_URI") or build_sqlite_uri(
         checkout.resolve() / "mlflow.db"
     )
-    try:
-        _ = urlsplit(uri).port
-    except ValueError:  # its words may be a part of the password
-        raise ConfigError(
-            f"MLFLOW_TRACKING_URI = {render_public(uri)} is no address. Allowed: http://HOST:PORT, "
-            "a database, and in a password % and two digits for signs: %2F for /, %23 for #. What "
-            "to do: correct it, or put the password into MLFLOW_TRACKING_PASSWORD."
-        ) from None
+    check_address("MLFLOW_TRACKING_URI", uri)
     return TrackingSettings(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT)
 
 

@@ -3,9 +3,7 @@
     python -m vills.runner.mlflow.worker FOLDER EVERY
     python -m vills.runner.mlflow.worker < RUNS.json
 
-Where to send it stands in MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME: `ps` shows everybody the
-words of a command, and an address may hold a password.
-
+Where to is in the environment: `ps` shows everybody a command's words, maybe a password among them.
 Importing MLflow costs two seconds and 150 MB that neither a training process nor a launcher should
 pay, and a server that hangs is waited for by the child alone. The first replays a run's folder
 until its standard input ends: it sees that also when the stage is killed, replays what is committed
@@ -21,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ FIRST_SECONDS = 2.0
 LAST_SECONDS = 120
 NICENESS = 10
 TRACKED_NAME = "tracked.json"
+NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 
 
 @contextmanager
@@ -113,10 +112,8 @@ def _start(settings: TrackingSettings, *words: str) -> "subprocess.Popen[bytes]"
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={
-            **{**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"},
-            **{"MLFLOW_TRACKING_URI": settings.uri, "MLFLOW_EXPERIMENT_NAME": settings.experiment},
-        },
+        env={**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"}
+        | dict(zip(NAMES, astuple(settings), strict=True)),
         start_new_session=True,  # Ctrl-C ends whoever started it; the child sees that by its pipe
     )
 
@@ -136,8 +133,7 @@ def _ask(
 
 def main(arguments: Sequence[str]) -> int:
     """Be the child process."""
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
-    settings, answers = TrackingSettings(*(os.environ[name] for name in names)), sys.stdout
+    settings, answers = TrackingSettings(*(os.environ[name] for name in NAMES)), sys.stdout
     with redirect_stdout(sys.stderr):  # MLflow says there where a run can be seen
         if arguments:
             result = _follow_run(Path(arguments[0]), settings, every=float(arguments[1]))

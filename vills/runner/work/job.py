@@ -38,7 +38,7 @@ class NodeJob:
 
     def __call__(self, key: str) -> int:
         """Run the node in this process."""
-        # submitit's handler would requeue from here, or give up; see `PYTHON` of clusters/slurm.py.
+        # submitit's handler would requeue from here, or give up; see `vills.trust.render_guarded`.
         signal.signal(REQUEUE_SIGNAL, signal.SIG_IGN)
         return run_node(Path(self.runs), key)
 
