@@ -18,6 +18,8 @@ _QUERY = re.compile(
     re.IGNORECASE,
 )
 
+_NAME = re.compile(r"(passw(or)?d|pwd|token|secret|api_?key|credentials?)$", re.IGNORECASE)
+
 
 def render_public(text: str) -> str:
     """Return a text whose addresses have no password and no token; all else is as it was.
@@ -51,9 +53,10 @@ def check_public(name: str, value: str) -> None:
     Raises:
         InputError: for the person who set the variable `name`.
     """
-    if render_public(value) != value:
+    if render_public(value) != value or (value and _NAME.search(name)):
         raise InputError(
-            f"{name} holds a password, which would be written into every job. Allowed: an address "
-            "without one. What to do: export MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or write them into ~/.mlflow/credentials."
+            f"{name} holds a password, which would be written into every job's files. Allowed: "
+            "values without one. What to do: leave it out here, and export it where you launch: "
+            "jobs get it with your environment. Of the tracker: MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials."
         )

@@ -81,6 +81,8 @@ class Batch:
     def build_environment(self) -> dict[str, str]:
         """All variables of its jobs: the caller's, its resources', the code that they import."""
         resources = self.resources
+        for name, value in resources.environment.items():
+            check_public(f"slurm/{self.stage}.yaml: environment.{name}", value)
         return {
             **self.environment,
             "VILLS_WORKERS": str(resources.cpus_per_task),
