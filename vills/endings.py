@@ -23,6 +23,7 @@ from typing import TextIO
 import vills
 from vills.errors import UserError
 from vills.io import NO_SPACE, describe_full_disk, find_refusal, get_runs_root
+from vills.secrets import render_public
 
 BUG, INTERRUPTED, CLOSED_PIPE = os.EX_SOFTWARE, 130, 141
 OUTPUT, ERRORS = 1, 2
@@ -82,7 +83,7 @@ def run_main(program: str, work: Callable[[], int]) -> int:
         text, status = _describe(error)
     if text:
         with suppress(OSError):
-            print(f"{program}: {text}", file=sys.stderr, flush=True)
+            print(f"{program}: {render_public(text)}", file=sys.stderr, flush=True)
     _drop_output()
     return status
 
@@ -140,17 +141,20 @@ def describe_os_error(error: OSError) -> str:
 def _describe_bug(error: BaseException) -> str:
     trace = "".join(traceback.format_exception(error))
     here = Path() if _is_folder_gone() else Path.cwd()
-    report = (
+    report = render_public(
         f"vills {vills.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
         f"in {here}: {shlex.join(sys.argv)}\n\n{trace}"
     )
-    text = f"this is our fault, not yours: {type(error).__name__}: {_get_first_line(error)}"
+    first = render_public(_get_first_line(error))
+    text = f"this is our fault, not yours: {type(error).__name__}: {first}"
     name = f"vills-fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     # all nodes see the runs; a project may be read-only, or not be there
     for folder in (get_runs_root(here), *_list_temporary()):
         with suppress(OSError):
             if folder.is_dir():
-                (folder / name).write_text(report, errors="backslashreplace")
+                # "x": in a folder of everybody, a link of that name leads elsewhere
+                with (folder / name).open("x", errors="backslashreplace") as file:
+                    file.write(report)
                 return (
                     f"{text}\nWhat is finished is kept. What to do: send us {folder / name}, which "
                     "says where it happened."

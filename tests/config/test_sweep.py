@@ -283,7 +283,11 @@ def make_sweep() -> dict[str, Any]:
             "+points.-b={label: x}",
             ["points key = '-b'", "letters a to z or A to Z, digits, _ and -"],
         ),
-        ("+tables.two={title: T, columns: {map: ${tables.one.columns.map}}}", ["'map'", "rename"]),
+        (
+            "+tables.two={title: T, columns: {map: "
+            "{head: M, evaluate: m, protocol: market1501, metric: mAP}}}",
+            ["'map'", "rename"],
+        ),
         ("tables.one.columns.map.protocol=marke", ["'marke'", "market1501", "What to do"]),
         (
             "tables.one.columns.map.metric=map",

@@ -27,7 +27,7 @@ from vills.config.checks import (
 )
 from vills.config.compose import Schema
 from vills.config.environment import read_folder
-from vills.config.kinds import Form
+from vills.config.kinds import SHELL, Form
 
 FOLDER = "slurm"
 PREFIX = "slurm."
@@ -125,7 +125,7 @@ class Resources:
         default_factory=dict
     )
     """Any other option of sbatch by its long name, e.g. exclude: node7."""
-    setup: Annotated[list[Line], Length(0, 1000)] = field(default_factory=list)
+    setup: Annotated[list[Annotated[Line, SHELL]], Length(0, 1000)] = field(default_factory=list)
     """Shell lines that run before the job's command, e.g. module load cuda."""
     loaders: Annotated[int, Limits(0, 1024)] = 0
     """Processes that load batches, for each training process."""

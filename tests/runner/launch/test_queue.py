@@ -65,7 +65,7 @@ class Yard:
             after=after or [[]] * len(scripts),
             resources=Resources(gpus_per_node=gpus),
             runs=self.runs,
-            code=self.runs,
+            code=self.runs / "code",
             environment={"TOLD": "yes"},
             max_parallel=max_parallel,
         )
@@ -298,7 +298,7 @@ def test_the_last_look_starts_nothing(yard: Yard) -> None:
 def test_jobs_get_their_environment(yard: Yard) -> None:
     yard.put({"a": 'echo "$TOLD $VILLS_WORKERS $PYTHONPATH" > seen; echo to the log'})
     yard.until("COMPLETED")
-    assert (yard.runs / "seen").read_text() == f"yes 1 {yard.runs}\n"
+    assert (yard.runs / "seen").read_text() == f"yes 1 {yard.runs}/code\n"
     (log,) = (yard.runs / "_logs").glob("*/q1_0_log.out")
     assert log.read_text() == "to the log\n"
 
@@ -365,7 +365,7 @@ def submit(queue: LocalQueue, *keys: str) -> list[str]:
         after=[[]] * len(keys),
         resources=Resources(),
         runs=runs,
-        code=Path(__file__).parents[3],
+        code=runs / "code",
         environment={},
     )
     return queue.submit(batch)
@@ -421,3 +421,12 @@ def is_free(queue: LocalQueue) -> bool:
             return True
     except TimeoutError:
         return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_a_job_that_somebody_else_has_put_is_not_started(yard: Yard) -> None:
+    first, _ = yard.put({"a": "exit 0", "b": "exit 0"})
+    os.chown(yard.folder / f"{first}.json", 65534, 65534)
+    yard.until("FAILED", "COMPLETED")
+    assert [line.split()[0] for line in yard.started] == ["b"]
+    assert "belongs to nobody" in load_note(yard.folder, first)["reason"]

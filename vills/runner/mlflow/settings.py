@@ -9,7 +9,7 @@ import shlex
 import socket
 import sqlite3
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from vills.config.environment import read_switch
 from vills.errors import UserError
 from vills.io import build_file_uri, build_sqlite_uri, parse_sqlite_uri
 from vills.mounts import find_network_file_system
+from vills.secrets import check_address, render_public
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -64,10 +65,15 @@ PORTS = {"http": 80, "https": 443}
 class TrackingSettings:
     """Where to send what the journals hold."""
 
-    uri: str
-    """MLflow tracking URI."""
+    uri: str = field(repr=False)
+    """MLflow tracking URI; it may hold a password."""
     experiment: str = EXPERIMENT
     """Name of the MLflow experiment."""
+
+    @property
+    def public(self) -> dict[str, str]:
+        """What may be printed and kept: `uri` without a password, `experiment`."""
+        return {"uri": render_public(self.uri), "experiment": self.experiment}
 
 
 def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
@@ -76,13 +82,14 @@ def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
     Without them a database beside the checkout's params.yaml is used, `mlflow.db`.
 
     Raises:
-        ConfigError: when VILLS_TRACKING is neither on nor off.
+        InputError: when VILLS_TRACKING is neither on nor off, or the address is none.
     """
     if not read_switch("VILLS_TRACKING", default=True):
         return None
     uri = os.environ.get("MLFLOW_TRACKING_URI") or build_sqlite_uri(
         checkout.resolve() / "mlflow.db"
     )
+    check_address("MLFLOW_TRACKING_URI", uri)
     return TrackingSettings(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT)
 
 
@@ -158,7 +165,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     first = (str(error).strip().splitlines() or [""])[0]
-    text = f"{type(error).__name__}: {first}"[:500]
+    text = render_public(f"{type(error).__name__}: {first}")[:500]
     remedy = next((todo for words, todo in REMEDIES if re.search(words, text)), "")
     return f"{text}. What to do: {remedy}" if remedy else text
 
@@ -209,9 +216,10 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
                 assert found is not None
         if found.lifecycle_stage == "deleted":
             command = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            address = shlex.quote(settings.public["uri"])
             raise ConfigError(
                 f"MLflow's experiment {settings.experiment!r} was deleted, and takes no runs. "
-                f"What to do: restore it (`MLFLOW_TRACKING_URI={shlex.quote(settings.uri)} "
-                f"{command}`), or set MLFLOW_EXPERIMENT_NAME to another; then `vills track`."
+                f"What to do: restore it (`MLFLOW_TRACKING_URI={address} {command}`), or set "
+                "MLFLOW_EXPERIMENT_NAME to another; then `vills track`."
             )
         return client, found.experiment_id

@@ -1,8 +1,9 @@
 """MLflow in a process of its own, which can neither stop nor distort what it is told about.
 
-    python -m vills.runner.mlflow.worker URI EXPERIMENT FOLDER EVERY
-    python -m vills.runner.mlflow.worker URI EXPERIMENT < RUNS.json
+    python -m vills.runner.mlflow.worker FOLDER EVERY
+    python -m vills.runner.mlflow.worker < RUNS.json
 
+Where to is in the environment: `ps` shows everybody a command's words, maybe a password among them.
 Importing MLflow costs two seconds and 150 MB that neither a training process nor a launcher should
 pay, and a server that hangs is waited for by the child alone. The first replays a run's folder
 until its standard input ends: it sees that also when the stage is killed, replays what is committed
@@ -18,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ FIRST_SECONDS = 2.0
 LAST_SECONDS = 120
 NICENESS = 10
 TRACKED_NAME = "tracked.json"
+NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 
 
 @contextmanager
@@ -73,8 +75,8 @@ def open_syncer(
         state = _describe_finished(folder, settings)
         if not result.ok:
             progress(
-                f"tracking: {settings.uri} is not up to date ({result.reason}); the run is not "
-                "affected; its journal has every point, and `vills track` sends it later"
+                f"tracking: {settings.public['uri']} is not up to date ({result.reason}); the run "
+                "is not affected; its journal has every point, and `vills track` sends it later"
             )
         elif state:
             # What cannot be noted on a full disk is only looked up again next time.
@@ -85,7 +87,7 @@ def open_syncer(
 def _describe_finished(folder: Path, settings: TrackingSettings) -> dict[str, Any]:
     """Return what a finished run's last replay went into; nothing while it is not finished."""
     result = find_result(folder)
-    return {**asdict(settings), "finished_ms": result["finished_ms"]} if result else {}
+    return {**settings.public, "finished_ms": result["finished_ms"]} if result else {}
 
 
 @run_safely
@@ -105,11 +107,12 @@ def sync_in_process(
 def _start(settings: TrackingSettings, *words: str) -> "subprocess.Popen[bytes]":
     module = "vills.runner.mlflow.worker"
     return subprocess.Popen(
-        [sys.executable, "-m", module, settings.uri, settings.experiment, *words],
+        [sys.executable, "-m", module, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"},
+        env={**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"}
+        | dict(zip(NAMES, astuple(settings), strict=True)),
         start_new_session=True,  # Ctrl-C ends whoever started it; the child sees that by its pipe
     )
 
@@ -129,11 +132,10 @@ def _ask(
 
 def main(arguments: Sequence[str]) -> int:
     """Be the child process."""
-    uri, experiment, *run = arguments
-    settings, answers = TrackingSettings(uri, experiment), sys.stdout
+    settings, answers = TrackingSettings(*(os.environ[name] for name in NAMES)), sys.stdout
     with redirect_stdout(sys.stderr):  # MLflow says there where a run can be seen
-        if run:
-            result = _follow_run(Path(run[0]), settings, every=float(run[1]))
+        if arguments:
+            result = _follow_run(Path(arguments[0]), settings, every=float(arguments[1]))
         else:
             result = sync_tracked_runs(
                 [TrackedRun(**entry) for entry in json.load(sys.stdin)], settings

@@ -44,6 +44,7 @@ from vills.runner.store.receipt import compute_fingerprint
 from vills.runner.store.result import compute_part_digest, find_result
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
+from vills.trust import check_trusted
 
 PARAMS, CODE = "_params", "_code"
 ADOPTED = ("miniature", "curate", "lse", "pretrain")
@@ -220,9 +221,10 @@ def save_point(runs: Path, params: Params, *, origin: str) -> str:
 
 
 def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
-    """Make a folder as a whole or not at all; whoever comes first wins. Its name."""
+    """Make a folder as a whole or not at all; whom one trusts may have come first. Its name."""
     folder = runs / name
     if folder.exists():
+        check_trusted(runs, folder)
         return name
     beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     beside.mkdir(parents=True)
@@ -234,4 +236,5 @@ def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    check_trusted(runs, folder)
     return name

@@ -11,7 +11,7 @@ receipt.json is written before the run starts:
     git             `commit`, `dirty` (not by dvc.lock), `diff_digest` of the checkout;
                     `problem`: why git did not say all of it
     packages        version of every installed distribution
-    machine         host, Python, processors and threads of the first attempt
+    machine         host, Python, processors, threads, rounding, of the first attempt
     created         UTC, ISO 8601
     execution       random; tells apart two clones that compute the same fingerprint
 """

@@ -25,6 +25,7 @@ from vills.runner.store.machine import describe_machine
 from vills.runner.store.result import find_recorded
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import StageCall, load_stage, run_call
+from vills.secrets import render_public
 
 NODES = "_nodes"
 """Folder of what was asked for, below the runs' folder."""
@@ -40,7 +41,7 @@ class NodeJob:
 
     def __call__(self, key: str) -> int:
         """Run the node in this process."""
-        # submitit's handler would requeue from here, or give up; see `PYTHON` of clusters/slurm.py.
+        # submitit's handler would requeue from here, or give up; see `vills.trust.render_guarded`.
         signal.signal(REQUEUE_SIGNAL, signal.SIG_IGN)
         return run_node(Path(self.runs), key)
 
@@ -71,8 +72,8 @@ def run_node(runs: Path, key: str) -> int:
     except BaseException as error:
         if leads:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            trace = "".join(traceback.format_exception(error))[-8000:]
-            said = {"error": f"{kind}{error}"[:4000], "traceback": trace}
+            trace = render_public("".join(traceback.format_exception(error)))[-8000:]
+            said = {"error": render_public(f"{kind}{error}")[:4000], "traceback": trace}
             save_own_json(folder / "error.json", {**said, "machine": describe_machine()})
         raise
     return 0
