@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from vills.config.checks import ConfigError, check_choice
 from vills.config.resources import PREFIX, Resources
+from vills.config.tracking import load_tracking_settings
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.programs import run_command
-from vills.runner.mlflow.settings import load_tracking_settings
 
 CLUSTERS = ("slurm", "local", "debug")
 VARIABLE = "VILLS_CLUSTER"

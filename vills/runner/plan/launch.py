@@ -18,12 +18,12 @@ from pathlib import Path
 from vills.config.checks import ConfigError, check_choice
 from vills.config.load import load_params
 from vills.config.params import Params
+from vills.config.tracking import load_tracking_settings
 from vills.errors import UserError
 from vills.io import get_runs_root, load_json
 from vills.pipeline import Stage
 from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
-from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER

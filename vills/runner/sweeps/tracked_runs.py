@@ -10,10 +10,10 @@ from typing import Any
 from vills.config.pretrain import PretrainConfig
 from vills.config.sweep import ColumnConfig
 from vills.io import load_json
-from vills.runner.mlflow.replay import PARENT
 from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
+    PARENT,
     POINT,
     SWEEP,
     Artifacts,
