@@ -23,6 +23,7 @@ from typing import TextIO
 import vills
 from vills.errors import UserError
 from vills.io import NO_SPACE, describe_full_disk, get_runs_root
+from vills.secrets import render_public
 
 BUG, INTERRUPTED, CLOSED_PIPE = os.EX_SOFTWARE, 130, 141
 OUTPUT, ERRORS = 1, 2
@@ -77,7 +78,7 @@ def run_main(program: str, work: Callable[[], int]) -> int:
     _drop_output()
     if text:
         with suppress(OSError):
-            print(f"{program}: {text}", file=sys.stderr, flush=True)
+            print(f"{program}: {render_public(text)}", file=sys.stderr, flush=True)
     return status
 
 
@@ -121,18 +122,20 @@ def describe_os_error(error: OSError) -> str:
 
 def _describe_bug(error: BaseException) -> str:
     trace = "".join(traceback.format_exception(error))
-    report = (
+    report = render_public(
         f"vills {vills.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
         f"in {Path.cwd()}: {shlex.join(sys.argv)}\n\n{trace}"
     )
-    first = (str(error).strip().splitlines() or [""])[0]
+    first = render_public((str(error).strip().splitlines() or [""])[0])
     text = f"this is our fault, not yours: {type(error).__name__}: {first[:300]}"
     name = f"vills-fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     # all nodes see the runs; a project may be read-only, or not be there
     for folder in (get_runs_root(Path.cwd()), Path(tempfile.gettempdir())):
         with suppress(OSError):
             if folder.is_dir():
-                (folder / name).write_text(report, errors="backslashreplace")
+                # "x": in a folder of everybody, a link of that name leads elsewhere
+                with (folder / name).open("x", errors="backslashreplace") as file:
+                    file.write(report)
                 return (
                     f"{text}\nWhat is finished is kept. What to do: send us {folder / name}, which "
                     "says where it happened."

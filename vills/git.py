@@ -9,6 +9,7 @@ from typing import Any
 
 from vills.io import load_json
 from vills.programs import Answer, run_command
+from vills.secrets import render_public
 
 # dvc.lock changes with every stage of `dvc repro`, and what it says is in the inputs' digests.
 GIT_PATHS = ("--", ".", ":(exclude)dvc.lock")
@@ -84,5 +85,5 @@ def _explain(folder: Path, answer: Answer) -> str:
     if "Needed a single revision" in answer.words:
         return "the repository has no commit yet. What to do: `git add .` and `git commit`"
     lines = [line for line in answer.words.splitlines() if line.startswith(("fatal", "error"))]
-    reason = lines[-1] if lines else answer.reason
+    reason = render_public(lines[-1] if lines else answer.reason)
     return f"git fails ({reason}). What to do: mend it until `git status` in {place} answers"

@@ -280,7 +280,11 @@ def make_sweep() -> dict[str, Any]:
         ("seeds=[-1]", ["seeds entry = -1", "0 to inf"]),
         ("seeds=[x]", ["seeds", "whole number"]),
         ("+points.A-b={label: x}", ["points key = 'A-b'", "small letters, digits and _"]),
-        ("+tables.two={title: T, columns: {map: ${tables.one.columns.map}}}", ["'map'", "rename"]),
+        (
+            "+tables.two={title: T, columns: {map: "
+            "{head: M, evaluate: m, protocol: market1501, metric: mAP}}}",
+            ["'map'", "rename"],
+        ),
         ("tables.one.columns.map.protocol=marke", ["'marke'", "market1501", "What to do"]),
         ("tables.one.columns.map.metric=map", ["columns.*.metric = 'map'", "TAR@0.001"]),
         ("tables.one.columns.map.heat=x", ["heat", "What to do"]),

@@ -21,7 +21,6 @@ from hydra import compose, initialize
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from vills.config.checks import ConfigError
 from vills.config.kinds import find_hint, get_scalar, is_of_kind, load_hints
@@ -62,17 +61,21 @@ class Schema(Generic[Kind]):
         overrides: Sequence[str],
         origin: str,
         search: Sequence[Path] = (),
+        is_whole: bool = False,
     ) -> Kind:
         """Read `folder`/`name`.yaml with `overrides` on top; errors call it `origin`.
 
-        Its defaults may name files of `folder` and of the folders of `search`.
+        Its defaults may name files of `folder` and of the folders of `search`, unless `is_whole`:
+        then it says everything itself.
 
         Raises:
             ConfigError: if a file, a key, a type or a range is refused.
         """
         folders = tuple(path.resolve() for path in (folder, *search))
         content = tuple(_load_bytes(f) for path in folders for f in sorted(path.glob("*.yaml")))
-        return copy.deepcopy(self._load(folders, name, tuple(overrides), origin, content))
+        return copy.deepcopy(
+            self._load(folders, name, tuple(overrides), origin, content, is_whole=is_whole)
+        )
 
     @cache  # noqa: B019 -- schemas live as long as the process
     def _load(
@@ -82,10 +85,16 @@ class Schema(Generic[Kind]):
         overrides: tuple[str, ...],
         origin: str,
         content: tuple[bytes, ...],
+        *,
+        is_whole: bool,
     ) -> Kind:
         """Load once for the same content: a stage asks six times, Hydra takes half a second."""
         del content
-        return self.build(self._compose(folders, name, origin), overrides, origin=origin)
+        if is_whole:
+            plain = self._read_whole(folders[0] / f"{name}.yaml", origin)
+        else:
+            plain = self._compose(folders, name, origin)
+        return self.build(plain, overrides, origin=origin)
 
     def read(self, path: Path, *, origin: str) -> dict[str, Any]:
         """Read one file, whose values have the types of their fields.
@@ -117,15 +126,7 @@ class Schema(Generic[Kind]):
                     plain[table][key] = copy.deepcopy(defaults) | own
         for change in deep:
             self._apply(plain, change, origin)
-        try:
-            resolved: Any = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
-        except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise ConfigError(
-                f"{origin}: {reason}. Allowed: ${{section.field}} of this file. What to do: "
-                "correct the name between the braces."
-            ) from error
-        built: Kind = self._build(self.kind, resolved, "", origin)
+        built: Kind = self._build(self.kind, plain, "", origin)
         return built
 
     def explain_unknown(self, key: str) -> str:
@@ -140,6 +141,20 @@ class Schema(Generic[Kind]):
 
     def _apply(self, plain: dict[str, Any], change: Any, origin: str) -> None:
         set_override(plain, change, self.kind, explain_unknown=self.explain_unknown, origin=origin)
+
+    def _read_whole(self, path: Path, origin: str) -> dict[str, Any]:
+        """Read a file that names no other: what another one says, DVC does not see."""
+        plain = self.read(path, origin=origin)
+        given, allowed = plain.pop("defaults", None), [self.name, "_self_"]
+        if given == allowed:
+            return plain
+        found = "no `defaults`" if given is None else f"`defaults: [{', '.join(given)}]`"
+        raise ConfigError(
+            f"{origin} cannot be checked: it has {found}. Allowed: `defaults: "
+            f"[{', '.join(allowed)}]`, since a run is what {origin} itself says, and DVC sees no "
+            f"other file. What to do: write that line, and the values of other files into {origin}"
+            f"{self.rewrite}."
+        )
 
     def _compose(self, folders: Sequence[Path], name: str, origin: str) -> dict[str, Any]:
         """Put a file and those that its `defaults` name together, the last on top."""

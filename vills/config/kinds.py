@@ -41,6 +41,8 @@ FORMS: dict[Any, Form] = {
     ),
 }
 """Forms of the types that are not text. A field has another if it is Annotated[int, Form(...)]."""
+SHELL = Form(str, "a line of a shell")
+"""A text whose ${NAME} is the shell's own; in any other, it would be a value from elsewhere."""
 
 
 def find_hint(kind: Any, parts: Sequence[str]) -> Any:

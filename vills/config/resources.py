@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from vills.config.checks import check_range
 from vills.config.compose import Schema
 from vills.config.environment import read_folder
-from vills.config.kinds import Form
+from vills.config.kinds import SHELL, Form
 
 FOLDER = "slurm"
 PREFIX = "slurm."
@@ -86,7 +86,7 @@ class Resources:
     """Features of the nodes, e.g. a40."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Any other option of sbatch by its long name, e.g. exclude: node7."""
-    setup: list[str] = field(default_factory=list)
+    setup: list[Annotated[str, SHELL]] = field(default_factory=list)
     """Shell lines that run before the job's command, e.g. module load cuda."""
     loaders: int = 0
     """Processes that load batches, for each training process."""

@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -16,6 +16,7 @@ from vills.config.checks import ConfigError
 from vills.config.environment import read_switch
 from vills.io import build_file_uri, build_sqlite_uri, parse_sqlite_uri
 from vills.mounts import find_network_file_system
+from vills.secrets import render_public
 
 EXPERIMENT = "vills"
 CONNECT_SECONDS, WRITE_SECONDS, LOOK_SECONDS = 5.0, 10.0, 0.2
@@ -26,10 +27,15 @@ PORTS = {"http": 80, "https": 443}
 class TrackingSettings:
     """Where to send what the journals hold."""
 
-    uri: str
-    """MLflow tracking URI."""
+    uri: str = field(repr=False)
+    """MLflow tracking URI; it may hold a password."""
     experiment: str = EXPERIMENT
     """Name of the MLflow experiment."""
+
+    @property
+    def public(self) -> dict[str, str]:
+        """What may be printed and kept: `uri` without a password, `experiment`."""
+        return {"uri": render_public(self.uri), "experiment": self.experiment}
 
 
 def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
@@ -38,13 +44,21 @@ def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
     Without them a database beside the checkout's params.yaml is used, `mlflow.db`.
 
     Raises:
-        ConfigError: when VILLS_TRACKING is neither on nor off.
+        ConfigError: when VILLS_TRACKING is neither on nor off, or the address is none.
     """
     if not read_switch("VILLS_TRACKING", default=True):
         return None
     uri = os.environ.get("MLFLOW_TRACKING_URI") or build_sqlite_uri(
         checkout.resolve() / "mlflow.db"
     )
+    try:
+        _ = urlsplit(uri).port
+    except ValueError:  # its words may be a part of the password
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI = {render_public(uri)} is no address. Allowed: http://HOST:PORT, "
+            "a database, and in a password % and two digits for signs: %2F for /, %23 for #. What "
+            "to do: correct it, or put the password into MLFLOW_TRACKING_PASSWORD."
+        ) from None
     return TrackingSettings(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -275,10 +276,16 @@ def test_processes_at_once_on_a_fresh_database(make_run: Any, tmp_path: Path) ->
             sys.executable,
             "-m",
             "vills.runner.mlflow.worker",
-            *(uri, "vills", str(folder), "60"),
+            *(str(folder), "60"),
         ]
+        where = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "vills"}
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=110
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=110,
+            env={**os.environ, **where},
         )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer

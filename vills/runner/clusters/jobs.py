@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
-from urllib.parse import urlsplit
 
 from vills.config.checks import ConfigError, check_choice
 from vills.config.resources import PREFIX, Resources
@@ -13,6 +12,7 @@ from vills.config.tracking import load_tracking_settings
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.programs import run_command
+from vills.secrets import has_secret
 
 CLUSTERS = ("slurm", "local", "debug")
 VARIABLE = "VILLS_CLUSTER"
@@ -113,7 +113,7 @@ def read_environment(project: Path, *, runs: Path) -> dict[str, str]:
     variables["VILLS_RUNS"] = str(runs.resolve())
     settings = load_tracking_settings(project)
     if settings is not None:
-        if urlsplit(settings.uri).password:
+        if has_secret(settings.uri):
             # a job's files and its script can be read by other people
             raise ConfigError(
                 "MLFLOW_TRACKING_URI holds a password, which would be written into every job. "

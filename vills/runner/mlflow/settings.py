@@ -17,6 +17,7 @@ from vills.config.tracking import (
 )
 from vills.errors import UserError
 from vills.io import build_file_uri, parse_sqlite_uri
+from vills.secrets import render_public
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -68,7 +69,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     first = (str(error).strip().splitlines() or [""])[0]
-    text = f"{type(error).__name__}: {first}"[:500]
+    text = render_public(f"{type(error).__name__}: {first}")[:500]
     remedy = next((todo for words, todo in REMEDIES if re.search(words, text)), "")
     return f"{text}. What to do: {remedy}" if remedy else text
 
@@ -119,9 +120,10 @@ def open_store(settings: TrackingSettings) -> Store:
                 assert found is not None
         if found.lifecycle_stage == "deleted":
             command = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            address = shlex.quote(settings.public["uri"])
             raise ConfigError(
                 f"MLflow's experiment {settings.experiment!r} was deleted, and takes no runs. "
-                f"What to do: restore it (`MLFLOW_TRACKING_URI={shlex.quote(settings.uri)} "
-                f"{command}`), or set MLFLOW_EXPERIMENT_NAME to another; then `vills track`."
+                f"What to do: restore it (`MLFLOW_TRACKING_URI={address} {command}`), or set "
+                "MLFLOW_EXPERIMENT_NAME to another; then `vills track`."
             )
         return client, found.experiment_id

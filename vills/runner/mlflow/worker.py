@@ -1,7 +1,10 @@
 """MLflow in a process of its own, which can neither stop nor distort what it is told about.
 
-    python -m vills.runner.mlflow.worker URI EXPERIMENT FOLDER EVERY
-    python -m vills.runner.mlflow.worker URI EXPERIMENT < RUNS.json
+    python -m vills.runner.mlflow.worker FOLDER EVERY
+    python -m vills.runner.mlflow.worker < RUNS.json
+
+Where to send it stands in MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME: `ps` shows everybody the
+words of a command, and an address may hold a password.
 
 Importing MLflow costs two seconds and 150 MB that neither a training process nor a launcher should
 pay, and a server that is slow or hangs is waited for by the child alone. The first replays a run's
@@ -80,8 +83,8 @@ def open_syncer(
             result = _ask(child, patience=seconds, late=late)
         if not result.ok:
             progress(
-                f"tracking: {settings.uri} is not up to date ({result.reason}); the run is not "
-                "affected; its journal has every point, and `vills track` sends it later"
+                f"tracking: {settings.public['uri']} is not up to date ({result.reason}); the run "
+                "is not affected; its journal has every point, and `vills track` sends it later"
             )
 
 
@@ -97,7 +100,7 @@ def _describe_finished(folder: Path, settings: TrackingSettings) -> dict[str, An
     result = folder / "result.json"
     if not result.exists():
         return {}
-    return {**asdict(settings), "finished_ms": load_json(result)["finished_ms"]}
+    return {**settings.public, "finished_ms": load_json(result)["finished_ms"]}
 
 
 @run_safely
@@ -120,11 +123,14 @@ def sync_in_process(
 def _start(settings: TrackingSettings, *words: str) -> "subprocess.Popen[bytes]":
     module = "vills.runner.mlflow.worker"
     return subprocess.Popen(
-        [sys.executable, "-m", module, settings.uri, settings.experiment, *words],
+        [sys.executable, "-m", module, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **{**LIMITS, **os.environ, "OMP_NUM_THREADS": "1"},
+            **{"MLFLOW_TRACKING_URI": settings.uri, "MLFLOW_EXPERIMENT_NAME": settings.experiment},
+        },
         start_new_session=True,  # Ctrl-C ends whoever started it; the child sees that by its pipe
     )
 
@@ -144,11 +150,11 @@ def _ask(
 
 def main(arguments: Sequence[str]) -> int:
     """Be the child process."""
-    uri, experiment, *run = arguments
-    settings, answers = TrackingSettings(uri, experiment), sys.stdout
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+    settings, answers = TrackingSettings(*(os.environ[name] for name in names)), sys.stdout
     with redirect_stdout(sys.stderr):  # MLflow says there where a run can be seen
-        if run:
-            result = _follow_run(Path(run[0]), settings, every=float(run[1]))
+        if arguments:
+            result = _follow_run(Path(arguments[0]), settings, every=float(arguments[1]))
         else:
             result = sync_tracked_runs(
                 [TrackedRun(**entry) for entry in json.load(sys.stdin)], settings

@@ -44,6 +44,7 @@ from vills.runner.store.result import (
     set_incomplete,
     set_read_only,
 )
+from vills.secrets import render_public
 
 
 class DriftError(RunError):
@@ -278,6 +279,6 @@ class Run:
 def _describe_end(error: BaseException) -> tuple[str, str]:
     """Status and reason of an attempt that ended with `error`."""
     if isinstance(error, InterruptedRunError):
-        return "interrupted", str(error)[:2000]
+        return "interrupted", render_public(str(error))[:2000]
     status = "failed" if isinstance(error, Exception) else "killed"
-    return status, f"{type(error).__name__}: {error}"[:2000]
+    return status, render_public(f"{type(error).__name__}: {error}")[:2000]

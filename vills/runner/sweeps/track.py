@@ -148,7 +148,7 @@ def check_store(settings: TrackingSettings) -> Store:
     try:
         return open_store(settings)
     except Exception as error:
-        raise ConfigError(f"{settings.uri}: {describe_error(error)}") from error
+        raise ConfigError(f"{settings.public['uri']}: {describe_error(error)}") from error
 
 
 def run_ui(project: Path, *, port: int) -> int:
@@ -162,13 +162,15 @@ def run_ui(project: Path, *, port: int) -> int:
     settings = load_asked_settings(project)
     check_store(settings)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST]
-    command += ["--port", str(port), "--backend-store-uri", settings.uri]
+    command += ["--port", str(port)]
     command += ["--default-artifact-root", build_file_uri(project.resolve() / "mlartifacts")]
     print(f"http://{HOST}:{port}", flush=True)
     # Ended like Ctrl-C; and in a group of its own, since MLflow leaves its workers behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _sync_sweeps(project)
-    server = subprocess.Popen(command, env={**LIMITS, **os.environ}, start_new_session=True)
+    # not a word of the command, which `ps` shows everybody: an address may hold a password
+    environment = {**LIMITS, **os.environ, "MLFLOW_BACKEND_STORE_URI": settings.uri}
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         while True:
             with suppress(subprocess.TimeoutExpired):

@@ -168,7 +168,7 @@ def _load_notes(
     if notes.get("edition") != sweep.fingerprint:
         notes = {"edition": sweep.fingerprint}
     # not the URI itself, which may hold a password
-    store = compute_text_digest(json.dumps(asdict(settings)))
+    store = compute_text_digest(json.dumps(settings.public))
     if notes.get("store") != store:
         notes |= {"store": store, "parent": "", "marks": {}, "tried": 0.0, "reason": ""}
     if "origin" not in notes:

@@ -24,6 +24,7 @@ from vills.runner.store.digest import RunError
 from vills.runner.store.machine import describe_machine
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import StageCall, load_stage, run_call
+from vills.secrets import render_public
 
 NODES = "_nodes"
 """Folder of what was asked for, below the runs' folder."""
@@ -71,8 +72,8 @@ def run_node(runs: Path, key: str) -> int:
     except BaseException as error:
         if leads:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            trace = "".join(traceback.format_exception(error))[-8000:]
-            said = {"error": f"{kind}{error}"[:4000], "traceback": trace}
+            trace = render_public("".join(traceback.format_exception(error)))[-8000:]
+            said = {"error": render_public(f"{kind}{error}")[:4000], "traceback": trace}
             save_json(folder / "error.json", {**said, "machine": describe_machine()})
         raise
     return 0
