@@ -1,11 +1,30 @@
 """How far work is: whoever works calls `Progress`, and a line on the terminal shows it."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it so far, and how much in all."""
+NOTICE_SECONDS = 15.0
+
+
+@contextmanager
+def open_notice(text: str) -> Iterator[None]:
+    """Print a line now and then, with the seconds, while a block waits for somebody else."""
+    begun, is_over = time.monotonic(), threading.Event()
+
+    def speak() -> None:
+        while not is_over.wait(NOTICE_SECONDS):
+            print(f"{text} ({time.monotonic() - begun:.0f} s)", file=sys.stderr, flush=True)
+
+    threading.Thread(target=speak, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 class ProgressLine:

@@ -10,10 +10,10 @@ import pytest
 from vills.config.checks import ConfigError
 from vills.config.environment import read_count, read_folder, read_switch
 from vills.config.resources import load_resources
+from vills.config.tracking import load_tracking_settings
 from vills.data.loading import get_start_method
 from vills.pipeline import count_loaders, count_workers, get_folder, get_share
 from vills.runner.clusters.jobs import select_cluster
-from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.slurm_job import REQUEUE
 

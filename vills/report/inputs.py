@@ -24,8 +24,6 @@ class ReportInputs:
     """Data set of evaluate -> curated one that was searched."""
     models: Mapping[str, FinetuneConfig]
     """Data sets of finetune."""
-    runs: Path
-    """Folder of all runs, for their times."""
 
 
 def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:

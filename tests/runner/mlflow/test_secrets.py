@@ -12,10 +12,11 @@ import pytest
 
 from tests.runner.mlflow.conftest import MakeRun
 from vills.cli import main
+from vills.config.tracking import TrackingSettings, load_tracking_settings
 from vills.endings import run_main
 from vills.errors import InputError
 from vills.runner.clusters.jobs import read_environment
-from vills.runner.mlflow.settings import TrackingSettings, describe_error, load_tracking_settings
+from vills.runner.mlflow.settings import describe_error
 from vills.runner.mlflow.worker import open_syncer
 from vills.secrets import check_public, render_public
 

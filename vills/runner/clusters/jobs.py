@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 
 from vills.config.checks import ConfigError, check_choice
 from vills.config.resources import PREFIX, Resources
+from vills.config.tracking import load_tracking_settings
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.programs import run_command
-from vills.runner.mlflow.settings import load_tracking_settings
 from vills.secrets import check_public
 
 CLUSTERS = ("slurm", "local", "debug")

@@ -13,15 +13,13 @@ from urllib.parse import urlparse
 
 import vills
 from vills.config.params import Params
+from vills.config.tracking import load_tracking_settings
 from vills.git import NO_REPOSITORY, describe_commit, describe_git
 from vills.io import find_weights, parse_sqlite_uri
 from vills.mounts import NETWORK_FILE_SYSTEMS, find_mount
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import ClusterFacts, find_existing
 from vills.runner.doctor.machine import describe_links
-from vills.runner.mlflow.settings import (
-    load_tracking_settings,
-)
 from vills.secrets import render_public
 
 SHARED = (*NETWORK_FILE_SYSTEMS, "virtiofs", "gfs2", "ocfs2")

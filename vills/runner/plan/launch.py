@@ -18,16 +18,16 @@ from pathlib import Path
 from vills.config.checks import ConfigError, check_choice
 from vills.config.load import load_params
 from vills.config.params import Params
+from vills.config.tracking import load_tracking_settings
 from vills.errors import UserError
 from vills.io import find_json, get_runs_root
 from vills.pipeline import ARTIFACTS, Stage
 from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
-from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
-from vills.runner.store.result import find_recorded
+from vills.runner.store.result import find_recorded, find_result
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
     Recorded,
@@ -230,7 +230,7 @@ def describe_status(project: Path) -> str:
     """Describe every stage in a line, in the order of the DAG. Works on an empty clone.
 
     A line has the stage, the fingerprint of its run (the planned key while an input is still to be
-    made), and how far it is.
+    made), and how far it is; of one that was computed here, how long its last attempt took.
     """
     context = LaunchContext(project)
     params = load_params(project)
@@ -241,6 +241,9 @@ def describe_status(project: Path) -> str:
     for name, node in plan.items():
         state = states[node.key]
         words = f"{state.state} {state.detail}".strip()
+        if state.run is not None and state.state == "done":
+            seconds = find_result(state.run).get("seconds", 0.0)
+            words += f" in {seconds:.0f} s, attempt {state.attempts}"
         words += "" if load_stage(node.step.stage).is_enabled(params) else " (switched off)"
         lines.append(f"{name:{width}}  {state.get_name(node)}  {words}")
     return "\n".join(lines)

@@ -9,10 +9,10 @@ from typing import Any
 
 from vills.config.pretrain import PretrainConfig
 from vills.config.sweep import ColumnConfig
-from vills.runner.mlflow.replay import PARENT
 from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
+    PARENT,
     POINT,
     SWEEP,
     Artifacts,

@@ -17,11 +17,11 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.params import OperationConfig, Params
+from vills.config.tracking import TrackingSettings
 from vills.interrupt import InterruptedRunError, open_interruption
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.progress import Progress, ProgressLine
-from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.tracked_run import list_leaves
 from vills.runner.mlflow.worker import open_syncer
 from vills.runner.store.digest import RunError
