@@ -31,7 +31,8 @@ from vills.data.images import read_image
 from vills.data.layouts import RawImage
 from vills.endings import run_main
 from vills.evaluation.extract import ExtractReport, load_pixels
-from vills.io import list_paths, open_atomic, open_writing
+from vills.io import open_atomic
+from vills.refusals import list_paths, open_writing
 from vills.train.checkpoint import load_checkpoint, save_checkpoint
 
 KILOBYTES = 512

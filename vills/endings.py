@@ -22,7 +22,8 @@ from typing import TextIO
 
 import vills
 from vills.errors import UserError
-from vills.io import NO_SPACE, describe_full_disk, find_refusal, get_runs_root
+from vills.io import get_runs_root
+from vills.refusals import NO_SPACE, describe_full_disk, find_refusal
 from vills.secrets import render_public
 
 BUG, INTERRUPTED, CLOSED_PIPE = os.EX_SOFTWARE, 130, 141

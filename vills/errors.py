@@ -21,3 +21,7 @@ class LostProcessError(UserError, RuntimeError):
             "/dev/shm`); work with fewer processes (VILLS_WORKERS, VILLS_LOADERS); then give the "
             "same command again, it continues from there."
         )
+
+
+class RunError(UserError, RuntimeError):
+    """A run cannot go on; the message says what to do."""

@@ -14,12 +14,12 @@ import torch
 from tests.damage import DAMAGES, list_files
 from vills.config.load import PARAMS_FILE, load_params, save_params
 from vills.config.params import OperationConfig
+from vills.digests import compute_listing
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.progress import ProgressLine
 from vills.runner.plan.launch import find_inputs, launch_stage
 from vills.runner.plan.nodes import build_steps
-from vills.runner.store.digest import compute_listing
 from vills.runner.store.journal import load_journal
 from vills.runner.store.run import Run
 from vills.runner.work.stage import StageCall, load_stage, run_call

@@ -14,15 +14,9 @@ from urllib.request import getproxies
 
 from vills.config.checks import ConfigError
 from vills.config.environment import read_switch
-from vills.io import (
-    NO_SPACE,
-    build_file_uri,
-    build_sqlite_uri,
-    describe_full_disk,
-    find_refusal,
-    parse_sqlite_uri,
-)
+from vills.io import build_file_uri, build_sqlite_uri, parse_sqlite_uri
 from vills.mounts import find_network_file_system
+from vills.refusals import NO_SPACE, describe_full_disk, find_refusal
 from vills.secrets import check_address, render_public
 
 EXPERIMENT = "vills"

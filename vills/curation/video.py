@@ -19,7 +19,7 @@ from vills.curation.film import FilmReader
 from vills.curation.ledger import Shown
 from vills.curation.pace import Pace
 from vills.curation.picture import convert_picture
-from vills.io import check_machine
+from vills.refusals import check_machine
 
 
 @dataclass(frozen=True, slots=True)

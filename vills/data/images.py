@@ -17,7 +17,7 @@ from pycocotools import mask as coco
 
 from vills.data.image_damage import HEAD, check_end, check_last_block, describe_failure
 from vills.errors import InputError
-from vills.io import check_machine
+from vills.refusals import check_machine
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.checks import ConfigError
-from vills.io import LIMITS, compute_sha256, open_writing
+from vills.io import compute_sha256
+from vills.refusals import LIMITS, open_writing
 
 
 @dataclass(frozen=True)

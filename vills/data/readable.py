@@ -8,7 +8,7 @@ from itertools import chain, islice
 
 from vills.data.images import CorruptImageError, read_header, read_image
 from vills.data.layouts import Layout, RawRow, RawVideo
-from vills.io import check_machine
+from vills.refusals import check_machine
 
 NUM_READERS = 4
 CHUNK = 256

@@ -27,7 +27,8 @@ from vills.errors import InputError
 from vills.evaluation.media_features import Described, MediaFeatures
 from vills.evaluation.protocols.base import FeatureChoice
 from vills.evaluation.token_file import SUFFIXES, render_about, save_tokens
-from vills.io import check_machine, open_atomic
+from vills.io import open_atomic
+from vills.refusals import check_machine
 
 MAX_FRAMES = 512
 """Frames of one video file that are held; a longer one is thinned evenly to at most so many."""

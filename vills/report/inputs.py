@@ -7,7 +7,8 @@ from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
-from vills.io import list_paths, load_json
+from vills.io import load_json
+from vills.refusals import list_paths
 
 Row = dict[str, Any]
 """A row of scores."""

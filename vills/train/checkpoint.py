@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from vills.distributed import barrier, broadcast_object, is_main
-from vills.io import list_paths, open_atomic
+from vills.io import open_atomic
 from vills.parts import SUFFIX, load_intact, save_seal
+from vills.refusals import list_paths
 
 FOLDER = "checkpoints"
 """Name of the folder in a run's work folder."""

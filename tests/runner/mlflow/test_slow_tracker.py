@@ -18,6 +18,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
 from tests.fake_sweep import build_fake_sweep, sync_here, write_quickly
+from tests.journals import rewind
 from tests.runner.mlflow.conftest import MakeRun
 from tests.tracking_proxy import Fault, TrackingProxy
 from tests.tracking_server import TrackingServer
@@ -68,7 +69,7 @@ def run(make_run: MakeRun) -> Path:
 
 def log_steps(folder: Path, steps: range, *, resume_at: int = 0) -> Journal:
     journal = Journal(folder / "journal.jsonl")
-    journal.rewind(resume_at)
+    rewind(journal, resume_at)
     for step in steps:
         journal.log(step, {"loss": 1.0 * step, "grad": -1.0 * step, "lr": 0.1 / step})
     return journal

@@ -8,7 +8,8 @@ import pytest
 
 from tests.disks import SmallDisk, open_disk
 from tests.journals import rewind
-from vills.io import DiskFullError, save_bytes
+from vills.io import save_bytes
+from vills.refusals import DiskFullError
 from vills.runner.store.journal import Journal, load_journal
 from vills.runner.store.result import publish
 from vills.runner.store.run import Run

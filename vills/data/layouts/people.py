@@ -18,7 +18,7 @@ import numpy as np
 from vills.data.layouts.base import Layout, LayoutError, RawImage, RawTracklet
 from vills.data.layouts.listing import ZERO_PERSON, render_first
 from vills.data.records import DISTRACTOR_PID, JUNK_PID
-from vills.io import check_machine
+from vills.refusals import check_machine
 
 Row = TypeVar("Row", RawImage, RawTracklet)
 _COPY = re.compile(

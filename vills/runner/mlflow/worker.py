@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.tracking import TrackingSettings, has_run, is_at_hand
-from vills.io import DiskFullError, find_json, save_own_json
+from vills.io import find_json, save_own_json
+from vills.refusals import DiskFullError
 from vills.runner.mlflow.replay import SyncResult, run_safely, sync_run, sync_tracked_runs
 from vills.runner.mlflow.settings import LIMITS
 from vills.runner.mlflow.tracked_run import TrackedRun

@@ -26,9 +26,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from vills.io import DiskFullError, find_json, save_own_json
+from vills.errors import RunError
+from vills.io import find_json, save_own_json
 from vills.parts import REDONE
-from vills.runner.store.digest import RunError
+from vills.refusals import DiskFullError
 from vills.runner.store.machine import is_alive, load_process_identity
 
 HEARTBEAT_SECONDS = 10.0

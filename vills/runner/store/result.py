@@ -16,15 +16,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vills.errors import InputError
-from vills.io import NO_SPACE, open_writing, sync
-from vills.runner.store.digest import (
+from vills.digests import (
     DigestCache,
     compute_digest,
     compute_joint_digest,
     compute_listing,
     find_changed,
 )
+from vills.errors import InputError
+from vills.io import sync
+from vills.refusals import NO_SPACE, open_writing
 from vills.runner.store.receipt import load_run_file
 
 RESULT_NAME = "result.json"

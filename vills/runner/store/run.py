@@ -19,20 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vills.errors import InputError
+from vills.digests import CACHE_NAME, DigestCache, compute_digest, compute_listing, find_changed
+from vills.errors import InputError, RunError
 from vills.git import DIFF_NAME, NO_REPOSITORY, describe_git, load_git_diff
 from vills.interrupt import InterruptedRunError
-from vills.io import DiskFullError, open_writing, save_bytes, save_own_json
+from vills.io import save_bytes, save_own_json
 from vills.parts import REDONE
+from vills.refusals import DiskFullError, open_writing
 from vills.runner.store.code_digest import compute_code_state
-from vills.runner.store.digest import (
-    CACHE_NAME,
-    DigestCache,
-    RunError,
-    compute_digest,
-    compute_listing,
-    find_changed,
-)
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
 from vills.runner.store.machine import describe_machine

@@ -13,8 +13,9 @@ from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
 from vills.git import DIFF_NAME, describe_commit
-from vills.io import find_json, list_paths
+from vills.io import find_json
 from vills.pipeline import STAGES
+from vills.refusals import list_paths
 from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt

@@ -21,12 +21,13 @@ from vills.config.checks import check_name
 from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
 from vills.config.sweep import SweepConfig, load_sweep, parse_overrides
-from vills.io import compute_sha256, find_json, list_paths, load_json, save_own_json
+from vills.digests import compute_joint_digest
+from vills.io import compute_sha256, find_json, load_json, save_own_json
+from vills.refusals import list_paths
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.states import NodeState
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import compute_joint_digest
 
 FOLDER = "_sweeps"
 PROFILE = "profile="

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from vills.config.tracking import load_tracking_settings
 from vills.endings import run_main
-from vills.errors import UserError
+from vills.errors import RunError, UserError
 from vills.interrupt import REQUEUE_SIGNAL, InterruptedRunError
 from vills.io import load_json, save_own_json
 from vills.progress import ProgressLine
-from vills.runner.store.digest import RunError
 from vills.runner.store.machine import describe_machine
 from vills.runner.store.result import find_recorded
 from vills.runner.work.ranks import load_ranks

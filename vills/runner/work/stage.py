@@ -18,13 +18,13 @@ from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.params import OperationConfig, Params
 from vills.config.tracking import TrackingSettings
+from vills.errors import RunError
 from vills.interrupt import InterruptedRunError, open_interruption
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.progress import Progress, ProgressLine
 from vills.runner.mlflow.tracked_run import list_leaves
 from vills.runner.mlflow.worker import open_syncer
-from vills.runner.store.digest import RunError
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES
