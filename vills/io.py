@@ -1,11 +1,9 @@
 """Files: atomic writes (a reader sees the old file or the new one), JSON, SHA-256, addresses."""
 
-import errno
 import hashlib
 import json
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,15 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from vills.errors import InputError, UserError
+from vills.errors import InputError
+from vills.refusals import open_writing
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 CONTENT_DIGEST = "content_sha256"
 """Key under which a JSON file of ours holds the digest of all else in it."""
-
-
-class DiskFullError(UserError, OSError):
-    """There is no space left; nothing that was already written is lost."""
 
 
 @contextmanager
@@ -53,17 +47,12 @@ def save_bytes(path: Path, data: bytes) -> None:
 def _replace(path: Path, temporary: Path) -> Iterator[Path]:
     """Make the parent, let `temporary` be written, fsync, rename, fsync the folder."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        if error.errno in NO_SPACE and not isinstance(error, DiskFullError):
-            raise describe_full_disk(path) from error
-        if error.filename == str(temporary):
-            error.filename = str(path)  # the name that people know
-        raise
+        with open_writing(path, temporary=temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
     finally:
         with suppress(OSError):  # a read-only disk refuses even that
             temporary.unlink(missing_ok=True)
@@ -176,14 +165,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def describe_full_disk(path: Path) -> DiskFullError:
-    """Say which disk is full, how full, and that a rerun goes on from here."""
-    parent = next(folder for folder in (path, *path.parents) if folder.is_dir())
-    free = shutil.disk_usage(parent).free / 1e6
-    return DiskFullError(
-        errno.ENOSPC,
-        f"No space left for {path}: {free:.1f} MB are free on its disk (or the quota is used up). "
-        "What to do: free space and give the same command again; it continues from there.",
-    )

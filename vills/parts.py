@@ -27,7 +27,7 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 Locate = Callable[[str], Path]
 """Where a file of a part lies, by its name in the seal: `folder.joinpath`."""
 REDONE: Counter[str] = Counter()
-"""Files of parts that this process found damaged, by folder."""
+"""Files of parts that this attempt found damaged, by folder; how many, its end file says."""
 _log = logging.getLogger(__name__)
 
 

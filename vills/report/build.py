@@ -37,7 +37,7 @@ def build_report(
             folder=inputs.artifacts / "pretrain",
         ),
         lambda: build_data(metrics, inputs.artifacts),
-        lambda: build_runs(metrics, inputs.runs),
+        lambda: build_runs(metrics),
     ]
     sections = []
     for number, step in enumerate(steps):
@@ -107,24 +107,15 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return lines
 
 
-def build_runs(metrics: Mapping[str, Mapping[str, Any]], runs: Path) -> Section:
-    """Build a row per stage (or stage_item): how long it took, and its fingerprint.
+def build_runs(metrics: Mapping[str, Mapping[str, Any]]) -> Section:
+    """Build a row per stage (or stage_item): its fingerprint.
 
-    One that was made elsewhere has no time in `runs`, the folder of all runs.
+    How long it took, and in how many attempts, differs from machine to machine: the report is a
+    DVC out, and gets the same bytes everywhere.
     """
-    rows = []
-    for name, values in metrics.items():
-        run = values["fingerprint"]
-        path = runs / name.split("_")[0] / run / "result.json"
-        result = load_json(path) if path.is_file() else {}
-        seconds = result.get("seconds")
-        rows.append(
-            {
-                "stage": name.replace("_", "@", 1),
-                "seconds": f"{seconds:.0f}" if seconds is not None else "made elsewhere",
-                "attempts": str(result.get("attempt", "-")),
-                "run": run,
-            }
-        )
-    note = "Seconds that the last attempt took on its machine."
+    rows = [
+        {"stage": name.replace("_", "@", 1), "run": values["fingerprint"]}
+        for name, values in metrics.items()
+    ]
+    note = "Where they were computed, `vills status` says how long each took."
     return Section("Runs", [Block(text=note, table=build_table(rows, text=("run",)))])

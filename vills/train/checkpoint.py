@@ -19,6 +19,7 @@ import torch
 from vills.distributed import barrier, broadcast_object, is_main
 from vills.io import open_atomic
 from vills.parts import SUFFIX, load_intact, save_seal
+from vills.refusals import list_paths
 
 FOLDER = "checkpoints"
 """Name of the folder in a run's work folder."""
@@ -62,7 +63,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoint files, newest first, intact or not."""
-    found = {int(m[1]): p for p in folder.glob("step-*.pt") if (m := _NAME.search(p.name))}
+    found = {int(m[1]): p for p in list_paths(folder, "step-*.pt") if (m := _NAME.search(p.name))}
     return [found[step] for step in sorted(found, reverse=True)]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from vills.runner.mlflow.settings import TrackingSettings
+from vills.config.tracking import TrackingSettings
 
 MakeRun = Callable[..., Path]
 

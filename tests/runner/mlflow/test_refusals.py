@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from tests.runner.mlflow.conftest import MakeRun
 from vills.cli import main
+from vills.config.tracking import TrackingSettings
 from vills.runner.mlflow.replay import sync_run
-from vills.runner.mlflow.settings import TrackingSettings
 
 
 @pytest.fixture(autouse=True)

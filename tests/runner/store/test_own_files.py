@@ -12,12 +12,12 @@ import pytest
 from tests.damage import DAMAGES
 from tests.runner.store.test_run import Project
 from vills import mounts
+from vills.digests import DigestCache, compute_listing
 from vills.endings import describe_os_error
 from vills.errors import InputError, UserError
 from vills.io import find_json, load_json, save_own_json
 from vills.runner.mlflow.tracked_run import load_tracked_run
 from vills.runner.store import lock as lock_module
-from vills.runner.store.digest import DigestCache, compute_listing
 from vills.runner.store.lock import LostRunError, RunLock
 from vills.runner.store.receipt import load_receipt
 from vills.runner.store.result import load_result

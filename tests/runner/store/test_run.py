@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from vills.io import DiskFullError, load_json, save_bytes
+from vills.errors import RunError
+from vills.io import load_json, save_bytes
+from vills.refusals import DiskFullError
 from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
-from vills.runner.store.digest import RunError
 from vills.runner.store.journal import load_journal
 from vills.runner.store.lock import LostRunError, get_last_attempt
 from vills.runner.store.run import DamagedError, DriftError, Run

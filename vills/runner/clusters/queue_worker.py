@@ -21,12 +21,13 @@ from typing import Any
 from filelock import FileLock
 
 from vills.endings import run_main
-from vills.errors import InputError
+from vills.errors import InputError, UserError
 from vills.io import find_json, load_json, save_own_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState, Phase
 from vills.runner.store.machine import is_alive, load_process_identity, read_start
 from vills.runner.work.job import NODES
 from vills.runner.work.slurm_job import LOCAL_JOB, list_gpus
+from vills.trust import check_trusted
 
 FOLDER = "_queue"
 LOCK_NAME, STATES_LOCK_NAME, SETTINGS_NAME = ".lock", ".states.lock", ".settings.json"
@@ -69,8 +70,12 @@ class Worker:
             if ends & {"FAILED", "CANCELLED"}:
                 states[name] = self._end(name, "CANCELLED", "a job before it failed")
             elif ends <= {"COMPLETED"} and slots > 0 and len(free) >= num_gpus:
-                self._start(job, free[:num_gpus])
-                slots, free = slots - 1, free[num_gpus:]
+                try:
+                    self._start(job, free[:num_gpus])
+                except UserError as error:  # the others are to be started all the same
+                    states[name] = self._end(name, "FAILED", str(error))
+                else:
+                    slots, free = slots - 1, free[num_gpus:]
         return bool(holding or waiting)
 
     def has_work(self) -> bool:
@@ -85,6 +90,8 @@ class Worker:
         return name in self._children or state["state"] == "RUNNING"
 
     def _start(self, job: Mapping[str, Any], gpus: Sequence[str]) -> None:
+        code = job["environment"].get("PYTHONPATH", self._folder)
+        check_trusted(self._runs, self._folder / f"{job['job']}.json", Path(code))
         children = self._children[job["job"]] = open_ranks(job, runs=self._runs, gpus=gpus)
         here = load_process_identity()
         processes = [{**here, "pid": c.pid, "started": read_start(c.pid) or 0} for c in children]

@@ -29,7 +29,7 @@ STATUS = {
 STAGE, SWEEP, POINT = "vills.stage", "vills.sweep", "vills.point"
 """Tags: a run's stage; a parent's name; a child's label."""
 FINGERPRINT, EXECUTION = "vills.fingerprint", "vills.execution"
-GENERATION = "vills.generation"
+GENERATION, PARENT = "vills.generation", "mlflow.parentRunId"
 MAX_PARAM, MAX_TAG = 6000, 5000
 """Characters that MLflow keeps of a value."""
 Artifacts = Sequence[tuple[str, str]]
@@ -66,6 +66,10 @@ class TrackedRun:
     """Mark of scores and artifacts: sent when the tracker holds another. Empty: there are none."""
     finished_ms: int = 0
     """When its scores were measured, which is when a finished run ended; 0: not known."""
+
+    def get_identity(self) -> dict[str, str]:
+        """Return the tags by which it is found, with their values."""
+        return {name: self.tags[name] for name in self.identity}
 
 
 def load_tracked_run(folder: Path) -> TrackedRun | None:

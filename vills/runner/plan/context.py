@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from vills.config.params import OperationConfig, Params
 from vills.config.resources import Resources, load_resources
+from vills.digests import CACHE_NAME, DigestCache
 from vills.io import find_json, get_runs_root, save_own_json
 from vills.pipeline import STAGES
 from vills.runner.clusters.jobs import (
@@ -40,7 +41,6 @@ from vills.runner.plan.registry import (
     save_point,
 )
 from vills.runner.plan.states import OVER, NodeState, compute_states
-from vills.runner.store.digest import CACHE_NAME, DigestCache
 from vills.runner.work.stage import load_stage
 
 LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vills.config.canonical import compute_canonical, find_differences
 from vills.config.checks import ConfigError
 from vills.config.params import Params
+from vills.digests import DigestCache, compute_digest, find_changed
 from vills.io import find_json
 from vills.pipeline import STAGES, Stage
 from vills.runner.store.code_digest import compute_code_state
-from vills.runner.store.digest import DigestCache, compute_digest, find_changed
-from vills.runner.store.receipt import compute_canonical, compute_fingerprint, find_differences
+from vills.runner.store.receipt import compute_fingerprint
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 

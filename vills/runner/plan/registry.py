@@ -34,16 +34,17 @@ from vills.config.load import PARAMS_FILE, load_params, render_params
 from vills.config.params import Params
 from vills.config.yaml_reader import Reader
 from vills.config.yaml_text import Source
+from vills.digests import CACHE_NAME, DigestCache, compute_digest
 from vills.git import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
 from vills.io import find_json, load_json, save_bytes, save_own_json
 from vills.programs import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest, compute_joint_digest
 from vills.runner.store.receipt import compute_fingerprint
-from vills.runner.store.result import find_result
+from vills.runner.store.result import compute_part_digest, find_result
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
+from vills.trust import check_trusted
 
 PARAMS, CODE = "_params", "_code"
 ADOPTED = ("miniature", "curate", "lse", "pretrain")
@@ -185,18 +186,6 @@ class Registry:
         )
 
 
-def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
-    """Digest of a part of a run's outputs, as `compute_digest` of its file or folder gives it."""
-    if part in outputs:
-        return outputs[part]
-    inside = {
-        name.removeprefix(f"{part}/"): digest
-        for name, digest in outputs.items()
-        if name.startswith(f"{part}/")
-    }
-    return compute_joint_digest(inside)
-
-
 def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:
     """Copy the running package below `runs`, once; its path relative to `runs`.
 
@@ -232,9 +221,10 @@ def save_point(runs: Path, params: Params, *, origin: str) -> str:
 
 
 def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
-    """Make a folder as a whole or not at all; whoever comes first wins. Its name."""
+    """Make a folder as a whole or not at all; whom one trusts may have come first. Its name."""
     folder = runs / name
     if folder.exists():
+        check_trusted(runs, folder)
         return name
     beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     beside.mkdir(parents=True)
@@ -246,4 +236,5 @@ def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    check_trusted(runs, folder)
     return name

@@ -29,7 +29,8 @@ from typing import Any
 
 from vills.chain import ChainedLines, encode_lines, load_lines
 from vills.errors import InputError
-from vills.io import NO_SPACE, describe_full_disk, save_bytes
+from vills.io import save_bytes
+from vills.refusals import NO_SPACE, describe_full_disk
 
 NAME = re.compile(r"[\w\-. :/]+", re.ASCII)
 """What MLflow accepts as the name of a metric."""

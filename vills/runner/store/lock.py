@@ -26,8 +26,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from vills.io import DiskFullError, find_json, save_own_json
-from vills.runner.store.digest import RunError
+from vills.errors import RunError
+from vills.io import find_json, save_own_json
+from vills.parts import REDONE
+from vills.refusals import DiskFullError
 from vills.runner.store.machine import is_alive, load_process_identity
 
 HEARTBEAT_SECONDS = 10.0
@@ -127,7 +129,8 @@ class RunLock:
             self._thread.join()
         end = get_end_path(self.folder, attempt)
         try:
-            save_own_json(end, {"status": status, "reason": reason, "time": time.time()})
+            said = {"status": status, "reason": reason, "redone": sum(REDONE.values())}
+            save_own_json(end, {**said, "time": time.time()})
         except DiskFullError:
             # Another name takes no space, and that the file exists is what matters.
             os.link(get_attempt_path(self.folder, attempt), end)

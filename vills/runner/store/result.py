@@ -12,17 +12,23 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vills.digests import (
+    DigestCache,
+    compute_digest,
+    compute_joint_digest,
+    compute_listing,
+    find_changed,
+)
 from vills.errors import InputError
-from vills.io import NO_SPACE, describe_full_disk, sync
-from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
+from vills.io import sync
+from vills.refusals import NO_SPACE, open_writing
 from vills.runner.store.receipt import load_run_file
 
 RESULT_NAME = "result.json"
-CHECKPOINTS_NAME = "checkpoints"
 CROSSED = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
 """What a publication meets when another one of the same place crosses it."""
 TRIES = 3
@@ -53,6 +59,21 @@ def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     result = find_result(folder)
     now = compute_listing(folder / "out", cache) if result else {}
     return find_changed(result["outputs"], now) if result else [RESULT_NAME]
+
+
+def find_recorded(path: Path) -> str | None:
+    """Find the digest of a part of a run's outputs, runs/../out/PART, as the run recorded it."""
+    result = find_result(path.parents[1])
+    return compute_part_digest(result["outputs"], path.name) if result else None
+
+
+def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
+    """Digest of a part of a run's outputs, as `compute_digest` of its file or folder gives it."""
+    if part in outputs:
+        return outputs[part]
+    top = f"{part}/"
+    inside = {name.removeprefix(top): d for name, d in outputs.items() if name.startswith(top)}
+    return compute_joint_digest(inside)
 
 
 def set_incomplete(folder: Path, damaged: Sequence[str]) -> None:
@@ -93,14 +114,13 @@ def _publish(source: Path, to: Path, *, cache: DigestCache | None) -> bool:
     if alike and compute_digest(source, cache) == compute_digest(to, cache):
         return False
     beside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        _place_tree(source, beside)
-    except OSError as error:
-        _remove(beside)
-        if error.errno in NO_SPACE:
-            raise describe_full_disk(to) from error
-        raise
+    with open_writing(to, temporary=beside):
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            _place_tree(source, beside)
+        except OSError:
+            _remove(beside)
+            raise
     if to.is_symlink() or to.is_dir() or (to.exists() and beside.is_dir()):
         # rename(2) replaces a file by a file, but no folder that holds anything
         aside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")

@@ -19,37 +19,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vills.errors import InputError
+from vills.config.canonical import find_differences
+from vills.digests import CACHE_NAME, DigestCache, compute_digest, compute_listing, find_changed
+from vills.errors import InputError, RunError
 from vills.git import DIFF_NAME, NO_REPOSITORY, describe_git, load_git_diff
 from vills.interrupt import InterruptedRunError
-from vills.io import NO_SPACE, DiskFullError, describe_full_disk, save_bytes, save_own_json
+from vills.io import save_bytes, save_own_json
+from vills.parts import REDONE
+from vills.refusals import DiskFullError, open_writing
 from vills.runner.store.code_digest import compute_code_state
-from vills.runner.store.digest import (
-    CACHE_NAME,
-    DigestCache,
-    RunError,
-    compute_digest,
-    compute_listing,
-    find_changed,
-)
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
 from vills.runner.store.machine import describe_machine
-from vills.runner.store.receipt import (
-    RECEIPT_NAME,
-    build_receipt,
-    build_start,
-    find_differences,
-    load_receipt,
-)
+from vills.runner.store.receipt import RECEIPT_NAME, build_receipt, build_start, load_receipt
 from vills.runner.store.result import (
-    CHECKPOINTS_NAME,
     RESULT_NAME,
     find_damage,
     publish,
     set_incomplete,
     set_read_only,
 )
+from vills.secrets import render_public
 
 
 class DriftError(RunError):
@@ -110,7 +100,6 @@ class Run:
         self.folder = root / stage / self.fingerprint
         self.out = self.folder / "out"
         self.work = self.folder / "work"
-        self.checkpoints = self.work / CHECKPOINTS_NAME
         self.receipt_path = self.folder / RECEIPT_NAME
         self.result_path = self.folder / RESULT_NAME
         self.journal = Journal(self.folder / "journal.jsonl")
@@ -166,9 +155,9 @@ class Run:
         except DiskFullError:
             # Not worth hiding the first error.
             self._say("the disk is full: the end of this attempt could not be recorded")
-        full = isinstance(error, OSError) and error.errno in NO_SPACE
-        if full and not isinstance(error, DiskFullError):
-            raise describe_full_disk(self.folder) from error
+        if error is not None:
+            with open_writing(self.folder):
+                raise error
 
     def is_complete(self) -> bool:
         """Say whether the run is complete and its outputs are the recorded bytes."""
@@ -240,7 +229,7 @@ class Run:
         with suppress(FileNotFoundError, InputError):
             self.receipt = load_receipt(self.folder)
             return
-        if self.checkpoints.exists():  # which is made after it
+        if self.out.exists():  # which is made after it
             self._say("receipt.json is missing or damaged: written anew, as another execution")
         if diff := load_git_diff(self._checkout):
             save_bytes(self.folder / DIFF_NAME, diff.encode())
@@ -252,6 +241,7 @@ class Run:
 
     def _begin(self, attempt: int) -> None:
         self.lock.refuse_stalled()
+        REDONE.clear()
         self._entered = time.monotonic()
         if self.result_path.exists():
             damaged = find_damage(self.folder, self._cache)
@@ -260,13 +250,12 @@ class Run:
             set_incomplete(self.folder, damaged)
         self._take_receipt()
         self.out.mkdir(exist_ok=True)
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.work.mkdir(exist_ok=True)
         for path in self.out.rglob(".*.tmp"):
             path.unlink()  # a write of the last attempt that was killed (`vills.io.save_bytes`)
         if attempt > 1:
-            left = any(path.is_file() for path in self.work.rglob("*"))
-            how = "continues where the last one ended" if left else "begins anew: work/ is empty"
-            self._say(f"attempt {attempt} {how}")
+            how = "continues where the last one ended"
+            self._say(f"attempt {attempt} {how if any(self.work.iterdir()) else 'begins anew'}")
 
     def _refuse_drift(self, params: Mapping[str, Any]) -> None:
         """Refuse to go on if parameters, inputs or code (not comments) are not the receipt's."""
@@ -295,6 +284,6 @@ class Run:
 def _describe_end(error: BaseException) -> tuple[str, str]:
     """Status and reason of an attempt that ended with `error`."""
     if isinstance(error, InterruptedRunError):
-        return "interrupted", str(error)[:2000]
+        return "interrupted", render_public(str(error))[:2000]
     status = "failed" if isinstance(error, Exception) else "killed"
-    return status, f"{type(error).__name__}: {error}"[:2000]
+    return status, render_public(f"{type(error).__name__}: {error}")[:2000]

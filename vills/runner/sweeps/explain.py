@@ -9,18 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vills.config.canonical import find_differences
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
 from vills.git import DIFF_NAME, describe_commit
 from vills.io import find_json
 from vills.pipeline import STAGES
+from vills.refusals import list_paths
 from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
-from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
-from vills.runner.store.receipt import find_differences, load_receipt
-from vills.runner.store.result import RESULT_NAME, find_result
+from vills.runner.store.receipt import load_receipt
+from vills.runner.store.result import RESULT_NAME, compute_part_digest, find_result
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state
@@ -113,7 +114,7 @@ def _find_in_scores(
             f"{', '.join(there)}. What to do: `vills scores` lists them."
         )
     row = fitting[-1]  # means stand behind what they average
-    folders = sorted((context.runs / "evaluate").glob(f"{row['run']}*"))
+    folders = list_paths(context.runs / "evaluate", f"{row['run']}*")
     if not folders:
         raise ConfigError(
             f"run {row['run']} of {item} is not in {context.runs}: its scores came by `dvc pull`. "
@@ -190,7 +191,7 @@ def build_index(runs: Path) -> dict[str, Path]:
     """Digest of every part of every complete run's output -> the run's folder."""
     index: dict[str, Path] = {}
     for stage in STAGES:
-        for path in sorted((runs / stage).glob(f"*/{RESULT_NAME}")):
+        for path in list_paths(runs / stage, f"*/{RESULT_NAME}"):
             outputs = find_result(path.parent).get("outputs", {})
             for part in sorted({name.partition("/")[0] for name in outputs}):
                 index.setdefault(compute_part_digest(outputs, part), path.parent.resolve())

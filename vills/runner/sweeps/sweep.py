@@ -17,15 +17,17 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from vills.config.checks import check_name
 from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
 from vills.config.sweep import SweepConfig, load_sweep, parse_overrides
+from vills.digests import compute_joint_digest
 from vills.io import compute_sha256, find_json, load_json, save_own_json
+from vills.refusals import list_paths
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.states import NodeState
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import compute_joint_digest
 
 FOLDER = "_sweeps"
 PROFILE = "profile="
@@ -234,6 +236,7 @@ def load_earlier(runs: Path, sweep: Sweep) -> dict[str, Any]:
 
 def load_record(runs: Path, name: str) -> Sweep | None:
     """Return what was launched last under a sweep's name; None if nothing was."""
+    check_name("name of the sweep", name, "name one that was launched")
     path = runs / FOLDER / f"{name}.json"
     if not path.exists():
         return None
@@ -261,7 +264,7 @@ def load_record(runs: Path, name: str) -> Sweep | None:
 
 def list_records(runs: Path) -> list[str]:
     """Names of the sweeps that were launched."""
-    return sorted(p.stem for p in (runs / FOLDER).glob("*.json") if not p.name.startswith("."))
+    return [p.stem for p in list_paths(runs / FOLDER, "*.json") if not p.name.startswith(".")]
 
 
 def _describe_source(project: Path) -> list[str]:

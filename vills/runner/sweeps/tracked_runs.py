@@ -9,10 +9,11 @@ from typing import Any
 
 from vills.config.pretrain import PretrainConfig
 from vills.config.sweep import ColumnConfig
-from vills.runner.mlflow.replay import PARENT
+from vills.digests import compute_digest
 from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
+    PARENT,
     POINT,
     SWEEP,
     Artifacts,
@@ -23,7 +24,6 @@ from vills.runner.mlflow.tracked_run import (
 )
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import NodeState
-from vills.runner.store.digest import compute_digest
 from vills.runner.store.result import load_result
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import Point, Sweep, SweepState, compute_text_digest

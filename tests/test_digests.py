@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vills.runner.store import digest as digest_module
-from vills.runner.store.digest import DigestCache, RunError, compute_digest, compute_listing
+from vills import digests as digest_module
+from vills.digests import DigestCache, compute_digest, compute_listing
+from vills.errors import RunError
 
 
 @pytest.fixture

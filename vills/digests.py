@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from vills.errors import UserError
+from vills.errors import RunError
 from vills.io import compute_sha256, find_json, save_own_json
 from vills.mounts import compute_clock_lead
 
@@ -25,10 +25,6 @@ CACHE_NAME = ".digests.json"
 MAX_ENTRIES = 200_000
 RACY_NS = 2_000_000_000
 """A file this young may change again within one tick of its clock, so it is not remembered."""
-
-
-class RunError(UserError, RuntimeError):
-    """A run cannot go on; the message says what to do."""
 
 
 class DigestCache:
