@@ -81,8 +81,8 @@ def load_json(path: Path, *keys: str, remedy: str = "remove the file") -> dict[s
     Raises:
         InputError: naming the file, when it holds anything else.
     """
+    check_regular(path)
     try:
-        check_regular(path)
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError("no JSON object")

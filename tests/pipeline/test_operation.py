@@ -20,6 +20,7 @@ from vills.pipeline import STAGES
 from vills.progress import ProgressLine
 from vills.runner.plan.launch import find_inputs, launch_stage
 from vills.runner.plan.nodes import build_steps
+from vills.runner.store.code_digest import compute_code_state
 from vills.runner.store.journal import load_journal
 from vills.runner.store.run import Run
 from vills.runner.work.stage import StageCall, load_stage, run_call
@@ -215,3 +216,14 @@ def test_no_stage_names_it_and_no_plan_depends_on_it(project: Path, tmp_path: Pa
     other = load_params(change(project, tmp_path / "other", **values))
     assert other.operation != load_params(project).operation
     assert build_steps(other) == build_steps(load_params(project))
+
+
+def test_frozen_parameters_that_were_changed_are_refused(project: Path, tmp_path: Path) -> None:
+    call = build_call(project, "curate", "", params=project, runs=tmp_path / "runs")
+    (node,) = [step for step in build_steps(load_params(project)) if step.stage == "curate"]
+    code = compute_code_state("vills.pipeline.curate").digest
+    asked = {"params": {"curate": {**node.sections["curate"], "min_height": 25}}, "code": code}
+    with pytest.raises(UserError, match=r"min_height: 25 -> \d+.*What to do: remove both"):
+        work(replace(call, planned=asked), Steps())
+    assert not list((tmp_path / "runs").glob("curate/*/attempts/*"))
+    work(replace(call, planned={"params": node.sections, "code": code}), Steps())

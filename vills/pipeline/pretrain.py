@@ -1,11 +1,11 @@
 """Stage pretrain: self-supervised pre-training on images and videos (eq. 6 to 12)."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.pretrain import PretrainConfig
 from vills.curves import load_curves, save_curves
+from vills.io import load_json
 from vills.pipeline import (
     ARTIFACTS,
     Stage,
@@ -91,7 +91,7 @@ def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
     sources = [
         load_pretrain_source(path.parent, lse=lse and lse / path.parent.name)
         for path in sorted(context.inputs["curated"].glob("*/report.json"))
-        if json.loads(path.read_text())["role"] != "reid"
+        if load_json(path, "role", remedy="run the curate stage again")["role"] != "reid"
     ]
     return PretrainData(sources, sources, config=config, cache_mb=CACHE_MB)
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from tests.processes import list_group, wait_until
 from vills.config.resources import Resources
+from vills.errors import InputError
 from vills.io import save_json
 from vills.runner.clusters import queue_worker
 from vills.runner.clusters.jobs import UNKNOWN, Batch
@@ -430,3 +431,19 @@ def test_a_job_that_somebody_else_has_put_is_not_started(yard: Yard) -> None:
     yard.until("FAILED", "COMPLETED")
     assert [line.split()[0] for line in yard.started] == ["b"]
     assert "belongs to nobody" in load_note(yard.folder, first)["reason"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"job": "q', b"\xff\xfe", b"[]", b"{}"])
+def test_a_damaged_file_ends_its_job_and_no_other(yard: Yard, content: bytes) -> None:
+    first, second, third = yard.put(dict.fromkeys("abc", "exit 0"), after=[[], ["q1"], []])
+    (yard.folder / f"{first}.json").write_bytes(content)
+    (yard.folder / ".settings.json").write_bytes(content)
+    wait_until(lambda: not yard.look())
+    states = {job: load_state(yard.folder, job) for job in (first, second, third)}
+    assert [states[job].state for job in states] == ["FAILED", "CANCELLED", "COMPLETED"]
+    assert "is damaged" in states[first].reason
+    with pytest.raises(InputError, match=r"settings.json is damaged.*--max-parallel"):
+        yard.put({"d": "exit 0"})
+    assert yard.put({"d": "exit 0"}, max_parallel=2) == ["q4"], "no number is given twice"
+    (yard.folder / f"{third}.state.json").write_bytes(content)
+    assert load_state(yard.folder, third).state == "FAILED"

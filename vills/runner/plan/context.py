@@ -249,6 +249,7 @@ class Submitter:
             "inputs": inputs,
             "params": params,
             "code": self._code,
+            "planned": {"params": node.step.sections, "code": node.code},
         }
         save_own_json(folder / "spec.json", spec)
 

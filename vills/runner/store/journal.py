@@ -201,9 +201,9 @@ def _load_whole(path: Path, *, end: str = "") -> list[dict[str, Any]]:
     is_other = not held.problem and end not in ("", held.chain)
     if problem := "it has another end than the run's" if is_other else held.problem:
         raise InputError(
-            f"{path}: {problem}. What to do: give the command of an unfinished run again, which "
-            "restores it from the checkpoint; of a finished run the curves are lost, but not what "
-            "was sent to a tracker, nor the outputs."
+            f"{path}: {problem}. What to do: give the command of the run again, which restores it "
+            "from work/checkpoints; if the run is finished, remove its result.json first. Without "
+            "checkpoints there its curves are lost, but no output."
         )
     return held.lines
 

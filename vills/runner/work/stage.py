@@ -28,6 +28,7 @@ from vills.runner.mlflow.worker import open_syncer
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import check_current
 from vills.runner.store.machine import THREAD_VARIABLES
+from vills.runner.store.receipt import find_differences
 from vills.runner.store.run import Run
 from vills.runner.work.ranks import Ranks, load_ranks, open_handoff, wait_for_handoff
 from vills.runner.work.slurm_job import build_notes, get_patience, wait_for_slurm
@@ -54,6 +55,8 @@ class StageCall:
     tracking: TrackingSettings | None
     """Where curves go."""
     recorded: Recorded = field(default_factory=dict)
+    planned: Mapping[str, Any] | None = None
+    """`params` and digest of `code` that it was asked for with, if somebody else did."""
 
     def load_sections(self) -> dict[str, Any]:
         """Read its typed sections of params.yaml, as they are now."""
@@ -144,6 +147,13 @@ def _open(
                 "run recorded. What to do: `vills run` its stage, which puts it right (in a sweep: "
                 "launch again without that run's result.json); to use it, remove its metrics file."
             )
+    found = {"params": run.receipt["params"], "code": run.receipt["code"]["digest"]}
+    if call.planned and (changed := find_differences(call.planned, found)):
+        raise RunError(
+            f"{call.params} or {call.checkout} was changed after this job was asked for: "
+            f"{', '.join(changed[:5])}. What to do: remove both folders, and launch again with "
+            "--retry failed."
+        )
     with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         attempt = run.lock.attempt
         how = " is complete; collected" if attempt is None else f", attempt {attempt}"
