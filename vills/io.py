@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from vills.errors import InputError, UserError
+from vills.inputs import open_input, read_input
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -80,8 +81,8 @@ def load_json(path: Path) -> dict[str, Any]:
         InputError: naming the file, when it holds anything else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(read_input(path))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}). What to do: remove the file.") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object. What to do: remove the file.")
@@ -90,7 +91,7 @@ def load_json(path: Path) -> dict[str, Any]:
 
 def compute_sha256(path: Path) -> str:
     """Compute the SHA-256 of a file's bytes, in hex; the file is read in pieces."""
-    with path.open("rb") as file:
+    with open_input(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vills.config.checks import ConfigError
 from vills.config.convention import Convention, list_common, parse_convention, parse_metadata
 from vills.errors import InputError
+from vills.inputs import read_input
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _TYPES: dict[str, type[np.generic]] = {
@@ -23,6 +24,8 @@ _TYPES: dict[str, type[np.generic]] = {
 }
 
 FloatArray = NDArray[np.float32]
+MAX_MODEL = 2**31
+"""Bytes of a file: a protocol buffer has no more."""
 
 
 def load_session(
@@ -45,7 +48,7 @@ def load_session(
             f"No ONNX model at {path}. What to do: put the file below VILLS_WEIGHTS, with the name "
             "that params.yaml gives."
         )
-    content = path.read_bytes()
+    content = read_input(path, limit=MAX_MODEL)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(
             f"{path} has sha256 {hashlib.sha256(content).hexdigest()}, expected {sha256}. "

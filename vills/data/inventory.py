@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from vills.data.files import is_clutter, list_files
+from vills.data.files import is_clutter, list_files, read_table
 from vills.errors import UserError
 from vills.io import compute_sha256
 
@@ -45,7 +44,7 @@ def load_inventory(path: Path) -> pa.Table:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no inventory at {path}. What to do: `vills data register`.")
-    return pq.read_table(path, schema=SCHEMA)
+    return read_table(path, remedy="`vills data register` writes it again", schema=SCHEMA)
 
 
 def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from vills.data.files import is_clutter
 from vills.data.records import JUNK_PID
 from vills.errors import UserError
+from vills.inputs import read_input
 
 T = TypeVar("T")
 
@@ -152,7 +153,7 @@ class Layout:
 
     def read_bytes(self, path: str) -> bytes:
         """Content of the file at `path`."""
-        return self.container(path) if self.container else (self.root / path).read_bytes()
+        return self.container(path) if self.container else read_input(self.root / path)
 
 
 def check_folder(root: Path, name: str) -> None:
