@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
-from vills.data.inventory import check_inventory, load_inventory
+from vills.data.inventory import Registered, check_inventory, load_inventory
 from vills.io import load_json
 from vills.pipeline import ARTIFACTS, INVENTORIES, Stage, StageContext, get_folder, list_weights
 
@@ -22,9 +22,11 @@ def run(context: StageContext) -> None:
     root = context.inputs["world"] if config.root == "miniature" else get_folder("VILLS_DATA")
     metrics: dict[str, Any] = {}
     for name, source in config.sources.items():
+        registered = None
         if config.root == "data":
             inventory = load_inventory(context.inputs[f"inventory_{name}"])
             check_inventory(root / source.path, inventory)
+            registered = Registered(root / source.path, inventory)
         report = run_source(
             name,
             source,
@@ -35,6 +37,7 @@ def run(context: StageContext) -> None:
             weights_root=get_folder("VILLS_WEIGHTS") if config.detector_weights else None,
             progress=context.progress,
             max_corrupt_share=context.operation.max_corrupt_share,
+            registered=registered,
         )
         metrics[name] = {"records": report["records"], "damaged": report["damaged"]["count"]}
         if entries := report.get("entries"):
