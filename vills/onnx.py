@@ -14,6 +14,7 @@ from vills.config.checks import ConfigError
 from vills.config.convention import Convention, list_common, parse_convention, parse_metadata
 from vills.errors import InputError
 from vills.inputs import read_input
+from vills.tensors import describe_faults, read_onnx_constants
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _TYPES: dict[str, type[np.generic]] = {
@@ -54,6 +55,7 @@ def load_session(
             f"{path} has sha256 {hashlib.sha256(content).hexdigest()}, expected {sha256}. "
             "What to do: fetch the file again, or correct the digest."
         )
+    _check_constants(path, content)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -68,6 +70,20 @@ def load_session(
             f"{path} is not an ONNX model that onnxruntime can open ({error}). What to do: fetch "
             "the file again."
         ) from error
+
+
+def _check_constants(path: Path, content: bytes) -> None:
+    try:
+        faults = describe_faults(read_onnx_constants(content), has_masks=True)
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not an ONNX model with all its numbers in it ({error}). What to do: fetch "
+            "it again, or export it into one file."
+        ) from error
+    if faults:
+        raise InputError(
+            f"{path} holds {faults}. Allowed: numbers. What to do: fetch or export it again."
+        )
 
 
 class PictureModel:
