@@ -109,6 +109,15 @@ def compute_joint_digest(listing: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def compute_part_digest(listing: Mapping[str, str], part: str) -> str:
+    """Digest of a part of a listing, as `compute_digest` of its file or folder gives it."""
+    if part in listing:
+        return listing[part]
+    top = f"{part}/"
+    inside = {name.removeprefix(top): d for name, d in listing.items() if name.startswith(top)}
+    return compute_joint_digest(inside)
+
+
 def find_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return the names that are new, gone, or have another digest."""
     return sorted(n for n in {*before, *now} if before.get(n) != now.get(n))

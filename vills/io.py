@@ -1,5 +1,6 @@
 """Files: atomic writes (a reader sees the old file or the new one), JSON, SHA-256, addresses."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from vills.errors import InputError
+from vills.inputs import check_input, open_input, read_input
 from vills.refusals import open_writing
 
 CONTENT_DIGEST = "content_sha256"
@@ -83,7 +85,7 @@ def load_json(path: Path, *keys: str, remedy: str = "remove the file") -> dict[s
     """
     check_regular(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_input(path))
         if not isinstance(value, dict):
             raise ValueError("no JSON object")
         recorded = value.pop(CONTENT_DIGEST, None)
@@ -115,13 +117,19 @@ def check_regular(path: Path) -> None:
     Raises:
         InputError: naming the path.
     """
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no regular file. What to do: move it away.")
+    try:
+        check_input(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EISDIR):
+            raise
+        raise InputError(f"{path} is no regular file. What to do: move it away.") from error
 
 
 def compute_sha256(path: Path) -> str:
     """Compute the SHA-256 of a file's bytes, in hex; the file is read in pieces."""
-    with path.open("rb") as file:
+    with open_input(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

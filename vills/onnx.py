@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from vills.config.checks import ConfigError
 from vills.config.convention import Convention, list_common, parse_convention, parse_metadata
 from vills.errors import InputError
+from vills.inputs import read_input
+from vills.tensors import describe_faults, read_onnx_constants
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _TYPES: dict[str, type[np.generic]] = {
@@ -23,6 +25,8 @@ _TYPES: dict[str, type[np.generic]] = {
 }
 
 FloatArray = NDArray[np.float32]
+MAX_MODEL = 2**31
+"""Bytes of a file: a protocol buffer has no more."""
 
 
 def load_session(
@@ -45,12 +49,13 @@ def load_session(
             f"No ONNX model at {path}. What to do: put the file below VILLS_WEIGHTS, with the name "
             "that params.yaml gives."
         )
-    content = path.read_bytes()
+    content = read_input(path, limit=MAX_MODEL)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(
             f"{path} has sha256 {hashlib.sha256(content).hexdigest()}, expected {sha256}. "
             "What to do: fetch the file again, or correct the digest."
         )
+    _check_constants(path, content)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -65,6 +70,20 @@ def load_session(
             f"{path} is not an ONNX model that onnxruntime can open ({error}). What to do: fetch "
             "the file again."
         ) from error
+
+
+def _check_constants(path: Path, content: bytes) -> None:
+    try:
+        faults = describe_faults(read_onnx_constants(content), has_masks=True)
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not an ONNX model with all its numbers in it ({error}). What to do: fetch "
+            "it again, or export it into one file."
+        ) from error
+    if faults:
+        raise InputError(
+            f"{path} holds {faults}. Allowed: numbers. What to do: fetch or export it again."
+        )
 
 
 class PictureModel:

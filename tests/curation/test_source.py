@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from vills.curation.packer import TooManyDamagedError
 from vills.curation.source import EmptySourceError, run_source
 from vills.data.frames import FrameReader
 from vills.data.images import decode_image
+from vills.data.inventory import InventoryError, Registered, build_inventory, check_inventory
 from vills.data.layouts import LayoutError
 from vills.data.records import Manifest, load_manifest
 from vills.data.shards import ShardReader
@@ -59,6 +61,43 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(24):
         write_image(root / "luperson" / f"{i % 3}" / f"{i:04d}.jpg", seed=i, size=(200, 300))
     return root
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (IMAGES, "luperson/1/0013.jpg"),
+        (VIDEOS, "kinetics/b.mp4"),
+        (VIDEOS, "kinetics/predictions/detections.parquet"),
+    ],
+)
+def test_what_changed_since_it_was_registered_is_refused(
+    root: Path, tmp_path: Path, source: SourceConfig, name: str
+) -> None:
+    """Equal in size and time; found while it is read, and nothing is made of it."""
+    data = tmp_path / "data"
+    shutil.copytree(root, data)
+    table = build_inventory(data / source.path)
+    path, whole = data / name, (data / name).read_bytes()
+    status = path.stat()
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    check_inventory(data / source.path, table)
+
+    def curate(folder: Path) -> None:
+        registered = Registered(data / source.path, table)
+        places = {"root": data, "out": folder / "out", "work": folder / "work"}
+        run_source("source", source, build_config(), registered=registered, **places)  # type: ignore[arg-type]
+
+    with pytest.raises(InventoryError, match=f"{path.name} has another content"):
+        curate(tmp_path)
+    assert not (tmp_path / "out/report.json").exists()
+    path.write_bytes(whole)
+    curate(tmp_path)
+    curate(tmp_path / "other")
+    assert _digests(tmp_path / "out") == _digests(tmp_path / "other/out")
 
 
 def _curate(

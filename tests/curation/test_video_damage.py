@@ -1,8 +1,12 @@
 """Broken files: what can be read is read, what is lost is counted and named."""
 
+import os
+import struct
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from tests.curation.coded_videos import RATE, copy_packets, find_packets, read_coded, write_coded
@@ -169,3 +173,55 @@ def test_empty_and_short_files(tmp_path: Path) -> None:
         (tmp_path / "b.mkv").write_bytes(whole[:size])
         find_missing_end(tmp_path / "b.mkv")
         assert check_ends(tmp_path / "b.mkv")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mov", "a.flv", "a.mpg", "a.m2ts"])
+def test_frames_that_the_decoder_made_up_are_lost(tmp_path: Path, name: str) -> None:
+    """No frame that builds on overwritten bytes is given, and all of them are counted."""
+    path = write_format(tmp_path, name)
+    whole = {frame.number: frame.image for frame in VideoStream(path, name)}
+    places = sorted(find_packets(path), key=lambda packet: -packet[1])
+    place, size = next((p, s) for p, s in places if p > path.stat().st_size // 3)
+    content = bytearray(path.read_bytes())
+    content[place + size // 2 : place + size - 8] = np.random.default_rng(0).bytes(
+        size - 8 - size // 2
+    )
+    path.write_bytes(content)
+    stream = VideoStream(path, name)
+    shown = {frame.number: frame.image for frame in stream}
+    assert all(np.array_equal(image, whole[number]) for number, image in shown.items())
+    assert 1 <= stream.num_lost <= 24
+    assert len(shown) + stream.num_lost == 99
+    assert stream.damage
+
+
+def test_damaged_sound_is_no_damage(tmp_path: Path) -> None:
+    path = write_coded(tmp_path / "a.mp4", audio_seconds=2)
+    with av.open(str(path)) as container:
+        places = [(p.pos or 0, p.size) for p in container.demux(audio=0) if p.size > 8]
+    content = bytearray(path.read_bytes())
+    for place, size in places:
+        content[place : place + size] = b"\xa5" * size
+    path.write_bytes(content)
+    shown, _, stream = read_coded(path)
+    assert (shown, stream.damage, stream.num_lost) == (list(range(50)), "", 0)
+
+
+def test_only_regular_files_of_a_size_are_opened(tmp_path: Path) -> None:
+    """What would hang, fetch other files or fill the memory is damage, said at once."""
+    write_coded(tmp_path / "b.mp4", num_frames=2)
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile b.mp4\n")
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    large = write_coded(tmp_path / "large.mov", num_frames=1, codec="mjpeg", pix_fmt="yuvj420p")
+    content, sides = large.read_bytes(), struct.pack(">HH", 9000, 9000)
+    for pair in ((96, 64), (64, 96)):  # of the container, of the picture
+        content = content.replace(struct.pack(">HH", *pair), sides)
+    large.write_bytes(content)
+    found = {name: check_ends(tmp_path / name) for name in ("list.mp4", "fifo.mp4", "zero.mp4")}
+    assert found["list.mp4"] == "a list of other files (concat), which is not followed"
+    assert found["fifo.mp4"] == "a FIFO, not a regular file"
+    assert found["zero.mp4"] == "a device, not a regular file"
+    assert check_ends(tmp_path / "loop.mp4") == "Too many levels of symbolic links"
+    assert check_ends(large) == "9000 x 9000 pixels; allowed: 50 million"

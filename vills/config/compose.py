@@ -27,6 +27,7 @@ from vills.config.kinds import find_hint, get_scalar, is_of_kind, load_hints
 from vills.config.overrides import describe_unknown_key, parse_override, set_override
 from vills.config.yaml_reader import Reader
 from vills.config.yaml_text import Source
+from vills.inputs import read_input
 
 Kind = TypeVar("Kind")
 DEFAULTS = "_defaults"
@@ -272,6 +273,6 @@ def _open_store(nodes: dict[str, dict[str, Any]]) -> Iterator[None]:
 def _load_bytes(path: Path) -> bytes:
     """Content that a cached answer depends on; what cannot be read is refused when it is asked."""
     try:
-        return path.read_bytes()
+        return read_input(path)
     except OSError:
         return b""

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from vills.config.checks import ConfigError
+from vills.inputs import read_input
 
 TEXT, MAP, LIST = (f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq"))
 NUMBER_LIKE = re.compile(
@@ -21,6 +22,9 @@ NUMBER_LIKE = re.compile(
     re.IGNORECASE,
 )
 """What other readers of YAML 1.2, DVC's among them, take for anything but text."""
+MAX_BYTES, MAX_NODES, MAX_DEPTH = 2**21, 100_000, 100
+"""Of a file, and of what is in it once every alias stands for its whole content. Ours have 30 kB
+and 1,500 values; a few lines of aliases of aliases can stand for thousands of millions."""
 _CONFLICT = re.compile(rb"^(<{7}|>{7}|={7}|\|{7})( |\r?$)", re.MULTILINE)
 _OPEN = re.compile(r"(?<=[:\[{, ])(\$\{[^{}'\"]*\})(?=[\]}, ]|$)")
 """${...} in a word, which YAML wants in quotes and Hydra does not."""
@@ -75,7 +79,7 @@ class Source:
             ConfigError: if it cannot be read.
         """
         try:
-            return path.read_bytes()
+            return read_input(path, limit=MAX_BYTES)
         except OSError as error:
             raise ConfigError(
                 f"{self.origin} cannot be read: {error.strerror}. Allowed: a text file. What to "
@@ -91,7 +95,30 @@ class Source:
         with self.explain_errors(text):
             text = _OPEN.sub(r"'\1'", text) if self.is_word else text
             node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+            if node is not None:
+                count, depth = self._measure(node, {})
+                if count > MAX_NODES or depth > MAX_DEPTH:
+                    raise self._refuse_size(node)
             return node
+
+    def _measure(self, node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+        """Count what is in a node, what is shared as often as it stands there; and its depth."""
+        if id(node) not in known:
+            known[id(node)] = 1, 1  # what contains itself is refused by its name later
+            is_mapping = isinstance(node, yaml.MappingNode)
+            inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+            inner = [part for pair in inner for part in pair] if is_mapping else inner
+            found = [self._measure(part, known) for part in inner]
+            depth = max((depth for _, depth in found), default=0)
+            known[id(node)] = 1 + sum(count for count, _ in found), 1 + depth
+        return known[id(node)]
+
+    def _refuse_size(self, node: yaml.Node) -> ConfigError:
+        return ConfigError(
+            f"{self.locate(node)}: this is too large once every alias stands for what it names. "
+            f"Allowed: {MAX_NODES:,} values, {MAX_DEPTH} brackets in brackets. What to do: write "
+            f"out what is meant, without aliases of aliases, or in several files{self.remedy}."
+        )
 
     def list_pairs(self, node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
         """Keys and values of a mapping, with what `<<` brings, each key once.

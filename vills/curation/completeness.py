@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 from typing import IO
 
+from vills.inputs import open_input
+
 _HEAD = 2**16
 _ASF = bytes.fromhex("3026b2758e66cf11")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -26,7 +28,7 @@ def find_missing_end(file: Path) -> str:
         OSError: it cannot be read.
     """
     size = file.stat().st_size
-    with file.open("rb") as stream:
+    with open_input(file) as stream:
         stated = _read_size(stream, size)
     return f"cut short: {size:,} of at least {stated:,} bytes are there" if stated > size else ""
 

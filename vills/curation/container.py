@@ -13,12 +13,15 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vills.curation.clock import FALLBACK_RATE
+from vills.data.images import MAX_PIXELS
+from vills.inputs import check_input
 
 COVER = "with cover art or thumbnails beside the film, which are passed over"
 SEVERAL = "with several films: the default one, then the largest picture, then the first, is read"
 _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _PICTURE_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "ljpeg", "jpegls")
 _MAX_FAILURES = 5
+_LISTS = ("concat", "hls", "dash", "imf", "sdp")
 
 
 class Film(NamedTuple):
@@ -57,8 +60,17 @@ def open_container(file: Path) -> InputContainer:
 
     Raises:
         FFmpegError, OSError: it is no video, or cannot be read.
+        NoFilmError: it only names other files.
     """
-    return av.open(str(file), metadata_errors="replace")
+    check_input(file)
+    # lists of other files and of addresses look like videos to it: none is followed
+    container = av.open(
+        str(file.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"}
+    )
+    if container.format.name in _LISTS:
+        container.close()
+        raise NoFilmError(f"a list of other files ({container.format.name}), which is not followed")
+    return container
 
 
 def find_film(container: InputContainer, file: Path) -> Film:
@@ -72,6 +84,9 @@ def find_film(container: InputContainer, file: Path) -> Film:
     if not known:
         raise NoFilmError("its codec is unknown" if container.streams.video else "no video stream")
     films = [s for s in known if not s.disposition & _STILL]
+    if too_large := [s for s in films if s.width * s.height > MAX_PIXELS]:
+        sides = f"{too_large[0].width} x {too_large[0].height}"
+        raise NoFilmError(f"{sides} pixels; allowed: {MAX_PIXELS / 1e6:.0f} million")
     is_alone = len(container.streams) == 1
     if len(films) > 1 or (films and not is_alone and _is_picture(films[0])):
         counts = _count_packets(file, films)

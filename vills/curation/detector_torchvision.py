@@ -8,6 +8,8 @@ import torch
 from torchvision.models import get_model
 
 from vills.curation.video import Detections, Frame, build_detections
+from vills.errors import InputError
+from vills.tensors import describe_faults
 
 PERSON_CLASS = 1
 MIN_SCORE = 0.05
@@ -56,6 +58,11 @@ def _load_network(path: Path) -> torch.nn.Module:
         raise refused from error
     if not isinstance(state, dict) or CLASS_WEIGHT not in state:
         raise refused
+    values = ((k, v.float().numpy()) for k, v in state.items() if v.is_floating_point())
+    if faults := describe_faults(values):
+        raise InputError(
+            f"{path} holds {faults}. Allowed: finite numbers. What to do: fetch the file again."
+        )
     shapes = _get_shapes(state)
     for name in sorted(NETWORKS, key=lambda name: name not in path.name):
         model: torch.nn.Module = get_model(

@@ -43,11 +43,9 @@ class Ledger:
 
     Attributes:
         promise: What the file says of its length.
-        num_completed: Frames shown that the decoder had to complete.
     """
 
     promise: Promise
-    num_completed: int = 0
     _num_packets: int = 0
     _end: Fraction = Fraction(0)
     _file_end: Fraction = Fraction(0)
@@ -77,9 +75,11 @@ class Ledger:
             self._note_damage(packet.is_corrupt)
 
     def add_failure(self, stamp: Fraction | None) -> None:
-        """Take the stamp, s, of a packet that gave no frame but an error."""
+        """Take the stamp, s, of what gave an error, or a frame that is not as it was filmed."""
         self._note_damage(True)
-        heapq.heappush(self._failed, NO_STAMP if stamp is None else stamp)
+        place = NO_STAMP if stamp is None else stamp
+        if stamp is None or place not in self._failed:  # some decoders fail, and show it later
+            heapq.heappush(self._failed, place)
 
     def take_failures(self, stamp: Fraction | None) -> list[Fraction]:
         """Give the stamps of what failed and should have been shown before `stamp` (None: all)."""
@@ -120,7 +120,6 @@ class Ledger:
             self._num_lost_last += 1
         else:
             self._num_lost_last = 0
-            self.num_completed += shown.frame.is_corrupt
 
     def describe(self, *, num_frames: int, missing_end: str, is_end: bool) -> tuple[int, str]:
         """Count and say what was lost of a film of which `num_frames` came.

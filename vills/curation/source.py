@@ -5,7 +5,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from vills.curation.report import (
 from vills.curation.units import TRACKS_SCHEMA, UnitStore
 from vills.curation.videos import VideoCurator, read_units
 from vills.data.files import save_table
+from vills.data.inventory import Registered
 from vills.data.layouts import Layout, RawImage, RawRow, RawTracklet, RawVideo, read_layout
 from vills.data.readable import describe_video_changes
 from vills.data.records import SPLITS_FILE, TEMPLATES_FILE, Manifest
@@ -56,6 +57,7 @@ def run_source(
     weights_root: Path | None = None,
     progress: Progress | None = None,
     max_corrupt_share: float = 0.05,
+    registered: Registered | None = None,
 ) -> dict[str, Any]:
     """Curate one raw data set, `source` below `root`, into `out`, as `name` from here on.
 
@@ -67,7 +69,8 @@ def run_source(
     `out` receives manifest.parquet, shards, report.json, tracks.parquet for videos, and
     entries.parquet and splits.json for layouts that have some. `work` keeps what is finished until
     all is, for this source and configuration alone. Weights of the detector are below
-    `weights_root`. `progress` is called with what is done, how much, and of how much.
+    `weights_root`. What is read is compared with `registered`. `progress` is called with what is
+    done, how much, and of how much.
 
     Returns:
         The content of report.json.
@@ -77,19 +80,25 @@ def run_source(
         ConfigError: predictions or weights of the detector are missing.
         TooManyDamagedError: more files are unreadable than `max_corrupt_share`.
         EmptySourceError: no record was kept.
+        InventoryError: a file has another content than was registered.
         InputError: `work` belongs to another source or configuration.
     """
     layout = read_layout(
         source.layout, root / source.path, filter_list=source.filter, keep=source.keep
     )
+    layout = replace(layout, registered=registered)
     say = progress or (lambda *_: None)
     job = _Job(name, source, config, layout, out, work, say, max_corrupt_share)
     job.claim(compute_weights_digest(config, weights_root=weights_root) if job.num_videos else "")
     if job.is_done:
         return dict(load_json(out / REPORT))
+    checked = work / f"inventory-checked{SUFFIX}"
+    if registered and not is_sealed(checked):  # before anything is made of it; not at each start
+        registered.check_others()
+        save_seal(checked, [], locate=work.joinpath)
     if job.num_videos:
         detector = build_detector(config, folder=layout.root, weights_root=weights_root)
-        job.fill_units(VideoCurator(config, folder=layout.root, detector=detector))
+        job.fill_units(VideoCurator(config, layout.root, detector, registered))
     return job.pack()
 
 

@@ -89,7 +89,6 @@ def build_detections(
 
 
 UNTIMED = "with frames without a time stamp of their own: timed by the stated rate"
-COMPLETED = "with frames that the decoder had to complete: shown as they are"
 GAPS = "with gaps in time: frames are missing there, or the picture stood still"
 RESIZED = "whose picture changes its size"
 EMPTY_SEGMENT = "with a segment in which no frame begins"
@@ -189,7 +188,6 @@ class VideoStream:
         ledger = reader.ledger
         facts = {
             UNTIMED: reader.clock.num_untimed > 0,
-            COMPLETED: ledger.num_completed > 0,
             GAPS: ledger.has_gaps,
         }
         self.changes += [change for change, is_true in facts.items() if is_true]

@@ -14,6 +14,7 @@ from vills.curation.person_tracker import PersonTracker, compute_rate
 from vills.curation.tracklets import EVERYBODY, TrackletBuilder
 from vills.curation.units import UnitStore, VideoSummary
 from vills.curation.video import Detections, Frame, VideoStream
+from vills.data.inventory import Registered
 from vills.data.layouts import RawVideo
 from vills.data.records import JUNK_PID, Record, build_record_id
 from vills.progress import Progress
@@ -38,6 +39,8 @@ class VideoCurator:
     config: CurateConfig
     folder: Path
     detector: Detector
+    registered: Registered | None = None
+    """What was registered, which is compared with each video before its unit is kept."""
 
     def curate(self, video: RawVideo, *, number: int, units: UnitStore, progress: Progress) -> None:
         """Write the unit of a video.
@@ -62,6 +65,8 @@ class VideoCurator:
             config = replace(self.config, min_seconds=0.0) if is_labelled else self.config
             builder = TrackletBuilder(config, sink=unit.add)
             found = self._track(stream, builder=builder, progress=progress)
+            if self.registered:
+                self.registered.check_file(video.path)
             subject = builder.reject_others() if is_labelled else EVERYBODY
             unit.summary = VideoSummary(
                 num_frames=stream.num_frames,

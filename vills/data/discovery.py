@@ -22,6 +22,7 @@ from vills.data.layouts.labelled_images import (
 from vills.data.layouts.listing import is_medium, list_above, list_subfolders
 from vills.data.layouts.prid2011 import SPLIT_FILE as PRID2011_SPLIT_FILE
 from vills.data.layouts.unlabelled import KEYS_FILE
+from vills.inputs import open_input
 
 # LUPerson's extract.py, its convert_lmdb.py, and LUPerson-NL's extract.py
 _LUPERSON_NAME = re.compile(r"\d{8}_\d{4}|\d{2}_\d{2}_\d{3,4}_\d{8}|\d{6}_\d{7}_\d{2}")
@@ -105,7 +106,7 @@ def _is_sigset(folder: Path) -> bool:
     if any(folder.glob("sigsets_*/*.xml")):
         return True
     for name in (name for name in _list_files(folder) if name.lower().endswith(".xml")):
-        with (folder / name).open("rb") as stream:
+        with open_input(folder / name) as stream:
             if _SIGSET_MARK in stream.read(_HEAD_BYTES):
                 return True
     return False

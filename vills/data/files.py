@@ -4,12 +4,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vills.errors import UserError
+from vills.errors import InputError, UserError
+from vills.inputs import check_input
 from vills.io import open_atomic
 
 
@@ -21,6 +22,22 @@ def save_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file whose bytes depend on the table alone."""
     with open_atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def read_table(path: Path, *, remedy: str, **settings: Any) -> pa.Table:
+    """Read a parquet file; what it says of its pages' checksums is compared.
+
+    Raises:
+        InputError: it is none, or damaged; `remedy` says what to do.
+    """
+    try:
+        check_input(path)
+        return pq.read_table(path, page_checksum_verification=True, **settings)
+    except (pa.ArrowException, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be read as parquet ({reason}). What to do: {remedy}."
+        ) from error
 
 
 # fmt: off

@@ -61,6 +61,10 @@ _TURNS = {
     8: Transpose.ROTATE_90,
 }
 _MIN_WHITE = 16  # floats whose highest is between 1 and this may be bright ones beyond 1
+MAX_PIXELS = 50_000_000
+"""Of a picture, and of a frame of a video: 8K has 33 million, and one in memory takes 3 to 12 bytes
+of each pixel in every reader. The header says how many before any is decoded."""
+Image.MAX_IMAGE_PIXELS = None  # PIL's own, which would warn, and refuse in other words
 _READ = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 # Others are slow in OpenCV too, or it writes to stderr about files that PIL reads.
 _FAST_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
@@ -92,6 +96,7 @@ def read_image(data: bytes, *, name: str = "image") -> ReadImage:
     try:
         check_end(data)
         with Image.open(BytesIO(data), formats=tuple(_SUFFIXES)) as image:
+            _check_size(image)
             raw_mode = _get_raw_mode(image)
             changes = _list_header_changes(image, name=name)
             image.load()  # turns a TIFF; a PNG may have its EXIF behind the pixels
@@ -117,6 +122,7 @@ def read_header(stream: IO[bytes], *, name: str = "image") -> set[str]:
     """
     try:
         with Image.open(stream, formats=tuple(_SUFFIXES)) as image:
+            _check_size(image)
             return _list_header_changes(image, name=name)
     except Exception as error:
         check_machine(error)
@@ -182,6 +188,13 @@ def _list_header_changes(image: Image.Image, *, name: str) -> set[str]:
         RENAMED: suffix in SUFFIXES and suffix not in _SUFFIXES[_get_format(image)],
     }
     return {change for change, is_true in facts.items() if is_true}
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels; allowed: {MAX_PIXELS / 1e6:.0f} million"
+        )
 
 
 def _get_format(image: Image.Image) -> str:

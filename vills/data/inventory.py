@@ -1,11 +1,15 @@
 """The inventory of a raw data set: what DVC depends on instead of millions of files."""
 
+import hashlib
+from bisect import bisect_left
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from vills.data.files import is_clutter, list_files
+from vills.data.files import VIDEO_SUFFIXES, is_clutter, list_files, read_table
+from vills.data.images import SUFFIXES
 from vills.errors import UserError
 from vills.io import compute_sha256
 
@@ -45,7 +49,7 @@ def load_inventory(path: Path) -> pa.Table:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no inventory at {path}. What to do: `vills data register`.")
-    return pq.read_table(path, schema=SCHEMA)
+    return read_table(path, remedy="`vills data register` writes it again", schema=SCHEMA)
 
 
 def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> None:
@@ -78,6 +82,62 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
             f"{root} differs from its inventory: {', '.join(wrong[:_SHOWN])}{more}. What to do: "
             "restore the files, or register the data again if the change is intended."
         )
+
+
+class Registered:
+    """What the files of a data set held when it was registered, for whoever reads them anyway."""
+
+    def __init__(self, root: Path, table: pa.Table) -> None:
+        table = table.sort_by("path").combine_chunks()
+        self._root, self._paths, self._digests = root, table["path"], table["digest"]
+        self._checked: set[tuple[str, int, int]] = set()
+
+    def check_bytes(self, path: str, data: bytes) -> None:
+        """Refuse the content of a file that was another one; a path that is not listed passes.
+
+        Raises:
+            InventoryError: naming the file.
+        """
+        self._compare(path, lambda: hashlib.sha256(data).hexdigest())
+
+    def check_file(self, path: str) -> None:
+        """Refuse a file with another content, by reading it; once, however many segments it has.
+
+        What cannot be read, its own reader tells of.
+
+        Raises:
+            InventoryError: naming the file.
+        """
+        with suppress(OSError):
+            status = (self._root / path).stat()
+            state = path, status.st_size, status.st_mtime_ns
+            if state not in self._checked:
+                self._compare(path, lambda: compute_sha256(self._root / path))
+                self._checked.add(state)
+
+    def check_others(self) -> None:
+        """Refuse labels, lists, predictions and databases that changed: all but pictures and films.
+
+        Raises:
+            InventoryError: naming the first of them.
+        """
+        for name in self._paths:
+            path = name.as_py()
+            if not path.lower().endswith((*SUFFIXES, *VIDEO_SUFFIXES)):
+                self.check_file(path)
+
+    def _compare(self, path: str, compute: Callable[[], str]) -> None:
+        # sorted, since as a dictionary millions of files would take a gigabyte
+        place = bisect_left(range(len(self._paths)), path, key=lambda n: self._paths[n].as_py())
+        if place == len(self._paths) or self._paths[place].as_py() != path:
+            return
+        if compute() != self._digests[place].as_py():
+            raise InventoryError(
+                f"{self._root / path} has another content than its inventory says: it changed "
+                "since `vills data register`, or is damaged. What to do: `vills data verify SOURCE "
+                "--full` lists all such files; restore them, or register the data again if the "
+                "change is intended."
+            )
 
 
 def _explain_unreadable(error: OSError) -> str:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vills.areas import NUM_KEYPOINTS
-from vills.data.files import list_files
+from vills.data.files import list_files, read_table
 from vills.data.images import decode_rle
 from vills.data.spelling import describe_spelling
 from vills.errors import UserError
@@ -131,9 +130,9 @@ def load_parsing(root: Path) -> Parsing | None:
 
 
 def _load(path: Path, schema: pa.Schema) -> pa.Table | None:
-    if not path.is_file():
+    if not path.exists():
         return None
-    table = pq.read_table(path)
+    table = read_table(path, remedy="copy it again, or write it again")
     missing = [name for name in schema.names if name not in table.schema.names]
     if missing:
         raise PredictionsError(

@@ -8,6 +8,7 @@ from itertools import chain, islice
 
 from vills.data.images import CorruptImageError, read_header, read_image
 from vills.data.layouts import Layout, RawRow, RawVideo
+from vills.inputs import open_input
 from vills.refusals import check_machine
 
 NUM_READERS = 4
@@ -80,7 +81,7 @@ def _check_image(layout: Layout, path: str, *, full: bool) -> tuple[str, Iterabl
         if full:
             return "", read_image(layout.read_bytes(path), name=path).changes
         if layout.container is None:
-            with (layout.root / path).open("rb") as stream:
+            with open_input(layout.root / path) as stream:
                 return "", read_header(stream, name=path)
         # what lies in a container comes whole anyway
         return "", read_header(BytesIO(layout.read_bytes(path)), name=path)

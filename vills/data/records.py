@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from vills.data.files import save_table
+from vills.data.files import read_table, save_table
 from vills.errors import InputError
 
 KINDS = ("image", "tracklet")
@@ -235,7 +234,7 @@ def load_manifest(path: Path) -> Manifest:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no manifest at {path}. What to do: run the curate stage.")
-    table = pq.read_table(path, read_dictionary=_REPEATING)
+    table = read_table(path, remedy="run the curate stage again", read_dictionary=_REPEATING)
     if table.schema.names != SCHEMA.names:
         raise InputError(
             f"{path} is not a manifest: it has columns {table.schema.names}, expected "

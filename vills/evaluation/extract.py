@@ -27,6 +27,7 @@ from vills.errors import InputError
 from vills.evaluation.media_features import Described, MediaFeatures
 from vills.evaluation.protocols.base import FeatureChoice
 from vills.evaluation.token_file import SUFFIXES, render_about, save_tokens
+from vills.inputs import read_input
 from vills.io import open_atomic
 from vills.refusals import check_machine
 
@@ -89,7 +90,7 @@ def find_media(path: Path, *, tracklets: bool) -> tuple[list[Media], tuple[str, 
 def load_pixels(file: Path, path: str, report: "ExtractReport") -> np.ndarray | None:
     """Load RGB uint8 [H, W, 3] of an image file; None, and `path` in the report, if damaged."""
     try:
-        image = read_image(file.read_bytes(), name=file.name)
+        image = read_image(read_input(file), name=file.name)
         report.changes.update(image.changes)
         return image.pixels
     except OSError as error:

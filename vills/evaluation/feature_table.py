@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.token_file import SUFFIXES, load_about
+from vills.inputs import open_input
 
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
@@ -125,7 +126,7 @@ def list_names(names: Sequence[str]) -> str:
 
 def _load_npz(path: Path, column: str) -> Columns:
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise FeatureFileError(

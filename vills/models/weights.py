@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from vills.io import compute_sha256, open_atomic, save_json
 from vills.models.backbone import Backbone
 from vills.models.encoder import build_timm_arguments
 from vills.models.reid import ReidModel
+from vills.tensors import describe_faults
 
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
@@ -228,8 +230,27 @@ def _load_state(folder: Path, description: Mapping[str, Any]) -> dict[str, Tenso
             f"{path} has SHA-256 {digest}, but {DESCRIPTION_FILE} says {description['sha256']}: "
             "the file is damaged or another one. What to do: export or copy the weights again."
         )
-    state: dict[str, Tensor] = load_file(path)
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is no .safetensors ({error}). What to do: export or copy the weights again."
+        ) from error
+    if faults := describe_tensors(state):
+        raise WeightsError(
+            f"{path} holds {faults}. Allowed: finite numbers. What to do: the training that wrote "
+            "it went wrong: take the weights of an earlier one, or train again."
+        )
     return state
+
+
+def describe_tensors(state: Mapping[str, Tensor]) -> str:
+    """Say what is wrong with the numbers of weights, see `vills.tensors`."""
+    return describe_faults(
+        (name, value.float().cpu().numpy())
+        for name, value in state.items()
+        if value.is_floating_point()
+    )
 
 
 def _fill(model: Model, state: Mapping[str, Tensor], folder: Path) -> Model:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vills.config.curate import CurateConfig
-from vills.data.inventory import check_inventory, load_inventory
+from vills.data.inventory import Registered, check_inventory, load_inventory
 from vills.io import load_json
 from vills.pipeline import ARTIFACTS, INVENTORIES, Stage, StageContext, get_folder, list_weights
 
@@ -27,9 +27,11 @@ def run(context: StageContext) -> None:
     metrics: dict[str, Any] = {}
     names = sorted(config.sources, key=lambda name: is_finished(context.work / name))
     for name, source in ((name, config.sources[name]) for name in names):
+        registered = None
         if config.root == "data":
             inventory = load_inventory(context.inputs[f"inventory_{name}"])
             check_inventory(root / source.path, inventory)
+            registered = Registered(root / source.path, inventory)
         report = run_source(
             name,
             source,
@@ -40,6 +42,7 @@ def run(context: StageContext) -> None:
             weights_root=get_folder("VILLS_WEIGHTS") if config.detector_weights else None,
             progress=context.progress,
             max_corrupt_share=context.operation.max_corrupt_share,
+            registered=registered,
         )
         metrics[name] = {"records": report["records"], "damaged": report["damaged"]["count"]}
         if entries := report.get("entries"):

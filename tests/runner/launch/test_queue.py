@@ -424,6 +424,15 @@ def is_free(queue: LocalQueue) -> bool:
         return False
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_a_job_that_somebody_else_has_put_is_not_started(yard: Yard) -> None:
+    first, _ = yard.put({"a": "exit 0", "b": "exit 0"})
+    os.chown(yard.folder / f"{first}.json", 65534, 65534)
+    yard.until("FAILED", "COMPLETED")
+    assert [line.split()[0] for line in yard.started] == ["b"]
+    assert "belongs to nobody" in load_note(yard.folder, first)["reason"]
+
+
 @pytest.mark.parametrize("content", [b"", b'{"job": "q', b"\xff\xfe", b"[]", b"{}"])
 def test_a_damaged_file_ends_its_job_and_no_other(yard: Yard, content: bytes) -> None:
     first, second, third = yard.put(dict.fromkeys("abc", "exit 0"), after=[[], ["q1"], []])
@@ -438,12 +447,3 @@ def test_a_damaged_file_ends_its_job_and_no_other(yard: Yard, content: bytes) ->
     assert yard.put({"d": "exit 0"}, max_parallel=2) == ["q4"], "no number is given twice"
     (yard.folder / f"{third}.state.json").write_bytes(content)
     assert load_state(yard.folder, third).state == "FAILED"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
-def test_a_job_that_somebody_else_has_put_is_not_started(yard: Yard) -> None:
-    first, _ = yard.put({"a": "exit 0", "b": "exit 0"})
-    os.chown(yard.folder / f"{first}.json", 65534, 65534)
-    yard.until("FAILED", "COMPLETED")
-    assert [line.split()[0] for line in yard.started] == ["b"]
-    assert "belongs to nobody" in load_note(yard.folder, first)["reason"]

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from vills.data.files import is_clutter
+from vills.data.inventory import Registered
 from vills.data.records import JUNK_PID
 from vills.errors import UserError
+from vills.inputs import read_input
 
 T = TypeVar("T")
 
@@ -159,10 +161,15 @@ class Layout:
     """What was passed over or looks wrong, for the report and `vills data check`."""
     container: Callable[[str], bytes] | None = None
     """Gives the content of a path; None: paths are files below the root."""
+    registered: Registered | None = None
+    """What was registered, which is compared with all that is read."""
 
     def read_bytes(self, path: str) -> bytes:
         """Content of the file at `path`."""
-        return self.container(path) if self.container else (self.root / path).read_bytes()
+        data = self.container(path) if self.container else read_input(self.root / path)
+        if self.registered:
+            self.registered.check_bytes(path, data)
+        return data
 
 
 def _check_below(path: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from vills.data.files import is_clutter
 from vills.data.layouts.base import LayoutError
 from vills.errors import UserError
+from vills.inputs import check_input, read_input
 
 _PLAIN = "list, tuple, dict, set, str, bytes, int, float, bool, None"
 
@@ -47,7 +48,7 @@ def load_plain_pickle(path: Path) -> Any:
         FileNotFoundError: if there is none.
         PlainPickleError: if it holds anything else (saying what), or breaks off.
     """
-    stream = io.BytesIO(path.read_bytes())
+    stream = io.BytesIO(read_input(path))
     try:
         return _PlainUnpickler(stream, encoding="utf-8").load()
     except _RefusedError as error:
@@ -109,9 +110,9 @@ def _load(path: Path) -> Any:
         return load_plain_pickle(path)
     # utf-8-sig: editors of Windows put a mark in front
     if suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_input(path).decode("utf-8-sig"))
     if suffix == ".txt":
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_input(path).decode("utf-8-sig").splitlines()
         return [line.strip() for line in lines if line.strip()]
     raise LayoutError(
         f"{path} is a list in an unknown format. Allowed: {', '.join(SUFFIXES)}. What to do: write "
@@ -136,6 +137,7 @@ class LmdbStore:
 
         file = path / DATA_FILE if path.is_dir() else path
         try:
+            check_input(file)
             self._database: Any = lmdb.open(
                 str(path),
                 readonly=True,

@@ -34,6 +34,7 @@ from vills.data.layouts.listing import (
 from vills.data.layouts.people import convert_zero, describe_people
 from vills.data.records import JUNK_PID
 from vills.data.spelling import describe_spelling
+from vills.inputs import read_input
 
 IMAGE_NAME = re.compile(r"(-?\d+)_c(\d+)")
 TRACKLET_NAME = re.compile(r"(?P<pid>\d{4,}|00-1)C(?P<cam>\d+)T(?P<track>\d+)F(?P<frame>\d+)")
@@ -245,7 +246,7 @@ def _splits_of_file(path: Path, named: Sequence[Named]) -> dict[str, str]:
 def _load_listed(path: Path) -> tuple[str, dict[str, str]]:
     """Return what the file lists, path or pid, and the split of each."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_input(path).decode("utf-8-sig")
         lines = csv.reader(io.StringIO(text, newline=""))
         rows = [[cell.strip() for cell in row] for row in lines if row]
     except (UnicodeDecodeError, csv.Error) as error:

@@ -5,6 +5,7 @@ nothing else in the two folders is read. Queries are tracklets of `bbox_test`: t
 gallery in the official protocol is the protocol's.
 """
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from vills.data.layouts.listing import (
 )
 from vills.data.layouts.people import describe_people
 from vills.data.records import JUNK_PID
+from vills.inputs import read_input
 
 FOLDERS = {"train": "bbox_train", "test": "bbox_test"}
 _NEEDED = (
@@ -126,6 +128,7 @@ def _build_tracklet(row: list[int], names: list[str], folder: str, split: str) -
     return RawTracklet(paths=paths, split=split, pid=pid, camid=camera - 1)
 
 
+_MAX_MAT = 2**23  # the official ones have 0.2 MB; what is packed in them may be 1,000 times more
 _REMEDY = "What to do: take all files of info from one release of MARS-evaluation."
 
 
@@ -182,7 +185,7 @@ def load_names(path: Path, rows: np.ndarray) -> list[str]:
         LayoutError: if it is no text, has a name twice, or a row points beyond it.
     """
     try:
-        names = path.read_bytes().decode("utf-8-sig").split()
+        names = read_input(path).decode("utf-8-sig").split()
     except UnicodeDecodeError as error:
         raise LayoutError(
             f"mars: {path} is not plain text ({error.reason} at byte {error.start}). {_REMEDY}"
@@ -203,7 +206,7 @@ def _load(path: Path, key: str) -> np.ndarray:
     from scipy.io import loadmat
 
     try:
-        content = loadmat(path, variable_names=[key])
+        content = loadmat(io.BytesIO(read_input(path, limit=_MAX_MAT)), variable_names=[key])
     except Exception as error:  # scipy's error depends on the byte where the file breaks off
         raise LayoutError(
             f"mars: {path} is not a MATLAB 5 file, or is cut off ({type(error).__name__}: "

@@ -22,6 +22,7 @@ from vills.data.layouts.listing import (
     render_first,
 )
 from vills.data.layouts.people import describe_people
+from vills.inputs import read_input
 
 CAMERAS = ("cam_a", "cam_b")
 SPLIT_FILE = "splits_prid2011.json"
@@ -65,7 +66,7 @@ def load_splits(path: Path) -> tuple[PersonSplit, ...]:
         LayoutError: if it is no such file, a split has a person twice, or two have other people.
     """
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+        content = json.loads(read_input(path).decode("utf-8-sig"))
         splits = tuple(_parse_split(entry, path) for entry in content)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, TypeError) as error:
         raise LayoutError(

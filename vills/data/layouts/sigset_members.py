@@ -17,6 +17,7 @@ from vills.data.files import VIDEO_SUFFIXES
 from vills.data.images import SUFFIXES as IMAGE_SUFFIXES
 from vills.data.layouts.base import LayoutError
 from vills.data.layouts.listing import MAX_NUMBER
+from vills.inputs import open_input
 
 _MEMBER_FIELDS = ("filePath", "modality", "media", "start", "stop", "unit")
 
@@ -62,7 +63,7 @@ def load_signatures(path: Path) -> list[Signature]:
     """
     reader = _Reader(path)
     try:
-        with path.open("rb") as stream:
+        with open_input(path) as stream:
             reader.parser.ParseFile(stream)
     except LayoutError:
         raise

@@ -4,10 +4,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-import torch
-
 from vills.data.files import compute_order
 from vills.models.published.layouts import State
+from vills.models.weights import describe_tensors
 
 MAX_NAMES = 50
 """Names listed of a kind; beyond, counts by prefix."""
@@ -74,13 +73,8 @@ def find_mismatch(state: State, own: State, absent: set[str], *, problems: list[
         absent: names under which the layout has more tensors, which the file lacks.
         problems: what else is wrong.
     """
-    infinite = [
-        name
-        for name in sorted(state)
-        if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all())
-    ]
-    if infinite:
-        problems = [*problems, f"NaN or infinite values in {_list_names(infinite)}"]
+    if faults := describe_tensors(state):
+        problems = [*problems, faults]
     return Mismatch(
         missing=list_sorted((own.keys() - state.keys()) | absent),
         left_over=list_sorted(state.keys() - own.keys()),

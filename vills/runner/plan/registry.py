@@ -34,14 +34,14 @@ from vills.config.load import PARAMS_FILE, load_params, render_params
 from vills.config.params import Params
 from vills.config.yaml_reader import Reader
 from vills.config.yaml_text import Source
-from vills.digests import CACHE_NAME, DigestCache, compute_digest
+from vills.digests import CACHE_NAME, DigestCache, compute_digest, compute_part_digest
 from vills.git import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
 from vills.io import find_json, load_json, save_bytes, save_own_json
 from vills.programs import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
 from vills.runner.store.receipt import compute_fingerprint
-from vills.runner.store.result import compute_part_digest, find_result
+from vills.runner.store.result import find_result
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 from vills.trust import check_trusted

@@ -12,15 +12,15 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vills.digests import (
     DigestCache,
     compute_digest,
-    compute_joint_digest,
     compute_listing,
+    compute_part_digest,
     find_changed,
 )
 from vills.errors import InputError
@@ -65,15 +65,6 @@ def find_recorded(path: Path) -> str | None:
     """Find the digest of a part of a run's outputs, runs/../out/PART, as the run recorded it."""
     result = find_result(path.parents[1])
     return compute_part_digest(result["outputs"], path.name) if result else None
-
-
-def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
-    """Digest of a part of a run's outputs, as `compute_digest` of its file or folder gives it."""
-    if part in outputs:
-        return outputs[part]
-    top = f"{part}/"
-    inside = {name.removeprefix(top): d for name, d in outputs.items() if name.startswith(top)}
-    return compute_joint_digest(inside)
 
 
 def set_incomplete(folder: Path, damaged: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from vills.config.canonical import find_differences
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
+from vills.digests import compute_part_digest
 from vills.git import DIFF_NAME, describe_commit
 from vills.io import find_json
 from vills.pipeline import STAGES
@@ -21,7 +22,7 @@ from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
 from vills.runner.store.receipt import load_receipt
-from vills.runner.store.result import RESULT_NAME, compute_part_digest, find_result
+from vills.runner.store.result import RESULT_NAME, find_result
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state

@@ -62,7 +62,8 @@ def run_node(runs: Path, key: str) -> int:
         with closing(ProgressLine(name, silent=not leads)) as progress:
             stage, tracking = load_stage(spec["stage"]), load_tracking_settings(code)
             params, item, planned = runs / spec["params"], spec["item"], spec.get("planned")
-            call = StageCall(stage, item, params, inputs, runs, code, tracking, recorded, planned)
+            where = runs, code, tracking
+            call = StageCall(stage, item, params, inputs, *where, recorded, planned)
             run = run_call(call, progress=progress)
         if run is not None:
             save_own_json(folder / "run.json", {"fingerprint": run.fingerprint})

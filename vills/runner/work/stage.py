@@ -140,13 +140,6 @@ def _open(
         notes=build_notes(ranks),
         operation=asdict(operation),
     )
-    found = {"params": run.receipt["params"], "code": run.receipt["code"]["digest"]}
-    if call.planned and (changed := find_differences(call.planned, found)):
-        raise RunError(
-            f"{call.params} or {call.checkout} was changed after this job was asked for: "
-            f"{', '.join(changed[:5])}. What to do: remove both folders, and launch again with "
-            "--retry failed."
-        )
     for name, entry in run.receipt["inputs"].items():
         if (call.recorded.get(name) or entry["digest"]) != entry["digest"]:
             raise RunError(
@@ -154,6 +147,13 @@ def _open(
                 "run recorded. What to do: `vills run` its stage, which puts it right (in a sweep: "
                 "launch again without that run's result.json); to use it, remove its metrics file."
             )
+    found = {"params": run.receipt["params"], "code": run.receipt["code"]["digest"]}
+    if call.planned and (changed := find_differences(call.planned, found)):
+        raise RunError(
+            f"{call.params} or {call.checkout} was changed after this job was asked for: "
+            f"{', '.join(changed[:5])}. What to do: remove both folders, and launch again with "
+            "--retry failed."
+        )
     with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         attempt = run.lock.attempt
         how = " is complete; collected" if attempt is None else f", attempt {attempt}"
