@@ -21,7 +21,7 @@ from vills.digests import compute_joint_digest
 from vills.io import compute_sha256
 
 PACKAGE = "vills."
-_FILES = ["io", "refusals", "digests", "parts", "curves", "chain"]
+_FILES = ["io", "inputs", "refusals", "digests", "parts", "curves", "chain"]
 _BESIDE = [*_FILES, "interrupt", "progress", "endings", "git"]
 BOOKKEEPING = tuple(f"vills.{n}." for n in ("runner", "cli", "mounts", "programs", *_BESIDE))
 IMPORTERS = ("import_module", "__import__")
