@@ -296,8 +296,7 @@ def test_a_start_may_have_a_rate_and_epochs_of_its_own(
 def test_not_a_number_names_term_and_batch(
     people: ReidData, pretrained: Path, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG)
-    object.__setattr__(config, "lr", 1e30)  # no user may ask for it
+    config = replace(CONFIG, lr=100.0)
     with pytest.raises(NonFiniteError, match=r"batch \d of epoch \d \(pretrained\).*finetune"):
         tune(people, pretrained, tmp_path, config=config)
 
