@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from vills.errors import InputError
 
 HIDDEN = "***"
+NO_FILE = ("", ":memory:")
 _USER = re.compile(
     r"(?<=://)"
     r"(?:(?P<user>[^\s/?#@:'\"]*):(?!\d*(?:[/?#\s'\",;)\]}]|$))\S*"  # a password has any sign in it
@@ -32,13 +33,18 @@ def render_public(text: str) -> str:
 
 
 def check_address(name: str, value: str) -> None:
-    """Refuse an address of which nobody can say where its password ends.
+    """Refuse an address without a place, or of which nobody can say where its password ends.
 
     Raises:
         InputError: for the person who set the variable `name`.
     """
     try:
-        _ = urlsplit(value).port
+        parts = urlsplit(value)
+        lacks_host = parts.scheme in ("http", "https") and not parts.hostname
+        # a database in memory would be gone with its points
+        lacks_file = parts.scheme.startswith("sqlite") and parts.path.strip("/") in NO_FILE
+        if parts.port == 0 or lacks_host or lacks_file:
+            raise ValueError
     except ValueError:  # its words may be a part of the password
         raise InputError(
             f"{name} = {render_public(value)} is no address. Allowed: http://HOST:PORT, a "

@@ -186,7 +186,7 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
     own = f"{PREFIX}{stage}."
     changes = [text.removeprefix(own) for text in overrides if text.startswith(own)]
     origin = f"{FOLDER}/{path.name}"
-    plain = _SCHEMA.read(path, origin=origin) if path.exists() else {}
+    plain = _SCHEMA.read(path, origin=origin) if path.exists() or path.is_symlink() else {}
     try:
         return _SCHEMA.build(plain, changes, origin=origin)
     except ConfigError as error:

@@ -200,7 +200,8 @@ def extract_path(
         if report.num_images + report.num_videos == 0:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in report.bad[:3])
             raise InputError(
-                f"none of the {len(media)} images and videos at {path} could be read ({reasons})"
+                f"none of the {len(media)} images and videos at {path} could be read ({reasons}). "
+                "What to do: give pictures or videos that a viewer can open; nothing was written."
             )
     return report
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from vills.areas import AREAS
 from vills.curation.video import VideoStream
-from vills.data.images import decode_image, decode_rle
+from vills.data.images import CorruptImageError, decode_image, decode_rle
+from vills.errors import InputError
 from vills.report.pictures import Picture, render_stack, save_sheet
 
 Colour = tuple[int, int, int]
@@ -150,7 +151,10 @@ def _read_frames(path: Path) -> list[Picture]:
 
 
 def _read_image(path: Path) -> Picture:
-    return decode_image(path.read_bytes(), name=path.name)
+    try:
+        return decode_image(path.read_bytes(), name=str(path))
+    except CorruptImageError as error:
+        raise InputError(f"{error}. What to do: `vills run miniature` puts it right.") from error
 
 
 def _draw_walks(folder: Path) -> Picture:

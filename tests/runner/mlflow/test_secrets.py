@@ -119,10 +119,17 @@ def test_jobs_are_not_given_it(private_tracker: str, tmp_path: Path) -> None:
         assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"http://user:{SECRET}#x@host:5000",
+        *("http://", "https://:5000", "sqlite://", "sqlite:///", "sqlite:///:memory:"),
+    ],
+)
 def test_an_address_that_is_none_is_refused_without_its_parts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{SECRET}#x@host:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(InputError, match="is no address.*%2F") as caught:
         load_tracking_settings(tmp_path)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
