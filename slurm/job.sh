@@ -7,8 +7,8 @@
 set -euo pipefail
 for name in VILLS_NODES VILLS_GPUS_PER_NODE VILLS_TASKS_PER_NODE VILLS_CPUS_PER_TASK VILLS_SIGNAL_SECONDS \
   VILLS_LOADERS; do
-  case "${!name:-0}" in *[!0-9]*)
-    echo "$name = ${!name} is not allowed. Allowed: whole numbers. What to do: export $name=1, or unset it." >&2
+  case "${!name:-0}" in *[!0-9]* | 0?* | ??????*)
+    echo "$name = ${!name} is not allowed. Allowed: whole numbers from 0 to 99999. What to do: export $name=1, or unset it." >&2
     exit 2 ;;
   esac
 done

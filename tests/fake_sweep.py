@@ -9,9 +9,9 @@ from typing import Any
 from unittest.mock import patch
 
 from vills.config.sweep import ColumnConfig, PointConfig, SweepConfig, TableConfig
+from vills.config.tracking import TrackingSettings
 from vills.io import save_json
 from vills.runner.mlflow.replay import SyncResult, sync_tracked_runs
-from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.tracked_run import TrackedRun
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Step
 from vills.runner.plan.registry import Registry, Submission
@@ -138,12 +138,12 @@ def build_fake_plan(number: int) -> Plan:
 def write_quickly() -> ExitStack:
     """Receipts without the list of packages: a third of a second each."""
     stack = ExitStack()
-    stack.enter_context(patch("vills.runner.store.run.list_packages", dict))
+    stack.enter_context(patch("vills.runner.store.receipt.list_packages", dict))
     return stack
 
 
 def sync_here(
-    tracked_runs: Sequence[TrackedRun], settings: TrackingSettings, *, patience: float
+    tracked_runs: Sequence[TrackedRun], settings: TrackingSettings, *, patience: float | None
 ) -> SyncResult:
     """`sync_in_process` without the process, which takes seconds to import MLflow."""
     told = json.loads(json.dumps([asdict(run) for run in tracked_runs]))

@@ -12,6 +12,7 @@ from typing import Any
 
 from vills.config.load import load_params, load_profile, render_params
 from vills.config.params import Params
+from vills.digests import DigestCache, compute_digest, compute_listing
 from vills.io import save_json
 from vills.runner.clusters.jobs import UNKNOWN, Batch, Cluster, JobState
 from vills.runner.plan.context import LaunchContext, Submitter
@@ -19,7 +20,6 @@ from vills.runner.plan.nodes import Node, Plan, Planner, Step, build_steps, sele
 from vills.runner.plan.registry import Registry, Submission
 from vills.runner.plan.states import NodeState, compute_states
 from vills.runner.store.code_digest import CodeState
-from vills.runner.store.digest import DigestCache, compute_digest, compute_listing
 from vills.runner.store.lock import get_attempt_path, get_end_path
 from vills.runner.store.machine import load_process_identity
 from vills.runner.store.receipt import build_receipt
@@ -155,7 +155,7 @@ class Bench:
         write_attempt(folder, status="finished")
         outputs = compute_listing(folder / "out")
         result = {"outputs": outputs, "metrics": {}, "finished_ms": 1_700_000_000_000}
-        save_json(folder / "result.json", result)
+        save_json(folder / "result.json", {"fingerprint": fingerprint, **result})
         return folder
 
 
@@ -173,7 +173,7 @@ def save_receipt_of(
     )
     assert not inputs or receipt["fingerprint"] == fingerprint
     here = {"git": GIT, "packages": {}, "machine": {}, "created": "", "execution": "e"}
-    save_json(folder / "receipt.json", {**receipt, **here})
+    save_json(folder / "receipt.json", {**receipt, "fingerprint": fingerprint, **here})
 
 
 def write_outs(out: Path, step: Step, *, content: str, rows: Any) -> None:

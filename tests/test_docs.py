@@ -85,3 +85,26 @@ def test_overrides_and_profiles_that_the_readme_names_are_accepted() -> None:
     load_profile("miniature", ["pretrain.modalities=image", "pretrain.alignment_weight=0"])
     load_profile("miniature", ["pretrain.model.resampler=false"])
     load_profile("miniature", ["pretrain.reading=literal"])
+
+
+def test_each_promise_of_security_has_a_test_that_exists() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    promises = text.partition("## What is promised")[2].partition("## What is not")[0]
+    rows = [line for line in promises.splitlines() if line.startswith("| ")][1:]
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE), test
+
+
+def test_packages_are_known_by_their_digests() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pinned = [n for n, line in enumerate(lines) if re.match(r"[\w.-]+==\S+ \\$", line)]
+    assert len(pinned) > 200
+    for line in (line for line in lines if line[:1] not in ("#", "")):
+        assert re.fullmatch(r"[\w.-]+==\S+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+    assert all(lines[n + 1].startswith("    --hash=sha256:") for n in pinned)
+    makefile = (ROOT / "Makefile").read_text()
+    assert makefile.count("--requirement requirements.lock") == 2
+    assert makefile.count("--require-hashes --requirement requirements.lock") == 2

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import open_read_only
 from vills.cli import main
 from vills.endings import run_main
 from vills.errors import UserError
 from vills.interrupt import InterruptedRunError
 
 ROOT = Path(__file__).parent.parent
+
+
+class SqlError(Exception):
+    """As SQLAlchemy and others wrap one."""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -38,14 +43,8 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(command, shell=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     if os.geteuid() != 0:
         pytest.skip("a bind mount can be made by root only")
-    made = subprocess.run(["mount", "--bind", project, project], check=False, capture_output=True)
-    if made.returncode != 0:
-        pytest.skip(f"no bind mount can be made here: {made.stderr.decode().strip()}")
-    try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", project], check=True)
+    with open_read_only(project):
         yield project
-    finally:
-        subprocess.run(["umount", "--lazy", project], check=True)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +55,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
         (errno.EPERM, "get the permission"),
         (errno.ENOSPC, "free space"),
         (errno.EDQUOT, "free space"),
+        (errno.EFBIG, "ulimit -f"),
         (errno.EMFILE, "ulimit -n"),
         (errno.ENAMETOOLONG, "a shorter name"),
         (errno.ENOTDIR, "a file is where a folder should be"),
@@ -112,6 +112,12 @@ def test_a_bug_is_ours_and_leaves_its_traceback_in_a_file(
         (MemoryError(), 2, "not enough memory"),
         (OutOfMemoryError("CUDA out of memory"), 2, "not enough memory (CUDA out of memory)"),
         (FileNotFoundError("no such thing. What to do: x."), 2, "vills: no such thing. What to do"),
+        (RuntimeError("can't start new thread"), 2, "with fewer processes (VILLS_WORKERS"),
+        (RuntimeError("x.cpp: DefaultCPUAllocator: can't allocate memory: 9"), 2, "end other prog"),
+        (SqlError("(sqlite3.OperationalError) database or disk is full"), 2, "free space"),
+        (SqlError("attempt to write a readonly database"), 2, "a disk that can be written to"),
+        (SqlError("Error: I/O error: Permission denied (os error 13)"), 2, "get the permission"),
+        (RuntimeError("gloo: Connection closed by peer [::1]:9"), 2, "read what that one said"),
         (TimeoutError(), 2, "TimeoutError. What to do"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 2, "Broken pipe. What to do"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 2, "not UTF-8"),
@@ -124,6 +130,35 @@ def test_status_and_words(
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
+
+
+def test_what_a_library_was_caused_by_counts_and_what_it_met_before_does_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused = OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a/picture.jpg")
+    error = SqlError("cannot open")
+    error.__cause__ = refused
+    assert end(error) == 2
+    assert "a/picture.jpg: Too many open files (SqlError: cannot open). What" in (
+        capsys.readouterr().err
+    )
+    bug = KeyError("colour")
+    bug.__context__ = refused
+    assert end(bug) == 70
+
+
+def test_a_folder_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path.cwd()
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        assert main(["status"]) == 2
+        assert "is not there any more. What to do: `cd`" in capsys.readouterr().err
+        assert end(KeyError("colour")) == 70
+        assert "send us" in capsys.readouterr().err
+    finally:
+        os.chdir(before)
 
 
 PRINT = """
@@ -205,7 +240,7 @@ def test_damaged_artefacts_are_named(
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text('{"model": ')
     assert main(["scores"]) == 2
-    assert "evaluate_mars.json is not JSON" in capsys.readouterr().err
+    assert "evaluate_mars.json is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.slow

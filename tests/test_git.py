@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vills.cli import main
-from vills.git import NO_REPOSITORY, describe_commit, describe_git
+from vills.git import NO_REPOSITORY, describe_commit, describe_git, load_git_diff
 from vills.runner.doctor.facts import ClusterFacts
 from vills.runner.doctor.project import check_git
 from vills.runner.store.run import Run
@@ -166,3 +166,28 @@ def test_a_repository_around_that_knows_nothing_of_the_project_does_not_speak_fo
     told = describe_git(inner)
     assert told["commit"] is None
     assert "has no file of it" in told["problem"]
+
+
+def test_settings_of_a_strangers_folder_run_nothing(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "mark"
+    tool = checkout / "tool"
+    tool.write_text(f"#!/bin/sh\ntouch {mark}\ncat\n")
+    tool.chmod(0o755)
+    (checkout / "git").symlink_to("tool")  # for a PATH with `.` in it
+    monkeypatch.setenv("PATH", f".{os.pathsep}{os.environ['PATH']}{os.pathsep}")
+    (checkout / ".gitattributes").write_text("* diff=mine\n")
+    git_folder = checkout / ".git"
+    with (git_folder / "config").open("a") as file:
+        file.write(
+            f'[core]\n\tfsmonitor = "{tool}"\n\thooksPath = "{checkout}"\n\tpager = "{tool}"\n'
+            f'[diff "mine"]\n\ttextconv = "{tool}"\n\tcommand = "{tool}"\n'
+            f'[diff]\n\texternal = "{tool}"\n'
+        )
+    (checkout / "post-index-change").symlink_to("tool")
+    (checkout / "code.py").write_text("a = 2\n")
+    told = describe_git(checkout)
+    assert (told["dirty"], told["problem"]) == (True, "")
+    assert "a = 2" in load_git_diff(checkout)
+    assert not mark.exists()

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.processes import list_group, wait_until
+from vills.errors import LostProcessError
 from vills.interrupt import (
     SIGNALS,
     InterruptedRunError,
@@ -224,9 +224,20 @@ def die_beside_work() -> None:
 def test_a_worker_that_is_killed_ends_the_others() -> None:
     """The executor ends them by SIGTERM, which they block."""
     begin = time.monotonic()
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises(LostProcessError, match="was killed. What to do: mostly memory ran out"):
         die_beside_work()
     assert time.monotonic() - begin < 10
+
+
+def begin_badly() -> None:
+    raise PermissionError(13, "Permission denied", "a/model.onnx")
+
+
+def test_a_process_that_cannot_begin_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PermissionError) as caught, open_pool(1, start=begin_badly) as pool:
+        pool.submit(os.getpid).result()
+    assert caught.value.filename == "a/model.onnx"
+    assert capfd.readouterr().err == ""
 
 
 SCRIPT = """

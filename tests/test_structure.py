@@ -45,7 +45,7 @@ def test_floors_and_heavy_packages() -> None:
 def test_one_file_per_stage() -> None:
     files = {p.stem for p in (ROOT / "vills" / "pipeline").glob("*.py")} - {"__init__"}
     stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
-    assert files == stages == set(STAGES)
+    assert files == stages - {"check"} == set(STAGES)
 
 
 @pytest.mark.slow

@@ -22,11 +22,16 @@ from typing import TextIO
 
 import vills
 from vills.errors import UserError
-from vills.io import NO_SPACE, describe_full_disk, get_runs_root
+from vills.io import get_runs_root
+from vills.refusals import NO_SPACE, describe_full_disk, find_refusal
+from vills.secrets import render_public
 
 BUG, INTERRUPTED, CLOSED_PIPE = os.EX_SOFTWARE, 130, 141
 OUTPUT, ERRORS = 1, 2
 """Descriptors of stdout and stderr."""
+_OF_PEERS = ("DistBackendError", "DistNetworkError", "DistStoreError")
+"""Of torch, which is not imported for them: what a process meets when another one is gone."""
+_GONE = "the folder in which the command was given is not there any more"
 _AGAIN = "correct that and give the same command again"
 _REMEDIES = {
     errno.EROFS: "work in a copy on a disk that can be written to; runs alone can lie elsewhere, "
@@ -44,6 +49,8 @@ _REMEDIES = {
         "a file is where a folder should be, or the other way round: move it away",
     ),
     **dict.fromkeys(NO_SPACE, "free space (or raise the quota) and give the same command again"),
+    errno.EFBIG: "allow larger files (`ulimit -f unlimited`, or another file system) and give the "
+    "same command again; it continues from there",
     errno.ENOENT: "check the path; `vills COMMAND --help` says what a command needs",
     errno.ELOOP: "a link leads to itself: remove it",
     **dict.fromkeys(
@@ -67,17 +74,18 @@ def run_main(program: str, work: Callable[[], int]) -> int:
     _set_up_streams()
     try:
         try:
-            return work()
+            status = work()
         finally:
             sys.stdout.flush()  # here, where what goes wrong can be told
+        text = ""
     except BaseException as error:  # noqa: BLE001 - this is the place for it
         if isinstance(error, SystemExit | GeneratorExit):
             raise
         text, status = _describe(error)
-    _drop_output()
     if text:
         with suppress(OSError):
-            print(f"{program}: {text}", file=sys.stderr, flush=True)
+            print(f"{program}: {render_public(text)}", file=sys.stderr, flush=True)
+    _drop_output()
     return status
 
 
@@ -96,8 +104,20 @@ def _describe(error: BaseException) -> tuple[str, int]:
         return f"not enough memory ({error}). What to do: {_REMEDIES[errno.ENOMEM]}.", 2
     if isinstance(error, BrokenPipeError) and (_is_closed(OUTPUT) or _is_closed(ERRORS)):
         return "", CLOSED_PIPE
+    if isinstance(error, FileNotFoundError) and not error.filename and _is_folder_gone():
+        return f"{_GONE}. What to do: `cd` into one that is there.", UserError.exit_status
     if isinstance(error, OSError):
         return describe_os_error(error), UserError.exit_status
+    if (refused := find_refusal(error)) is not None:
+        # of a library that was not told which file it writes
+        refused.strerror = f"{refused.strerror} ({type(error).__name__}: {_get_first_line(error)})"
+        return describe_os_error(refused), UserError.exit_status
+    if type(error).__name__ in _OF_PEERS or "closed by peer" in str(error):
+        return (
+            f"another process of this run has ended ({_get_first_line(error)}). What to do: read "
+            "what that one said, correct it, and start all of them again; they continue.",
+            UserError.exit_status,
+        )
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
         return (
             f"the name {error.object!a} holds bytes that are not UTF-8. What to do: give the file "
@@ -121,23 +141,45 @@ def describe_os_error(error: OSError) -> str:
 
 def _describe_bug(error: BaseException) -> str:
     trace = "".join(traceback.format_exception(error))
-    report = (
+    here = Path() if _is_folder_gone() else Path.cwd()
+    report = render_public(
         f"vills {vills.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
-        f"in {Path.cwd()}: {shlex.join(sys.argv)}\n\n{trace}"
+        f"in {here}: {shlex.join(sys.argv)}\n\n{trace}"
     )
-    first = (str(error).strip().splitlines() or [""])[0]
-    text = f"this is our fault, not yours: {type(error).__name__}: {first[:300]}"
+    first = render_public(_get_first_line(error))
+    text = f"this is our fault, not yours: {type(error).__name__}: {first}"
     name = f"vills-fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     # all nodes see the runs; a project may be read-only, or not be there
-    for folder in (get_runs_root(Path.cwd()), Path(tempfile.gettempdir())):
+    for folder in (get_runs_root(here), *_list_temporary()):
         with suppress(OSError):
             if folder.is_dir():
-                (folder / name).write_text(report, errors="backslashreplace")
+                # "x": in a folder of everybody, a link of that name leads elsewhere
+                with (folder / name).open("x", errors="backslashreplace") as file:
+                    file.write(report)
                 return (
                     f"{text}\nWhat is finished is kept. What to do: send us {folder / name}, which "
                     "says where it happened."
                 )
     return f"{text}\nWhat to do: send us this:\n{report}"
+
+
+def _list_temporary() -> list[Path]:
+    with suppress(FileNotFoundError):
+        return [Path(tempfile.gettempdir())]
+    return []
+
+
+def _get_first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:300]
+
+
+def _is_folder_gone() -> bool:
+    """Whether the folder that the command was given in has been removed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _set_up_streams() -> None:
@@ -164,8 +206,9 @@ def _is_closed(number: int) -> bool:
 
 def _drop_output() -> None:
     """Let Python's own flush at the end find nothing that it would complain about."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), OUTPUT)
+    for stream, number in ((sys.stdout, OUTPUT), (sys.stderr, ERRORS)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)

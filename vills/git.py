@@ -9,6 +9,7 @@ from typing import Any
 
 from vills.io import load_json
 from vills.programs import Answer, run_command
+from vills.secrets import render_public
 
 # dvc.lock changes with every stage of `dvc repro`, and what it says is in the inputs' digests.
 GIT_PATHS = ("--", ".", ":(exclude)dvc.lock")
@@ -16,6 +17,10 @@ GIT_NAME, DIFF_NAME = "git.json", "code.diff"
 """What a snapshot of the code says about the checkout that it was taken from."""
 
 
+HARMLESS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+"""A folder that came with its .git, unlike a clone, brings settings that name programs to run."""
+NOT_BELOW = "--ignore-submodules=dirty"
+"""The settings of submodules are their own."""
 SECONDS = 60.0
 NO_REPOSITORY = "not in a git repository"
 
@@ -28,7 +33,8 @@ def describe_git(folder: Path) -> dict[str, Any]:
     of the checkout that it was taken from.
     """
     if (folder / GIT_NAME).is_file():
-        return load_json(folder / GIT_NAME)
+        remedy = "remove this folder and launch again, which makes it anew"
+        return load_json(folder / GIT_NAME, "commit", "dirty", "diff_digest", remedy=remedy)
     told: dict[str, Any] = {"commit": None, "dirty": None, "diff_digest": None, "problem": ""}
     head = _run_git(folder, "rev-parse", "--verify", "HEAD^{commit}")
     if not head.ok:
@@ -39,7 +45,7 @@ def describe_git(folder: Path) -> dict[str, Any]:
             "What to do: `git init` there and commit, or add the files to that repository"
         }
     told["commit"] = head.text.strip()
-    status = _run_git(folder, "status", "--porcelain", *GIT_PATHS)
+    status = _run_git(folder, "status", "--porcelain", NOT_BELOW, *GIT_PATHS)
     diff = _diff(folder) if status.text else status
     if not (status.ok and diff.ok):
         return told | {"problem": _explain(folder, diff if status.ok else status)}
@@ -59,17 +65,19 @@ def load_git_diff(folder: Path) -> str:
     """Read what tracked files changed since the commit."""
     if (folder / GIT_NAME).is_file():
         diff = folder / DIFF_NAME
-        return diff.read_text() if diff.is_file() else ""
+        return diff.read_text(errors="replace") if diff.is_file() else ""
     return _diff(folder).text
 
 
 def _diff(folder: Path) -> Answer:
-    return _run_git(folder, "diff", "--no-ext-diff", "--binary", "HEAD", *GIT_PATHS)
+    options = ("--no-ext-diff", "--no-textconv", "--binary", NOT_BELOW)
+    return _run_git(folder, "diff", *options, "HEAD", *GIT_PATHS)
 
 
 def _run_git(folder: Path, *arguments: str) -> Answer:
     # optional locks off: a status that refreshes the index would collide with the user's own git
-    return run_command(["git", "--no-optional-locks", *arguments], cwd=folder, seconds=SECONDS)
+    command = ["git", "--no-optional-locks", *HARMLESS, *arguments]
+    return run_command(command, cwd=folder, seconds=SECONDS)
 
 
 def _explain(folder: Path, answer: Answer) -> str:
@@ -84,5 +92,5 @@ def _explain(folder: Path, answer: Answer) -> str:
     if "Needed a single revision" in answer.words:
         return "the repository has no commit yet. What to do: `git add .` and `git commit`"
     lines = [line for line in answer.words.splitlines() if line.startswith(("fatal", "error"))]
-    reason = lines[-1] if lines else answer.reason
+    reason = render_public(lines[-1] if lines else answer.reason)
     return f"git fails ({reason}). What to do: mend it until `git status` in {place} answers"

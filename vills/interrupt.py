@@ -16,19 +16,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
-from vills.errors import UserError
+from vills.errors import LostProcessError, UserError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 """What SLURM sends, and what submitit chose."""
 REQUEUE_SIGNAL = signal.SIGUSR2
 """Who sends it lets the run be queued again."""
 _METHOD = "spawn"
+_failures: list[Exception] = []
+"""Why this process of a pool could not begin; the pool itself would tell nobody but stderr."""
 _Result = TypeVar("_Result")
 
 
@@ -172,7 +175,7 @@ class ShieldedPool(ProcessPoolExecutor):
     def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> "Future[_Result]":
         """Hand out work; this is also where a pool starts its processes, one by one."""
         with open_shield(_METHOD):
-            return super().submit(fn, *args, **kwargs)
+            return super().submit(_work, fn, *args, **kwargs)
 
 
 @contextmanager
@@ -187,6 +190,9 @@ def open_pool(
         workers: number of processes.
         start: called in every process before its first work, with `arguments`.
         arguments: pickled.
+
+    Raises:
+        LostProcessError: if one of the processes was killed.
     """
     context = get_context(_METHOD)
     ends_with_us, alive = context.Pipe(duplex=False)
@@ -199,10 +205,12 @@ def open_pool(
         )
     try:
         yield pool
-    except BaseException:
+    except BaseException as error:
         # Waiting for what is in progress could outlast the scheduler's patience. The pool's own
         # way, SIGTERM, is blocked, so the processes are told by the end of this pipe.
         alive.close()
+        if isinstance(error, BrokenProcessPool):
+            raise LostProcessError("a process that shares this work was killed") from error
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -222,4 +230,14 @@ def _start_process(
 
     # A pool's processes outlive a killed parent and wait for work for ever.
     threading.Thread(target=follow, daemon=True).start()
-    start(*arguments)
+    try:
+        start(*arguments)
+    except Exception as error:  # noqa: BLE001 - raised again where its owner hears of it
+        _failures.append(error)
+
+
+def _work(fn: Callable[..., _Result], *args: Any, **kwargs: Any) -> _Result:
+    """Do a piece of work; in a process that could not begin, say why."""
+    if _failures:
+        raise _failures[0]
+    return fn(*args, **kwargs)

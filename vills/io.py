@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,14 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from vills.errors import InputError, UserError
-from vills.inputs import open_input, read_input
+from vills.errors import InputError
+from vills.inputs import check_input, open_input, read_input
+from vills.refusals import open_writing
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-class DiskFullError(UserError, OSError):
-    """There is no space left; nothing that was already written is lost."""
+CONTENT_DIGEST = "content_sha256"
+"""Key under which a JSON file of ours holds the digest of all else in it."""
 
 
 @contextmanager
@@ -52,17 +49,12 @@ def save_bytes(path: Path, data: bytes) -> None:
 def _replace(path: Path, temporary: Path) -> Iterator[Path]:
     """Make the parent, let `temporary` be written, fsync, rename, fsync the folder."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        if error.errno in NO_SPACE and not isinstance(error, DiskFullError):
-            raise describe_full_disk(path) from error
-        if error.filename == str(temporary):
-            error.filename = str(path)  # the name that people know
-        raise
+        with open_writing(path, temporary=temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
     finally:
         with suppress(OSError):  # a read-only disk refuses even that
             temporary.unlink(missing_ok=True)
@@ -74,19 +66,65 @@ def save_json(path: Path, value: Mapping[str, Any], *, sort: bool = True) -> Non
     save_bytes(path, text.encode())
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def save_own_json(path: Path, value: Mapping[str, Any], *, sort: bool = True) -> None:
+    """Write `value` with a digest of itself: for files that nobody but us has to read."""
+    plain = json.loads(json.dumps(value))  # as it will be read: with keys that are text
+    save_json(path, {**plain, CONTENT_DIGEST: _compute_content_digest(plain)}, sort=sort)
+
+
+def load_json(path: Path, *keys: str, remedy: str = "remove the file") -> dict[str, Any]:
+    """Read a JSON object; one with a digest of itself is compared with it.
+
+    Args:
+        path: A regular file; what else may stand there could be read for ever.
+        keys: What the object must have.
+        remedy: What to do about a damaged file, and what is lost with it.
 
     Raises:
         InputError: naming the file, when it holds anything else.
     """
+    check_regular(path)
     try:
         value = json.loads(read_input(path))
+        if not isinstance(value, dict):
+            raise ValueError("no JSON object")
+        recorded = value.pop(CONTENT_DIGEST, None)
+        if recorded not in (None, _compute_content_digest(value)):
+            raise ValueError("its content is not what was written")
+        if lacking := [key for key in keys if key not in value]:
+            raise ValueError(f"without {', '.join(lacking)}")
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}). What to do: remove the file.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object. What to do: remove the file.")
+        raise InputError(f"{path} is damaged ({error}). What to do: {remedy}.") from error
     return value
+
+
+def find_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that can be done without: empty if it is missing or damaged."""
+    try:
+        return load_json(path, *keys)
+    except (OSError, InputError):
+        return {}
+
+
+def _compute_content_digest(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_regular(path: Path) -> None:
+    """Refuse folders, pipes and devices, which could be read for ever; nothing there is fine.
+
+    Raises:
+        InputError: naming the path.
+    """
+    try:
+        check_input(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EISDIR):
+            raise
+        raise InputError(f"{path} is no regular file. What to do: move it away.") from error
 
 
 def compute_sha256(path: Path) -> str:
@@ -135,14 +173,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def describe_full_disk(path: Path) -> DiskFullError:
-    """Say which disk is full, how full, and that a rerun goes on from here."""
-    parent = next(folder for folder in (path, *path.parents) if folder.is_dir())
-    free = shutil.disk_usage(parent).free / 1e6
-    return DiskFullError(
-        errno.ENOSPC,
-        f"No space left for {path}: {free:.1f} MB are free on its disk (or the quota is used up). "
-        "What to do: free space and give the same command again; it continues from there.",
-    )

@@ -1,7 +1,11 @@
 """What a path lies on: its mount point and file system."""
 
+import os
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 NETWORK_FILE_SYSTEMS = (
     *("nfs", "nfs3", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs"),
@@ -12,6 +16,8 @@ NETWORK_FILE_SYSTEMS = (
 )
 """As /proc/mounts names them; 9p is how virtual machines see a folder of their host."""
 MOUNTS = Path("/proc/mounts")
+UNKNOWN_NS = 3600 * 1_000_000_000
+"""By how much the clock of a file server that cannot be asked may differ from ours."""
 OCTAL = re.compile(r"\\(\d{3})")
 """How /proc/mounts writes blanks."""
 
@@ -36,3 +42,16 @@ def find_mount(path: Path) -> tuple[str, str]:
             if path.is_relative_to(point) and len(point) >= len(best[0]):
                 best = (point, fields[2])
     return best
+
+
+def compute_clock_lead(path: Path, *, near: Path | None) -> int:
+    """By how many nanoseconds the clock that dates a file is ahead of this machine's, at the least.
+
+    `near` is a folder where a file can be made, to see when its file server believes that was.
+    """
+    device = path.stat().st_dev
+    with suppress(OSError):
+        if near is not None and near.stat().st_dev == device:
+            with TemporaryFile(dir=near) as probe:
+                return os.fstat(probe.fileno()).st_mtime_ns - time.time_ns()
+    return -UNKNOWN_NS if find_network_file_system(path) else 0

@@ -1,5 +1,6 @@
 """Other programs: what they answer, or why they do not."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,12 @@ class Answer:
 def run_command(
     command: Sequence[str], *, cwd: Path | None = None, seconds: float = 60.0
 ) -> Answer:
-    """Run a command; it is stopped after `seconds`."""
+    """Run a command; it is stopped after `seconds`.
+
+    It is found on the PATH without `.` and the like: `cwd` may be of a stranger.
+    """
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    path = os.pathsep.join(filter(os.path.isabs, places))
     try:
         result = subprocess.run(
             command,
@@ -38,6 +44,7 @@ def run_command(
             timeout=seconds,
             check=False,
             cwd=cwd,
+            env={**os.environ, "PATH": path},
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:

@@ -140,7 +140,10 @@ def test_an_entry_may_train_fewer_starts_than_the_defaults_have_rates_for() -> N
         ),
         ("finetune.mars.epoch=3", ["Did you mean finetune.mars.epochs?", "epochs, num_ids"]),
         ("+evaluate_defaults.rank=3", ["evaluate_defaults.rank is not a parameter", "ranks, fars"]),
-        ("finetune_defaults.epochs=0", ["finetune.*.epochs = 0", "1 to inf", "What to do"]),
+        (
+            "finetune_defaults.epochs=0",
+            ["finetune_defaults.epochs = 0", "1 to 100000", "What to do"],
+        ),
         ("finetune_defaults.lr=fast", ["finetune_defaults.lr", "fast", "a number", "What to do"]),
         ("finetune.mars.lr_of=null", ["finetune.mars.lr_of has no value", "{}", "What to do"]),
         ("finetune_defaults=null", ["finetune_defaults has no value", "{}", "What to do"]),

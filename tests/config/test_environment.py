@@ -10,10 +10,10 @@ import pytest
 from vills.config.checks import ConfigError
 from vills.config.environment import read_count, read_folder, read_switch
 from vills.config.resources import load_resources
+from vills.config.tracking import load_tracking_settings
 from vills.data.loading import get_start_method
 from vills.pipeline import count_loaders, count_workers, get_folder, get_share
 from vills.runner.clusters.jobs import select_cluster
-from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.slurm_job import REQUEUE
 
@@ -29,6 +29,8 @@ BAD = {
     "VILLS_REQUEUE": ("2", lambda: read_switch(REQUEUE, default=False)),
     "RANK": ("first", get_share),
     "WORLD_SIZE": ("two", load_ranks),
+    "LOCAL_RANK": ("99999999999999999999", load_ranks),
+    "MASTER_PORT": ("99999", load_ranks),
     "SLURM_STEP_NUM_TASKS": ("2(x3)", load_ranks),
 }
 
@@ -72,4 +74,7 @@ def test_scripts_of_slurm_refuse_what_is_no_number(name: str) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert f"{name} = two is not allowed. Allowed: whole numbers. What to do" in done.stderr
+    assert (
+        f"{name} = two is not allowed. Allowed: whole numbers from 0 to 99999. What to do"
+        in done.stderr
+    )

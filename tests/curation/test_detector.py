@@ -29,10 +29,11 @@ def _open(
     """A YOLOX-format model whose answer is given; and the list of what it will be asked."""
     path = save_onnx(
         tmp_path / "yolox.onnx",
-        [("Identity", ["answer"], ["output"], {})],
+        [("Add", ["half", "half"], ["output"], {})],
         inputs={"images": (FLOAT, [1, 3, side, side])},
         outputs={"output": (FLOAT, [1, *output.shape])},
-        constants={"answer": output[None].astype(np.float32)},
+        # weights are numbers; what is not comes of too large ones
+        constants={"half": np.nan_to_num(output[None].astype(np.float32) / 2, nan=3e38)},
     )
     detector = YoloxDetector(path, convention=convention)
     asked: list[np.ndarray] = []

@@ -22,6 +22,7 @@ from tests.curation.scenes import (
     write_predictions,
     write_scene,
 )
+from tests.damage import DAMAGES, list_files
 from vills.config.curate import CurateConfig, SourceConfig
 from vills.curation.images import get_frame_numbers
 from vills.curation.packer import TooManyDamagedError
@@ -242,6 +243,28 @@ def test_killed_at_every_step_it_ends_with_the_same_bytes(
             _curate(folder, source, root=root, progress=_kill_at(step))
         _curate(folder, source, root=root)
         assert _digests(folder / "out") == expected, calls[step]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", [IMAGES, VIDEOS])
+def test_damaged_after_a_kill_it_ends_with_the_same_bytes(
+    source: SourceConfig, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+    _curate(tmp_path / "whole", source, root=root, progress=lambda *call: calls.append(call[0]))
+    expected = _digests(tmp_path / "whole" / "out")
+    stopped = tmp_path / "stopped"
+    with pytest.raises(KilledError):  # at the last record: all units, and a shard of images
+        _curate(stopped, source, root=root, progress=_kill_at(len(calls) - 1))
+    for path in list_files(stopped):
+        for name, damage in DAMAGES.items():
+            folder = tmp_path / f"{path.name}-{name}"
+            shutil.copytree(stopped, folder)
+            damage(folder / path.relative_to(stopped))
+            caplog.clear()
+            _curate(folder, source, root=root)
+            assert _digests(folder / "out") == expected, (path, name)
+            assert "done again" in caplog.text or name == "remove" or path.suffix == ".tmp"
 
 
 def _kill_at(step: int) -> Callable[[str, int, int], None]:

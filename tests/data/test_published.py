@@ -1,8 +1,12 @@
 import hashlib
+import re
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from tests.disks import limit_file_size
 from vills.config.checks import ConfigError
 from vills.data.published import PUBLISHED, PublishedWeights, load_published_weights
 
@@ -30,6 +34,16 @@ def test_wrong_checksum_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert [p.name for p in tmp_path.iterdir()] == ["publisher"]
 
 
+def test_a_folder_that_takes_no_more_is_not_blamed_on_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path / "publisher", monkeypatch)
+    with limit_file_size(3), pytest.raises(OSError, match="File too large") as caught:
+        load_published_weights("net", folder=tmp_path)
+    assert caught.value.filename == str(tmp_path / "net.pth")
+    assert [p.name for p in tmp_path.iterdir()] == ["publisher"]
+
+
 def test_unreachable_publisher_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,8 +55,30 @@ def test_unreachable_publisher_says_what_to_do(
         load_published_weights("sam", folder=tmp_path)
 
 
+def test_what_is_sent_in_the_clear_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"weights")
+
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    Thread(target=server.handle_request, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/net.pth"
+    digest = hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setitem(PUBLISHED, "net", PublishedWeights(url, digest, "tests"))
+    with pytest.raises(ConfigError, match="without encryption"):
+        load_published_weights("net", folder=tmp_path)
+    server.server_close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_carry_the_checksum_that_their_publishers_put_into_them() -> None:
     for known in PUBLISHED.values():
         tail = known.file_name.removesuffix(".pth").rsplit("-", 1)[-1]
+        assert re.fullmatch("[0-9a-f]{64}", known.sha256)
+        assert known.url.startswith("https://")
         if "pytorch" in known.url:
             assert known.sha256.startswith(tail)

@@ -2,12 +2,15 @@ import multiprocessing
 import pickle
 import resource
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vills.data.layouts.base import LayoutError, RawImage, RawTracklet, RawVideo
 from vills.data.shards import ShardReader, ShardWriter
+from vills.errors import InputError
 from vills.io import open_atomic
 
 
@@ -162,3 +165,25 @@ def test_a_record_larger_than_a_shard_has_one_of_its_own(tmp_path: Path) -> None
         assert writer.finished == ["shard-000000.tar"]
     assert shards == ["shard-000000.tar", "shard-000001.tar"]
     assert writer.finished == shards
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "shard-1.tar", "", "x"])
+def test_a_manifest_of_a_stranger_names_no_other_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_bytes(b"private")
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    with pytest.raises(InputError, match="names the shard .*Allowed: shard-000000.tar.*What to do"):
+        ShardReader(folder).read(name, 0, 7)
+
+
+@pytest.mark.parametrize("path", ["../x.jpg", "/etc/x.jpg", "a/../../x.jpg", ".."])
+def test_a_list_of_a_stranger_names_no_file_outside(path: str) -> None:
+    builds: tuple[Callable[[], object], ...] = (
+        lambda: RawImage(path, "train"),
+        lambda: RawTracklet(("a.jpg", path), "train"),
+        lambda: RawVideo(path, "v"),
+    )
+    for build in builds:
+        with pytest.raises(LayoutError, match="Allowed: paths below its root.*What to do"):
+            build()
+    assert RawImage("a..b/..c.jpg", "train").path == "a..b/..c.jpg"

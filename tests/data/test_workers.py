@@ -1,6 +1,9 @@
 """Loader processes: the signals pass them by, and they are gone when their batches are."""
 
+import ctypes
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -12,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from tests.processes import list_group, wait_until
 from vills.config.checks import ConfigError
 from vills.data.loading import METHODS, get_start_method, load_batches
+from vills.endings import run_main
+from vills.errors import LostProcessError
 from vills.interrupt import SIGNALS, InterruptFlag
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
@@ -100,7 +106,77 @@ def test_an_error_in_a_worker_comes_through_and_ends_the_others() -> None:
     with pytest.raises(ValueError, match="this one is bad") as caught:
         list(load_batches(Masks(bad=5), numbers=range(1000), workers=2))
     assert active_children() == []  # while the traceback is alive
+    assert str(caught.value) == "this one is bad"
+    assert "in __getitem__" in "".join(caught.value.__notes__)
     del caught
+
+
+class UnsendableError(Exception):
+    """One that cannot be pickled: torch would wait for it for ever."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class Refusals(Dataset[int]):
+    """Items that cannot be had."""
+
+    def __getitem__(self, number: int) -> int:
+        if number == 0:
+            raise FileNotFoundError(2, "No such file or directory", "a/picture.jpg")
+        raise UnsendableError("one", "two")
+
+
+class Tensors(Dataset[torch.Tensor]):
+    """Tensors of 4 MB, from a process that may open no more files, or whose /dev/shm is small."""
+
+    def __init__(self, lack: str) -> None:
+        self.lack = lack
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        tensor = torch.zeros(1_000_000)
+        if self.lack == "files":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # those that are open stay so
+        elif self.lack == "shared memory":
+            ctypes.CDLL(None).unshare(0x20000)  # mounts of its own
+            for words in ("--make-rprivate /", "-t tmpfs -o size=64k none /dev/shm"):
+                subprocess.run(["mount", *words.split()], check=True)
+        return tensor
+
+
+@pytest.mark.slow
+def test_the_parent_says_what_the_worker_said(method: str) -> None:
+    if method == "spawn":
+        pytest.skip("what a process says does not depend on how it began; spawning takes long")
+    with pytest.raises(FileNotFoundError) as caught:
+        list(load_batches(Refusals(), numbers=range(1), workers=1))
+    assert caught.value.filename == "a/picture.jpg"
+    with pytest.raises(RuntimeError, match="UnsendableError: one and two"):
+        list(load_batches(Refusals(), numbers=range(1, 2), workers=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lack", "words"),
+    [
+        ("files", "Too many open files"),
+        ("shared memory", "No space left for /dev/shm: .* MB are free.*What to do: free space"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_said_and_not_waited_for(
+    lack: str, words: str, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if method == "spawn":
+        pytest.skip("what a process says does not depend on how it began; spawning takes long")
+    if lack == "shared memory" and os.geteuid() != 0:
+        pytest.skip("another /dev/shm can be mounted by root only")
+
+    def work() -> int:
+        return len(list(load_batches(Tensors(lack), numbers=range(4), workers=1)))
+
+    assert run_main("vills", work) == 2
+    assert re.search(words, capsys.readouterr().err)
+    assert active_children() == []
 
 
 @pytest.mark.slow
@@ -122,7 +198,7 @@ def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
     batches = load_batches(Masks(slow=6), numbers=range(1000), workers=2)
     next(batches)
     os.kill(active_children()[0].pid or 0, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="DataLoader worker"):
+    with pytest.raises(LostProcessError, match=r"DataLoader worker.*What to do: mostly memory"):
         list(batches)
     assert active_children() == []
 

@@ -80,7 +80,7 @@ def test_features_are_kept_and_read_again(tmp_path: Path) -> None:
         counts.append(model.num_described)
     assert counts == [17, 0]
     assert np.array_equal(results[0], results[1])
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("*.parquet")
     assert path.name == "ours_tracklets_after-neck_flip_mean_coarse-areas.parquet"
     table = pq.read_table(path)
     assert table.column("record_id").to_pylist() == pools[0].ids

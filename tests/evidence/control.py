@@ -69,6 +69,8 @@ def train(project: Path, *, num_steps: int) -> None:
         seed=params.pretrain.seed,
     )
     pretrained = project / "artifacts" / "pretrain"
+    # what lies there then is no run's any more, and is not refused as damaged
+    (project / "artifacts" / "metrics" / "pretrain.json").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         run_finetune(

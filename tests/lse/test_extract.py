@@ -202,7 +202,7 @@ def start(  # type: ignore[no-untyped-def]
 
 
 def list_finished(folder: Path) -> list[Path]:
-    return list(folder.glob("work/*/chunk-*/summary.json"))
+    return list(folder.glob("work/*/chunk-*/summary.seal"))
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ def test_killed_with_its_processes_it_goes_on_with_the_same_bytes(
     out, work = tmp_path / "out", tmp_path / "work"
     process = subprocess.Popen([sys.executable, "-c", RENDER, str(tmp_path)])
     deadline = time.monotonic() + 60
-    while len(list(work.rglob("*.json"))) < 4 and time.monotonic() < deadline:
+    while len(list(work.rglob("*.seal"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     processes = list_children(process.pid)
     process.kill()
@@ -151,9 +151,9 @@ def test_killed_with_its_processes_it_goes_on_with_the_same_bytes(
     while any(is_alive(pid) for pid in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(is_alive(pid) for pid in processes)
-    finished = len(list(work.rglob("*.json")))
+    finished = len(list(work.rglob("*.seal")))
     render_world(small, out=out, work=work)
-    assert 4 <= finished <= len(list(work.rglob("*.json")))
+    assert 4 <= finished <= len(list(work.rglob("*.seal")))
     assert read_all(out) == read_all(world)
 
 

@@ -1,7 +1,8 @@
-"""Every field of `operation`, changed in the middle of a run: it goes on, to the same bytes."""
+"""In its middle a run is damaged, or `operation` is changed: it goes on, to the same bytes."""
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from tests.damage import DAMAGES, list_files
 from vills.config.load import PARAMS_FILE, load_params, save_params
 from vills.config.params import OperationConfig
+from vills.digests import compute_listing
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.progress import ProgressLine
 from vills.runner.plan.launch import find_inputs, launch_stage
 from vills.runner.plan.nodes import build_steps
-from vills.runner.store.digest import compute_listing
+from vills.runner.store.code_digest import compute_code_state
+from vills.runner.store.journal import load_journal
 from vills.runner.store.run import Run
 from vills.runner.work.stage import StageCall, load_stage, run_call
 
@@ -73,7 +77,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def damage(project: Path) -> None:
-    """Make an image of the world unreadable."""
+    """Make an image of the world unreadable, as if another project had made that world."""
+    (project / "artifacts/metrics/miniature.json").unlink()
     folder = project / "artifacts/miniature/luperson"
     images = [
         path
@@ -144,6 +149,45 @@ def test_changed_in_mid_run_it_goes_on_to_the_same_bytes(
     assert (noted[0], noted[1]) == (kept, value)
 
 
+HAVOC = {
+    "a bit of each out": (True, ["out"], "flip", False),
+    "half of each out, and no work": (True, ["out"], "cut", True),
+    "a bit of each, before the result": (False, ["out", "work"], "flip", False),
+    "every second file lost": (False, ["out", "work"], "remove", False),
+}
+"""Whether the run was complete, what is damaged of it, how, and whether work/ is removed."""
+
+
+@pytest.mark.parametrize(("stage", "item"), DONE)
+@pytest.mark.parametrize("havoc", HAVOC)
+def test_damaged_it_ends_with_the_same_bytes_in_one_call(
+    project: Path, tmp_path: Path, stage: str, item: str, havoc: str
+) -> None:
+    is_complete, parts, how, is_bare = HAVOC[havoc]
+    (whole,) = (project / "runs" / stage).iterdir()
+    run = tmp_path / "runs" / stage / whole.name
+    shutil.copytree(whole, run)
+    if not is_complete:
+        (run / "result.json").unlink()
+    files = [path for part in parts for path in list_files(run / part)]
+    for path in files[:: 2 if how == "remove" else 1]:
+        DAMAGES[how](path)
+    if is_bare:
+        shutil.rmtree(run / "work")
+    work(build_call(project, stage, item, params=project, runs=tmp_path / "runs"), Steps())
+    assert compute_listing(run / "out") == compute_listing(whole / "out")
+    end = json.loads(max((run / "attempts").glob("*.end.json")).read_text())
+    assert end["status"] == "finished"
+    assert end["redone"] or is_complete or how != "flip", "it is counted"
+    assert list_told(run) == list_told(whole), "a point of a curve is missing, or stands twice"
+
+
+def list_told(run: Path) -> list[tuple[int, list[tuple[str, float]]]]:
+    """What a tracker hears of a run, without the times."""
+    told = load_journal(run / "journal.jsonl").committed
+    return sorted((record.step, sorted(record.metrics.items())) for record in told)
+
+
 def test_a_gate_is_judged_again_on_collecting(project: Path, tmp_path: Path) -> None:
     call = build_call(project, "curate", "", params=project, runs=tmp_path / "runs")
     run = work(call, Steps())
@@ -172,3 +216,14 @@ def test_no_stage_names_it_and_no_plan_depends_on_it(project: Path, tmp_path: Pa
     other = load_params(change(project, tmp_path / "other", **values))
     assert other.operation != load_params(project).operation
     assert build_steps(other) == build_steps(load_params(project))
+
+
+def test_frozen_parameters_that_were_changed_are_refused(project: Path, tmp_path: Path) -> None:
+    call = build_call(project, "curate", "", params=project, runs=tmp_path / "runs")
+    (node,) = [step for step in build_steps(load_params(project)) if step.stage == "curate"]
+    code = compute_code_state("vills.pipeline.curate").digest
+    asked = {"params": {"curate": {**node.sections["curate"], "min_height": 25}}, "code": code}
+    with pytest.raises(UserError, match=r"min_height: 25 -> \d+.*What to do: remove both"):
+        work(replace(call, planned=asked), Steps())
+    assert not list((tmp_path / "runs").glob("curate/*/attempts/*"))
+    work(replace(call, planned={"params": node.sections, "code": code}), Steps())

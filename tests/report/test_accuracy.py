@@ -55,7 +55,7 @@ def test_one_point_is_said_to_stand_elsewhere(tmp_path: Path, num: int, text: st
         "initialisation,epoch,map,rank1\npretrained,40,0.5,0.6\n"
     )
     config = FinetuneConfig(source="x", num_val_ids=num)
-    inputs = ReportInputs(tmp_path, {}, {}, {"x": config}, tmp_path)
+    inputs = ReportInputs(tmp_path, {}, {}, {"x": config})
     assert text in str(build_accuracy({}, inputs).blocks[-1].text)
 
 

@@ -13,6 +13,7 @@ from tests.report.world import ITEMS, make_artifacts
 from vills.config.evaluate import ReportConfig
 from vills.report.build import build_report
 from vills.report.inputs import ReportInputs
+from vills.report.page import Block, Section, Table, build_data_uri, render_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CONFIG = ReportConfig(num_strips=2, strip_length=3, num_attention=1)
@@ -122,3 +123,12 @@ def test_rows_that_no_protocol_sees_are_told(inputs: ReportInputs, tmp_path: Pat
         tmp_path / "out",
     )
     assert f"Scored with the models of people. Left out, or there twice: {note}." in page
+
+
+def test_names_are_no_html() -> None:
+    name = "<script>alert('x')</script>\"><img src=x onerror=y>"
+    table = Table(head=[name], body=[[name]])
+    block = Block(name, name, name, table, build_data_uri(b"", "image/png"), name, run=name)
+    page = render_page([Section(name, [replace(block, folded=(block,))])])
+    assert "&lt;script&gt;" in page
+    assert not re.search("<script>alert|<img src=x", page)

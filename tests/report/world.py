@@ -94,7 +94,7 @@ def make_artifacts(root: Path) -> ReportInputs:
         {"fingerprint": "d" * 40, "iou": {"people": {"head": 0.5}}},
     )
     save_backbone(make_backbone(), artifacts / "pretrain" / "teacher")
-    return ReportInputs(artifacts, ITEMS, SOURCES, MODELS, root / "runs")
+    return ReportInputs(artifacts, ITEMS, SOURCES, MODELS)
 
 
 def save_json(path: Path, content: Any) -> None:

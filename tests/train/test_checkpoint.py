@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from vills.errors import UserError
 from vills.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 
 
@@ -29,9 +28,9 @@ def test_newest_comes_back_and_two_are_kept(tmp_path: Path) -> None:
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == [
         "step-00000002.pt",
-        "step-00000002.pt.sha256",
+        "step-00000002.pt.seal",
         "step-00000010.pt",
-        "step-00000010.pt.sha256",
+        "step-00000010.pt.seal",
     ]
 
 
@@ -48,7 +47,7 @@ def test_torn_checkpoint_falls_back_to_the_older_one(
     elif damage == "flipped":
         newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     else:
-        newest.with_name(newest.name + ".sha256").unlink()
+        newest.with_name(newest.name + ".seal").unlink()
     with caplog.at_level(logging.WARNING):
         state = load_checkpoint(tmp_path)
     assert state is not None
@@ -68,16 +67,24 @@ def test_killed_at_any_moment_no_file_lacks_its_digest(
 
     monkeypatch.setattr(Path, "replace", note)
     _save(tmp_path, 1)
-    assert named == ["step-00000001.pt.sha256", "step-00000001.pt"]
+    assert named == ["step-00000001.pt.seal", "step-00000001.pt"]
     (tmp_path / "step-00000001.pt").unlink()
     assert load_checkpoint(tmp_path) is None
 
 
-def test_all_damaged_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_all_damaged_begin_anew_are_kept_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     _save(tmp_path, 1)
-    list_checkpoints(tmp_path)[0].write_bytes(b"")
-    with pytest.raises(UserError, match="all 1 checkpoints .* are damaged. What to do"):
-        load_checkpoint(tmp_path)
+    _save(tmp_path, 2)
+    for path in list_checkpoints(tmp_path):
+        path.write_bytes(b"")
+    for said in (1, 0):
+        caplog.clear()
+        assert load_checkpoint(tmp_path) is None
+        assert caplog.text.count("this training begins anew") == said
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["step-00000001.pt.damaged", "step-00000002.pt.damaged"]
 
 
 def test_an_attempt_that_lost_the_run_commits_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fine-tuning end to end: it learns, resumes to the bit, and keeps the last epoch."""
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.damage import flip
 from tests.ddp import run_ranks
 from tests.models.publishers import DEPTH, build_dino
 from tests.train.tuning import (
@@ -118,6 +120,8 @@ def test_interrupted_and_resumed_is_bit_identical(
             break
         except InterruptedRunError:
             stops += 1
+            if every == 5:  # each checkpoint holds it
+                (tmp_path / "journal.jsonl").unlink()
     assert stops >= TOTAL // every - 2
     assert read(tmp_path) == read(undisturbed)
     found, expected = (load_journal(f / "journal.jsonl") for f in (tmp_path, undisturbed))
@@ -156,6 +160,27 @@ def test_killed_in_an_epoch_goes_on_at_its_last_checkpoint(
     assert read(tmp_path) == read(undisturbed)
     # two calls died; each cost the steps since the last checkpoint
     assert len(calls) - 2 - TOTAL == repeated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damaged",
+    ["pretrained/*/*12.pt", "pretrained/*/*", "scratch/*/*", "*/*/*12.pt"],
+)
+def test_damaged_checkpoints_of_any_variant_cost_no_bit_and_double_no_point(
+    people: ReidData, pretrained: Path, undisturbed: Path, tmp_path: Path, damaged: str
+) -> None:
+    for name in ("work", "journal.jsonl"):
+        source = undisturbed / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    for path in (tmp_path / "work").glob(damaged):
+        flip(path)
+    tune(people, pretrained, tmp_path)
+    assert read(tmp_path) == read(undisturbed)
+    found, expected = (load_journal(f / "journal.jsonl") for f in (tmp_path, undisturbed))
+    assert sorted(str((r.step, r.metrics)) for r in found.committed) == sorted(
+        str((r.step, r.metrics)) for r in expected.committed
+    )
 
 
 def die_in_an_epoch(root: str, model_folder: str, folder: str) -> None:
@@ -271,7 +296,7 @@ def test_a_start_may_have_a_rate_and_epochs_of_its_own(
 def test_not_a_number_names_term_and_batch(
     people: ReidData, pretrained: Path, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, lr=1e30)
+    config = replace(CONFIG, lr=100.0)
     with pytest.raises(NonFiniteError, match=r"batch \d of epoch \d \(pretrained\).*finetune"):
         tune(people, pretrained, tmp_path, config=config)
 

@@ -10,6 +10,7 @@ from vills.endings import run_main
 
 COMMANDS = {
     "run": run.set_up_run,
+    "check": run.set_up_check,
     "status": run.set_up_status,
     "repro": run.set_up_repro,
     "explain": run.set_up_explain,

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vills.config.checks import ConfigError
+from vills.config.checks import LINE, ConfigError, check_name, check_words
 from vills.config.curate import LAYOUTS
 from vills.config.evaluate import AVERAGE_PRECISIONS, METRICS, POOLINGS, QUERY_FRAMES
 from vills.config.protocols import PROTOCOLS
@@ -62,6 +62,7 @@ def _evaluate(arguments: Namespace) -> int:
     from vills.evaluation.protocols.base import ProtocolSettings
     from vills.evaluation.tables import build_score_tables, build_text
 
+    check_words("--name", arguments.name, LINE, "give a short name")
     options, split_ids = vars(arguments), arguments.split_ids or [0]
     # the parameters' own checks, so that a range is refused in the same words
     EvaluateConfig(
@@ -141,6 +142,7 @@ def set_up_sheet(parser: ArgumentParser) -> None:
 def _sheet(arguments: Namespace) -> int:
     from vills.pipeline import ARTIFACTS
 
+    check_name("--source", arguments.source, "name a curated source")
     if arguments.what == "world":
         from vills.report.world_sheet import build_world_sheet
 

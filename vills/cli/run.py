@@ -1,6 +1,7 @@
 """Commands on runs (`vills run`, `status`, `repro`, `explain`, `configure`), and their services."""
 
 import json
+import re
 import socket
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
@@ -24,11 +25,37 @@ def set_up_run(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
+    from vills.config.checks import check_name
     from vills.runner.plan.launch import launch_stage
 
     for name in arguments.stages:
-        stage, _, item = name.partition("@")
+        # DVC_STAGE has the path of dvc.yaml before the name, where dvc was called in another folder
+        stage, _, item = re.sub(r"^[^@]*dvc\.yaml:", "", name).partition("@")
+        if item:
+            check_name(f"data set of {stage}", item, "name an entry of params.yaml")
         launch_stage(Path.cwd(), stage=stage, item=item)
+    return 0
+
+
+def set_up_check(parser: ArgumentParser) -> None:
+    """Check params.yaml: every name, type and range. The stage of that name does it before others.
+
+    reads:  params.yaml
+    writes: artifacts/check.txt, for DVC
+    needs:  nothing
+    """
+    parser.set_defaults(handler=_check)
+
+
+def _check(_: Namespace) -> int:
+    from vills.config.load import PARAMS_FILE, load_params
+    from vills.io import save_bytes
+    from vills.pipeline import ARTIFACTS
+
+    load_params(Path.cwd())
+    # the same whatever the names are: what depends on it is not called anew for a new one
+    save_bytes(Path.cwd() / ARTIFACTS / "check.txt", b"params.yaml has nothing to refuse\n")
+    print(f"{PARAMS_FILE}: nothing to refuse")
     return 0
 
 
@@ -158,8 +185,10 @@ def set_up_ui(parser: ArgumentParser) -> None:
 
 
 def _ui(arguments: Namespace) -> int:
+    from vills.config.checks import check_range
     from vills.runner.sweeps.track import run_ui
 
+    check_range("--port", arguments.port, low=1, high=65_535, remedy="give a free one")
     _check_port(arguments.port)
     return run_ui(Path.cwd(), port=arguments.port)
 

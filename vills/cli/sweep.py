@@ -219,8 +219,8 @@ def _reconcile(_: argparse.Namespace) -> int:
 
 
 def _parse_count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    if not (text.isascii() and text.isdigit() and len(text) < 7):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 0 to 999999")
     return int(text)
 
 

@@ -101,7 +101,7 @@ def _extract(arguments: Namespace) -> int:
     from vills.evaluation.protocols.base import FeatureChoice
 
     if arguments.num_frames is not None:
-        check_range("--num-frames", arguments.num_frames, low=1, remedy="give a number from 1 on")
+        check_range("--num-frames", arguments.num_frames, low=1, high=10_000, remedy="give another")
     try:
         report = extract_path(
             arguments.path,

@@ -15,13 +15,12 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 from hydra import compose, initialize
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from vills.config.checks import ConfigError
 from vills.config.kinds import find_hint, get_scalar, is_of_kind, load_hints
@@ -63,17 +62,21 @@ class Schema(Generic[Kind]):
         overrides: Sequence[str],
         origin: str,
         search: Sequence[Path] = (),
+        is_whole: bool = False,
     ) -> Kind:
         """Read `folder`/`name`.yaml with `overrides` on top; errors call it `origin`.
 
-        Its defaults may name files of `folder` and of the folders of `search`.
+        Its defaults may name files of `folder` and of the folders of `search`, unless `is_whole`:
+        then it says everything itself.
 
         Raises:
             ConfigError: if a file, a key, a type or a range is refused.
         """
         folders = tuple(path.resolve() for path in (folder, *search))
         content = tuple(_load_bytes(f) for path in folders for f in sorted(path.glob("*.yaml")))
-        return copy.deepcopy(self._load(folders, name, tuple(overrides), origin, content))
+        return copy.deepcopy(
+            self._load(folders, name, tuple(overrides), origin, content, is_whole=is_whole)
+        )
 
     @cache  # noqa: B019 -- schemas live as long as the process
     def _load(
@@ -83,10 +86,16 @@ class Schema(Generic[Kind]):
         overrides: tuple[str, ...],
         origin: str,
         content: tuple[bytes, ...],
+        *,
+        is_whole: bool,
     ) -> Kind:
         """Load once for the same content: a stage asks six times, Hydra takes half a second."""
         del content
-        return self.build(self._compose(folders, name, origin), overrides, origin=origin)
+        if is_whole:
+            plain = self._read_whole(folders[0] / f"{name}.yaml", origin)
+        else:
+            plain = self._compose(folders, name, origin)
+        return self.build(plain, overrides, origin=origin)
 
     def read(self, path: Path, *, origin: str) -> dict[str, Any]:
         """Read one file, whose values have the types of their fields.
@@ -110,7 +119,7 @@ class Schema(Generic[Kind]):
         for change in (c for c in changes if c not in deep):
             self._apply(plain, change, origin)
         for table in self._defaulted:
-            entry_kind = get_args(find_hint(self.kind, [table]))[1]
+            entry_kind = find_hint(self.kind, [table, "*"])
             defaults = _fill(entry_kind, plain[table + DEFAULTS])
             for key, entry in plain[table].items():
                 if isinstance(entry, dict):
@@ -118,15 +127,7 @@ class Schema(Generic[Kind]):
                     plain[table][key] = copy.deepcopy(defaults) | own
         for change in deep:
             self._apply(plain, change, origin)
-        try:
-            resolved: Any = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
-        except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise ConfigError(
-                f"{origin}: {reason}. Allowed: ${{section.field}} of this file. What to do: "
-                "correct the name between the braces."
-            ) from error
-        built: Kind = self._build(self.kind, resolved, "", origin)
+        built: Kind = self._build(self.kind, plain, "", origin)
         return built
 
     def explain_unknown(self, key: str) -> str:
@@ -141,6 +142,20 @@ class Schema(Generic[Kind]):
 
     def _apply(self, plain: dict[str, Any], change: Any, origin: str) -> None:
         set_override(plain, change, self.kind, explain_unknown=self.explain_unknown, origin=origin)
+
+    def _read_whole(self, path: Path, origin: str) -> dict[str, Any]:
+        """Read a file that names no other: what another one says, DVC does not see."""
+        plain = self.read(path, origin=origin)
+        given, allowed = plain.pop("defaults", None), [self.name, "_self_"]
+        if given == allowed:
+            return plain
+        found = "no `defaults`" if given is None else f"`defaults: [{', '.join(given)}]`"
+        raise ConfigError(
+            f"{origin} cannot be checked: it has {found}. Allowed: `defaults: "
+            f"[{', '.join(allowed)}]`, since a run is what {origin} itself says, and DVC sees no "
+            f"other file. What to do: write that line, and the values of other files into {origin}"
+            f"{self.rewrite}."
+        )
 
     def _compose(self, folders: Sequence[Path], name: str, origin: str) -> dict[str, Any]:
         """Put a file and those that its `defaults` name together, the last on top."""
@@ -193,10 +208,10 @@ class Schema(Generic[Kind]):
             names = {key: f"{at}.{key}".strip(".") for key in plain}
             for key in (key for key in plain if key not in hints):
                 raise ConfigError(f"{origin}: {self.explain_unknown(names[key])}")
-            made: Any = kind
-            return made(
-                **{key: self._build(hints[key], plain[key], names[key], origin) for key in plain}
-            )
+            parts = {key: self._build(hints[key], plain[key], names[key], origin) for key in plain}
+            with _name_entry(at):
+                made: Any = kind
+                return made(**parts)
         if plain == MISSING:
             raise self._refuse(at, "has no value", origin)
         if not is_of_kind(plain, kind):
@@ -213,6 +228,18 @@ class Schema(Generic[Kind]):
             f"{origin}: {at} {what}. Allowed: a value of its type. What to do: set it; every field "
             "is documented in vills/config."
         )
+
+
+@contextmanager
+def _name_entry(at: str) -> Iterator[None]:
+    """Say in an error which entry it is about: a dataclass knows itself as finetune.* or as *."""
+    try:
+        yield
+    except ConfigError as error:
+        table = at.split(".")[-2] if "." in at else at.removesuffix(DEFAULTS)
+        star = rf"(?<![\w.*'])(?:[a-z_.]*\b{re.escape(table)}\.)?\*\."
+        named = re.sub(star, f"{at}.", str(error)) if at else str(error)
+        raise ConfigError(named) from error
 
 
 def _fill(kind: Any, plain: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vills.config.checks import (
+    BelowPath,
+    Count,
+    Length,
     Limits,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
+    Line,
+    Name,
+    Pixels,
+    Seconds,
     Share,
     build_error,
     check_fields,
@@ -35,13 +39,13 @@ class SourceConfig:
     layout: Annotated[str, LAYOUTS] = "folder"
     """how its files are laid out: luperson, kinetics, market1501, prcc, ltcc, mars, prid2011,
     sigset, folder."""
-    path: str = ""
+    path: BelowPath = ""
     """its folder below `root`."""
     role: Annotated[str, ("pretrain_images", "pretrain_videos", "reid")] = "reid"
     """pretrain_images, pretrain_videos, or reid (train, query, gallery)."""
-    filter: str = ""
+    filter: BelowPath = ""
     """luperson: list of the images to keep, a file below `path` (TransReID-SSL's CFS list)."""
-    keep: int = 0
+    keep: Count = 0
     """luperson: number of images kept, from the top of `filter`; 0 = the whole list."""
 
     def __post_init__(self) -> None:
@@ -54,14 +58,6 @@ class SourceConfig:
             raise build_error(
                 "curate.sources.*.filter", self.filter, "layout luperson", "remove it", when=when
             )
-        _check_below("path", self.path, what="the root")
-        _check_below("filter", self.filter, what="the source's path")
-
-
-def _check_below(name: str, path: str, *, what: str) -> None:
-    if path.startswith("/") or ".." in path.split("/"):
-        remedy = "give a relative path and set VILLS_DATA to the root folder"
-        raise build_error(f"curate.sources.*.{name}", path, f"a path below {what}", remedy)
 
 
 @dataclass
@@ -70,13 +66,13 @@ class CurateConfig:
 
     root: Annotated[str, ("miniature", "data")] = "miniature"
     """Folder of the sources: miniature (the rendered world), or data (VILLS_DATA)."""
-    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    sources: Annotated[dict[Name, SourceConfig], Length(0, 1000)] = field(default_factory=dict)
     """Raw data sets, one line each; all other sections use these names."""
     detector: Annotated[str, ("predictions", "torchvision", "yolox")] = "predictions"
     """Person detector of videos: predictions (supplied), torchvision, or yolox (ONNX)."""
-    detector_weights: str = ""
+    detector_weights: BelowPath = ""
     """Weights of the detector, a file below VILLS_WEIGHTS; its hash enters the run's name."""
-    detector_convention: str = ""
+    detector_convention: Line = ""
     """yolox: how it takes pixels, such as `bgr 0-255 mean 0 std 1`; empty: the file says it."""
     confidence: Share = 0.8
     """Detections below it are dropped (paper section 4.1: 0.8)."""
@@ -84,42 +80,43 @@ class CurateConfig:
     """bytetrack: detections from here to `confidence` may continue a track; 0 = off."""
     tracker: Annotated[str, ("bytetrack", "ocsort")] = "bytetrack"
     """Multi-object tracker: bytetrack or ocsort."""
-    lost_track_seconds: NonNegativeFloat = 1.0
+    lost_track_seconds: Seconds = 1.0
     """Time during which a lost track can be found again, s."""
     track_iou: Share = 0.1
     """Least intersection over union that joins a detection to a track."""
-    frames_per_second: NonNegativeFloat = 0.0
+    frames_per_second: Annotated[float, Limits(0, 1000)] = 0.0
     """Frames that are read of a second of video, at most; 0 = all."""
-    min_seconds: NonNegativeFloat = 0.6
+    min_seconds: Seconds = 0.6
     """Tracklets that show their person for less are dropped, s; but no person of a labelled video
     is lost."""
-    max_seconds: Annotated[float, Limits(0.1)] = 30.0
+    max_seconds: Annotated[float, Limits(0.1, 86_400)] = 30.0
     """Longer tracks are cut into tracklets of this length, s."""
     max_jump: Share = 0.08
     """A track is split where the colours of its person change by more (0 to 1; 1 = nowhere), as it
     has then gone over to another person."""
-    min_height: PositiveInt = 48
+    min_height: Pixels = 48
     """Frames with a box of smaller height are dropped, px."""
-    min_width: PositiveInt = 16
+    min_width: Pixels = 16
     """Frames with a box of smaller width are dropped, px."""
-    min_aspect: float = 1.2
+    min_aspect: Annotated[float, Limits(0, 100)] = 1.2
     """Least height / width of a box."""
-    max_aspect: float = 5.0
+    max_aspect: Annotated[float, Limits(0, 100)] = 5.0
     """Largest height / width of a box."""
     max_overlap: Share = 0.6
     """Frames are dropped if another person covers a larger share of the box."""
-    border_margin: NonNegativeInt = 0
+    border_margin: Pixels = 0
     """Frames with a box nearer to the border are dropped as cut off, px; 0 = kept."""
-    crop_height: NonNegativeInt = 128
+    crop_height: Pixels = 128
     """Crops of tracklets are reduced to this height if they are higher, px; 0 = never."""
     jpeg_quality: Annotated[int, Limits(1, 100)] = 92
     """JPEG quality of crops from videos; image files are copied unchanged."""
-    shard_mb: PositiveInt = 64
+    shard_mb: Annotated[int, Limits(1, 65_536)] = 64
     """Size at which a tar shard is closed, MB; part of the run's name, as shards are outs."""
 
     def __post_init__(self) -> None:
         check_fields("curate", self)
         check_range("curate.max_aspect", self.max_aspect, low=self.min_aspect)
+        check_range("curate.min_seconds", self.min_seconds, high=self.max_seconds)
         remedy = "keep curate.low_confidence below curate.confidence, and at 0 with ocsort"
         high = self.confidence if self.tracker == "bytetrack" else 0.0
         check_range("curate.low_confidence", self.low_confidence, high=high, remedy=remedy)

@@ -26,12 +26,13 @@ def read_switch(variable: str, *, default: bool) -> bool:
     return SWITCHES[value]
 
 
-def read_count(variable: str, *, default: int, low: int = 0) -> int:
-    """Read a whole number from `low`."""
+def read_count(variable: str, *, default: int, low: int = 0, high: int = 65_535) -> int:
+    """Read a whole number from `low` to `high`."""
     value = os.environ.get(variable, "").strip() or str(default)
-    if not (value.isascii() and value.isdigit()) or int(value) < low:
+    is_number = value.isascii() and value.isdigit() and len(value) < 20
+    if not is_number or not low <= int(value) <= high:
         remedy = f"export {variable}={max(low, 2)}, or unset it"
-        raise build_error(variable, value, f"whole numbers from {low}", remedy)
+        raise build_error(variable, value, f"whole numbers from {low} to {high}", remedy)
     return int(value)
 
 

@@ -1,18 +1,26 @@
 """Parameters of finetune@data set (supplement 1 and 2)."""
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from vills.config.checks import (
     ConfigError,
+    Count,
+    Epochs,
+    Frames,
+    Length,
     Limits,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
+    Name,
+    OptionalName,
+    Seed,
     Share,
+    Size,
+    SplitIds,
+    Threads,
+    Weight,
     build_error,
     check_choice,
+    check_distinct,
     check_fields,
     check_range,
     check_subset,
@@ -22,71 +30,75 @@ from vills.config.protocols import PROTOCOLS
 
 INITIALISATIONS = ("pretrained", "scratch")
 """Beside the names of `published`."""
+PositiveEpochs = Annotated[int, Limits(1, 100_000)]
+Rate = Annotated[float, Limits(0, 100)]
 
 
 @dataclass
 class FinetuneConfig:
     """Teacher's encoder and resampler, BNNeck, cross-entropy and triplet loss."""
 
-    source: str = ""
+    source: OptionalName = ""
     """Curated data set to learn; empty = the one of the entry's name."""
     modality: Annotated[str, ("image", "video", "mixed")] = "image"
     """Inputs: image (crops), video (tracklets), mixed (both in every batch; BRIAR)."""
-    initialisations: list[str] = field(default_factory=lambda: ["pretrained"])
+    initialisations: Annotated[list[Name], Length(1, 100)] = field(
+        default_factory=lambda: ["pretrained"]
+    )
     """Models, trained one after the other: pretrained, scratch, names of `published` (supplement
     Fig. 2)."""
-    published: dict[str, PublishedConfig] = field(default_factory=dict)
+    published: Annotated[dict[Name, PublishedConfig], Length(0, 100)] = field(default_factory=dict)
     """Files of published weights, {NAME: {file, layout, normalisation}} as pretrain.initial;
     `initialisations` must have each NAME."""
     network: Annotated[str, ("teacher", "student")] = "teacher"
     """Pre-trained network to start from: teacher (the paper's) or student."""
-    split_ids: list[int] = field(default_factory=lambda: [0])
+    split_ids: SplitIds = field(default_factory=lambda: [0])
     """Splits to train on, one model per split (PRID2011: 0 to 9)."""
-    seed: int = 0
+    seed: Seed = 0
     """Order of samples, augmentation, new layers, choice of `num_train_ids`."""
-    num_val_ids: int = 0
+    num_val_ids: Count = 0
     """Number of training people held out for the accuracy per epoch, the same people for any seed
     and `num_train_ids`; 0 = none: accuracy is then measured on the test people."""
-    num_train_ids: int = 0
+    num_train_ids: Count = 0
     """Number of the other training people that are kept, drawn by seed; 0 = all."""
-    input_size: list[int] = field(default_factory=lambda: [256, 128])
+    input_size: Size = field(default_factory=lambda: [256, 128])
     """[height, width], px; multiples of the encoder's patch."""
-    num_frames: PositiveInt = 8
+    num_frames: Frames = 8
     """Frames of a clip (modality image: of tracklets in the accuracy per epoch)."""
     sampling: Annotated[str, ("random", "restricted", "stride", "consecutive", "evenly")] = "random"
     """Frames of a training clip: random (torchreid), restricted (one of each equal part: SINet,
     CAL's tsn), stride (every `stride`-th: TKP, CAL), consecutive, evenly."""
-    stride: PositiveInt = 8
+    stride: Frames = 8
     """sampling stride: distance of the frames; no time, as labelled tracklets are image files."""
-    max_track: NonNegativeInt = 0
+    max_track: Count = 0
     """Training tracklets are cut into pieces of this many frames (CAL: 64); 0 = not cut."""
-    epochs: PositiveInt = 120
+    epochs: PositiveEpochs = 120
     """Epochs; the last one is kept, never the best on test."""
-    num_ids: Annotated[int, Limits(2)] = 16
+    num_ids: Annotated[int, Limits(2, 100_000)] = 16
     """P: people in a batch."""
-    num_instances: Annotated[int, Limits(2)] = 4
+    num_instances: Annotated[int, Limits(2, 10_000)] = 4
     """K: samples of a person in a batch (of each kind, if mixed)."""
     optimizer: Annotated[str, ("sgd", "adam", "adamw")] = "sgd"
     """sgd with momentum 0.9 (PASS, TransReID), adam (CAL, SINet), adamw (HAP)."""
-    lr: NonNegativeFloat = 4e-4
+    lr: Rate = 4e-4
     """Peak rate."""
-    lr_of: dict[str, float] = field(default_factory=dict)
+    lr_of: Annotated[dict[Name, Rate], Length(0, 100)] = field(default_factory=dict)
     """Initialisation -> its own peak rate: random weights need a larger one than pre-trained
     ones."""
-    epochs_of: dict[str, int] = field(default_factory=dict)
+    epochs_of: Annotated[dict[Name, PositiveEpochs], Length(0, 100)] = field(default_factory=dict)
     """Initialisation -> its own number of epochs: random weights converge later; pre-trained ones
     would then overfit."""
-    bias_lr_factor: NonNegativeFloat = 1.0
+    bias_lr_factor: Annotated[float, Limits(0, 1000)] = 1.0
     """Rate of biases, divided by that of weights (PASS, TransReID: 2)."""
     schedule: Annotated[str, ("cosine", "steps")] = "cosine"
     """cosine (to zero), or steps (at `milestones`)."""
-    milestones: list[int] = field(default_factory=list)
+    milestones: Annotated[list[PositiveEpochs], Length(0, 100)] = field(default_factory=list)
     """schedule steps: epochs after which the rate is multiplied by gamma (CAL: 20, 40)."""
     gamma: Share = 0.1
     """schedule steps: factor at each milestone."""
-    warmup_epochs: NonNegativeFloat = 20.0
+    warmup_epochs: Epochs = 20.0
     """Linear warm-up, at most `epochs`."""
-    weight_decay: NonNegativeFloat = 1e-4
+    weight_decay: Annotated[float, Limits(0, 100)] = 1e-4
     """Weight decay of matrices; nothing else decays."""
     layer_decay: Share = 1.0
     """Rate factor from a block to the one below it (HAP: 0.4)."""
@@ -94,19 +106,19 @@ class FinetuneConfig:
     """bnneck (Luo et al. 2019) or none (HAP: feature straight to the classifier)."""
     label_smoothing: Share = 0.0
     """Label smoothing of the cross-entropy (PASS, TransReID, SOLIDER: 0; CAL, PSTA: 0.1)."""
-    identity_weight: NonNegativeFloat = 1.0
+    identity_weight: Weight = 1.0
     """Weight of the cross-entropy."""
-    triplet_weight: NonNegativeFloat = 1.0
+    triplet_weight: Weight = 1.0
     """Weight of the triplet loss; 0 = not computed (CAL)."""
-    triplet_margin: NonNegativeFloat = 0.0
+    triplet_margin: Weight = 0.0
     """Margin of the triplet loss; 0 = soft margin."""
-    triplet_scale: NonNegativeFloat = 0.0
+    triplet_scale: Weight = 0.0
     """Features are scaled to this length for the triplet loss; 0 = not (PASS, TransReID)."""
     drop_path: Share = 0.1
     """Stochastic depth of the last block, rising linearly from 0 at the first."""
     flip: Share = 0.5
     """Probability of a horizontal flip."""
-    pad: NonNegativeInt = 10
+    pad: Annotated[int, Limits(0, 1024)] = 10
     """Zero padding before a random crop, px."""
     zoom: Share = 0.0
     """Probability of a random crop of the image enlarged by 1/8 (CAL: 0.5, pad 0)."""
@@ -118,9 +130,9 @@ class FinetuneConfig:
     """Standard deviation of colour channels' log gains, relative to their mean; 0 = off."""
     protocol: Annotated[str, ("", *PROTOCOLS)] = ""
     """Protocol of the accuracy per epoch; empty = image or video, by modality."""
-    eval_epochs: NonNegativeInt = 1
+    eval_epochs: Annotated[int, Limits(0, 100_000)] = 1
     """Epochs between measurements of accuracy, which select no model; 0 = only at the end."""
-    threads_per_rank: PositiveInt = 2
+    threads_per_rank: Threads = 2
     """CPU threads of a process; it changes the last bits of sums."""
 
     def __post_init__(self) -> None:
@@ -149,11 +161,6 @@ class FinetuneConfig:
             when = "with protocol sigset: training people have no templates"
             remedy = "set finetune.*.protocol to image, video or image_to_video, or num_val_ids=0"
             raise build_error("finetune.*.num_val_ids", self.num_val_ids, "0", remedy, when=when)
-        if len(self.input_size) != 2 or min(self.input_size) < 1:
-            remedy = "write two numbers, such as [256, 128]"
-            raise build_error(
-                "finetune.*.input_size", list(self.input_size), "[height, width], px", remedy
-            )
 
     def build_for(self, initialisation: str) -> "FinetuneConfig":
         """Return the parameters of an initialisation: with its own rate and epochs."""
@@ -186,12 +193,9 @@ class FinetuneConfig:
 
     def _check_variants(self) -> None:
         for name, entry in self.published.items():
-            if name in INITIALISATIONS or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise ConfigError(
-                    f"finetune.*.published name {name!r} is not allowed. Allowed: letters, digits, "
-                    f"_ and -, and not {', '.join(INITIALISATIONS)}: it names a folder and a row. "
-                    "What to do: rename it, for example to dino_vits16."
-                )
+            if name in INITIALISATIONS:
+                allowed = f"names other than {', '.join(INITIALISATIONS)}"
+                raise build_error("finetune.*.published key", name, allowed, "rename it")
             if not entry.file:
                 allowed = "a file below VILLS_WEIGHTS"
                 raise build_error(f"finetune.*.published.{name}.file", "", allowed, "name it")
@@ -203,9 +207,8 @@ class FinetuneConfig:
                 )
         starts = (*INITIALISATIONS, *self.published)
         # a start that this entry does not train is no mistake: `finetune_defaults` may name it
-        for name, rate in self.lr_of.items():
+        for name in self.lr_of:
             check_choice("finetune.*.lr_of key", name, starts)
-            check_range(f"finetune.*.lr_of.{name}", rate, low=0.0)
         for name, epochs in self.epochs_of.items():
             check_choice("finetune.*.epochs_of key", name, starts)
             # met now: the last start's error should not follow days of training the first
@@ -213,13 +216,7 @@ class FinetuneConfig:
             if name in self.initialisations:
                 check_range(f"finetune.*.epochs_of.{name}", epochs, low=low)
         check_subset("finetune.*.initialisations", self.initialisations, starts)
-        check_range("finetune.*.number of initialisations", len(self.initialisations), low=1)
-        check_range("finetune.*.number of split_ids", len(self.split_ids), low=1)
-        if len(set(self.split_ids)) != len(self.split_ids) or min(self.split_ids) < 0:
-            remedy = "PRID2011 has splits 0 to 9, the other data sets only 0"
-            raise build_error(
-                "finetune.*.split_ids", self.split_ids, "distinct numbers from 0", remedy
-            )
+        check_distinct("finetune.*.split_ids", self.split_ids)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ FORMS: dict[Any, Form] = {
     ),
 }
 """Forms of the types that are not text. A field has another if it is Annotated[int, Form(...)]."""
+SHELL = Form(str, "a line of a shell")
+"""A text whose ${NAME} is the shell's own; in any other, it would be a value from elsewhere."""
 
 
 def find_hint(kind: Any, parts: Sequence[str]) -> Any:
@@ -66,6 +68,7 @@ def _load_hints(kind: Any) -> dict[str, Any]:
 
 def is_table(kind: Any) -> bool:
     """Whether a type is a table of entries, such as curate.sources."""
+    kind = parse_hint(kind)[0]
     return get_origin(kind) is dict and is_dataclass(get_args(kind)[1])
 
 

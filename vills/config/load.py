@@ -60,7 +60,9 @@ def load_params(folder: Path, overrides: Sequence[str] = ()) -> Params:
             f"{PARAMS_FILE} is missing in {folder}. What to do: go to the project's folder, or "
             "write one with `vills configure profile=miniature`."
         )
-    return _SCHEMA.load(folder, name=path.stem, overrides=overrides, origin=path.name)
+    return _SCHEMA.load(
+        folder, name=path.stem, overrides=overrides, origin=path.name, is_whole=True
+    )
 
 
 def load_profile(name: str, overrides: Sequence[str] = ()) -> Params:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from vills.areas import AREAS
-from vills.config.checks import PositiveInt, Share, check_choice, check_fields, check_range
+from vills.config.checks import Batch, BelowPath, Frames, Length, Line, Sha256, Share, check_fields
 from vills.config.convention import check_convention
 
 
@@ -16,27 +16,30 @@ class LseConfig:
     """false: no masks are made; for a DAG without pre-training, or with pretrain.areas=[]."""
     keypoint_detector: Annotated[str, ("predictions", "torchvision", "onnx")] = "predictions"
     """K: predictions (supplied), torchvision (paper: Keypoint R-CNN), onnx (COCO-17)."""
-    keypoint_weights: str = ""
+    keypoint_weights: BelowPath = ""
     """Weights of K, a file below VILLS_WEIGHTS."""
-    keypoint_sha256: str = ""
+    keypoint_sha256: Sha256 = ""
     """SHA-256 that the weights of K must have; empty = any."""
-    keypoint_convention: str = ""
+    keypoint_convention: Line = ""
     """onnx: how K takes pixels, such as imagenet; empty: the file says it (docs/weights.md)."""
     segmenter: Annotated[str, ("grabcut", "sam", "parsing")] = "grabcut"
     """M: grabcut or sam (interactive: ISM), or parsing (Table 2a: label maps)."""
-    segmenter_weights: str = ""
+    segmenter_weights: BelowPath = ""
     """Weights of M, a file below VILLS_WEIGHTS."""
-    segmenter_sha256: str = ""
+    segmenter_sha256: Sha256 = ""
     """SHA-256 that the weights of M must have; empty = any."""
     sam_type: Annotated[str, ("vit_b", "vit_l", "vit_h")] = "vit_h"
     """segment-anything architecture of the weights: vit_b, vit_l, vit_h."""
     sam_precision: Annotated[str, ("fp32", "bf16")] = "fp32"
     """SAM's image encoder: fp32, or bf16 (autocast; much faster on a GPU)."""
-    area_threshold: dict[str, float] = field(default_factory=lambda: dict.fromkeys(AREAS, 0.5))
+    area_threshold: Annotated[
+        dict[Annotated[str, AREAS], Share],
+        Length(len(AREAS), len(AREAS), f"entries: {', '.join(AREAS)}"),
+    ] = field(default_factory=lambda: dict.fromkeys(AREAS, 0.5))
     """tau^a of eq. 4, by area."""
     low_confidence: Annotated[str, ("ignore", "negative")] = "ignore"
     """A keypoint at or below tau^a: ignore (label -1), or negative (as eq. 4 is printed)."""
-    frame_stride: PositiveInt = 4
+    frame_stride: Frames = 4
     """Every n-th frame of a tracklet gets masks: a share, so no time. Clips draw their frames from
     the whole tracklet, at any frame rate; curate.frames_per_second says how many there are."""
     min_area: Share = 0.005
@@ -46,7 +49,7 @@ class LseConfig:
     0 = all do."""
     min_keypoints: Share = 0.25
     """Crops with a smaller share of keypoints above the lowest tau^a get no masks."""
-    batch_size: PositiveInt = 16
+    batch_size: Batch = 16
     """Images per call of K and M; it changes the last bits, so it is in the run's name."""
 
     def __post_init__(self) -> None:
@@ -57,8 +60,3 @@ class LseConfig:
             used=self.keypoint_detector == "onnx",
             needs="keypoint_detector onnx",
         )
-        for area, tau in self.area_threshold.items():
-            check_choice("lse.area_threshold key", area, AREAS)
-            check_range(f"lse.area_threshold.{area}", tau, low=0.0, high=1.0)
-        for area in AREAS:
-            check_choice(f"lse.area_threshold without {area}", area, self.area_threshold)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from vills.config.checks import Limits, PositiveInt, check_fields, check_range
+from vills.config.checks import Limits, Seed, check_fields, check_range
 
 MINIATURE_DATASETS = (
     "luperson",
@@ -25,7 +25,7 @@ class MiniatureConfig:
         default_factory=lambda: list(MINIATURE_DATASETS)
     )
     """Data sets to write, in their official layouts."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the whole world: people, clothes, cameras, walks, predictions."""
     num_pretrain_ids: Annotated[int, Limits(2, 100_000)] = 80
     """People seen only in pre-training (luperson, kinetics)."""
@@ -45,22 +45,22 @@ class MiniatureConfig:
     num_distractors: Annotated[int, Limits(0, 500)] = 20
     """Gallery people without a query: market1501 and mars (pid 0; as many bad boxes, pid -1);
     sigset, half in each gallery."""
-    num_outfits: PositiveInt = 3
+    num_outfits: Annotated[int, Limits(1, 100)] = 3
     """Outfits of a person in pre-training data; in ltcc the largest number (least 2). Elsewhere it
     is fixed: 2 in prcc and sigset, else 1."""
     num_cameras: Annotated[int, Limits(2, 6)] = 4
     """market1501, mars, ltcc: cameras; background, colour, blur and compression differ."""
-    images_per_camera: PositiveInt = 3
+    images_per_camera: Annotated[int, Limits(1, 1000)] = 3
     """market1501, prcc, ltcc: images of a training person per camera (ltcc: and per outfit); a test
     person has one more, the query."""
-    num_luperson_images: PositiveInt = 600
+    num_luperson_images: Annotated[int, Limits(1, 10_000_000)] = 600
     """luperson: unlabelled person crops."""
-    num_scenes: PositiveInt = 24
+    num_scenes: Annotated[int, Limits(1, 100_000)] = 24
     """kinetics: mp4 scenes with several people walking."""
     # cameras from 12,000 on belong to labelled data sets
     num_scene_cameras: Annotated[int, Limits(1, 10_000)] = 8
     """kinetics: cameras of all scenes; one camera per scene would reveal its people."""
-    scene_frames: PositiveInt = 48
+    scene_frames: Annotated[int, Limits(1, 100_000)] = 48
     """kinetics: frames of a scene."""
     # a pixel's owner is told apart among seven
     people_per_scene: Annotated[int, Limits(2, 7)] = 3

@@ -8,12 +8,14 @@ from typing import Annotated
 
 from vills.areas import AREAS
 from vills.config.checks import (
+    BelowPath,
     ConfigError,
+    Frames,
     Limits,
-    PositiveInt,
+    Size,
     build_error,
-    check_choice,
     check_fields,
+    check_size,
 )
 
 WEIGHT_LAYOUTS = ("dino", "ibot", "dinov2", "pass", "transreid_ssl", "mae", "timm")
@@ -25,26 +27,25 @@ NORMALISATIONS = ("publisher", "imagenet", "half")
 class PublishedConfig:
     """A file of published ViT weights."""
 
-    file: str = ""
+    file: BelowPath = ""
     """A file below VILLS_WEIGHTS; its hash enters the run's name."""
-    layout: str = "timm"
+    layout: Annotated[str, WEIGHT_LAYOUTS] = "timm"
     """How its tensors are named: dino, ibot, dinov2, pass, transreid_ssl, mae, timm."""
 
-    normalisation: str = "publisher"
+    normalisation: Annotated[str, NORMALISATIONS] = "publisher"
     """Pixel normalisation of the weights: imagenet (mean .485 .456 .406, deviation .229 .224 .225;
     folded exactly into the patch embedding), half (0.5 and 0.5, as in VILLS), or publisher:
     imagenet for dino, ibot, dinov2 and mae, half for pass and transreid_ssl (their fine-tuning);
     of timm what the file says, as that of `vills export`, else it is refused."""
 
     def __post_init__(self) -> None:
+        check_fields("*", self)
         if not self.file and (self.layout, self.normalisation) != ("timm", "publisher"):
             raise ConfigError(
-                f"*.file = '' of published weights is not allowed with layout {self.layout!r} and "
+                f"*.file = '' is not allowed with layout {self.layout!r} and "
                 f"normalisation {self.normalisation!r}. Allowed: a file below VILLS_WEIGHTS. "
                 "What to do: name a file, or remove the other two to start from random weights."
             )
-        check_choice("*.normalisation of published weights", self.normalisation, NORMALISATIONS)
-        check_choice("*.layout of published weights", self.layout, WEIGHT_LAYOUTS)
 
 
 MODALITY_SOURCES: dict[str, tuple[str, ...]] = {"image": ("image", "frame"), "video": ("video",)}
@@ -57,48 +58,46 @@ NUM_ROLES = 2 + len(AREAS)
 class ModelConfig:
     """Shared encoder and Perceiver resampler (paper section 3.2)."""
 
-    width: Annotated[int, Limits(8)] = 384
+    width: Annotated[int, Limits(8, 8192)] = 384
     """Embedding dimension d: 384 for ViT-S, 768 for ViT-B."""
-    depth: PositiveInt = 12
+    depth: Annotated[int, Limits(1, 256)] = 12
     """Transformer blocks of E."""
-    num_heads: int = 6
+    num_heads: Annotated[int, Limits(1, 256)] = 6
     """Attention heads of E."""
-    patch_size: int = 16
+    patch_size: Annotated[int, Limits(1, 256)] = 16
     """Patch side, px."""
-    image_size: list[int] = field(default_factory=lambda: [256, 128])
+    image_size: Size = field(default_factory=lambda: [256, 128])
     """[height, width] of the position table, px; it is resampled for other sizes."""
     resampler: bool = True
     """false: no R; a video's token is the mean of its frames' tokens (Table 2b)."""
-    resampler_depth: PositiveInt = 2
+    resampler_depth: Annotated[int, Limits(1, 256)] = 2
     """Cross-attention layers of R."""
-    num_queries: Annotated[int, Limits(NUM_ROLES)] = 16
+    num_queries: Annotated[int, Limits(NUM_ROLES, 1024)] = 16
     """L: coarse, one per area, temporal, and others without a role."""
-    max_frames: PositiveInt = 8
+    max_frames: Frames = 8
     """Rows of the table of frame embeddings; it is resampled for clips of other lengths."""
 
     def __post_init__(self) -> None:
-        check_fields("model", self)
+        check_fields("pretrain.model", self)
         if self.width % self.num_heads:
-            allowed = f"a divisor of model.width = {self.width}"
-            raise build_error("model.num_heads", self.num_heads, allowed, "change one of the two")
-        if len(self.image_size) != 2 or any(s % self.patch_size for s in self.image_size):
-            allowed = f"[height, width], multiples of model.patch_size = {self.patch_size}"
+            allowed = f"a divisor of pretrain.model.width = {self.width}"
             raise build_error(
-                "model.image_size", list(self.image_size), allowed, "change one of the two"
+                "pretrain.model.num_heads", self.num_heads, allowed, "change one of the two"
             )
+        check_size("pretrain.model.image_size", self.image_size, self.patch_size)
 
 
 @dataclass
 class HeadConfig:
     """Projection heads: MLP with batch norm (supplement 2), weight-normed prototypes."""
 
-    hidden: Annotated[int, Limits(2)] = 2048
+    hidden: Annotated[int, Limits(2, 65_536)] = 2048
     """Width of the MLP."""
-    bottleneck: Annotated[int, Limits(2)] = 256
+    bottleneck: Annotated[int, Limits(2, 65_536)] = 256
     """Width before the prototypes, L2-normalised."""
-    feature_prototypes: Annotated[int, Limits(2)] = 65536
+    feature_prototypes: Annotated[int, Limits(2, 1_048_576)] = 65536
     """K of the feature head."""
-    masking_prototypes: Annotated[int, Limits(2)] = 8192
+    masking_prototypes: Annotated[int, Limits(2, 1_048_576)] = 8192
     """K of the masking head."""
     alignment_layers: Annotated[int, (0, 1, 3)] = 3
     """Linear layers of h^v and h^i: 3 (the paper's MLP), 1, or 0 (none; only `norm`)."""
@@ -106,4 +105,4 @@ class HeadConfig:
     """Norm between the layers: bn (the paper's, over the global batch), none (DINO's)."""
 
     def __post_init__(self) -> None:
-        check_fields("heads", self)
+        check_fields("pretrain.heads", self)

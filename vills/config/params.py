@@ -1,15 +1,16 @@
 """All parameters: params.yaml as a typed object."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from typing import Annotated
 
 from vills.config.checks import (
     ConfigError,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
+    Count,
+    Length,
+    Limits,
+    Name,
     Share,
     build_error,
     check_choice,
@@ -55,15 +56,15 @@ class OperationConfig:
     running or requeued keeps its values; receipts say which ones a run was worked on with.
     """
 
-    checkpoint_minutes: NonNegativeFloat = 5.0
+    checkpoint_minutes: Annotated[float, Limits(0, 100_000)] = 5.0
     """Largest number of minutes between checkpoints of pretrain and finetune (0 = one after every
     step); there is also one at the end of pretrain and after every epoch of finetune."""
-    checkpoint_steps: NonNegativeInt = 0
+    checkpoint_steps: Count = 0
     """pretrain: steps between additional checkpoints; 0 = by minutes only."""
     max_corrupt_share: Share = 0.05
     """curate, lse: largest share of a source's inputs that may be unreadable; they are counted and
     skipped. Above it the stage fails, also when it collects a finished run."""
-    block_size: PositiveInt = 1024
+    block_size: Annotated[int, Limits(1, 1_000_000)] = 1024
     """evaluate: queries ranked at once; it changes only the use of memory."""
 
     def __post_init__(self) -> None:
@@ -97,12 +98,12 @@ class Params:
     """Values of every entry of `finetune` that does not set its own. If you change a value here,
     DVC calls `vills run` for every entry; for an entry that sets its own value this takes seconds,
     since its run is finished."""
-    finetune: dict[str, FinetuneConfig] = field(default_factory=dict)
+    finetune: Annotated[dict[Name, FinetuneConfig], Length(0, 1000)] = field(default_factory=dict)
     """Supervised fine-tuning: one stage per entry; an entry lists only values that differ from
     `finetune_defaults`. Without a source, its name is its source."""
     evaluate_defaults: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Values of every entry of `evaluate` that does not set its own."""
-    evaluate: dict[str, EvaluateConfig] = field(default_factory=dict)
+    evaluate: Annotated[dict[Name, EvaluateConfig], Length(0, 1000)] = field(default_factory=dict)
     """Scores: one stage per entry; an entry lists only values that differ from `evaluate_defaults`,
     and always its model, which dvc.yaml reads."""
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -112,7 +113,7 @@ class Params:
     A job, queued or running, keeps the values that it was launched with."""
 
     def __post_init__(self) -> None:
-        self._check_names()
+        check_fields("", self)
         labelled = [key for key, source in self.curate.sources.items() if source.role == "reid"]
         for stage in ("finetune", "evaluate"):
             for name, item in getattr(self, stage).items():
@@ -153,18 +154,6 @@ class Params:
                 remedy = f"set {stage}.enabled=true, or change {', '.join(fields)}"
                 raise build_error(f"{stage}.enabled", False, allowed, remedy)
 
-    def _check_names(self) -> None:
-        published = {f"finetune.{key}.published": e.published for key, e in self.finetune.items()}
-        tables: dict[str, Iterable[str]] = {
-            "curate.sources": self.curate.sources,
-            "finetune": self.finetune,
-            "evaluate": self.evaluate,
-            **published,
-        }
-        for section, names in tables.items():
-            for name in names:
-                _check_name(section, name)
-
 
 def _check_entry(name: str, source: str, labelled: Sequence[str]) -> None:
     """Refuse an entry such as finetune.market1501 whose source cannot be."""
@@ -173,13 +162,4 @@ def _check_entry(name: str, source: str, labelled: Sequence[str]) -> None:
             f"{name} has no source {source!r}. Allowed: {', '.join(labelled) or 'none yet'}. What "
             f"to do: name one of them in {name}.source, add curate.sources.{source} with role "
             f"reid, or remove {name}."
-        )
-
-
-def _check_name(section: str, name: str) -> None:
-    """Refuse a name of an entry that is no safe part of a path, a stage and an override."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-        raise ConfigError(
-            f"{section} has an entry {name!r}. Allowed: letters a to z, digits, _ and -, not first "
-            "-: it names a folder and a stage. What to do: rename it."
         )

@@ -8,11 +8,19 @@ from typing import Annotated
 
 from vills.areas import AREAS
 from vills.config.checks import (
+    Count,
+    Epochs,
+    Frames,
+    Length,
     Limits,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
+    OptionalName,
+    PositiveCount,
+    Range,
+    Seed,
     Share,
+    Size,
+    Threads,
+    Weight,
     build_error,
     check_choice,
     check_fields,
@@ -25,15 +33,15 @@ from vills.config.model import HeadConfig, ModelConfig, PublishedConfig
 class ProbeConfig:
     """What pre-training's features contain about people and cameras; nothing is trained."""
 
-    every_steps: NonNegativeInt = 0
+    every_steps: Count = 0
     """Steps between probes, which also run before the first and after the last step; 0 = off. They
     take under 3 % of the time if every_steps * image_batch >= 10 * num_samples (docs/probes.md)."""
-    source: str = ""
+    source: OptionalName = ""
     """Source of role reid whose training people (split 0) are probed; empty = tracklets."""
     # four people, two for each half of LDA
-    num_samples: Annotated[int, Limits(32)] = 512
+    num_samples: Annotated[int, Limits(32, 1_000_000)] = 512
     """Largest number of crops, at most 8 per person; the same crops in every run."""
-    min_rank: NonNegativeFloat = 4.0
+    min_rank: Annotated[float, Limits(0, 1_000_000)] = 4.0
     """A run warns if the effective rank of all roles ends lower. Examples: pixels 17, a fine-tuned
     network 17, a demo that had learned nothing 3 of 384."""
 
@@ -48,30 +56,30 @@ TOKENS = ("coarse", "roles")
 class ViewConfig:
     """Views of a sample: two global ones for both networks, LSE views for the student only."""
 
-    global_size: list[int] = field(default_factory=lambda: [256, 128])
+    global_size: Size = field(default_factory=lambda: [256, 128])
     """Image view, [height, width] px."""
-    frame_size: list[int] = field(default_factory=lambda: [64, 44])
+    frame_size: Size = field(default_factory=lambda: [64, 44])
     """Video frame, [height, width] px; padded on all sides to whole patches."""
-    lse_size: list[int] = field(default_factory=lambda: [128, 64])
+    lse_size: Size = field(default_factory=lambda: [128, 64])
     """LSE view, [height, width] px."""
-    num_frames: PositiveInt = 8
+    num_frames: Frames = 8
     """Frames of a clip, T."""
     view_times: Annotated[str, ("same", "apart")] = "same"
     """Frames of a clip's two views: same, or apart (each view from another half of the tracklet, so
     that no clip contains the frame that L^a compares it with)."""
     frame_in_clip: bool = True
     """true: z^vi is a frame of its clip; false: another frame of the tracklet."""
-    lse_frames: int = 8
+    lse_frames: Annotated[int, Limits(0, 10_000)] = 8
     """Frames of a clip with LSE views, at most num_frames; 0 = only images have them."""
-    lse_views: PositiveInt = 1
+    lse_views: Annotated[int, Limits(1, 100)] = 1
     """LSE views per area."""
-    global_scale: list[float] = field(default_factory=lambda: [0.4, 1.0])
+    global_scale: Annotated[Range, Limits(1e-3, 1)] = field(default_factory=lambda: [0.4, 1.0])
     """Share of the area that a random crop for a global view keeps, [least, largest]."""
-    lse_scale: list[float] = field(default_factory=lambda: [0.5, 1.0])
+    lse_scale: Annotated[Range, Limits(1e-3, 1)] = field(default_factory=lambda: [0.5, 1.0])
     """Share of the area that a random crop for an LSE view keeps, [least, largest]."""
-    crop_ratio: list[float] = field(default_factory=lambda: [0.75, 1.333])
+    crop_ratio: Annotated[Range, Limits(0.01, 100)] = field(default_factory=lambda: [0.75, 1.333])
     """Aspect of a random crop relative to its image's, [least, largest]."""
-    lse_margin: float = 0.1
+    lse_margin: Annotated[float, Limits(0, 10)] = 0.1
     """Margin around the tight box of a mask, share of its sides."""
     lse_background: Annotated[str, ("mean", "keep")] = "mean"
     """Pixels outside the mask: mean (filled) or keep."""
@@ -79,15 +87,19 @@ class ViewConfig:
     """Probability of a horizontal flip."""
     jitter: Share = 0.8
     """Probability of colour jitter."""
-    jitter_strength: list[float] = field(default_factory=lambda: [0.4, 0.4, 0.2, 0.1])
+    jitter_strength: Annotated[list[float], Length(4, 4, "numbers"), Limits(0, 1)] = field(
+        default_factory=lambda: [0.4, 0.4, 0.2, 0.1]
+    )
     """Brightness, contrast, saturation, hue."""
     white_balance: Share = 0.0
     """Standard deviation of each colour channel's log gain, as between cameras; 0 = off."""
     gray: Share = 0.2
     """Probability of greyscale."""
-    blur: list[float] = field(default_factory=lambda: [1.0, 0.1, 0.5])
+    blur: Annotated[list[float], Length(3, 3, "numbers"), Limits(0, 1)] = field(
+        default_factory=lambda: [1.0, 0.1, 0.5]
+    )
     """Probability of blur in global view 1, global view 2, LSE views."""
-    blur_sigma: list[float] = field(default_factory=lambda: [0.1, 2.0])
+    blur_sigma: Annotated[Range, Limits(1e-3, 100)] = field(default_factory=lambda: [0.1, 2.0])
     """Standard deviation of the blur, px, at view height 256; proportional to the height."""
     solarize: Share = 0.2
     """Probability of solarization in global view 2."""
@@ -98,10 +110,8 @@ class ViewConfig:
         check_fields("pretrain.views", self)
         check_range("pretrain.views.lse_frames", self.lse_frames, low=0, high=self.num_frames)
         for name in ("global_scale", "lse_scale", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            check_range(f"pretrain.views.{name} start", low, low=1e-3)
-            highest = 1.0 if name.endswith("_scale") else None
-            check_range(f"pretrain.views.{name} end", high, low=low, high=highest)
+            least, largest = getattr(self, name)
+            check_range(f"pretrain.views.{name} end", largest, low=least)
 
 
 @dataclass
@@ -110,7 +120,7 @@ class MaskConfig:
 
     probability: Share = 0.5
     """Share of samples that are masked."""
-    min_ratio: float = 0.1
+    min_ratio: Annotated[float, Limits(0, 0.9)] = 0.1
     """Least share of masked patches of a masked sample."""
     max_ratio: Annotated[float, Limits(0.0, 0.9)] = 0.5
     """Largest share of masked patches of a masked sample."""
@@ -124,19 +134,19 @@ class MaskConfig:
 class OptimConfig:
     """AdamW and its schedules (DINO and PASS values)."""
 
-    base_lr: NonNegativeFloat = 5e-4
+    base_lr: Annotated[float, Limits(0, 100)] = 5e-4
     """Peak rate at 256 images; scaled linearly with the image batch of a step."""
-    min_lr: NonNegativeFloat = 1e-6
+    min_lr: Annotated[float, Limits(0, 100)] = 1e-6
     """Rate at the end of the cosine."""
-    warmup_epochs: NonNegativeFloat = 10.0
+    warmup_epochs: Epochs = 10.0
     """Linear warm-up, epochs."""
-    weight_decay: NonNegativeFloat = 0.04
+    weight_decay: Annotated[float, Limits(0, 100)] = 0.04
     """Weight decay at the start; biases, norms, tokens and position tables have none."""
-    weight_decay_end: NonNegativeFloat = 0.4
+    weight_decay_end: Annotated[float, Limits(0, 100)] = 0.4
     """Weight decay at the end of the cosine."""
-    clip_grad: NonNegativeFloat = 3.0
+    clip_grad: Weight = 3.0
     """Largest norm of the whole gradient; 0 = off."""
-    freeze_prototypes_epochs: float = 1.0
+    freeze_prototypes_epochs: Epochs = 1.0
     """Epochs at the start in which prototype layers stay fixed."""
     momentum: Share = 0.996
     """EMA momentum of the teacher at the start; a cosine brings it to 1."""
@@ -166,15 +176,15 @@ class PretrainConfig:
     """Optimizer and schedules."""
     initial: PublishedConfig = field(default_factory=PublishedConfig)
     """Published weights that teacher and student start from; without a file, random ones."""
-    seed: int = 0
+    seed: Seed = 0
     """Initial weights, order of samples, views, masks, drop path."""
-    epochs: NonNegativeFloat = 100.0
+    epochs: Annotated[float, Limits(1e-6, 100_000)] = 100.0
     """Passes over the images (over the videos, if there are no images)."""
-    max_steps: int = 0
+    max_steps: Count = 0
     """Largest number of steps; schedules are shortened to it; 0 = no limit."""
-    image_batch: Annotated[int, Limits(2)] = 1024
+    image_batch: Annotated[int, Limits(2, 1_000_000)] = 1024
     """Images of a step, all processes together."""
-    video_batch: Annotated[int, Limits(2)] = 256
+    video_batch: Annotated[int, Limits(2, 1_000_000)] = 256
     """Distinct videos of a step, all processes together."""
     video_unit: Annotated[str, ("video", "tracklet")] = "video"
     """What counts as a video: video (a file; one of its tracklets is drawn), or tracklet (as the
@@ -186,18 +196,18 @@ class PretrainConfig:
     reading: Annotated[str, ("default", "literal")] = "default"
     """default, or literal: eq. 4, 8, 9, 10 and 11 as printed (KoLeo over all tokens, masking after
     R, alignment=index)."""
-    feature_weight: NonNegativeFloat = 1.0
+    feature_weight: Weight = 1.0
     """lambda_1 of eq. 12; 0 = off and not computed."""
-    masking_weight: NonNegativeFloat = 1.0
+    masking_weight: Weight = 1.0
     """lambda_2 of eq. 12."""
-    koleo_weight: NonNegativeFloat = 3.0
+    koleo_weight: Weight = 3.0
     """lambda_3 of eq. 12."""
-    alignment_weight: NonNegativeFloat = 2.0
+    alignment_weight: Weight = 2.0
     """lambda_4 of eq. 12."""
     alignment: Annotated[str, ("pairs", "index", "both")] = "pairs"
     """Eq. 11: pairs (CLIP's InfoNCE over the videos of a step), index (as printed: h^v and h^i
     classify the index y of the video), or both (their sum)."""
-    alignment_pairs: str = "all"
+    alignment_pairs: Annotated[str, ("all", "hardest")] = "all"
     """Negatives of a pair: all (all other videos of a step, by cosines and a learned scale: CLIP's
     InfoNCE), or hardest (farthest image of a video against the nearest one of another)."""
     alignment_tokens: Annotated[str, TOKENS] = "coarse"
@@ -205,16 +215,16 @@ class PretrainConfig:
     fine-tuning)."""
     shuffle_tracklets: bool = False
     """A control: every frame goes to a random tracklet, so no tracklet is one person."""
-    alignment_samples: int = 0
+    alignment_samples: Count = 0
     """alignment index, both: number of videos not in the step to classify against, drawn anew in
     each step; 0 = all."""
-    student_temperature: Annotated[float, Limits(1e-3)] = 0.1
+    student_temperature: Annotated[float, Limits(1e-3, 100)] = 0.1
     """Softmax temperature of the student."""
-    teacher_temperature: Annotated[float, Limits(1e-3)] = 0.04
+    teacher_temperature: Annotated[float, Limits(1e-3, 100)] = 0.04
     """Softmax temperature of the teacher after its warm-up."""
-    teacher_temperature_start: Annotated[float, Limits(1e-3)] = 0.04
+    teacher_temperature_start: Annotated[float, Limits(1e-3, 100)] = 0.04
     """Softmax temperature of the teacher at step 0."""
-    temperature_warmup_epochs: float = 0.0
+    temperature_warmup_epochs: Epochs = 0.0
     """Linear warm-up of the teacher's temperature, epochs."""
     centering: Annotated[str, ("ema", "sinkhorn")] = "ema"
     """Against collapse: ema (centers per role and modality), or sinkhorn."""
@@ -222,7 +232,7 @@ class PretrainConfig:
     """EMA of the centers."""
     koleo_tokens: Annotated[str, TOKENS] = "coarse"
     """What L^r spreads: coarse (token), or roles (all spatial role tokens, concatenated)."""
-    koleo_group: int = 0
+    koleo_group: Count = 0
     """Samples of a KoLeo group (literal reading: with all tokens); 0 = the whole batch."""
     drop_path: Share = 0.1
     """Stochastic depth of the student's last block, rising linearly from 0 at the first."""
@@ -230,11 +240,11 @@ class PretrainConfig:
     """fp32, or bf16 by torch autocast."""
     zero_stage: Annotated[int, (0, 1, 2, 3)] = 1
     """DeepSpeed ZeRO, 0 to 3; it changes the form of checkpoints and the order of sums."""
-    threads_per_rank: PositiveInt = 2
+    threads_per_rank: Threads = 2
     """CPU threads of a process; it changes the last bits of sums."""
-    health_steps: PositiveInt = 50
+    health_steps: PositiveCount = 50
     """Steps between measurements of gradient norms per loss, entropies and spread."""
-    log_steps: PositiveInt = 10
+    log_steps: PositiveCount = 10
     """Steps between entries of the losses in the published curves."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     """What the features contain during training."""

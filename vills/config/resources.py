@@ -11,10 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from vills.config.checks import check_range
+from vills.config.checks import (
+    LINE,
+    ConfigError,
+    Length,
+    Limits,
+    Line,
+    Name,
+    Text,
+    Words,
+    build_error,
+    check_fields,
+    check_range,
+    check_words,
+)
 from vills.config.compose import Schema
 from vills.config.environment import read_folder
-from vills.config.kinds import Form
+from vills.config.kinds import SHELL, Form
 
 FOLDER = "slurm"
 PREFIX = "slurm."
@@ -44,64 +57,95 @@ def parse_time_limit(text: str) -> int:
     return math.ceil(sum(seconds[name[-1]] * value for name, value in parts.items()) / 60)
 
 
+WORD = Words(
+    r"[A-Za-z0-9_.,:@+=%/&|*()\[\]-]+",
+    "letters, digits and _ . , : @ + = % / & | * ( ) [ ] -, no blanks: it becomes a word of sbatch",
+    500,
+)
+OPTION = Words("[a-z][a-z0-9_-]*", "an option's long name, without --", 64, may_be_empty=False)
+VARIABLE = Words(
+    "[A-Za-z_][A-Za-z0-9_]*",
+    "letters, digits and _, no digit first: a shell exports it",
+    128,
+    may_be_empty=False,
+)
+OWN_VARIABLES = ("VILLS_WORKERS", "VILLS_LOADERS", "PYTHONPATH", "PYTHONSAFEPATH")
+"""What jobs get from elsewhere."""
+SlurmWord = Annotated[str, WORD]
+
+
 @dataclass
 class EstimateConfig:
     """What --plan computes costs from; it changes nothing else."""
 
-    images_per_gpu_second: dict[str, float] = field(default_factory=dict)
+    images_per_gpu_second: Annotated[
+        dict[Name, Annotated[float, Limits(1e-6, 1e9)]], Length(0, 100)
+    ] = field(default_factory=dict)
     """pretrain: images a second on one GPU (or CPU process) by the encoder's width."""
-    minutes: dict[str, float] = field(default_factory=dict)
+    minutes: Annotated[dict[Name, Annotated[float, Limits(0, 1e7)]], Length(0, 1000)] = field(
+        default_factory=dict
+    )
     """Other stages: minutes of a run by data set; `default` for the others."""
-    source: str = ""
+    source: Text = ""
     """Where these numbers come from; printed below the plan."""
+
+    def __post_init__(self) -> None:
+        check_fields("slurm.*.estimate", self, remedy=_REMEDY)
 
 
 @dataclass
 class Resources:
     """One stage's jobs."""
 
-    nodes: int = 1
+    nodes: Annotated[int, Limits(1, 100_000)] = 1
     """Nodes of a job."""
-    gpus_per_node: int = 0
+    gpus_per_node: Annotated[int, Limits(0, 1024)] = 0
     """GPUs of each node; 0: none is requested."""
-    tasks_per_node: int = 0
+    tasks_per_node: Annotated[int, Limits(0, 4096)] = 0
     """Processes of each node; 0: one per GPU, or one process without GPUs."""
-    cpus_per_task: int = 1
+    cpus_per_task: Annotated[int, Limits(1, 4096)] = 1
     """CPUs of a process."""
-    mem_gb: int = 0
+    mem_gb: Annotated[int, Limits(0, 1_000_000)] = 0
     """Memory of each node, GB; 0: the partition's own rule."""
-    timeout_min: Annotated[int, Form(parse_time_limit, TIME_FORMS)] = 60
+    timeout_min: Annotated[int, Form(parse_time_limit, TIME_FORMS), Limits(1, 527_040)] = 60
     """Time limit of a job, minutes, or 12:00:00, 2-00, ... as SLURM writes them. A run may take
     several jobs."""
-    signal_seconds: int = 120
+    signal_seconds: Annotated[int, Limits(1, 65_535)] = 120
     """Seconds before the limit at which a job is told to stop; it then checkpoints and is requeued.
     Choose it longer than one step and one checkpoint take."""
-    partition: str = ""
+    partition: SlurmWord = ""
     """Partition(s); empty: the cluster's default."""
-    account: str = ""
+    account: SlurmWord = ""
     """Account, if the cluster needs one."""
-    qos: str = ""
+    qos: SlurmWord = ""
     """Quality of service, if the cluster needs one."""
-    constraint: str = ""
+    constraint: SlurmWord = ""
     """Features of the nodes, e.g. a40."""
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: Annotated[dict[Annotated[str, OPTION], Any], Length(0, 100)] = field(
+        default_factory=dict
+    )
     """Any other option of sbatch by its long name, e.g. exclude: node7."""
-    setup: list[str] = field(default_factory=list)
+    setup: Annotated[list[Annotated[Line, SHELL]], Length(0, 1000)] = field(default_factory=list)
     """Shell lines that run before the job's command, e.g. module load cuda."""
-    loaders: int = 0
+    loaders: Annotated[int, Limits(0, 1024)] = 0
     """Processes that load batches, for each training process."""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Annotated[dict[Annotated[str, VARIABLE], Line], Length(0, 1000)] = field(
+        default_factory=dict
+    )
     """Variables of the job, e.g. NCCL_SOCKET_IFNAME: ib0."""
     estimate: EstimateConfig = field(default_factory=EstimateConfig)
     """For --plan."""
 
     def __post_init__(self) -> None:
-        for name in ("nodes", "cpus_per_task", "timeout_min", "signal_seconds"):
-            check_range(f"slurm: {name}", getattr(self, name), low=1, remedy=_REMEDY)
-        for name in ("gpus_per_node", "tasks_per_node", "mem_gb", "loaders"):
-            check_range(f"slurm: {name}", getattr(self, name), low=0, remedy=_REMEDY)
+        check_fields("slurm.*", self, remedy=_REMEDY)
+        for name in OWN_VARIABLES:
+            if name in self.environment:
+                allowed = "other variables: this one follows from cpus_per_task, loaders and code"
+                raise build_error("slurm.*.environment key", name, allowed, _REMEDY)
+        for name, value in self.extra.items():
+            _check_option(f"slurm.*.extra.{name}", value)
         limit = 60 * self.timeout_min - 1
-        check_range("slurm: signal_seconds", self.signal_seconds, high=limit, remedy=_REMEDY)
+        check_range("slurm.*.signal_seconds", self.signal_seconds, high=limit, remedy=_REMEDY)
 
     @property
     def num_tasks(self) -> int:
@@ -112,6 +156,15 @@ class Resources:
     def num_gpus(self) -> int:
         """GPUs of a job."""
         return self.nodes * self.gpus_per_node
+
+
+def _check_option(field: str, value: object) -> None:
+    """Refuse a value that sbatch's script cannot hold: anything but a switch, a number, a line."""
+    if isinstance(value, str):
+        check_words(field, value, LINE, _REMEDY)
+    elif not isinstance(value, bool | int) or abs(value) > 10**9:
+        allowed = "true, false, a whole number up to 10^9, or text of one line"
+        raise build_error(field, value, allowed, _REMEDY)
 
 
 _SCHEMA = Schema(name="resources", kind=Resources, noun="field of slurm/STAGE.yaml")
@@ -132,5 +185,9 @@ def load_resources(project: Path, stage: str, overrides: Sequence[str] = ()) -> 
     path = (read_folder("VILLS_SLURM") or project / FOLDER) / f"{stage}.yaml"
     own = f"{PREFIX}{stage}."
     changes = [text.removeprefix(own) for text in overrides if text.startswith(own)]
-    plain = _SCHEMA.read(path, origin=f"{FOLDER}/{path.name}") if path.exists() else {}
-    return _SCHEMA.build(plain, changes, origin=f"{FOLDER}/{path.name}")
+    origin = f"{FOLDER}/{path.name}"
+    plain = _SCHEMA.read(path, origin=origin) if path.exists() else {}
+    try:
+        return _SCHEMA.build(plain, changes, origin=origin)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("slurm.*", f"slurm.{stage}")) from error

@@ -5,17 +5,39 @@ addressed SWEEP/POINT/COLUMN; the keys of points and columns are its parts.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Annotated
 
-from vills.config.checks import ConfigError, build_error, check_choice, check_range
+from vills.config.checks import (
+    LINE,
+    ConfigError,
+    Length,
+    Limits,
+    Line,
+    Name,
+    Seed,
+    Text,
+    Words,
+    build_error,
+    check_choice,
+    check_fields,
+    check_name,
+)
 from vills.config.compose import Schema
 from vills.config.params import Params
 from vills.config.protocols import PROTOCOLS
 
-_KEY = r"[a-z0-9_]+"
-_METRIC = r"mAP|mINP|R-[1-9]\d*|TAR@\d[\d.e-]*|minus_scratch_(mAP|R-1)"
+METRIC = Words(
+    r"mAP|mINP|R-[1-9]\d{0,5}|TAR@\d[\d.e-]*|minus_scratch_(mAP|R-1)",
+    "mAP, mINP, R-k such as R-1, TAR@x such as TAR@0.001, minus_scratch_mAP",
+    40,
+    may_be_empty=False,
+)
+Title = Annotated[str, replace(LINE, may_be_empty=False, pattern=r"(?=.*\S)" + LINE.pattern)]
+Score = Annotated[float, Limits(0, 100)]
+Overrides = Annotated[list[Line], Length(0, 1000)]
 _MEND = "correct it in the sweep's file, or override it"
 
 
@@ -23,26 +45,22 @@ _MEND = "correct it in the sweep's file, or override it"
 class ColumnConfig:
     """One score of one data set."""
 
-    head: str
+    head: Title
     """Data set, as the paper prints it."""
-    evaluate: str
+    evaluate: Name
     """Entry of `evaluate` in params.yaml that scores it; if it is missing, so are the cells."""
-    protocol: str
+    protocol: Annotated[str, PROTOCOLS]
     """Protocol of its row in results.json; docs/protocols.md describes each."""
-    metric: str
+    metric: Annotated[str, METRIC]
     """Column of results.json: mAP, mINP, R-1, TAR@0.001 (a share), minus_scratch_mAP."""
-    row: str = "finetuned"
+    row: Title = "finetuned"
     """Model of results.json: finetuned starts from the point's own pre-training."""
-    label: str = ""
+    label: Line = ""
     """The metric as the paper prints it; empty: its name."""
 
     def __post_init__(self) -> None:
         self.label = self.label or self.metric
-        check_choice("columns.*.protocol", self.protocol, PROTOCOLS, _MEND)
-        for name in ("head", "evaluate", "row"):
-            _check_pattern(f"columns.*.{name}", getattr(self, name), r".*\S.*", "some text")
-        allowed = "mAP, mINP, R-k such as R-1, TAR@x such as TAR@0.001, minus_scratch_mAP"
-        _check_pattern("columns.*.metric", self.metric, _METRIC, allowed)
+        check_fields("columns.*", self, remedy=_MEND)
 
     @property
     def is_difference(self) -> bool:
@@ -54,29 +72,32 @@ class ColumnConfig:
 class ReferenceConfig:
     """A row of another published method."""
 
-    label: str
+    label: Title
     """The method, as the paper prints it."""
-    group: str = ""
+    group: Line = ""
     """Rows of one group stand together."""
-    published: dict[str, float] = field(default_factory=dict)
+    published: Annotated[dict[Name, Score], Length(0, 200)] = field(default_factory=dict)
     """Column -> score, percent; what the paper does not give is left out."""
+
+    def __post_init__(self) -> None:
+        check_fields("references", self, remedy=_MEND)
 
 
 @dataclass
 class TableConfig:
     """A table of the paper: a row per point."""
 
-    title: str
+    title: Title
     """Number and name."""
-    columns: dict[str, ColumnConfig]
+    columns: Annotated[dict[Name, ColumnConfig], Length(1, 200)]
     """Scores, from left to right; columns of a sweep have different keys."""
-    references: list[ReferenceConfig] = field(default_factory=list)
+    references: Annotated[list[ReferenceConfig], Length(0, 200)] = field(default_factory=list)
     """Rows of other methods, above the points."""
-    note: str = ""
+    note: Text = ""
     """What a reader must know to compare; printed below the table."""
 
     def __post_init__(self) -> None:
-        _check_some("tables.*.columns", self.columns, what="a column")
+        check_fields("tables.*", self, remedy=_MEND)
         for row in self.references:
             name = f"published of reference {row.label!r}"
             _check_published(name, row.published, self.columns)
@@ -86,45 +107,44 @@ class TableConfig:
 class PointConfig:
     """One pre-training with all that follows from it: a row of the tables."""
 
-    label: str
+    label: Title
     """The row, as the paper prints it; L^m, λ2 and |A| are set as symbols."""
-    group: str = ""
+    group: Line = ""
     """Rows of one group stand together, and are one panel of the trend plot."""
-    x: float | None = None
+    x: Annotated[float | None, Limits(-1e9, 1e9)] = None
     """Position in the trend plot; none: not in it."""
-    overrides: list[str] = field(default_factory=list)
+    overrides: Overrides = field(default_factory=list)
     """Hydra overrides of the parameters, after those of the sweep."""
-    published: dict[str, float] = field(default_factory=dict)
+    published: Annotated[dict[Name, Score], Length(0, 200)] = field(default_factory=dict)
     """Column -> the paper's score, percent; what the paper does not give is left out."""
-    tables: list[str] = field(default_factory=list)
+    tables: Annotated[list[Name], Length(0, 100)] = field(default_factory=list)
     """Tables in which it is a row; []: all."""
+
+    def __post_init__(self) -> None:
+        check_fields("points.*", self, remedy=_MEND)
 
 
 @dataclass
 class SweepConfig:
     """Points and tables."""
 
-    title: str
+    title: Text
     """What is varied."""
-    command: str
+    command: Text
     """How it is launched."""
-    cost: str
+    cost: Text
     """Its cost at the paper's scale."""
-    tables: dict[str, TableConfig]
+    tables: Annotated[dict[Name, TableConfig], Length(1, 100)]
     """Tables by key."""
-    points: dict[str, PointConfig]
+    points: Annotated[dict[Name, PointConfig], Length(1, 10000)]
     """Points by key, in the order of the rows."""
-    seeds: list[int] = field(default_factory=list)
+    seeds: Annotated[list[Seed], Length(0, 1000)] = field(default_factory=list)
     """Seeds that every point is run with; []: params.yaml's own."""
-    overrides: list[str] = field(default_factory=list)
+    overrides: Overrides = field(default_factory=list)
     """Hydra overrides of the parameters that all points share."""
 
     def __post_init__(self) -> None:
-        for name, keys in (("tables", self.tables), ("points", self.points)):
-            _check_some(name, keys, what="an entry")
-            _check_keys(name, keys)
-        for seed in self.seeds:
-            check_range("seeds entry", seed, low=0, remedy="write whole numbers from 0")
+        check_fields("", self, remedy=_MEND)
         if len(set(self.seeds)) != len(self.seeds):
             allowed = "each seed at most once, since the same seed is the same run"
             raise build_error("seeds", list(self.seeds), allowed, "remove repeats")
@@ -152,7 +172,6 @@ class SweepConfig:
     def _check_columns(self) -> None:
         owners: dict[str, str] = {}
         for name, table in self.tables.items():
-            _check_keys(f"tables.{name}.columns", table.columns)
             for key in table.columns:
                 owner = owners.setdefault(key, name)
                 if owner != name:
@@ -195,7 +214,7 @@ def load_sweep(name: str, *, folder: Path, overrides: Sequence[str] = ()) -> Swe
         ConfigError: if there is no such sweep, or a key, a type or a range is refused.
     """
     path = find_sweep(name, folder=folder)
-    check_name("name of the sweep", path.stem)
+    check_name("name of the sweep", path.stem, "give the file another name")
     search = [folder] if folder.is_dir() and folder.resolve() != path.parent.resolve() else []
     return _SCHEMA.load(
         path.parent, name=path.stem, overrides=overrides, origin=path.name, search=search
@@ -242,32 +261,8 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     return split
 
 
-def check_name(field: str, name: str) -> None:
-    """Refuse a name that cannot be part of a cell's address, by a ConfigError."""
-    _check_pattern(field, name, _KEY, "small letters, digits and _")
-
-
-def _check_keys(name: str, keys: Iterable[str]) -> None:
-    for key in keys:
-        check_name(f"{name} key", key)
-
-
-def _check_pattern(name: str, value: str, pattern: str, allowed: str) -> None:
-    if not re.fullmatch(pattern, value):
-        raise build_error(name, value, allowed, _MEND)
-
-
-def _check_some(name: str, entries: Mapping[str, object], *, what: str) -> None:
-    if not entries:
-        raise ConfigError(
-            f"{name} is empty. Allowed: {what} or more. What to do: add {what}; the files in "
-            "sweeps/ are examples."
-        )
-
-
 def _check_published(
     name: str, published: Mapping[str, float], columns: Mapping[str, object]
 ) -> None:
-    for key, value in published.items():
+    for key in published:
         check_choice(f"{name} key", key, columns, _MEND)
-        check_range(f"{name}.{key}", value, low=0.0, high=100.0, remedy="write percent, as printed")

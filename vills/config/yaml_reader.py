@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from vills.config.checks import ConfigError
-from vills.config.kinds import FORMS, Form, describe_kind, find_hint, parse_hint
+from vills.config.kinds import FORMS, SHELL, Form, describe_kind, find_hint, parse_hint
 from vills.config.yaml_text import LIST, MAP, NUMBER_LIKE, TEXT, Source
 
 _NULL = ("", "~", "null", "Null", "NULL")
@@ -131,7 +131,11 @@ class Reader:
     def _read_scalar(self, node: yaml.ScalarNode, kind: Any, at: str) -> Any:
         inner, may_be_null, form = parse_hint(kind)
         text, is_plain = node.value, node.style is None
-        if "${" in text or text == "???":
+        if "${" in text and form is not SHELL:
+            allowed = "the value itself: what a run is made from stands where DVC sees it"
+            remedy = "write the value (&name and *name repeat one within a file)"
+            raise self._refuse(node, at, f"= {text!r} refers to a value elsewhere", allowed, remedy)
+        if text == "???":
             return text  # found when all is put together
         if is_plain and text in _NULL:
             if may_be_null:

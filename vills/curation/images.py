@@ -15,6 +15,7 @@ from vills.data.images import STORED_AS_PNG, CorruptImageError, encode_stored, r
 from vills.data.layouts import RawImage, RawTracklet
 from vills.data.layouts.listing import find_number
 from vills.data.records import Record, build_record_id
+from vills.refusals import check_machine
 
 # Reading and decoding wait for a disk or run outside Python's lock; the order stays that of the
 # source. A chunk is in memory at a time.
@@ -42,6 +43,7 @@ class _Image:
         except CorruptImageError as error:
             self.reason = str(error).removeprefix(f"{path}: ")
         except OSError as error:
+            check_machine(error)
             self.reason = error.strerror or type(error).__name__
 
 

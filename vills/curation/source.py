@@ -32,7 +32,14 @@ from vills.data.readable import describe_video_changes
 from vills.data.records import SPLITS_FILE, TEMPLATES_FILE, Manifest
 from vills.errors import InputError, UserError
 from vills.io import load_json, open_atomic
+from vills.parts import SUFFIX, is_sealed, load_intact, load_seal, save_seal
 from vills.progress import Progress
+
+REPORT, MANIFEST, TRACKS = "report.json", "manifest.parquet", "tracks.parquet"
+OUTPUTS = (REPORT, MANIFEST, TRACKS, TEMPLATES_FILE, SPLITS_FILE)
+"""What is written beside the shards."""
+DONE = f"done{SUFFIX}"
+"""Seals them, when nothing is left to do for a source."""
 
 
 class EmptySourceError(UserError, ValueError):
@@ -84,15 +91,20 @@ def run_source(
     job = _Job(name, source, config, layout, out, work, say, max_corrupt_share)
     job.claim(compute_weights_digest(config, weights_root=weights_root) if job.num_videos else "")
     if job.is_done:
-        return dict(load_json(out / "report.json"))
-    checked = work / "inventory-checked"
-    if registered and not checked.exists():  # before anything is made of it; not at each start
+        return dict(load_json(out / REPORT))
+    checked = work / f"inventory-checked{SUFFIX}"
+    if registered and not is_sealed(checked):  # before anything is made of it; not at each start
         registered.check_others()
-        checked.touch()
+        save_seal(checked, [], locate=work.joinpath)
     if job.num_videos:
         detector = build_detector(config, folder=layout.root, weights_root=weights_root)
         job.fill_units(VideoCurator(config, layout.root, detector, registered))
     return job.pack()
+
+
+def is_finished(work: Path) -> bool:
+    """Whether a source was finished in this folder of unfinished work; nothing of it is read."""
+    return is_sealed(work / DONE)
 
 
 @dataclass
@@ -131,25 +143,31 @@ class _Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
-        outputs = [self.out / "report.json", self.out / "manifest.parquet"]
-        outputs += [self.out / TEMPLATES_FILE] if self.layout.templates else []
-        outputs += [self.out / SPLITS_FILE] if self.layout.splits else []
-        return all(path.is_file() for path in (self.work / "done", *outputs))
+        """Whether nothing is left to do: all that was made is read, and is whole."""
+        if not is_finished(self.work):
+            return False
+        done, packer = load_intact(self.work / DONE, locate=self.out.joinpath), self.build_packer()
+        if done is None or done.value != packer.num_shards:
+            return False
+        return not packer.list_damaged()
+
+    def build_packer(self) -> Packer:
+        """Build what knows the finished shards."""
+        return Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
 
     def claim(self, weights: str) -> None:
         """Mark `work` as that of this source and configuration."""
         config = {key: value for key, value in asdict(self.config).items() if key != "sources"}
         parts = [self.name, asdict(self.source), config, self.digest, weights]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        path = self.work / "key"
-        if path.is_file() and path.read_text() != key:
+        path = self.work / f"key{SUFFIX}"
+        claimed = load_seal(path)
+        if claimed and claimed.value != key:
             raise InputError(
                 f"{self.work} holds unfinished work with other files or parameters. What "
                 "to do: remove that folder, or use its parameters again."
             )
-        with open_atomic(path) as temporary:
-            temporary.write_text(key)
+        save_seal(path, [], locate=self.work.joinpath, value=key)
 
     def fill_units(self, curator: VideoCurator) -> None:
         """Curate the videos that have no unit yet."""
@@ -160,17 +178,21 @@ class _Job:
             self.progress(f"{self.name}: videos", number + 1, self.num_videos)
             if broken := self.units.load_summary(number).damage:
                 damage.add(video.path, reason=broken)
+        for number, video in enumerate(self.layout.videos):
+            if self.units.remove_damaged(number):
+                curator.curate(video, number=number, units=self.units, progress=self.progress)
 
     def pack(self) -> dict[str, Any]:
         """Write shards, manifest and report, and drop what was only needed on the way."""
-        packer = Packer(out=self.out, work=self.work, shard_mb=self.config.shard_mb)
+        (self.work / DONE).unlink(missing_ok=True)
+        packer = self.build_packer()
         damage = self._build_log()
         videos = [self.units.load_summary(number) for number in range(self.num_videos)]
         changes = Counter(change for video in videos for change in video.changes)
         num_items = self.num_images
         num_items += sum(video.tracklets.get(KEPT, 0) + bool(video.damage) for video in videos)
         packer.pack(
-            self._read_candidates(start=packer.num_items),
+            self._read_candidates,
             damage=damage,
             progress=lambda done: self.progress(f"{self.name}: records", done, num_items),
         )
@@ -186,7 +208,7 @@ class _Job:
         if self.num_videos:
             tables = [self.units.load_tracks(number) for number in range(self.num_videos)]
             tracks = pa.concat_tables([TRACKS_SCHEMA.empty_table(), *tables])
-            save_table(self.out / "tracks.parquet", tracks.combine_chunks())
+            save_table(self.out / TRACKS, tracks.combine_chunks())
             report["video"] = build_video_report(self.layout.videos, videos, config=self.config)
         if self.layout.templates:
             report["entries"] = save_templates(self.out, self.layout.templates, manifest=manifest)
@@ -197,13 +219,14 @@ class _Job:
                 f"curate.sources.{self.name}: nothing was kept: {json.dumps(report)}. What to do: "
                 "find the reason that rejected most, and relax its parameter."
             )
-        with open_atomic(self.out / "report.json") as temporary:
+        with open_atomic(self.out / REPORT) as temporary:
             temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
-        (self.work / "done").touch()
+        made = sorted(path.name for path in self.out.iterdir() if path.name in OUTPUTS)
+        save_seal(self.work / DONE, made, locate=self.out.joinpath, value=packer.num_shards)
         shutil.rmtree(self.work / "units", ignore_errors=True)
         return report
 
-    def _read_candidates(self, *, start: int) -> Iterator[Candidate]:
+    def _read_candidates(self, start: int) -> Iterator[Candidate]:
         """Candidates from number `start` on: of images, then tracklets, then videos."""
         layout = self.layout
         files: Iterator[RawImage | RawTracklet] = chain(layout.images, layout.tracklets)

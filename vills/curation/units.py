@@ -1,6 +1,5 @@
 """What curation found in one video, kept until it is packed: the unit that a kill can cost."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,7 +12,8 @@ import pyarrow.parquet as pq
 
 from vills.curation.tracklets import CORNERS, EVERYBODY, NOT_THE_SUBJECT, Tracklet
 from vills.data.files import save_table
-from vills.io import load_json, open_atomic
+from vills.io import open_atomic
+from vills.parts import SUFFIX, load_intact, load_seal, save_seal
 
 TRACKS_SCHEMA = pa.schema(
     [
@@ -74,14 +74,25 @@ class VideoSummary:
 
 
 class UnitStore:
-    """Units of one source by the number of their video; a unit is there once its summary is."""
+    """Units of one source by the number of their video; a unit is there once it is sealed.
+
+    The summary is in the seal (`vills.parts`).
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def __contains__(self, number: int) -> bool:
-        """Whether video `number` is done."""
-        return self._path(number, "json").is_file()
+        """Whether video `number` is done; what was kept of it is not looked at."""
+        return load_seal(self._get_seal(number)) is not None
+
+    def remove_damaged(self, number: int) -> bool:
+        """Whether video `number` is to be done again: its unit is read whole, and is damaged."""
+        path = self._get_seal(number)
+        if load_intact(path, locate=self._folder.joinpath):
+            return False
+        path.unlink(missing_ok=True)
+        return True
 
     @contextmanager
     def write(self, number: int, *, path: str, record_id: str) -> Iterator["UnitWriter"]:
@@ -104,12 +115,18 @@ class UnitStore:
             unit = UnitWriter(crops, path=path, record_id=record_id)
             yield unit
         save_table(self._path(number, "tracks.parquet"), unit.build_tracks())
-        with open_atomic(self._path(number, "json")) as temporary:
-            temporary.write_text(json.dumps(asdict(unit.summary), sort_keys=True))
+        save_seal(
+            self._get_seal(number),
+            [self._path(number, kind).name for kind in ("crops.parquet", "tracks.parquet")],
+            locate=self._folder.joinpath,
+            value=asdict(unit.summary),
+        )
 
     def load_summary(self, number: int) -> VideoSummary:
         """Read the counts of video `number`."""
-        return VideoSummary(**load_json(self._path(number, "json")))
+        seal = load_seal(self._get_seal(number))
+        assert seal is not None, f"video {number} was done and has no unit"
+        return VideoSummary(**seal.value)
 
     def load_tracks(self, number: int) -> pa.Table:
         """Read the tracked boxes of video `number`."""
@@ -124,6 +141,9 @@ class UnitStore:
                 if subject not in (EVERYBODY, track_id):
                     continue
                 yield from file.read_row_group(i).to_pylist()
+
+    def _get_seal(self, number: int) -> Path:
+        return self._folder / f"{number:06d}{SUFFIX}"
 
     def _path(self, number: int, suffix: str) -> Path:
         return self._folder / f"{number:06d}.{suffix}"

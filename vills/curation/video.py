@@ -19,6 +19,7 @@ from vills.curation.film import FilmReader
 from vills.curation.ledger import Shown
 from vills.curation.pace import Pace
 from vills.curation.picture import convert_picture
+from vills.refusals import check_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ class VideoStream:
         except NoFilmError as error:
             self.damage = str(error)
         except (FFmpegError, OSError) as error:
+            check_machine(error)
             after = f" after frame {self.num_frames}" if self.num_frames else ""
             self.damage = f"{error.strerror or type(error).__name__}{after}"
 

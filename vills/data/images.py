@@ -17,6 +17,7 @@ from pycocotools import mask as coco
 
 from vills.data.image_damage import HEAD, check_end, check_last_block, check_scans, describe_failure
 from vills.errors import InputError
+from vills.refusals import check_machine
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -107,6 +108,7 @@ def read_image(data: bytes, *, name: str = "image") -> ReadImage:
             pixels, is_invisible = _convert_to_rgb(upright, image, raw_mode=raw_mode)
     # plugins report damage by OSError, SyntaxError, struct.error, KeyError, a bomb error, ...
     except Exception as error:
+        check_machine(error)
         raise CorruptImageError(f"{name}: {describe_failure(error, data[:HEAD])}") from error
     changes |= {TURNED} if turn != 1 else set()
     changes = changes - {TRANSPARENT} | {INVISIBLE} if is_invisible else changes
@@ -124,6 +126,7 @@ def read_header(stream: IO[bytes], *, name: str = "image") -> set[str]:
             _check_size(image)
             return _list_header_changes(image, name=name)
     except Exception as error:
+        check_machine(error)
         stream.seek(0)
         reason = describe_failure(error, stream.read(HEAD))
         raise CorruptImageError(f"{name}: {reason}") from error

@@ -5,8 +5,11 @@ N patches of an image view, Nf of a frame, A areas, K LSE views per area, H x W 
 h x w of an LSE view. Pixels are normalised with vills.data.transforms.MEAN and STD.
 """
 
+import pickle
+import traceback
 from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Self, TypeVar
 
 import torch
@@ -16,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vills.config.environment import read_choice
 from vills.data.transforms import MEAN, STD
+from vills.errors import LostProcessError
 from vills.interrupt import open_shield
 
 
@@ -123,14 +127,15 @@ def load_batches(
 
     Raises:
         ConfigError: if VILLS_WORKER_START is not allowed.
+        LostProcessError: if one of the processes was killed.
     """
     method = get_start_method()
     if not workers:
         yield from DataLoader(batches, batch_size=None, sampler=numbers)
         return
     with open_shield(method):
-        loader: DataLoader[Batch] = DataLoader(
-            batches,
+        loader: DataLoader[bytes] = DataLoader(
+            _Answers(batches),
             batch_size=None,
             sampler=numbers,
             num_workers=workers,
@@ -138,9 +143,40 @@ def load_batches(
         )
         iterator: Any = iter(loader)
     try:
-        yield from iterator
+        for content in iterator:
+            answer = pickle.loads(content)
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer
+    except RuntimeError as error:
+        if str(error).startswith("DataLoader worker"):
+            raise LostProcessError(str(error).rstrip(".")) from error
+        raise
     finally:
         _kill_workers(iterator)
+
+
+@dataclass(frozen=True)
+class _Answers(Dataset[bytes]):
+    """Pickled items, or why there is none, as it was raised.
+
+    Torch would make text of its traceback. What cannot be pickled, as where there are too many open
+    files, its processes would tell nobody, and their parent would wait for ever.
+    """
+
+    batches: Dataset[Any]
+
+    def __getitem__(self, number: int) -> bytes:
+        try:
+            return bytes(ForkingPickler.dumps(self.batches[number]))
+        except Exception as error:  # noqa: BLE001 - raised again in the parent
+            error.add_note(f"in a process that reads batches:\n{traceback.format_exc()}")
+            try:
+                content = pickle.dumps(error)
+                pickle.loads(content)
+            except Exception:  # noqa: BLE001 - of whatever class it is
+                return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+            return content
 
 
 def _kill_workers(iterator: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vills.config.checks import ConfigError
 from vills.io import compute_sha256
+from vills.refusals import LIMITS, open_writing
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class PublishedWeights:
 
     url: str
     sha256: str
-    """Whole digest, or the leading digits that the publisher puts into the file's name."""
+    """Digest of the whole file."""
     purpose: str
 
     @property
@@ -53,7 +54,7 @@ PUBLISHED: dict[str, PublishedWeights] = {
     ),
     "faster_rcnn": PublishedWeights(
         f"{_TORCHVISION}/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
-        "258fb6c6",
+        "258fb6c638b15964ddcdd1ae0748c5eef1be9e732750120cc857feed3faac384",
         "curate.detector=torchvision",
     ),
 }
@@ -72,20 +73,25 @@ def load_published_weights(name: str, *, folder: Path) -> Path:
         )
     known = PUBLISHED[name]
     path = folder / known.file_name
-    if path.exists() and compute_sha256(path).startswith(known.sha256):
+    if path.exists() and compute_sha256(path) == known.sha256:
         return path
     partial = path.with_name(path.name + ".part")
     try:
         with urllib.request.urlopen(known.url, timeout=60) as response, partial.open("wb") as file:
+            if response.url.startswith("http:"):
+                raise OSError(f"it leads to {response.url}, without encryption")
             shutil.copyfileobj(response, file)
         digest = compute_sha256(partial)
-        if not digest.startswith(known.sha256):
+        if digest != known.sha256:
             raise ConfigError(
                 f"{known.url} has sha256 {digest}. Allowed: {known.sha256}. What to do: the "
                 "download was damaged or the file was replaced: do not use it, and try again."
             )
         partial.replace(path)
     except OSError as error:
+        if error.errno in LIMITS:  # of the folder; the network's are others
+            with open_writing(path, temporary=partial):
+                raise
         raise ConfigError(
             f"{known.url} could not be fetched ({error}). What to do: check the network, or copy "
             f"{known.file_name} into VILLS_WEIGHTS from elsewhere."

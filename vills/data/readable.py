@@ -9,6 +9,7 @@ from itertools import chain, islice
 from vills.data.images import CorruptImageError, read_header, read_image
 from vills.data.layouts import Layout, RawRow, RawVideo
 from vills.inputs import open_input
+from vills.refusals import check_machine
 
 NUM_READERS = 4
 CHUNK = 256
@@ -87,4 +88,5 @@ def _check_image(layout: Layout, path: str, *, full: bool) -> tuple[str, Iterabl
     except CorruptImageError as error:
         return str(error).removeprefix(f"{path}: "), ()
     except OSError as error:
+        check_machine(error)
         return error.strerror or type(error).__name__, ()

@@ -1,6 +1,7 @@
 """Uncompressed tar shards in WebDataset naming: streamed by other tools, read here by one pread."""
 
 import os
+import re
 import tarfile
 import threading
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from vills.errors import InputError
 
 _BLOCK = 512
 _MAX_OPEN = 128
+_SHARD = re.compile(r"shard-\d{6,}\.tar")
 
 
 def get_shard_name(number: int) -> str:
@@ -144,6 +146,11 @@ class ShardReader:
         if shard in self._open:
             self._open.move_to_end(shard)
             return self._open[shard]
+        if not _SHARD.fullmatch(shard):
+            raise InputError(
+                f"a manifest names the shard {shard!r}. Allowed: {get_shard_name(0)} and so on, in "
+                f"{self.folder}. What to do: run curate again, or do not use this copy."
+            )
         if len(self._open) >= _MAX_OPEN:
             os.close(self._open.popitem(last=False)[1])
         self._open[shard] = os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,14 @@ from vills.evaluation.onnx_reid import read_pairs
 from vills.evaluation.per_query import compute_differences
 from vills.evaluation.protocols import PROTOCOLS, ProtocolSettings
 from vills.evaluation.protocols.base import NO_CHOICE
-from vills.evaluation.result_files import build_slug, load_queries, load_rows, save_part, save_parts
+from vills.evaluation.result_files import (
+    build_slug,
+    list_files,
+    load_queries,
+    load_rows,
+    save_part,
+    save_parts,
+)
 from vills.evaluation.rows import Row, build_rows
 from vills.models.backbone import Backbone
 from vills.models.reid import ReidModel
@@ -95,13 +102,19 @@ def run_evaluation(
         notes=notes,
     )
     if is_main():
-        queries = load_queries(building)
-        results["rows"] = compute_differences(
-            results["rows"], queries, num_resamples=config.bootstrap, seed=config.seed
-        )
-        save_parts(out, results, queries, building=building, remove=work is None)
+        _publish(out, results, list_files(scorer.parts), config)
+        if work is None:
+            shutil.rmtree(building)
     found: Results = broadcast_object(results)
     return found
+
+
+def _publish(out: Path, results: Results, files: Sequence[Path], config: EvaluateConfig) -> None:
+    queries = load_queries(files)
+    results["rows"] = compute_differences(
+        results["rows"], queries, num_resamples=config.bootstrap, seed=config.seed
+    )
+    save_parts(out, results, queries, files=files)
 
 
 def _list_left_out(splits: Mapping[int, TestData]) -> list[str]:
@@ -158,6 +171,8 @@ class _Scorer:
     building: Path
     input_size: Sequence[int]
     progress: Progress | None
+    parts: list[Path] = field(default_factory=list)
+    """Folders of what was scored, or was found scored and whole."""
 
     def score(self, row: ModelRow) -> list[Row]:
         """Score per protocol and split, which share the model's features; read finished rows."""
@@ -177,6 +192,7 @@ class _Scorer:
         for protocol, split in product(self.config.protocols, split_ids):
             label = f"{row.name}, {protocol}"
             part = self.building / f"{build_slug(row.name)}_{protocol}_split{split}"
+            self.parts.append(part)
             rows += load_rows(part) or self._score_part(part, row, protocol, split, *load())
         return rows
 
@@ -190,6 +206,7 @@ class _Scorer:
         features: FeatureCache,
     ) -> list[Row]:
         first = split == next(iter(self.splits))
+        features.used.clear()
         result = PROTOCOLS[protocol].run(
             features,
             data=self.splits[split],
@@ -209,6 +226,7 @@ class _Scorer:
                 name=row.name,
                 with_ranking=first,
                 with_queries=row.keep_features,
+                features=features.used,
             )
         return rows
 

@@ -29,6 +29,7 @@ from vills.evaluation.protocols.base import FeatureChoice
 from vills.evaluation.token_file import SUFFIXES, render_about, save_tokens
 from vills.inputs import read_input
 from vills.io import open_atomic
+from vills.refusals import check_machine
 
 MAX_FRAMES = 512
 """Frames of one video file that are held; a longer one is thinned evenly to at most so many."""
@@ -93,6 +94,7 @@ def load_pixels(file: Path, path: str, report: "ExtractReport") -> np.ndarray | 
         report.changes.update(image.changes)
         return image.pixels
     except OSError as error:
+        check_machine(error)
         report.bad.append((path, str(error.strerror)))
     except CorruptImageError as error:
         report.bad.append((path, str(error).removeprefix(f"{file.name}: ")))

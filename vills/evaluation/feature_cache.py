@@ -17,6 +17,7 @@ from vills.evaluation.distance import FloatArray
 from vills.evaluation.entries import MODALITY_OF, Entries, TestData
 from vills.evaluation.features import FeatureModel
 from vills.evaluation.protocols.base import FeatureChoice
+from vills.parts import SUFFIX, load_intact, save_seal
 
 
 class FeatureCache:
@@ -49,6 +50,8 @@ class FeatureCache:
         self._rows = [{key: row for row, key in enumerate(pool.keys)} for pool in pools]
         self._folder, self._prefix = folder, prefix
         self._features: dict[tuple[int, FeatureChoice], FloatArray] = {}
+        self.used: set[Path] = set()
+        """Files of the features that were asked for; whoever counts them may clear it."""
 
     def __call__(self, entries: Entries, choice: FeatureChoice) -> FloatArray:
         """Return features [n, D] of any entries, to be compared with `choice.modalities`."""
@@ -77,16 +80,27 @@ class FeatureCache:
     def _describe(self, number: int, choice: FeatureChoice) -> FloatArray:
         # what it is compared with does not change what is computed
         key = number, replace(choice, modalities=())
+        path = self._get_path(*key)
+        if path is not None:
+            self.used.add(path)
         if key not in self._features:
-            self._features[key] = self._load_or_compute(*key)
+            self._features[key] = self._load_or_compute(*key, path)
         return self._features[key]
 
-    def _load_or_compute(self, number: int, choice: FeatureChoice) -> FloatArray:
-        pool = self._pools[number]
+    def _get_path(self, number: int, choice: FeatureChoice) -> Path | None:
+        """Return where the features of a pool are kept, if they are."""
         if self._folder is None or number >= self._num_kept:
+            return None
+        name = f"{self._prefix}_{_name_pool(self._pools[number])}_{get_choice_name(choice)}"
+        return self._folder / f"{name}.parquet"
+
+    def _load_or_compute(self, number: int, choice: FeatureChoice, path: Path | None) -> FloatArray:
+        pool = self._pools[number]
+        if path is None:
             return self._model.compute(pool, choice)
-        path = self._folder / f"{self._prefix}_{_name_pool(pool)}_{get_choice_name(choice)}.parquet"
-        if broadcast_object(path.is_file() if is_main() else None):
+        seal = path.with_name(path.name + SUFFIX)
+        whole = load_intact(seal, locate=path.parent.joinpath) is not None if is_main() else None
+        if broadcast_object(whole):
             table = pq.read_table(path)
             same = table.column("record_id").to_pylist() == pool.ids
             if same and table.column("frame").to_pylist() == pool.frames.tolist():
@@ -95,6 +109,7 @@ class FeatureCache:
         features = self._model.compute(pool, choice)
         if is_main():
             _save_features(path, pool, features)
+            save_seal(seal, [path.name], locate=path.parent.joinpath)
         barrier()
         return features
 

@@ -1,9 +1,12 @@
-"""Files of the evaluate stage: what one model leaves per protocol and split, and the out."""
+"""Files of the evaluate stage: what one model leaves per protocol and split, and the out.
+
+What was found is sealed (`vills.parts`) with its ranking, its queries and the features behind it.
+"""
 
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,9 @@ from vills.evaluation.per_query import FILE, SCHEMA, build_per_query
 from vills.evaluation.protocols import ProtocolResult, Row
 from vills.evaluation.ranking import VERDICTS
 from vills.io import open_atomic
+from vills.parts import SUFFIX, load_intact, load_seal, save_seal
+
+ROWS = f"rows{SUFFIX}"
 
 
 def build_slug(name: str) -> str:
@@ -36,43 +42,50 @@ def save_part(
     name: str,
     with_ranking: bool,
     with_queries: bool,
+    features: Iterable[Path],
 ) -> None:
-    """Save what model `name` found under one protocol on one split."""
+    """Save what model `name` found under one protocol on one split, by which `features`."""
+    files = list(features)
     if with_ranking:
-        _save_ranking(part / "ranking" / get_ranking_name(name, result.protocol), result)
+        files.append(part / "ranking" / get_ranking_name(name, result.protocol))
+        _save_ranking(files[-1], result)
     if with_queries:
-        save_table(part / FILE, build_per_query(result, name=name))
-    # scores last: what has scores is complete
-    save_json(part / "rows.json", rows)
+        files.append(part / FILE)
+        save_table(files[-1], build_per_query(result, name=name))
+    building = part.parent
+    names = sorted(path.relative_to(building).as_posix() for path in files)
+    save_seal(part / ROWS, names, locate=building.joinpath, value=rows)
 
 
 def load_rows(part: Path) -> list[Row] | None:
-    """Load the rows that an earlier attempt finished; one answer for all ranks."""
-    path = part / "rows.json"
-    own = json.loads(path.read_text()) if is_main() and path.is_file() else None
-    rows: list[Row] | None = broadcast_object(own)
+    """Load the rows of a part that an earlier attempt finished, and that is whole; all ranks."""
+    seal = load_intact(part / ROWS, locate=part.parent.joinpath) if is_main() else None
+    rows: list[Row] | None = broadcast_object(seal.value if seal else None)
     return rows
 
 
-def load_queries(building: Path) -> pa.Table:
+def list_files(parts: Sequence[Path]) -> list[Path]:
+    """List the files that finished parts are sealed with, in the order of their names."""
+    seals = [(part.parent, load_seal(part / ROWS)) for part in parts]
+    return sorted({folder / name for folder, seal in seals if seal for name in seal.files})
+
+
+def load_queries(files: Sequence[Path]) -> pa.Table:
     """Load what each query found, of all parts that kept it."""
-    paths = sorted(building.glob(f"*/{FILE}"))
+    paths = [path for path in files if path.name == FILE]
     tables = [pq.read_table(path, schema=SCHEMA) for path in paths]
     return pa.concat_tables([SCHEMA.empty_table(), *tables])
 
 
-def save_parts(
-    out: Path, results: object, queries: pa.Table, *, building: Path, remove: bool
-) -> None:
+def save_parts(out: Path, results: object, queries: pa.Table, *, files: Sequence[Path]) -> None:
     """Put the finished parts' files under their names in `out`."""
-    for source in sorted(building.glob("*/*/*.parquet")):
-        with open_atomic(out / source.parent.name / source.name) as temporary:
-            shutil.copyfile(source, temporary)
+    for source in files:
+        if source.name != FILE:
+            with open_atomic(out / source.parent.name / source.name) as temporary:
+                shutil.copyfile(source, temporary)
     if queries.num_rows:
         save_table(out / FILE, queries.combine_chunks())
     save_json(out / "results.json", results)
-    if remove:
-        shutil.rmtree(building)
 
 
 def save_json(path: Path, content: object) -> None:

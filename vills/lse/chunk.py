@@ -1,10 +1,9 @@
 """A chunk of records: the unit that is computed, counted, kept and recognised after a kill.
 
 A finished chunk is a folder with one table of keypoints, one of masks per area, and a summary that
-is written last: a chunk without its summary does not count.
+seals them (`vills.parts`): a chunk without its summary does not count.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,16 +20,16 @@ from vills.data.files import save_table
 from vills.data.mask_store import MaskRow, build_mask_row, build_mask_table, get_mask_path
 from vills.data.records import Manifest
 from vills.data.shards import ShardReader
-from vills.io import load_json, open_atomic
 from vills.lse.crop import Crop, Labels, load_crops
 from vills.lse.keypoints import KeypointDetector, Keypoints, build_prompt
 from vills.lse.quality import CROP_FAULTS, MASK_FAULTS, check_crops, find_mask_fault
 from vills.lse.segmenter import AreaMask, Segmenter
+from vills.parts import SUFFIX, Seal, load_intact, load_seal, save_seal
 
 KEYPOINTS_SCHEMA = pa.schema(
     [("record_id", pa.string()), ("frame", pa.int32()), ("keypoints", pa.list_(pa.float32()))]
 )
-SUMMARY = "summary.json"
+SUMMARY = f"summary{SUFFIX}"
 KEYPOINTS = "keypoints.parquet"
 _MAX_NAMES = 1000
 MISSING = ("refused", "no_mask", "too_small", *MASK_FAULTS)
@@ -112,8 +111,8 @@ class ChunkWorker:
         save_table(folder / KEYPOINTS, pa.Table.from_pylist(keypoints, schema=KEYPOINTS_SCHEMA))
         for area, found in masks.items():
             save_table(get_mask_path(folder, area), build_mask_table(found))
-        with open_atomic(folder / SUMMARY) as temporary:
-            temporary.write_text(json.dumps(vars(summary), sort_keys=True))
+        names = [KEYPOINTS, *(get_mask_path(folder, area).name for area in AREAS)]
+        save_seal(folder / SUMMARY, names, locate=folder.joinpath, value=vars(summary))
 
     def _process(
         self,
@@ -184,11 +183,25 @@ def list_chunks(folder: Path, *, num_records: int, size: int) -> Chunks:
 
 def load_summary(folder: Path) -> Summary | None:
     """Read the summary of a finished chunk; None if it is not finished."""
-    path = folder / SUMMARY
-    if not path.is_file():
-        return None
-    values = load_json(path)
-    areas = {area: Counter(counts) for area, counts in values.pop("areas").items()}
+    seal = load_seal(folder / SUMMARY)
+    return _build_summary(seal) if seal else None
+
+
+def find_damaged(chunks: Chunks) -> Chunks:
+    """Find damaged chunks, which count as unfinished then; every file of every chunk is read."""
+    damaged = [
+        (folder, rows)
+        for folder, rows in chunks
+        if not load_intact(folder / SUMMARY, locate=folder.joinpath)
+    ]
+    for folder, _ in damaged:
+        (folder / SUMMARY).unlink(missing_ok=True)
+    return damaged
+
+
+def _build_summary(seal: Seal) -> Summary:
+    values = dict(seal.value)
+    areas = {area: Counter(counts) for area, counts in values["areas"].items()}
     return Summary(**values | {"areas": areas, "refused": Counter(values["refused"])})
 
 

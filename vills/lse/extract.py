@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vills.lse.chunk import (
     ChunkWorker,
     Summary,
     build_summary,
+    find_damaged,
     list_chunks,
     load_summary,
 )
@@ -38,6 +40,7 @@ from vills.lse.parts import (
     build_segmenter,
     compute_cache_key,
 )
+from vills.parts import is_sealed
 from vills.progress import Progress
 
 CHUNK_RECORDS = 64
@@ -65,22 +68,22 @@ def extract_source(
 ) -> Summary:
     """Compute the LSE cache of one source; may be killed at any moment and called again.
 
-    Reads `curated`/manifest.parquet and its shards. Finished chunks stay in `work`; `out` gets
+    Finished chunks stay in `work`; `out` gets
     keypoints.parquet, masks_<area>.parquet and report.json, the same bytes whatever the number of
     workers and ranks and the interruptions.
 
-    Ranks share the chunks by number, and `work` is all that they know of each other. Rank 0 then
-    waits for the others' chunks and publishes; the others return after their own.
+    Ranks share the chunks by number (ranks that look at what is unfinished at different times would
+    not agree), and `work` is all that they know of each other. Rank 0 publishes when all is there.
 
     Args:
         name: the source, for progress.
         config: parameters of the stage.
-        curated: curated folder of the source.
+        curated: its curated folder: manifest and shards.
         root: its raw folder, for supplied predictions and parsing maps.
         out: folder to publish into.
         work: folder of unfinished work.
-        weights: folder of weights files (VILLS_WEIGHTS).
-        progress: told (label, records done, records in all).
+        weights: VILLS_WEIGHTS.
+        progress: told (label, records done, in all).
         workers: processes, unless K or M is a torch network, which fills the device by itself.
         chunk_records: records of a chunk.
         rank: of this process.
@@ -94,17 +97,17 @@ def extract_source(
     Raises:
         ConfigError: missing predictions or weights, or more corrupt records than allowed.
     """
-    manifest = load_manifest(curated / "manifest.parquet")
-    key = _compute_work_key(config, curated=curated, root=root, weights=weights)
-    folder = _open_work(work, f"{key[:32]}-{chunk_records}", is_first=rank == 0)
-    chunks = list_chunks(folder, num_records=len(manifest), size=chunk_records)
-    # By number, not by what is unfinished: ranks that look at different times agree on it.
-    own = chunks[rank::world_size]
+    num_records = len(load_manifest(curated / "manifest.parquet"))
+    key = _compute_work_key(config, curated=curated, root=root, weights=weights)[:32]
+    folder = _open_work(work, f"{key}-{chunk_records}", is_first=rank == 0)
+    chunks = list_chunks(folder, num_records=num_records, size=chunk_records)
     count = ChunkCount(folder, chunks, name=name, progress=progress or (lambda *_: None))
-    _run_jobs(own, (config, curated, root, weights), workers=workers, report=count.report)
+    run_jobs = partial(_run_jobs, (config, curated, root, weights), workers, count.report)
+    run_jobs(own := chunks[rank::world_size])
     if rank:
         return build_summary(own)
     count.wait()
+    run_jobs(find_damaged(chunks))
     return _publish(out, chunks, guard=guard, max_share=max_corrupt_share)
 
 
@@ -149,7 +152,7 @@ def _build_worker(
 
 
 def _run_jobs(
-    chunks: Chunks, arguments: _Arguments, *, workers: int, report: Callable[[], object]
+    arguments: _Arguments, workers: int, report: Callable[[], object], chunks: Chunks
 ) -> None:
     """Compute what is unfinished, here or in processes; report first, and after each chunk."""
     report()
@@ -235,7 +238,7 @@ class ChunkCount:
         One listing, then a look into those that have begun: not one into each of all.
         """
         begun = self._open & {path.name for path in self._folder.iterdir()}
-        self._open -= {name for name in begun if (self._folder / name / SUMMARY).is_file()}
+        self._open -= {name for name in begun if is_sealed(self._folder / name / SUMMARY)}
         total = sum(self._sizes.values())
         self._progress(self._name, total - sum(self._sizes[name] for name in self._open), total)
         return not self._open

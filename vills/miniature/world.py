@@ -3,7 +3,6 @@
 Stopped anywhere, `render_world` goes on there and leaves the same bytes.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,9 +18,9 @@ import pyarrow.parquet as pq
 
 from vills.config.miniature import MiniatureConfig
 from vills.interrupt import open_pool
-from vills.io import open_atomic
 from vills.miniature import cloth_changing, market1501, prid2011, sigset, unlabelled
 from vills.miniature.sink import SCHEMAS, Sink, encode_table
+from vills.parts import SUFFIX, Locate, load_intact, save_seal
 from vills.progress import Progress
 
 _AHEAD = 2  # units per process that are handed out; what is done waits for the writer in memory
@@ -99,15 +98,14 @@ def render_world(
         for name in config.datasets
         for number in range(-(-len(LAYOUTS[name].list_items(config)) // LAYOUTS[name].unit))
     ]
-    left = []
-    for unit in units:
-        marker, root = _get_marker(unit, state), out / unit.dataset
-        files = json.loads(marker.read_text()) if marker.exists() else None
-        if files is None or not all((root / file).exists() for file in files):
-            left.append(unit)
+    left = [
+        unit
+        for unit in units
+        if not load_intact(_get_marker(unit, state), locate=_build_locate(unit, out, state))
+    ]
     with closing(render_units(config, left, workers=workers)) as finished:
         for number, (unit, files, tables) in enumerate(finished, start=1):
-            _write_unit(_get_marker(unit, state), files, tables, root=out / unit.dataset)
+            _write_unit(unit, files, tables, out=out, state=state)
             if progress is not None:
                 progress(unit.dataset, len(units) - len(left) + number, len(units))
     for name in config.datasets:
@@ -172,20 +170,34 @@ def _list_folders(folder: Path) -> list[Path]:
 
 
 def _get_marker(unit: Unit, state: Path) -> Path:
-    return state / unit.dataset / f"{unit.number:05d}.json"
+    return state / unit.dataset / f"{unit.number:05d}{SUFFIX}"
+
+
+def _build_locate(unit: Unit, out: Path, state: Path) -> Locate:
+    """Tables of a unit lie beside its marker, its files in the data set."""
+    marker = _get_marker(unit, state)
+    tables = {marker.with_suffix(f".{kind}.parquet").name for kind in SCHEMAS}
+    return lambda name: (marker.parent if name in tables else out / unit.dataset) / name
 
 
 def _write_unit(
-    marker: Path, files: Mapping[str, bytes], tables: Mapping[str, pa.Table], *, root: Path
+    unit: Unit,
+    files: Mapping[str, bytes],
+    tables: Mapping[str, pa.Table],
+    *,
+    out: Path,
+    state: Path,
 ) -> None:
-    """Write files, then tables, then the marker: it says that all else of its unit is there."""
+    """Write files, then tables, then the marker, which seals all else of its unit."""
+    marker = _get_marker(unit, state)
     for file, data in files.items():
-        _write(root / file, data)
+        _write(out / unit.dataset / file, data)
     marker.parent.mkdir(parents=True, exist_ok=True)
+    names = list(files)
     for kind, table in tables.items():
-        pq.write_table(table, marker.with_suffix(f".{kind}.parquet"))
-    with open_atomic(marker) as temporary:
-        temporary.write_text(json.dumps(list(files)))
+        names.append(marker.with_suffix(f".{kind}.parquet").name)
+        pq.write_table(table, marker.with_name(names[-1]))
+    save_seal(marker, names, locate=_build_locate(unit, out, state))
 
 
 def _finish(config: MiniatureConfig, name: str, *, out: Path, state: Path) -> None:
@@ -200,6 +212,10 @@ def _finish(config: MiniatureConfig, name: str, *, out: Path, state: Path) -> No
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file; not atomically, since all but a unit with its marker is written again."""
+    """Write a file; not atomically, since all but a unit with its marker is written again.
+
+    What is there is not written into: it may be another name of a published file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
     path.write_bytes(data)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vills.config.checks import ConfigError
 from vills.config.environment import read_count
-from vills.io import find_weights
+from vills.io import find_weights, save_bytes
 from vills.progress import Progress
 
 # For annotations only: a stage's code digest must not change with another stage's parameters.
@@ -77,15 +77,14 @@ class StageContext:
         """Publish outs that hold nothing and say so: DVC's deps are static, so it asks for them."""
         for name, path in self.outs.items():
             if name not in ("metrics", "plots"):
-                path.mkdir(parents=True, exist_ok=True)
-                (path / "SWITCHED_OFF").write_text(f"params.yaml: {name}.enabled is false\n")
+                text = f"params.yaml: {name}.enabled is false\n"
+                save_bytes(path / "SWITCHED_OFF", text.encode())
         if "plots" in self.outs:
             self.save_plot([["step"]])
         self.save_metrics({"enabled": False})
 
     def _save(self, name: str, text: str) -> None:
-        self.outs[name].parent.mkdir(parents=True, exist_ok=True)
-        self.outs[name].write_text(f"{text}\n")
+        save_bytes(self.outs[name], f"{text}\n".encode())
 
 
 @dataclass(frozen=True)

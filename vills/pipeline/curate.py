@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 
 
 def run(context: StageContext) -> None:
-    """Curate one source after the other; a finished one is kept."""
+    """Curate one source after the other; a finished one is kept.
+
+    It is read again then, to find what was damaged since; so it comes last, and an attempt that is
+    stopped before does not spend its time on that.
+    """
     from vills.curation.scoring import compute_track_scores, load_tracks, load_truth
-    from vills.curation.source import run_source
+    from vills.curation.source import is_finished, run_source
 
     config = context.config("curate", CurateConfig)
     root = context.inputs["world"] if config.root == "miniature" else get_folder("VILLS_DATA")
     metrics: dict[str, Any] = {}
-    for name, source in config.sources.items():
+    names = sorted(config.sources, key=lambda name: is_finished(context.work / name))
+    for name, source in ((name, config.sources[name]) for name in names):
         registered = None
         if config.root == "data":
             inventory = load_inventory(context.inputs[f"inventory_{name}"])

@@ -23,9 +23,7 @@ def run(context: StageContext) -> None:
     counts = {}
     for name in config.datasets:
         path = world / "inventories" / f"{name}.parquet"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            save_table(path, build_inventory(world / name))
+        save_table(path, build_inventory(world / name))
         counts[name] = load_inventory(path).num_rows
     context.save_metrics({"files": counts})
 

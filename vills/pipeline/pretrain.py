@@ -1,10 +1,11 @@
 """Stage pretrain: self-supervised pre-training on images and videos (eq. 6 to 12)."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.pretrain import PretrainConfig
+from vills.curves import load_curves, save_curves
+from vills.io import load_json
 from vills.pipeline import (
     ARTIFACTS,
     Stage,
@@ -13,7 +14,7 @@ from vills.pipeline import (
     get_share,
     list_weights,
 )
-from vills.runner.store.journal import load_curves, save_curves
+from vills.runner.store.journal import load_journal
 
 if TYPE_CHECKING:
     from vills.config.params import Params
@@ -52,7 +53,9 @@ def run(context: StageContext) -> None:
         checkpoint_steps=context.operation.checkpoint_steps,
     )
     if is_main():
-        save_curves(context.outs["plots"], context.journal)
+        told = load_journal(context.journal.path)
+        records = ((record.step, record.metrics) for record in (*told.committed, *told.pending))
+        save_curves(context.outs["plots"], records)
         context.save_metrics(
             {
                 "images": data.num_images,
@@ -88,7 +91,7 @@ def load_data(context: StageContext, config: PretrainConfig) -> "PretrainData":
     sources = [
         load_pretrain_source(path.parent, lse=lse and lse / path.parent.name)
         for path in sorted(context.inputs["curated"].glob("*/report.json"))
-        if json.loads(path.read_text())["role"] != "reid"
+        if load_json(path, "role", remedy="run the curate stage again")["role"] != "reid"
     ]
     return PretrainData(sources, sources, config=config, cache_mb=CACHE_MB)
 

@@ -21,7 +21,6 @@ def run(context: StageContext) -> None:
         items={item: entry.model for item, entry in evaluated.items()},
         sources={item: entry.source for item, entry in evaluated.items()},
         models=context.sections["finetune"],
-        runs=context.work.parents[2],
     )
     config = context.config("report", ReportConfig)
     build_report(inputs, config=config, out=context.outs["report"], progress=context.progress)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vills.config.evaluate import ReportConfig
-from vills.io import load_json
+from vills.io import load_json, save_bytes
 from vills.progress import Progress
 from vills.report.accuracy import build_accuracy
 from vills.report.inputs import ReportInputs, load_metrics, load_rows
@@ -37,16 +37,15 @@ def build_report(
             folder=inputs.artifacts / "pretrain",
         ),
         lambda: build_data(metrics, inputs.artifacts),
-        lambda: build_runs(metrics, inputs.runs),
+        lambda: build_runs(metrics),
     ]
     sections = []
     for number, step in enumerate(steps):
         sections.append(step())
         progress("sections", number + 1, len(steps))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "index.html").write_text(render_page(sections), encoding="utf-8")
+    save_bytes(out / "index.html", render_page(sections).encode())
     rows = [row for item in inputs.items for row in load_rows(inputs.artifacts, item)]
-    (out / "tables.md").write_text(build_scores_page(rows), encoding="utf-8")
+    save_bytes(out / "tables.md", build_scores_page(rows).encode())
 
 
 def build_data(metrics: Mapping[str, Mapping[str, Any]], artifacts: Path) -> Section:
@@ -108,24 +107,15 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return lines
 
 
-def build_runs(metrics: Mapping[str, Mapping[str, Any]], runs: Path) -> Section:
-    """Build a row per stage (or stage_item): how long it took, and its fingerprint.
+def build_runs(metrics: Mapping[str, Mapping[str, Any]]) -> Section:
+    """Build a row per stage (or stage_item): its fingerprint.
 
-    One that was made elsewhere has no time in `runs`, the folder of all runs.
+    How long it took, and in how many attempts, differs from machine to machine: the report is a
+    DVC out, and gets the same bytes everywhere.
     """
-    rows = []
-    for name, values in metrics.items():
-        run = values["fingerprint"]
-        path = runs / name.split("_")[0] / run / "result.json"
-        result = load_json(path) if path.is_file() else {}
-        seconds = result.get("seconds")
-        rows.append(
-            {
-                "stage": name.replace("_", "@", 1),
-                "seconds": f"{seconds:.0f}" if seconds is not None else "made elsewhere",
-                "attempts": str(result.get("attempt", "-")),
-                "run": run,
-            }
-        )
-    note = "Seconds that the last attempt took on its machine."
+    rows = [
+        {"stage": name.replace("_", "@", 1), "run": values["fingerprint"]}
+        for name, values in metrics.items()
+    ]
+    note = "Where they were computed, `vills status` says how long each took."
     return Section("Runs", [Block(text=note, table=build_table(rows, text=("run",)))])

@@ -8,6 +8,7 @@ from typing import Any
 from vills.config.checks import ConfigError
 from vills.config.finetune import FinetuneConfig
 from vills.io import load_json
+from vills.refusals import list_paths
 
 Row = dict[str, Any]
 """A row of scores."""
@@ -24,8 +25,6 @@ class ReportInputs:
     """Data set of evaluate -> curated one that was searched."""
     models: Mapping[str, FinetuneConfig]
     """Data sets of finetune."""
-    runs: Path
-    """Folder of all runs, for their times."""
 
 
 def load_metrics(inputs: ReportInputs) -> dict[str, dict[str, Any]]:
@@ -49,7 +48,9 @@ def load_scores(
         ConfigError: if nothing, or not what was asked for, has been evaluated.
     """
     folder = project / "artifacts" / "metrics"
-    names = sorted(path.stem.removeprefix("evaluate_") for path in folder.glob("evaluate_*.json"))
+    names = sorted(
+        path.stem.removeprefix("evaluate_") for path in list_paths(folder, "evaluate_*.json")
+    )
     found = [name for name in order if name in names]
     found += [name for name in names if name not in order]
     missing = [item for item in items if item not in found]

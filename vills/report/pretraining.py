@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vills.curves import load_curves
 from vills.io import load_json
 from vills.report.figures import build_curves
 from vills.report.page import Block, Section, build_picture, build_table
-from vills.runner.store.journal import load_curves
 
 LOSSES = {
     "loss/feature": "L^f, feature",

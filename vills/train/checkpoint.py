@@ -3,9 +3,9 @@
 Own format, because DeepSpeed's fails us here: its checkpoints need the same number of processes,
 and its universal ones drop every buffer. All tensors are whole, fp32, by parameter name.
 
-A checkpoint is `step-00001200.pt` beside `step-00001200.pt.sha256`. Both are written atomically,
-the digest first: killed in between, there is no file yet. A file without a matching digest is torn,
-and the one before it is used.
+A checkpoint is `step-00001200.pt`, sealed (`vills.parts`) by `step-00001200.pt.seal`. One that is
+torn or damaged is set aside as `step-00001200.pt.damaged`, and the one before it is used; without
+any the training begins anew. Nothing is deleted then: people may know better what to do with it.
 """
 
 import logging
@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from vills.distributed import barrier, broadcast_object, is_main
-from vills.errors import UserError
-from vills.io import compute_sha256, open_atomic
+from vills.io import open_atomic
+from vills.parts import SUFFIX, load_intact, save_seal
+from vills.refusals import list_paths
 
 FOLDER = "checkpoints"
 """Name of the folder in a run's work folder."""
@@ -44,20 +45,15 @@ def save_checkpoint(
         path = folder / f"step-{step:08d}.pt"
         with open_atomic(path) as temporary:
             torch.save(state, temporary)
-            digest = compute_sha256(temporary)
             guard()
-            with open_atomic(_sidecar(path)) as sidecar:
-                sidecar.write_text(digest + "\n")
+            # sealed before it takes its name: killed in between, there is no file yet
+            save_seal(_get_seal(path), [path.name], locate=lambda _: temporary)
         _prune(folder)
     barrier()
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the newest intact checkpoint, the same on all ranks; None if there is none at all.
-
-    Raises:
-        UserError: if there are checkpoints and every one of them is damaged.
-    """
+    """Return the newest intact checkpoint, the same on all ranks; None if there is none."""
     path = broadcast_object(_find_intact(folder) if is_main() else None)
     if path is None:
         return None
@@ -67,31 +63,30 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoint files, newest first, intact or not."""
-    found = {int(m[1]): p for p in folder.glob("step-*.pt") if (m := _NAME.search(p.name))}
+    found = {int(m[1]): p for p in list_paths(folder, "step-*.pt") if (m := _NAME.search(p.name))}
     return [found[step] for step in sorted(found, reverse=True)]
 
 
 def _find_intact(folder: Path) -> Path | None:
     paths = list_checkpoints(folder)
     for path in paths:
-        sidecar = _sidecar(path)
-        if sidecar.is_file() and sidecar.read_text().strip() == compute_sha256(path):
+        if load_intact(_get_seal(path), locate=folder.joinpath):
             return path
-        _log.warning("checkpoint %s is damaged: using the previous one", path.name)
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        _get_seal(path).unlink(missing_ok=True)
+        _log.warning("checkpoint %s is damaged: it is not used, but kept as %s", path, aside.name)
     if paths:
-        raise UserError(
-            f"all {len(paths)} checkpoints in {folder} are damaged. What to do: delete that folder "
-            "to start this run from the beginning."
-        )
+        _log.warning("no checkpoint in %s is whole: this training begins anew", folder)
     return None
 
 
 def _prune(folder: Path) -> None:
     for path in list_checkpoints(folder)[KEEP:]:
-        # The digest goes first: a file without one is never taken for intact.
-        _sidecar(path).unlink(missing_ok=True)
+        # The seal goes first: a file without one is never taken for intact.
+        _get_seal(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
+def _get_seal(path: Path) -> Path:
+    return path.with_name(path.name + SUFFIX)

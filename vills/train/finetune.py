@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vills.config.checks import ConfigError
-from vills.config.finetune import FinetuneConfig, count_epochs, list_variants
+from vills.config.finetune import FinetuneConfig, list_variants
 from vills.data.reid import ReidData
 from vills.data.samplers import check_num_ids
 from vills.distributed import barrier, get_device, init_process_group, is_main
@@ -24,7 +24,7 @@ from vills.models.published import LoadReport, load_published
 from vills.models.reid import ReidModel
 from vills.models.weights import build_backbone, load_backbone, load_description, save_reid
 from vills.progress import Progress
-from vills.runner.store.journal import Journal
+from vills.runner.store.journal import Journal, load_journal
 from vills.train.checkpoint import FOLDER, load_checkpoint
 from vills.train.consensus import set_determinism
 from vills.train.finetuning import Evaluate, FinetuneFiles, Finetuning, Point
@@ -92,7 +92,7 @@ def run_finetune(
         work: this run's folder for checkpoints, shared by all ranks.
         out: gets <variant>/model.safetensors and model.json, accuracy.json (variant -> list of
             `Point`), and published.json (what was loaded of published files). Rank 0 alone writes.
-        journal: metrics by epoch under the variant's name, rewound to the checkpoint; by rank 0.
+        journal: metrics by epoch under the variant's name, restored from the checkpoint; by rank 0.
         guard: raises if another attempt owns the run; called before every commit.
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
@@ -108,10 +108,10 @@ def run_finetune(
     """
     init_process_group()
     set_determinism(config.threads_per_rank)
-    files = FinetuneFiles(work, journal, guard, checkpoint_minutes)
     loading = {"workers": workers, "cache_mb": cache_mb}
     reports = _check_starts(config, data, starts)
-    _rewind(config, files)
+    known = _rewind(config, work, journal)
+    files = FinetuneFiles(work, journal, guard, checkpoint_minutes, known)
     accuracy = {}
     with InterruptFlag() as flag:
         for number, variant in enumerate(list_variants(config)):
@@ -156,17 +156,25 @@ def _save_results(
         save_json(out / PUBLISHED, {name: asdict(row) for name, row in reports.items()})
 
 
-def _rewind(config: FinetuneConfig, files: FinetuneFiles) -> None:
-    """Take the journal back to the newest checkpoint: epochs of all variants up to it."""
-    position = 0
+def _rewind(config: FinetuneConfig, work: Path, journal: Journal) -> set[tuple[str, int]]:
+    """Take the journal back to the newest checkpoint: epochs of all variants up to it.
+
+    Returns:
+        The variants and epochs of which it tells.
+    """
+    kept = ""
     variants = list_variants(config)
     for number in reversed(range(len(variants))):
-        state = load_checkpoint(files.work / variants[number].name / FOLDER)
+        state = load_checkpoint(work / variants[number].name / FOLDER)
         if state is not None:
-            position = count_epochs(config, number) + int(state["epoch"])
+            kept = state["journal"]
             break
-    if is_main():
-        files.journal.rewind(position)
+    if not is_main():
+        return set()
+    journal.restore(kept)
+    told = load_journal(journal.path)
+    records = (*told.committed, *told.pending)
+    return {(name.split("/")[0], record.step) for record in records for name in record.metrics}
 
 
 def build_model(

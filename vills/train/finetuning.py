@@ -1,7 +1,7 @@
 """One fine-tuning: its state between two batches, its optimizer, and its rate at a step."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,9 @@ class FinetuneFiles:
     """Raises if another attempt owns the run; called before every commit."""
     checkpoint_minutes: float
     """Longest time between checkpoints within an epoch (0: after every batch)."""
+    journalled: Collection[tuple[str, int]] = ()
+    """Variants and epochs that the journal tells of: an epoch that is trained again, since the
+    checkpoint behind it was damaged, must not stand there twice."""
 
 
 class Finetuning:
@@ -141,7 +144,7 @@ class Finetuning:
             people = self.config.accuracy_people
             self.accuracy.append({"epoch": self.epoch, "people": people, **scores})
             means |= {f"accuracy/{people}/{name}": value for name, value in scores.items()}
-        if is_main():
+        if is_main() and (self.variant.name, self.epoch) not in self._files.journalled:
             self._files.journal.log(self.epoch, means, context=self.variant.name)
         self._commit()
 
@@ -204,10 +207,13 @@ class Finetuning:
             "accuracy": self.accuracy,
             "sums": self._sums,
         }
+        epochs = self._epochs_before + self.epoch
+        if is_main():
+            state["journal"] = self._files.journal.render_commit(epochs)
         step = self.epoch * self._loader.num_batches + self._batch
         save_checkpoint(self._folder, state, step=step, guard=self._files.guard)
         if is_main():
-            self._files.journal.mark_checkpoint(self._epochs_before + self.epoch)
+            self._files.journal.mark_checkpoint(epochs)
         self._last_commit = time.monotonic()
 
     def _say(self, progress: Progress, loss: float) -> None:

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vills.config.pretrain import PretrainConfig
@@ -15,7 +14,6 @@ from vills.train.health import MIN_OUTPUTS, HealthMonitor, compute_view_shares
 from vills.train.meta_arch import SSLMetaArch, StepOutput
 from vills.train.probe import PretrainProbe
 from vills.train.schedules import Schedules
-from vills.train.views_sheet import save_views
 
 
 class PretrainMonitor:
@@ -48,13 +46,11 @@ class PretrainMonitor:
         """Batches behind the health values of step 0; at most a fifth of a short run's steps."""
         return min(self._window_steps, max(2, self._schedules.num_steps // 5))
 
-    def measure_start(self, batches: Iterable[PretrainBatch], *, views: Path) -> None:
-        """Health and probes of the fresh teacher, and the first step's views at `views`."""
+    def measure_start(self, batches: Iterable[PretrainBatch]) -> None:
+        """Health and probes of the fresh teacher."""
         probe = HealthMonitor(num_steps=1)
         temperature = self._schedules.compute_teacher_temperature(0)
-        for number, batch in enumerate(batches):
-            if number == 0 and is_main():
-                save_views(views, batch)
+        for batch in batches:
             probe.observe(self._arch.probe_teacher(batch, teacher_temperature=temperature), step=0)
         self.start_health = probe.compute_end()
         self._log(0, {f"health/{name}": value for name, value in self.start_health.items()})

@@ -45,6 +45,7 @@ from vills.train.monitor import PretrainMonitor
 from vills.train.param_groups import set_schedule
 from vills.train.probe import PretrainProbe
 from vills.train.schedules import Schedules, compute_num_steps
+from vills.train.views_sheet import save_views
 
 VIEWS = "views.png"
 
@@ -69,9 +70,9 @@ def run_pretrain(
     Args:
         config: parameters of the stage; batches are global.
         data: images and videos with their masks.
-        work: this run's folder for checkpoints and pictures; shared by all ranks.
+        work: this run's folder for checkpoints; shared by all ranks.
         out: gets student/ and teacher/ (model.safetensors, model.json), health.json, views.png.
-        journal: metrics, rewound to the checkpoint; rank 0 writes it.
+        journal: metrics, restored from the checkpoint; rank 0 writes it.
         guard: raises if another attempt owns the run; called before every commit.
         progress: called with (text, steps done, steps in all).
         workers: loader processes; they change nothing but speed.
@@ -170,10 +171,11 @@ class Pretraining:
             if len(state["ranks"]) == get_world_size():
                 torch.set_rng_state(state["ranks"][get_rank()]["rng"])
         if is_main():
-            self._journal.rewind(self.step)
+            # a fresh start measures step 0 anew: what an earlier life told of it would stand twice
+            self._journal.restore(state["journal"] if state is not None else "")
         if state is None:
             with closing(self.load_batches(0, self.monitor.num_probe_batches)) as batches:
-                self.monitor.measure_start(batches, views=self._work / VIEWS)
+                self.monitor.measure_start(batches)
             self._commit()
 
     def load_batches(self, start: int, stop: int) -> Generator[PretrainBatch, None, None]:
@@ -268,7 +270,9 @@ class Pretraining:
         for name, backbone in networks.items():
             save_backbone(backbone, out / name)
         save_json(out / "health.json", report)
-        (out / VIEWS).write_bytes((self._work / VIEWS).read_bytes())
+        # loaded again rather than kept from step 0: nothing that may be lost on the way is needed
+        with closing(self.load_batches(0, 1)) as batches:
+            save_views(out / VIEWS, next(batches))
 
     def _describe(self, batch: PretrainBatch) -> str:
         first, last = get_rank(), get_world_size()
@@ -276,7 +280,9 @@ class Pretraining:
 
     def _commit(self) -> None:
         ranks = gather_objects({"rng": torch.get_rng_state(), "monitor": self.monitor.get_state()})
-        state = self.arch.compute_state() | {"step": self.step, "ranks": ranks}
+        told = self._journal.render_commit(self.step) if is_main() else ""
+        state = self.arch.compute_state()
+        state |= {"step": self.step, "ranks": ranks, "journal": told}
         save_checkpoint(self._work / FOLDER, state, step=self.step, guard=self._guard)
         if is_main():
             self._journal.mark_checkpoint(self.step)

@@ -66,3 +66,12 @@ def test_the_word_goes_away_with_a_failure(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), open_handoff(tmp_path, LEADER, WORD):
         raise ZeroDivisionError
     assert list((tmp_path / "_groups").iterdir()) == []
+
+
+def test_a_token_of_the_environment_is_no_path(tmp_path: Path) -> None:
+    runs = tmp_path / "a" / "b" / "runs"
+    for token in ("../../../x", "/x", "a/b", "x" * 5000):
+        with open_handoff(runs, Ranks(0, 2, 0, token), {**DONE, "complete": True}):
+            assert wait_for_handoff(runs, Ranks(1, 2, 1, token))["complete"]
+    assert not list(tmp_path.glob("*.json"))
+    assert len(list((runs / "_groups").iterdir())) == 4

@@ -70,8 +70,8 @@ def test_another_folder_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("nods: 2", ["pretrain.yaml", "nods", "Did you mean nodes?"]),
         ("nodes: two", ["pretrain.yaml", "two"]),
-        ("nodes: 0", ["slurm: nodes = 0", "1 to inf"]),
-        ("mem_gb: -1", ["slurm: mem_gb = -1"]),
+        ("nodes: 0", ["slurm.pretrain.nodes = 0", "1 to 100000"]),
+        ("mem_gb: -1", ["slurm.pretrain.mem_gb = -1"]),
         ("timeout_min: 1\nsignal_seconds: 60", ["signal_seconds = 60", "59"]),
         ("nodes: [", ["pretrain.yaml"]),
         ("[1, 2]", ["pretrain.yaml"]),

@@ -6,10 +6,10 @@ import pytest
 
 from tests.launching import DAG, Bench, build_params, build_planner, get_names, load_steps
 from vills.config.params import Params
+from vills.digests import compute_digest, compute_listing, compute_part_digest
 from vills.io import save_json
 from vills.runner.plan.nodes import Plan, build_steps, select_steps
-from vills.runner.plan.registry import Registry, compute_part_digest
-from vills.runner.store.digest import compute_digest, compute_listing
+from vills.runner.plan.registry import Registry
 from vills.runner.store.run import Run
 
 AFTER_PRETRAIN = DAG[DAG.index("pretrain") :]

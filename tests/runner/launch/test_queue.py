@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from tests.processes import list_group, wait_until
 from vills.config.resources import Resources
+from vills.errors import InputError
 from vills.io import save_json
 from vills.runner.clusters import queue_worker
 from vills.runner.clusters.jobs import UNKNOWN, Batch
@@ -65,7 +66,7 @@ class Yard:
             after=after or [[]] * len(scripts),
             resources=Resources(gpus_per_node=gpus),
             runs=self.runs,
-            code=self.runs,
+            code=self.runs / "code",
             environment={"TOLD": "yes"},
             max_parallel=max_parallel,
         )
@@ -298,7 +299,7 @@ def test_the_last_look_starts_nothing(yard: Yard) -> None:
 def test_jobs_get_their_environment(yard: Yard) -> None:
     yard.put({"a": 'echo "$TOLD $VILLS_WORKERS $PYTHONPATH" > seen; echo to the log'})
     yard.until("COMPLETED")
-    assert (yard.runs / "seen").read_text() == f"yes 1 {yard.runs}\n"
+    assert (yard.runs / "seen").read_text() == f"yes 1 {yard.runs}/code\n"
     (log,) = (yard.runs / "_logs").glob("*/q1_0_log.out")
     assert log.read_text() == "to the log\n"
 
@@ -365,7 +366,7 @@ def submit(queue: LocalQueue, *keys: str) -> list[str]:
         after=[[]] * len(keys),
         resources=Resources(),
         runs=runs,
-        code=Path(__file__).parents[3],
+        code=runs / "code",
         environment={},
     )
     return queue.submit(batch)
@@ -421,3 +422,28 @@ def is_free(queue: LocalQueue) -> bool:
             return True
     except TimeoutError:
         return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_a_job_that_somebody_else_has_put_is_not_started(yard: Yard) -> None:
+    first, _ = yard.put({"a": "exit 0", "b": "exit 0"})
+    os.chown(yard.folder / f"{first}.json", 65534, 65534)
+    yard.until("FAILED", "COMPLETED")
+    assert [line.split()[0] for line in yard.started] == ["b"]
+    assert "belongs to nobody" in load_note(yard.folder, first)["reason"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"job": "q', b"\xff\xfe", b"[]", b"{}"])
+def test_a_damaged_file_ends_its_job_and_no_other(yard: Yard, content: bytes) -> None:
+    first, second, third = yard.put(dict.fromkeys("abc", "exit 0"), after=[[], ["q1"], []])
+    (yard.folder / f"{first}.json").write_bytes(content)
+    (yard.folder / ".settings.json").write_bytes(content)
+    wait_until(lambda: not yard.look())
+    states = {job: load_state(yard.folder, job) for job in (first, second, third)}
+    assert [states[job].state for job in states] == ["FAILED", "CANCELLED", "COMPLETED"]
+    assert "is damaged" in states[first].reason
+    with pytest.raises(InputError, match=r"settings.json is damaged.*--max-parallel"):
+        yard.put({"d": "exit 0"})
+    assert yard.put({"d": "exit 0"}, max_parallel=2) == ["q4"], "no number is given twice"
+    (yard.folder / f"{third}.state.json").write_bytes(content)
+    assert load_state(yard.folder, third).state == "FAILED"

@@ -6,10 +6,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
+from vills.config.tracking import TrackingSettings
 from vills.io import load_json, save_json
 from vills.runner.clusters.jobs import JobState
 from vills.runner.mlflow.replay import sync_run
-from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.plan.context import LaunchContext
 from vills.runner.store.lock import get_attempt_path
 from vills.runner.store.machine import load_process_identity

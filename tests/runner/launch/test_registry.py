@@ -76,7 +76,7 @@ def test_many_at_once_make_one(checkout: Path) -> None:
 
 
 def test_half_a_copy_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vills.runner.plan.registry.save_json", lambda *_: 1 / 0)
+    monkeypatch.setattr("vills.runner.plan.registry.save_own_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(checkout)
     assert list((checkout.parent / "runs" / "_code").iterdir()) == []

@@ -14,6 +14,7 @@ import pytest
 import submitit
 
 from vills.config.resources import Resources
+from vills.errors import UserError
 from vills.programs import run_command
 from vills.runner.clusters import slurm as cluster_module
 from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState
@@ -203,6 +204,23 @@ def test_no_gpu_is_asked_for_where_none_is_needed(
     text = render_script(make_batch([[]]), tmp_path, monkeypatch)
     for word in ("gpus", "partition", "account", "mem=", "dependency"):
         assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WANDB_API_KEY", "abc"),
+        ("MLFLOW_TRACKING_TOKEN", "abc"),
+        ("DB_Password", "abc"),
+        ("HTTPS_PROXY", "http://user:abc@proxy:3128"),
+    ],
+)
+def test_no_secret_is_written_into_jobs(name: str, value: str) -> None:
+    batch = make_batch([[]], resources=Resources(environment={name: value}))
+    said = rf"slurm/pretrain\.yaml: environment\.{name} holds a password.*What to do: leave it out"
+    with pytest.raises(UserError, match=said) as caught:
+        build_parameters(batch, dependency="", throttle=0)
+    assert "abc" not in str(caught.value)
 
 
 def test_values_survive_the_shell(tmp_path: Path) -> None:

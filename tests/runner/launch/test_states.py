@@ -1,11 +1,16 @@
 """How far a node is: its run first, then its job, then what it waits for."""
 
+import json
+import re
 import socket
 
 import pytest
 
-from tests.launching import DAG, Bench, save_error, write_attempt
+from tests.launching import DAG, Bench, build_context, save_error, write_attempt
+from vills.config.load import load_params
 from vills.runner.clusters.jobs import JobState
+from vills.runner.plan.launch import describe_status
+from vills.runner.plan.nodes import build_steps
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import UNSEEN_SECONDS, NodeState
 
@@ -29,6 +34,20 @@ def test_what_is_computed_is_done_whatever_its_job_says(bench: Bench) -> None:
     state = judge(bench, job=JobState("ended", "FAILED"))
     assert (state.state, state.run, state.attempts) == ("done", folder, 1)
     assert bench.slurm.asked == []
+
+
+def test_status_says_how_long_a_stage_took_here(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = build_context(bench)
+    monkeypatch.setattr("vills.runner.plan.launch.LaunchContext", lambda _: context)
+    params = load_params(bench.project)
+    folder = bench.finish(context.planner.build_plan(build_steps(params)), FIRST)
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**result, "seconds": 61.7}))
+    first, *others = describe_status(bench.project).splitlines()
+    assert re.search(r"  done in 62 s, attempt 1$", first)
+    assert "done" not in "".join(others)
 
 
 def test_a_job_that_ends_well_while_the_cluster_is_asked_is_done(

@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.fake_sweep import FakeSweep, build_fake_sweep, sync_here, write_quickly
+from tests.journals import rewind
 from tests.tracking_server import TrackingServer, get_closed_port
 from vills.config.checks import ConfigError
 from vills.io import load_json, save_json
@@ -196,7 +197,7 @@ def test_curves_are_single_valued_after_two_requeues(tmp_path: Path, uri: str) -
     context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")
     for attempt, (start, saved, end) in enumerate([(0, 2, 5), (2, 4, 6), (4, 8, 8)]):
         with fake.open_run(node) as run:
-            run.journal.rewind(start)
+            rewind(run.journal, start)
             for step in range(start + 1, end + 1):
                 run.journal.log(step, {"loss": step + attempt / 10})
                 if step == saved:
@@ -216,7 +217,7 @@ def test_curves_that_were_taken_back_are_replaced(tmp_path: Path, uri: str) -> N
     context, node = LaunchContext(tmp_path), fake.get_node("masking_0", "pretrain")
     for factor in (1.0, 10.0):  # the checkpoint of step 4 turned out damaged
         with fake.open_run(node) as run:
-            run.journal.rewind(2 if factor > 1 else 0)
+            rewind(run.journal, 2 if factor > 1 else 0)
             for step in range(3 if factor > 1 else 1, 5):
                 run.journal.log(step, {"loss": factor * step})
                 if step % 2 == 0:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -82,6 +83,10 @@ def test_while_it_serves_the_ui_keeps_points_up_to_date(
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait_for_server(f"http://127.0.0.1:{port}/health", patience=120)
+            # which `ps` shows: an address may hold a password
+            commands = read_commands()
+            assert any(str(port).encode() in words for words in commands)
+            assert not any(uri.encode() in words for words in commands)
             assert load_point_statuses(uri) == {"masking_0": "SCHEDULED", "masking_1": "SCHEDULED"}
             fake.finish(["masking_0"])
             end = time.monotonic() + 60
@@ -92,6 +97,15 @@ def test_while_it_serves_the_ui_keeps_points_up_to_date(
         finally:
             server.terminate()
             server.wait(60)
+
+
+def read_commands() -> list[bytes]:
+    """Words of all processes."""
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            commands.append(path.read_bytes())
+    return commands
 
 
 def load_point_statuses(uri: str) -> dict[str, str]:

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from vills.runner.mlflow.settings import TrackingSettings
+from vills.config.tracking import TrackingSettings
 
 MakeRun = Callable[..., Path]
 
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    def make(name: str = "aa", **changes: Any) -> Path:
-        folder = tmp_path / "runs" / "pretrain" / (name * 32)
+    def make(name: str = "aa", clone: str = "", **changes: Any) -> Path:
+        folder = tmp_path / clone / "runs" / "pretrain" / (name * 32)
         (folder / "attempts").mkdir(parents=True)
         (folder / "out").mkdir()
         receipt = {

@@ -9,11 +9,12 @@ from mlflow.tracking import MlflowClient
 from tests.runner.mlflow.conftest import MakeRun
 from vills.config.checks import ConfigError
 from vills.config.place import check_place
+from vills.config.tracking import has_run, load_tracking_settings
 from vills.io import build_file_uri, build_sqlite_uri, parse_sqlite_uri
 from vills.runner.clusters.jobs import Batch, ClusterError, read_environment
 from vills.runner.clusters.slurm import SlurmCluster
 from vills.runner.mlflow.replay import sync_run
-from vills.runner.mlflow.settings import has_run, load_tracking_settings, open_store
+from vills.runner.mlflow.settings import open_store
 
 NAMES = [
     "run one",
@@ -56,7 +57,8 @@ def test_the_store_lies_in_the_project(
     folder = make_run()
     (folder / "out" / "metrics").write_text("{}")
     (folder / "result.json").write_text(
-        '{"finished_ms": 1, "metrics": {}, "artifacts": ["metrics"], "outputs": {}}'
+        f'{{"fingerprint": "{folder.name}", "finished_ms": 1, "artifacts": ["metrics"], '
+        '"outputs": {}}'
     )
     monkeypatch.chdir(project)
     settings = load_tracking_settings(project)
@@ -116,7 +118,7 @@ def test_a_locked_database_is_named(
     tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("vills.runner.mlflow.settings.WRITE_SECONDS", 0.1)
+    monkeypatch.setattr("vills.config.tracking.WRITE_SECONDS", 0.1)
     (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
     holder = sqlite3.connect(tmp_path / "mlflow.db")
     holder.execute("BEGIN EXCLUSIVE")

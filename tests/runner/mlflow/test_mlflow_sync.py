@@ -1,15 +1,12 @@
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from mlflow.entities import Run, ViewType
@@ -17,8 +14,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
+from tests.journals import rewind
+from vills.config.tracking import TrackingSettings
 from vills.runner.mlflow.replay import SyncResult, sync_run
-from vills.runner.mlflow.settings import LIMITS, TrackingSettings
 from vills.runner.store.journal import Journal
 
 
@@ -49,7 +47,7 @@ def load_points(settings: TrackingSettings, name: str) -> list[tuple[int, float,
 
 def log_steps(folder: Path, steps: range, *, resume_at: int, scale: float = 1.0) -> Journal:
     journal = Journal(folder / "journal.jsonl")
-    journal.rewind(resume_at)
+    rewind(journal, resume_at)
     for step in steps:
         journal.log(step, {"loss": scale * step, "grad": -1.0 * step})
     return journal
@@ -59,6 +57,7 @@ def finish(folder: Path, **scores: Any) -> None:
     (folder / "out" / "pages").mkdir()
     (folder / "out" / "pages" / "index.html").write_text("<html>")
     result: dict[str, Any] = {
+        "fingerprint": folder.name,
         "outputs": {},
         "metrics": scores,
         "artifacts": ["pages/index.html"],
@@ -253,9 +252,9 @@ def test_names_that_mlflow_refuses_are_spelt_otherwise(
 def test_two_executions_of_one_fingerprint_are_two_runs(
     make_run: Any, settings: TrackingSettings
 ) -> None:
-    sync(make_run("aa", fingerprint="x"), settings)
-    sync(make_run("bb", fingerprint="x"), settings)
-    assert {run.data.tags["vills.fingerprint"] for run in load_runs(settings)} == {"x"}
+    sync(make_run(), settings)
+    sync(make_run(clone="another", execution="another"), settings)
+    assert {run.data.tags["vills.fingerprint"] for run in load_runs(settings)} == {"aa" * 32}
     assert len(load_runs(settings)) == 2
 
 
@@ -279,10 +278,16 @@ def test_processes_at_once_on_a_fresh_database(make_run: Any, tmp_path: Path) ->
             sys.executable,
             "-m",
             "vills.runner.mlflow.worker",
-            *(uri, "vills", str(folder), "60"),
+            *(str(folder), "60"),
         ]
+        where = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "vills"}
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=110
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=110,
+            env={**os.environ, **where},
         )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
@@ -295,52 +300,3 @@ def test_processes_at_once_on_a_fresh_database(make_run: Any, tmp_path: Path) ->
     client = MlflowClient(uri)
     assert [len(client.get_metric_history(r.info.run_id, "loss")) for r in runs] == [3, 3]
     assert runs[0].info.artifact_uri.startswith((tmp_path / "fresh" / "mlartifacts").as_uri())
-
-
-@pytest.fixture
-def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
-    database = tmp_path / "server.db"
-    database.write_bytes(empty_store.read_bytes())
-    port = get_closed_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{database}"]
-    command += ["--artifacts-destination", str(tmp_path / "server-artifacts")]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, **LIMITS},
-    )
-    try:
-        yield wait_for_server(f"http://127.0.0.1:{port}", process)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def wait_for_server(uri: str, process: subprocess.Popen[bytes]) -> str:
-    end = time.monotonic() + 60
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urlopen(f"{uri}/health", timeout=2):
-                return uri
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail("mlflow server did not start within a minute")
-
-
-@pytest.mark.slow
-def test_a_real_server_holds_the_same(make_run: Any, server: str) -> None:
-    settings = TrackingSettings(server)
-    folder = make_run()
-    log_steps(folder, range(1, 6), resume_at=0).mark_finished()
-    finish(folder, mAP=0.5)
-    sync(folder, settings)
-    MlflowClient(server).set_tag(load_runs(settings)[0].info.run_id, "vills.records", "0")
-    sync(folder, settings)
-    assert [point[0] for point in load_points(settings, "loss")] == [1, 2, 3, 4, 5]
-    (run,) = load_runs(settings)
-    assert run.info.status == "FINISHED"
-    files = MlflowClient(server).list_artifacts(run.info.run_id, "pages")
-    assert [item.path for item in files] == ["pages/index.html"]

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from tests.runner.mlflow.conftest import MakeRun
 from vills.cli import main
+from vills.config.tracking import TrackingSettings
 from vills.runner.mlflow.replay import sync_run
-from vills.runner.mlflow.settings import TrackingSettings
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_a_port_that_is_taken(make_run: MakeRun, capsys: pytest.CaptureFixture[s
     assert f"--port {port} = 'Address already in use'" in said
     assert "vills ui --port " in said
     assert main(["ui", "--port", "700000"]) == 2
-    assert "1024 to 65535" in capsys.readouterr().err
+    assert "1 to 65535" in capsys.readouterr().err
     assert main(["ui", "--port", "-1"]) == 2
 
 

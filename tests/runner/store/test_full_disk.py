@@ -1,13 +1,15 @@
 """A disk that is full, for real: a small tmpfs."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vills.io import DiskFullError, save_bytes
+from tests.disks import SmallDisk, open_disk
+from tests.journals import rewind
+from vills.io import save_bytes
+from vills.refusals import DiskFullError
 from vills.runner.store.journal import Journal, load_journal
 from vills.runner.store.result import publish
 from vills.runner.store.run import Run
@@ -15,40 +17,10 @@ from vills.runner.store.run import Run
 SAYS = r"No space left for .*What to do: free space and give the same command again"
 
 
-class SmallDisk:
-    """A disk that can be filled to the last byte, and emptied again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ballast = folder / "ballast"
-
-    def fill(self) -> None:
-        with self._ballast.open("ab", buffering=0) as file:
-            for size in (4096, 1):
-                try:
-                    while file.write(b"x" * size) == size:
-                        pass
-                except OSError:
-                    continue
-
-    def free(self) -> None:
-        self._ballast.unlink()
-
-
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
-    if os.geteuid() != 0:
-        pytest.skip("a small tmpfs can be mounted by root only")
-    done = subprocess.run(mount, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    try:
-        yield SmallDisk(folder)
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def disk() -> Iterator[SmallDisk]:
+    with open_disk("size=512k") as disk:
+        yield disk
 
 
 def open_on(disk: SmallDisk, data: Path) -> Run:
@@ -133,7 +105,7 @@ def test_a_journal_goes_on_after_its_last_whole_line(disk: SmallDisk) -> None:
     assert [record.step for record in load_journal(path).committed] == [1, 2]
     disk.free()
     resumed = Journal(path)
-    resumed.rewind(2)
+    rewind(resumed, 2)
     resumed.log(3, {"loss": 1.0})
     resumed.mark_checkpoint(3)
     assert [record.step for record in load_journal(path).committed] == [1, 2, 3]

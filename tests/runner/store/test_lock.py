@@ -314,7 +314,7 @@ def work_until_limit(run: Run, *, leaves: str = "") -> None:
 
 def work(run: Run, leaves: str) -> None:
     if leaves:
-        (run.checkpoints / leaves).write_text("weights")
+        (run.work / leaves).write_text("weights")
     raise InterruptedRunError("stopped on request", wants_requeue=True)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vills.digests import compute_digest
 from vills.runner.store import result as publish_module
-from vills.runner.store.digest import compute_digest
 from vills.runner.store.result import publish, set_read_only
 
 

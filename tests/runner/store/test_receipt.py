@@ -5,11 +5,8 @@ from typing import Any
 
 import pytest
 
-from vills.runner.store.receipt import (
-    compute_canonical,
-    compute_fingerprint,
-    find_differences,
-)
+from vills.config.canonical import compute_canonical, find_differences
+from vills.runner.store.receipt import compute_fingerprint
 
 
 @dataclass

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from vills.io import DiskFullError, load_json
+from vills.errors import RunError
+from vills.io import load_json, save_bytes
+from vills.refusals import DiskFullError
 from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
-from vills.runner.store.digest import RunError
 from vills.runner.store.journal import load_journal
 from vills.runner.store.lock import LostRunError, get_last_attempt
 from vills.runner.store.run import DamagedError, DriftError, Run
@@ -66,9 +67,8 @@ class Project:
         run = self.open()
         with run:
             assert not run.is_complete()
-            (run.out / "sub").mkdir()
-            (run.out / "sub" / "model.bin").write_bytes(b"weights")
-            (run.out / "score.json").write_text("{}")
+            save_bytes(run.out / "sub" / "model.bin", b"weights")
+            save_bytes(run.out / "score.json", b"{}")
             run.journal.log(1, {"loss": 2.0})
             run.complete(metrics={"mAP": 0.5}, artifacts=["score.json"])
         return run
@@ -147,7 +147,7 @@ def test_only_what_counts_names_the_run(project: Project) -> None:
 def test_damaged_outputs_are_seen_and_rebuilt(project: Project, damage: str) -> None:
     run = project.finish()
     (run.work / "state.json").write_text("finished")
-    (run.checkpoints / "step.pt").write_text("weights")
+    whole = (run.out / "score.json").stat().st_ino
     path = run.out / "sub" / "model.bin"
     if damage == "result":
         run.result_path.write_text("{}")
@@ -162,8 +162,9 @@ def test_damaged_outputs_are_seen_and_rebuilt(project: Project, damage: str) -> 
     project.finish()
     assert "outputs were damaged" in project.said[0]
     assert path.read_bytes() == b"weights"
-    assert not (run.work / "state.json").exists()
-    assert (run.checkpoints / "step.pt").exists()
+    assert (run.work / "state.json").exists(), "what recovery needs"
+    assert not (run.out / "more").exists()
+    assert (run.out / "score.json").stat().st_ino != whole, "it is written anew, never into"
     assert project.open().is_complete()
 
 
@@ -235,7 +236,10 @@ def test_how_an_attempt_ended_is_noted(project: Project, error: BaseException, s
     assert end["status"] == status
     with project.open() as again:
         assert again.lock.attempt == 2
-    assert "attempt 2 continues where the last one ended" in project.said[-1]
+        (again.work / "state.json").write_text("half")
+    assert "attempt 2 begins anew" in project.said[-1]
+    with project.open():
+        assert "attempt 3 continues where the last one ended" in project.said[-1]
 
 
 def test_a_bare_no_space_error_is_explained(project: Project) -> None:

@@ -33,6 +33,9 @@ class RawImage:
     clothes_id: int = -1
     """Outfit; -1 unknown."""
 
+    def __post_init__(self) -> None:
+        _check_below(self.path)
+
     @property
     def paths(self) -> tuple[str, ...]:
         """Files of the row, here one."""
@@ -54,6 +57,10 @@ class RawTracklet:
     pid: int = JUNK_PID
     camid: int = -1
     clothes_id: int = -1
+
+    def __post_init__(self) -> None:
+        for path in self.paths:
+            _check_below(path)
 
     @property
     def key(self) -> str:
@@ -79,6 +86,9 @@ class RawVideo:
     """Frame, or ms, after the last one that counts; -1: to the end."""
     unit: str = "frame"
     """What start and stop count: frame, or ms."""
+
+    def __post_init__(self) -> None:
+        _check_below(self.path)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -160,6 +170,15 @@ class Layout:
         if self.registered:
             self.registered.check_bytes(path, data)
         return data
+
+
+def _check_below(path: str) -> None:
+    """Refuse a path that leads out of the root: lists of a data set are a stranger's."""
+    if path.startswith("/") or f"/{path}/".find("/../") >= 0:
+        raise LayoutError(
+            f"a list of the data set names {path!r}. Allowed: paths below its root, without .. in "
+            "them. What to do: do not use this copy, or correct the list."
+        )
 
 
 def check_folder(root: Path, name: str) -> None:

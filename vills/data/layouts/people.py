@@ -18,6 +18,7 @@ import numpy as np
 from vills.data.layouts.base import Layout, LayoutError, RawImage, RawTracklet
 from vills.data.layouts.listing import ZERO_PERSON, render_first
 from vills.data.records import DISTRACTOR_PID, JUNK_PID
+from vills.refusals import check_machine
 
 Row = TypeVar("Row", RawImage, RawTracklet)
 _COPY = re.compile(
@@ -188,7 +189,8 @@ def _find_size(layout: Layout, path: str) -> int:
         if layout.container is None:
             return (layout.root / path).stat().st_size
         return len(layout.read_bytes(path))
-    except OSError:
+    except OSError as error:
+        check_machine(error)
         return -1
 
 
@@ -198,7 +200,8 @@ def _compute_digests(layout: Layout, paths: Iterator[str]) -> Iterator[int]:
     def compute(path: str) -> int:
         try:
             content = layout.read_bytes(path)
-        except OSError:
+        except OSError as error:
+            check_machine(error)
             return 0
         return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 

@@ -5,18 +5,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
-from urllib.parse import urlsplit
 
 from vills.config.checks import ConfigError, check_choice
 from vills.config.resources import PREFIX, Resources
+from vills.config.tracking import load_tracking_settings
 from vills.errors import UserError
 from vills.pipeline import STAGES
 from vills.programs import run_command
-from vills.runner.mlflow.settings import load_tracking_settings
+from vills.secrets import check_public
 
 CLUSTERS = ("slurm", "local", "debug")
 VARIABLE = "VILLS_CLUSTER"
-PASSED_ON = ("VILLS_DATA", "VILLS_WEIGHTS", "VILLS_TRACKING", "VILLS_WORKER_START")
+PASSED_ON = (
+    *("VILLS_DATA", "VILLS_WEIGHTS", "VILLS_TRACKING", "VILLS_WORKER_START"),
+    "VILLS_TRUSTED_GROUP",
+)
 """Variables of the caller that a job needs: sites may give jobs an empty environment."""
 
 
@@ -78,6 +81,8 @@ class Batch:
     def build_environment(self) -> dict[str, str]:
         """All variables of its jobs: the caller's, its resources', the code that they import."""
         resources = self.resources
+        for name, value in resources.environment.items():
+            check_public(f"slurm/{self.stage}.yaml: environment.{name}", value)
         return {
             **self.environment,
             "VILLS_WORKERS": str(resources.cpus_per_task),
@@ -98,7 +103,7 @@ def read_environment(project: Path, *, runs: Path) -> dict[str, str]:
     """Read the variables of every job: those of the caller, the runs' folder, the tracker.
 
     Raises:
-        ConfigError: if the tracker's address carries a password.
+        UserError: if the tracker's address carries a password, or the runs' folder cannot be.
     """
     variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     for name in ("VILLS_DATA", "VILLS_WEIGHTS"):
@@ -113,13 +118,8 @@ def read_environment(project: Path, *, runs: Path) -> dict[str, str]:
     variables["VILLS_RUNS"] = str(runs.resolve())
     settings = load_tracking_settings(project)
     if settings is not None:
-        if urlsplit(settings.uri).password:
-            # a job's files and its script can be read by other people
-            raise ConfigError(
-                "MLFLOW_TRACKING_URI holds a password, which would be written into every job. "
-                "Allowed: an address without one. What to do: export MLFLOW_TRACKING_USERNAME "
-                "and MLFLOW_TRACKING_PASSWORD, or write them into ~/.mlflow/credentials."
-            )
+        # a job's files and its script can be read by other people
+        check_public("MLFLOW_TRACKING_URI", settings.uri)
         variables["MLFLOW_TRACKING_URI"] = settings.uri
         variables["MLFLOW_EXPERIMENT_NAME"] = settings.experiment
     return variables

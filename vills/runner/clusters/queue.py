@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vills.io import save_json
+from vills.io import save_own_json
 from vills.runner.clusters.jobs import Batch, ClusterError, JobState
 from vills.runner.clusters.queue_worker import (
     FOLDER,
@@ -42,8 +42,10 @@ class LocalQueue:
         """Put a batch into the queue, and see that somebody works on it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if batch.max_parallel:
-            save_json(self._folder / SETTINGS_NAME, {"slots": batch.max_parallel})
-        first = 1 + max((int(job["job"][1:]) for job in list_jobs(self._folder)), default=0)
+            save_own_json(self._folder / SETTINGS_NAME, {"slots": batch.max_parallel})
+        # by names: the number of a job whose file is damaged is not given away again
+        names = (path.name[1:].split(".")[0] for path in self._folder.glob("q*.json"))
+        first = 1 + max((int(name) for name in names if name.isdecimal()), default=0)
         jobs = [f"q{first + number}" for number in range(len(batch.keys))]
         logs = self._runs / batch.log
         logs.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ class LocalQueue:
         }
         for job, key, after in zip(jobs, batch.keys, batch.after, strict=True):
             own = {"job": job, "key": key, "after": [*after], "log": f"{logs / job}_0_log.out"}
-            save_json(self._folder / f"{job}.json", {**shared, **own})
+            save_own_json(self._folder / f"{job}.json", {**shared, **own})
         self.ensure_worker()
         return jobs
 

@@ -21,11 +21,13 @@ from typing import Any
 from filelock import FileLock
 
 from vills.endings import run_main
-from vills.io import load_json, save_json
+from vills.errors import InputError, UserError
+from vills.io import find_json, load_json, save_own_json
 from vills.runner.clusters.jobs import UNKNOWN, JobState, Phase
 from vills.runner.store.machine import is_alive, load_process_identity, read_start
 from vills.runner.work.job import NODES
 from vills.runner.work.slurm_job import LOCAL_JOB, list_gpus
+from vills.trust import check_trusted
 
 FOLDER = "_queue"
 LOCK_NAME, STATES_LOCK_NAME, SETTINGS_NAME = ".lock", ".states.lock", ".settings.json"
@@ -56,18 +58,24 @@ class Worker:
         holding = [name for name, state in states.items() if self._is_held(name, state)]
         held = {gpu for name in holding for gpu in states[name]["gpus"]}
         free = [gpu for gpu in self._gpus if gpu not in held]
-        slots = count_slots(self._folder, gpus=len(self._gpus)) - len(holding)
+        slots = 1 - len(holding)
+        with suppress(InputError):  # which whoever submits is told
+            slots = count_slots(self._folder, gpus=len(self._gpus)) - len(holding)
         waiting = [job for job in jobs if states[job["job"]]["state"] == "PENDING"]
         for job in waiting:
             name = job["job"]
-            ends = {states[other]["state"] for other in job["after"]}
+            ends = {load_note(self._folder, other)["state"] for other in job["after"]}
             # as many as it asks for and there are
             num_gpus = min(job["gpus"], len(self._gpus))
             if ends & {"FAILED", "CANCELLED"}:
                 states[name] = self._end(name, "CANCELLED", "a job before it failed")
             elif ends <= {"COMPLETED"} and slots > 0 and len(free) >= num_gpus:
-                self._start(job, free[:num_gpus])
-                slots, free = slots - 1, free[num_gpus:]
+                try:
+                    self._start(job, free[:num_gpus])
+                except UserError as error:  # the others are to be started all the same
+                    states[name] = self._end(name, "FAILED", str(error))
+                else:
+                    slots, free = slots - 1, free[num_gpus:]
         return bool(holding or waiting)
 
     def has_work(self) -> bool:
@@ -82,6 +90,8 @@ class Worker:
         return name in self._children or state["state"] == "RUNNING"
 
     def _start(self, job: Mapping[str, Any], gpus: Sequence[str]) -> None:
+        code = job["environment"].get("PYTHONPATH", self._folder)
+        check_trusted(self._runs, self._folder / f"{job['job']}.json", Path(code))
         children = self._children[job["job"]] = open_ranks(job, runs=self._runs, gpus=gpus)
         here = load_process_identity()
         processes = [{**here, "pid": c.pid, "started": read_start(c.pid) or 0} for c in children]
@@ -180,14 +190,18 @@ def cancel_processes(processes: Sequence[Mapping[str, Any]], number: int = signa
 
 def list_jobs(folder: Path) -> list[dict[str, Any]]:
     """List the jobs that were asked for, in that order."""
-    found = [load_json(path) for path in folder.glob("q*.json") if path.name.count(".") == 1]
+    paths = [path for path in folder.glob("q*.json") if path.name.count(".") == 1]
+    found = [job for path in paths if (job := find_json(path, "job", "key", "after", "log"))]
     return sorted(found, key=lambda job: int(job["job"][1:]))
 
 
 def load_note(folder: Path, job: str) -> dict[str, Any]:
     """Load what is noted of a job."""
     path = folder / f"{job}.state.json"
-    noted = load_json(path) if path.exists() else {}
+    noted = find_json(path, "state")
+    if not noted and (path.exists() or not find_json(folder / f"{job}.json")):
+        # what it was started as is not known any more; its run lets no second writer in
+        noted = {"state": "FAILED", "reason": f"the queue's file of job {job} is damaged"}
     return {"state": "PENDING", "processes": [], "gpus": [], **noted}
 
 
@@ -201,7 +215,7 @@ def save_note(folder: Path, job: str, changes: Mapping[str, Any]) -> dict[str, A
         before = load_note(folder, job)
         kept = {} if before["state"] in PHASES else {"state": before["state"]}
         noted = {**before, **changes, **kept}
-        save_json(folder / f"{job}.state.json", noted)
+        save_own_json(folder / f"{job}.state.json", noted)
     return noted
 
 
@@ -221,8 +235,8 @@ def load_state(folder: Path, job: str) -> JobState:
 
 def count_slots(folder: Path, *, gpus: int) -> int:
     """Count the jobs at once: what --max-parallel said, else one per GPU, else one."""
-    path = folder / SETTINGS_NAME
-    return int(load_json(path)["slots"]) if path.exists() else max(1, gpus)
+    path, remedy = folder / SETTINGS_NAME, "give --max-parallel again"
+    return int(load_json(path, "slots", remedy=remedy)["slots"]) if path.exists() else max(1, gpus)
 
 
 def build_local_environment(environment: dict[str, str], *, slots: int) -> dict[str, str]:

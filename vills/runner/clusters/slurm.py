@@ -23,16 +23,13 @@ from vills.programs import run_command
 from vills.runner.clusters.jobs import UNKNOWN, Batch, ClusterError, JobState, Phase
 from vills.runner.work.job import NodeJob
 from vills.runner.work.slurm_job import REQUEUE
+from vills.trust import render_guarded
 
 DEFAULT_ARRAY = 1001
 """SLURM's own MaxArraySize."""
 QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 ACTIVE = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 SILENT = JobState("pending", "UNKNOWN", "squeue does not answer")
-PYTHON = f"""bash -c 'trap "" USR2 TERM; exec "$@"' python {shlex.quote(sys.executable)}"""
-"""How a job starts Python, as shell text: deaf to SLURM's signals until it has a handler. A process
-that a signal ended while it was still importing would count as failed; one that stays until SLURM
-ends it is requeued."""
 MAX_IDS = 200
 """Jobs per question: a command line has its limits."""
 
@@ -114,7 +111,10 @@ class SlurmCluster:
         parameters = build_parameters(batch, dependency=dependency, throttle=throttle)
         with _outside_of_job():
             try:
-                executor = submitit.SlurmExecutor(folder=runs / batch.log, python=PYTHON)
+                python = render_guarded(
+                    sys.executable, runs=runs, paths=[batch.code.resolve(), runs / batch.log]
+                )
+                executor = submitit.SlurmExecutor(folder=runs / batch.log, python=python)
                 executor.update_parameters(**parameters)
                 jobs = executor.map_array(NodeJob(str(runs)), list(keys))
             # RuntimeError: there is no srun

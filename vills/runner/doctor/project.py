@@ -13,15 +13,14 @@ from urllib.parse import urlparse
 
 import vills
 from vills.config.params import Params
+from vills.config.tracking import load_tracking_settings
 from vills.git import NO_REPOSITORY, describe_commit, describe_git
 from vills.io import find_weights, parse_sqlite_uri
 from vills.mounts import NETWORK_FILE_SYSTEMS, find_mount
 from vills.runner.doctor import Finding, Level, compute_level
 from vills.runner.doctor.facts import ClusterFacts, find_existing
 from vills.runner.doctor.machine import describe_links
-from vills.runner.mlflow.settings import (
-    load_tracking_settings,
-)
+from vills.secrets import render_public
 
 SHARED = (*NETWORK_FILE_SYSTEMS, "virtiofs", "gfs2", "ocfs2")
 OBJECT_STORES = ("fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.mount-s3", "fuse.rclone")
@@ -166,16 +165,17 @@ def check_tracker(facts: ClusterFacts) -> Iterator[Finding]:
     try:
         settings = load_tracking_settings(facts.folder)
     except ValueError as error:
-        yield Finding("tracker", "fault", str(error), "set VILLS_TRACKING to on or off")
+        yield Finding("tracker", "fault", *str(error).rstrip(".").split(". What to do: "))
         return
     uri = settings.uri if settings else ""
+    shown = settings.public["uri"] if settings else ""
     if not uri:
         remedy = "unset VILLS_TRACKING; `vills track` sends what is in the journals"
         yield Finding("tracker", "note", "VILLS_TRACKING=off: no curves in MLflow", remedy)
     elif not uri.startswith("http"):
-        yield Finding("tracker", "ok", uri)
+        yield Finding("tracker", "ok", shown)
     elif facts.num_nodes > 1 and urlparse(uri).hostname in LOOPBACK:
-        found = f"{uri}: on nodes this address is the node itself; curves stay in journals"
+        found = f"{shown}: on nodes this address is the node itself; curves stay in journals"
         remedy = "set MLFLOW_TRACKING_URI to a host that nodes reach, or `vills track` here"
         yield Finding("tracker", "note", found, remedy)
     else:
@@ -185,18 +185,21 @@ def check_tracker(facts: ClusterFacts) -> Iterator[Finding]:
 
 
 def _ask_server(uri: str) -> Finding:
+    # without user and password: urllib would take them for a part of the host's name
+    shown, parts = render_public(uri), urlparse(uri)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS) as reply:
+        with urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=SECONDS) as reply:
             status = reply.status
     except urllib.error.HTTPError as error:  # it is there; a password is the client's business
         status = error.code
     except (OSError, ValueError) as error:
-        found = f"{uri}: {error}; runs go on, and their curves stay in journals"
+        found = f"{shown}: {error}; runs go on, and their curves stay in journals"
         remedy = "start the server (docs/cluster.md), then `vills track`"
         return Finding("tracker", "note", found, remedy)
     level: Level = "note" if status in (401, 403) else "ok"
     remedy = "export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    return Finding("tracker", level, f"{uri} answers {status}", remedy)
+    return Finding("tracker", level, f"{shown} answers {status}", remedy)
 
 
 def _judge_database(path: Path, facts: ClusterFacts) -> Finding:

@@ -1,39 +1,34 @@
-"""Where curves go (environment variables only, never params.yaml), and opening that store.
-
-MLflow, which takes two seconds to import, is not before a store is opened.
-"""
+"""MLflow's own settings and words, and opening its store, for which it is imported: two seconds."""
 
 import os
 import re
 import shlex
-import socket
-import sqlite3
-from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from filelock import FileLock
 
 from vills.config.checks import ConfigError
-from vills.config.environment import read_switch
+from vills.config.tracking import (
+    TrackingSettings,
+    check_database,
+    check_network_database,
+    check_server,
+)
 from vills.errors import UserError
-from vills.io import build_file_uri, build_sqlite_uri, parse_sqlite_uri
-from vills.mounts import find_network_file_system
+from vills.io import build_file_uri, parse_sqlite_uri
+from vills.secrets import render_public
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-EXPERIMENT = "vills"
 LIMITS = {
-    # MLflow's own: 7 retries of 120 s each. A server that is down costs a run nothing here.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # A slow server is waited for: no run is, as its curves are sent by a process beside it.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "300",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "30",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "300",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # What a laboratory computes is nobody else's business.
@@ -41,7 +36,7 @@ LIMITS = {
     "DO_NOT_TRACK": "true",
 }
 """Environment of MLflow; the user's own values win."""
-CONNECT_SECONDS, WRITE_SECONDS, LOCK_PATIENCE = 5.0, 10.0, 60.0
+LOCK_PATIENCE = 60.0
 REMEDIES = (
     (
         r"database schema|Can't locate revision",
@@ -54,103 +49,19 @@ REMEDIES = (
         "~/.mlflow/credentials (docs/tracking.md)",
     ),
     (r"no server at|ConnectionError", "start the server, or correct MLFLOW_TRACKING_URI"),
-    (r"\b404\b|JSONDecodeError", "no MLflow is at this address: correct MLFLOW_TRACKING_URI"),
+    (
+        r"\b40[45]\b|redirects|JSONDecodeError|JSON format",
+        "no MLflow is at this address: correct MLFLOW_TRACKING_URI",
+    ),
+    (
+        r"\b(429|5\d\d)\b|timed out|timeout|Connection aborted|INTERNAL_ERROR",
+        "look after the server, or wait until it has less to do; then `vills track`, which goes "
+        "on where this ended",
+    ),
 )
 """What a tracker's words mean, and what to do."""
-PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class TrackingSettings:
-    """Where to send what the journals hold."""
-
-    uri: str
-    """MLflow tracking URI."""
-    experiment: str = EXPERIMENT
-    """Name of the MLflow experiment."""
-
-
-def load_tracking_settings(checkout: Path) -> TrackingSettings | None:
-    """Read MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME; None with VILLS_TRACKING=off.
-
-    Without them a database beside the checkout's params.yaml is used, `mlflow.db`.
-
-    Raises:
-        ConfigError: when VILLS_TRACKING is neither on nor off.
-    """
-    if not read_switch("VILLS_TRACKING", default=True):
-        return None
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or build_sqlite_uri(
-        checkout.resolve() / "mlflow.db"
-    )
-    return TrackingSettings(uri, os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT)
-
-
-def has_run(uri: str, run_id: str) -> bool:
-    """Whether a database holds a run; it may have been removed and made anew.
-
-    A server is believed.
-    """
-    database = parse_sqlite_uri(uri)
-    if database is None:
-        return True
-    query = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
-    try:
-        address = f"{build_file_uri(database)}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True)) as connection:
-            return connection.execute(query, (run_id,)).fetchone() is not None
-    except sqlite3.Error:
-        return False
-
-
-def check_network_database(uri: str) -> None:
-    """Refuse a SQLite store on a network file system: jobs on several nodes would corrupt it.
-
-    Raises:
-        ConfigError: saying what to use in its place.
-    """
-    database = parse_sqlite_uri(uri)
-    kind = find_network_file_system(database) if database is not None else None
-    if kind is not None:
-        raise ConfigError(
-            f"MLFLOW_TRACKING_URI = {uri} is on {kind}, where SQLite's locks do not work. "
-            "Allowed: a server (http://HOST:PORT; docs/tracking.md says how to start one), or a "
-            "database on a local disk. What to do: set MLFLOW_TRACKING_URI to one of them, or "
-            "VILLS_TRACKING=off; the journals keep every point, and `vills track` sends them later."
-        )
-
-
-def check_server(uri: str) -> None:
-    """Refuse a server at whose port nobody listens, which MLflow would find out by and by.
-
-    Raises:
-        OSError: naming host and port.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme not in PORTS or parts.hostname is None or parts.scheme in getproxies():
-        return  # a database elsewhere, or a way through a proxy
-    address = (parts.hostname, parts.port or PORTS[parts.scheme])
-    try:
-        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise OSError(f"no server at {address[0]}:{address[1]} ({error})") from error
-
-
-def check_database(path: Path) -> None:
-    """Refuse a database that is locked, damaged or none, which MLflow would try for minutes.
-
-    Raises:
-        ConfigError: naming it.
-    """
-    try:
-        with closing(sqlite3.connect(path, timeout=WRITE_SECONDS)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
-        raise ConfigError(
-            f"the tracker's database {path} cannot be used ({error}). Allowed: one of MLflow "
-            "that can be written to. What to do: end the process that holds it if it is locked "
-            "(`fuser` names it); else move it away: `vills track` makes it anew from the journals."
-        ) from error
+Store = tuple["MlflowClient", str]
+"""An open store: its client, and the id of the experiment."""
 
 
 def describe_error(error: Exception) -> str:
@@ -158,12 +69,12 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     first = (str(error).strip().splitlines() or [""])[0]
-    text = f"{type(error).__name__}: {first}"[:500]
+    text = render_public(f"{type(error).__name__}: {first}")[:500]
     remedy = next((todo for words, todo in REMEDIES if re.search(words, text)), "")
     return f"{text}. What to do: {remedy}" if remedy else text
 
 
-def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
+def open_store(settings: TrackingSettings) -> Store:
     """Open the store, and make its experiment.
 
     A fresh SQLite store breaks when eight processes make its tables, so that is done under a lock.
@@ -209,9 +120,10 @@ def open_store(settings: TrackingSettings) -> tuple["MlflowClient", str]:
                 assert found is not None
         if found.lifecycle_stage == "deleted":
             command = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            address = shlex.quote(settings.public["uri"])
             raise ConfigError(
                 f"MLflow's experiment {settings.experiment!r} was deleted, and takes no runs. "
-                f"What to do: restore it (`MLFLOW_TRACKING_URI={shlex.quote(settings.uri)} "
-                f"{command}`), or set MLFLOW_EXPERIMENT_NAME to another; then `vills track`."
+                f"What to do: restore it (`MLFLOW_TRACKING_URI={address} {command}`), or set "
+                "MLFLOW_EXPERIMENT_NAME to another; then `vills track`."
             )
         return client, found.experiment_id

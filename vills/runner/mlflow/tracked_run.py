@@ -13,9 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vills.io import load_json, save_json
+from vills.io import find_json, save_own_json
 from vills.runner.store.journal import JournalRecord, load_journal
 from vills.runner.store.lock import get_end_path, get_last_attempt
+from vills.runner.store.receipt import load_receipt
+from vills.runner.store.result import load_result
 
 STATUS = {
     "finished": "FINISHED",
@@ -27,7 +29,7 @@ STATUS = {
 STAGE, SWEEP, POINT = "vills.stage", "vills.sweep", "vills.point"
 """Tags: a run's stage; a parent's name; a child's label."""
 FINGERPRINT, EXECUTION = "vills.fingerprint", "vills.execution"
-GENERATION = "vills.generation"
+GENERATION, PARENT = "vills.generation", "mlflow.parentRunId"
 MAX_PARAM, MAX_TAG = 6000, 5000
 """Characters that MLflow keeps of a value."""
 Artifacts = Sequence[tuple[str, str]]
@@ -65,6 +67,10 @@ class TrackedRun:
     finished_ms: int = 0
     """When its scores were measured, which is when a finished run ended; 0: not known."""
 
+    def get_identity(self) -> dict[str, str]:
+        """Return the tags by which it is found, with their values."""
+        return {name: self.tags[name] for name in self.identity}
+
 
 def load_tracked_run(folder: Path) -> TrackedRun | None:
     """Read a stage's run from its folder; None before it has a receipt.
@@ -73,11 +79,11 @@ def load_tracked_run(folder: Path) -> TrackedRun | None:
     """
     if not (folder / "receipt.json").exists():
         return None
-    receipt = load_json(folder / "receipt.json")
+    receipt = load_receipt(folder)
     # In this order: a finished run has a result, and with one the journal does not grow any more.
     status = load_status(folder)
-    result = load_json(folder / "result.json") if (folder / "result.json").exists() else {}
-    journal = load_journal(folder / "journal.jsonl")
+    result = load_result(folder)
+    journal = load_journal(folder / "journal.jsonl", end=result.get("journal", ""))
     call = receipt["stage"] + (f"@{receipt['item']}" if receipt["item"] else "")
     name = f"{call} {receipt['fingerprint'][:8]}"
     git, machine = receipt["git"], receipt["machine"]
@@ -125,17 +131,17 @@ def load_status(folder: Path) -> str:
         return "FINISHED"
     attempt = get_last_attempt(folder / "attempts")
     noted = folder / "reconciled.json"
-    if attempt and noted.exists() and (note := load_json(noted))["attempt"] == attempt:
+    if attempt and (note := find_json(noted)).get("attempt") == attempt:
         return str(note["status"])
     end = get_end_path(folder / "attempts", attempt)
-    return STATUS.get(load_json(end).get("status", ""), "FAILED") if end.exists() else "RUNNING"
+    return STATUS.get(find_json(end).get("status", ""), "FAILED") if end.exists() else "RUNNING"
 
 
 def save_status(folder: Path, status: str, *, reason: str) -> None:
     """Note what was found out about an attempt that ended without a word; the next forgets it."""
     attempt = get_last_attempt(folder / "attempts")
     note = {"attempt": attempt, "status": status, "reason": reason}
-    save_json(folder / "reconciled.json", note)
+    save_own_json(folder / "reconciled.json", note)
 
 
 def _list_artifacts(folder: Path, result: Mapping[str, Any]) -> Artifacts:

@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from vills.config.params import OperationConfig, Params
 from vills.config.resources import Resources, load_resources
-from vills.io import get_runs_root, save_json
+from vills.digests import CACHE_NAME, DigestCache
+from vills.io import find_json, get_runs_root, save_own_json
 from vills.pipeline import STAGES
 from vills.runner.clusters.jobs import (
     Batch,
@@ -40,7 +41,6 @@ from vills.runner.plan.registry import (
     save_point,
 )
 from vills.runner.plan.states import OVER, NodeState, compute_states
-from vills.runner.store.digest import CACHE_NAME, DigestCache
 from vills.runner.work.stage import load_stage
 
 LOCK_NAME, LOCK_SECONDS = ".launch.lock", 120.0
@@ -249,17 +249,19 @@ class Submitter:
             "inputs": inputs,
             "params": params,
             "code": self._code,
+            "planned": {"params": node.step.sections, "code": node.code},
         }
-        save_json(folder / "spec.json", spec)
+        save_own_json(folder / "spec.json", spec)
 
     def _note_run(self, maker: Node, plan: Plan) -> None:
         """Note a maker's run, also one of DVC's: a job finds its inputs by their makers' keys."""
         folder = self.registry.get_folder(maker.key)
         fingerprint = self.registry.find_fingerprint(maker, plan)
-        if fingerprint and not (folder / "run.json").exists():
-            save_json(folder / "run.json", {"fingerprint": fingerprint})
-        if not (folder / "spec.json").exists():
-            save_json(folder / "spec.json", {"stage": maker.step.stage, "item": maker.step.item})
+        if fingerprint and not find_json(folder / "run.json"):
+            save_own_json(folder / "run.json", {"fingerprint": fingerprint})
+        if not find_json(folder / "spec.json"):
+            asked = {"stage": maker.step.stage, "item": maker.step.item}
+            save_own_json(folder / "spec.json", asked)
 
     @cached_property
     def _code(self) -> str:

@@ -18,17 +18,19 @@ from pathlib import Path
 from vills.config.checks import ConfigError, check_choice
 from vills.config.load import load_params
 from vills.config.params import Params
+from vills.config.tracking import load_tracking_settings
 from vills.errors import UserError
-from vills.io import get_runs_root
-from vills.pipeline import Stage
+from vills.io import find_json, get_runs_root
+from vills.pipeline import ARTIFACTS, Stage
 from vills.progress import ProgressLine
 from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
-from vills.runner.mlflow.settings import load_tracking_settings
 from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
+from vills.runner.store.result import find_recorded, find_result
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
+    Recorded,
     StageCall,
     check_item,
     load_stage,
@@ -56,16 +58,11 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
     params = load_params(project)
     definition = load_stage(stage)
     check_item(definition, params, item)
-    call = StageCall(
-        stage=definition,
-        item=item,
-        params=project,
-        inputs=find_inputs(project, definition, params=params, item=item),
-        runs=get_runs_root(project),
-        checkout=project,
-        tracking=load_tracking_settings(project),
-    )
-    name = f"{stage}@{item}" if item else stage
+    name, runs = f"{stage}@{item}" if item else stage, get_runs_root(project)
+    inputs = find_inputs(project, definition, params=params, item=item)
+    recorded = _find_recorded(project, name, params=params, runs=runs)
+    tracking = load_tracking_settings(project)
+    call = StageCall(definition, item, project, inputs, runs, project, tracking, recorded)
     progress = ProgressLine(name)
     try:
         if get_cluster_name():
@@ -94,6 +91,17 @@ def find_inputs(project: Path, stage: Stage, *, params: Params, item: str) -> di
                 f"input {name} of {stage.name} is missing: {path}. What to do: {todo}."
             )
     return inputs
+
+
+def _find_recorded(project: Path, name: str, *, params: Params, runs: Path) -> Recorded:
+    """Find what runs made of the inputs that were published here last."""
+    (step,) = (step for step in build_steps(params) if step.name == name)
+    found: Recorded = {}
+    for key, entry in step.inputs.items():
+        noted = project / ARTIFACTS / "metrics" / f"{entry.maker.replace('@', '_')}.json"
+        run = runs / entry.maker.partition("@")[0] / str(find_json(noted).get("fingerprint"))
+        found[key] = find_recorded(run / "out" / entry.part) if entry.maker else None
+    return found
 
 
 class SubmittedError(UserError, RuntimeError):
@@ -222,7 +230,7 @@ def describe_status(project: Path) -> str:
     """Describe every stage in a line, in the order of the DAG. Works on an empty clone.
 
     A line has the stage, the fingerprint of its run (the planned key while an input is still to be
-    made), and how far it is.
+    made), and how far it is; of one that was computed here, how long its last attempt took.
     """
     context = LaunchContext(project)
     params = load_params(project)
@@ -233,6 +241,9 @@ def describe_status(project: Path) -> str:
     for name, node in plan.items():
         state = states[node.key]
         words = f"{state.state} {state.detail}".strip()
+        if state.run is not None and state.state == "done":
+            seconds = find_result(state.run).get("seconds", 0.0)
+            words += f" in {seconds:.0f} s, attempt {state.attempts}"
         words += "" if load_stage(node.step.stage).is_enabled(params) else " (switched off)"
         lines.append(f"{name:{width}}  {state.get_name(node)}  {words}")
     return "\n".join(lines)

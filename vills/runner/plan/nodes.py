@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vills.config.canonical import compute_canonical, find_differences
 from vills.config.checks import ConfigError
 from vills.config.params import Params
-from vills.io import load_json
+from vills.digests import DigestCache, compute_digest, find_changed
+from vills.io import find_json
 from vills.pipeline import STAGES, Stage
 from vills.runner.store.code_digest import compute_code_state
-from vills.runner.store.digest import DigestCache, compute_digest, find_changed
-from vills.runner.store.receipt import compute_canonical, compute_fingerprint, find_differences
+from vills.runner.store.receipt import compute_fingerprint
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
 
@@ -170,8 +171,8 @@ def find_stale_reasons(
     differs if the point had no such node, or this very one.
     """
     old_key = earlier.get("points", {}).get(point, {}).get("nodes", {}).get(name, node.key)
-    noted = runs / NODES / old_key / "run.json"
-    if old_key == node.key or not noted.exists():
+    noted = find_json(runs / NODES / old_key / "run.json")
+    if old_key == node.key or not noted:
         return []
     old = earlier["nodes"][old_key]
     reasons = [
@@ -179,11 +180,11 @@ def find_stale_reasons(
         for line in find_differences(old["step"]["sections"], node.step.sections)
     ]
     if old["code"] != node.code:
-        receipt = runs / node.step.stage / load_json(noted)["fingerprint"] / "receipt.json"
+        receipt = find_json(runs / node.step.stage / noted["fingerprint"] / "receipt.json", "code")
         reasons += ["code changed"]
-        if receipt.exists():
+        if receipt:
             now = compute_code_state(f"vills.pipeline.{node.step.stage}").files
-            then = load_json(receipt)["code"]["files"]
+            then = receipt["code"]["files"]
             reasons[-1:] = [f"{file} changed" for file in find_changed(then, now)]
     reasons += [f"data {key} changed" for key in find_changed(old["outside"], node.outside)]
     return reasons + [

@@ -34,16 +34,17 @@ from vills.config.load import PARAMS_FILE, load_params, render_params
 from vills.config.params import Params
 from vills.config.yaml_reader import Reader
 from vills.config.yaml_text import Source
+from vills.digests import CACHE_NAME, DigestCache, compute_digest, compute_part_digest
 from vills.git import DIFF_NAME, GIT_NAME, describe_git, load_git_diff
-from vills.io import load_json, save_bytes, save_json
+from vills.io import find_json, load_json, save_bytes, save_own_json
 from vills.programs import run_command
 from vills.runner.plan.nodes import MISSING, Node, Plan, Planner, build_steps
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import CACHE_NAME, DigestCache, compute_digest, compute_joint_digest
 from vills.runner.store.receipt import compute_fingerprint
-from vills.runner.store.result import RESULT_NAME
+from vills.runner.store.result import find_result
 from vills.runner.work.job import NODES
 from vills.runner.work.stage import load_stage
+from vills.trust import check_trusted
 
 PARAMS, CODE = "_params", "_code"
 ADOPTED = ("miniature", "curate", "lse", "pretrain")
@@ -105,6 +106,7 @@ class Registry:
         self.runs = runs
         self._adopted = adopted
         self._fingerprints: dict[str, str] = {}
+        self._results: dict[Path, dict[str, Any]] = {}
 
     def get_folder(self, key: str) -> Path:
         """Folder of a node's own files."""
@@ -128,7 +130,9 @@ class Registry:
     def find_complete(self, node: Node, plan: Plan) -> Path | None:
         """Folder of a node's complete run."""
         folder = self.find_run(node, plan)
-        return folder if folder is not None and (folder / RESULT_NAME).exists() else None
+        if folder is not None and not self._results.get(folder):
+            self._results[folder] = find_result(folder)
+        return folder if folder is not None and self._results[folder] else None
 
     def find_adopted(self, node: Node, plan: Plan) -> Mapping[str, Path]:
         """Return what lies in the project in place of a run, by part; nothing if there is a run."""
@@ -138,23 +142,22 @@ class Registry:
 
     def load_submissions(self, key: str) -> list[Submission]:
         """Jobs that were asked for, newest last."""
-        return [Submission(**entry) for entry in self._load(key, "jobs.json").get("jobs", [])]
+        path = self.get_folder(key) / "jobs.json"
+        remedy = "remove the file; nobody knows of its jobs then, so first cancel those that run"
+        asked = load_json(path, "jobs", remedy=remedy)["jobs"] if path.exists() else []
+        return [Submission(**entry) for entry in asked]
 
     def save_submissions(self, key: str, submissions: list[Submission]) -> None:
         """Replace the list of jobs."""
         jobs = [asdict(entry) for entry in submissions]
-        save_json(self.get_folder(key) / "jobs.json", {"jobs": jobs})
+        save_own_json(self.get_folder(key) / "jobs.json", {"jobs": jobs})
 
     def load_error(self, key: str) -> str:
         """Why a job ended before its run could say so, or empty."""
-        return str(self._load(key, "error.json").get("error", ""))
-
-    def _load(self, key: str, name: str) -> dict[str, Any]:
-        path = self.get_folder(key) / name
-        return load_json(path) if path.exists() else {}
+        return str(find_json(self.get_folder(key) / "error.json").get("error", ""))
 
     def _load_noted(self, node: Node) -> str:
-        noted = str(self._load(node.key, "run.json").get("fingerprint", ""))
+        noted = str(find_json(self.get_folder(node.key) / "run.json").get("fingerprint", ""))
         # a run that was thrown away since is no run
         return noted if (self.runs / node.step.stage / noted / "receipt.json").exists() else ""
 
@@ -168,8 +171,7 @@ class Registry:
                 continue
             maker = plan[entry.maker]
             if folder := self.find_complete(maker, plan):
-                outputs = load_json(folder / RESULT_NAME)["outputs"]
-                inputs[name] = compute_part_digest(outputs, entry.part)
+                inputs[name] = compute_part_digest(self._results[folder]["outputs"], entry.part)
             elif adopted := self.find_adopted(maker, plan):
                 cache = DigestCache(self.runs / CACHE_NAME)
                 inputs[name] = compute_digest(adopted[entry.part], cache)
@@ -182,18 +184,6 @@ class Registry:
             inputs=inputs,
             code=node.code,
         )
-
-
-def compute_part_digest(outputs: Mapping[str, str], part: str) -> str:
-    """Digest of a part of a run's outputs, as `compute_digest` of its file or folder gives it."""
-    if part in outputs:
-        return outputs[part]
-    inside = {
-        name.removeprefix(f"{part}/"): digest
-        for name, digest in outputs.items()
-        if name.startswith(f"{part}/")
-    }
-    return compute_joint_digest(inside)
 
 
 def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> str:
@@ -216,7 +206,7 @@ def save_code(runs: Path, checkout: Path, *, package: Path = DEFAULT_ROOT) -> st
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        save_json(folder / GIT_NAME, git)
+        save_own_json(folder / GIT_NAME, git)
         if diff:
             save_bytes(folder / DIFF_NAME, diff.encode())
 
@@ -231,9 +221,10 @@ def save_point(runs: Path, params: Params, *, origin: str) -> str:
 
 
 def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
-    """Make a folder as a whole or not at all; whoever comes first wins. Its name."""
+    """Make a folder as a whole or not at all; whom one trusts may have come first. Its name."""
     folder = runs / name
     if folder.exists():
+        check_trusted(runs, folder)
         return name
     beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     beside.mkdir(parents=True)
@@ -245,4 +236,5 @@ def _create_once(runs: Path, name: str, fill: Callable[[Path], None]) -> str:
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    check_trusted(runs, folder)
     return name

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vills.io import load_json
+from vills.io import find_json
 from vills.runner.clusters.jobs import UNKNOWN, Cluster, JobState
 from vills.runner.plan.nodes import MISSING, Node, Plan
 from vills.runner.plan.registry import Registry, Submission
@@ -146,10 +146,10 @@ def _describe_attempt(run: Path | None, number: int) -> str:
 
 
 def _load_note(run: Path | None, number: int) -> dict[str, Any]:
-    return load_json(get_attempt_path(run / "attempts", number)) if run else {}
+    return find_json(get_attempt_path(run / "attempts", number)) if run else {}
 
 
 def _load_end(run: Path | None, number: int) -> str:
     """Load what the last attempt said when it ended."""
-    path = get_end_path(run / "attempts", number) if run else None
-    return str(load_json(path).get("reason", "")) if path and path.exists() else ""
+    ended = find_json(get_end_path(run / "attempts", number)) if run else {}
+    return str(ended.get("reason", ""))

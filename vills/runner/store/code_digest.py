@@ -17,12 +17,13 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import vills
+from vills.digests import compute_joint_digest
 from vills.io import compute_sha256
-from vills.runner.store.digest import compute_joint_digest
 
 PACKAGE = "vills."
-_BESIDE = ["runner", "io", "interrupt", "progress", "endings", "git", "mounts", "programs", "cli"]
-BOOKKEEPING = tuple(f"vills.{name}." for name in _BESIDE)
+_FILES = ["io", "inputs", "refusals", "digests", "parts", "curves", "chain"]
+_BESIDE = [*_FILES, "interrupt", "progress", "endings", "git"]
+BOOKKEEPING = tuple(f"vills.{n}." for n in ("runner", "cli", "mounts", "programs", *_BESIDE))
 IMPORTERS = ("import_module", "__import__")
 FILE_NAME = re.compile(r"\w[\w/-]*\.\w{1,8}", re.ASCII)
 """A file name with an ending, perhaps in a folder below."""

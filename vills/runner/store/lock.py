@@ -26,8 +26,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from vills.io import DiskFullError, load_json, save_json
-from vills.runner.store.digest import RunError
+from vills.errors import RunError
+from vills.io import find_json, save_own_json
+from vills.parts import REDONE
+from vills.refusals import DiskFullError
 from vills.runner.store.machine import is_alive, load_process_identity
 
 HEARTBEAT_SECONDS = 10.0
@@ -61,6 +63,7 @@ class RunLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.attempt: int | None = None
+        self._token = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -106,7 +109,7 @@ class RunLock:
     def guard(self) -> None:
         """Refuse to go on once a later attempt has taken over; call it before every commit."""
         assert self.attempt is not None
-        check_current(self.folder, self.attempt)
+        check_current(self.folder, self.attempt, token=self._token)
 
     def release(self, status: str, reason: str = "") -> None:
         """Give the run back.
@@ -126,7 +129,8 @@ class RunLock:
             self._thread.join()
         end = get_end_path(self.folder, attempt)
         try:
-            save_json(end, {"status": status, "reason": reason, "time": time.time()})
+            said = {"status": status, "reason": reason, "redone": sum(REDONE.values())}
+            save_own_json(end, {**said, "time": time.time()})
         except DiskFullError:
             # Another name takes no space, and that the file exists is what matters.
             os.link(get_attempt_path(self.folder, attempt), end)
@@ -146,13 +150,13 @@ class RunLock:
             StalledRunError: saying how the last attempts ended.
         """
         assert self.attempt is not None
-        own = _load_note(get_attempt_path(self.folder, self.attempt))
+        own = find_json(get_attempt_path(self.folder, self.attempt))
         job, ends = own.get("slurm_job"), []
         for number in range(self.attempt - 1, 0, -1) if job else ():
-            earlier = _load_note(get_attempt_path(self.folder, number))
+            earlier = find_json(get_attempt_path(self.folder, number))
             if earlier.get("slurm_job") != job or earlier.get(MARK) != own.get(MARK):
                 break
-            end = _load_note(get_end_path(self.folder, number))
+            end = find_json(get_end_path(self.folder, number))
             reason = [str(end.get("status")), *str(end.get("reason", "")).splitlines()[:1]]
             words = reason if end else ["ended without a message (killed, or its node failed)"]
             ends.append(" ".join([f"attempt {number}", *words]))
@@ -166,10 +170,10 @@ class RunLock:
             )
 
     def _claim(self, attempt: int, notes: Mapping[str, Any]) -> bool:
-        mark = {MARK: compute_progress_mark(self.folder.parent)}
+        mark = {MARK: compute_progress_mark(self.folder.parent), "token": self._token}
         path = get_attempt_path(self.folder, attempt)
         temporary = self.folder / f".claim-{uuid.uuid4().hex}"
-        save_json(temporary, {**notes, **mark, **load_process_identity(), "time": time.time()})
+        save_own_json(temporary, {**notes, **mark, **load_process_identity(), "time": time.time()})
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -200,17 +204,18 @@ class RunLock:
     def _is_held(self, attempt: int) -> bool:
         if not attempt or get_end_path(self.folder, attempt).exists():
             return False
-        alive = is_alive(_load_note(get_attempt_path(self.folder, attempt)))
-        return self._get_silence(attempt) < STALE_SECONDS if alive is None else alive
+        alive = is_alive(find_json(get_attempt_path(self.folder, attempt)))
+        # a time to come is no heartbeat either: files were copied, or a clock was put right
+        return abs(self._get_silence(attempt)) < STALE_SECONDS if alive is None else alive
 
     def _get_silence(self, attempt: int) -> float:
         """Seconds since the last heartbeat, both read off the file server's clock."""
         with TemporaryFile(dir=self.folder) as probe:
             now = os.fstat(probe.fileno()).st_mtime
-        return now - get_attempt_path(self.folder, attempt).stat().st_mtime
+        return now - get_attempt_path(self.folder, attempt).lstat().st_mtime
 
     def _describe(self, attempt: int) -> str:
-        process = _load_note(get_attempt_path(self.folder, attempt))
+        process = find_json(get_attempt_path(self.folder, attempt))
         who = "an unknown process"
         if process:
             job = f", SLURM job {process['slurm_job']}" if process.get("slurm_job") else ""
@@ -231,18 +236,22 @@ def get_end_path(folder: Path, attempt: int) -> Path:
 
 def get_last_attempt(folder: Path) -> int:
     """Return the highest attempt number; 0 before the first."""
-    paths = folder.iterdir() if folder.is_dir() else ()
-    return max((int(p.stem) for p in paths if p.suffix == ".json" and p.stem.isdigit()), default=0)
+    paths = folder.glob("*.json")
+    # an end without its attempt counts too: its number must not be given away again
+    return max((int(n) for p in paths if (n := p.name.split(".")[0]).isdecimal()), default=0)
 
 
-def check_current(folder: Path, attempt: int) -> None:
+def check_current(folder: Path, attempt: int, *, token: str = "") -> None:
     """Refuse to go on as an attempt that is not the current one any more.
+
+    With its `token` that is also seen of one whose file was removed and made anew by another.
 
     Raises:
         LostRunError: when a later attempt has taken the run over.
     """
     newest = get_last_attempt(folder)
-    if newest != attempt:
+    noted = find_json(get_attempt_path(folder, attempt)) if token else {}
+    if newest != attempt or noted.get("token", token) != token:
         raise LostRunError(
             f"attempt {attempt} of {folder.parent} was taken over by attempt {newest}; this one "
             "writes nothing more. What to do: end this process."
@@ -259,11 +268,3 @@ def compute_progress_mark(folder: Path) -> str:
         if not name.startswith(".") and not name.endswith(".tmp")
     )
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-
-
-def _load_note(path: Path) -> Mapping[str, Any]:
-    """Read what an attempt noted; empty for a file that is not (yet) readable."""
-    try:
-        return load_json(path)
-    except (FileNotFoundError, ValueError):
-        return {}

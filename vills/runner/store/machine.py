@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ROUNDING_VARIABLES = (
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG"),
+    *("MKL_CBWR", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_DEFAULT_FPMATH_MODE"),
+)
+"""What changes the last digits of numbers, as another processor would."""
 
 
 def load_process_identity() -> dict[str, Any]:
@@ -56,6 +61,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "usable_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "rounding": {name: os.environ[name] for name in ROUNDING_VARIABLES if name in os.environ},
         "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
     }
 

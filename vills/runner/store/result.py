@@ -12,13 +12,23 @@ import fcntl
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from vills.io import NO_SPACE, describe_full_disk, load_json, sync
-from vills.runner.store.digest import DigestCache, compute_digest, compute_listing, find_changed
+from vills.digests import (
+    DigestCache,
+    compute_digest,
+    compute_listing,
+    compute_part_digest,
+    find_changed,
+)
+from vills.errors import InputError
+from vills.io import sync
+from vills.refusals import NO_SPACE, open_writing
+from vills.runner.store.receipt import load_run_file
 
 RESULT_NAME = "result.json"
-CHECKPOINTS_NAME = "checkpoints"
 CROSSED = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
 """What a publication meets when another one of the same place crosses it."""
 TRIES = 3
@@ -26,27 +36,47 @@ FICLONE = 0x40049409
 """Linux's ioctl that clones a file's blocks."""
 
 
+def load_result(folder: Path) -> dict[str, Any]:
+    """Load what the complete run in a folder recorded; nothing of one that is not complete.
+
+    Raises:
+        InputError: if it is damaged, or of another run.
+    """
+    path = folder / RESULT_NAME
+    return load_run_file(path, "outputs", "finished_ms") if path.exists() else {}
+
+
+def find_result(folder: Path) -> dict[str, Any]:
+    """Load it, and take a run whose result is damaged for incomplete: its command builds it."""
+    try:
+        return load_result(folder)
+    except InputError:
+        return {}
+
+
 def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     """List outputs of a complete run that are missing, changed or not recorded."""
-    try:
-        recorded: dict[str, str] = load_json(folder / RESULT_NAME)["outputs"]
-    except (ValueError, KeyError):
-        return [RESULT_NAME]
-    return find_changed(recorded, compute_listing(folder / "out", cache))
+    result = find_result(folder)
+    now = compute_listing(folder / "out", cache) if result else {}
+    return find_changed(result["outputs"], now) if result else [RESULT_NAME]
 
 
-def set_incomplete(folder: Path) -> None:
-    """Make a complete run incomplete, so that it is built again.
+def find_recorded(path: Path) -> str | None:
+    """Find the digest of a part of a run's outputs, runs/../out/PART, as the run recorded it."""
+    result = find_result(path.parents[1])
+    return compute_part_digest(result["outputs"], path.name) if result else None
 
-    Of `work/` only the checkpoints are kept: they carry their own checksums, while a list of
-    finished shards would speak of shards that are gone.
+
+def set_incomplete(folder: Path, damaged: Sequence[str]) -> None:
+    """Make a complete run incomplete, so that what is `damaged` of it is built again.
+
+    Nothing else is removed: `work/` and what is whole of `out/` is what it is built from. A stage
+    trusts neither without a digest (`vills.parts`), and replaces all else that it publishes.
     """
-    # First the result: killed half-way, the run is then simply not complete.
-    (folder / RESULT_NAME).unlink()
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    for path in (folder / "work").glob("*"):
-        if path.name != CHECKPOINTS_NAME:
-            _remove(path)
+    # The result last: killed half-way, the run has lost more of its outputs, and is still damaged.
+    for name in damaged:
+        _remove(folder / "out" / name)
+    (folder / RESULT_NAME).unlink(missing_ok=True)
 
 
 def publish(source: Path, to: Path, *, cache: DigestCache | None = None) -> bool:
@@ -75,14 +105,13 @@ def _publish(source: Path, to: Path, *, cache: DigestCache | None) -> bool:
     if alike and compute_digest(source, cache) == compute_digest(to, cache):
         return False
     beside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        _place_tree(source, beside)
-    except OSError as error:
-        _remove(beside)
-        if error.errno in NO_SPACE:
-            raise describe_full_disk(to) from error
-        raise
+    with open_writing(to, temporary=beside):
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            _place_tree(source, beside)
+        except OSError:
+            _remove(beside)
+            raise
     if to.is_symlink() or to.is_dir() or (to.exists() and beside.is_dir()):
         # rename(2) replaces a file by a file, but no folder that holds anything
         aside = to.with_name(f".{to.name}.publish-{uuid.uuid4().hex}")

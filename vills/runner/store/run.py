@@ -13,37 +13,33 @@ say that the new code made the old output: so drift is refused before DVC sees a
 """
 
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vills.config.canonical import find_differences
+from vills.digests import CACHE_NAME, DigestCache, compute_digest, compute_listing, find_changed
+from vills.errors import InputError, RunError
 from vills.git import DIFF_NAME, NO_REPOSITORY, describe_git, load_git_diff
 from vills.interrupt import InterruptedRunError
-from vills.io import NO_SPACE, DiskFullError, describe_full_disk, load_json, save_bytes, save_json
+from vills.io import save_bytes, save_own_json
+from vills.parts import REDONE
+from vills.refusals import DiskFullError, open_writing
 from vills.runner.store.code_digest import compute_code_state
-from vills.runner.store.digest import (
-    CACHE_NAME,
-    DigestCache,
-    RunError,
-    compute_digest,
-    compute_listing,
-    find_changed,
-)
 from vills.runner.store.journal import Journal
 from vills.runner.store.lock import RunLock
-from vills.runner.store.machine import describe_machine, list_packages
-from vills.runner.store.receipt import build_receipt, find_differences
+from vills.runner.store.machine import describe_machine
+from vills.runner.store.receipt import RECEIPT_NAME, build_receipt, build_start, load_receipt
 from vills.runner.store.result import (
-    CHECKPOINTS_NAME,
     RESULT_NAME,
     find_damage,
     publish,
     set_incomplete,
     set_read_only,
 )
+from vills.secrets import render_public
 
 
 class DriftError(RunError):
@@ -104,8 +100,7 @@ class Run:
         self.folder = root / stage / self.fingerprint
         self.out = self.folder / "out"
         self.work = self.folder / "work"
-        self.checkpoints = self.work / CHECKPOINTS_NAME
-        self.receipt_path = self.folder / "receipt.json"
+        self.receipt_path = self.folder / RECEIPT_NAME
         self.result_path = self.folder / RESULT_NAME
         self.journal = Journal(self.folder / "journal.jsonl")
         self._label = f"{stage}{'@' + item if item else ''} {self.fingerprint[:12]}"
@@ -120,22 +115,23 @@ class Run:
 
     def __enter__(self) -> Self:
         """Become the writer (waiting for another one to end), unless the run is complete."""
-        if self.is_complete():
+        if self._is_whole():
             return self
         here = {"machine": describe_machine(), "git": describe_git(self._checkout)}
         attempt = self.lock.acquire(
-            is_done=self.is_complete,
+            is_done=self._is_whole,
             notes={**self._notes, **here},
             progress=self._say,
             patience=self._patience,
         )
         if attempt is None:
             return self
-        if self.is_complete():  # the last writer ended between a look at the run and the claim
-            self.lock.release("finished")
-            return self
         try:
-            self._begin(attempt)
+            if self.is_complete():  # meanwhile; or there is no more to do than its receipt
+                self._take_receipt()
+                self.lock.release("finished")
+            else:
+                self._begin(attempt)
         except BaseException as error:  # which never reaches `__exit__`
             self.lock.release(*_describe_end(error))
             raise
@@ -159,9 +155,9 @@ class Run:
         except DiskFullError:
             # Not worth hiding the first error.
             self._say("the disk is full: the end of this attempt could not be recorded")
-        full = isinstance(error, OSError) and error.errno in NO_SPACE
-        if full and not isinstance(error, DiskFullError):
-            raise describe_full_disk(self.folder) from error
+        if error is not None:
+            with open_writing(self.folder):
+                raise error
 
     def is_complete(self) -> bool:
         """Say whether the run is complete and its outputs are the recorded bytes."""
@@ -188,18 +184,19 @@ class Run:
         if missing:
             raise FileNotFoundError(f"{self._label}: no artifact {missing} under {self.out}")
         set_read_only(self.out)
+        end = self.journal.mark_finished()
         result = {
             "fingerprint": self.fingerprint,
             "outputs": compute_listing(self.out, self._cache),
             "metrics": {name: float(value) for name, value in (metrics or {}).items()},
             "artifacts": list(artifacts),
+            "journal": end,
             "attempt": self.lock.attempt,
             "seconds": round(time.monotonic() - self._entered, 3),
             "finished_ms": time.time_ns() // 1_000_000,
         }
-        self.journal.mark_finished()
         self.lock.guard()
-        save_json(self.result_path, result)
+        save_own_json(self.result_path, result)
         self._refuse_drift(self._read_params())
 
     def publish(self, to: Path, *, part: str = "") -> bool:
@@ -221,35 +218,44 @@ class Run:
     def _say(self, text: str) -> None:
         self._progress(f"{self._label}: {text}")
 
+    def _is_whole(self) -> bool:
+        """Say whether the run is complete, and its receipt is there for those who ask later."""
+        with suppress(FileNotFoundError, InputError):
+            return self.is_complete() and bool(load_receipt(self.folder))
+        return False
+
+    def _take_receipt(self) -> None:
+        """Read the receipt of an earlier attempt, or write it."""
+        with suppress(FileNotFoundError, InputError):
+            self.receipt = load_receipt(self.folder)
+            return
+        if self.out.exists():  # which is made after it
+            self._say("receipt.json is missing or damaged: written anew, as another execution")
+        if diff := load_git_diff(self._checkout):
+            save_bytes(self.folder / DIFF_NAME, diff.encode())
+        git = describe_git(self._checkout)
+        if git.get("problem", "") not in ("", NO_REPOSITORY):
+            self._say(f"its receipt does not name all of its code: {git['problem']}")
+        save_own_json(self.receipt_path, {**self.receipt, **build_start(git)})
+        self.receipt = load_receipt(self.folder)
+
     def _begin(self, attempt: int) -> None:
         self.lock.refuse_stalled()
+        REDONE.clear()
         self._entered = time.monotonic()
         if self.result_path.exists():
-            damaged = ", ".join(find_damage(self.folder, self._cache)[:3])
-            self._say(f"outputs were damaged ({damaged}); they are computed again")
-            set_incomplete(self.folder)
-        if not self.receipt_path.exists():
-            diff = load_git_diff(self._checkout)
-            if diff:
-                save_bytes(self.folder / DIFF_NAME, diff.encode())
-            git = describe_git(self._checkout)
-            if git.get("problem", "") not in ("", NO_REPOSITORY):
-                self._say(f"its receipt does not name all of its code: {git['problem']}")
-            here = {
-                "git": git,
-                "packages": list_packages(),
-                "machine": describe_machine(),
-                "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "execution": uuid.uuid4().hex,
-            }
-            save_json(self.receipt_path, {**self.receipt, **here})
-        self.receipt = load_json(self.receipt_path)
+            damaged = find_damage(self.folder, self._cache)
+            some = f"{', '.join(damaged[:3])}; {len(damaged)} in all"
+            self._say(f"outputs were damaged ({some}); they are made again from what is whole")
+            set_incomplete(self.folder, damaged)
+        self._take_receipt()
         self.out.mkdir(exist_ok=True)
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.work.mkdir(exist_ok=True)
         for path in self.out.rglob(".*.tmp"):
             path.unlink()  # a write of the last attempt that was killed (`vills.io.save_bytes`)
         if attempt > 1:
-            self._say(f"attempt {attempt} continues where the last one ended")
+            how = "continues where the last one ended"
+            self._say(f"attempt {attempt} {how if any(self.work.iterdir()) else 'begins anew'}")
 
     def _refuse_drift(self, params: Mapping[str, Any]) -> None:
         """Refuse to go on if parameters, inputs or code (not comments) are not the receipt's."""
@@ -278,6 +284,6 @@ class Run:
 def _describe_end(error: BaseException) -> tuple[str, str]:
     """Status and reason of an attempt that ended with `error`."""
     if isinstance(error, InterruptedRunError):
-        return "interrupted", str(error)[:2000]
+        return "interrupted", render_public(str(error))[:2000]
     status = "failed" if isinstance(error, Exception) else "killed"
-    return status, f"{type(error).__name__}: {error}"[:2000]
+    return status, render_public(f"{type(error).__name__}: {error}")[:2000]

@@ -9,18 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vills.config.canonical import find_differences
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE, load_params
 from vills.config.params import Params
+from vills.digests import compute_part_digest
 from vills.git import DIFF_NAME, describe_commit
-from vills.io import load_json
+from vills.io import find_json
 from vills.pipeline import STAGES
+from vills.refusals import list_paths
 from vills.report.inputs import load_scores
 from vills.runner.plan.context import LaunchContext
-from vills.runner.plan.registry import compute_part_digest
 from vills.runner.store.lock import get_attempt_path, get_end_path, get_last_attempt
-from vills.runner.store.receipt import find_differences
-from vills.runner.store.result import RESULT_NAME
+from vills.runner.store.receipt import load_receipt
+from vills.runner.store.result import RESULT_NAME, find_result
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state
@@ -113,7 +115,7 @@ def _find_in_scores(
             f"{', '.join(there)}. What to do: `vills scores` lists them."
         )
     row = fitting[-1]  # means stand behind what they average
-    folders = sorted((context.runs / "evaluate").glob(f"{row['run']}*"))
+    folders = list_paths(context.runs / "evaluate", f"{row['run']}*")
     if not folders:
         raise ConfigError(
             f"run {row['run']} of {item} is not in {context.runs}: its scores came by `dvc pull`. "
@@ -180,7 +182,7 @@ def list_ancestors(index: Mapping[str, Path], run: Path) -> dict[Path, dict[str,
     todo = [run.resolve()]
     for folder in todo:  # grows meanwhile
         if folder not in found:
-            found[folder] = load_json(folder / "receipt.json")
+            found[folder] = load_receipt(folder)
             digests = [entry["digest"] for entry in found[folder]["inputs"].values()]
             todo += [index[digest] for digest in digests if digest in index]
     return dict(sorted(found.items(), key=lambda entry: -STAGES.index(entry[1]["stage"])))
@@ -190,8 +192,8 @@ def build_index(runs: Path) -> dict[str, Path]:
     """Digest of every part of every complete run's output -> the run's folder."""
     index: dict[str, Path] = {}
     for stage in STAGES:
-        for path in sorted((runs / stage).glob(f"*/{RESULT_NAME}")):
-            outputs = load_json(path)["outputs"]
+        for path in list_paths(runs / stage, f"*/{RESULT_NAME}"):
+            outputs = find_result(path.parent).get("outputs", {})
             for part in sorted({name.partition("/")[0] for name in outputs}):
                 index.setdefault(compute_part_digest(outputs, part), path.parent.resolve())
     return index
@@ -202,10 +204,9 @@ def load_attempts(folder: Path) -> Iterator[dict[str, Any]]:
     attempts = folder / "attempts"
     for number in range(1, get_last_attempt(attempts) + 1):
         path, end = get_attempt_path(attempts, number), get_end_path(attempts, number)
-        if not path.exists():
+        note, ended = find_json(path, "time"), find_json(end)
+        if not note:
             continue
-        note = load_json(path)
-        ended = load_json(end) if end.exists() and end.stat().st_size else {}
         last = float(ended.get("time") or path.stat().st_mtime)  # else its last sign of life
         hours, gpus = max(0.0, last - float(note["time"])) / 3600.0, int(note.get("gpus", 0))
         yield {

@@ -11,7 +11,8 @@ from vills.io import load_json
 from vills.report.sweep_grid import Cell, Score, describe_absence, select_score
 from vills.runner.plan.nodes import Plan, select_steps
 from vills.runner.plan.states import OVER, NodeState
-from vills.runner.store.result import RESULT_NAME
+from vills.runner.store.receipt import load_receipt
+from vills.runner.store.result import RESULT_NAME, load_result
 from vills.runner.sweeps.sweep import Point, SweepState
 
 if TYPE_CHECKING:
@@ -88,12 +89,12 @@ def load_report_facts(state: SweepState) -> "SweepFacts":
     done = {state.states[key].run for key in keys if state.states[key].state == "done"}
     # without a result DVC brought what it would have made
     runs = sorted(run for run in done if run is not None and (run / RESULT_NAME).exists())
-    receipts = [load_json(run / "receipt.json") for run in runs]
+    receipts = [load_receipt(run) for run in runs]
     commits = sorted(
         describe_commit({**git, "commit": (git["commit"] or "")[:12]})
         for git in (receipt["git"] for receipt in receipts)
     )
-    ended = [load_json(run / RESULT_NAME)["finished_ms"] for run in runs]
+    ended = [load_result(run)["finished_ms"] for run in runs]
     last = datetime.fromtimestamp(max(ended) / 1000, UTC).date().isoformat() if ended else "none"
     command = " ".join(["python sweeps/launch.py", state.sweep.file, *state.sweep.overrides])
     return SweepFacts(

@@ -17,18 +17,22 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from vills.config.checks import check_name
 from vills.config.load import PARAMS_FILE, has_hand_edits, load_params, load_profile
 from vills.config.params import Params
 from vills.config.sweep import SweepConfig, load_sweep, parse_overrides
-from vills.io import compute_sha256, load_json, save_json
+from vills.digests import compute_joint_digest
+from vills.io import compute_sha256, find_json, load_json, save_own_json
+from vills.refusals import list_paths
 from vills.runner.plan.estimate import Estimate
 from vills.runner.plan.nodes import Node, NodeInput, Plan, Planner, Step, build_steps, select_steps
 from vills.runner.plan.states import NodeState
 from vills.runner.store.code_digest import DEFAULT_ROOT
-from vills.runner.store.digest import compute_joint_digest
 
 FOLDER = "_sweeps"
 PROFILE = "profile="
+REMEDY = "remove the file and launch the sweep again; runs stay, but what changed is not said"
+RECORD_KEYS = ("fingerprint", "config", "order", "nodes", "points", "before")
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def build_sweep(
     config = load_sweep(file, folder=project / "sweeps", overrides=own)
     # Steps by what made them: composing parameters takes a fifth of a second a point.
     cache = runs / FOLDER / f".{Path(file).stem}-steps.json"
-    saved: dict[str, Any] = load_json(cache) if cache.exists() else {}
+    saved = find_json(cache)
     used: dict[str, Any] = {}
     source = _describe_source(project)
     points = []
@@ -146,7 +150,7 @@ def build_sweep(
         points.append(Point(name, seed, changes, planner.build_plan(chosen), lacking))
     if used != saved:
         with suppress(OSError):  # a cache: where it cannot be written, it costs time alone
-            save_json(cache, used)
+            save_own_json(cache, used)
     params = describe_params(project, [*config.overrides, *of_params])
     return Sweep(Path(file).stem, file, config, tuple(points), tuple(overrides), params)
 
@@ -201,7 +205,7 @@ def save_record(runs: Path, sweep: Sweep) -> None:
         }
         for point in sweep.points
     }
-    save_json(
+    save_own_json(
         runs / FOLDER / f"{sweep.name}.json",
         {
             "name": sweep.name,
@@ -224,7 +228,7 @@ def save_record(runs: Path, sweep: Sweep) -> None:
 def load_earlier(runs: Path, sweep: Sweep) -> dict[str, Any]:
     """Return `points` and `nodes` of the last launch that was another edition, if there was one."""
     path = runs / FOLDER / f"{sweep.name}.json"
-    record = load_json(path) if path.exists() else {}
+    record = load_json(path, *RECORD_KEYS, remedy=REMEDY) if path.exists() else {}
     if record.get("fingerprint") == sweep.fingerprint:
         record = record["before"]
     return {key: record[key] for key in ("points", "nodes") if record}
@@ -232,10 +236,11 @@ def load_earlier(runs: Path, sweep: Sweep) -> dict[str, Any]:
 
 def load_record(runs: Path, name: str) -> Sweep | None:
     """Return what was launched last under a sweep's name; None if nothing was."""
+    check_name("name of the sweep", name, "name one that was launched")
     path = runs / FOLDER / f"{name}.json"
     if not path.exists():
         return None
-    record = load_json(path)
+    record = load_json(path, *RECORD_KEYS, remedy=REMEDY)
     nodes = {
         key: Node(load_step(entry["step"]), key, entry["makers"], entry["outside"], entry["code"])
         for key, entry in record["nodes"].items()
@@ -259,7 +264,7 @@ def load_record(runs: Path, name: str) -> Sweep | None:
 
 def list_records(runs: Path) -> list[str]:
     """Names of the sweeps that were launched."""
-    return sorted(p.stem for p in (runs / FOLDER).glob("*.json") if not p.name.startswith("."))
+    return [p.stem for p in list_paths(runs / FOLDER, "*.json") if not p.name.startswith(".")]
 
 
 def _describe_source(project: Path) -> list[str]:

@@ -13,33 +13,29 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vills.config.checks import ConfigError
 from vills.config.load import PARAMS_FILE
-from vills.io import build_file_uri, get_runs_root, load_json
+from vills.config.tracking import TrackingSettings, load_tracking_settings
+from vills.io import build_file_uri, find_json, get_runs_root
+from vills.progress import ProgressLine, open_notice
 from vills.runner.clusters.jobs import UNKNOWN, JobState
 from vills.runner.mlflow.replay import (
     OPEN,
-    PARENT,
     SyncResult,
     list_open_runs,
     run_safely,
     sync_run,
 )
-from vills.runner.mlflow.settings import (
-    LIMITS,
-    TrackingSettings,
-    describe_error,
-    load_tracking_settings,
-    open_store,
-)
+from vills.runner.mlflow.settings import LIMITS, Store, describe_error, open_store
 from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
+    PARENT,
     STAGE,
     SWEEP,
     load_status,
@@ -51,12 +47,18 @@ from vills.runner.sweeps.explain import load_attempts
 from vills.runner.sweeps.sweep import list_records
 from vills.runner.sweeps.sweeping import load_sweep_state
 from vills.runner.sweeps.tracked_runs import IDLE
-from vills.runner.sweeps.tracking import EVERY_SECONDS, load_execution, sync_sweep
+from vills.runner.sweeps.tracking import (
+    EVERY_SECONDS,
+    SYNC_SECONDS,
+    load_execution,
+    sync_sweep,
+)
 
 if TYPE_CHECKING:
-    from vills.runner.mlflow.replay import MlflowClient, Run
+    from vills.runner.mlflow.choose import Run
 
 HOST = "127.0.0.1"
+WAITS = "[track] waits for the tracker; Ctrl-C ends it, and `vills track` then goes on from there"
 Verdict = tuple[str, str]
 """`changed`, `alive`, `foreign` (no folder here) or `refused` (by the tracker); and what to say."""
 
@@ -64,40 +66,60 @@ Verdict = tuple[str, str]
 def sync_all(project: Path) -> int:
     """Replay every run's journal, and bring every sweep up to date; 1 if a tracker refused one.
 
+    It takes as long as the tracker does, and can be ended at any time: what the tracker has taken
+    is not sent again.
+
     Raises:
         ConfigError: if there is nothing to send from, or nowhere to send to.
     """
     settings = load_asked_settings(project)
     runs, failures = get_runs_root(project), 0
     receipts = sorted(runs.glob("*/*/receipt.json"))
-    if receipts:
-        check_store(settings)
-    else:
+    if not receipts:
         print(f"no run in {runs}: nothing to send")
-    for receipt in receipts:
-        result = sync_run(receipt.parent, settings)
-        label = f"{receipt.parent.parent.name} {receipt.parent.name[:12]}"
-        print(f"{label}: {f'{result.num_points} points' if result.ok else result.reason}")
-        failures += not result.ok
-    return int(failures + _sync_sweeps(project, show=True) > 0)
+    with open_notice(WAITS), closing(ProgressLine("track")) as progress:
+        store = check_store(settings) if receipts else None
+        for number, receipt in enumerate(receipts, start=1):
+            result = sync_run(receipt.parent, settings, store=store, patience=-1, progress=progress)
+            label = f"{receipt.parent.parent.name} {receipt.parent.name[:12]}"
+            progress.close()
+            _print_result(label, result, done=f"{result.num_points} points")
+            progress("runs", number, len(receipts))
+            if not result.ok:
+                failures += 1
+                check_store(settings)  # if the fault is not this run's, no other is tried
+        failures += _sync_sweeps(project, show=True, patience=None)
+    return int(failures > 0)
 
 
-def _sync_sweeps(project: Path, *, show: bool = False) -> int:
+def _print_result(label: str, result: SyncResult, *, done: str) -> None:
+    print(f"{label}: {done if result.ok else result.reason}", flush=True)
+    for note in result.notes:
+        print(f"  {note}", flush=True)
+
+
+def _sync_sweeps(
+    project: Path, *, show: bool = False, patience: float | None = SYNC_SECONDS
+) -> int:
     """Parents and children; the number of sweeps that a tracker refused."""
     context = LaunchContext(project)
     failures = 0
     for name in list_records(context.runs):
-        result = _sync_record(context, name)
+        result = _sync_record(context, name, patience=patience)
         if not result.ok or show:
-            print(f"sweep {name}: {'up to date' if result.ok else result.reason}")
+            _print_result(f"sweep {name}", result, done="up to date")
         failures += not result.ok
     return failures
 
 
 @run_safely  # one bad record stops no other, no UI
-def _sync_record(context: LaunchContext, name: str, *, idle: str = IDLE) -> SyncResult:
+def _sync_record(
+    context: LaunchContext, name: str, *, idle: str = IDLE, patience: float | None = SYNC_SECONDS
+) -> SyncResult:
     state = load_sweep_state(context, name)
-    return sync_sweep(context, state, every=0.0, idle=idle, say=lambda text: None)
+    return sync_sweep(
+        context, state, every=0.0, idle=idle, patience=patience, say=lambda text: None
+    )
 
 
 def load_asked_settings(project: Path) -> TrackingSettings:
@@ -117,16 +139,16 @@ def load_asked_settings(project: Path) -> TrackingSettings:
     return settings
 
 
-def check_store(settings: TrackingSettings) -> None:
-    """Refuse a store that takes no runs, once for all of them.
+def check_store(settings: TrackingSettings) -> Store:
+    """Open a store, or refuse one that takes no runs, once for all of them.
 
     Raises:
         ConfigError: with what it said, and what to do.
     """
     try:
-        open_store(settings)
+        return open_store(settings)
     except Exception as error:
-        raise ConfigError(f"{settings.uri}: {describe_error(error)}") from error
+        raise ConfigError(f"{settings.public['uri']}: {describe_error(error)}") from error
 
 
 def run_ui(project: Path, *, port: int) -> int:
@@ -140,13 +162,15 @@ def run_ui(project: Path, *, port: int) -> int:
     settings = load_asked_settings(project)
     check_store(settings)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST]
-    command += ["--port", str(port), "--backend-store-uri", settings.uri]
+    command += ["--port", str(port)]
     command += ["--default-artifact-root", build_file_uri(project.resolve() / "mlartifacts")]
     print(f"http://{HOST}:{port}", flush=True)
     # Ended like Ctrl-C; and in a group of its own, since MLflow leaves its workers behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _sync_sweeps(project)
-    server = subprocess.Popen(command, env={**LIMITS, **os.environ}, start_new_session=True)
+    # not a word of the command, which `ps` shows everybody: an address may hold a password
+    environment = {**LIMITS, **os.environ, "MLFLOW_BACKEND_STORE_URI": settings.uri}
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         while True:
             with suppress(subprocess.TimeoutExpired):
@@ -166,14 +190,14 @@ def sync_open_runs(context: LaunchContext, *, say: Callable[[str], None]) -> int
     settings = load_asked_settings(context.project)
     counts: Counter[str] = Counter()
     try:
-        client, experiment_id = open_store(settings)
-        found = list_open_runs(client, experiment_id)
+        store = open_store(settings)
+        found = list_open_runs(store)
         stages = [run for run in found if STAGE in run.data.tags]
         sweeps = [run for run in found if STAGE not in run.data.tags]
         for kind, line in chain(
             # Stages first: what sweeps say follows from them.
             _reconcile_stages(context, settings, stages),
-            _reconcile_sweeps(context, client, experiment_id, sweeps),
+            _reconcile_sweeps(context, store, sweeps),
         ):
             counts[kind] += 1
             if line:
@@ -228,9 +252,8 @@ def _reconcile_stages(
 def _find_folder(context: LaunchContext, tags: Mapping[str, str]) -> Path | None:
     """Folder of a stage's run, if it is the very execution that the tracker shows."""
     folder = context.runs / tags[STAGE] / tags[FINGERPRINT]
-    receipt = folder / "receipt.json"
-    same = receipt.exists() and load_json(receipt)["execution"] == tags.get(EXECUTION)
-    return folder if same else None
+    receipt = find_json(folder / "receipt.json", "execution")
+    return folder if receipt and receipt["execution"] == tags.get(EXECUTION) else None
 
 
 def find_job_end(job: str, state: JobState) -> tuple[str, str]:
@@ -247,7 +270,7 @@ def find_job_end(job: str, state: JobState) -> tuple[str, str]:
 
 
 def _reconcile_sweeps(
-    context: LaunchContext, client: "MlflowClient", experiment_id: str, runs: Sequence["Run"]
+    context: LaunchContext, store: Store, runs: Sequence["Run"]
 ) -> Iterator[Verdict]:
     execution = load_execution(context.runs)
     own = [run for run in runs if run.data.tags.get(EXECUTION) == execution]
@@ -260,7 +283,7 @@ def _reconcile_sweeps(
         parents[name] = result.run_id if result.ok else None
         if not result.ok:
             yield "refused", f"sweep {name}: {result.reason}"
-    still = list_open_runs(client, experiment_id)
+    still = list_open_runs(store)
     open_now = {run.info.run_id: run.info.status for run in still}
     for run in own:
         run_id, tags = run.info.run_id, run.data.tags
@@ -268,5 +291,5 @@ def _reconcile_sweeps(
         if now == "ended" or parent is None or parent in (run_id, tags.get(PARENT)):
             yield _compare(run, now, "according to its runs")
         else:
-            client.set_terminated(run_id, "KILLED")
+            store[0].set_terminated(run_id, "KILLED")
             yield _compare(run, "KILLED", "its sweep was changed and launched again")

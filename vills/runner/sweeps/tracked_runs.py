@@ -9,11 +9,11 @@ from typing import Any
 
 from vills.config.pretrain import PretrainConfig
 from vills.config.sweep import ColumnConfig
-from vills.io import load_json
-from vills.runner.mlflow.replay import PARENT
+from vills.digests import compute_digest
 from vills.runner.mlflow.tracked_run import (
     EXECUTION,
     FINGERPRINT,
+    PARENT,
     POINT,
     SWEEP,
     Artifacts,
@@ -24,8 +24,7 @@ from vills.runner.mlflow.tracked_run import (
 )
 from vills.runner.plan.registry import Registry
 from vills.runner.plan.states import NodeState
-from vills.runner.store.digest import compute_digest
-from vills.runner.store.result import RESULT_NAME
+from vills.runner.store.result import load_result
 from vills.runner.sweeps.report import find_scores
 from vills.runner.sweeps.sweep import Point, Sweep, SweepState, compute_text_digest
 
@@ -93,7 +92,7 @@ def _build_point(
         if not isinstance(cell, str)
     ]
     scores = {name: value for name, value, _ in cells}
-    ended = [int(load_json(run / RESULT_NAME)["finished_ms"]) for run in {c[2] for c in cells}]
+    ended = [int(load_result(run)["finished_ms"]) for run in {c[2] for c in cells}]
     run = nodes["pretrain"].run if "pretrain" in nodes else None
     return TrackedRun(
         name=point.label,

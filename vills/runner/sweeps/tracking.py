@@ -22,23 +22,23 @@ from typing import Any
 
 from filelock import FileLock
 
-from vills.git import describe_git
-from vills.io import load_json, parse_sqlite_uri, save_json
-from vills.mounts import find_network_file_system
-from vills.runner.mlflow.replay import SyncResult, run_safely
-from vills.runner.mlflow.settings import (
+from vills.config.tracking import (
     TrackingSettings,
     check_network_database,
     has_run,
     load_tracking_settings,
 )
+from vills.git import describe_git
+from vills.io import find_json, load_json, parse_sqlite_uri, save_json, save_own_json
+from vills.mounts import find_network_file_system
+from vills.runner.mlflow.replay import SyncResult, run_safely
 from vills.runner.mlflow.tracked_run import Artifacts, TrackedRun
 from vills.runner.mlflow.worker import print_line, sync_in_process
 from vills.runner.plan.context import LaunchContext
 from vills.runner.sweeps.sweep import FOLDER, Sweep, SweepState, compute_text_digest
 from vills.runner.sweeps.tracked_runs import IDLE, TABLE_NAME, build_tracked_runs
 
-OPEN_SECONDS, SYNC_SECONDS, LOCK_SECONDS = 60.0, 300.0, 60.0
+OPEN_SECONDS, SYNC_SECONDS, LOCK_SECONDS = 10.0, 60.0, 60.0
 EVERY_SECONDS = 30.0
 """Curves of a sweep that is going on are sent no more often."""
 NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,12})?")
@@ -65,7 +65,7 @@ def open_tracking(
             "jobs on other machines cannot see it. `vills track` here sends their curves; "
             "docs/tracking.md says how to start a server."
         )
-    return sync_sweep(context, state, every=0.0, only_parent=True, say=say)
+    return sync_sweep(context, state, every=0.0, only_parent=True, patience=OPEN_SECONDS, say=say)
 
 
 def sync_sweep(
@@ -76,14 +76,15 @@ def sync_sweep(
     only_parent: bool = False,
     idle: str = IDLE,
     artifacts: Artifacts = (),
+    patience: float | None = SYNC_SECONDS,
     say: Callable[[str], None] = print_line,
 ) -> SyncResult:
     """Bring a sweep's parent and children up to date; quick when there is nothing new to say.
 
-    While it is going on, `every` seconds must have gone by since the last sync. `idle` is MLflow's
-    word for points that nobody is at; with another than SCHEDULED the tracker is asked even of what
-    it was told before. `artifacts` are the parent's. `say` gets a warning, the first time that the
-    tracker refuses for this reason.
+    It takes no longer than `patience` seconds; None: as long as the tracker does. While the sweep
+    is going on, `every` seconds must have gone by since the last sync. `idle` is MLflow's word for
+    points that nobody is at; with another than SCHEDULED the tracker is asked even of what it was
+    told before. `artifacts` are the parent's. `say` gets a warning, once for each reason.
     """
     settings = load_tracking_settings(context.project)
     if settings is None:
@@ -95,7 +96,7 @@ def sync_sweep(
     def send() -> SyncResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         # kept from others who tell the tracker about the same sweep
-        with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
+        with FileLock(path.with_suffix(".lock"), timeout=-1 if patience is None else LOCK_SECONDS):
             notes = _load_notes(path, context, state.sweep, settings)
             origin = {**notes["origin"], "execution": load_execution(context.runs)}
             tracked_runs = build_tracked_runs(context.runs, state, origin=origin)
@@ -113,12 +114,11 @@ def sync_sweep(
                 context.runs, state, origin=origin, idle=idle, artifacts=artifacts
             )
             chosen = [parent, *(point for point in points if point.name in due)]
-            patience = OPEN_SECONDS if only_parent else SYNC_SECONDS
             result = sync_in_process(chosen, settings, patience=patience)
             notes |= {"tried": time.time(), "reason": result.reason}
             if result.ok:
                 notes |= {"parent": result.run_id, "marks": known | due}
-            save_json(path, notes)
+            save_own_json(path, notes)
             return result
 
     result = send()
@@ -164,16 +164,16 @@ def _load_notes(
     `parent` is its run's id, `marks` what its runs were last made from, `tried` the time of the
     last sync, `reason` why that failed; `origin` what it was launched from.
     """
-    notes = load_json(path) if path.exists() else {}
+    notes = find_json(path)  # without it, the tracker is asked what it holds
     if notes.get("edition") != sweep.fingerprint:
         notes = {"edition": sweep.fingerprint}
     # not the URI itself, which may hold a password
-    store = compute_text_digest(json.dumps(asdict(settings)))
+    store = compute_text_digest(json.dumps(settings.public))
     if notes.get("store") != store:
         notes |= {"store": store, "parent": "", "marks": {}, "tried": 0.0, "reason": ""}
     if "origin" not in notes:
         earlier = path.with_name(f".{sweep.name}-origin.json")  # a file of its own, once
-        notes["origin"] = load_json(earlier) if earlier.exists() else {}
+        notes["origin"] = find_json(earlier)
         if notes["origin"].get("fingerprint") != sweep.fingerprint:
             git, now = describe_git(context.project), time.time_ns() // 1_000_000
             notes["origin"] = {"created_ms": now, **{key: git[key] for key in ("commit", "dirty")}}
@@ -186,8 +186,9 @@ def load_execution(runs: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
         if not path.exists():
-            save_json(path, {"execution": uuid.uuid4().hex})
-    return str(load_json(path)["execution"])
+            save_own_json(path, {"execution": uuid.uuid4().hex})
+    remedy = "remove the file; the tracker then shows the sweeps of this folder a second time"
+    return str(load_json(path, "execution", remedy=remedy)["execution"])
 
 
 def _save_table(path: Path, source: Path) -> str:

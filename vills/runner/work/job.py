@@ -14,19 +14,22 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from vills.config.tracking import load_tracking_settings
 from vills.endings import run_main
-from vills.errors import UserError
+from vills.errors import RunError, UserError
 from vills.interrupt import REQUEUE_SIGNAL, InterruptedRunError
-from vills.io import load_json, save_json
+from vills.io import load_json, save_own_json
 from vills.progress import ProgressLine
-from vills.runner.mlflow.settings import load_tracking_settings
-from vills.runner.store.digest import RunError
 from vills.runner.store.machine import describe_machine
+from vills.runner.store.result import find_recorded
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import StageCall, load_stage, run_call
+from vills.secrets import render_public
 
 NODES = "_nodes"
 """Folder of what was asked for, below the runs' folder."""
+SPEC_KEYS = ("stage", "item", "inputs", "params", "code")
+REMEDY = "launch the sweep again with --retry failed, which writes it anew"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class NodeJob:
 
     def __call__(self, key: str) -> int:
         """Run the node in this process."""
-        # submitit's handler would requeue from here, or give up; see `PYTHON` of clusters/slurm.py.
+        # submitit's handler would requeue from here, or give up; see `vills.trust.render_guarded`.
         signal.signal(REQUEUE_SIGNAL, signal.SIG_IGN)
         return run_node(Path(self.runs), key)
 
@@ -51,29 +54,27 @@ def run_node(runs: Path, key: str) -> int:
     folder = runs / NODES / key
     leads = load_ranks().is_leader
     try:
-        spec = load_json(folder / "spec.json")
+        spec = load_json(folder / "spec.json", *SPEC_KEYS, remedy=REMEDY)
         name = f"{spec['stage']}@{spec['item']}".rstrip("@")
+        inputs = {key: _find_input(runs, entry) for key, entry in spec["inputs"].items()}
+        recorded = {key: find_recorded(p) for key, p in inputs.items() if runs in p.parents}
+        code = runs / spec["code"]
         with closing(ProgressLine(name, silent=not leads)) as progress:
-            call = StageCall(
-                stage=load_stage(spec["stage"]),
-                item=spec["item"],
-                params=runs / spec["params"],
-                inputs={key: _find_input(runs, entry) for key, entry in spec["inputs"].items()},
-                runs=runs,
-                checkout=runs / spec["code"],
-                tracking=load_tracking_settings(runs / spec["code"]),
-            )
+            stage, tracking = load_stage(spec["stage"]), load_tracking_settings(code)
+            params, item, planned = runs / spec["params"], spec["item"], spec.get("planned")
+            where = runs, code, tracking
+            call = StageCall(stage, item, params, inputs, *where, recorded, planned)
             run = run_call(call, progress=progress)
         if run is not None:
-            save_json(folder / "run.json", {"fingerprint": run.fingerprint})
+            save_own_json(folder / "run.json", {"fingerprint": run.fingerprint})
     except InterruptedRunError:
         raise
     except BaseException as error:
         if leads:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            trace = "".join(traceback.format_exception(error))[-8000:]
-            said = {"error": f"{kind}{error}"[:4000], "traceback": trace}
-            save_json(folder / "error.json", {**said, "machine": describe_machine()})
+            trace = render_public("".join(traceback.format_exception(error)))[-8000:]
+            said = {"error": render_public(f"{kind}{error}")[:4000], "traceback": trace}
+            save_own_json(folder / "error.json", {**said, "machine": describe_machine()})
         raise
     return 0
 
@@ -89,8 +90,9 @@ def _find_input(runs: Path, entry: Mapping[str, str]) -> Path:
             f"{maker} should have been computed before this job, but was not. What to do: find its "
             "error with `python sweeps/launch.py status`, then --retry failed."
         )
-    stage = str(load_json(maker / "spec.json")["stage"])
-    return runs / stage / str(load_json(noted)["fingerprint"]) / "out" / entry["part"]
+    stage = str(load_json(maker / "spec.json", "stage", remedy=REMEDY)["stage"])
+    fingerprint = str(load_json(noted, "fingerprint", remedy=REMEDY)["fingerprint"])
+    return runs / stage / fingerprint / "out" / entry["part"]
 
 
 def main(arguments: Sequence[str]) -> int:

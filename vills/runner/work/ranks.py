@@ -21,7 +21,7 @@ from typing import Any
 
 from vills.config.checks import ConfigError
 from vills.config.environment import read_count
-from vills.io import load_json, save_json
+from vills.io import load_json, save_own_json
 
 FIRST_PORT, NUM_PORTS = 20_000, 20_000
 """Where rank 0 listens: below Linux's ephemeral ports, by the job's number."""
@@ -65,7 +65,9 @@ def load_ranks() -> Ranks:
         ConfigError: if the variables contradict each other.
     """
     environment = os.environ
-    if "RANK" in environment and read_count("WORLD_SIZE", default=1, low=1) > 1:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID", "MASTER_PORT"):
+        read_count(name, default=0, high=65_535)
+    if read_count("WORLD_SIZE", default=1, low=1) > 1 and "RANK" in environment:
         names, token = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), _name_launch()
     # srun alone sets it: the batch script itself, which knows SLURM_NTASKS too, is no task
     elif read_count("SLURM_STEP_NUM_TASKS", default=1) > 1:
@@ -130,7 +132,7 @@ def open_handoff(runs: Path, ranks: Ranks, word: Mapping[str, Any]) -> Iterator[
     """
     path = _get_path(runs, ranks)
     if ranks.world_size > 1:
-        save_json(path, word)
+        save_own_json(path, word)
         newest = path.stat().st_mtime
         for other in path.parent.glob("*.json"):
             if newest - other.stat().st_mtime > OLD_SECONDS:
@@ -155,4 +157,5 @@ def wait_for_handoff(runs: Path, ranks: Ranks) -> dict[str, Any]:
 
 
 def _get_path(runs: Path, ranks: Ranks) -> Path:
-    return runs / FOLDER / f"{ranks.token}.json"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", ranks.token)[:128]  # of variables that anybody may set
+    return runs / FOLDER / f"{name}.json"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vills.config.environment import read_switch
+from vills.config.environment import read_count, read_switch
 from vills.interrupt import InterruptedRunError
 from vills.programs import run_command
 from vills.runner.store.lock import STALE_SECONDS
@@ -63,7 +63,7 @@ def count_gpus() -> int:
     """Count the GPUs of the whole job, without importing torch."""
     on_node = os.environ.get("SLURM_GPUS_ON_NODE", "")
     if on_node.isdigit():
-        return int(on_node) * int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+        return int(on_node) * read_count("SLURM_JOB_NUM_NODES", default=1)
     return len(list_gpus()) if GPUS.is_dir() else 0
 
 

@@ -9,19 +9,21 @@ import importlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vills.config.canonical import find_differences
 from vills.config.checks import ConfigError
 from vills.config.load import load_params
 from vills.config.params import OperationConfig, Params
+from vills.config.tracking import TrackingSettings
+from vills.errors import RunError
 from vills.interrupt import InterruptedRunError, open_interruption
 from vills.io import load_json
 from vills.pipeline import STAGES, Stage, StageContext
 from vills.progress import Progress, ProgressLine
-from vills.runner.mlflow.settings import TrackingSettings
 from vills.runner.mlflow.tracked_run import list_leaves
 from vills.runner.mlflow.worker import open_syncer
 from vills.runner.store.journal import Journal
@@ -30,6 +32,9 @@ from vills.runner.store.machine import THREAD_VARIABLES
 from vills.runner.store.run import Run
 from vills.runner.work.ranks import Ranks, load_ranks, open_handoff, wait_for_handoff
 from vills.runner.work.slurm_job import build_notes, get_patience, wait_for_slurm
+
+Recorded = dict[str, str | None]
+"""Digests of inputs by name, as the runs that made them recorded them; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,9 @@ class StageCall:
     """Where its code comes from: a checkout, or a snapshot of one."""
     tracking: TrackingSettings | None
     """Where curves go."""
+    recorded: Recorded = field(default_factory=dict)
+    planned: Mapping[str, Any] | None = None
+    """`params` and digest of `code` that it was asked for with, if somebody else did."""
 
     def load_sections(self) -> dict[str, Any]:
         """Read its typed sections of params.yaml, as they are now."""
@@ -132,6 +140,20 @@ def _open(
         notes=build_notes(ranks),
         operation=asdict(operation),
     )
+    for name, entry in run.receipt["inputs"].items():
+        if (call.recorded.get(name) or entry["digest"]) != entry["digest"]:
+            raise RunError(
+                f"input {name} is damaged, or was changed by hand: {entry['path']} is not what its "
+                "run recorded. What to do: `vills run` its stage, which puts it right (in a sweep: "
+                "launch again without that run's result.json); to use it, remove its metrics file."
+            )
+    found = {"params": run.receipt["params"], "code": run.receipt["code"]["digest"]}
+    if call.planned and (changed := find_differences(call.planned, found)):
+        raise RunError(
+            f"{call.params} or {call.checkout} was changed after this job was asked for: "
+            f"{', '.join(changed[:5])}. What to do: remove both folders, and launch again with "
+            "--retry failed."
+        )
     with open_syncer(run.folder, call.tracking, progress=progress.say), run:
         attempt = run.lock.attempt
         how = " is complete; collected" if attempt is None else f", attempt {attempt}"

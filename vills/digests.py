@@ -4,27 +4,27 @@ The cache knows a file by device, inode, size, mtime and ctime: ctime cannot be 
 file changed in place is hashed again even when its mtime was put back. It is one JSON file,
 replaced atomically (a database would ask for locks that network file systems do not keep), and
 may be removed at any time.
+
+A file that was changed within a tick of its clock may be changed again without another time, so
+that a young one is not remembered. How old it is, its own server's clock says, which may differ
+from ours: the clock of the cache's file system is asked, and of any other an hour is allowed for.
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from vills.errors import UserError
-from vills.io import compute_sha256, save_bytes
+from vills.errors import RunError
+from vills.io import compute_sha256, find_json, save_own_json
+from vills.mounts import compute_clock_lead
 
 CACHE_NAME = ".digests.json"
 MAX_ENTRIES = 200_000
 RACY_NS = 2_000_000_000
 """A file this young may change again within one tick of its clock, so it is not remembered."""
-
-
-class RunError(UserError, RuntimeError):
-    """A run cannot go on; the message says what to do."""
 
 
 class DigestCache:
@@ -33,6 +33,7 @@ class DigestCache:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._known = self._load()
+        self._leads: dict[int, int] = {}
         self._has_news = False
 
     def compute_file_digest(self, path: Path) -> str:
@@ -41,8 +42,12 @@ class DigestCache:
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
         if key in self._known:
             return self._known[key]
+        if stat.st_dev not in self._leads:
+            near = self.path.parent if self.path else None
+            self._leads[stat.st_dev] = compute_clock_lead(path, near=near)
+        now = time.time_ns() + self._leads[stat.st_dev]
         digest = compute_sha256(path)
-        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
+        if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > RACY_NS:
             self._known[key], self._has_news = digest, True
         return digest
 
@@ -53,15 +58,11 @@ class DigestCache:
         # Read again: another process may have added its own in the meantime.
         self._known = dict([*{**self._load(), **self._known}.items()][-MAX_ENTRIES:])
         with suppress(OSError):
-            save_bytes(self.path, json.dumps(self._known, separators=(",", ":")).encode())
+            save_own_json(self.path, self._known, sort=False)
             self._has_news = False
 
     def _load(self) -> dict[str, str]:
-        try:
-            value = json.loads(self.path.read_bytes()) if self.path else {}
-        except (FileNotFoundError, ValueError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        return find_json(self.path) if self.path else {}
 
 
 def compute_digest(path: Path, cache: DigestCache | None = None) -> str:
@@ -106,6 +107,15 @@ def compute_joint_digest(listing: Mapping[str, str]) -> str:
     """Compute one digest over the digests of files by name."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(listing.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def compute_part_digest(listing: Mapping[str, str], part: str) -> str:
+    """Digest of a part of a listing, as `compute_digest` of its file or folder gives it."""
+    if part in listing:
+        return listing[part]
+    top = f"{part}/"
+    inside = {name.removeprefix(top): d for name, d in listing.items() if name.startswith(top)}
+    return compute_joint_digest(inside)
 
 
 def find_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

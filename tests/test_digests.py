@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vills.runner.store import digest as digest_module
-from vills.runner.store.digest import DigestCache, RunError, compute_digest, compute_listing
+from vills import digests as digest_module
+from vills.digests import DigestCache, compute_digest, compute_listing
+from vills.errors import RunError
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_without_a_cache_nothing_is_written(
     os.utime(folder / "a", (1, 1))
     monkeypatch.setattr(digest_module, "RACY_NS", -(2**62))
     monkeypatch.setattr(
-        digest_module, "save_bytes", lambda *_: pytest.fail("something was written")
+        digest_module, "save_own_json", lambda *_, **__: pytest.fail("something was written")
     )
     assert compute_digest(folder) == compute_digest(folder)
 
