@@ -385,6 +385,34 @@ def test_a_flat_corner_is_no_damage() -> None:
             assert encode_stored(read_image(data), data) is data
 
 
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_a_jpeg_with_overwritten_bytes_is_damaged(settings: dict[str, Any]) -> None:
+    """libjpeg goes on as if nothing had happened, and paints what it likes."""
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 64, 3), dtype=np.uint8)
+    stream = BytesIO()
+    note = b"Exif\0\0" + b"\xff\xd9broken\xff\xda" * 9  # what is beside the pixels does not count
+    Image.fromarray(pixels).save(stream, "JPEG", quality=90, exif=note, **settings)
+    data = bytearray(stream.getvalue())
+    assert read_image(bytes(data)).pixels.shape == pixels.shape
+    data[len(data) // 2 : len(data) // 2 + 400] = np.random.default_rng(1).bytes(400)
+    with pytest.raises(CorruptImageError, match="damaged: its pixels hold codes|truncated"):
+        read_image(bytes(data))
+
+
+def test_a_png_with_a_wrong_checksum_is_damaged() -> None:
+    for part in (b"IDAT", b"tEXt"):
+        notes = PngImagePlugin.PngInfo()
+        notes.add_text("a", "b")
+        stream = BytesIO()
+        Image.new("RGB", (8, 8), "red").save(stream, "PNG", pnginfo=notes)
+        data = bytearray(stream.getvalue())
+        place = data.index(part)
+        length = int.from_bytes(data[place - 4 : place], "big")
+        data[place + 4 + length] ^= 1  # of the sum itself
+        with pytest.raises(CorruptImageError, match=r"wrong checksum|broken PNG file"):
+            read_image(bytes(data))
+
+
 def test_a_png_with_a_flipped_bit_is_damaged() -> None:
     data = encode(RGB)
     start = data.index(b"IDAT") + 8

@@ -1,5 +1,7 @@
 """What is wrong with an image file that its decoder takes for whole, or cannot name."""
 
+import zlib
+from contextlib import suppress
 from io import BytesIO
 
 from PIL import Image, ImageChops, UnidentifiedImageError
@@ -7,6 +9,8 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 _MIN_PADDING = 64  # bytes; no whole compressed image ends in so many zeros
 _JPEG_END = b"\xff\xd9"
 _FILLING = bytes(range(0x11, 0xEE, 7))
+_BESIDE = (*range(0xE0, 0xEE), 0xEF, 0xFE)
+"""Markers of a JPEG's notes, but for Adobe's, which says what the colours are."""
 HEAD = 512
 """Bytes that `describe_failure` looks at."""
 _OTHER_FILES = {
@@ -25,6 +29,8 @@ def check_end(data: bytes) -> None:
         raise ValueError("the file is empty")
     if data.startswith(b"\x89PNG") and b"IEND" not in data:
         raise ValueError("image file is truncated: a PNG without its end")
+    if data.startswith(b"\x89PNG"):
+        _check_sums(data)
     if data.startswith(b"\xff\xd8") and _JPEG_END not in data[_find_scan(data) :]:
         raise ValueError("image file is truncated: a JPEG without its end")
     if data[8:12] == b"WEBP":
@@ -59,6 +65,42 @@ def check_last_block(image: Image.Image, data: bytes) -> None:
     with Image.open(BytesIO(data[:end] + _FILLING + data[end:]), formats=("JPEG",)) as filled:
         if ImageChops.difference(filled, image).getbbox(alpha_only=False):
             raise ValueError("image file is truncated: pixels are missing before its end")
+
+
+def _check_sums(data: bytes) -> None:
+    """Refuse a PNG one of whose parts has a wrong checksum: PIL passes over those of pixels."""
+    place, kind = 8, b""
+    while kind != b"IEND" and place + 12 <= len(data):
+        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+        kind = data[place + 4 : place + 8]
+        if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise ValueError(f"image file is damaged: wrong checksum of its part {kind!a}")
+        place = end + 4
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG with codes that do not exist, which libjpeg passes over.
+
+    What is beside the pixels (EXIF, profiles) is not looked at.
+    """
+    import av  # only who reads files of others needs it
+
+    start = _find_scan(data)
+    kept, place = [data[:2]], 2
+    while place < start:
+        length = 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4])
+        if data[place + 1] not in _BESIDE:
+            kept.append(data[place : place + length])
+        place += length
+    end = data.find(_JPEG_END, start) + 2  # a byte FF of pixels is never followed by D9
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.thread_type, decoder.options = "NONE", {"err_detect": "bitstream+buffer+explode"}
+    with suppress(av.error.FFmpegError, NotImplementedError):  # kinds that it does not know
+        try:
+            decoder.decode(av.Packet(b"".join([*kept, data[start:end]])))
+        except av.error.InvalidDataError as error:
+            reason = "its pixels hold codes that no encoder writes"
+            raise ValueError(f"image file is damaged: {reason}") from error
 
 
 def describe_failure(error: Exception, head: bytes) -> str:

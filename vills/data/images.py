@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.Image import Transpose
 from pycocotools import mask as coco
 
-from vills.data.image_damage import HEAD, check_end, check_last_block, describe_failure
+from vills.data.image_damage import HEAD, check_end, check_last_block, check_scans, describe_failure
 from vills.errors import InputError
 from vills.refusals import check_machine
 
@@ -102,6 +102,7 @@ def read_image(data: bytes, *, name: str = "image") -> ReadImage:
             image.load()  # turns a TIFF; a PNG may have its EXIF behind the pixels
             if image.format in ("JPEG", "MPO"):
                 check_last_block(image, data)
+                check_scans(data)
             turn = _get_orientation(image)
             upright = image.transpose(_TURNS[turn]) if turn != 1 else image
             pixels, is_invisible = _convert_to_rgb(upright, image, raw_mode=raw_mode)
