@@ -105,6 +105,20 @@ def test_data_sets_count_them_as_damaged(odd: dict[str, Path], tmp_path: Path) -
         load_predictions(root)
 
 
+@pytest.mark.parametrize("kind", ["fifo", "loop", "zero"])
+def test_a_split_file_that_cannot_be_read_gives_no_other_split(
+    odd: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in ("0001_c1_1.jpg", "0002_c1_1.jpg"):
+        (root / name).touch()
+    read_folder(root)
+    (root / "splits.csv").symlink_to(odd[kind])
+    with pytest.raises((OSError, UserError), match="not a regular file|symbolic links"):
+        read_folder(root)
+
+
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
 )

@@ -98,7 +98,8 @@ def load_feature_table(path: Path, *, column: str = "feature") -> FeatureTable:
             of several sizes or not finite, an empty path, a row twice.
     """
     if not path.is_file():
-        raise FeatureFileError(f"no file {path}. What to do: check the path.")
+        kind = "regular file" if path.exists() else "file"
+        raise FeatureFileError(f"no {kind} {path}. What to do: check the path.")
     if path.suffix not in SUFFIXES:
         raise FeatureFileError(
             f"{path.name} has an unknown format. Allowed: names that end in "

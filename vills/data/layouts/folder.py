@@ -14,6 +14,7 @@ gallery alone, as distractors are. Cameras count from 1, or from 0 if there is a
 
 import csv
 import io
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -178,7 +179,7 @@ def find_splits(root: Path, named: Sequence[Named]) -> dict[str, str]:
     Raises:
         LayoutError: if the split file or the folders leave one open.
     """
-    if (root / SPLIT_FILE).is_file():
+    if os.path.lexists(root / SPLIT_FILE):  # a link to nothing is not silently another split
         return _splits_of_file(root / SPLIT_FILE, named)
     present = {name for names in _FOLDERS for name in names.values() if (root / name).is_dir()}
     folders = max(_FOLDERS, key=lambda names: len(present.intersection(names.values())))

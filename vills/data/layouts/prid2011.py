@@ -5,6 +5,7 @@ have too few frames. Camera a is query and b is gallery for the test people; bot
 """
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def _find_splits(root: Path, base: Path) -> tuple[tuple[PersonSplit, ...], str]:
     official = load_official_splits()
     folders = [base, *(path for path in base.parents if path == root or root in path.parents)]
     for folder in folders:
-        if (folder / SPLIT_FILE).is_file():
+        if os.path.lexists(folder / SPLIT_FILE):
             splits = load_splits(folder / SPLIT_FILE)
             if splits != official:
                 return splits, f"of {SPLIT_FILE}, not the official ones"
