@@ -77,7 +77,7 @@ def log_steps(folder: Path, steps: range, *, resume_at: int = 0) -> Journal:
 
 def finish(folder: Path) -> None:
     result = {"outputs": {}, "metrics": {"mAP": 0.5}, "artifacts": [], "finished_ms": 1}
-    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "result.json").write_text(json.dumps({"fingerprint": folder.name, **result}))
 
 
 def list_runs(server: TrackingServer, name: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -246,7 +246,8 @@ def test_a_copy_that_is_behind_takes_nothing_back(
     server: TrackingServer, experiment: str, make_run: MakeRun
 ) -> None:
     folder, settings = make_run(), TrackingSettings(server.uri, experiment)
-    log_steps(folder, range(1, 4)).mark_checkpoint(3)
+    log_steps(folder, range(1, 2)).mark_checkpoint(1)
+    log_steps(folder, range(2, 4), resume_at=1).mark_checkpoint(3)
     behind = copy_run(folder, "behind")
     log_steps(folder, range(4, 9), resume_at=3).mark_finished()
     finish(folder)
