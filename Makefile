@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup demo fix test test-fast test-lowest test-slurm torture-slurm check ui real evidence-check
+.PHONY: help setup demo fix test test-fast test-lowest test-slurm torture torture-slurm check ui real evidence-check
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -59,6 +59,9 @@ test-lowest: ## the fast tests with the oldest direct dependencies that pyprojec
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --requirement .venv-lowest/requirements.txt
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
 	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest $(TWO) -q $(FAST) -W default
+
+torture: setup ## kills, damages and bad inputs at random, not in CI (an hour, 2 cores); SEED=1, CASE=kill-0042
+	python -m tests.torture
 
 torture-slurm: setup ## hard failures on the same SLURM, not in CI (20 minutes, 2 cores)
 	python -m pytest -m torture -s tests/slurm
