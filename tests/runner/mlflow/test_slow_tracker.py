@@ -382,12 +382,15 @@ def test_track_says_that_it_waits_and_can_be_ended(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     ) as child:
         assert child.stderr is not None
-        deaf.settimeout(60)
-        for _ in range(2):  # the look at the port, and the first call
-            deaf.accept()
-        assert "waits for the tracker; Ctrl-C ends it" in child.stderr.readline()
-        child.send_signal(signal.SIGINT)
-        assert "interrupted" in child.communicate(timeout=30)[1]
+        try:
+            deaf.settimeout(60)
+            for _ in range(2):  # the look at the port, and the first call
+                deaf.accept()
+            assert "waits for the tracker; Ctrl-C ends it" in child.stderr.readline()
+            child.send_signal(signal.SIGINT)
+            assert "interrupted" in child.communicate(timeout=30)[1]
+        finally:
+            child.kill()  # `with` would wait for it
     assert child.returncode == 130
 
 
