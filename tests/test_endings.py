@@ -12,6 +12,7 @@ import pytest
 
 from tests.disks import open_read_only
 from vills.cli import main
+from vills.config.load import save_params
 from vills.endings import run_main
 from vills.errors import UserError
 from vills.interrupt import InterruptedRunError
@@ -232,15 +233,44 @@ def test_outside_a_project_there_are_words(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", ['{"model": ', "{}", "[]"])
 def test_damaged_artefacts_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    content: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("artifacts/metrics/evaluate_mars.json", "artifacts/evaluate/mars/results.json"):
         (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text('{"model": ')
+        (tmp_path / name).write_text(content)
     assert main(["scores"]) == 2
     assert "evaluate_mars.json is damaged" in capsys.readouterr().err
+    metrics = tmp_path / "artifacts" / "metrics" / "evaluate_mars.json"
+    metrics.write_text('{"model": "", "fingerprint": ""}')
+    assert main(["scores"]) == 2
+    said = capsys.readouterr().err
+    assert "results.json is damaged" in said
+    assert "What to do: run the evaluate stage again" in said
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_file_in_place_of_the_runs_is_not_as_if_nothing_had_run(
+    variable: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VILLS_RUNS", raising=False)
+    save_params(tmp_path, profile="tiny", overrides=[])
+    os.mkfifo("fifo" if variable else "runs")
+    if variable:
+        monkeypatch.setenv("VILLS_RUNS", "fifo")
+    said = "VILLS_RUNS = 'fifo'" if variable else f"{tmp_path / 'runs'}"
+    for words in (["status"], ["run", "miniature"], ["track"]):
+        assert main(words) == 2
+        assert f"vills: {said} is not a folder." in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -15,12 +15,14 @@ from vills.data.inventory import InventoryError, build_inventory
 from vills.data.layouts.containers import load_image_list
 from vills.data.layouts.folder import read_folder
 from vills.data.predictions import load_predictions
+from vills.data.shards import ShardReader
 from vills.errors import UserError
 from vills.evaluation.extract import ExtractReport, load_pixels
 from vills.evaluation.feature_table import load_feature_table
 from vills.inputs import MAX_BYTES, check_input, open_input, read_input
 from vills.io import compute_sha256, load_json
 from vills.onnx import load_session
+from vills.report.world_sheet import _read_image
 
 HUGE = 10**12
 
@@ -40,6 +42,7 @@ def odd(tmp_path: Path) -> Iterator[dict[str, Path]]:
     server.close()
 
 
+SHARD = "shard-000000.tar"
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "open_input": ("a", open_input),
     "check_input": ("a", check_input),
@@ -48,6 +51,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "load_json": ("a.json", load_json),
     "yaml": ("a.yaml", lambda path: Source("a.yaml").load_text(path)),
     "list": ("a.txt", load_image_list),
+    "shard": (SHARD, lambda path: ShardReader(path.parent).read(SHARD, 0, 1)),
+    "sheet": ("a.jpg", _read_image),
     "features": ("a.npz", load_feature_table),
     "onnx": ("a.onnx", load_session),
 }

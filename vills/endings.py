@@ -150,7 +150,7 @@ def _describe_bug(error: BaseException) -> str:
     text = f"this is our fault, not yours: {type(error).__name__}: {first}"
     name = f"vills-fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     # all nodes see the runs; a project may be read-only, or not be there
-    for folder in (get_runs_root(here), *_list_temporary()):
+    for folder in (*_list_runs(here), *_list_temporary()):
         with suppress(OSError):
             if folder.is_dir():
                 # "x": in a folder of everybody, a link of that name leads elsewhere
@@ -161,6 +161,12 @@ def _describe_bug(error: BaseException) -> str:
                     "says where it happened."
                 )
     return f"{text}\nWhat to do: send us this:\n{report}"
+
+
+def _list_runs(project: Path) -> list[Path]:
+    with suppress(UserError):
+        return [get_runs_root(project)]
+    return []
 
 
 def _list_temporary() -> list[Path]:

@@ -153,8 +153,20 @@ def parse_sqlite_uri(uri: str) -> Path | None:
 
 
 def get_runs_root(project: Path) -> Path:
-    """Return the folder of all runs: VILLS_RUNS, or runs/ of the project."""
-    return Path(os.environ.get("VILLS_RUNS") or project / "runs")
+    """Return the folder of all runs: VILLS_RUNS, or runs/ of the project; it may not exist yet.
+
+    Raises:
+        InputError: if something else has that name: it would look as if nothing had ever run.
+    """
+    own = os.environ.get("VILLS_RUNS")
+    runs = Path(own or project / "runs")
+    if os.path.lexists(runs) and not runs.is_dir():
+        name = f"VILLS_RUNS = {own!r}" if own else str(runs)
+        raise InputError(
+            f"{name} is not a folder. Allowed: a folder, or a name that is free. What to do: "
+            + ("export VILLS_RUNS=/path/to/it, or unset it." if own else "move it away.")
+        )
+    return runs
 
 
 def find_weights(name: str, folder: Path | None) -> Path | None:

@@ -3,7 +3,8 @@
 The one rule for every format: our own and published files, detectors, segmenters, ONNX constants.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,13 @@ def describe_faults(tensors: Iterable[Named], *, has_masks: bool = False) -> str
     if num_tables and num_zero == num_tables and not parts:
         parts.append(f"nothing but zeros in all {num_tables} tables")
     return "; ".join(parts)
+
+
+def read_state(state: Mapping[str, Any]) -> Iterator[Named]:
+    """Give the floating-point numbers of a torch state_dict; torch is not imported for it."""
+    for name, value in state.items():
+        if value.is_floating_point():
+            yield name, value.float().cpu().numpy()
 
 
 def _name(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from vills.data.files import save_table
@@ -9,6 +10,7 @@ from vills.data.inventory import (
     check_inventory,
     load_inventory,
 )
+from vills.errors import InputError
 
 
 @pytest.fixture
@@ -55,6 +57,16 @@ def test_links_that_lead_nowhere_are_named(root: Path) -> None:
         check_inventory(root, table)
     with pytest.raises(InventoryError, match=message):
         build_inventory(root)
+
+
+def test_an_inventory_that_lacks_values_is_refused_by_its_name(root: Path, tmp_path: Path) -> None:
+    table = build_inventory(root)
+    empty = pa.nulls(len(table), pa.string())
+    save_table(tmp_path / "i.parquet", table.set_column(2, "digest", empty))
+    with pytest.raises(
+        InputError, match=r"i\.parquet lacks values of digest.*`vills data register"
+    ):
+        load_inventory(tmp_path / "i.parquet")
 
 
 def test_nothing_to_list(tmp_path: Path) -> None:

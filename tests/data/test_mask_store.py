@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,6 +13,7 @@ from vills.data.mask_store import (
     get_mask_path,
     save_mask_table,
 )
+from vills.errors import InputError
 
 
 def make_mask(seed: int, height: int = 20, width: int = 11) -> np.ndarray:
@@ -88,6 +90,18 @@ def test_errors(tmp_path: Path) -> None:
         MaskStore(tmp_path)
     with pytest.raises(ValueError, match="is empty"):
         build_mask_row(np.zeros((4, 4), dtype=bool), record_id="a", frame=0, score=1.0)
+
+
+def test_a_table_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = get_mask_path(tmp_path, "head")
+    row = build_mask_row(make_mask(0), record_id="a", frame=0, score=1.0)
+    table = build_mask_table([row])
+    for column in (pa.array([{"odd": 1}]), pa.nulls(1, pa.int32())):
+        pq.write_table(table.set_column(table.column_names.index("frame"), "frame", column), path)
+        with pytest.raises(
+            InputError, match=r"masks_head\.parquet .*What to do: run the lse stage"
+        ):
+            MaskStore(tmp_path, areas=["head"])
 
 
 def test_an_area_nobody_has(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ from PIL import Image
 
 from tests.lse.conftest import Source
 from vills.config.lse import LseConfig
+from vills.errors import InputError
 from vills.lse.extract import extract_source
 from vills.report.mask_sheet import TILE_HEIGHT, build_mask_sheet, render_tile
 
@@ -23,12 +25,23 @@ def test_sheet_shows_the_frames_asked_for(world: dict[str, Source], tmp_path: Pa
     )
     sheets = []
     for name in ("a.png", "b.png"):
-        build_mask_sheet(source.curated, tmp_path / "out", tmp_path / name, 8)
+        assert not build_mask_sheet(source.curated, tmp_path / "out", tmp_path / name, 8)
         sheets.append((tmp_path / name).read_bytes())
     assert sheets[0] == sheets[1]
     with Image.open(tmp_path / "a.png") as image:
         assert image.height >= 2 * TILE_HEIGHT
         assert np.asarray(image).std() > 10
+    curated = tmp_path / "curated"
+    shutil.copytree(source.curated, curated)
+    shard = curated / "shard-000000.tar"
+    data = shard.read_bytes()
+    shard.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    left_out = build_mask_sheet(curated, tmp_path / "out", tmp_path / "c.png", 8)
+    assert 0 < len(left_out) < 8
+    assert all("frame 0: " in reason for reason in left_out)
+    shard.write_bytes(bytes(len(data)))
+    with pytest.raises(InputError, match=r"curated \(.*frame 0: .*What to do: run the"):
+        build_mask_sheet(curated, tmp_path / "out", tmp_path / "d.png", 8)
 
 
 def test_no_cache_says_what_to_run(world: dict[str, Source], tmp_path: Path) -> None:

@@ -32,10 +32,11 @@ from tests.models.publishers import (
 from vills.areas import AREAS
 from vills.config.model import WEIGHT_LAYOUTS, ModelConfig
 from vills.models.backbone import Backbone
+from vills.models.description import WeightsError
 from vills.models.encoder import NUM_SPATIAL, Encoder, build_timm_arguments
 from vills.models.published import LAYOUTS, LoadReport, load_published
 from vills.models.published.describe import describe_file
-from vills.models.weights import WeightsError, save_backbone, save_timm
+from vills.models.weights import save_backbone, save_timm
 
 CONFIG = replace(TINY, depth=DEPTH)
 GRID = (4, 2)

@@ -27,11 +27,11 @@ from tests.models.publishers import (
     chunk_blocks,
 )
 from vills.config.model import ModelConfig
+from vills.models.description import WeightsError
 from vills.models.encoder import Encoder
 from vills.models.published import load_published
 from vills.models.published.coverage import MAX_NAMES
 from vills.models.published.describe import describe_file
-from vills.models.weights import WeightsError
 
 CONFIG = replace(TINY, depth=DEPTH)
 GRID = (4, 2)

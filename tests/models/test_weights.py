@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tests.models.batches import TINY
 from vills.models.backbone import Backbone
+from vills.models.description import WeightsError
 from vills.models.reid import ReidModel
 from vills.models.weights import (
-    WeightsError,
     build_timm_state,
     load_backbone,
     load_reid,
@@ -149,6 +149,8 @@ def damage(folder: Path, kind: str) -> None:
         weights.write_bytes(raw)
     elif kind == "no json":
         description.write_text("{")
+    elif kind == "no text":
+        (folder / "model.json").write_bytes(b"\xff")
     elif kind == "format":
         description.write_text(json.dumps({**content, "format": 99}))
     else:
@@ -170,7 +172,8 @@ def damage(folder: Path, kind: str) -> None:
         ("no folder", r"model\.json does not exist.*What to do"),
         ("no weights", r"model\.safetensors does not exist"),
         ("flipped byte", r"SHA-256.*damaged or another one"),
-        ("no json", r"is not JSON"),
+        ("no json", r"model\.json is damaged .*What to do: export it again"),
+        ("no text", r"model\.json is damaged .*What to do: export it again"),
         ("format", r"format 99.*Allowed: format 1"),
         ("missing", r"missing resampler\.queries"),
         ("unexpected", r"unexpected stranger"),
@@ -182,6 +185,45 @@ def test_a_folder_that_is_not_right_is_refused(tmp_path: Path, kind: str, messag
     damage(tmp_path / "weights", kind)
     with pytest.raises(WeightsError, match=message):
         load_backbone(tmp_path / "weights")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("architecture.model.max_frames", [], r"architecture\.model\.max_frames = \[\] is of"),
+        ("architecture.model.depth", 10**30, r"pretrain\.model\.depth = 1000"),
+        ("architecture.model.width", None, r"architecture\.model\.width = None is of"),
+        ("architecture.areas", None, r"architecture\.areas = None is of"),
+        ("architecture.areas", ["tail"], r"architecture\.areas entry = 'tail'"),
+        ("architecture.video", float("inf"), r"architecture\.video = inf is of"),
+        ("architecture", None, r"architecture = None"),
+        ("reid.num_ids", True, r"reid\.num_ids = True is of"),
+        ("reid.num_ids", -1, r"reid\.num_ids = -1 is not allowed"),
+        ("reid.modality", "sound", r"reid\.modality = 'sound'"),
+        ("reid.input_size", [0, 0], r"reid\.input_size entry = 0"),
+        ("reid", None, r"reid = None"),
+        ("sha256", "x", r"sha256 = 'x'"),
+        ("file", 5, r"file = 5 is of"),
+    ],
+)
+def test_a_description_of_no_model_is_refused_by_its_entry(
+    tmp_path: Path, key: str, value: object, said: str
+) -> None:
+    save_reid(ReidModel(build(), num_ids=3, modality="image"), tmp_path)
+    content = json.loads((tmp_path / "model.json").read_text())
+    place, *above = key.split(".")[::-1]
+    entry = content
+    for name in above[::-1]:
+        entry = entry[name]
+    entry[place] = value
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=rf"model\.json: {said}.*What to do: export or copy"):
+        load_reid(tmp_path)
+    del entry[place]
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    if key not in ("architecture.model.max_frames", "architecture.model.depth", "reid.input_size"):
+        with pytest.raises(WeightsError, match=rf"model\.json: .*{place}|does not fit"):
+            load_reid(tmp_path)
 
 
 def test_a_backbone_is_no_reid_model(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ from vills.config.model import PublishedConfig
 from vills.data.loading import METHODS
 from vills.data.reid import ReidData
 from vills.interrupt import InterruptedRunError
+from vills.models.description import WeightsError
 from vills.models.reid import ReidModel
-from vills.models.weights import WeightsError, load_description, load_reid
+from vills.models.weights import load_description, load_reid
 from vills.runner.store.journal import load_journal
 from vills.train.consensus import NonFiniteError
 from vills.train.finetune import Starts, build_model

@@ -15,9 +15,10 @@ from vills.config.params import Params
 from vills.config.pretrain import PretrainConfig
 from vills.data.pretrain_sources import PretrainData
 from vills.interrupt import InterruptedRunError
+from vills.models.description import WeightsError
 from vills.models.encoder import Encoder
 from vills.models.published import load_published
-from vills.models.weights import WeightsError, load_backbone
+from vills.models.weights import load_backbone
 from vills.pipeline.pretrain import STAGE
 from vills.runner.store.journal import Journal
 from vills.train.meta_arch import SSLMetaArch

@@ -151,6 +151,8 @@ def _sheet(arguments: Namespace) -> int:
         from vills.report.mask_sheet import build_mask_sheet
 
         curated, lse = (ARTIFACTS / part / arguments.source for part in ("curated", "lse"))
-        build_mask_sheet(curated, lse, arguments.out)
+        damaged = build_mask_sheet(curated, lse, arguments.out)
+        if damaged:
+            print(f"{len(damaged)} frames left out, which cannot be decoded: {damaged[0]}")
     print(f"wrote {arguments.out}")
     return 0

@@ -9,7 +9,7 @@ from torchvision.models import get_model
 
 from vills.curation.video import Detections, Frame, build_detections
 from vills.errors import InputError
-from vills.tensors import describe_faults
+from vills.tensors import describe_faults, read_state
 
 PERSON_CLASS = 1
 MIN_SCORE = 0.05
@@ -58,8 +58,7 @@ def _load_network(path: Path) -> torch.nn.Module:
         raise refused from error
     if not isinstance(state, dict) or CLASS_WEIGHT not in state:
         raise refused
-    values = ((k, v.float().numpy()) for k, v in state.items() if v.is_floating_point())
-    if faults := describe_faults(values):
+    if faults := describe_faults(read_state(state)):
         raise InputError(
             f"{path} holds {faults}. Allowed: finite numbers. What to do: fetch the file again."
         )

@@ -24,20 +24,25 @@ def save_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_table(path: Path, *, remedy: str, **settings: Any) -> pa.Table:
+def read_table(path: Path, *, remedy: str, is_full: bool = False, **settings: Any) -> pa.Table:
     """Read a parquet file; what it says of its pages' checksums is compared.
 
     Raises:
-        InputError: it is none, or damaged; `remedy` says what to do.
+        InputError: it is none, or damaged, or a value is missing from one that `is_full`; `remedy`
+            says what to do.
     """
     try:
         check_input(path)
-        return pq.read_table(path, page_checksum_verification=True, **settings)
+        table = pq.read_table(path, page_checksum_verification=True, **settings)
     except (pa.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
             f"{path} cannot be read as parquet ({reason}). What to do: {remedy}."
         ) from error
+    empty = [name for name in table.column_names if is_full and table[name].null_count]
+    if empty:
+        raise InputError(f"{path} lacks values of {', '.join(empty)}. What to do: {remedy}.")
+    return table
 
 
 # fmt: off

@@ -46,10 +46,12 @@ def load_inventory(path: Path) -> pa.Table:
 
     Raises:
         FileNotFoundError: if there is none.
+        InputError: if it is damaged, or a value is missing.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no inventory at {path}. What to do: `vills data register`.")
-    return read_table(path, remedy="`vills data register` writes it again", schema=SCHEMA)
+    remedy = "`vills data register` writes it again"
+    return read_table(path, remedy=remedy, is_full=True, schema=SCHEMA)
 
 
 def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> None:

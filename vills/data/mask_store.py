@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vills.areas import AREAS
-from vills.data.files import save_table
+from vills.data.files import read_table, save_table
 from vills.data.images import decode_rle, encode_rle, find_box
 
+REMEDY = "run the lse stage again"
 SCHEMA = pa.schema(
     [
         ("record_id", pa.string()),
@@ -99,6 +99,7 @@ class MaskStore:
 
     Raises:
         FileNotFoundError: if an area's file is missing.
+        InputError: if it is damaged.
     """
 
     def __init__(self, folder: Path, *, areas: Sequence[str] = AREAS) -> None:
@@ -106,8 +107,9 @@ class MaskStore:
         for area in areas:
             path = get_mask_path(folder, area)
             if not path.is_file():
-                raise FileNotFoundError(f"no masks at {path}. What to do: run the lse stage.")
-            self._areas[area] = _AreaMasks(pq.read_table(path, schema=SCHEMA).combine_chunks())
+                raise FileNotFoundError(f"no masks at {path}. What to do: {REMEDY}.")
+            table = read_table(path, remedy=REMEDY, is_full=True, schema=SCHEMA)
+            self._areas[area] = _AreaMasks(table.combine_chunks())
 
     def cached_frames(self, record_id: str) -> np.ndarray:
         """int64, sorted: positions of a record that have a mask of any of the areas."""

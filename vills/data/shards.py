@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from vills.errors import InputError
+from vills.inputs import open_input
 
 _BLOCK = 512
 _MAX_OPEN = 128
@@ -153,7 +154,8 @@ class ShardReader:
             )
         if len(self._open) >= _MAX_OPEN:
             os.close(self._open.popitem(last=False)[1])
-        self._open[shard] = os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
+        with open_input(self.folder / shard) as file:
+            self._open[shard] = os.dup(file.fileno())
         return self._open[shard]
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from vills.data.files import read_table
 from vills.errors import UserError
 from vills.evaluation.bootstrap import Difference, PairedRun, compute_difference
 from vills.evaluation.protocols.base import ProtocolResult
@@ -91,7 +91,7 @@ def load_per_query(folder: Path) -> pa.Table:
             f"{path} does not exist: results per query are unknown. What to do: run the "
             "evaluate stage again; it writes the file if a fine-tuned model is scored."
         )
-    return pq.read_table(path, schema=SCHEMA)
+    return read_table(path, remedy="run the evaluate stage again", schema=SCHEMA)
 
 
 def select_queries(

@@ -14,7 +14,7 @@ from vills.config.lse import LseConfig
 from vills.io import compute_sha256, find_weights
 from vills.lse.keypoints import KeypointDetector, PredictionDetector
 from vills.lse.segmenter import ParsingSegmenter, Segmenter
-from vills.tensors import describe_faults
+from vills.tensors import describe_faults, read_state
 
 if TYPE_CHECKING:
     import torch
@@ -161,8 +161,7 @@ def _load_weights(module: "torch.nn.Module", *, field: str, path: Path) -> None:
             f"{field} = {path.name!r} is not a plain state dict. Allowed: a mapping of parameter "
             "names to tensors. What to do: save only the model's state_dict()."
         )
-    values = ((k, v.float().numpy()) for k, v in state.items() if v.is_floating_point())
-    if faults := describe_faults(values):
+    if faults := describe_faults(read_state(state)):
         raise ConfigError(
             f"{field} = {path.name!r} holds {faults}. Allowed: finite numbers. What to do: fetch "
             "the file again, or ask its publisher."

@@ -5,7 +5,6 @@ normalised, and the arguments with which plain timm is the encoder; so timm and 
 are enough to use the encoder, without this package.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +17,13 @@ from torch import Tensor, nn
 from vills.config.finetune import FinetuneConfig
 from vills.config.model import ModelConfig
 from vills.data.transforms import MEAN, RESIZE, STD
-from vills.errors import UserError
-from vills.io import compute_sha256, open_atomic, save_json
+from vills.errors import InputError
+from vills.io import compute_sha256, load_json, open_atomic, save_json
 from vills.models.backbone import Backbone
+from vills.models.description import WeightsError, check_description
 from vills.models.encoder import build_timm_arguments
 from vills.models.reid import ReidModel
-from vills.tensors import describe_faults
+from vills.tensors import describe_faults, read_state
 
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
@@ -38,10 +38,6 @@ _MASK_TOKEN = "encoder.mask_token"
 
 
 Model = TypeVar("Model", bound=nn.Module)
-
-
-class WeightsError(UserError, ValueError):
-    """A weights file is refused; the message says which, why, and what to do."""
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
@@ -120,15 +116,16 @@ def load_description(folder: Path) -> dict[str, Any]:
             "artifacts/pretrain/teacher."
         )
     try:
-        description: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path} is not JSON ({error}). What to do: export it again.") from error
+        description = load_json(path, remedy="export it again")
+    except InputError as error:
+        raise WeightsError(str(error)) from error
     if description.get("format") != _FORMAT or description.get("kind") not in ("backbone", "reid"):
         raise WeightsError(
             f"{path} has format {description.get('format')!r} and kind "
             f"{description.get('kind')!r}. Allowed: format {_FORMAT}, kind backbone or reid. "
             "What to do: export the weights again with this version."
         )
+    check_description(path, description)
     return description
 
 
@@ -169,7 +166,10 @@ def save_timm(folder: Path, out: Path) -> Path:
         WeightsError: if the weights are refused or `out` has another ending.
     """
     if out.suffix != ".safetensors":
-        raise WeightsError(f"{out} is not allowed. Allowed: a name that ends in .safetensors.")
+        raise WeightsError(
+            f"--out {out} is not allowed. Allowed: a name that ends in .safetensors. What to do: "
+            "give another."
+        )
     backbone = load_backbone(folder)
     arguments, state = build_timm_state(backbone)
     told = {"convention": build_statement(backbone.config.image_size), "output": TIMM_OUTPUT}
@@ -236,21 +236,12 @@ def _load_state(folder: Path, description: Mapping[str, Any]) -> dict[str, Tenso
         raise WeightsError(
             f"{path} is no .safetensors ({error}). What to do: export or copy the weights again."
         ) from error
-    if faults := describe_tensors(state):
+    if faults := describe_faults(read_state(state)):
         raise WeightsError(
             f"{path} holds {faults}. Allowed: finite numbers. What to do: the training that wrote "
             "it went wrong: take the weights of an earlier one, or train again."
         )
     return state
-
-
-def describe_tensors(state: Mapping[str, Tensor]) -> str:
-    """Say what is wrong with the numbers of weights, see `vills.tensors`."""
-    return describe_faults(
-        (name, value.float().cpu().numpy())
-        for name, value in state.items()
-        if value.is_floating_point()
-    )
 
 
 def _fill(model: Model, state: Mapping[str, Tensor], folder: Path) -> Model:

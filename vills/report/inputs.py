@@ -11,6 +11,7 @@ from vills.io import load_json
 from vills.refusals import list_paths
 
 Row = dict[str, Any]
+_REMEDY = "run the evaluate stage again"
 """A row of scores."""
 
 
@@ -67,8 +68,9 @@ def load_scores(
 
 def load_rows(artifacts: Path, item: str) -> list[Row]:
     """Load the table rows of one data set: whose models they are, and the run behind them."""
-    metrics = load_json(artifacts / "metrics" / f"evaluate_{item}.json")
-    results = load_json(artifacts / "evaluate" / item / "results.json")
+    path = artifacts / "metrics" / f"evaluate_{item}.json"
+    metrics = load_json(path, "model", "fingerprint", remedy=_REMEDY)
+    results = load_json(artifacts / "evaluate" / item / "results.json", "rows", remedy=_REMEDY)
     source = {"trained_on": metrics["model"], "run": metrics["fingerprint"][:12]}
     return [{"data set": item, **row, **source} for row in results["rows"]]
 
@@ -78,7 +80,7 @@ def load_notes(artifacts: Path, item: str) -> list[str]:
 
     The first says how many rows and why; the others how its pixels were given to a model.
     """
-    results = load_json(artifacts / "evaluate" / item / "results.json")
+    results = load_json(artifacts / "evaluate" / item / "results.json", "rows", remedy=_REMEDY)
     left_out = "; ".join(results.get("left_out", []))
     notes = [f"Left out, or there twice: {left_out}"] if left_out else []
     return [f"{note}." for note in (*notes, *results.get("notes", []))]

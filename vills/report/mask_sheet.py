@@ -7,13 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 
 from vills.areas import AREAS
+from vills.data.files import read_table
 from vills.data.images import CorruptImageError
-from vills.data.mask_store import MaskStore
+from vills.data.mask_store import REMEDY, MaskStore
 from vills.errors import InputError
-from vills.lse.chunk import KEYPOINTS
+from vills.lse.chunk import KEYPOINTS, KEYPOINTS_SCHEMA
 from vills.report.pictures import CropReader, Picture, render_stack, save_sheet
 
 AREA_COLOURS = {"head": (255, 190, 0), "upper_body": (235, 30, 90), "lower_body": (20, 110, 255)}
@@ -23,32 +23,40 @@ COLUMNS = 6
 
 def build_mask_sheet(
     curated: Path, lse: Path, out_png: Path, num: int = 24, *, min_score: float = 0.5
-) -> None:
+) -> list[str]:
     """Write pairs of crop and overlay of `num` frames, spread evenly over the LSE cache `lse`.
 
     Keypoints above `min_score`, the tau to show, are filled green, the others hollow and grey.
 
+    Returns:
+        Why frames among them are left out: they cannot be decoded.
+
     Raises:
         FileNotFoundError: no manifest or no cache.
-        InputError: the cache holds no frame.
+        InputError: the cache holds no frame, or is damaged.
     """
     reader, store = CropReader(curated), MaskStore(lse)
-    cached = pq.read_table(lse / KEYPOINTS)
+    path = lse / KEYPOINTS
+    cached = read_table(path, remedy=REMEDY, is_full=True, schema=KEYPOINTS_SCHEMA)
     if not cached.num_rows:
-        raise InputError(f"{lse / KEYPOINTS} has no frame. What to do: run the lse stage.")
+        raise InputError(f"{path} has no frame. What to do: {REMEDY}.")
     chosen = np.unique(np.linspace(0, cached.num_rows - 1, min(num, cached.num_rows)).astype(int))
-    tiles = []
+    tiles, damaged = [], list[str]()
     for row in cached.take(chosen).to_pylist():
         try:
             image = reader.read(row["record_id"], row["frame"])
-        except CorruptImageError:
+        except CorruptImageError as error:
+            damaged.append(f"{row['record_id']}, frame {row['frame']}: {error}")
             continue
         loaded = {area: store.load(row["record_id"], row["frame"], area) for area in AREAS}
         masks = {area: found[0] for area, found in loaded.items() if found is not None}
         keypoints = np.asarray(row["keypoints"], np.float32).reshape(-1, 3)
         tiles.append(render_tile(image, masks=masks, keypoints=keypoints, min_score=min_score))
     if not tiles:
-        raise InputError("no frame of the cache can be decoded. What to do: run curate and lse.")
+        raise InputError(
+            f"no frame of {path} can be decoded from {curated} ({damaged[0]}). What to do: run the "
+            "curate stage again, then the lse stage."
+        )
     width = max(tile.shape[1] for tile in tiles)
     cells = [
         np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255)
@@ -56,6 +64,7 @@ def build_mask_sheet(
     ]
     lines = [render_stack(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
     save_sheet(out_png, render_stack(lines))
+    return damaged
 
 
 def render_tile(

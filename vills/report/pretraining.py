@@ -94,7 +94,9 @@ def build_pretraining(
     if any(health.values()):
         picture = build_curves(health, x_label="step", columns=2)
         blocks.append(build_picture(picture, heading="Health", plot=True, caption=HEALTH_CAPTION))
-    report = load_json(folder / "health.json")
+    report = load_json(
+        folder / "health.json", "start", "end", remedy="run the pretrain stage again"
+    )
     times = {"step 0": report["start"], "last tenth": report["end"]}
     rows = [
         {"value": name, **{t: f"{found.get(name, math.nan):.4g}" for t, found in times.items()}}

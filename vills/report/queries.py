@@ -6,11 +6,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from vills.config.evaluate import ReportConfig
 from vills.config.finetune import list_variants
+from vills.data.files import read_table
 from vills.data.loading import normalise
 from vills.data.transforms import resize
 from vills.evaluation.attention import compute_clip_attention, compute_image_attention
@@ -85,7 +85,8 @@ def load_strips(path: Path, *, count: int, length: int) -> Strips:
     They are taken evenly over its queries in record order: not the best, not the worst.
     """
     lists: Strips = {}
-    for row in pq.read_table(path).to_pylist() if path.is_file() else ():
+    remedy = "run the evaluate stage again"
+    for row in read_table(path, remedy=remedy).to_pylist() if path.is_file() else ():
         found = lists.setdefault((row["query_id"], row["query_frame"]), [])
         if row["verdict"] != "junk" and len(found) < length:
             found.append((row["gallery_id"], row["verdict"] == "right"))

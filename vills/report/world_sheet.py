@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 
 from vills.areas import AREAS
 from vills.curation.video import VideoStream
+from vills.data.files import read_table
 from vills.data.images import CorruptImageError, decode_image, decode_rle
 from vills.errors import InputError
+from vills.inputs import read_input
 from vills.report.pictures import Picture, render_stack, save_sheet
 
 Colour = tuple[int, int, int]
@@ -152,7 +153,7 @@ def _read_frames(path: Path) -> list[Picture]:
 
 def _read_image(path: Path) -> Picture:
     try:
-        return decode_image(path.read_bytes(), name=str(path))
+        return decode_image(read_input(path), name=str(path))
     except CorruptImageError as error:
         raise InputError(f"{error}. What to do: `vills run miniature` puts it right.") from error
 
@@ -189,7 +190,7 @@ def _draw_scenes(folder: Path) -> Picture:
 def _group(path: Path) -> dict[tuple[str, int], list[Row]]:
     groups: dict[tuple[str, int], list[Row]] = {}
     if path.exists():
-        for row in pq.read_table(path).to_pylist():
+        for row in read_table(path, remedy="run the miniature stage again").to_pylist():
             groups.setdefault((row["path"], row["frame"]), []).append(row)
     return groups
 

@@ -87,6 +87,7 @@ def test_torchrun_inside_a_job_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({**SRUN, "SLURM_PROCID": "4"}, "SLURM_PROCID = 4"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK = 2"),
+        ({"RANK": "5"}, "RANK = 5"),
         ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK = '-1"),
     ],
 )

@@ -160,11 +160,23 @@ def test_damaged_outputs_are_seen_and_rebuilt(project: Project, damage: str) -> 
     with pytest.raises(DamagedError, match="What to do: run the stage again"):
         run.publish(project.root / "artifacts" / "demo")
     project.finish()
-    assert "outputs were damaged" in project.said[0]
+    assert "damaged, 1 in all" in project.said[0]
     assert path.read_bytes() == b"weights"
     assert (run.work / "state.json").exists(), "what recovery needs"
     assert not (run.out / "more").exists()
     assert (run.out / "score.json").stat().st_ino != whole, "it is written anew, never into"
+    assert project.open().is_complete()
+
+
+def test_a_damaged_journal_is_made_again_if_a_checkpoint_can(project: Project) -> None:
+    run = project.finish()
+    run.journal.path.write_bytes(run.journal.path.read_bytes()[:-40])
+    assert project.open().is_complete(), "outputs are whole, and nothing could restore it"
+    save_bytes(run.work / "checkpoints" / "step-00000001.pt", b"holds it")
+    assert not project.open().is_complete()
+    project.finish()
+    assert "journal.jsonl" in project.said[0]
+    assert load_journal(run.journal.path).committed[0].metrics == {"loss": 2.0}
     assert project.open().is_complete()
 
 

@@ -173,11 +173,11 @@ class Layout:
 
 
 def _check_below(path: str) -> None:
-    """Refuse a path that leads out of the root: lists of a data set are a stranger's."""
-    if path.startswith("/") or f"/{path}/".find("/../") >= 0:
+    """Refuse what is no path, or leads out of the root: lists of a data set are a stranger's."""
+    if path.startswith("/") or "\0" in path or "/../" in f"/{path}/":
         raise LayoutError(
-            f"a list of the data set names {path!r}. Allowed: paths below its root, without .. in "
-            "them. What to do: do not use this copy, or correct the list."
+            f"a list of the data set names {path!r}. Allowed: paths below its root, without .. or "
+            "a zero byte in them. What to do: do not use this copy, or correct the list."
         )
 
 

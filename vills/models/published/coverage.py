@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vills.data.files import compute_order
 from vills.models.published.layouts import State
-from vills.models.weights import describe_tensors
+from vills.tensors import describe_faults, read_state
 
 MAX_NAMES = 50
 """Names listed of a kind; beyond, counts by prefix."""
@@ -73,7 +73,7 @@ def find_mismatch(state: State, own: State, absent: set[str], *, problems: list[
         absent: names under which the layout has more tensors, which the file lacks.
         problems: what else is wrong.
     """
-    if faults := describe_tensors(state):
+    if faults := describe_faults(read_state(state)):
         problems = [*problems, faults]
     return Mismatch(
         missing=list_sorted((own.keys() - state.keys()) | absent),

@@ -7,13 +7,13 @@ from timm.models.vision_transformer import VisionTransformer
 
 from vills.config.convention import parse_metadata
 from vills.config.model import ModelConfig
+from vills.models.description import WeightsError
 from vills.models.encoder import build_timm_arguments
 from vills.models.published.convert import Grid, find_table_grid, has_positions
 from vills.models.published.coverage import find_giveaways, list_sorted
 from vills.models.published.layouts import HEADS, LAYOUTS, State
 from vills.models.published.load import Fit, compute_fit
 from vills.models.published.tensor_file import Sizes, TensorFile, find_sizes, read_tensors
-from vills.models.weights import WeightsError
 
 _HEADS_FIELD = "pretrain.model.num_heads"
 

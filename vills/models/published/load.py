@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vills.config.convention import NAMED, Convention, parse_convention, parse_metadata
+from vills.models.description import WeightsError
 from vills.models.encoder import Encoder
 from vills.models.published.convert import (
     Grid,
@@ -14,7 +15,6 @@ from vills.models.published.convert import (
 from vills.models.published.coverage import Mismatch, find_giveaways, find_mismatch, list_sorted
 from vills.models.published.layouts import HEADS, LAYOUTS, Layout, State, has_qkv_bias
 from vills.models.published.tensor_file import TensorFile, find_sizes, read_tensors
-from vills.models.weights import WeightsError
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vills.models.description import WeightsError
 from vills.models.published.layouts import State
-from vills.models.weights import WeightsError
 
 WRAPPERS = ("teacher", "state_dict", "model", "student")
 """Where publishers keep the tensors; a checkpoint with two networks gives its teacher."""

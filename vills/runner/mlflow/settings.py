@@ -37,6 +37,7 @@ LIMITS = {
 }
 """Environment of MLflow; the user's own values win."""
 LOCK_PATIENCE = 60.0
+REMEDY = "look after the tracker, or correct MLFLOW_TRACKING_URI; `vills track` sends what it lacks"
 REMEDIES = (
     (
         r"database schema|Can't locate revision",
@@ -70,8 +71,8 @@ def describe_error(error: Exception) -> str:
         return str(error)
     first = (str(error).strip().splitlines() or [""])[0]
     text = render_public(f"{type(error).__name__}: {first}")[:500]
-    remedy = next((todo for words, todo in REMEDIES if re.search(words, text)), "")
-    return f"{text}. What to do: {remedy}" if remedy else text
+    remedy = next((todo for words, todo in REMEDIES if re.search(words, text)), REMEDY)
+    return f"{text}. What to do: {remedy}"
 
 
 def open_store(settings: TrackingSettings) -> Store:

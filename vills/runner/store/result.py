@@ -26,6 +26,7 @@ from vills.digests import (
 from vills.errors import InputError
 from vills.io import sync
 from vills.refusals import NO_SPACE, open_writing
+from vills.runner.store.journal import load_journal
 from vills.runner.store.receipt import load_run_file
 
 RESULT_NAME = "result.json"
@@ -55,10 +56,16 @@ def find_result(folder: Path) -> dict[str, Any]:
 
 
 def find_damage(folder: Path, cache: DigestCache) -> list[str]:
-    """List outputs of a complete run that are missing, changed or not recorded."""
+    """List what is not as recorded: outputs, and the journal if a checkpoint can restore it."""
     result = find_result(folder)
     now = compute_listing(folder / "out", cache) if result else {}
-    return find_changed(result["outputs"], now) if result else [RESULT_NAME]
+    damaged = find_changed(result["outputs"], now) if result else [RESULT_NAME]
+    if (end := result.get("journal")) and any((folder / "work").rglob("*.pt")):
+        try:
+            load_journal(folder / "journal.jsonl", end=end)
+        except InputError:
+            damaged.append("journal.jsonl")
+    return damaged
 
 
 def find_recorded(path: Path) -> str | None:

@@ -245,8 +245,7 @@ class Run:
         self._entered = time.monotonic()
         if self.result_path.exists():
             damaged = find_damage(self.folder, self._cache)
-            some = f"{', '.join(damaged[:3])}; {len(damaged)} in all"
-            self._say(f"outputs were damaged ({some}); they are made again from what is whole")
+            self._say(f"damaged, {len(damaged)} in all, so made again: {', '.join(damaged[:3])}")
             set_incomplete(self.folder, damaged)
         self._take_receipt()
         self.out.mkdir(exist_ok=True)

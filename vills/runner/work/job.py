@@ -60,10 +60,17 @@ def run_node(runs: Path, key: str) -> int:
         recorded = {key: find_recorded(p) for key, p in inputs.items() if runs in p.parents}
         code = runs / spec["code"]
         with closing(ProgressLine(name, silent=not leads)) as progress:
-            stage, tracking = load_stage(spec["stage"]), load_tracking_settings(code)
-            params, item, planned = runs / spec["params"], spec["item"], spec.get("planned")
-            where = runs, code, tracking
-            call = StageCall(stage, item, params, inputs, *where, recorded, planned)
+            call = StageCall(
+                stage=load_stage(spec["stage"]),
+                item=spec["item"],
+                params=runs / spec["params"],
+                inputs=inputs,
+                runs=runs,
+                checkout=code,
+                tracking=load_tracking_settings(code),
+                recorded=recorded,
+                planned=spec.get("planned"),  # none of before
+            )
             run = run_call(call, progress=progress)
         if run is not None:
             save_own_json(folder / "run.json", {"fingerprint": run.fingerprint})

@@ -67,10 +67,11 @@ def load_ranks() -> Ranks:
     environment = os.environ
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID", "MASTER_PORT"):
         read_count(name, default=0, high=65_535)
-    if read_count("WORLD_SIZE", default=1, low=1) > 1 and "RANK" in environment:
+    is_one = read_count("WORLD_SIZE", default=1, low=1) == 1 and read_count("RANK", default=0) == 0
+    if "RANK" in environment and not is_one:
         names, token = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), _name_launch()
     # srun alone sets it: the batch script itself, which knows SLURM_NTASKS too, is no task
-    elif read_count("SLURM_STEP_NUM_TASKS", default=1) > 1:
+    elif read_count("SLURM_STEP_NUM_TASKS", default=1, low=1) > 1:
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
         token = "-".join(
             environment.get(name, "0")
@@ -78,7 +79,9 @@ def load_ranks() -> Ranks:
         )
     else:
         return Ranks()
-    rank, world_size, local_rank = (read_count(name, default=0) for name in names)
+    rank, world_size, local_rank = (
+        read_count(name, default=int(name == "WORLD_SIZE")) for name in names
+    )
     if not 0 <= rank < world_size:
         raise ConfigError(
             f"{names[0]} = {rank} is not allowed. Allowed: 0 to {world_size - 1}, since "
