@@ -1,15 +1,10 @@
-"""`dvc repro` as a user gives it: killed at any moment, run again after a change, pulled."""
+"""`dvc repro` as a user gives it: run again after a change, pulled. Killed: tests/torture."""
 
 import csv
-import json
-import os
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -45,94 +40,6 @@ def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-
-
-def find_run(project: Project, name: str) -> Path | None:
-    """The folder of the one run of a stage, once it exists."""
-    stage, _, item = name.partition("@")
-    for receipt in (project.folder / "runs").glob(f"{stage}/*/receipt.json"):
-        try:
-            if json.loads(receipt.read_text())["item"] == item:
-                return receipt.parent
-        except ValueError:
-            continue
-    return None
-
-
-def wait_for(condition: Any, process: "subprocess.Popen[bytes]") -> bool:
-    """Poll until the condition holds; False if the process ended first."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if condition():
-            return True
-        if process.poll() is not None:
-            return bool(condition())
-        time.sleep(0.005)
-    raise AssertionError("nothing happened")
-
-
-def is_working(project: Project, name: str, *, attempt: int) -> bool:
-    """Whether an attempt has begun to write something of its own."""
-    run = find_run(project, name)
-    if run is None or not (run / "attempts" / f"{attempt:06d}.json").exists():
-        return False
-    return attempt > 1 or any(
-        p.is_file() for p in [*(run / "work").rglob("*"), *(run / "out").rglob("*")]
-    )
-
-
-def kill_stage(project: Project, name: str) -> bool:
-    """kill -9 of the process that works on a stage, as soon as it has written something."""
-    dvc = project.start("dvc", "repro", name)
-    wait_for(lambda: is_working(project, name, attempt=1), dvc)
-    run = find_run(project, name)
-    assert run is not None
-    unfinished = not (run / "result.json").exists()
-    os.kill(json.loads((run / "attempts" / "000001.json").read_text())["pid"], signal.SIGKILL)
-    dvc.wait(PATIENCE)
-    return unfinished and not (run / "result.json").exists()
-
-
-def kill_dvc(project: Project, name: str) -> None:
-    """kill -9 of dvc alone, while its stage works; the orphan goes on."""
-    dvc = project.start("dvc", "repro", name)
-    wait_for(lambda: is_working(project, name, attempt=2), dvc)
-    dvc.send_signal(signal.SIGKILL)
-    dvc.wait(PATIENCE)
-
-
-@pytest.fixture
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine that differs in all that no out may depend on."""
-    for name, value in {"TZ": "Asia/Kolkata", "LC_ALL": "C", "PYTHONHASHSEED": "77"}.items():
-        monkeypatch.setenv(name, value)
-    for name in ("USER", "LOGNAME"):
-        monkeypatch.setenv(name, "somebody")
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
-
-
-@pytest.mark.usefixtures("surroundings")
-def test_killed_in_every_stage_and_elsewhere_the_same_bits(
-    finished: Project, tmp_path: Path
-) -> None:
-    """Of all outs, the report too: dvc.lock differs neither by machine nor by kill."""
-    project = build_project(tmp_path / "another näme")
-    survived = []
-    for name in STAGES:
-        if not kill_stage(project, name):
-            survived.append(name)
-        kill_dvc(project, name)
-        project.run("dvc", "repro", name)
-    assert survived == [], "these were finished before the signal came"
-    project.run("dvc", "repro")
-    wanted, found = finished.load_lock(), project.load_lock()
-    assert [name for name in STAGES if found[name]["outs"] != wanted[name]["outs"]] == []
-    for metrics in (finished.folder / "artifacts" / "evaluate").rglob("results.json"):
-        relative = metrics.relative_to(finished.folder)
-        assert metrics.read_bytes() == (project.folder / relative).read_bytes()
 
 
 def test_two_runs_of_one_stage_at_once_give_one_run(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 It can be killed: given again, it goes on with the cases that are left, as long as the code is the
 same. Variables: SEED (0), COUNT (kill=100,damage=30,input=300; a kind that is left out is not
-tried), CASE=kill-0042 (that one alone), JOBS (2), FOLDER (.torture: keeps what went wrong).
+tried), CASE=kill-0042 (that one alone), JOBS (2, at once), FOLDER (.torture; what went wrong
+stays).
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -20,6 +22,7 @@ from pathlib import Path
 
 from tests.project import ROOT
 from tests.torture import damages, inputs, kills
+from tests.torture.base import get_base
 from tests.torture.case import KINDS, OUTCOMES, WRONG, Verdict, build_name
 from tests.torture.undisturbed import Undisturbed, build_undisturbed
 
@@ -36,7 +39,7 @@ def main() -> int:
     done = {} if case else load_results(results)
     reference = build_undisturbed(folder / "undisturbed" / "project")
     if any(name.startswith("input") for name in names):
-        inputs.get_base(reference)
+        get_base(reference)
         inputs.import_all()
     work = partial(run_case, seed=seed, reference=reference, folder=folder)
     jobs = int(os.environ.get("JOBS", "2"))
@@ -58,7 +61,10 @@ def run_case(name: str, *, seed: int, reference: Undisturbed, folder: Path) -> V
     kind, _, number = name.partition("-")
     start = time.monotonic()
     shutil.rmtree(folder / name, ignore_errors=True)
-    outcome, words = RUN[kind](int(number), seed, reference=reference, folder=folder)
+    try:
+        outcome, words = RUN[kind](int(number), seed, reference=reference, folder=folder)
+    except Exception:  # noqa: BLE001 - the others go on
+        outcome, words = WRONG, traceback.format_exc()
     return Verdict(name, outcome, words, round(time.monotonic() - start, 1))
 
 

@@ -1,24 +1,24 @@
 """Bad files: for every reader a file that it reads is damaged, or is none."""
 
-import os
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
-from safetensors.numpy import load_file, save_file
 
 from tests.torture.inputs import Input
+from tests.torture.spoil import BREAK, put, spoil_table, spoil_tensors
 from vills.config.miniature import MINIATURE_DATASETS
+from vills.data.layouts import RawImage, RawTracklet, RawVideo, read_layout
 
 MODEL = "artifacts/finetune/market1501/scratch"
 RAW = {"VILLS_DATA": "raw"}
 JUNK = (".db", ".ds_store", ".seal")
+UNREAD = ("/val/", "cloth-change_id", "cloth-unchange_id", "parsing.parquet")
+"""Files of raw data that neither a check of the data nor curation reads."""
 PICTURES = (".jpg", ".png", ".bmp")
 VIDEOS = (".mp4", ".avi")
 YAML = {
@@ -37,89 +37,15 @@ YAML = {
 }
 
 
-def put(path: Path, data: bytes) -> None:
-    """Give a path other content, and not the hard links of the file that was there."""
-    path.unlink()
-    path.write_bytes(data)
-
-
-def make_socket(path: Path) -> None:
-    """Leave a socket; bound by a short name, since a socket's path has at most 107 bytes."""
-    path.unlink()
-    here = Path.cwd()
-    os.chdir(path.parent)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path.name[-100:])
-    os.chdir(here)
-
-
-def make_huge(path: Path) -> None:
-    """Leave a file that says a terabyte and holds nothing."""
-    put(path, b"")
-    os.truncate(path, 10**12)
-
-
-def replace_by(path: Path, make: Callable[[Path], object]) -> None:
-    path.unlink()
-    make(path)
-
-
-BREAK: dict[str, Callable[[Path], object]] = {
-    "cut": lambda path: put(path, path.read_bytes()[: path.stat().st_size // 2]),
-    "empty": lambda path: put(path, b""),
-    "garbage": lambda path: put(path, np.random.default_rng(1).bytes(path.stat().st_size + 1)),
-    "zeros": lambda path: put(path, bytes(path.stat().st_size)),
-    "folder": lambda path: replace_by(path, Path.mkdir),
-    "fifo": lambda path: replace_by(path, os.mkfifo),
-    "socket": make_socket,
-    "zero": lambda path: replace_by(path, lambda p: p.symlink_to("/dev/zero")),
-    "loop": lambda path: replace_by(path, lambda p: p.symlink_to(p.name)),
-    "lost link": lambda path: replace_by(path, lambda p: p.symlink_to("nowhere")),
-    "huge": make_huge,
-    "text": lambda path: put(path, b"<html>Sign in to download</html>\n"),
-}
-"""What may be where a file of any kind should be."""
-
-
-def spoil_table(path: Path, draw: np.random.Generator) -> None:
-    """Leave a parquet whose columns are not what they should be."""
-    table = pq.read_table(path)
-    path.unlink()
-    name = str(draw.choice(table.column_names))
-    at, rows = table.column_names.index(name), table.num_rows
-    how = int(draw.integers(3))
-    if how == 0:
-        table = table.drop_columns([name])
-    elif how == 1:
-        table = table.set_column(at, name, pa.array([{"odd": 1}] * rows))
-    else:
-        table = table.set_column(at, name, pa.nulls(rows, table.schema.field(name).type))
-    pq.write_table(table, path)
-
-
-def spoil_tensors(path: Path, draw: np.random.Generator) -> None:
-    """Leave weights with NaN, inf, another shape, another name, or one tensor less."""
-    tensors = load_file(path)
-    names = [name for name, value in tensors.items() if value.ndim and value.dtype == np.float32]
-    name = str(draw.choice(names))
-    value = tensors.pop(name)
-    path.unlink()
-    how = int(draw.integers(5))
-    if how < 2:
-        value.flat[int(draw.integers(value.size))] = (np.nan, np.inf)[how]
-        tensors[name] = value
-    elif how == 2:
-        tensors[name] = np.concatenate([value, value])
-    elif how == 3:
-        tensors[f"{name}_other"] = value
-    save_file(tensors, path)
-
-
 def draw_break(draw: np.random.Generator, path: str) -> tuple[str, Callable[[Path], object]]:
     """How to make a file bad: as any file, or by what is in it."""
-    # raw data are hashed whole, however many terabytes they are
-    names = [name for name in BREAK if name != "huge" or not path.startswith("raw/")]
     suffix = Path(path).suffix
+    # what names a run is hashed whole, however many terabytes it is said to be
+    is_hashed = path.startswith(("raw/", "artifacts/", "weights/"))
+    # and a file that a folder of its name stands for is only one file fewer
+    is_medium = path.startswith(("raw/", "media/")) and suffix in (*PICTURES, *VIDEOS)
+    out = {"huge": is_hashed, "folder": is_medium}
+    names = [name for name in BREAK if not out.get(name)]
     own = {".parquet": spoil_table, ".safetensors": spoil_tensors}.get(suffix)
     if own is not None and draw.random() < 0.5:
         return "columns" if suffix == ".parquet" else "tensors", partial(own, draw=draw)
@@ -204,14 +130,28 @@ def build_features(draw: np.random.Generator, base: Path, valid: bool) -> Input:
         (folder / "features.npz").unlink()
         np.savez(folder / "features.npz", **choices[how])
 
-    said = ["features.npz", "feature", str(paths[-1])]
+    said = ["features.npz", "feature", str(paths[-1]), "no path in the file"]
     return Input([command], said, spoil, what=f"features.npz: {how}", may_pass=how == "all zeros")
+
+
+def list_raw(base: Path, source: str, without: str) -> list[str]:
+    """Files of a data set that are read: people of no split are not, as a note says."""
+    layout = read_layout(source, base / "raw" / source)
+    rows: Iterable[RawImage | RawTracklet | RawVideo] = chain(
+        layout.images, layout.tracklets, layout.videos
+    )
+    read = {f"raw/{source}/{path}" for row in rows for path in row.paths}
+    return [
+        name
+        for name in list_files(base, f"raw/{source}")
+        if not any(part in name for part in (*UNREAD, without))
+        and (name in read or Path(name).suffix not in (*PICTURES, *VIDEOS))
+    ]
 
 
 def build_check(draw: np.random.Generator, base: Path, valid: bool) -> Input:
     source = str(draw.choice(MINIATURE_DATASETS))
-    files = list_files(base, f"raw/{source}")  # predictions are no part of a release
-    path = draw_file(draw, [name for name in files if "/predictions/" not in name])
+    path = draw_file(draw, list_raw(base, source, "/predictions/"))
     command = ["vills", "data", "check", f"raw/{source}", "--full"]
     return build_spoiled(draw, path, [command], statuses=(1, 2), may_pass=True, said=SAID_OF_DATA)
 
@@ -226,6 +166,7 @@ def build_verify(draw: np.random.Generator, base: Path, valid: bool) -> Input:
     return build_spoiled(draw, draw_file(draw, files), [command], env=RAW, prepare=use_raw)
 
 
+FILMS = ("kinetics", "sigset")
 ROLES = {"luperson": "pretrain_images", "kinetics": "pretrain_videos"}
 
 
@@ -250,12 +191,15 @@ def use_raw(folder: Path, source: str = "") -> None:
 
 def build_curate(draw: np.random.Generator, base: Path, valid: bool) -> Input:
     source = str(draw.choice(MINIATURE_DATASETS))
-    path = draw_file(draw, list_files(base, f"raw/{source}"))
+    path = draw_file(draw, list_raw(base, source, "/none/" if source in FILMS else "/predictions/"))
     commands: list[list[str]] = [["vills", "run", "curate"]]
     if draw.random() < 0.7:
         commands.insert(0, ["vills", "data", "register", source])
     prepare = partial(use_raw, source=source)
-    return build_spoiled(draw, path, commands, env=RAW, prepare=prepare, may_pass=True)
+    reports = "artifacts/curated/*/report.json"
+    return build_spoiled(
+        draw, path, commands, env=RAW, prepare=prepare, may_pass=True, reports=reports
+    )
 
 
 STAGES = {
@@ -263,7 +207,7 @@ STAGES = {
     "pretrain": ("curated", "lse"),
     "finetune@market1501": ("curated/market1501", "pretrain"),
     "evaluate@market1501": ("curated/market1501", "finetune/market1501", "pretrain"),
-    "report": ("evaluate", "metrics", "plots", "lse"),
+    "report": ("evaluate", "metrics", "lse"),
 }
 
 
@@ -290,7 +234,10 @@ def build_scores(draw: np.random.Generator, base: Path, valid: bool) -> Input:
         files = ["artifacts/metrics/evaluate_market1501.json"]
     if command == ["sheet", "masks"]:
         files = [name for name in files if not name.endswith("report.json")]
-    return build_spoiled(draw, draw_file(draw, files), [["vills", *command]])
+    is_masks = command == ["sheet", "masks"]  # a frame that is damaged is left out, and counted
+    said = ["curated/luperson", "frames left out"] if is_masks else []
+    path = draw_file(draw, files)
+    return build_spoiled(draw, path, [["vills", *command]], said=said, may_pass=is_masks)
 
 
 def build_weights(draw: np.random.Generator, base: Path, valid: bool) -> Input:
@@ -299,10 +246,11 @@ def build_weights(draw: np.random.Generator, base: Path, valid: bool) -> Input:
         (MODEL, "extract", "media/a.jpg", "--weights", MODEL),
         ("artifacts/pretrain/teacher", "export", "--weights", "artifacts/pretrain/teacher",
          "--out", "x.safetensors"),
-        (MODEL, "weights", "inspect", f"{MODEL}/model.safetensors"),
+        ("weights", "weights", "inspect", "plain.safetensors"),
     ][int(draw.integers(3))]  # fmt: skip
-    name = "model.safetensors" if command[0] == "weights" else name
-    return build_spoiled(draw, f"{folder}/{name}", [["vills", *command]])
+    name = "plain.safetensors" if command[0] == "weights" else name
+    env = {"VILLS_WEIGHTS": "weights"}
+    return build_spoiled(draw, f"{folder}/{name}", [["vills", *command]], env=env)
 
 
 def build_onnx(draw: np.random.Generator, base: Path, valid: bool) -> Input:

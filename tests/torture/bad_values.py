@@ -3,10 +3,9 @@
 import argparse
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -14,16 +13,15 @@ import numpy as np
 import yaml
 
 from tests.config.test_limits import is_allowed, list_traps
-from tests.project import ROOT
-from tests.torture.inputs import SWEEP, Input
+from tests.torture.inputs import Input
 from vills.cli import build_parser
 from vills.config.kinds import find_hint, is_of_kind, load_hints, parse_hint
-from vills.config.load import save_params
 from vills.config.params import Params
 from vills.config.resources import Resources
 from vills.config.sweep import SweepConfig
 
 MARK = "TORTURE"
+NUMBERS = (int, float)
 KEPT = (dict, list, int, float, str)
 SECTIONS = ("x", "[1]", "5", "{nosuch_field: 1}")
 PLAN = ("launch.py", "own.yaml", "--plan")
@@ -42,17 +40,27 @@ def list_keys(kind: Any, value: Any, parts: Parts = ()) -> Iterator[Parts]:
         yield from list_keys(hint, own, (*parts, name))
 
 
-def draw_bad(draw: np.random.Generator, hint: Any) -> str:
+def draw_bad(draw: np.random.Generator, hint: Any, *, is_word: bool) -> str:
     """A text in YAML that a field may not be."""
     if is_dataclass(parse_hint(hint)[0]):
         return str(draw.choice(SECTIONS))
-    return str(draw.choice([trap for trap in list_traps(hint) if is_bad(trap, hint)]))
+    return str(
+        draw.choice([trap for trap in list_traps(hint) if is_bad(trap, hint, is_word=is_word)])
+    )
 
 
-def is_bad(trap: str, hint: Any) -> bool:
-    """Whether what a text means is not what a field says that it may be."""
+def is_text(hint: Any) -> bool:
+    """Whether a field is a text, or texts."""
+    kind = parse_hint(hint)[0]
+    return kind is str or any(is_text(part) for part in get_args(kind)[-1:])
+
+
+def is_bad(trap: str, hint: Any, *, is_word: bool = False) -> bool:
+    """Whether what a text means is not what a field may be; of a word, all is the text."""
+    loader = yaml.BaseLoader if is_text(hint) else yaml.SafeLoader
     try:
-        value = yaml.safe_load(trap)
+        whole = is_word and parse_hint(hint)[0] is str
+        value = trap if whole else yaml.load(trap, loader)  # noqa: S506 - both are safe
         return not (is_of_kind(value, hint) and is_allowed(value, hint))
     except (TypeError, ValueError, yaml.YAMLError):
         return True
@@ -75,6 +83,7 @@ def draw_field(
     value: Any,
     valid: bool,
     only: Any = (dict, list, int, float, str),
+    is_word: bool = False,
 ) -> tuple[Parts, str]:
     """A field with a bad text; a valid one: the text that it has, where that is `only` a kind."""
     keys = list(list_keys(kind, value))
@@ -82,7 +91,7 @@ def draw_field(
         keys = [parts for parts in keys if isinstance(find_value(value, parts), only)]
     parts = keys[int(draw.integers(len(keys)))]
     if not valid:
-        return parts, draw_bad(draw, find_hint(kind, parts))
+        return parts, draw_bad(draw, find_hint(kind, parts), is_word=is_word)
     text = yaml.safe_dump(find_value(value, parts), default_flow_style=True, width=10**6)
     return parts, text.removesuffix("...\n").strip()
 
@@ -94,66 +103,36 @@ def find_value(value: Any, parts: Parts) -> Any:
     return value
 
 
-@cache
-def load_params_text() -> str:
-    """Read params.yaml of the profile tiny."""
-    with tempfile.TemporaryDirectory() as folder:
-        return save_params(Path(folder), profile="tiny", overrides=[]).read_text()
+FILES: tuple[tuple[str, Any, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("params.yaml", Params, ("vills", "check"), ("vills", "configure", "--force", "profile=tiny")),
+    ("params.yaml", Params, ("vills", "status"), PLAN),
+    ("own.yaml", SweepConfig, PLAN, PLAN),
+    ("slurm/pretrain.yaml", Resources, PLAN, PLAN),
+)
+"""A file of fields, what it is, who reads it, and who takes `field=value`."""
 
 
-def build_params(draw: np.random.Generator, base: Path, valid: bool) -> Input:
-    value = yaml.safe_load(load_params_text())
-    parts, text = draw_field(draw, Params, value, valid)
-    command = ["vills", str(draw.choice(["check", "status"]))]
-    return Input(
-        [command],
-        [parts[-1], "nosuch_field"],
-        lambda folder: set_value(folder / "params.yaml", value, parts, text),
-        what=f"params.yaml: {'.'.join(parts)}: {text[:60]}",
-    )
+def build_field(draw: np.random.Generator, base: Path, valid: bool) -> Input:
+    """A field of a file."""
+    name, kind, command, _ = FILES[int(draw.integers(len(FILES)))]
+    value = yaml.safe_load((base / name).read_text())
+    parts, text = draw_field(draw, kind, value, valid)
+    spoil = partial(set_value, value=value, parts=parts, text=text)
+    what = f"{name}: {'.'.join(parts)}: {text[:60]}"
+    return Input([command], [parts[-1], "nosuch_field"], lambda folder: spoil(folder / name), what)
 
 
 def build_override(draw: np.random.Generator, base: Path, valid: bool) -> Input:
-    value = yaml.safe_load(load_params_text())
-    parts, text = draw_field(draw, Params, value, valid, only=(int, float))
-    word = f"{'.'.join(parts)}={text}"
-    return Input(
-        [["vills", "configure", "--force", "profile=tiny", word]],
-        [parts[-1], "nosuch_field", "override"],
-        what=word[:80],
-    )
+    """A field on the command line."""
+    name, kind, _, command = FILES[int(draw.integers(len(FILES)))]
+    value = yaml.safe_load((base / name).read_text())
+    parts, text = draw_field(draw, kind, value, valid, only=NUMBERS, is_word=True)
+    prefix = "slurm.pretrain." if kind is Resources else ""
+    word = f"{prefix}{'.'.join(parts)}={text}"
+    return Input([[*command, word]], [parts[-1], "nosuch_field", "override"], what=word[:80])
 
 
-def build_sweep(draw: np.random.Generator, base: Path, valid: bool) -> Input:
-    value = yaml.safe_load(yaml.safe_dump(SWEEP))
-    parts, text = draw_field(draw, SweepConfig, value, valid)
-    return Input(
-        [PLAN],
-        [parts[-1], "nosuch_field"],
-        lambda folder: set_value(folder / "own.yaml", value, parts, text),
-        what=f"own.yaml: {'.'.join(parts)}: {text[:60]}",
-    )
-
-
-def build_slurm(draw: np.random.Generator, base: Path, valid: bool) -> Input:
-    value = yaml.safe_load((ROOT / "slurm" / "pretrain.yaml").read_text())
-    parts, text = draw_field(draw, Resources, value, valid)
-    return Input(
-        [PLAN],
-        [parts[-1], "nosuch_field"],
-        lambda folder: set_value(folder / "slurm" / "pretrain.yaml", value, parts, text),
-        what=f"slurm/pretrain.yaml: {'.'.join(parts)}: {text[:60]}",
-    )
-
-
-def build_slurm_override(draw: np.random.Generator, base: Path, valid: bool) -> Input:
-    value = yaml.safe_load((ROOT / "slurm" / "pretrain.yaml").read_text())
-    parts, text = draw_field(draw, Resources, value, valid, only=(int, float))
-    word = f"slurm.pretrain.{'.'.join(parts)}={text}"
-    return Input([[*PLAN, word]], [parts[-1], "nosuch_field", "override"], what=word[:80])
-
-
-NUMBERS = ("x", "", "-5", "nan", "99999999999999999999", "1e30")
+COUNTS = ("x", "", "-5", "nan", "99999999999999999999", "1e30")
 WORDS = ("x; touch Y", "../..", "nosuch", "a\nb", "$(id)")
 PATHS = ("nosuch/file", "fifo", "zero", "loop", "params.yaml/x", "a\nb")
 EVALUATE = ("features.npz", "--layout", "market1501", "--root", "raw/market1501")
@@ -165,7 +144,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("report",),
     "sheet": ("masks",),
     "explain": ("market1501/market1501/scratch/mAP",),
-    "weights": ("inspect", "x.safetensors"),
+    "weights": ("inspect", "plain.safetensors"),
 }
 """A command that ends well; one of its options is then given something else."""
 FREE = {"--name", "--column", "-h", "--help"}
@@ -183,7 +162,11 @@ def build_option(draw: np.random.Generator, base: Path, valid: bool) -> Input:
         if a.nargs != 0 and not FREE & set(a.option_strings) and a.option_strings != ["--json"]
     ]
     option = options[int(draw.integers(len(options)))]
-    traps = NUMBERS if option.type in (int, float) else PATHS if option.type is Path else WORDS
+    traps: tuple[str, ...] = (
+        COUNTS if option.type in (int, float) else PATHS if option.type is Path else WORDS
+    )
+    if option.dest == "out":  # what is at its place is replaced, whatever it was
+        traps = ("params.yaml/x.png",)
     trap = str(draw.choice(traps))
     dest = option.option_strings[0] if option.option_strings else option.dest
     if not valid and not option.option_strings:
@@ -195,12 +178,9 @@ def build_option(draw: np.random.Generator, base: Path, valid: bool) -> Input:
                 at = words.index(known)
                 del words[at : at + 2]
         words += [f"{dest}={trap}"]
-    commands = [["vills", command, *words]]
-    if command == "weights":  # of a plain ViT, which the last export left
-        commands.insert(0, ["vills", "export", *COMMANDS["export"]])
     return Input(
-        commands,
-        [dest.strip("-"), trap.partition("\n")[0] or dest, Path(trap).name],
+        [["vills", command, *words]],
+        [dest.strip("-"), trap.partition("\n")[0] or dest, Path(trap).name, "params.yaml:"],
         prepare=add_traps,
         env={"VILLS_WEIGHTS": "weights"},
         what=f"{command} {dest}: {trap!r}",
@@ -225,7 +205,6 @@ ENVIRONMENT: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "VILLS_WEIGHTS": (("/nosuch", "params.yaml"), ("vills", "weights", "inspect", "reid.onnx")),
     "VILLS_RUNS": (("params.yaml", "fifo", "params.yaml/x"), RUN),
     "VILLS_SLURM": (("/nosuch", "params.yaml"), PLAN),
-    "VILLS_TRUSTED_GROUP": (("nosuch-group", "-1"), ("launch.py", "status")),
     "MLFLOW_TRACKING_URI": (("nosuch://x", "http://", "sqlite:///"), ("vills", "track")),
 }
 
@@ -252,7 +231,7 @@ def build_environment(draw: np.random.Generator, base: Path, valid: bool) -> Inp
 
 
 VALUES = (
-    *(build_params, build_params, build_override, build_sweep, build_slurm),
-    *(build_slurm_override, build_option, build_option, build_environment),
+    *(build_field, build_field, build_field, build_override, build_override),
+    *(build_option, build_option, build_environment),
 )
 """Families of cases; who is named twice gets twice as many."""

@@ -7,7 +7,7 @@ import numpy as np
 
 OUTCOMES = SAME, TOLD, WRONG = "same bits", "one sentence", "wrong"
 KINDS = ("kill", "damage", "input")
-BUG = re.compile(r"Traceback|our fault|Error: \[Errno|^\s+File \"", re.MULTILINE)
+BUG = re.compile(r"Traceback|our fault|^\s+File \"", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.damage import cut, flip
+from tests.damage import DAMAGES
 from tests.project import Project
 from tests.torture.case import SAME, TOLD, WRONG, Ended, build_generator, build_name, find_fault
+from tests.torture.spoil import BREAK, put
 from tests.torture.undisturbed import STAGES, Undisturbed, find_run, run
 
 TARGETS = {
@@ -23,50 +24,44 @@ TARGETS = {
     "out": "out/**/*",
 }
 """What is damaged, as a pattern below the run's folder; `artifact` is what was published."""
-NOBODY = 65534
-DAMAGES = ("flip", "cut", "empty", "garbage", "remove", "folder", "other", "no rights")
+WITH_RIGHTS_OF_OTHERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+"""What root may read then is what the rights of a file let its owner."""
+KINDS = ("flip", "cut", "empty", "garbage", "remove", "folder", "other", "no rights")
 
 
 def run_case(number: int, seed: int, *, reference: Undisturbed, folder: Path) -> Ended:
     """Damage one file of a run that is complete, or was killed, and give its command again."""
     name, draw = build_name("damage", number), build_generator("damage", number, seed)
-    stage, damage = STAGES[number % len(STAGES)], str(draw.choice(DAMAGES))
+    stage, damage = STAGES[number % len(STAGES)], str(draw.choice(KINDS))
     killed = draw.random() < 0.5
     project = reference.copy(folder / name, without=stage if killed else "")
-    command = ("vills", "run", stage)
+    command: tuple[str, ...] = ("vills", "run", stage)
     said = [shlex.join(command), "complete"]
     if killed:
         kill = f"{int(reference.counts[stage][0] * draw.uniform(0.3, 0.98))} before"
         run(project, *command, log=folder / f"{name}.log", kill=kill)
         said[-1] = f"killed at {kill} of {reference.counts[stage][0]}"
-    user = NOBODY if damage == "no rights" and os.geteuid() == 0 else None
-    if user is not None:
-        change_owner(project.folder, user)
+    if damage == "no rights" and os.geteuid() == 0:
+        command = (*WITH_RIGHTS_OF_OTHERS, *command)
     path = draw_file(draw, project, reference, stage)
     if path is None:
         return (SAME, "; ".join([*said, "nothing was there to be damaged"]))
     said.append(f"{damage}: {path.relative_to(project.folder)}")
     break_file(path, damage, draw)
-    status, output = run(project, *command, user=user)
+    status, output = run(project, *command)
     outcome, fault = SAME, ""
     if status != 0:
         outcome, fault = TOLD, find_fault(status, output)
         said.append(output.strip()[-600:])
         if not fault:
             said.append(follow_remedy(project, path, damage, output))
-            status, output = run(project, *command, user=user)
+            status, output = run(project, *command)
             fault = f"its remedy leads to {status}: {output.strip()[-600:]}" if status else ""
     fault = fault or reference.find_difference(project, stage)
     if not fault:
         shutil.rmtree(project.folder)
     said.append(f"wrong: {fault}" if fault else outcome)
     return (WRONG if fault else outcome, "; ".join(said))
-
-
-def change_owner(folder: Path, user: int) -> None:
-    """Give a folder to a user who is not root, for whom rights count."""
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, user, user, follow_symlinks=False)
 
 
 def draw_file(
@@ -92,21 +87,12 @@ def draw_file(
 
 def break_file(path: Path, damage: str, draw: np.random.Generator) -> None:
     """Do the damage; names beside it, and hard links of it elsewhere, stay as they are."""
-    data = path.read_bytes()
     if damage == "no rights":
         path.chmod(0)
-    elif damage in ("flip", "cut"):
-        (flip if damage == "flip" else cut)(path)
-    else:
-        path.unlink()
-    if damage == "folder":
-        path.mkdir()
-    elif damage == "empty":
-        path.touch()
-    elif damage == "garbage":
-        path.write_bytes(draw.bytes(max(1, len(data))))
     elif damage == "other":
-        shutil.copyfile(draw_other(path, draw), path)
+        put(path, draw_other(path, draw).read_bytes())
+    else:
+        {**DAMAGES, **BREAK}[damage](path)
 
 
 def draw_other(path: Path, draw: np.random.Generator) -> Path:

@@ -4,8 +4,8 @@ Each case is one command, or two, in a forked copy of this process, which has im
 hundreds take minutes. Of every fifth case its valid neighbour is tried too, which must pass.
 """
 
+import ctypes
 import importlib
-import json
 import os
 import pkgutil
 import resource
@@ -19,14 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
+import torch
 
 import vills.cli
 import vills.cli.sweep
+from tests.torture.base import get_base
 from tests.torture.case import TOLD, WRONG, Ended, build_generator, build_name, find_fault
 from tests.torture.undisturbed import Undisturbed
-from vills.config.load import save_params
-from vills.config.miniature import MINIATURE_DATASETS
 
 SECONDS = 60
 MEMORY = 12 << 30
@@ -43,23 +42,27 @@ class Input:
     """One of these must be in what is said: the field, the file, or a count."""
     spoil: Callable[[Path], object] = lambda folder: None
     """Makes it bad, in the folder of the case."""
+    what: str = ""
+    """What is bad."""
     prepare: Callable[[Path], object] = lambda folder: None
     """Done for its valid neighbour too."""
     env: Mapping[str, str] = field(default_factory=dict)
-    what: str = ""
-    """What is bad."""
     statuses: Sequence[int] = (2,)
     """How it may end: `vills data check` and `extract` name what is broken with 1."""
     may_pass: bool = False
-    """It may end with 0 if it says so: damaged pictures are counted and skipped."""
+    """It may end with 0 if it says so, or one of `reports` does: damaged pictures are skipped."""
+    reports: str = ""
+    """Files of a count of what was skipped, as a pattern."""
 
 
 def run_case(number: int, seed: int, *, reference: Undisturbed, folder: Path) -> Ended:
     """Give one bad input, and sometimes its valid neighbour, and judge what is said."""
+    from tests.torture.bad_contents import CONTENTS
     from tests.torture.bad_files import FILES
     from tests.torture.bad_values import VALUES
+    from tests.torture.bad_words import MORE
 
-    families = [*VALUES, *FILES]
+    families = [*VALUES, *FILES, *MORE, *CONTENTS]
     build = families[number % len(families)]
     name, base = build_name("input", number), get_base(reference)
     faults, words = [], ""
@@ -77,7 +80,8 @@ def run_case(number: int, seed: int, *, reference: Undisturbed, folder: Path) ->
             status, output = run_words(command, place, case.env)
             if status != 0:
                 break
-        fault = judge(case, status, output, place=str(place), valid=valid)
+        counted = "".join(path.read_text() for path in place.glob(case.reports or "-"))
+        fault = judge(case, status, output + counted, place=str(place), valid=valid)
         words = f"{build.__name__}: {case.what}: {[' '.join(c)[:200] for c in case.commands]}: "
         words += f"{status} in {time.monotonic() - start:.0f} s: {output.strip()[-700:]}"
         if fault:
@@ -133,6 +137,12 @@ def run_words(words: Sequence[str], folder: Path, env: Mapping[str, str]) -> tup
     return status, output
 
 
+def drop_rights() -> None:
+    """Let the rights of files count for root too: no capability is left to this process."""
+    header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    ctypes.CDLL(None, use_errno=True).capset(header, none)
+
+
 def _work(words: Sequence[str], folder: Path, env: Mapping[str, str], output: Path) -> None:
     """What the forked process does; it never returns."""
     status = 70
@@ -143,6 +153,9 @@ def _work(words: Sequence[str], folder: Path, env: Mapping[str, str], output: Pa
         null = os.open(os.devnull, os.O_RDONLY)
         for number, source in enumerate((null, descriptor, descriptor)):
             os.dup2(source, number)
+        sys.stdout, sys.stderr = (os.fdopen(n, "w") for n in (1, 2))  # not pytest's
+        drop_rights()
+        torch.set_num_threads(1)  # as the launcher of a stage does
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         for name in [n for n in os.environ if n.startswith(("VILLS_", "MLFLOW_"))]:
             del os.environ[name]
@@ -158,77 +171,3 @@ def _work(words: Sequence[str], folder: Path, env: Mapping[str, str], output: Pa
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def get_base(reference: Undisturbed) -> Path:
-    """The project that cases begin with: the undisturbed one, with raw data of every layout."""
-    base = reference.project.folder.with_name("base")
-    if (base / "complete").exists():
-        return base
-    shutil.rmtree(base, ignore_errors=True)
-    project = reference.copy(base)
-    kept = (base / "params.yaml").read_bytes()
-    save_params(base, profile="tiny_sets", overrides=[], force=True)
-    project.run("vills", "run", "miniature")
-    shutil.move(base / "artifacts" / "miniature", base / "raw")
-    for name in ("artifacts", "runs"):
-        shutil.rmtree(base / name)
-        shutil.copytree(reference.project.folder / name, base / name)
-    for source in MINIATURE_DATASETS:
-        project.run("vills", "data", "register", source, env={"VILLS_DATA": str(base / "raw")})
-    (base / "params.yaml").write_bytes(kept)
-    add_own_files(base)
-    (base / "complete").touch()
-    return base
-
-
-def add_own_files(base: Path) -> None:
-    """Features, weights, media and a sweep, as users have them."""
-    from tests.onnx_files import save_reid_onnx
-
-    draw = np.random.default_rng(0)
-    market = base / "raw" / "market1501"
-    names = [
-        path.relative_to(market).as_posix()
-        for part in ("query", "bounding_box_test")
-        for path in sorted((market / part).glob("*.jpg"))
-    ]
-    features = draw.normal(size=(len(names), 8)).astype(np.float32)
-    np.savez(base / "features.npz", path=np.array(names), feature=features)
-    (base / "weights").mkdir()
-    save_reid_onnx(base / "weights" / "reid.onnx", size=(64, 32))
-    media = base / "media"
-    media.mkdir()
-    pictures = sorted((market / "query").glob("*.jpg"))[:3]
-    videos = sorted((base / "raw/kinetics/train").glob("*.mp4"))[:1]
-    for i, path in enumerate([*pictures, *videos]):
-        shutil.copy(path, media / f"{'abcd'[i]}{path.suffix}")
-    (base / "own.yaml").write_text(json.dumps(SWEEP, indent=1))
-
-
-SWEEP = {
-    "defaults": ["sweep_schema", "_self_"],
-    "title": "t",
-    "command": "c",
-    "cost": "none",
-    "seeds": [0, 1],
-    "overrides": ["pretrain.max_steps=3"],
-    "tables": {
-        "one": {
-            "title": "T",
-            "columns": {
-                "map": {
-                    "head": "M",
-                    "evaluate": "market1501",
-                    "protocol": "market1501",
-                    "metric": "mAP",
-                }
-            },
-            "note": "n",
-        }
-    },
-    "points": {
-        "a": {"label": "A", "overrides": ["pretrain.seed=1"], "published": {"map": 50.0}},
-        "b": {"label": "B", "overrides": ["pretrain.seed=2"], "tables": ["one"]},
-    },
-}

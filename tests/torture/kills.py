@@ -1,4 +1,7 @@
-"""Kills at random file operations: the stage is run again until it ends, at the same bits."""
+"""Kills at random file operations: the stage is run again until it ends, at the same bits.
+
+All of it on what looks like another machine, in another folder: dvc.lock differs by neither.
+"""
 
 import shutil
 from pathlib import Path
@@ -17,7 +20,7 @@ def run_case(number: int, seed: int, *, reference: Undisturbed, folder: Path) ->
     """Kill one stage, once to three times, and let it end."""
     draw = build_generator("kill", number, seed)
     stage = STAGES[number % len(STAGES)]
-    project = reference.copy(folder / build_name("kill", number), without=stage)
+    project = reference.copy(folder / f"{build_name('kill', number)} näme", without=stage)
     by_dvc = draw.random() < 0.25
     command = ("dvc", "repro", "--single-item", stage) if by_dvc else ("vills", "run", stage)
     said = [" ".join(command)]
@@ -25,14 +28,14 @@ def run_case(number: int, seed: int, *, reference: Undisturbed, folder: Path) ->
         kill, whom = draw_kill(draw, reference.counts[stage][by_dvc], by_dvc=by_dvc)
         log = project.folder.with_suffix(".log")
         log.unlink(missing_ok=True)
-        status, _ = run(project, *command, log=log, kill=kill, whom=whom)
+        status, _ = run(project, *command, log=log, kill=kill, whom=whom, elsewhere=True)
         said.append(f"killed ({whom}) at {kill} of {reference.counts[stage][by_dvc]}: {status}")
-    status, output = run(project, *command)
+    status, output = run(project, *command, elsewhere=True)
     outcome = SAME
     if by_dvc and DVC_LOCK in output:
         (project.folder / DVC_LOCK).unlink()
         said.append(f"{DVC_LOCK} was half written by DVC, and is removed")
-        outcome, (status, output) = TOLD, run(project, *command)
+        outcome, (status, output) = TOLD, run(project, *command, elsewhere=True)
     fault = f"ends with {status}: {output[-2000:]}" if status else ""
     fault = fault or reference.find_difference(project, stage)
     wanted = reference.project.load_lock()[stage]["outs"]

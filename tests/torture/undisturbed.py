@@ -18,17 +18,16 @@ from tests.project import Project, build_project
 from vills.runner.store.journal import load_journal
 
 STAGES: tuple[str, ...] = (
-    "miniature",
-    "curate",
-    "lse",
-    "pretrain",
-    "finetune@market1501",
-    "finetune@mars",
+    *("miniature", "curate", "lse", "pretrain", "finetune@market1501", "finetune@mars"),
+    *("evaluate@market1501", "evaluate@mars", "report"),
 )
-STAGES += ("evaluate@market1501", "evaluate@mars", "report")
 HOOK = Path(__file__).parent / "hook"
 PATIENCE = 300.0
-COUNTS = "operations.json"
+ELSEWHERE = {
+    **{"TZ": "Asia/Kolkata", "LC_ALL": "C", "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "3"},
+    **{"USER": "somebody", "LOGNAME": "somebody", "VILLS_WORKERS": "3"},
+}
+"""A machine that differs in all that no out may depend on; so do its umask and its folders."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +75,20 @@ class Undisturbed:
 
 def build_undisturbed(folder: Path) -> Undisturbed:
     """Run every stage once, or take what an earlier call left in `folder`."""
-    project = Project(folder)
-    if not (folder / COUNTS).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    project, path = Project(folder), folder.with_name("operations.json")
+    counts: dict[str, tuple[int, int]] = json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        shutil.rmtree(folder.parent, ignore_errors=True)
         build_project(folder).run("dvc", "repro", "check")
-        counts = {}
-        for stage in STAGES:
-            log = folder.with_name("log")
-            log.unlink(missing_ok=True)
-            status, output = run(project, "dvc", "repro", "--single-item", stage, log=log)
-            assert status == 0, output
-            both = log.read_bytes()
-            counts[stage] = both.count(b"v"), len(both)
-        (folder / COUNTS).write_text(json.dumps(counts))
-    return Undisturbed(project, json.loads((folder / COUNTS).read_text()))
+    for stage in [name for name in STAGES if name not in counts]:
+        log = folder.with_name("log")
+        log.unlink(missing_ok=True)
+        status, output = run(project, "dvc", "repro", "--single-item", stage, log=log)
+        assert status == 0, output
+        both = log.read_bytes()
+        counts[stage] = both.count(b"v"), len(both)
+        path.write_text(json.dumps(counts))
+    return Undisturbed(project, counts)
 
 
 def run(
@@ -99,7 +97,7 @@ def run(
     log: Path | None = None,
     kill: str = "",
     whom: str = "group",
-    user: int | None = None,
+    elsewhere: bool = False,
     seconds: float = PATIENCE,
 ) -> tuple[int | None, str]:
     """Give a command in a process group of its own, which may be killed; status and output.
@@ -107,7 +105,8 @@ def run(
     The status is None where it did not end in time. Nothing of the group is left, but for an orphan
     that goes on (`whom` = leader).
     """
-    env = project.build_environment({"HOME": str(project.folder.parent)})
+    surroundings = ELSEWHERE if elsewhere else {}
+    env = project.build_environment({"HOME": str(project.folder.parent), **surroundings})
     if log is not None:
         env |= {"TORTURE_LOG": str(log), "TORTURE_ROOT": str(project.folder), "TORTURE_WHOM": whom}
         env["PYTHONPATH"] = f"{HOOK}{os.pathsep}{env['PYTHONPATH']}"
@@ -122,7 +121,7 @@ def run(
             stdout=file,
             stderr=file,
             start_new_session=True,
-            user=user,
+            umask=0o077 if elsewhere else -1,
         )
         try:
             status: int | None = process.wait(seconds)
