@@ -6,6 +6,7 @@ import pytest
 from vills.data.files import save_table
 from vills.data.inventory import (
     InventoryError,
+    Registered,
     build_inventory,
     check_inventory,
     load_inventory,
@@ -46,6 +47,38 @@ def test_drift_is_named(root: Path) -> None:
     message = r"b\.jpg \(missing\), new\.jpg \(not listed\), a/d\.jpg \(18 bytes, listed 7\)"
     with pytest.raises(InventoryError, match=message):
         check_inventory(root, table)
+
+
+def test_a_picture_that_would_take_hours_is_not_read(root: Path) -> None:
+    with (root / "a/huge.JPG").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InventoryError, match=r"1 pictures of more than .* such as a/huge\.JPG"):
+        build_inventory(root)
+
+
+def test_each_file_that_is_read_is_told_of(root: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    table = build_inventory(root, lambda *said: told.append(said))
+    assert told == [("a/c.jpg", 0, 3), ("a/d.jpg", 1, 3), ("b.jpg", 2, 3)]
+    check_inventory(root, table, digests=True, progress=lambda *said: told.append(said))
+    assert told[3:] == told[:3]
+
+
+def test_tables_of_predictions_are_those_that_were_registered(root: Path) -> None:
+    registered = Registered(root, build_inventory(root))
+    table = root / "predictions/detections.parquet"
+    registered.check_supplied(
+        "predictions/detections.parquet"
+    )  # its reader says that it is missing
+    table.parent.mkdir()
+    table.write_bytes(b"one")
+    with pytest.raises(InventoryError, match="is not in the inventory of its data set"):
+        registered.check_supplied("predictions/detections.parquet")
+    registered = Registered(root, build_inventory(root))
+    registered.check_supplied("predictions/detections.parquet")
+    table.write_bytes(b"two")
+    with pytest.raises(InventoryError, match="has another content than its inventory says"):
+        registered.check_supplied("predictions/detections.parquet")
 
 
 def test_links_that_lead_nowhere_are_named(root: Path) -> None:

@@ -1,6 +1,7 @@
 """`vills data`: check raw data sets, take the inventory of one, and verify it."""
 
 from argparse import ArgumentParser, Namespace
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,16 +43,15 @@ def _check(arguments: Namespace) -> int:
     from vills.pipeline import get_folder
     from vills.progress import ProgressLine
 
-    progress = ProgressLine("check")
-    surveys = list(
-        compute_surveys(
-            arguments.root or get_folder("VILLS_DATA"),
-            full=arguments.full,
-            check_video=_check_video,
-            progress=progress,
+    with closing(ProgressLine("check")) as progress:
+        surveys = list(
+            compute_surveys(
+                arguments.root or get_folder("VILLS_DATA"),
+                full=arguments.full,
+                check_video=_check_video,
+                progress=progress,
+            )
         )
-    )
-    progress.close()
     print(render_surveys(surveys))
     return 1 if any(survey.verdict == BROKEN for survey in surveys) else 0
 
@@ -75,10 +75,12 @@ def _register(arguments: Namespace) -> int:
     from vills.data.files import save_table
     from vills.data.inventory import build_inventory
     from vills.data.layouts import read_layout
+    from vills.progress import ProgressLine
 
     source, root, path = _find_source(arguments.source)
     read_layout(source.layout, root, filter_list=source.filter, keep=source.keep)
-    table = build_inventory(root)
+    with closing(ProgressLine("register")) as progress:
+        table = build_inventory(root, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_table(path, table)
     print(f"{arguments.source}: {table.num_rows} files -> {path.relative_to(Path.cwd())}")
@@ -87,13 +89,15 @@ def _register(arguments: Namespace) -> int:
 
 def _verify(arguments: Namespace) -> int:
     from vills.data.inventory import check_inventory, load_inventory
+    from vills.progress import ProgressLine
 
     _, root, path = _find_source(arguments.source)
     try:
         table = load_inventory(path)
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
-    check_inventory(root, table, digests=arguments.full)
+    with closing(ProgressLine("verify")) as progress:
+        check_inventory(root, table, digests=arguments.full, progress=progress)
     print(f"{arguments.source}: as registered")
     return 0
 

@@ -60,3 +60,11 @@ class LseConfig:
             used=self.keypoint_detector == "onnx",
             needs="keypoint_detector onnx",
         )
+
+    def list_supplied(self) -> list[str]:
+        """List the tables, below predictions/ of the raw data, that are read."""
+        used = {
+            "detections.parquet": self.keypoint_detector == "predictions",
+            "parsing.parquet": self.segmenter == "parsing",
+        }
+        return [name for name, is_used in used.items() if is_used]

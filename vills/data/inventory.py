@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import pyarrow as pa
 from vills.data.files import VIDEO_SUFFIXES, is_clutter, list_files, read_table
 from vills.data.images import SUFFIXES
 from vills.errors import UserError
+from vills.inputs import MAX_BYTES
 from vills.io import compute_sha256
+from vills.progress import Progress
 
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("digest", pa.string())])
 _SHOWN = 5
@@ -21,12 +23,13 @@ class InventoryError(UserError, ValueError):
     """The files are not those of the inventory."""
 
 
-def build_inventory(root: Path) -> pa.Table:
+def build_inventory(root: Path, progress: Progress = lambda *_: None) -> pa.Table:
     """Path, size and sha256 of every file below `root`, sorted by path.
 
     Raises:
         FileNotFoundError: if there is no such folder, or it holds no file.
-        InventoryError: if a file cannot be read: a link that leads nowhere.
+        InventoryError: if a file cannot be read: a link that leads nowhere, or a picture that no
+            reader would open for its size.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}. What to do: check VILLS_DATA and the path.")
@@ -35,7 +38,8 @@ def build_inventory(root: Path) -> pa.Table:
         raise FileNotFoundError(f"{root} holds no file. What to do: put the data set there.")
     try:
         sizes = [(root / path).stat().st_size for path in paths]
-        digests = [compute_sha256(root / path) for path in paths]
+        _refuse_large(root, zip(paths, sizes, strict=True))
+        digests = _compute_digests(root, paths, progress)
     except OSError as error:
         raise InventoryError(_explain_unreadable(error)) from error
     return pa.table({"path": paths, "size": sizes, "digest": digests}, schema=SCHEMA)
@@ -54,7 +58,9 @@ def load_inventory(path: Path) -> pa.Table:
     return read_table(path, remedy=remedy, is_full=True, schema=SCHEMA)
 
 
-def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> None:
+def check_inventory(
+    root: Path, table: pa.Table, *, digests: bool = False, progress: Progress = lambda *_: None
+) -> None:
     """Compare the files below `root` with an inventory: names and sizes, and contents if asked.
 
     Raises:
@@ -77,7 +83,8 @@ def check_inventory(root: Path, table: pa.Table, *, digests: bool = False) -> No
     ]
     if digests and not wrong:
         expected = dict(zip(table["path"].to_pylist(), table["digest"].to_pylist(), strict=True))
-        wrong = [f"{p} (content)" for p in both if compute_sha256(root / p) != expected[p]]
+        now = _compute_digests(root, both, progress)
+        wrong = [f"{p} (content)" for p, d in zip(both, now, strict=True) if d != expected[p]]
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise InventoryError(
@@ -117,6 +124,19 @@ class Registered:
                 self._compare(path, lambda: compute_sha256(self._root / path))
                 self._checked.add(state)
 
+    def check_supplied(self, path: str) -> None:
+        """Refuse a table of predictions that changed, or that came after the inventory was taken.
+
+        Raises:
+            InventoryError: naming the file.
+        """
+        if (self._root / path).exists() and self._find(path) is None:
+            raise InventoryError(
+                f"{self._root / path} is not in the inventory of its data set, so no run would "
+                "know which one it had read. What to do: `vills data register SOURCE` again."
+            )
+        self.check_file(path)
+
     def check_others(self) -> None:
         """Refuse labels, lists, predictions and databases that changed: all but pictures and films.
 
@@ -128,18 +148,39 @@ class Registered:
             if not path.lower().endswith((*SUFFIXES, *VIDEO_SUFFIXES)):
                 self.check_file(path)
 
-    def _compare(self, path: str, compute: Callable[[], str]) -> None:
+    def _find(self, path: str) -> str | None:
+        """Return the digest of a file; nothing of one that is not listed."""
         # sorted, since as a dictionary millions of files would take a gigabyte
         place = bisect_left(range(len(self._paths)), path, key=lambda n: self._paths[n].as_py())
-        if place == len(self._paths) or self._paths[place].as_py() != path:
-            return
-        if compute() != self._digests[place].as_py():
+        is_listed = place < len(self._paths) and self._paths[place].as_py() == path
+        return str(self._digests[place].as_py()) if is_listed else None
+
+    def _compare(self, path: str, compute: Callable[[], str]) -> None:
+        if (digest := self._find(path)) is not None and compute() != digest:
             raise InventoryError(
                 f"{self._root / path} has another content than its inventory says: it changed "
                 "since `vills data register`, or is damaged. What to do: `vills data verify SOURCE "
                 "--full` lists all such files; restore them, or register the data again if the "
                 "change is intended."
             )
+
+
+def _compute_digests(root: Path, paths: Sequence[str], progress: Progress) -> list[str]:
+    digests = []
+    for path in paths:
+        progress(path, len(digests), len(paths))
+        digests.append(compute_sha256(root / path))
+    return digests
+
+
+def _refuse_large(root: Path, sizes: Iterable[tuple[str, int]]) -> None:
+    large = [path for path, size in sizes if size > MAX_BYTES and path.lower().endswith(SUFFIXES)]
+    if large:
+        raise InventoryError(
+            f"{root} has {len(large)} pictures of more than {MAX_BYTES:,} bytes, such as "
+            f"{large[0]}: no picture of a person is that large, and to read it takes long. What to "
+            "do: remove or rename it."
+        )
 
 
 def _explain_unreadable(error: OSError) -> str:

@@ -119,13 +119,9 @@ def _compute_work_key(
         "cache_key": compute_cache_key(config, folder=weights),
         "manifest": compute_sha256(curated / "manifest.parquet"),
     }
-    supplied = {
-        "detections": config.keypoint_detector == "predictions",
-        "parsing": config.segmenter == "parsing",
-    }
-    for stem, used in supplied.items():
-        if used and root and (path := root / FOLDER / f"{stem}.parquet").is_file():
-            parts[stem] = compute_sha256(path)
+    for name in config.list_supplied() if root else ():
+        if (path := root / FOLDER / name).is_file():
+            parts[path.stem] = compute_sha256(path)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

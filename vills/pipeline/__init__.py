@@ -18,6 +18,7 @@ from vills.progress import Progress
 
 # For annotations only: a stage's code digest must not change with another stage's parameters.
 if TYPE_CHECKING:
+    from vills.config.curate import CurateConfig
     from vills.config.params import OperationConfig, Params
     from vills.runner.store.journal import Journal
 
@@ -191,6 +192,12 @@ def get_weights_path(name: str) -> Path:
             "weights list`."
         )
     return path
+
+
+def list_inventories(config: "CurateConfig") -> dict[str, Path]:
+    """Return the inventories of raw data, by input; the miniature has none."""
+    names = config.sources if config.root == "data" else ()
+    return {f"inventory_{name}": INVENTORIES / f"{name}.parquet" for name in names}
 
 
 def list_weights(**names: str) -> dict[str, Path]:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from vills.config.curate import CurateConfig
 from vills.data.inventory import Registered, check_inventory, load_inventory
 from vills.io import load_json
-from vills.pipeline import ARTIFACTS, INVENTORIES, Stage, StageContext, get_folder, list_weights
+from vills.pipeline import (
+    ARTIFACTS,
+    Stage,
+    StageContext,
+    get_folder,
+    list_inventories,
+    list_weights,
+)
 
 if TYPE_CHECKING:
     from vills.config.params import OperationConfig, Params
@@ -75,11 +82,8 @@ def check(outs: Mapping[str, Path], operation: "OperationConfig") -> None:
 
 def _inputs(params: "Params", item: str) -> dict[str, Path]:
     config = params.curate
-    if config.root == "miniature":
-        inputs = {"world": ARTIFACTS / "miniature"}
-    else:
-        inputs = {f"inventory_{name}": INVENTORIES / f"{name}.parquet" for name in config.sources}
-    return inputs | list_weights(detector_weights=config.detector_weights)
+    world = {"world": ARTIFACTS / "miniature"} if config.root == "miniature" else {}
+    return world | list_inventories(config) | list_weights(detector_weights=config.detector_weights)
 
 
 STAGE = Stage(

@@ -14,6 +14,7 @@ from vills.pipeline import (
     count_workers,
     get_folder,
     get_share,
+    list_inventories,
     list_weights,
 )
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 def run(context: StageContext) -> None:
     """Mask every pre-training source; a finished one is kept."""
+    from vills.data.inventory import Registered, load_inventory
+    from vills.data.predictions import FOLDER
     from vills.lse.extract import extract_source
     from vills.lse.scoring import compute_area_scores
 
@@ -40,6 +43,10 @@ def run(context: StageContext) -> None:
     for name, source in curate.sources.items():
         if source.role == "reid":
             continue
+        if inventory := context.inputs.get(f"inventory_{name}"):
+            registered = Registered(root / source.path, load_inventory(inventory))
+            for table in config.list_supplied():
+                registered.check_supplied(f"{FOLDER}/{table}")
         out = context.outs["lse"] / name
         extract_source(
             name,
@@ -87,6 +94,8 @@ def _inputs(params: "Params", item: str) -> dict[str, Path]:
     inputs = {"curated": ARTIFACTS / "curated"}
     if params.curate.root == "miniature":
         inputs["world"] = ARTIFACTS / "miniature"
+    if params.lse.list_supplied():
+        inputs |= list_inventories(params.curate)
     return inputs | list_weights(
         keypoint_weights=params.lse.keypoint_weights,
         segmenter_weights=params.lse.segmenter_weights,

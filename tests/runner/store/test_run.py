@@ -16,6 +16,7 @@ from vills.runner.store import run as run_module
 from vills.runner.store.code_digest import CodeState
 from vills.runner.store.journal import load_journal
 from vills.runner.store.lock import LostRunError, get_last_attempt
+from vills.runner.store.result import find_journal_problem
 from vills.runner.store.run import DamagedError, DriftError, Run
 
 MODULE = "vills.config.checks"
@@ -172,12 +173,14 @@ def test_a_damaged_journal_is_made_again_if_a_checkpoint_can(project: Project) -
     run = project.finish()
     run.journal.path.write_bytes(run.journal.path.read_bytes()[:-40])
     assert project.open().is_complete(), "outputs are whole, and nothing could restore it"
+    assert "its curves are lost, but no output" in find_journal_problem(run.folder)
     save_bytes(run.work / "checkpoints" / "step-00000001.pt", b"holds it")
     assert not project.open().is_complete()
     project.finish()
     assert "journal.jsonl" in project.said[0]
     assert load_journal(run.journal.path).committed[0].metrics == {"loss": 2.0}
     assert project.open().is_complete()
+    assert not find_journal_problem(run.folder)
 
 
 def test_params_that_change_meanwhile_are_not_handed_to_dvc(project: Project) -> None:

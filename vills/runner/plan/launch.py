@@ -27,7 +27,7 @@ from vills.runner.clusters.jobs import VARIABLE, ClusterError, select_cluster
 from vills.runner.plan.context import LaunchContext, Submitter
 from vills.runner.plan.nodes import Plan, Step, build_steps, select_steps
 from vills.runner.plan.states import OVER
-from vills.runner.store.result import find_recorded, find_result
+from vills.runner.store.result import find_journal_problem, find_recorded, find_result
 from vills.runner.work.ranks import load_ranks
 from vills.runner.work.stage import (
     Recorded,
@@ -69,6 +69,8 @@ def launch_stage(project: Path, *, stage: str, item: str = "") -> None:
             compute_elsewhere(project, params=params, name=name, progress=progress)
         run = run_call(call, progress=progress)
         if run is not None:
+            if problem := find_journal_problem(run.folder):
+                progress.say(problem)
             for out, path in definition.outs(item).items():
                 run.publish(project / path, part=out)
     finally:

@@ -60,12 +60,19 @@ def find_damage(folder: Path, cache: DigestCache) -> list[str]:
     result = find_result(folder)
     now = compute_listing(folder / "out", cache) if result else {}
     damaged = find_changed(result["outputs"], now) if result else [RESULT_NAME]
-    if (end := result.get("journal")) and any((folder / "work").rglob("*.pt")):
+    if any((folder / "work").rglob("*.pt")) and find_journal_problem(folder):
+        damaged.append("journal.jsonl")
+    return damaged
+
+
+def find_journal_problem(folder: Path) -> str:
+    """Say what is wrong with the journal of a complete run; empty: nothing, or it needs none."""
+    if end := find_result(folder).get("journal"):
         try:
             load_journal(folder / "journal.jsonl", end=end)
-        except InputError:
-            damaged.append("journal.jsonl")
-    return damaged
+        except InputError as error:
+            return str(error)
+    return ""
 
 
 def find_recorded(path: Path) -> str | None:
