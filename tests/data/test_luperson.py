@@ -228,6 +228,10 @@ def test_the_top_of_a_list_is_kept(suffix: str, folder: Path) -> None:
     assert read_layout("luperson", folder, filter_list=name, keep=2).notes == (
         f"2 images are in the list {name} (keep = 2)",
     )
+    name = write_list(folder / f"CFS_list{suffix}", ["d.png", "a.jpg", "images/a.jpg"])
+    layout = read_layout("luperson", folder, filter_list=name)
+    assert [image.path for image in layout.images] == ["images/a.jpg", "images/d.png"]
+    assert layout.notes[1] == f"1 lines of {name} name a path again; it counts once"
 
 
 def test_a_list_of_keys(crops: dict[str, bytes], tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ def _filter(
             f"luperson: keep = {keep:,} is more than the {len(named):,} paths of {filter_list}. "
             "What to do: lower keep, or set it to 0 for the whole list."
         )
-    wanted = dict.fromkeys(_normalise(path) for path in named[: keep or None])
+    top = named[: keep or None]
+    wanted = dict.fromkeys(map(_normalise, top))
     kept, seen = _pick(everything, wanted)
     missing = [path for path in wanted if path not in seen]
     some = islice(everything, _COMPARED) if missing else ()
@@ -183,6 +184,8 @@ def _filter(
             "to do: use the list that belongs to these files, or correct it or the source's path."
         )
     notes = [f"{len(kept):,} images are in the list {filter_list} (keep = {keep})"]
+    if repeated := len(top) - len(wanted):
+        notes.append(f"{repeated:,} lines of {filter_list} name a path again; it counts once")
     if missing:
         shown = ", ".join(missing[:_SHOWN])
         notes.append(
