@@ -66,6 +66,22 @@ def read_input(path: Path, *, limit: int = MAX_BYTES) -> bytes:
     return data
 
 
+def check_memory(size: int, path: Path) -> None:
+    """Refuse what unpacks to more than this machine's memory: it would be killed without a word.
+
+    Args:
+        size: Bytes of it in memory, or less.
+        path: The file.
+
+    Raises:
+        OSError: it does (EFBIG).
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        text = f"too large: {size:,} bytes once it is unpacked; this machine has {memory:,}"
+        raise OSError(errno.EFBIG, text, str(path))
+
+
 def _check_kind(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         if stat.S_ISDIR(status.st_mode):

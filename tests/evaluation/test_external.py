@@ -13,7 +13,9 @@ import pytest
 from scipy.io import savemat
 
 from vills.config.checks import ConfigError
+from vills.data.files import read_table
 from vills.data.layouts import read_layout
+from vills.errors import InputError
 from vills.evaluation.external import (
     ExternalReport,
     MissingFeatureError,
@@ -674,6 +676,34 @@ def test_a_damaged_compressed_npz_is_refused(tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(FeatureFileError, match="cannot be read as .npz.*What to do"):
         load_feature_table(file)
+
+
+def test_what_is_damaged_in_its_own_description_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    np.savez(file, path=np.array(["a"]), feature=np.ones((1, 4), np.float32), about="a" * 999)
+    data = file.read_bytes()
+    file.write_bytes(data.replace("aaa".encode("utf-32-le"), "bbb".encode("utf-32-le"), 1))
+    with pytest.raises(InputError, match=r"a\.npz: what it says of its features is damaged"):
+        load_feature_table(file)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_more_than_the_memory_is_refused_before_it_is_unpacked(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"a{suffix}"
+    names, features = ["a.jpg"] * 100_000, np.zeros((100_000, 2), np.float32)
+    if suffix == ".npz":
+        np.savez_compressed(file, path=np.array(names), feature=features)
+    else:
+        pq.write_table(pa.table({"path": names, "feature": [*features]}), file)
+    assert file.stat().st_size < 20_000
+    monkeypatch.setattr("vills.inputs.os.sysconf", lambda _: 800)  # 640 kB in all
+    with pytest.raises(FeatureFileError, match=r"too large: .* bytes once it is unpacked"):
+        load_feature_table(file)
+    if suffix == ".parquet":
+        with pytest.raises(InputError, match=r"too large: .* bytes once it is unpacked"):
+            read_table(file, remedy="write it again")
 
 
 @pytest.mark.parametrize("column", ["path", "frame"])

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vills.errors import InputError, UserError
-from vills.inputs import check_input
+from vills.inputs import check_input, check_memory
 from vills.io import open_atomic
 
 
@@ -33,6 +33,7 @@ def read_table(path: Path, *, remedy: str, is_full: bool = False, **settings: An
     """
     try:
         check_input(path)
+        check_memory(compute_smallest_size(pq.read_metadata(path)), path)
         table = pq.read_table(path, page_checksum_verification=True, **settings)
     except (pa.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -45,6 +46,14 @@ def read_table(path: Path, *, remedy: str, is_full: bool = False, **settings: An
     return table
 
 
+def compute_smallest_size(metadata: pq.FileMetaData) -> int:
+    """Compute the bytes that a parquet file's rows take in memory at least.
+
+    What the file says of its size is of before it is decoded: a million equal rows take nothing.
+    """
+    return metadata.num_rows * metadata.num_columns * _SMALLEST_VALUE
+
+
 # fmt: off
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3g2", ".mkv", ".mk3d", ".webm", ".avi",
@@ -55,6 +64,8 @@ VIDEO_SUFFIXES = (
 )
 # fmt: on
 """Of video files, in lower case: containers and bare streams that PyAV opens."""
+_SMALLEST_VALUE = 4
+"""Bytes: a number or where a text ends."""
 _CLUTTER = (
     "__macosx",
     "thumbs.db",

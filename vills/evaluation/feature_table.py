@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vills.data.files import compute_smallest_size
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
 from vills.evaluation.token_file import SUFFIXES, load_about
-from vills.inputs import open_input
+from vills.inputs import check_memory, open_input
 
 WHOLE = -1
 """In `frame`: the row is of the whole image, tracklet or video."""
@@ -134,6 +135,7 @@ def _load_npz(path: Path, column: str) -> Columns:
                     f"{path.name} holds a single array. Allowed: an .npz of named arrays. What to "
                     f"do: np.savez(file, path=paths, {column}=features)."
                 )
+            check_memory(sum(part.file_size for part in archive.zip.infolist()), path)
             _check_columns(path.name, list(archive), column)
             names, features = archive["path"], archive[column]
             frames = archive.get("frame")
@@ -167,6 +169,7 @@ def _load_npz(path: Path, column: str) -> Columns:
 
 def _load_parquet(path: Path, column: str) -> Columns:
     try:
+        check_memory(compute_smallest_size(pq.read_metadata(path)), path)
         schema = pq.read_schema(path)
         _check_columns(path.name, schema.names, column)
         wanted = ["path", column, *(["frame"] if "frame" in schema.names else [])]

@@ -5,6 +5,7 @@ Legend: n rows, D feature width.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from vills.errors import InputError
 
 SUFFIXES = (".parquet", ".npz")
 ABOUT = "about"
@@ -71,7 +74,11 @@ def save_tokens(
 
 
 def load_about(path: Path) -> dict[str, str]:
-    """Load what a file of `vills extract` says of itself; other files say nothing."""
+    """Load what a file of `vills extract` says of itself; other files say nothing.
+
+    Raises:
+        InputError: it is damaged.
+    """
     try:
         if path.suffix == ".parquet":
             content = json.loads((pq.read_schema(path).metadata or {})[ABOUT.encode()])
@@ -80,6 +87,11 @@ def load_about(path: Path) -> dict[str, str]:
                 content = json.loads(str(archive[ABOUT]))
     except (KeyError, ValueError):  # nothing, or somebody else's word of the same name
         return {}
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path.name}: what it says of its features is damaged ({error}). What to do: copy the "
+            "file again, or extract the features again."
+        ) from error
     ours = isinstance(content, dict) and content.keys() >= {*NAMES}
     return {str(key): str(value) for key, value in content.items()} if ours else {}
 
