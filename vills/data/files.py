@@ -51,7 +51,7 @@ def compute_smallest_size(metadata: pq.FileMetaData) -> int:
 
     What the file says of its size is of before it is decoded: a million equal rows take nothing.
     """
-    return metadata.num_rows * metadata.num_columns * _SMALLEST_VALUE
+    return int(metadata.num_rows * metadata.num_columns * _SMALLEST_VALUE)
 
 
 # fmt: off

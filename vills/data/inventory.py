@@ -166,7 +166,7 @@ class Registered:
 
 
 def _compute_digests(root: Path, paths: Sequence[str], progress: Progress) -> list[str]:
-    digests = []
+    digests: list[str] = []
     for path in paths:
         progress(path, len(digests), len(paths))
         digests.append(compute_sha256(root / path))

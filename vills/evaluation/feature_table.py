@@ -135,6 +135,7 @@ def _load_npz(path: Path, column: str) -> Columns:
                     f"{path.name} holds a single array. Allowed: an .npz of named arrays. What to "
                     f"do: np.savez(file, path=paths, {column}=features)."
                 )
+            assert archive.zip is not None
             check_memory(sum(part.file_size for part in archive.zip.infolist()), path)
             _check_columns(path.name, list(archive), column)
             names, features = archive["path"], archive[column]

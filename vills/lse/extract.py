@@ -119,9 +119,8 @@ def _compute_work_key(
         "cache_key": compute_cache_key(config, folder=weights),
         "manifest": compute_sha256(curated / "manifest.parquet"),
     }
-    for name in config.list_supplied() if root else ():
-        if (path := root / FOLDER / name).is_file():
-            parts[path.stem] = compute_sha256(path)
+    supplied = [root / FOLDER / name for name in config.list_supplied()] if root else []
+    parts |= {path.stem: compute_sha256(path) for path in supplied if path.is_file()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
