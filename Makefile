@@ -40,13 +40,14 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 	@vills scores
 	@echo "report: $(CURDIR)/report/index.html"
 
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# three processes on two cores: many tests wait for other processes
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 test: setup ## all tests but those on SLURM (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
-	python -m pytest $(TWO) -m "not slurm" --cov --cov-report=
+	python -m pytest $(PARALLEL) -m "not slurm" --cov --cov-report=
 
 FAST := -m "not slow and not slurm and not browser and not real"
 test-fast: setup ## the fast tests: without slow ones and those that need a browser, SLURM or real inputs
-	python -m pytest $(TWO) -q $(FAST)
+	python -m pytest $(PARALLEL) -q $(FAST)
 
 test-slurm: setup ## tests on a real two-node SLURM on this machine, as root (10 minutes, 2 cores)
 	python -m pytest -m "slurm and not torture" tests/slurm tests/runner/launch
@@ -58,7 +59,7 @@ test-lowest: ## the fast tests with the oldest direct dependencies that pyprojec
 	  --output-file .venv-lowest/requirements.txt pyproject.toml
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --requirement .venv-lowest/requirements.txt
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
-	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest $(TWO) -q $(FAST) -W default
+	PATH=$(CURDIR)/.venv-lowest/bin:$$PATH python -m pytest $(PARALLEL) -q $(FAST) -W default
 
 torture: setup ## kills, damages and bad inputs at random, not in CI (an hour, 2 cores); SEED=1, CASE=kill-0042
 	python -m tests.torture

@@ -1,4 +1,4 @@
-"""Real inputs are found, or skipped with a reason."""
+"""In which order tests run, and which are traced; real inputs are found, or skipped."""
 
 import os
 from pathlib import Path
@@ -6,15 +6,26 @@ from pathlib import Path
 import pytest
 
 LONGEST = (
+    "tests/torture/test_torture.py",
     "tests/pipeline/test_dag.py",
     "tests/runner/launch/test_ui.py",
     "tests/runner/launch/test_sweep_tracking.py",
 )
 
 
+UNTRACED = tuple(
+    f"tests/{room}/"
+    for room in ("config", "curation", "data", "evaluation", "lse", "miniature", "models")
+)
+"""Rooms whose lines the fast tests reach; to trace the slow ones too would double their time."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: the last of them would keep one process at work alone."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    for item in items:
+        if item.get_closest_marker("slow") and item.nodeid.startswith(UNTRACED):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from tests.torture.__main__ import list_names, load_results
 from tests.torture.case import WRONG, Verdict, find_fault
 from tests.torture.inputs import Input, judge, run_words
 
-COUNT = "kill=9,damage=6,input=30"
+COUNT = "kill=9,damage=5,input=20"
 CLEAR = "vills: x.yaml, line 3: seed = -1 is not allowed. Allowed: 0. What to do: change it."
 
 
