@@ -13,11 +13,12 @@ LONGEST = (
 )
 
 
-UNTRACED = tuple(
-    f"tests/{room}/"
-    for room in ("config", "curation", "data", "evaluation", "lse", "miniature", "models")
+UNTRACED = (
+    *("tests/config", "tests/curation", "tests/data", "tests/evaluation", "tests/lse"),
+    *("tests/miniature", "tests/models"),
+    *("tests/train/test_meta_arch.py", "tests/train/test_paper_profiles.py"),
 )
-"""Rooms whose lines the fast tests reach; to trace the slow ones too would double their time."""
+"""Rooms whose lines other tests reach; to trace their slow ones too would double their time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
