@@ -33,7 +33,7 @@ endef
 export AFTER_PRETRAINING
 
 demo: setup ## the whole DAG on the embedded world, then its score table (10 minutes, 2 cores)
-	dvc repro pretrain
+	dvc repro check pretrain
 	@printf '%s\n' "$$AFTER_PRETRAINING" | xargs -P 2 -L 1 vills run
 	dvc commit --force $$AFTER_PRETRAINING
 	dvc repro

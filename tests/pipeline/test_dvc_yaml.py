@@ -1,5 +1,7 @@
 """dvc.yaml says the same as the code: stages, params, deps, outs."""
 
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,20 @@ def test_nothing_of_params_yaml_stands_in_commands() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert not any("${" in stage.get("do", stage)["cmd"] for stage in stages.values())
     assert stages["check"]["outs"] == [CHECKED]
+
+
+def test_the_demo_makes_what_it_commits_and_all_that_this_reads() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (first,) = re.findall(r"^demo: .*\n\tdvc repro (.+)", makefile, re.MULTILINE)
+    (after,) = re.findall(r"^define AFTER_PRETRAINING\n(.*?)^endef", makefile, re.M | re.DOTALL)
+    drawn = subprocess.run(["dvc", "dag", "--dot"], cwd=ROOT, capture_output=True, check=True)
+    reads: dict[str, set[str]] = {}
+    for of, by in re.findall(r'"(\S+)" -> "(\S+)"', drawn.stdout.decode()):
+        reads.setdefault(by, set()).add(of)
+    made = {*first.split()}
+    while more := {stage for name in made for stage in reads.get(name, ())} - made:
+        made |= more
+    made |= {*after.split()}
+    for name in after.split():
+        assert reads[name] <= made
+    assert {*reads} - made == {"report"}, "dvc repro makes it at the end"
