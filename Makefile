@@ -42,7 +42,7 @@ demo: setup ## the whole DAG on the embedded world, then its score table (10 min
 
 # three processes on two cores: many tests wait for other processes
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
-test: setup ## all tests but those on SLURM (15 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
+test: setup ## all tests but those on SLURM (20 minutes, 2 cores); VILLS_REAL_DATA=/path adds those on real inputs
 	python -m pytest $(PARALLEL) -m "not slurm" --cov --cov-report=
 
 FAST := -m "not slow and not slurm and not browser and not real"

@@ -11,8 +11,6 @@ LONGEST = (
     "tests/runner/launch/test_ui.py",
     "tests/runner/launch/test_sweep_tracking.py",
 )
-
-
 UNTRACED = (
     *("tests/config", "tests/curation", "tests/data", "tests/evaluation", "tests/lse"),
     *("tests/miniature", "tests/models"),

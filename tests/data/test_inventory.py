@@ -65,20 +65,18 @@ def test_each_file_that_is_read_is_told_of(root: Path) -> None:
 
 
 def test_tables_of_predictions_are_those_that_were_registered(root: Path) -> None:
-    registered = Registered(root, build_inventory(root))
-    table = root / "predictions/detections.parquet"
-    registered.check_supplied(
-        "predictions/detections.parquet"
-    )  # its reader says that it is missing
+    path = "predictions/detections.parquet"
+    registered, table = Registered(root, build_inventory(root)), root / path
+    registered.check_supplied(path)  # one that is missing its reader tells of
     table.parent.mkdir()
     table.write_bytes(b"one")
     with pytest.raises(InventoryError, match="is not in the inventory of its data set"):
-        registered.check_supplied("predictions/detections.parquet")
+        registered.check_supplied(path)
     registered = Registered(root, build_inventory(root))
-    registered.check_supplied("predictions/detections.parquet")
+    registered.check_supplied(path)
     table.write_bytes(b"two")
     with pytest.raises(InventoryError, match="has another content than its inventory says"):
-        registered.check_supplied("predictions/detections.parquet")
+        registered.check_supplied(path)
 
 
 def test_links_that_lead_nowhere_are_named(root: Path) -> None:

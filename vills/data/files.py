@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ def read_table(path: Path, *, remedy: str, is_full: bool = False, **settings: An
     """
     try:
         check_input(path)
-        check_memory(compute_smallest_size(pq.read_metadata(path)), path)
+        check_size(path, settings.get("columns"))
         table = pq.read_table(path, page_checksum_verification=True, **settings)
     except (pa.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -46,12 +46,17 @@ def read_table(path: Path, *, remedy: str, is_full: bool = False, **settings: An
     return table
 
 
-def compute_smallest_size(metadata: pq.FileMetaData) -> int:
-    """Compute the bytes that a parquet file's rows take in memory at least.
+def check_size(path: Path, columns: Sequence[str] | None = None) -> None:
+    """Refuse a parquet file of which these columns (or all) do not fit into memory.
 
-    What the file says of its size is of before it is decoded: a million equal rows take nothing.
+    What it says of its size is of before it is decoded: a million equal rows take nothing.
+
+    Raises:
+        OSError: as `check_memory`.
     """
-    return int(metadata.num_rows * metadata.num_columns * _SMALLEST_VALUE)
+    metadata = pq.read_metadata(path)
+    num_columns = metadata.num_columns if columns is None else len(columns)
+    check_memory(metadata.num_rows * num_columns * _SMALLEST_VALUE, path)
 
 
 # fmt: off

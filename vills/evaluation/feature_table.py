@@ -4,8 +4,6 @@ Legend: n rows, D feature width.
 """
 
 import posixpath
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vills.data.files import compute_smallest_size
+from vills.data.files import check_size
 from vills.errors import UserError
 from vills.evaluation.distance import FloatArray
-from vills.evaluation.token_file import SUFFIXES, load_about
+from vills.evaluation.token_file import SUFFIXES, UNREADABLE, load_about
 from vills.inputs import check_memory, open_input
 
 WHOLE = -1
@@ -30,12 +28,6 @@ ALIKE = 0.9999
 _CHUNK = 8192
 _SMALLEST, _LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
 """Of what float32 can hold, and squares in float64 too."""
-_UNREADABLE = (
-    *(ValueError, OSError, EOFError, KeyError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-)
-"""What NumPy and zipfile raise on archives that are cut, damaged, encrypted or packed oddly."""
-
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())
 
 Columns = tuple[list[str], FloatArray, NDArray[np.int64] | None]
@@ -140,7 +132,7 @@ def _load_npz(path: Path, column: str) -> Columns:
             _check_columns(path.name, list(archive), column)
             names, features = archive["path"], archive[column]
             frames = archive.get("frame")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if isinstance(error, FeatureFileError):
             raise
         pickled = "pickle" in str(error)
@@ -170,10 +162,10 @@ def _load_npz(path: Path, column: str) -> Columns:
 
 def _load_parquet(path: Path, column: str) -> Columns:
     try:
-        check_memory(compute_smallest_size(pq.read_metadata(path)), path)
         schema = pq.read_schema(path)
         _check_columns(path.name, schema.names, column)
         wanted = ["path", column, *(["frame"] if "frame" in schema.names else [])]
+        check_size(path, wanted)
         table = pq.read_table(path, columns=wanted).combine_chunks()
     except (pa.ArrowException, OSError) as error:
         raise FeatureFileError(

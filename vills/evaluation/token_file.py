@@ -23,6 +23,11 @@ ABOUT = "about"
 NAMES = ("model", "modality", "neck", "flip", "pooling", "clips", "size", "resize", "norm")
 """What it says, see `vills.evaluation.media_features`."""
 _ROW_GROUP = 4096
+UNREADABLE = (
+    *(ValueError, OSError, EOFError, KeyError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+)
+"""What NumPy and zipfile raise on archives that are cut, damaged, encrypted or packed oddly."""
 
 
 def save_tokens(
@@ -87,7 +92,7 @@ def load_about(path: Path) -> dict[str, str]:
                 content = json.loads(str(archive[ABOUT]))
     except (KeyError, ValueError):  # nothing, or somebody else's word of the same name
         return {}
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{path.name}: what it says of its features is damaged ({error}). What to do: copy the "
             "file again, or extract the features again."

@@ -42,12 +42,8 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-PATIENCE = 300.0
-"""Seconds: MLflow's processes take half a minute of work to begin."""
-
-
-def wait_for_server(url: str) -> None:
-    end = time.monotonic() + PATIENCE
+def wait_for_server(url: str, *, patience: float) -> None:
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
             urllib.request.urlopen(url, timeout=2).read()
@@ -86,7 +82,7 @@ def test_while_it_serves_the_ui_keeps_points_up_to_date(
         fake = build_fake_sweep(tmp_path / "runs")
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            wait_for_server(f"http://127.0.0.1:{port}/health")
+            wait_for_server(f"http://127.0.0.1:{port}/health", patience=120)
             # which `ps` shows: an address may hold a password
             commands = read_commands()
             assert any(str(port).encode() in words for words in commands)
@@ -133,7 +129,7 @@ def test_the_ui_shows_a_run_with_its_fingerprint_and_scores(tmp_path: Path) -> N
     port = find_free_port()
     server = project.start("vills", "ui", "--port", str(port), env={"VILLS_TRACKING": "on"})
     try:
-        wait_for_server(f"http://127.0.0.1:{port}/health")
+        wait_for_server(f"http://127.0.0.1:{port}/health", patience=120)
         dom = read_page(f"http://127.0.0.1:{port}/#/experiments/1/runs", folder=tmp_path)
         assert f"miniature {run.name[:8]}" in dom
     finally:
@@ -161,7 +157,7 @@ def test_the_ui_shows_a_sweep_its_points_their_weights_and_its_table(
     server = subprocess.Popen([BIN / "vills", "ui", "--port", str(port)], cwd=tmp_path)
     try:
         site = f"http://127.0.0.1:{port}"
-        wait_for_server(f"{site}/health")
+        wait_for_server(f"{site}/health", patience=120)
         page = read_page(f"{site}/#/experiments/1/runs/{parent}", folder=tmp_path)
         places = [page.find(f">masking_{number}<") for number in range(4)]
         assert -1 not in places
