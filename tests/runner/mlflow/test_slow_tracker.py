@@ -373,7 +373,9 @@ def test_a_deaf_tracker_holds_up_no_stage(run: Path, deaf: socket.socket) -> Non
 def test_track_says_that_it_waits_and_can_be_ended(
     run: Path, deaf: socket.socket, tmp_path: Path
 ) -> None:
-    code = "import sys, vills.progress as p; p.NOTICE_SECONDS = 0.2; import vills.cli as c\n"
+    # as at a terminal: what a shell starts in the background ignores Ctrl-C
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "import sys, vills.progress as p; p.NOTICE_SECONDS = 0.2; import vills.cli as c\n"
     code += "sys.exit(c.main(['track']))"
     uri = f"http://127.0.0.1:{deaf.getsockname()[1]}"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(Path.cwd())}
